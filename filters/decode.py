@@ -1,0 +1,141 @@
+"""Untrusted bytes to an upright sRGB image, or a reason why not."""
+
+import re
+import warnings
+from io import BytesIO
+
+from PIL import (
+    ExifTags,
+    Image,
+    ImageColor,
+    UnidentifiedImageError,
+    features,
+)
+
+from filters.colour import to_srgb
+
+_ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+FORMATS = tuple(name for name in _ALLOWED if name != "AVIF" or features.check("avif"))
+
+_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "BMP": rb"BM.{4}\0{4}",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "AVIF": rb".{4}ftypavi[fs]",
+    "HEIC": rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1|msf1)",
+    "JPEG 2000": rb"\0{3}\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0{3}\x0cJXL ",
+    "ICO": rb"\0\0[\1\2]\0[\1-\xff]\0",
+    "PSD": rb"8BPS",
+}
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow warns of bombs and of broken EXIF; the first is an error here, the second means no EXIF.
+# `warnings.catch_warnings` swaps state that all threads share, so the filter is set once.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class DecodeError(Exception):
+    """A file that cannot be used as an image.
+
+    `reason` is one of `not_an_image`, `unsupported_image`, `too_many_pixels`,
+    `truncated_image`, `corrupt_image` and `out_of_memory`; `detail` is a sentence.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Image.Image:
+    """Decode the first frame of a file to a plain RGB image: upright, sRGB, no alpha.
+
+    The header is read and the size checked before any pixel is. `filters.colour.to_srgb`
+    says how each pixel format is converted. Safe to call from many threads.
+
+    Args:
+        data: a whole JPEG, PNG, GIF, WebP, BMP, TIFF or (if Pillow has it) AVIF file.
+        max_pixels: width times height allowed. Pillow's own limit, twice
+            `Image.MAX_IMAGE_PIXELS` or 179 million, holds as well.
+        background: colour under transparent pixels, in any form Pillow's ImageColor reads.
+
+    Raises:
+        DecodeError: for anything wrong in the file.
+        ValueError: if `background` is not a colour.
+    """
+    ImageColor.getrgb(background)
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check_size(image, max_pixels)
+            image.load()
+            return to_srgb(_upright(image), background)
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    # Pillow's plugins meet hostile bytes with almost every class there is: OSError, ValueError,
+    # SyntaxError, EOFError, KeyError, struct.error, OverflowError, NotImplementedError, ...
+    # MemoryError is one of them: the size is checked, so it is the file that asks for too much.
+    except Exception as error:
+        raise DecodeError(_reason(error, data), f"{type(error).__name__}: {error}") from error
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if not (image.width and image.height):
+        raise DecodeError("corrupt_image", f"size is {image.width} x {image.height}")
+    if image.width * image.height > max_pixels:
+        size = f"{image.width} x {image.height}"
+        raise DecodeError("too_many_pixels", f"{size} is over {max_pixels} pixels")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF or XMP orientation says."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # EXIF is a TIFF of its own, as hostile as the file, and the pixels do not need it.
+    except Exception:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _unidentified(data: bytes) -> DecodeError:
+    """Tell a broken header from a format that is not read and from no image at all."""
+    for name, signature in _SIGNATURES.items():
+        if re.match(signature, data, re.DOTALL):
+            if name in FORMATS:
+                return DecodeError("corrupt_image", f"{name} with a header that cannot be read")
+            return DecodeError("unsupported_image", f"{name} is not one of {', '.join(FORMATS)}")
+    return DecodeError("not_an_image", f"{len(data)} bytes, starting with {data[:16]!r}")
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return "too_many_pixels"
+    if isinstance(error, MemoryError):
+        return "out_of_memory"
+    if isinstance(error, NotImplementedError) or re.search("unsupported", str(error), re.I):
+        return "unsupported_image"
+    if isinstance(error, EOFError) or re.search("truncated|end of file", str(error), re.I):
+        return "truncated_image"
+    return "truncated_image" if _ends_early(data) else "corrupt_image"
+
+
+def _ends_early(data: bytes) -> bool:
+    """Tell if a WebP is shorter than its header says; Pillow's error does not."""
+    return data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")

@@ -1,0 +1,37 @@
+"""Rules: stored signals against the recipe's thresholds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.recipe import Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a row stays, and the first rule that dropped it ('' if none)."""
+
+    kept: bool
+    reason: str
+
+
+KEEP = Verdict(kept=True, reason="")
+
+
+def judge(values: Mapping[str, float | int | bool], rules: Mapping[str, Rule]) -> Verdict:
+    """Apply `rules` in their order and stop at the first that a value breaks.
+
+    The reason is the signal's name with the bound it broke: `short_side_min`,
+    `text_chars_max`; a forbidden flag is its own reason: `text_url`.
+
+    Raises:
+        KeyError: if a rule names a signal that was not measured.
+    """
+    for name, rule in rules.items():
+        value = values[name]
+        if rule.forbid and value:
+            return Verdict(kept=False, reason=name)
+        if rule.min is not None and not value >= rule.min:
+            return Verdict(kept=False, reason=f"{name}_min")
+        if rule.max is not None and not value <= rule.max:
+            return Verdict(kept=False, reason=f"{name}_max")
+    return KEEP

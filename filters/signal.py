@@ -1,0 +1,51 @@
+"""What a signal is: a measured value with a name, a type, a unit, and no opinion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from PIL import Image
+
+type Values = Mapping[str, Sequence[float | int | bool | str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What signals measure: one decoded image and the text that came with it."""
+
+    image: Image.Image  # RGB, upright, alpha flattened
+    file_bytes: int  # size of the image as fetched
+    text: str  # alt text, prompt or description as listed
+    title: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One stored value of a signal, and how a histogram of it is drawn."""
+
+    name: str
+    type: pa.DataType
+    meaning: str  # one line, with the unit
+    low: float = 0.0  # histogram range; values outside count in the end bins
+    high: float = 1.0
+    logarithmic: bool = False  # bins of equal ratio; needs low > 0
+
+    @property
+    def field(self) -> pa.Field:
+        """The Arrow field this column is stored in."""
+        return pa.field(self.name, self.type, nullable=False, metadata={"meaning": self.meaning})
+
+
+class Signal(Protocol):
+    """Measures a batch of records; frozen configuration, no state, no threshold."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The values it measures."""
+        ...
+
+    def measure(self, records: Sequence[Record]) -> Values:
+        """Return one sequence a column, as long as `records` and in their order."""
+        ...

@@ -1,0 +1,43 @@
+"""How long the text of a row is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from filters.signal import Column, Record, Values
+from filters.text import primary_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextLength:
+    """Length of the primary text as listed: characters, and words between white space."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The values it measures."""
+        return COLUMNS
+
+    def measure(self, records: Sequence[Record]) -> Values:
+        """Return one sequence a column, as long as `records` and in their order."""
+        texts = [primary_text(record.text, record.title) for record in records]
+        return {
+            "text_chars": [len(text) for text in texts],
+            "text_words": [len(text.split()) for text in texts],
+        }
+
+
+COLUMNS = (
+    Column(
+        name="text_chars",
+        type=pa.int32(),
+        meaning="length of the text, or the title where there is none, characters",
+        high=500.0,
+    ),
+    Column(
+        name="text_words",
+        type=pa.int32(),
+        meaning="length of the text, or the title where there is none, words",
+        high=80.0,
+    ),
+)

@@ -1,0 +1,109 @@
+"""Reads model weights from any file system and says exactly what does not fit."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+import fsspec
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+SHOWN: Final = 3
+"""How many offending keys an error message spells out."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or does not fit the model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Checkpoint:
+    """The tensors of one file, on the CPU, and what identifies it."""
+
+    name: str  # last part of the path
+    sha256: str  # of the file's bytes, 64 hex digits
+    tensors: Mapping[str, Tensor]
+
+
+def read_checkpoint(url: str) -> Checkpoint:
+    """Read a `.safetensors` file, or a torch `.pth` or `.pt` one without running its pickle.
+
+    Holds the whole file in memory beside its tensors.
+
+    Args:
+        url: a local path or any fsspec URL.
+
+    Raises:
+        CheckpointError: no such file, another suffix, damaged, or not a flat dict of tensors.
+    """
+    try:
+        with fsspec.open(url, "rb") as file:
+            content: bytes = file.read()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{url}: no such checkpoint") from error
+    name = PurePosixPath(url).name
+    return Checkpoint(
+        name=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        tensors=_parse(content, name),
+    )
+
+
+def _parse(content: bytes, name: str) -> dict[str, Tensor]:
+    suffix = PurePosixPath(name).suffix
+    if suffix == ".safetensors":
+        return _parse_safetensors(content, name)
+    if suffix in (".pth", ".pt"):
+        return _parse_torch(content, name)
+    raise CheckpointError(f"{name}: expected .safetensors, .pth or .pt, not {suffix!r}")
+
+
+def _parse_safetensors(content: bytes, name: str) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"{name}: damaged or truncated: {error}") from error
+
+
+def _parse_torch(content: bytes, name: str) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged pickles raise nearly every class, struct.error included
+        raise CheckpointError(f"{name}: damaged, truncated or unsafe: {error}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(x, Tensor) for x in loaded.values()):
+        raise CheckpointError(f"{name}: expected a flat dict of tensors")
+    return loaded
+
+
+def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
+    """Check that a checkpoint has exactly the keys and shapes expected, and finite values.
+
+    Raises:
+        CheckpointError: says how many keys are missing, unexpected, of another shape or not
+            finite, and names the first few of each.
+    """
+    common = sorted(tensors.keys() & expected.keys())
+    problems = {
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - expected.keys()),
+        "of the wrong shape": [
+            f"{key} {list(tensors[key].shape)} instead of {list(expected[key].shape)}"
+            for key in common
+            if tensors[key].shape != expected[key].shape
+        ],
+        "not finite": [key for key in common if not torch.isfinite(tensors[key]).all()],
+    }
+    found = [_summary(what, keys) for what, keys in problems.items() if keys]
+    if found:
+        raise CheckpointError(f"{name} does not fit the model: {'; '.join(found)}")
+
+
+def _summary(what: str, keys: Iterable[str]) -> str:
+    listed = list(keys)
+    more = ", ..." if len(listed) > SHOWN else ""
+    return f"{len(listed)} {what} ({', '.join(listed[:SHOWN])}{more})"

@@ -1,0 +1,128 @@
+"""What every image tokenizer offers, and the integer codes that are stored.
+
+Shapes: B images, L codes an image (all scales), C channels, H and W pixels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Schedule = tuple[tuple[int, int], ...]
+"""Height and width of every scale, in codes, small to large."""
+
+CodeArray = NDArray[np.uint16] | NDArray[np.uint32]
+
+STORED_DTYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
+
+
+def count_codes(schedule: Schedule) -> int:
+    """Return L, the number of codes one image has over all scales.
+
+    >>> count_codes(((1, 1), (2, 2), (3, 4)))
+    17
+    """
+    return sum(height * width for height, width in schedule)
+
+
+def scale_slices(schedule: Schedule) -> tuple[slice, ...]:
+    """Return where each scale lies among the L codes of an image.
+
+    >>> scale_slices(((1, 1), (2, 2)))
+    (slice(0, 1, None), slice(1, 5, None))
+    """
+    ends = accumulate((height * width for height, width in schedule), initial=0)
+    return tuple(slice(start, end) for start, end in pairwise(ends))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Codes:
+    """The codes of B images: scales concatenated small to large, raster order in a scale.
+
+    uint16 holds VAR's codebook indices; uint32 holds bit codes, bit 0 the most significant.
+
+    Raises:
+        ValueError: the array is not [B, L] for this schedule, or not of a stored dtype.
+    """
+
+    values_BL: CodeArray
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        values, length = self.values_BL, count_codes(self.schedule)
+        if values.dtype not in STORED_DTYPES:
+            raise ValueError(f"codes must be uint16 or uint32, not {values.dtype}")
+        if values.ndim != 2 or values.shape[1] != length:
+            raise ValueError(f"codes must have shape [B, {length}], not {list(values.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.values_BL)
+
+    def scales(self) -> tuple[CodeArray, ...]:
+        """Return the codes scale by scale, each [B, h, w]."""
+        return tuple(
+            self.values_BL[:, part].reshape(-1, *size)
+            for part, size in zip(scale_slices(self.schedule), self.schedule, strict=True)
+        )
+
+    def pack(self) -> list[CodeArray]:
+        """Return one contiguous [L] array an image, as a shard's `tokens*.npy` holds it."""
+        return [np.ascontiguousarray(row) for row in self.values_BL]
+
+    @classmethod
+    def unpack(cls, rows: Iterable[CodeArray], schedule: Schedule) -> Self:
+        """Build codes from the arrays that `pack` returned, one an image, at least one.
+
+        Raises:
+            ValueError: no rows, rows of different lengths or dtypes, or not of this schedule.
+        """
+        arrays = list(rows)
+        dtypes = sorted({array.dtype.name for array in arrays})
+        if len(dtypes) != 1:
+            raise ValueError(f"rows must be one or more, of one dtype, not {dtypes}")
+        return cls(values_BL=np.stack(arrays), schedule=schedule)
+
+
+class Tokenizer(Protocol):
+    """Turns images into codes and back; one is loaded once a worker process."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Size of every scale, small to large."""
+        ...
+
+    @property
+    def codes_dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """How the codes are stored."""
+        ...
+
+    @property
+    def codes_limit(self) -> int:
+        """Exclusive upper bound of a code."""
+        ...
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images, in pixels."""
+        ...
+
+    def encode(self, images_NCHW: "torch.Tensor") -> Codes:
+        """Tokenize float32 RGB images [B, 3, resolution, resolution] in [-1, 1].
+
+        The codes of an image do not depend on its neighbours in the batch.
+        """
+        ...
+
+    def decode(self, codes: Codes) -> "torch.Tensor":
+        """Return float32 images [B, 3, resolution, resolution] in [-1, 1]."""
+        ...
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what the manifest must say for the codes to be read again."""
+        ...

@@ -1,0 +1,193 @@
+"""Convolutional encoder and decoder of the VAR VQVAE.
+
+Attribute names are the keys of the published checkpoint (FoundationVision/VAR,
+models/basic_vae.py): renaming one breaks loading.
+
+Shapes: B images, C channels, H and W positions, N = H * W.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6)
+
+
+def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
+
+
+class ResnetBlock(nn.Module):
+    """Two normalised convolutions beside a shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.norm1 = _norm(channels_in)
+        self.conv1 = _conv3(channels_in, channels_out)
+        self.norm2 = _norm(channels_out)
+        self.conv2 = _conv3(channels_out, channels_out)
+        self.nin_shortcut = (
+            nn.Identity()
+            if channels_in == channels_out
+            else nn.Conv2d(channels_in, channels_out, 1)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, channels_out, H, W]."""
+        h_BCHW = self.conv1(F.silu(self.norm1(x_BCHW)))
+        h_BCHW = self.conv2(F.silu(self.norm2(h_BCHW)))
+        return self.nin_shortcut(x_BCHW) + h_BCHW
+
+
+class AttnBlock(nn.Module):
+    """Single-head self-attention over all positions, beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1)
+        self.proj_out = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, C, H, W]."""
+        qkv_BCN = self.qkv(self.norm(x_BCHW)).flatten(2)
+        q_BNC, k_BNC, v_BNC = (part.transpose(1, 2) for part in qkv_BCN.chunk(3, dim=1))
+        h_BNC = F.scaled_dot_product_attention(q_BNC, k_BNC, v_BNC)
+        return x_BCHW + self.proj_out(h_BNC.transpose(1, 2).reshape(x_BCHW.shape))
+
+
+class Downsample(nn.Module):
+    """Halve height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, C, H / 2, W / 2]."""
+        return self.conv(F.pad(x_BCHW, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _conv3(channels, channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, C, 2 H, 2 W]."""
+        return self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """The blocks of one resolution, with attention after each of them where asked."""
+
+    def __init__(self, widths: Sequence[int], *, attention: bool) -> None:
+        super().__init__()
+        outputs = widths[1:]
+        self.block = nn.ModuleList(map(ResnetBlock, widths[:-1], outputs))
+        self.attn = nn.ModuleList(map(AttnBlock, outputs) if attention else ())
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, widths[-1], H, W]."""
+        for i, block in enumerate(self.block):
+            x_BCHW = block(x_BCHW)
+            if self.attn:
+                x_BCHW = self.attn[i](x_BCHW)
+        return x_BCHW
+
+
+class DownLevel(Level):
+    """A level of the encoder, halved at its end unless it is the last."""
+
+    def __init__(self, widths: Sequence[int], *, last: bool) -> None:
+        super().__init__(widths, attention=last)
+        self.downsample = nn.Identity() if last else Downsample(widths[-1])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, widths[-1], H / 2, W / 2], or H and W unchanged at the last level."""
+        return self.downsample(super().forward(x_BCHW))
+
+
+class UpLevel(Level):
+    """A level of the decoder, doubled at its end unless it is the last."""
+
+    def __init__(self, widths: Sequence[int], *, first: bool, last: bool) -> None:
+        super().__init__(widths, attention=first)
+        self.upsample = nn.Identity() if last else Upsample(widths[-1])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, widths[-1], 2 H, 2 W], or H and W unchanged at the last level."""
+        return self.upsample(super().forward(x_BCHW))
+
+
+class Middle(nn.Module):
+    """Block, attention, block at the lowest resolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels)
+        self.attn_1 = AttnBlock(channels)
+        self.block_2 = ResnetBlock(channels, channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, C, H, W]."""
+        return self.block_2(self.attn_1(self.block_1(x_BCHW)))
+
+
+class Encoder(nn.Module):
+    """RGB images to features, 2 ** (len(ch_mult) - 1) times smaller."""
+
+    def __init__(
+        self, *, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int
+    ) -> None:
+        super().__init__()
+        widths = [ch * mult for mult in ch_mult]
+        inputs = [ch, *widths[:-1]]
+        self.conv_in = _conv3(3, ch)
+        self.down = nn.ModuleList(
+            DownLevel([before, *[width] * num_res_blocks], last=i == len(widths) - 1)
+            for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.mid = Middle(widths[-1])
+        self.norm_out = _norm(widths[-1])
+        self.conv_out = _conv3(widths[-1], z_channels)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Return [B, z_channels, H / 16, W / 16] for five levels."""
+        h_BCHW = self.conv_in(images_B3HW)
+        for level in self.down:
+            h_BCHW = level(h_BCHW)
+        return self.conv_out(F.silu(self.norm_out(self.mid(h_BCHW))))
+
+
+class Decoder(nn.Module):
+    """Features back to RGB images, one block a level more than the encoder has."""
+
+    def __init__(
+        self, *, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int
+    ) -> None:
+        super().__init__()
+        widths = [ch * mult for mult in ch_mult]
+        inputs = [*widths[1:], widths[-1]]
+        top = len(widths) - 1
+        self.conv_in = _conv3(z_channels, widths[-1])
+        self.mid = Middle(widths[-1])
+        self.up = nn.ModuleList(
+            UpLevel([before, *[width] * (num_res_blocks + 1)], first=i == top, last=i == 0)
+            for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.norm_out = _norm(widths[0])
+        self.conv_out = _conv3(widths[0], 3)
+
+    def forward(self, z_BCHW: Tensor) -> Tensor:
+        """Return [B, 3, 16 H, 16 W] for five levels, unclamped."""
+        h_BCHW = self.mid(self.conv_in(z_BCHW))
+        # The checkpoint numbers levels by resolution, so the decoder runs them backwards.
+        for level in reversed(self.up):
+            h_BCHW = level(h_BCHW)
+        return self.conv_out(F.silu(self.norm_out(h_BCHW)))

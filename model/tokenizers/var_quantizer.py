@@ -1,0 +1,127 @@
+"""Multi-scale residual quantizer of the VAR VQVAE.
+
+Every scale quantizes what the scales before it left over: the residual is shrunk (area) to the
+scale's size, each position takes its nearest codebook vector, and the result is enlarged
+(bicubic), smoothed by a small convolution (phi) and subtracted. Source: VAR (arXiv 2404.02905),
+algorithms 1 and 2; FoundationVision/VAR, models/quant.py.
+
+Shapes: B images, C channels, H and W positions of the features, h and w those of one scale,
+n = h * w, L codes over all scales, V codebook entries.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.tokenizers.protocol import Schedule, scale_slices
+
+
+def phi_index(scale: int, scales: int, phis: int) -> int:
+    """Return which of the shared phi convolutions a scale uses.
+
+    Scales and convolutions are both laid out on [0, 1] and the nearest is taken. Ties exist
+    (scales 2 and 7 of 10 with 4 phis) and are settled by float64 rounding, so the ticks are
+    computed as the reference does.
+
+    >>> [phi_index(scale, 10, 4) for scale in range(10)]
+    [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+    """
+    margin = 1 / (3 * phis) if phis == 4 else 1 / (2 * phis)
+    ticks = np.linspace(margin, 1 - margin, phis)
+    position = scale / (scales - 1) if scales > 1 else 0.0
+    return int(np.argmin(np.abs(ticks - position)))
+
+
+class SharedPhis(nn.Module):
+    """The convolutions that smooth an enlarged scale, a few of them shared by all scales."""
+
+    def __init__(self, *, channels: int, phis: int, scales: int, strength: float) -> None:
+        super().__init__()
+        self.qresi_ls = nn.ModuleList(
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in range(phis)
+        )
+        self.strength = strength
+        self.index = tuple(phi_index(scale, scales, phis) for scale in range(scales))
+
+    def forward(self, h_BCHW: Tensor, scale: int) -> Tensor:
+        """Return (1 - strength) * h + strength * conv(h), with the convolution of this scale."""
+        smoothed_BCHW = self.qresi_ls[self.index[scale]](h_BCHW)
+        return h_BCHW * (1 - self.strength) + smoothed_BCHW * self.strength
+
+
+class MultiScaleQuantizer(nn.Module):
+    """Features to codes and codes to features; holds the codebook."""
+
+    ema_vocab_hit_SV: Tensor
+
+    def __init__(
+        self,
+        *,
+        vocab: int,
+        channels: int,
+        schedule: Schedule,
+        phis: int,
+        strength: float,
+    ) -> None:
+        super().__init__()
+        self.schedule = schedule
+        # A training statistic: nothing here reads it, the published checkpoint carries it.
+        self.register_buffer("ema_vocab_hit_SV", torch.zeros(len(schedule), vocab))
+        self.quant_resi = SharedPhis(
+            channels=channels, phis=phis, scales=len(schedule), strength=strength
+        )
+        self.embedding = nn.Embedding(vocab, channels)
+
+    def encode(self, features_BCHW: Tensor) -> Tensor:
+        """Return the codes of all scales, int64 [B, L]; H and W are those of the last scale."""
+        rest_BCHW = features_BCHW.clone()
+        codes: list[Tensor] = []
+        for scale, size in enumerate(self.schedule):
+            codes_Bn = self.nearest(_shrink(rest_BCHW, size))
+            rest_BCHW -= self.contribution(codes_Bn, scale)
+            codes.append(codes_Bn)
+        return torch.cat(codes, dim=1)
+
+    def nearest(self, z_BChw: Tensor) -> Tensor:
+        """Return the index of the nearest codebook vector at every position, int64 [B, n]."""
+        z_NC = z_BChw.permute(0, 2, 3, 1).flatten(0, 2)
+        book_VC = self.embedding.weight
+        norms_NV = z_NC.square().sum(dim=1, keepdim=True) + book_VC.square().sum(dim=1)
+        distances_NV = torch.addmm(norms_NV, z_NC, book_VC.T, alpha=-2)
+        return distances_NV.argmin(dim=1).view(len(z_BChw), -1)
+
+    def contribution(self, codes_Bn: Tensor, scale: int) -> Tensor:
+        """Return what the codes of one scale add to the features, [B, C, H, W]."""
+        size, full = self.schedule[scale], self.schedule[-1]
+        h_BChw = self.embedding(codes_Bn).transpose(1, 2).unflatten(2, size)
+        if size != full:
+            h_BChw = F.interpolate(h_BChw, size=full, mode="bicubic")
+        return self.quant_resi(h_BChw.contiguous(), scale)
+
+    def partial_sums(self, codes_BL: Tensor) -> Iterator[Tensor]:
+        """Yield the features [B, C, H, W] that the codes up to each scale amount to."""
+        sum_BCHW: Tensor | None = None
+        for scale, part in enumerate(scale_slices(self.schedule)):
+            h_BCHW = self.contribution(codes_BL[:, part], scale)
+            sum_BCHW = h_BCHW if sum_BCHW is None else sum_BCHW + h_BCHW
+            yield sum_BCHW
+
+    def next_scale_inputs(self, codes_BL: Tensor) -> Tensor:
+        """Return what a next-scale predictor reads, [B, L - n of the first scale, C].
+
+        Each scale's input is the partial sum of the scales before it, shrunk (area) to its size.
+        """
+        inputs = [
+            _shrink(sum_BCHW, size).flatten(2).transpose(1, 2)
+            for sum_BCHW, size in zip(self.partial_sums(codes_BL), self.schedule[1:], strict=False)
+        ]
+        return torch.cat(inputs, dim=1)
+
+
+def _shrink(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    if x_BCHW.shape[2:] == size:
+        return x_BCHW
+    return F.interpolate(x_BCHW, size=size, mode="area")

@@ -1,0 +1,239 @@
+"""build: the whole story, stage by stage; what is committed and fresh is never made again."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+from pipelines.engine import Engine, shard_numbers, warn
+from pipelines.lock import build_lock
+from pipelines.plan import make_plan
+from pipelines.progress import progress
+from pipelines.sidecar import Counts, Origin, dead_letters_path, read_origin, sidecar_path
+from pipelines.stage import MapStage, is_fresh
+from pipelines.storage import CorpusError, Storage
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Recipe
+from schemas.recipe_file import dump_recipe
+
+RECIPE = "recipe.yaml"
+LOG = "build_log.jsonl"
+CUTOFFS = "selection/quota.json"
+# Footers read at once: they are small, and far away on an object store.
+FOOTER_THREADS = 32
+
+
+def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
+    """Build a corpus, or bring one up to date; return its manifest.
+
+    Args:
+        recipe: what to build.
+        out: folder of the corpus, any fsspec URL.
+        engine: where to run.
+
+    Raises:
+        CorpusError: for what the user can mend: another build holds the folder, a source is
+            missing, a file is damaged, a stage lost more rows than the recipe allows.
+    """
+    from pipelines.caption import Caption
+    from pipelines.crawl import Crawl
+    from pipelines.dedup import FindDuplicates
+    from pipelines.ingest import Ingest
+    from pipelines.measure import Measure
+    from pipelines.pair import Pair
+    from pipelines.pins import pin
+    from pipelines.select import Select
+    from pipelines.vq_tokens import VqTokens
+
+    recipe = pin(recipe)
+    store = Storage(out)
+    with build_lock(store), engine.started(store):
+        store.sweep()
+        store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
+        job = Job(recipe=recipe, store=store, engine=engine, shards=len(make_plan(recipe, store)))
+        job.remove_surplus()
+        job.map(Ingest(sources=recipe.sources, crawl=recipe.crawl))
+        job.map(Crawl(sources=recipe.sources, recipe=recipe.crawl))
+        job.map(Measure(recipe=recipe.measure, decode=recipe.decode))
+        job.dedup(FindDuplicates(recipe=recipe.dedup))
+        job.map(Select(rules=recipe.select, cutoffs=job.cutoffs()))
+        job.map(Caption(recipe=recipe.caption))
+        job.map(Pair(recipe=recipe.pair))
+        job.map(VqTokens(recipe=recipe.vq_tokens, decode=recipe.decode))
+        manifest = job.shard()
+        job.report()
+        return manifest
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One build under way."""
+
+    recipe: Recipe
+    store: Storage
+    engine: Engine
+    shards: int  # of side-cars
+    funnel: list[tuple[str, Counts]] = field(default_factory=list)
+
+    def map(self, stage: MapStage) -> None:
+        """Run a map stage over the shards that are not fresh, as one Beam job."""
+        from pipelines.map_shards import MapShards
+
+        fresh = self._each(lambda shard: is_fresh(stage, shard, self.store))
+        todo = [shard for shard in range(self.shards) if not fresh[shard]]
+        rows = dict(zip(todo, self._rows_waiting(stage, todo), strict=True))
+        with self._timed(stage.name, len(todo), self.shards):
+            if todo:
+                with progress(self.store, stage.name, stage.folder, rows):
+                    self.engine.run(
+                        lambda root: shard_numbers(root, todo) | MapShards(stage, self.store),
+                        name=stage.name,
+                    )
+        self._count(stage.name, stage.folder)
+
+    def dedup(self, stage: Any) -> None:
+        """Run dedup over the whole corpus, unless every side-car of it is fresh."""
+        wanted = fingerprint(
+            stage.name,
+            stage.version,
+            stage.settings(),
+            [[origin.content for origin in self._origins(folder)] for folder in stage.inputs],
+        )
+        found = self._each(lambda s: read_origin(self.store, sidecar_path(stage.folder, s)))
+        stale = any(origin is None or origin.fingerprint != wanted for origin in found)
+        with self._timed(stage.name, self.shards * stale, self.shards):
+            if stale:
+                self.engine.run(
+                    lambda root: stage.expand(self._all(root), self.store, wanted), name=stage.name
+                )
+        self._count(stage.name, stage.folder)
+
+    def cutoffs(self) -> dict[str, str]:
+        """Return where in hash order each source's quota ends; {} where there is none."""
+        quotas = {source.name: source.quota for source in self.recipe.sources if source.quota}
+        if not quotas:
+            return {}
+        from pipelines.quota import write_cutoffs
+
+        made_of = [origin.content for f in ("signals", "duplicates") for origin in self._origins(f)]
+        rules = self.recipe.model_dump(mode="json", include={"select"})
+        path = f"selection/quota-{fingerprint(quotas, rules, list(rules['select']), made_of)}.json"
+        if not self.store.exists(path):
+            self.engine.run(
+                lambda root: write_cutoffs(
+                    self._all(root), self.store, self.recipe.select, quotas, path
+                ),
+                name="quota",
+            )
+        return json.loads(self.store.read(path))
+
+    def shard(self) -> dict[str, Any]:
+        """Write the output shards and the manifest."""
+        from pipelines.manifest import (
+            MANIFEST,
+            inputs_fingerprint,
+            make_manifest,
+            manifest_bytes,
+            remove_old_shards,
+        )
+        from pipelines.shard import INPUTS, WriteShards, output_shard_count
+
+        origins = {folder: self._origins(folder) for folder in INPUTS}
+        samples = sum(origin.counts.kept for origin in origins["tokens"])
+        if not samples:
+            raise CorpusError("no sample is left; the funnel says where they went")
+        made_of = inputs_fingerprint(self.recipe, origins)
+        manifest = _read_json(self.store, MANIFEST)
+        stale = manifest.get("inputs") != made_of
+        with self._timed("shard", self.shards * stale, self.shards):
+            if stale:
+                # Shards and manifest would disagree from here on, until the new one is written.
+                self.store.remove(MANIFEST)
+                writer = WriteShards(recipe=self.recipe)
+                outputs = output_shard_count(samples, self.recipe.shard.samples)
+                self.engine.run(
+                    lambda root: writer.expand(self._all(root), self.store, outputs), name="shard"
+                )
+                manifest = make_manifest(self.recipe, self.store, self.funnel, made_of)
+                remove_old_shards(self.store, manifest)
+                self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
+        return manifest
+
+    def report(self) -> None:
+        """Write `report.html`."""
+        from pipelines.report import REPORT, summarise
+
+        with self._timed("report", self.shards, self.shards):
+            self.engine.run(
+                lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
+                name="report",
+            )
+
+    def remove_surplus(self) -> None:
+        """Remove side-cars of shards that the plan no longer has."""
+        for folder in ("sources", "raw", "signals", "duplicates", "selection", "captions"):
+            self._remove_from(folder)
+        for folder in ("pairs", "tokens"):
+            self._remove_from(folder)
+
+    def _remove_from(self, folder: str) -> None:
+        for name in self.store.listing(folder):
+            number = name.split(".", 1)[0]
+            if number.isdigit() and int(number) >= self.shards:
+                self.store.remove(f"{folder}/{name}")
+
+    def _count(self, stage: str, folder: str) -> None:
+        counts = reduce(add, (origin.counts for origin in self._origins(folder)), Counts())
+        self.funnel.append((stage, counts))
+        dead = sum(counts.dead.values())
+        allowed = getattr(self.recipe.max_dead_fraction, stage, 1.0)
+        if dead > allowed * counts.rows_in:
+            worst = max(counts.dead, key=lambda error: counts.dead[error])
+            raise CorpusError(
+                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them {worst}; "
+                f"max_dead_fraction.{stage} is {allowed}; see {dead_letters_path(stage, 0)} ff."
+            )
+
+    def _origins(self, folder: str) -> list[Origin]:
+        found = self._each(lambda shard: read_origin(self.store, sidecar_path(folder, shard)))
+        for shard, origin in enumerate(found):
+            if origin is None:
+                raise CorpusError(f"{sidecar_path(folder, shard)}: missing; build again")
+        return found
+
+    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> list[int]:
+        if not stage.inputs:
+            return [0] * len(todo)
+        path = stage.inputs[-1]
+        origins = [read_origin(self.store, sidecar_path(path, shard)) for shard in todo]
+        return [origin.counts.kept if origin else 0 for origin in origins]
+
+    def _each(self, function: Any) -> list[Any]:
+        with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+            return list(threads.map(function, range(self.shards)))
+
+    def _all(self, root: Any) -> Any:
+        return shard_numbers(root, range(self.shards))
+
+    @contextmanager
+    def _timed(self, stage: str, todo: int, shards: int) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        fresh = shards - todo
+        note = f", {fresh} fresh" if fresh else ""
+        warn(f"{stage:<10} {todo} of {shards} shards{note}, {seconds:.1f} s")
+        self._log({"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh})
+
+    def _log(self, line: dict[str, Any]) -> None:
+        before = self.store.read(LOG) if self.store.exists(LOG) else b""
+        self.store.commit_bytes(LOG, before + json.dumps(line).encode() + b"\n")
+
+
+def _read_json(store: Storage, path: str) -> dict[str, Any]:
+    return json.loads(store.read(path)) if store.exists(path) else {}

@@ -1,0 +1,119 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+STAGE_HELP = """\
+stages of a build, in order:
+  ingest     read lists of samples; every row gets its key
+  crawl      fetch the bytes of every URL, or note where they lie
+  measure    decode every image once; store signals, not verdicts
+  dedup      find repeated URLs, equal bytes and near-duplicates
+  select     apply the recipe's rules and quotas to the stored signals
+  caption    choose the words of every kept row
+  pair       turn captions into user/assistant instructions
+  vq_tokens  turn kept images into multi-scale VQ codes
+  shard      write WebDataset tars, their indexes and the manifest
+  report     write report.html: funnel, histograms, samples, rejects
+
+A stage runs again only where its part of the recipe or its input has changed.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 done, 1 a fault the user can mend, 2 usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    mark = given.index("--") if "--" in given else len(given)
+    parser = _parser()
+    options = parser.parse_args(given[:mark])
+    options.beam_options = tuple(given[mark + 1 :])
+    if options.beam_options and options.command != "build":
+        parser.error("only build takes Beam options after --")
+    from pipelines.storage import CorpusError
+    from schemas.recipe_file import RecipeError
+
+    try:
+        return {"build": _build, "verify": _verify, "recipe": _recipe}[options.command](options)
+    except (CorpusError, RecipeError) as error:
+        print(f"vargpt-corpus: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        print(f"vargpt-corpus: {error}; nothing committed is lost", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vargpt-corpus: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vargpt-corpus",
+        description="Build corpora of images, instructions and VQ tokens from lists of URLs.",
+        epilog=STAGE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    build = commands.add_parser(
+        "build",
+        help="build a corpus from a recipe, or bring one up to date",
+        usage="vargpt-corpus build RECIPE --out URL [options] [-- BEAM OPTIONS]",
+        epilog="Options after -- go to Beam untouched, e.g. -- --runner=DataflowRunner ...",
+    )
+    build.add_argument("recipe", metavar="RECIPE", help="YAML file, any fsspec URL")
+    build.add_argument("--out", required=True, metavar="URL", help="folder of the corpus")
+    build.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="change a value of the recipe, e.g. select.short_side.min=384",
+    )
+    build.add_argument(
+        "--processes", type=int, metavar="N", help="local worker processes (default: one a core)"
+    )
+    verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
+    verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
+    recipe = commands.add_parser("recipe", help="check a recipe and print it with all defaults")
+    recipe.add_argument("recipe", metavar="RECIPE")
+    recipe.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE")
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from pipelines.build import build
+    from pipelines.engine import Engine
+    from pipelines.funnel import print_funnel
+    from schemas.recipe_file import load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    engine = Engine(beam_options=options.beam_options, processes=options.processes)
+    manifest = build(recipe, options.out, engine)
+    print_funnel(manifest, options.out)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipelines.storage import Storage
+    from pipelines.verify import verify
+
+    faults = 0
+    for fault in verify(Storage(options.out)):
+        print(fault)
+        faults += 1
+    print(f"{options.out}: {f'{faults} faults' if faults else 'verified, no fault'}")
+    return 1 if faults else 0
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    from schemas.recipe_file import dump_recipe, load_recipe
+
+    print(dump_recipe(load_recipe(options.recipe, options.overrides)), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The funnel on the console: what went in, what left by which door, what it took."""
+
+import json
+from typing import Any
+
+from pipelines.build import LOG
+from pipelines.storage import Storage
+
+
+def print_funnel(manifest: dict[str, Any], out: str) -> None:
+    """Print rows by stage and door, then the shards and where to look at them."""
+    seconds = stage_seconds(Storage(out))
+    print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'dead':>8}{'seconds':>10}")
+    for line in manifest["funnel"]:
+        dropped, dead = line["dropped"], line["dead"]
+        print(
+            f"{line['stage']:<12}{line['rows_in']:>12,}{line['kept']:>12,}"
+            f"{sum(dropped.values()):>10,}{sum(dead.values()):>8,}"
+            f"{seconds.get(line['stage'], 0.0):>10.1f}"
+        )
+        for door, reasons in (("dropped", dropped), ("dead", dead)):
+            for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+                print(f"    {door:<8}{reason:<32}{rows:>8,}")
+    print()
+    for name, subset in manifest["subsets"].items():
+        count, size = len(subset["shards"]), subset["bytes"] / 1e6
+        print(f"{name}: {subset['samples']:,} samples in {count:,} shards, {size:,.1f} MB")
+    tokens = manifest["tokens"]
+    print(f"tokens: {tokens['name']}, {tokens['checkpoint']}, {tokens['precision']}")
+    print(f"report: {out.rstrip('/')}/report.html")
+
+
+def stage_seconds(store: Storage) -> dict[str, float]:
+    """Sum the seconds of every stage over all runs of the build, from its log."""
+    total: dict[str, float] = {}
+    if store.exists(LOG):
+        for line in store.read(LOG).splitlines():
+            run = json.loads(line)
+            total[run["stage"]] = total.get(run["stage"], 0.0) + run["seconds"]
+    return total

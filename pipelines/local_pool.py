@@ -1,0 +1,58 @@
+"""The local engine's worker processes: started once a build, fed by Beam's in-process runner.
+
+Beam's own local modes were measured beside it (tests/benchmarks/bench_engines.py): its
+multi-processing mode pays seconds of start-up for every job and deals shards out beforehand;
+one warm pool for all stages pays once, keeps models loaded, and gives each free worker the next
+shard. Remote runners know nothing of this file: there the same functions run in Beam's workers.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+_pool: ProcessPoolExecutor | None = None
+
+
+def default_processes() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def local_pool(processes: int) -> Iterator[None]:
+    """Run what is submitted below in `processes` worker processes; 1 means in this one."""
+    global _pool
+    if processes <= 1:
+        yield
+        return
+    # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.stage", "PIL.Image", "numpy"])
+    _pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent)
+    try:
+        yield
+    finally:
+        pool, _pool = _pool, None
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+    """Submit a call to the pool; None where there is none and the caller does it itself."""
+    return None if _pool is None else _pool.submit(function, *arguments)
+
+
+def _die_with_parent() -> None:
+    """End this worker when the build is killed: the executor alone would leave it waiting."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

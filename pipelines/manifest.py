@@ -1,0 +1,90 @@
+"""The manifest: every file of the corpus with its hash, what made it, and all counts."""
+
+import json
+import os.path
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from pipelines.shard import FOLDER, VERSION, listing_path
+from pipelines.sidecar import Counts, Origin
+from pipelines.storage import Storage
+from pipelines.vq_tokens import loaded_tokenizer
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Recipe
+from schemas.sample import CONTRACT_VERSION
+
+MANIFEST = "manifest.json"
+SUBSET = "t2i"
+# Whose versions decide bytes: pixels, codes, and our own code.
+MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
+
+
+def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) -> str:
+    """Hash all that the output shards are made of."""
+    contents = {folder: [o.content for o in found] for folder, found in origins.items()}
+    return fingerprint("shard", VERSION, CONTRACT_VERSION, recipe.fingerprint(), contents)
+
+
+def make_manifest(
+    recipe: Recipe, store: Storage, funnel: Sequence[tuple[str, Counts]], inputs: str
+) -> dict[str, Any]:
+    """Describe the shards that lie in the corpus."""
+    shards = [
+        {"path": path, "bytes": size, "sha256": sha256, "samples": samples}
+        for path, size, sha256, samples in json.loads(store.read(listing_path(SUBSET)))
+    ]
+    samples = sum(shard["samples"] for shard in shards)
+    selected = dict(funnel)["select"].kept
+    written = Counts(rows_in=samples, kept=samples)
+    return {
+        "contract": CONTRACT_VERSION,
+        "name": recipe.name,
+        "description": recipe.description,
+        "recipe": recipe.fingerprint(),
+        "inputs": inputs,
+        "made_with": {name: version(name) for name in MADE_WITH},
+        "tokens": {
+            "member": f"tokens{recipe.vq_tokens.resolution}.npy",
+            "crop": "cover, centre",
+            **loaded_tokenizer(recipe.vq_tokens).describe(),
+        },
+        "subsets": {
+            SUBSET: {
+                "samples": samples,
+                "bytes": sum(shard["bytes"] for shard in shards),
+                "shards": shards,
+            }
+        },
+        # Dead in caption, pair or vq_tokens, which count them; a row may be dead in two of them.
+        "selected_but_dead": selected - samples,
+        "funnel": [_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
+    }
+
+
+def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
+    """Remove output shards of earlier builds that the manifest does not name."""
+    listed = {
+        os.path.splitext(os.path.basename(shard["path"]))[0]
+        for subset in manifest["subsets"].values()
+        for shard in subset["shards"]
+    }
+    for name in store.listing(FOLDER):
+        stem, suffix = os.path.splitext(name)
+        if suffix in (".tar", ".parquet") and stem not in listed:
+            store.remove(f"{FOLDER}/{name}")
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """Write a manifest as it stands in the corpus."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _line(stage: str, counts: Counts) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "rows_in": counts.rows_in,
+        "kept": counts.kept,
+        "dropped": dict(counts.dropped),
+        "dead": dict(counts.dead),
+    }

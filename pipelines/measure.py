@@ -1,0 +1,93 @@
+"""measure: decode every image once and store its signals; values, not verdicts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from filters.decode import DecodeError, decode
+from filters.registry import make_columns, make_signals
+from filters.signal import Record
+from pipelines.images import read_images
+from pipelines.sidecar import Reject, read_table, sidecar_path
+from pipelines.stage import Outcome
+from pipelines.storage import Storage
+from schemas.recipe import Decode
+from schemas.recipe import Measure as MeasureRecipe
+from schemas.tables import signals_schema
+
+BATCH_ROWS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Measure every signal of the recipe on one raw shard."""
+
+    name: ClassVar[str] = "measure"
+    folder: ClassVar[str] = "signals"
+    inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
+    version: ClassVar[int] = 1
+
+    recipe: MeasureRecipe
+    decode: Decode
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the signals and how images are decoded."""
+        return [list(self.recipe.signals), self.decode.model_dump(mode="json")]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `signals/NNNNN.parquet`."""
+        raw = read_table(store, sidecar_path("raw", shard)).to_pylist()
+        sources = {
+            row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
+        }
+        schema = signals_schema([c.field for c in make_columns(self.recipe.signals)])
+        rejects: list[Reject] = []
+        tables = [
+            self._measure(batch, schema)
+            for batch in self._decoded(raw, sources, store, rejects)
+            if batch
+        ]
+        table = pa.concat_tables(tables) if tables else schema.empty_table()
+        return Outcome(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
+
+    def _decoded(
+        self,
+        raw: list[dict[str, Any]],
+        sources: dict[str, dict[str, Any]],
+        store: Storage,
+        rejects: list[Reject],
+    ) -> Iterator[list[tuple[str, Record]]]:
+        for batch in read_images(raw, store, BATCH_ROWS):
+            records: list[tuple[str, Record]] = []
+            for row, body in batch:
+                try:
+                    image = decode(
+                        body,
+                        max_pixels=self.decode.max_pixels,
+                        background=self.decode.background,
+                    )
+                except DecodeError as error:
+                    rejects.append(Reject(id=row["key"], reason=error.reason, detail=error.detail))
+                    continue
+                records.append((row["key"], _record(image, len(body), sources[row["key"]])))
+            yield records
+
+    def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
+        values: dict[str, Any] = {"key": [key for key, _ in batch]}
+        records = [record for _, record in batch]
+        for signal in make_signals(self.recipe.signals):
+            values |= signal.measure(records)
+        return pa.table({name: pa.array(values[name], schema.field(name).type) for name in schema.names}, schema=schema)
+
+
+def _record(image: Any, file_bytes: int, source: dict[str, Any]) -> Record:
+    return Record(
+        image=image,
+        file_bytes=file_bytes,
+        text=source["text"],
+        title=source["title"],
+        tags=tuple(source["tags"]),
+    )

@@ -1,0 +1,87 @@
+"""Quotas: which rows of a source are within it, decided by hash order over the whole corpus.
+
+A source's quota is a cut-off in the order of `rank(key)`. Two passes over ranks find it exactly
+without sorting a corpus: counts of 65,536 ranges of ranks, then the ranks of the one range that
+the quota ends in.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.plan import read_plan
+from pipelines.select import QUOTA, judged
+from pipelines.storage import Storage
+from schemas.keys import rank
+from schemas.recipe import Rule
+
+BIN_DIGITS = 4  # of a rank's 32 hex digits: 65,536 ranges
+
+
+def write_cutoffs(
+    shards: Any, store: Storage, rules: dict[str, Rule], quotas: dict[str, int], path: str
+) -> Any:
+    """Build the graph: shard numbers in, one JSON file of source -> cut-off out."""
+    ranks = (
+        shards
+        | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
+        | "Ranks" >> beam.FlatMap(_ranks, store, rules).with_output_types(tuple[str, str])
+        | "WithQuota" >> beam.Filter(lambda row: row[0] in quotas)
+    )
+    last_bins = (
+        ranks
+        | "Bins" >> beam.Map(lambda row: (f"{row[0]}/{row[1][:BIN_DIGITS]}", 1))
+        | "CountBins" >> beam.CombinePerKey(sum)
+        | "BySource" >> beam.Map(lambda item: (item[0].rsplit("/", 1)[0], (item[0], item[1])))
+        | "BinsOfSource" >> beam.GroupByKey()
+        | "LastBin" >> beam.FlatMap(_last_bin, quotas)
+    )
+    return (
+        ranks
+        | "InLastBin" >> beam.FlatMap(_in_last_bin, last=beam.pvalue.AsDict(last_bins))
+        | "RanksOfBin" >> beam.GroupByKey()
+        | "Cutoff" >> beam.Map(_cutoff)
+        | "All" >> beam.combiners.ToDict()
+        | "Publish" >> beam.Map(_publish, store, path)
+    )
+
+
+def _ranks(shard: int, store: Storage, rules: dict[str, Rule]) -> Iterator[tuple[str, str]]:
+    source = read_plan(store)[shard].source
+    for key, verdict in judged(shard, store, rules):
+        if verdict.kept:
+            yield source, rank(key, QUOTA)
+
+
+def _last_bin(
+    group: tuple[str, Iterable[tuple[str, int]]], quotas: dict[str, int]
+) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Yield the bin in which a source's quota ends, and how many of its rows are within."""
+    source, bins = group
+    room = quotas[source]
+    for name, rows in sorted(bins):
+        if room <= rows:
+            yield source, (name, room)
+            return
+        room -= rows
+
+
+def _in_last_bin(
+    row: tuple[str, str], last: dict[str, tuple[str, int]]
+) -> Iterator[tuple[str, tuple[str, int]]]:
+    source, rank_ = row
+    name, room = last.get(source, ("", 0))
+    if f"{source}/{rank_[:BIN_DIGITS]}" == name:
+        yield source, (rank_, room)
+
+
+def _cutoff(group: tuple[str, Iterable[tuple[str, int]]]) -> tuple[str, str]:
+    ranks = sorted(group[1])
+    return group[0], ranks[ranks[0][1] - 1][0]
+
+
+def _publish(cutoffs: dict[str, str], store: Storage, path: str) -> str:
+    store.commit_bytes(path, json.dumps(cutoffs, sort_keys=True).encode())
+    return path

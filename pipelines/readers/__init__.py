@@ -1,0 +1,1 @@
+"""Where rows and bytes come from: one kind of source a file."""

@@ -1,0 +1,190 @@
+"""Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.storage import CorpusError, Storage
+from schemas.fingerprint import content_digest
+from schemas.keys import shard_name
+from schemas.tables import DEAD_LETTERS
+
+_METADATA_KEY = b"vargpt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What became of the rows that entered a stage: rows_in = kept + dropped + dead."""
+
+    rows_in: int = 0
+    kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows
+    dead: Mapping[str, int] = field(default_factory=dict)  # error class -> rows
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            rows_in=self.rows_in + other.rows_in,
+            kept=self.kept + other.kept,
+            dropped=_sum(self.dropped, other.dropped),
+            dead=_sum(self.dead, other.dead),
+        )
+
+    @property
+    def conserved(self) -> bool:
+        """Whether every row left by one door."""
+        left = self.kept + sum(self.dropped.values()) + sum(self.dead.values())
+        return left == self.rows_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The footer of a side-car: what made it, what is in it, what became of its input."""
+
+    stage: str
+    fingerprint: str  # of the stage's configuration, version and inputs
+    content: str  # digest of the rows
+    counts: Counts
+    tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """A row that did not leave its stage by the front door."""
+
+    id: str
+    reason: str  # stable class
+    detail: str  # a sentence with the offending value
+    dropped: bool = False  # a decision; otherwise dead: unusable input
+
+
+def sidecar_path(folder: str, shard: int) -> str:
+    """Return the path of a side-car below the corpus."""
+    return f"{folder}/{shard_name(shard)}.parquet"
+
+
+def dead_letters_path(stage: str, shard: int) -> str:
+    """Return the path of a stage's rejects below the corpus."""
+    return sidecar_path(f"dead_letters/{stage}", shard)
+
+
+def count(rows_in: int, kept: int, rejects: Sequence[Reject]) -> Counts:
+    """Count the doors that the rows of a shard left by."""
+    dropped: dict[str, int] = {}
+    dead: dict[str, int] = {}
+    for reject in rejects:
+        door = dropped if reject.dropped else dead
+        door[reject.reason] = door.get(reject.reason, 0) + 1
+    return Counts(rows_in=rows_in, kept=kept, dropped=_sum(dropped, {}), dead=_sum(dead, {}))
+
+
+def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) -> None:
+    """Publish a side-car; this is the commit of its shard."""
+    counts = origin.counts
+    described = {
+        "stage": origin.stage,
+        "fingerprint": origin.fingerprint,
+        "content": origin.content,
+        "rows_in": counts.rows_in,
+        "kept": counts.kept,
+        "dropped": dict(counts.dropped),
+        "dead": dict(counts.dead),
+        "tar": dict(origin.tar),
+    }
+    metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
+    store.commit_bytes(path, _parquet(table.replace_schema_metadata(metadata)))
+
+
+def write_dead_letters(store: Storage, stage: str, shard: int, rejects: Sequence[Reject]) -> None:
+    """Publish a shard's rejects, or remove those of an earlier run if there are none now."""
+    path = dead_letters_path(stage, shard)
+    if not rejects:
+        store.remove(path)
+        return
+    rows = [
+        {
+            "id": reject.id,
+            "stage": stage,
+            "door": "dropped" if reject.dropped else "dead",
+            "reason": reject.reason,
+            "detail": reject.detail,
+        }
+        for reject in sorted(rejects, key=lambda reject: (reject.id, reject.reason))
+    ]
+    store.commit_bytes(path, _parquet(pa.Table.from_pylist(rows, schema=DEAD_LETTERS)))
+
+
+def make_origin(
+    stage: str,
+    fingerprint: str,
+    table: pa.Table,
+    counts: Counts,
+    tar: Mapping[str, str | int] | None = None,
+) -> Origin:
+    """Describe a table about to be written."""
+    return Origin(
+        stage=stage,
+        fingerprint=fingerprint,
+        content=content_digest(table),
+        counts=counts,
+        tar=tar or {},
+    )
+
+
+def read_origin(store: Storage, path: str) -> Origin | None:
+    """Read who made a side-car from its footer; None if there is no such file.
+
+    Raises:
+        CorpusError: if the file is not one of our side-cars.
+    """
+    try:
+        with store.open(path) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        return _origin(json.loads(metadata[_METADATA_KEY]))
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a side-car, or some of its columns.
+
+    Raises:
+        CorpusError: if it is missing or not readable.
+    """
+    try:
+        with store.open(path) as file:
+            return pq.read_table(file, columns=list(columns) if columns is not None else None)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path}: missing; run the build again to make it") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> CorpusError:
+    return CorpusError(f"{path}: not a readable side-car ({error}); remove it and build again")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _origin(data: dict[str, Any]) -> Origin:
+    counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "dead")})
+    return Origin(
+        stage=data["stage"],
+        fingerprint=data["fingerprint"],
+        content=data["content"],
+        counts=counts,
+        tar=data["tar"],
+    )
+
+
+def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+    return {name: a.get(name, 0) + b.get(name, 0) for name in sorted({*a, *b})}

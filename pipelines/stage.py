@@ -1,0 +1,141 @@
+"""What a map stage is, and how one shard of it is run: skip if fresh, else process and commit."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from pipelines.sidecar import (
+    Counts,
+    Reject,
+    count,
+    make_origin,
+    read_origin,
+    sidecar_path,
+    write_dead_letters,
+    write_sidecar,
+)
+from pipelines.storage import CorpusError, Storage
+from schemas.fingerprint import fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a stage made of one shard, before anything is published."""
+
+    table: pa.Table  # the side-car
+    rows_in: int
+    rejects: Sequence[Reject] = ()
+    kept: int | None = None  # where the side-car also holds rows that were dropped
+    dropped: Mapping[str, int] = field(default_factory=dict)  # those rows, by reason
+    files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
+
+    def counts(self) -> Counts:
+        """Count the doors; rows_in is what the stage read, not the sum of the doors."""
+        kept = self.table.num_rows if self.kept is None else self.kept
+        return count(self.rows_in, kept, self.rejects) + Counts(dropped=self.dropped)
+
+
+class MapStage(Protocol):
+    """Turns a shard into a side-car. A frozen, picklable dataclass that knows nothing of Beam."""
+
+    name: ClassVar[str]
+    folder: ClassVar[str]  # of its side-cars
+    inputs: ClassVar[tuple[str, ...]]  # folders whose side-car of the same number it reads
+    version: ClassVar[int]  # raised when the code's output changes
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the part of the recipe (JSON values) that decides this shard's output."""
+        ...
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Make the side-car; files built in `scratch` are published before it."""
+        ...
+
+
+class ShardReport(NamedTuple):
+    """What came of one shard of a stage in one run; small enough for any shuffle."""
+
+    stage: str
+    shard: int
+    skipped: bool  # it was fresh
+    rows_in: int
+    kept: int
+    dropped: dict[str, int]
+    dead: dict[str, int]
+    seconds: float
+    file_bytes: int  # published
+
+
+def wanted_fingerprint(stage: MapStage, shard: int, store: Storage) -> str:
+    """Return the fingerprint that a fresh side-car of this stage and shard carries.
+
+    Raises:
+        CorpusError: if an input side-car is missing.
+    """
+    contents: list[str] = []
+    for folder in stage.inputs:
+        path = sidecar_path(folder, shard)
+        origin = read_origin(store, path)
+        if origin is None:
+            raise CorpusError(f"{path}: missing; {stage.name} needs it, run the build again")
+        contents.append(origin.content)
+    return fingerprint(stage.name, stage.version, stage.settings(shard, store), contents)
+
+
+def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
+    """Whether the committed side-car is what the recipe and its inputs would make again."""
+    origin = read_origin(store, sidecar_path(stage.folder, shard))
+    return origin is not None and origin.fingerprint == wanted_fingerprint(stage, shard, store)
+
+
+def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
+    """Make and publish one side-car, unless a fresh one is there.
+
+    Raises:
+        CorpusError: if an input is missing or damaged.
+        AssertionError: if a row left the stage by no door or by two: a bug of the stage.
+    """
+    started = time.monotonic()
+    path = sidecar_path(stage.folder, shard)
+    wanted = wanted_fingerprint(stage, shard, store)
+    found = read_origin(store, path)
+    if found is not None and found.fingerprint == wanted:
+        return _report(stage, shard, found.counts, skipped=True)
+    with store.scratch() as scratch:
+        outcome = stage.process(shard, store, scratch)
+        counts = outcome.counts()
+        if not counts.conserved:
+            raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
+        size = sum(local.stat().st_size for local in outcome.files.values())
+        for final, local in outcome.files.items():
+            store.commit_file(final, local)
+    write_dead_letters(store, stage.name, shard, outcome.rejects)
+    write_sidecar(store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts))
+    seconds = time.monotonic() - started
+    return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+
+
+def _report(
+    stage: MapStage,
+    shard: int,
+    counts: Counts,
+    *,
+    skipped: bool = False,
+    seconds: float = 0.0,
+    file_bytes: int = 0,
+) -> ShardReport:
+    return ShardReport(
+        stage=stage.name,
+        shard=shard,
+        skipped=skipped,
+        rows_in=counts.rows_in,
+        kept=counts.kept,
+        dropped=dict(counts.dropped),
+        dead=dict(counts.dead),
+        seconds=seconds,
+        file_bytes=file_bytes,
+    )

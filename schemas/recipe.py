@@ -1,0 +1,242 @@
+"""The recipe: one YAML file that decides every byte of a corpus.
+
+Every model rejects unknown keys. `content` leaves out what decides only where the input lies and
+how hard we try to get it, so that a moved list or a longer time-out rebuilds nothing.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.fingerprint import fingerprint
+
+STAGES = (
+    "ingest",
+    "crawl",
+    "measure",
+    "dedup",
+    "select",
+    "caption",
+    "pair",
+    "vq_tokens",
+    "shard",
+    "report",
+)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Columns(_Model):
+    """Which columns of a list hold what; a column that is absent reads as ''."""
+
+    url: str = "url"  # URL, or the path of the image inside a folder
+    text: str = "text"  # alt text, prompt or description
+    title: str = "title"
+    tags: str = "tags"  # a list, or a string separated by commas
+    licence: str = "licence"
+    author: str = "author"
+
+
+class _Source(_Model):
+    name: Name
+    licence: str = ""  # of rows whose list names none
+    quota: int | None = Field(None, gt=0)  # most images of this source in the corpus
+
+
+class ListSource(_Source):
+    """Lists of URLs to crawl: CSV, TSV, JSONL or Parquet, told apart by their suffix."""
+
+    kind: Literal["list"]
+    path: str  # file or glob, any fsspec URL
+    columns: Columns = Columns()
+    base_url: str = ""  # joined to relative URLs
+
+
+class FolderSource(_Source):
+    """A folder of images, read in place.
+
+    Texts come from a list (`list`, whose url column holds paths relative to `path`), or from
+    a file of the same name beside each image: `.txt`, or `.json` with the columns' keys.
+    """
+
+    kind: Literal["folder"]
+    path: str
+    list: str = ""  # CSV, TSV, JSONL or Parquet
+    columns: Columns = Columns(url="path")
+
+
+class TarSource(_Source):
+    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie."""
+
+    kind: Literal["webdataset"]
+    path: str  # tar or glob
+    columns: Columns = Columns(text="caption")  # keys of the .json member; a .txt member wins
+
+
+class HuggingFaceSource(_Source):
+    """A dataset by Hub name or local path, read through `datasets` streaming."""
+
+    kind: Literal["huggingface"]
+    path: str  # Hub name or local folder
+    config: str | None = None
+    split: str = "train"
+    image: str = "image"  # column of images; '' to crawl the url column instead
+    columns: Columns = Columns()
+
+
+Source = Annotated[
+    ListSource | FolderSource | TarSource | HuggingFaceSource, Field(discriminator="kind")
+]
+
+
+class Crawl(_Model):
+    """How URLs are fetched."""
+
+    concurrency: int = Field(64, ge=1, le=4096)  # requests in flight a shard
+    timeout_s: float = Field(20.0, gt=0)  # one attempt: connect, redirects and body
+    retries: int = Field(2, ge=0, le=20)  # further attempts on 429, 5xx and broken connections
+    max_retry_after_s: float = Field(30.0, ge=0)
+    user_agent: str = "vargpt-corpus/0.1"
+    max_bytes: int = Field(20_000_000, gt=0)  # of a body
+    max_redirects: int = Field(5, ge=0, le=50)
+    allow_private_addresses: bool = False  # loopback and private networks
+    robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
+
+
+HOW_HARD_WE_TRY = frozenset(
+    {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
+)
+
+
+class Decode(_Model):
+    """How bytes become pixels, wherever an image is decoded."""
+
+    max_pixels: int = Field(100_000_000, gt=0)
+    background: str = Field("#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")  # under transparent pixels
+
+
+class Measure(_Model):
+    """Which signals are stored."""
+
+    signals: tuple[str, ...] = (
+        "size",
+        "blank",
+        "sharpness",
+        "phash",
+        "text_length",
+        "text_boilerplate",
+    )
+
+
+class Dedup(_Model):
+    """Which rows are the same image."""
+
+    same_bytes: bool = True
+    phash_distance: int | None = Field(4, ge=0, le=16)  # bits of 64; null turns it off
+
+
+class Rule(_Model):
+    """Bounds of one signal, both inclusive; `forbid` drops rows whose flag is set."""
+
+    min: float | None = None
+    max: float | None = None
+    forbid: bool = False
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Rule":
+        if self.min is None and self.max is None and not self.forbid:
+            raise ValueError("a rule needs min, max or forbid: true")
+        return self
+
+
+class Caption(_Model):
+    """Which engine writes captions."""
+
+    engine: Literal["source"] = "source"
+    max_chars: int = Field(512, ge=16)
+
+
+class Pair(_Model):
+    """Which templates make instruction pairs."""
+
+    templates: str = "t2i-v1"  # a bundled name, or the path of a YAML file
+    templates_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
+
+
+class VqTokens(_Model):
+    """Which tokenizer turns images into multi-scale codes."""
+
+    tokenizer: Literal["var_vqvae"] = "var_vqvae"
+    preset: Literal["full", "small"] = "full"
+    checkpoint: str | None = None  # any fsspec URL; null for random weights
+    checkpoint_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
+    seed: int = 0  # of the random weights
+    resolution: Literal[256] = 256  # px
+    batch_size: int = Field(16, ge=1)
+
+
+class Shard(_Model):
+    """What the output shards look like."""
+
+    samples: int = Field(5000, ge=1)  # in a shard, on average
+    short_side: int = Field(512, ge=16)  # px; larger images are shrunk, smaller ones kept
+    jpeg_quality: int = Field(95, ge=1, le=100)
+
+
+class MaxDeadFraction(_Model):
+    """Share of dead rows past which a stage fails loudly."""
+
+    ingest: Fraction = 0.2
+    crawl: Fraction = 0.8
+    measure: Fraction = 0.2
+    caption: Fraction = 0.05
+    pair: Fraction = 0.01
+    vq_tokens: Fraction = 0.05
+
+
+class Recipe(_Model):
+    """A whole corpus."""
+
+    name: Name
+    description: str = ""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    rows_per_shard: int = Field(2000, ge=1)  # unit of work, of retry and of durability
+    crawl: Crawl = Crawl()
+    decode: Decode = Decode()
+    measure: Measure = Measure()
+    dedup: Dedup = Dedup()
+    select: dict[str, Rule] = {}  # signal -> bounds, applied in this order
+    caption: Caption = Caption()
+    pair: Pair = Pair()
+    vq_tokens: VqTokens = VqTokens()
+    shard: Shard = Shard()
+    max_dead_fraction: MaxDeadFraction = MaxDeadFraction()
+
+    @model_validator(mode="after")
+    def _source_names_differ(self) -> "Recipe":
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two sources share a name: {sorted(names)}")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """Return what decides the corpus's bytes, given the bytes of its sources."""
+        data = self.model_dump(mode="json", exclude={"max_dead_fraction"})
+        for source in data["sources"]:
+            for place in ("path", "base_url", "list"):
+                source.pop(place, None)
+        for knob in HOW_HARD_WE_TRY:
+            del data["crawl"][knob]
+        del data["vq_tokens"]["checkpoint"]
+        del data["pair"]["templates"]
+        return data
+
+    def fingerprint(self) -> str:
+        """Hash `content` to 32 hex digits; stands in every sample."""
+        return fingerprint(self.content())

@@ -1,0 +1,117 @@
+"""Arrow schemas of every side-car. No column holds a null; the meaning stands beside each field."""
+
+import pyarrow as pa
+
+
+def _field(name: str, type_: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, type_, nullable=False, metadata={"meaning": meaning})
+
+
+KEY = _field("key", pa.string(), "32 hex digits, schemas.keys.sample_key(source, url)")
+
+SOURCES = pa.schema(
+    [
+        KEY,
+        _field("source", pa.string(), "name of the source in the recipe"),
+        _field("url", pa.string(), "URL as listed, or path inside the source (tar::member)"),
+        _field("place", pa.string(), "where the source's reader finds the bytes; '' for a URL"),
+        _field("text", pa.string(), "alt text, prompt or description as listed, '' if none"),
+        _field("title", pa.string(), "'' if none"),
+        _field("tags", pa.list_(pa.string()), "in the order listed"),
+        _field("licence", pa.string(), "as listed, or the source's; '' if unknown"),
+        _field("author", pa.string(), "'' if unknown"),
+    ]
+)
+
+RAW = pa.schema(
+    [
+        KEY,
+        _field("file", pa.string(), "file that holds the bytes: relative to the corpus, or a URL"),
+        _field("offset", pa.int64(), "bytes from the start of the file"),
+        _field("length", pa.int64(), "bytes"),
+        _field("sha256", pa.string(), "of the bytes as fetched, 64 hex digits"),
+        _field("final_url", pa.string(), "after redirects; '' where nothing was fetched"),
+        _field("status", pa.int16(), "HTTP status; 0 where nothing was fetched"),
+        _field("content_type", pa.string(), "header as sent, '' if none"),
+        _field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        KEY,
+        _field("kept_key", pa.string(), "the row that stands for this one; itself if kept"),
+        _field("reason", pa.string(), "'', repeated_url, same_bytes or near_duplicate"),
+        _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
+        _field("text_repeats", pa.int32(), "rows of the corpus with the same text, itself included"),
+    ]
+)
+
+SELECTION = pa.schema(
+    [
+        KEY,
+        _field("kept", pa.bool_(), "passed every rule and the source's quota"),
+        _field("reason", pa.string(), "first rule that dropped it, '' if kept"),
+    ]
+)
+
+CAPTIONS = pa.schema(
+    [
+        KEY,
+        _field("caption", pa.string(), "the caption chosen for training"),
+        _field("caption_origin", pa.string(), "what wrote it: text, title or title_and_tags"),
+    ]
+)
+
+MESSAGE = pa.struct(
+    [
+        _field("role", pa.string(), "user or assistant"),
+        _field("content", pa.string(), "<image_gen> marks the generated image, <image> an input"),
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        KEY,
+        _field("messages", pa.list_(MESSAGE), "the conversation, in order"),
+        _field("template", pa.string(), "which parts of the template file were drawn"),
+    ]
+)
+
+TOKENS = pa.schema(
+    [
+        KEY,
+        _field("member", pa.string(), "member of the sample, e.g. tokens256.npy"),
+        _field("file", pa.string(), "array file of this shard, relative to the corpus"),
+        _field("offset", pa.int64(), "bytes from the start of the file to this row's codes"),
+        _field("length", pa.int64(), "bytes"),
+        _field("dtype", pa.string(), "uint16 (VQ codes) or uint32 (bit codes), little-endian"),
+        _field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
+        _field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
+        _field("sha256", pa.string(), "of the codes, 64 hex digits"),
+    ]
+)
+
+SHARD_INDEX = pa.schema(
+    [
+        KEY,
+        _field("member", pa.string(), "extension of the member: jpg, json, tokens256.npy"),
+        _field("offset", pa.int64(), "bytes from the start of the tar to the member's data"),
+        _field("length", pa.int64(), "bytes"),
+    ]
+)
+
+DEAD_LETTERS = pa.schema(
+    [
+        _field("id", pa.string(), "key, or file and row number where there is no key yet"),
+        _field("stage", pa.string(), "stage that the row did not leave"),
+        _field("door", pa.string(), "dropped (a decision) or dead (unusable input)"),
+        _field("reason", pa.string(), "stable class: the counter's name"),
+        _field("detail", pa.string(), "a sentence with the offending value"),
+    ]
+)
+
+
+def signals_schema(columns: list[pa.Field]) -> pa.Schema:
+    """Return the schema of `signals/`: the key, then one column a measured value."""
+    return pa.schema([KEY, *(column.with_nullable(False) for column in columns)])

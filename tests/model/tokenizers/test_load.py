@@ -1,0 +1,143 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import cbook
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from model.tokenizers.checkpoint import CheckpointError
+from model.tokenizers.load import HIT_COUNTS, load_tokenizer
+from model.tokenizers.prepare import cover_crop, to_model_input
+from model.tokenizers.var_network import PRESETS, VarNetwork
+from model.tokenizers.var_vqvae import VarVqvae
+from model.tokenizers.weights import random_weights
+
+
+def photograph(side: int) -> torch.Tensor:
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    return to_model_input(cover_crop(Image.open(path).convert("RGB"), side, side)[None])
+
+
+@pytest.fixture(scope="module")
+def random_var() -> VarVqvae:
+    tokenizer = load_tokenizer("var_vqvae", preset="small", checkpoint=None, seed=0)
+    assert isinstance(tokenizer, VarVqvae)
+    return tokenizer
+
+
+def test_random_weights_give_a_photograph_diverse_codes(random_var: VarVqvae) -> None:
+    codes = random_var.encode(photograph(256))
+    assert codes.values_BL.dtype == random_var.codes_dtype == np.uint16
+    assert codes.values_BL.max() < random_var.codes_limit == 4096
+    assert len(np.unique(codes.values_BL)) > 300
+
+
+def test_the_quantizer_with_random_weights_explains_part_of_the_features(
+    random_var: VarVqvae,
+) -> None:
+    features = random_var.features(photograph(256))
+    rest = features - random_var.summed_features(random_var.quantize(features))
+    assert rest.std() < 0.8 * features.std()
+
+
+def test_decoding_gives_an_image_in_range(random_var: VarVqvae) -> None:
+    image = random_var.decode(random_var.encode(photograph(256)))
+    assert image.shape == (1, 3, 256, 256)
+    assert image.abs().max() <= 1
+    assert image.std() > 0.1
+
+
+def test_random_weights_depend_on_name_and_seed_alone() -> None:
+    with torch.device("meta"):
+        expected = VarNetwork(PRESETS["small"]).state_dict()
+    torch.manual_seed(5)
+    weights = random_weights(expected, 0)
+    backwards = random_weights(dict(reversed(expected.items())), 0)
+    other = random_weights(expected, 1)
+    assert all(torch.equal(weights[key], backwards[key]) for key in expected)
+    assert all(not torch.equal(weights[key], other[key]) for key in expected if key != HIT_COUNTS)
+
+
+def test_random_weights_are_the_same_on_every_machine() -> None:
+    drawn = random_weights({"quant_conv.weight": torch.empty(2, 1, 1, 1, device="meta")}, 0)
+    assert drawn["quant_conv.weight"].flatten().tolist() == pytest.approx(
+        [-1.5874, -2.3240], abs=1e-4
+    )
+
+
+def test_the_512_pixel_schedule_uses_the_same_weights(random_var: VarVqvae) -> None:
+    larger = load_tokenizer("var_vqvae", preset="small", seed=0, resolution=512)
+    codes = larger.encode(photograph(512))
+    assert larger.resolution == 512
+    assert codes.values_BL.shape == (1, 2240)
+    assert larger.decode(codes).shape == (1, 3, 512, 512)
+
+
+def test_the_description_says_where_the_codes_are_from(
+    random_var: VarVqvae, var_golden: Path
+) -> None:
+    path = var_golden / "small.state_dict.f16.safetensors"
+    described = load_tokenizer("var_vqvae", preset="small", checkpoint=str(path)).describe()
+    assert described == {
+        "name": "var_vqvae",
+        "checkpoint": "small.state_dict.f16.safetensors",
+        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "resolution": 256,
+        "schedule": "1x1 2x2 3x3 4x4 5x5 6x6 8x8 10x10 13x13 16x16",
+        "vocab": 4096,
+        "codes_dtype": "uint16",
+        "precision": "float32",
+    }
+    of_random = {"checkpoint": "random weights, seed 0", "checkpoint_sha256": ""}
+    assert random_var.describe() == {**described, **of_random}
+
+
+def test_hit_counts_of_another_schedule_or_none_are_no_obstacle(
+    var_golden: Path, tmp_path: Path
+) -> None:
+    tensors = load_file(var_golden / "small.state_dict.f16.safetensors")
+    for counts in ({HIT_COUNTS: torch.ones(3, 4096)}, {}):
+        kept = {key: x for key, x in tensors.items() if key != HIT_COUNTS}
+        path = tmp_path / "weights.pth"
+        torch.save({**kept, **counts}, path)
+        load_tokenizer("var_vqvae", preset="small", checkpoint=str(path))
+
+
+def test_a_checkpoint_of_another_size_is_refused(var_golden: Path) -> None:
+    path = str(var_golden / "small.state_dict.f16.safetensors")
+    with pytest.raises(CheckpointError, match=r"96 missing .*; 212 of the wrong shape"):
+        load_tokenizer("var_vqvae", preset="full", checkpoint=path)
+
+
+def test_a_checkpoint_with_a_nan_is_refused(var_golden: Path, tmp_path: Path) -> None:
+    tensors = load_file(var_golden / "small.state_dict.f16.safetensors")
+    tensors["encoder.conv_in.weight"][0, 0, 0, 0] = torch.nan
+    save_file(tensors, tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 not finite \(encoder\.conv_in\.weight\)"):
+        load_tokenizer(
+            "var_vqvae",
+            preset="small",
+            checkpoint=str(tmp_path / "weights.safetensors"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "bsq", "preset": "small"}, "unknown tokenizer 'bsq'"),
+        (
+            {"name": "var_vqvae", "preset": "tiny"},
+            r"unknown preset 'tiny'.*\['full', 'small'\]",
+        ),
+        (
+            {"name": "var_vqvae", "preset": "small", "resolution": 300},
+            r"300.*\[256, 512\]",
+        ),
+    ],
+)
+def test_unknown_choices_are_refused_with_the_allowed_ones(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(**arguments)

@@ -1,0 +1,84 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.tokenizers.protocol import Schedule, scale_slices
+from model.tokenizers.var_quantizer import MultiScaleQuantizer, phi_index
+
+SCHEDULE: Schedule = ((1, 1), (1, 2), (2, 3), (4, 6))
+
+
+@pytest.fixture
+def quantizer() -> MultiScaleQuantizer:
+    torch.manual_seed(0)
+    made = MultiScaleQuantizer(vocab=50, channels=8, schedule=SCHEDULE, phis=2, strength=0.5)
+    return made.requires_grad_(False)
+
+
+@given(st.integers(2, 40), st.integers(1, 12))
+def test_the_phi_of_a_scale_is_the_nearest_tick(scales: int, phis: int) -> None:
+    first = Fraction(1, 3 * phis) if phis == 4 else Fraction(1, 2 * phis)
+    step = (1 - 2 * first) / (phis - 1) if phis > 1 else Fraction(0)
+    for scale in range(scales):
+        away = [abs(first + step * i - Fraction(scale, scales - 1)) for i in range(phis)]
+        assert away[phi_index(scale, scales, phis)] == min(away)
+
+
+def test_ten_scales_share_four_phis_as_published() -> None:
+    assert [phi_index(scale, 10, 4) for scale in range(10)] == [
+        0,
+        0,
+        1,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        3,
+    ]
+
+
+def test_the_nearest_codebook_vector_is_found(quantizer: MultiScaleQuantizer) -> None:
+    z = torch.randn(2, 8, 4, 6)
+    flat = z.permute(0, 2, 3, 1).reshape(-1, 1, 8).double()
+    brute = (flat - quantizer.embedding.weight.double()).square().sum(2).argmin(1)
+    assert torch.equal(quantizer.nearest(z).flatten(), brute)
+
+
+def test_every_scale_quantizes_what_the_scales_before_left(
+    quantizer: MultiScaleQuantizer,
+) -> None:
+    features = torch.randn(2, 8, 4, 6)
+    codes = quantizer.encode(features)
+    before = [torch.zeros_like(features), *quantizer.partial_sums(codes)]
+    for sum_so_far, size, part in zip(before, SCHEDULE, scale_slices(SCHEDULE), strict=False):
+        rest = F.interpolate(features - sum_so_far, size=size, mode="area")
+        assert torch.equal(codes[:, part], quantizer.nearest(rest))
+
+
+def test_the_features_are_not_changed_by_encoding(
+    quantizer: MultiScaleQuantizer,
+) -> None:
+    features = torch.randn(1, 8, 4, 6)
+    before = features.clone()
+    quantizer.encode(features)
+    assert torch.equal(features, before)
+
+
+def test_next_scale_inputs_are_causal(quantizer: MultiScaleQuantizer) -> None:
+    codes = torch.arange(33)[None] % 50
+    changed = codes.clone()
+    changed[:, 3:9] += 1
+    inputs, other = (
+        quantizer.next_scale_inputs(codes),
+        quantizer.next_scale_inputs(changed),
+    )
+    assert inputs.shape == (1, 32, 8)
+    same = (inputs == other).all(dim=2)[0].numpy()
+    np.testing.assert_array_equal(same, np.arange(32) < 8)
