@@ -64,10 +64,10 @@ def source_caption(
     caption = clean(text, max_chars)
     if len(caption.split()) >= MIN_TEXT_WORDS and not _is_boilerplate(text):
         return caption, "text"
-    subject = clean(title.replace("_", " "), max_chars).rstrip(" .,;:-")
+    words = clean(title.replace("_", " "), max_chars).rstrip(" .,;:-")
+    subject = clean(words[:1].upper() + words[1:], max_chars)
     if not subject or _is_boilerplate(title):
         return "", ""
-    subject = subject[0].upper() + subject[1:]
     names = _usable_tags(tags, subject)
     if not names:
         return subject, "title"

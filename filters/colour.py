@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -19,7 +19,7 @@ def to_srgb(image: Image.Image, background: str) -> Image.Image:
     - CIELAB and whatever has an ICC profile are converted perceptually by LittleCMS. A broken
       profile, or one of another colour space than the pixels, counts as none, as in browsers;
       so does one that moves no colour by more than 1 of 255 (25 to 60 ms a megapixel saved).
-    - Without a profile RGB is sRGB, and CMYK is the ink-free complement, as Pillow has it.
+    - Without a profile RGB is sRGB, and CMYK is what its inks leave of white (Pillow's formula).
     - Transparency may be a channel, a palette entry or a colour key.
 
     Raises:
@@ -66,8 +66,9 @@ def _convert(opaque: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _built_in(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
-    untyped: Any = ImageCms.createProfile(space)  # pyright: ignore[reportUnknownMemberType]
-    return ImageCms.ImageCmsProfile(untyped)
+    return ImageCms.ImageCmsProfile(
+        cast(Any, ImageCms.createProfile(space))  # pyright: ignore[reportUnknownMemberType]
+    )
 
 
 def _transform(opaque: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:

@@ -4,13 +4,7 @@ import re
 import warnings
 from io import BytesIO
 
-from PIL import (
-    ExifTags,
-    Image,
-    ImageColor,
-    UnidentifiedImageError,
-    features,
-)
+from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError, features
 
 from filters.colour import to_srgb
 

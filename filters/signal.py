@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 from PIL import Image
 
-type Values = Mapping[str, Sequence[float | int | bool | str]]
+Values: TypeAlias = Mapping[str, Sequence[float | int | bool | str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Column:
     logarithmic: bool = False  # bins of equal ratio; needs low > 0
 
     @property
-    def field(self) -> pa.Field:
+    def field(self) -> "pa.Field[pa.DataType]":
         """The Arrow field this column is stored in."""
         return pa.field(self.name, self.type, nullable=False, metadata={"meaning": self.meaning})
 

@@ -45,7 +45,9 @@ class Caption:
                 )
             else:
                 said = f"text {row['text']!r:.200}, title {row['title']!r:.200}"
-                rejects.append(Reject(id=row["key"], reason="empty_caption", detail=said))
+                rejects.append(
+                    Reject(id=row["key"], reason="no_caption", detail=said, dropped=True)
+                )
         table = pa.Table.from_pylist(captions, schema=CAPTIONS)
         return Outcome(table=table, rows_in=len(rows), rejects=rejects)
 

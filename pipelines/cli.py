@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.beam_options = tuple(given[mark + 1 :])
     if options.beam_options and options.command != "build":
         parser.error("only build takes Beam options after --")
+    # Beam logs a job's life and the optional packages that it misses.
+    logging.basicConfig(level=logging.INFO if options.beam_options else logging.ERROR)
     from pipelines.storage import CorpusError
     from schemas.recipe_file import RecipeError
 
@@ -79,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
     recipe = commands.add_parser("recipe", help="check a recipe and print it with all defaults")
     recipe.add_argument("recipe", metavar="RECIPE")
-    recipe.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE")
+    recipe.add_argument(
+        "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE"
+    )
     return parser
 
 

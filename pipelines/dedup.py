@@ -16,11 +16,19 @@ from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
 
 from filters.phash import hamming
 from filters.text import normalised_text, primary_text
 from pipelines.map_shards import Concurrently
-from pipelines.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
+from pipelines.sidecar import (
+    Counts,
+    column,
+    make_origin,
+    read_table,
+    sidecar_path,
+    write_sidecar,
+)
 from pipelines.storage import Storage
 from schemas.recipe import Dedup as DedupRecipe
 from schemas.tables import DUPLICATES
@@ -114,7 +122,7 @@ def read_rows(shard: int, store: Storage) -> Iterator[Row]:
     signals = read_table(store, sidecar_path("signals", shard), ["key", "pixels", "phash"])
     raw = read_table(store, sidecar_path("raw", shard), ["key", "sha256"])
     sources = read_table(store, sidecar_path("sources", shard), ["key", "text", "title"])
-    sha256 = dict(zip(raw["key"].to_pylist(), raw["sha256"].to_pylist(), strict=True))
+    sha256 = dict(zip(column(raw, "key"), column(raw, "sha256"), strict=True))
     texts = {row["key"]: primary_text(row["text"], row["title"]) for row in sources.to_pylist()}
     for row in signals.to_pylist():
         text = blake2b(normalised_text(texts[row["key"]]).encode(), digest_size=16).hexdigest()
@@ -195,7 +203,7 @@ def _first_and_rest(group: tuple[str, Iterable[Row]], reason: str) -> Iterator[A
     for row in rows:
         if row != first:
             verdict = Verdict(row.key, first.key, reason, 0)
-            yield beam.pvalue.TaggedOutput("rest", (row.shard, verdict))
+            yield TaggedOutput("rest", (row.shard, verdict))
 
 
 def _banded(row: Row, distance: int) -> Iterator[tuple[str, Row]]:

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
@@ -60,7 +60,7 @@ class Concurrently(beam.DoFn):
         pending, self._pending = self._pending, []
         try:
             for future in pending:
-                yield WindowedValue(future.result(), MIN_TIMESTAMP, [GlobalWindow()])
+                yield WindowedValue(future.result(), MIN_TIMESTAMP, (GlobalWindow(),))
         finally:
             for future in pending:
                 future.cancel()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from filters.decode import DecodeError, decode
-from filters.registry import make_columns, make_signals
+from filters.registry import SIGNALS, columns
 from filters.signal import Record
 from pipelines.images import read_images
 from pipelines.sidecar import Reject, read_table, sidecar_path
@@ -43,7 +43,7 @@ class Measure:
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
         }
-        schema = signals_schema([c.field for c in make_columns(self.recipe.signals)])
+        schema = signals_schema([column.field for column in columns(self.recipe.signals)])
         rejects: list[Reject] = []
         tables = [
             self._measure(batch, schema)
@@ -78,9 +78,10 @@ class Measure:
     def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
         values: dict[str, Any] = {"key": [key for key, _ in batch]}
         records = [record for _, record in batch]
-        for signal in make_signals(self.recipe.signals):
-            values |= signal.measure(records)
-        return pa.table({name: pa.array(values[name], schema.field(name).type) for name in schema.names}, schema=schema)
+        for name in self.recipe.signals:
+            values |= SIGNALS[name]().measure(records)
+        arrays = [pa.array(values[field.name], field.type) for field in schema]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _record(image: Any, file_bytes: int, source: dict[str, Any]) -> Record:

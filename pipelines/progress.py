@@ -49,11 +49,7 @@ def _done(
 ) -> list[int]:
     now = store.listing(folder)
     names = {shard: sidecar_path("", shard).lstrip("/") for shard in todo}
-    return [
-        shard
-        for shard, name in names.items()
-        if name in now and now[name] != before.get(name)
-    ]
+    return [shard for shard, name in names.items() if name in now and now[name] != before.get(name)]
 
 
 def _line(stage: str, done: list[int], todo: Mapping[int, int], started: float) -> str:

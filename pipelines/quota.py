@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import AsDict
 
 from pipelines.plan import read_plan
 from pipelines.select import QUOTA, judged
@@ -40,7 +41,7 @@ def write_cutoffs(
     )
     return (
         ranks
-        | "InLastBin" >> beam.FlatMap(_in_last_bin, last=beam.pvalue.AsDict(last_bins))
+        | "InLastBin" >> beam.FlatMap(_in_last_bin, last=AsDict(last_bins))
         | "RanksOfBin" >> beam.GroupByKey()
         | "Cutoff" >> beam.Map(_cutoff)
         | "All" >> beam.combiners.ToDict()

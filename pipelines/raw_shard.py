@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +14,6 @@ from pipelines.stage import Outcome
 from pipelines.tar_writer import TarWriter
 from schemas.keys import shard_name
 from schemas.tables import RAW
-
 
 # What a row that came from no HTTP answer holds in those columns.
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}

@@ -260,9 +260,7 @@ class WriteShard:
         ]
 
     def _jpeg(self, body: bytes) -> bytes:
-        image = decode(
-            body, max_pixels=self.decode.max_pixels, background=self.decode.background
-        )
+        image = decode(body, max_pixels=self.decode.max_pixels, background=self.decode.background)
         size = fitted_size(*image.size, self.image.short_side)
         if size != image.size:
             image = image.resize(size, Image.Resampling.LANCZOS)
@@ -275,4 +273,3 @@ def _npy(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
-

@@ -165,6 +165,11 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
         raise _unreadable(path, error) from error
 
 
+def column(table: pa.Table, name: str) -> list[Any]:
+    """Return one column's values."""
+    return table[name].to_pylist()
+
+
 def _unreadable(path: str, error: Exception) -> CorpusError:
     return CorpusError(f"{path}: not a readable side-car ({error}); remove it and build again")
 

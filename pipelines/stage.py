@@ -114,7 +114,9 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
         for final, local in outcome.files.items():
             store.commit_file(final, local)
     write_dead_letters(store, stage.name, shard, outcome.rejects)
-    write_sidecar(store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts))
+    write_sidecar(
+        store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts)
+    )
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
 

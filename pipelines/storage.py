@@ -114,27 +114,16 @@ class Storage:
         if not self.is_local:
             self.fs.pipe_file(self.locate(path)[1], data)
             return
-        with tempfile.NamedTemporaryFile(delete=False, **self._temporary(path)) as file:
-            try:
-                file.write(data)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        self._rename(file.name, path)
+        with self._published(path) as temporary:
+            temporary.write_bytes(data)
 
     def commit_file(self, path: str, local: Path) -> None:
         """Publish a finished local file under its final name, whole or not at all."""
         if not self.is_local:
             self.fs.put_file(str(local), self.locate(path)[1])
             return
-        with tempfile.NamedTemporaryFile(delete=False, **self._temporary(path)) as file:
-            pass
-        try:
-            shutil.move(local, file.name)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-        self._rename(file.name, path)
+        with self._published(path) as temporary:
+            shutil.move(local, temporary)
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
@@ -165,14 +154,21 @@ class Storage:
             else:
                 left.unlink(missing_ok=True)
 
-    def _temporary(self, path: str) -> dict[str, str]:
-        folder = os.path.dirname(self.locate(path)[1])
+    @contextmanager
+    def _published(self, path: str) -> Iterator[Path]:
+        """Give a name beside the final one, and rename it to that if the body succeeds."""
+        full = self.locate(path)[1]
+        folder = os.path.dirname(full)
         os.makedirs(folder, exist_ok=True)
-        return {"dir": folder, "prefix": TEMPORARY_PREFIX}
-
-    def _rename(self, temporary: str, path: str) -> None:
-        os.chmod(temporary, 0o644)  # temporary files are made private
-        os.replace(temporary, self.locate(path)[1])
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
+        os.close(handle)
+        try:
+            yield Path(temporary)
+            os.chmod(temporary, 0o644)  # mkstemp makes files private
+            os.replace(temporary, full)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _version(info: dict[str, Any]) -> Any:
@@ -187,4 +183,6 @@ def _cat(fs: Any, wanted: list[tuple[int, str, int, int]]) -> list[bytes]:
     try:
         return fs.cat_ranges(paths, starts, ends, on_error="raise")
     except FileNotFoundError as error:
-        raise CorpusError(f"{error.filename or error}: a file that was referenced is gone") from error
+        raise CorpusError(
+            f"{error.filename or error}: a file that was referenced is gone"
+        ) from error

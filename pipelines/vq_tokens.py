@@ -134,17 +134,19 @@ class VqTokens:
         return Outcome(table=table, rows_in=len(rows), rejects=rejects, files={file: local})
 
 
-@lru_cache(maxsize=1)
 def loaded_tokenizer(recipe: VqTokensRecipe) -> Tokenizer:
-    """Load the recipe's tokenizer, once a process.
+    """Load the recipe's tokenizer, once a process."""
+    return _load(recipe.model_dump_json())
 
-    Torch gets one thread: the cores are shared out among processes, and sums that are split
-    otherwise would round otherwise.
-    """
+
+@lru_cache(maxsize=1)
+def _load(recipe_json: str) -> Tokenizer:
     import torch
 
     from model.tokenizers.load import load_tokenizer
 
+    recipe = VqTokensRecipe.model_validate_json(recipe_json)
+    # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
     return load_tokenizer(
         recipe.tokenizer,

@@ -1,5 +1,6 @@
 """What made a file, and what is in it: the two hashes that decide whether work is redone."""
 
+import io
 import json
 from hashlib import blake2b
 from typing import Any
@@ -28,26 +29,21 @@ def content_digest(table: pa.Table) -> str:
     """
     digest = blake2b(digest_size=HEX_DIGITS // 2)
     bare = table.replace_schema_metadata(None).combine_chunks()
-    with pa.ipc.new_stream(_Hashing(digest), bare.schema) as stream:
-        for batch in bare.to_batches():
-            stream.write_batch(batch)
+    sink = pa.PythonFile(_Hashing(digest), mode="w")
+    with pa.ipc.new_stream(sink, bare.schema) as stream:
+        stream.write_table(bare)
     return digest.hexdigest()
 
 
-class _Hashing:
+class _Hashing(io.RawIOBase):
     """A write-only file that keeps only the hash of what is written."""
 
-    closed = False
-
-    def __init__(self, digest: blake2b) -> None:
+    def __init__(self, digest: "blake2b") -> None:
         self._digest = digest
 
-    def write(self, data: bytes | memoryview) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
         self._digest.update(data)
         return len(data)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -46,7 +46,7 @@ class Columns(_Model):
 class _Source(_Model):
     name: Name
     licence: str = ""  # of rows whose list names none
-    quota: int | None = Field(None, gt=0)  # most images of this source in the corpus
+    quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
 
 
 class ListSource(_Source):
@@ -98,13 +98,15 @@ Source = Annotated[
 class Crawl(_Model):
     """How URLs are fetched."""
 
-    concurrency: int = Field(64, ge=1, le=4096)  # requests in flight a shard
-    timeout_s: float = Field(20.0, gt=0)  # one attempt: connect, redirects and body
-    retries: int = Field(2, ge=0, le=20)  # further attempts on 429, 5xx and broken connections
-    max_retry_after_s: float = Field(30.0, ge=0)
+    concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
+    timeout_s: float = Field(default=20.0, gt=0)  # one attempt: connect, redirects and body
+    retries: int = Field(
+        default=2, ge=0, le=20
+    )  # further attempts on 429, 5xx and broken connections
+    max_retry_after_s: float = Field(default=30.0, ge=0)
     user_agent: str = "vargpt-corpus/0.1"
-    max_bytes: int = Field(20_000_000, gt=0)  # of a body
-    max_redirects: int = Field(5, ge=0, le=50)
+    max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
+    max_redirects: int = Field(default=5, ge=0, le=50)
     allow_private_addresses: bool = False  # loopback and private networks
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
 
@@ -117,8 +119,10 @@ HOW_HARD_WE_TRY = frozenset(
 class Decode(_Model):
     """How bytes become pixels, wherever an image is decoded."""
 
-    max_pixels: int = Field(100_000_000, gt=0)
-    background: str = Field("#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")  # under transparent pixels
+    max_pixels: int = Field(default=100_000_000, gt=0)
+    background: str = Field(
+        default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$"
+    )  # under transparent pixels
 
 
 class Measure(_Model):
@@ -138,7 +142,7 @@ class Dedup(_Model):
     """Which rows are the same image."""
 
     same_bytes: bool = True
-    phash_distance: int | None = Field(4, ge=0, le=16)  # bits of 64; null turns it off
+    phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
 
 
 class Rule(_Model):
@@ -159,7 +163,7 @@ class Caption(_Model):
     """Which engine writes captions."""
 
     engine: Literal["source"] = "source"
-    max_chars: int = Field(512, ge=16)
+    max_chars: int = Field(default=512, ge=16)
 
 
 class Pair(_Model):
@@ -178,15 +182,15 @@ class VqTokens(_Model):
     checkpoint_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
     seed: int = 0  # of the random weights
     resolution: Literal[256] = 256  # px
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
 
 
 class Shard(_Model):
     """What the output shards look like."""
 
-    samples: int = Field(5000, ge=1)  # in a shard, on average
-    short_side: int = Field(512, ge=16)  # px; larger images are shrunk, smaller ones kept
-    jpeg_quality: int = Field(95, ge=1, le=100)
+    samples: int = Field(default=5000, ge=1)  # in a shard, on average
+    short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
 
 
 class MaxDeadFraction(_Model):
@@ -206,7 +210,7 @@ class Recipe(_Model):
     name: Name
     description: str = ""
     sources: tuple[Source, ...] = Field(min_length=1)
-    rows_per_shard: int = Field(2000, ge=1)  # unit of work, of retry and of durability
+    rows_per_shard: int = Field(default=2000, ge=1)  # unit of work, of retry and of durability
     crawl: Crawl = Crawl()
     decode: Decode = Decode()
     measure: Measure = Measure()

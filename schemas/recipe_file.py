@@ -3,17 +3,17 @@
 import difflib
 import os.path
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
-import fsspec
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used; the message has a line a fault: path, value, what is allowed."""
+    """A recipe that cannot be used: a line a fault, with its path, value and what is allowed."""
 
 
 def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -28,17 +28,19 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: if it is missing, not YAML, or not a recipe.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            data = yaml.safe_load(file)  # type: ignore[arg-type]
+        opened: Any = fsspec.open(path, "rb")  # pyright: ignore[reportUnknownMemberType]
+        with opened as file:
+            data: Any = yaml.safe_load(file)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping, found {type(data).__name__}")
+    fields = cast(dict[str, Any], data)
     for override in overrides:
-        _override(data, override)
-    recipe = parse_recipe(data, name=path)
+        _override(fields, override)
+    recipe = parse_recipe(fields, name=path)
     return _resolved(recipe, os.path.dirname(path))
 
 
@@ -75,29 +77,25 @@ def _explain(fault: dict[str, Any]) -> str:
 
 def _allowed_keys(path: tuple[int | str, ...]) -> list[str]:
     """List the keys of the model at `path`; discriminator tags stand in pydantic's paths."""
-    model: type[BaseModel] | None = Recipe
+    model: type[BaseModel] = Recipe
     for part in path:
-        if model is None:
-            return []
         model = _submodels(model).get(str(part), model)
-    return list(model.model_fields) if model else []
+    return list(model.model_fields)
 
 
 def _submodels(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for name, field in model.model_fields.items():
         for type_ in _models_in(field.annotation):
-            kind = type_.model_fields.get("kind")
-            tag = kind.annotation.__args__[0] if kind is not None else name  # type: ignore[union-attr]
-            found[str(tag)] = type_
+            kind = type_.model_fields.get("kind")  # of a source, whose tag stands in the path
+            found[get_args(kind.annotation)[0] if kind else name] = type_
     return found
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    inner = getattr(annotation, "__args__", ())
-    return [model for part in inner for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -118,9 +116,10 @@ def _override(data: dict[str, Any], override: str) -> None:
 
 def _step(node: Any, part: str, override: str) -> Any:
     if isinstance(node, dict):
-        return node.setdefault(part, {})
-    for number, item in enumerate(node if isinstance(node, list) else ()):
-        if part == str(number) or (isinstance(item, dict) and item.get("name") == part):
+        return cast(dict[str, Any], node).setdefault(part, {})
+    items = cast(list[Any], node) if isinstance(node, list) else []
+    for number, item in enumerate(items):
+        if part == str(number) or (isinstance(item, dict) and item.get("name") == part):  # pyright: ignore[reportUnknownMemberType]
             return item
     raise RecipeError(f"override {override!r}: nothing at {part!r}")
 
@@ -132,7 +131,7 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         joined = os.path.join(folder, path)
         return joined if "://" in folder else os.path.abspath(joined)
 
-    sources = []
+    sources: list[Source] = []
     for source in recipe.sources:
         update: dict[str, str] = {}
         if source.kind != "huggingface" or source.path.startswith((".", "/")):

@@ -46,7 +46,9 @@ def encode_json(sample: Mapping[str, Any]) -> bytes:
 def json_faults(sample: Mapping[str, Any]) -> list[str]:
     """Say in what a parsed sample breaks the contract; empty if in nothing."""
     faults = [f"field {name!r} is missing" for name in T2I_FIELDS if name not in sample]
-    faults += [f"field {name!r} is not in the contract" for name in sample if name not in T2I_FIELDS]
+    faults += [
+        f"field {name!r} is not in the contract" for name in sample if name not in T2I_FIELDS
+    ]
     for name, type_ in T2I_FIELDS.items():
         value = sample.get(name)
         if name in sample and type(value) is not type_:

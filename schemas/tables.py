@@ -1,9 +1,11 @@
 """Arrow schemas of every side-car. No column holds a null; the meaning stands beside each field."""
 
+from typing import Any
+
 import pyarrow as pa
 
 
-def _field(name: str, type_: pa.DataType, meaning: str) -> pa.Field:
+def _field(name: str, type_: pa.DataType, meaning: str) -> "pa.Field[Any]":
     return pa.field(name, type_, nullable=False, metadata={"meaning": meaning})
 
 
@@ -43,7 +45,9 @@ DUPLICATES = pa.schema(
         _field("kept_key", pa.string(), "the row that stands for this one; itself if kept"),
         _field("reason", pa.string(), "'', repeated_url, same_bytes or near_duplicate"),
         _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
-        _field("text_repeats", pa.int32(), "rows of the corpus with the same text, itself included"),
+        _field(
+            "text_repeats", pa.int32(), "rows of the corpus with the same text, itself included"
+        ),
     ]
 )
 
@@ -112,6 +116,6 @@ DEAD_LETTERS = pa.schema(
 )
 
 
-def signals_schema(columns: list[pa.Field]) -> pa.Schema:
+def signals_schema(columns: "list[pa.Field[Any]]") -> pa.Schema:
     """Return the schema of `signals/`: the key, then one column a measured value."""
     return pa.schema([KEY, *(column.with_nullable(False) for column in columns)])

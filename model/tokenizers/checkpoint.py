@@ -42,15 +42,13 @@ def read_checkpoint(url: str) -> Checkpoint:
         CheckpointError: no such file, another suffix, damaged, or not a flat dict of tensors.
     """
     try:
-        with fsspec.open(url, "rb") as file:
-            content: bytes = file.read()
+        file_system, path = fsspec.url_to_fs(url)
+        content: bytes = file_system.cat_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{url}: no such checkpoint") from error
     name = PurePosixPath(url).name
     return Checkpoint(
-        name=name,
-        sha256=hashlib.sha256(content).hexdigest(),
-        tensors=_parse(content, name),
+        name=name, sha256=hashlib.sha256(content).hexdigest(), tensors=_parse(content, name)
     )
 
 

@@ -61,9 +61,7 @@ def make_var_vqvae(
     expected = network.state_dict()
     if source is None:
         source = Checkpoint(
-            name=f"random weights, seed {seed}",
-            sha256="",
-            tensors=random_weights(expected, seed),
+            name=f"random weights, seed {seed}", sha256="", tensors=random_weights(expected, seed)
         )
     tensors = dict(source.tensors)
     # One row a scale, counted in training: unused here, and the only tensor that depends on the
@@ -72,9 +70,5 @@ def make_var_vqvae(
     check_fit(tensors, expected, source.name)
     network.load_state_dict({key: x.float() for key, x in tensors.items()}, assign=True)
     return VarVqvae(
-        network,
-        config,
-        checkpoint=source.name,
-        checkpoint_sha256=source.sha256,
-        device=device,
+        network, config, checkpoint=source.name, checkpoint_sha256=source.sha256, device=device
     )

@@ -11,7 +11,8 @@ def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]
 
     The size rules are those of Infinity's training data (`transform` in
     dataset_t2i_iterable.py): LANCZOS, the longer side truncated to whole pixels, crop offsets
-    rounded down. Images smaller than the target are enlarged.
+    rounded down. Images smaller than the target are enlarged. Memory grows with the aspect
+    ratio: the whole covering image is made before the crop.
 
     Returns:
         uint8 [height, width, 3].
@@ -30,8 +31,8 @@ def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]
 def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
     """Return the smallest (width, height) of this image's shape that covers the target.
 
-    Where rounding would leave the longer side one pixel short (a target of 256 x 320 and an
-    image of the same shape), it is held at the target.
+    Where rounding would leave the longer side one pixel short of the target, as it does for an
+    image and a target of 1 x 93, that side is held at the target.
 
     >>> cover_size((503, 301), 256, 256)
     (427, 256)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Schedule = tuple[tuple[int, int], ...]
 """Height and width of every scale, in codes, small to large."""
 
-CodeArray = NDArray[np.uint16] | NDArray[np.uint32]
+CodeArray = NDArray[np.uint16 | np.uint32]
 
 STORED_DTYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 
@@ -98,7 +98,7 @@ class Tokenizer(Protocol):
         ...
 
     @property
-    def codes_dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+    def codes_dtype(self) -> np.dtype[np.uint16 | np.uint32]:
         """How the codes are stored."""
         ...
 

@@ -58,13 +58,7 @@ class MultiScaleQuantizer(nn.Module):
     ema_vocab_hit_SV: Tensor
 
     def __init__(
-        self,
-        *,
-        vocab: int,
-        channels: int,
-        schedule: Schedule,
-        phis: int,
-        strength: float,
+        self, *, vocab: int, channels: int, schedule: Schedule, phis: int, strength: float
     ) -> None:
         super().__init__()
         self.schedule = schedule
@@ -108,6 +102,11 @@ class MultiScaleQuantizer(nn.Module):
             h_BCHW = self.contribution(codes_BL[:, part], scale)
             sum_BCHW = h_BCHW if sum_BCHW is None else sum_BCHW + h_BCHW
             yield sum_BCHW
+
+    def summed_features(self, codes_BL: Tensor) -> Tensor:
+        """Return what the codes of all scales amount to (f_hat), [B, C, H, W]."""
+        *_, sum_BCHW = self.partial_sums(codes_BL)
+        return sum_BCHW
 
     def next_scale_inputs(self, codes_BL: Tensor) -> Tensor:
         """Return what a next-scale predictor reads, [B, L - n of the first scale, C].

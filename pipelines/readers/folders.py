@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.raw_shard import RawShard
 from pipelines.readers.listing import Listed, Unit, listed_from
 from pipelines.readers.lists import plan_lists, read_list
-from pipelines.sidecar import Reject
+from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Columns, FolderSource
 
@@ -48,7 +48,7 @@ class FolderReader:
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Hash each image where it lies."""
         fs, root = fsspec.core.url_to_fs(self.source.path)
-        for key, place in zip(rows["key"].to_pylist(), rows["place"].to_pylist(), strict=True):
+        for key, place in zip(column(rows, "key"), column(rows, "place"), strict=True):
             full = posixpath.join(root, place)
             try:
                 size = fs.size(full)

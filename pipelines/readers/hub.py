@@ -13,7 +13,7 @@ from pipelines.fetch import FetchLimits
 from pipelines.raw_shard import RawShard
 from pipelines.readers.listing import Listed, Unit, listed_from
 from pipelines.readers.lists import fetch
-from pipelines.sidecar import Reject
+from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import HuggingFaceSource
 
@@ -62,11 +62,11 @@ class HubReader:
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Copy the images of the rows, or fetch their URLs."""
-        keys = rows["key"].to_pylist()
+        keys = column(rows, "key")
         if not self.source.image:
-            fetch(keys, rows["url"].to_pylist(), self.limits, raw)
+            fetch(keys, column(rows, "url"), self.limits, raw)
             return
-        wanted = dict(zip(rows["place"].to_pylist(), keys, strict=True))
+        wanted = dict(zip(column(rows, "place"), keys, strict=True))
         for number, row in enumerate(_slice(self._open(), unit), unit.first_row):
             key = wanted.get(str(number))
             if key is None:
@@ -84,7 +84,8 @@ class HubReader:
 
         source = self.source
         if os.path.exists(os.path.join(source.path, "state.json")):  # made by save_to_disk
-            dataset = datasets.load_from_disk(source.path).to_iterable_dataset()
+            dataset: Any = datasets.load_from_disk(source.path)
+            dataset = dataset.to_iterable_dataset()
         else:
             dataset = datasets.load_dataset(
                 source.path, source.config, split=source.split, streaming=True

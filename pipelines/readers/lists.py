@@ -15,7 +15,7 @@ from pipelines.addresses import check_url
 from pipelines.fetch import Fetched, FetchFailure, FetchLimits, HttpFetcher
 from pipelines.raw_shard import RawShard
 from pipelines.readers.listing import Listed, Unit, listed_from
-from pipelines.sidecar import Reject
+from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Columns, ListSource
 
@@ -49,8 +49,8 @@ class ListReader:
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Fetch the URLs, concurrently."""
-        keys = rows["key"].to_pylist()
-        fetch(keys, [self._join(url) for url in rows["url"].to_pylist()], self.limits, raw)
+        keys = column(rows, "key")
+        fetch(keys, [self._join(url) for url in column(rows, "url")], self.limits, raw)
 
     def _join(self, url: str) -> str:
         try:
@@ -91,8 +91,10 @@ def plan_lists(source: str, path: str, rows_per_shard: int) -> list[Unit]:
         format_ = list_format(name)
         version = str(fs.ukey(name))
         with fs.open(name, "rb") as file:
-            parts = _plan_parquet(file, rows_per_shard) if format_ is None else (
-                _plan_text(file, format_, rows_per_shard)
+            parts = (
+                _plan_parquet(file, rows_per_shard)
+                if format_ is None
+                else (_plan_text(file, format_, rows_per_shard))
             )
         full = fs.unstrip_protocol(name)
         units += [

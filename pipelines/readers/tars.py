@@ -16,7 +16,7 @@ from pipelines.raw_shard import RawShard
 from pipelines.readers.folders import IMAGE_SUFFIXES, MAX_TEXT_BYTES
 from pipelines.readers.listing import Listed, Unit, as_text, listed_from
 from pipelines.readers.lists import expand
-from pipelines.sidecar import Reject
+from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
 from schemas.recipe import TarSource
 
@@ -67,7 +67,7 @@ class TarReader:
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Note where each image lies in the tar, and its hash."""
-        wanted = dict(zip(rows["place"].to_pylist(), rows["key"].to_pylist(), strict=True))
+        wanted = dict(zip(column(rows, "place"), column(rows, "key"), strict=True))
         for tar, member in _members(unit.path):
             key = wanted.pop(member.name, None)
             if key is None:
@@ -75,7 +75,7 @@ class TarReader:
             if member.size > self.max_bytes:
                 raw.reject(key, "too_large", f"{member.name}: {member.size:,} bytes")
                 continue
-            body = tar.extractfile(member).read()
+            body = _read(tar, member)
             digest = hashlib.sha256(body).hexdigest()
             raw.refer(key, unit.path, member.offset_data, member.size, digest)
         for place, key in wanted.items():
@@ -117,7 +117,7 @@ def _gather(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo) -> N
     if suffix in IMAGE_SUFFIXES and not sample.image:
         sample.image = member.name
     elif suffix in (".txt", ".json") and member.size <= MAX_TEXT_BYTES:
-        text = tar.extractfile(member).read().decode("utf-8", "replace")
+        text = _read(tar, member).decode("utf-8", "replace")
         if suffix == ".txt":
             sample.text = as_text(text)
         else:
@@ -139,6 +139,11 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
             tar.members.clear()  # tarfile would keep them all
             if member.isreg():
                 yield tar, member
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return file.read() if file else b""
 
 
 def _failures_beside(path: str) -> Iterator[Reject]:

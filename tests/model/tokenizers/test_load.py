@@ -118,9 +118,7 @@ def test_a_checkpoint_with_a_nan_is_refused(var_golden: Path, tmp_path: Path) ->
     save_file(tensors, tmp_path / "weights.safetensors")
     with pytest.raises(CheckpointError, match=r"1 not finite \(encoder\.conv_in\.weight\)"):
         load_tokenizer(
-            "var_vqvae",
-            preset="small",
-            checkpoint=str(tmp_path / "weights.safetensors"),
+            "var_vqvae", preset="small", checkpoint=str(tmp_path / "weights.safetensors")
         )
 
 
@@ -128,14 +126,8 @@ def test_a_checkpoint_with_a_nan_is_refused(var_golden: Path, tmp_path: Path) ->
     ("arguments", "message"),
     [
         ({"name": "bsq", "preset": "small"}, "unknown tokenizer 'bsq'"),
-        (
-            {"name": "var_vqvae", "preset": "tiny"},
-            r"unknown preset 'tiny'.*\['full', 'small'\]",
-        ),
-        (
-            {"name": "var_vqvae", "preset": "small", "resolution": 300},
-            r"300.*\[256, 512\]",
-        ),
+        ({"name": "var_vqvae", "preset": "tiny"}, r"unknown preset 'tiny'.*\['full', 'small'\]"),
+        ({"name": "var_vqvae", "preset": "small", "resolution": 300}, r"300.*\[256, 512\]"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_allowed_ones(arguments: dict, message: str) -> None:

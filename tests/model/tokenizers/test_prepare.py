@@ -14,14 +14,7 @@ SIDE = st.integers(1, 3000)
 
 @pytest.mark.parametrize(
     ("raw", "height", "width"),
-    [
-        (0, 256, 256),
-        (0, 320, 256),
-        (1, 256, 256),
-        (2, 256, 256),
-        (3, 256, 256),
-        (3, 320, 256),
-    ],
+    [(0, 256, 256), (0, 320, 256), (1, 256, 256), (2, 256, 256), (3, 256, 256), (3, 320, 256)],
 )
 def test_crops_are_those_of_infinity_to_the_last_pixel(
     preproc_golden: Path, raw: int, height: int, width: int

@@ -18,9 +18,7 @@ def codes(images: int, dtype: type = np.uint16) -> Codes:
 
 
 @given(st.lists(SIZES, min_size=1, max_size=6))
-def test_scales_are_contiguous_raster_order_and_cover_every_code(
-    sizes: list[tuple],
-) -> None:
+def test_scales_are_contiguous_raster_order_and_cover_every_code(sizes: list[tuple]) -> None:
     schedule = tuple(sizes)
     numbers = iter(range(1000))
     expected = [[[next(numbers) for _ in range(w)] for _ in range(h)] for h, w in schedule]

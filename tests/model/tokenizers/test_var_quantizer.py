@@ -30,18 +30,7 @@ def test_the_phi_of_a_scale_is_the_nearest_tick(scales: int, phis: int) -> None:
 
 
 def test_ten_scales_share_four_phis_as_published() -> None:
-    assert [phi_index(scale, 10, 4) for scale in range(10)] == [
-        0,
-        0,
-        1,
-        1,
-        1,
-        2,
-        2,
-        3,
-        3,
-        3,
-    ]
+    assert [phi_index(scale, 10, 4) for scale in range(10)] == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
 
 
 def test_the_nearest_codebook_vector_is_found(quantizer: MultiScaleQuantizer) -> None:
@@ -51,9 +40,7 @@ def test_the_nearest_codebook_vector_is_found(quantizer: MultiScaleQuantizer) ->
     assert torch.equal(quantizer.nearest(z).flatten(), brute)
 
 
-def test_every_scale_quantizes_what_the_scales_before_left(
-    quantizer: MultiScaleQuantizer,
-) -> None:
+def test_every_scale_quantizes_what_the_scales_before_left(quantizer: MultiScaleQuantizer) -> None:
     features = torch.randn(2, 8, 4, 6)
     codes = quantizer.encode(features)
     before = [torch.zeros_like(features), *quantizer.partial_sums(codes)]
@@ -62,9 +49,7 @@ def test_every_scale_quantizes_what_the_scales_before_left(
         assert torch.equal(codes[:, part], quantizer.nearest(rest))
 
 
-def test_the_features_are_not_changed_by_encoding(
-    quantizer: MultiScaleQuantizer,
-) -> None:
+def test_the_features_are_not_changed_by_encoding(quantizer: MultiScaleQuantizer) -> None:
     features = torch.randn(1, 8, 4, 6)
     before = features.clone()
     quantizer.encode(features)
@@ -75,10 +60,7 @@ def test_next_scale_inputs_are_causal(quantizer: MultiScaleQuantizer) -> None:
     codes = torch.arange(33)[None] % 50
     changed = codes.clone()
     changed[:, 3:9] += 1
-    inputs, other = (
-        quantizer.next_scale_inputs(codes),
-        quantizer.next_scale_inputs(changed),
-    )
+    inputs, other = (quantizer.next_scale_inputs(codes), quantizer.next_scale_inputs(changed))
     assert inputs.shape == (1, 32, 8)
     same = (inputs == other).all(dim=2)[0].numpy()
     np.testing.assert_array_equal(same, np.arange(32) < 8)

@@ -38,6 +38,13 @@ def test_pixels_out_of_range_are_refused(small_var: VarVqvae, value: float) -> N
         small_var.encode(images)
 
 
+def test_features_that_are_not_finite_are_refused(small_var: VarVqvae) -> None:
+    features = torch.zeros(2, 32, 16, 16)
+    features[1, 31, 15, 15] = float("nan")
+    with pytest.raises(ValueError, match="finite features"):
+        small_var.quantize(features)
+
+
 def test_the_largest_code_decodes_and_the_next_is_refused(small_var: VarVqvae) -> None:
     assert small_var.decode(codes_of(small_var, 4095)).shape == (1, 3, 256, 256)
     with pytest.raises(ValueError, match="expected codes below 4096, the largest is 4096"):

@@ -1,0 +1,94 @@
+"""Histograms that add up: what one shard contributes is as small as what the whole corpus does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from filters.signal import Column
+from schemas.recipe import Rule
+
+BINS_MAX = 48
+_FlatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """One signal over some rows; values outside the column's range count in the end bins."""
+
+    measured: tuple[int, ...]  # rows a bin
+    kept: tuple[int, ...]  # rows a bin, of those that reached the shards
+    under: int  # measured rows below the recipe's min
+    over: int  # measured rows above the recipe's max, or with a forbidden flag
+    lowest: float  # inf where there are no rows
+    highest: float  # -inf where there are no rows
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        return Histogram(
+            measured=_added(self.measured, other.measured),
+            kept=_added(self.kept, other.kept),
+            under=self.under + other.under,
+            over=self.over + other.over,
+            lowest=min(self.lowest, other.lowest),
+            highest=max(self.highest, other.highest),
+        )
+
+
+def bin_edges(column: Column) -> _FlatArray:
+    """Return the n + 1 edges of a column's bins; whole numbers get bins of whole numbers.
+
+    >>> bin_edges(Column(name="words", type=pa.int32(), meaning="", high=100))[:3].tolist()
+    [0.0, 3.0, 6.0]
+    """
+    low, high = column.low, column.high
+    if pa.types.is_boolean(column.type):
+        return np.array([-0.5, 0.5, 1.5])
+    if column.logarithmic:
+        # Below 16, bins of equal ratio would be narrower than 1, and every other one empty.
+        coarse = pa.types.is_integer(column.type) and low < 16
+        bins = min(BINS_MAX, int(np.log2(high / low))) if coarse else BINS_MAX
+        return np.geomspace(low, high, bins + 1)
+    if pa.types.is_integer(column.type):
+        width = max(1, int(np.ceil((high - low) / BINS_MAX)))
+        return np.arange(low, high + width, width, dtype=np.float64)
+    return np.linspace(low, high, BINS_MAX + 1)
+
+
+def make_histogram(
+    column: Column, values: Sequence[float], kept: Sequence[bool], rule: Rule | None
+) -> Histogram:
+    """Count one column's values.
+
+    Args:
+        column: says where the bins lie.
+        values: one a row; flags count as 0 and 1.
+        kept: whether each row reached the shards.
+        rule: of the recipe, if it has one for this column.
+    """
+    edges = bin_edges(column)
+    numbers = np.asarray(values, dtype=np.float64)
+    bins = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+    kept_bins = bins[np.asarray(kept, dtype=bool)]
+    under, over = _outside(numbers, rule)
+    return Histogram(
+        measured=tuple(np.bincount(bins, minlength=len(edges) - 1).tolist()),
+        kept=tuple(np.bincount(kept_bins, minlength=len(edges) - 1).tolist()),
+        under=under,
+        over=over,
+        lowest=float(numbers.min(initial=np.inf)),
+        highest=float(numbers.max(initial=-np.inf)),
+    )
+
+
+def _outside(numbers: _FlatArray, rule: Rule | None) -> tuple[int, int]:
+    """Count as `filters.rules.judge` does: what is not within a bound breaks it, NaN too."""
+    if rule is None:
+        return 0, 0
+    under = 0 if rule.min is None else int(np.sum(~(numbers >= rule.min)))
+    over = 0 if rule.max is None else int(np.sum(~(numbers <= rule.max)))
+    return under, over + (int(np.sum(numbers != 0)) if rule.forbid else 0)
+
+
+def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(x + y for x, y in zip(a, b, strict=True))

@@ -1,0 +1,291 @@
+"""What the report says of a corpus, in parts that add up: one shard's is as small as the whole's.
+
+Everything that could grow with the corpus is cut by an order that does not depend on where a row
+came from: the smallest ranks of a hash (examples), the shortest texts (licences), the largest
+losses (shards). Of two parts' smallest, the smallest are the whole's smallest; so `merge` is exact,
+and its result the same in any order and any grouping.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.registry import make_columns
+from filters.signal import Column
+from pipelines.report_page.histograms import Histogram, make_histogram
+from pipelines.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
+from pipelines.storage import Storage
+from schemas.keys import rank
+from schemas.recipe import MaxDeadFraction, Recipe
+
+# Most that is kept of each; together they bound the report's size.
+MOST = {"kept": 24, "pair": 8, "dropped": 8, "duplicate": 6}
+MOST_DEAD_LETTERS = 3  # of a stage, door and reason
+MOST_LICENCES = 40  # of a source
+MOST_SHARDS = 300
+LICENCE_CHARS = 120
+DETAIL_CHARS = 300
+
+TEXT_REPEATS = Column(
+    name="text_repeats",
+    type=pa.int32(),
+    meaning="rows of the corpus with the same text, itself included",
+    low=1,
+    high=1024,
+    logarithmic=True,
+)
+
+
+class Tally(NamedTuple):
+    """Rows of a kind, and how many of them reached the shards."""
+
+    rows: int
+    kept: int
+
+
+class Choice(NamedTuple):
+    """A row drawn as an example: the smallest hashes of a group are."""
+
+    rank: str
+    key: str
+    shard: int
+    kept_key: str = ""  # of a duplicate: the row that stands for it
+    distance: int = 0  # of a duplicate: bits between the two pHashes
+
+
+class DeadLetter(NamedTuple):
+    """A reject drawn as an example."""
+
+    rank: str
+    id: str
+    shard: int
+    detail: str
+
+
+class Group(NamedTuple):
+    """What examples are drawn from."""
+
+    kind: str  # kept, pair, dropped or duplicate
+    reason: str = ""
+
+
+class Door(NamedTuple):
+    """Where a reject left."""
+
+    stage: str
+    door: str  # dropped or dead
+    reason: str
+
+
+class Rejected(NamedTuple):
+    """What left by one door."""
+
+    rows: int
+    examples: tuple[DeadLetter, ...]
+
+
+class ShardLine(NamedTuple):
+    """Rows of one shard of the side-cars, from the list to the output."""
+
+    shard: int
+    source: str
+    listed: int
+    fetched: int
+    measured: int
+    unique: int
+    selected: int
+    samples: int
+
+    @property
+    def loss(self) -> tuple[float, int]:
+        """Sorts the shard that lost the largest share first."""
+        return self.samples / max(1, self.listed), self.shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A corpus, or a part of it; `Summary()` is the part with no shards."""
+
+    shard_count: int = 0
+    shards: tuple[ShardLine, ...] = ()  # those that lost the most
+    sources: Mapping[str, Tally] = field(default_factory=dict)
+    licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
+    caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
+    examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # smallest rank 1st
+    rejects: Mapping[Door, Rejected] = field(default_factory=dict)
+
+
+def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
+    """Summarise one shard from its side-cars; no pixel is read.
+
+    Raises:
+        CorpusError: if a side-car is missing or damaged.
+    """
+
+    def read(folder: str, *columns: str) -> pa.Table:
+        return read_table(store, sidecar_path(folder, shard), columns)
+
+    sources = read("sources", "key", "source", "licence").to_pylist()
+    signals = read_table(store, sidecar_path("signals", shard))
+    twins = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
+    selection = read("selection", "key", "kept", "reason").to_pylist()
+    captions = read("captions", "key", "caption_origin").to_pylist()
+    kept = _common(read("pairs", "key"), read("tokens", "key"))
+    line = ShardLine(
+        shard=shard,
+        source=sources[0]["source"] if sources else "",
+        listed=_rows_in(store, shard),
+        fetched=read("raw", "key").num_rows,
+        measured=signals.num_rows,
+        unique=len(selection),
+        selected=sum(row["kept"] for row in selection),
+        samples=len(kept),
+    )
+    return Summary(
+        shard_count=1,
+        shards=(line,),
+        sources=_tallies(sources, kept, lambda row: row["source"]),
+        licences=_few_licences(_tallies(sources, kept, _licence)),
+        caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
+        histograms=_histograms(signals, twins, kept, recipe),
+        examples=_examples(shard, kept, selection, twins.to_pylist()),
+        rejects=_rejects(shard, store),
+    )
+
+
+def merge(a: Summary, b: Summary) -> Summary:
+    """Add two parts of a corpus that share no shard; associative and commutative."""
+    return Summary(
+        shard_count=a.shard_count + b.shard_count,
+        shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.loss)[:MOST_SHARDS]),
+        sources=_united(a.sources, b.sources, _add_tallies),
+        licences=_few_licences(_united(a.licences, b.licences, _add_tallies)),
+        caption_origins=_united(a.caption_origins, b.caption_origins, add),
+        histograms=_united(a.histograms, b.histograms, add),
+        examples={
+            group: tuple(sorted(found)[: MOST[group.kind]])
+            for group, found in _united(a.examples, b.examples, add).items()
+        },
+        rejects=_united(a.rejects, b.rejects, _add_rejected),
+    )
+
+
+def merge_all(parts: Iterable[Summary]) -> Summary:
+    """Add any number of parts."""
+    return reduce(merge, parts, Summary())
+
+
+def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """Return the columns that a histogram says something of, in the recipe's order."""
+    measured = make_columns(recipe.measure.signals)
+    return (*(column for column in measured if column.name != "phash"), TEXT_REPEATS)
+
+
+def _rows_in(store: Storage, shard: int) -> int:
+    origin = read_origin(store, sidecar_path("sources", shard))
+    return origin.counts.rows_in if origin else 0
+
+
+def _common(a: pa.Table, b: pa.Table) -> frozenset[str]:
+    return frozenset(a["key"].filter(pc.is_in(a["key"], b["key"].combine_chunks())).to_pylist())
+
+
+def _licence(row: dict[str, Any]) -> tuple[str, str]:
+    return row["source"], row["licence"][:LICENCE_CHARS]
+
+
+def _tallies(
+    rows: list[dict[str, Any]], kept: frozenset[str], name: Callable[[dict[str, Any]], Any]
+) -> dict[Any, Tally]:
+    listed = Counter(name(row) for row in rows)
+    stayed = Counter(name(row) for row in rows if row["key"] in kept)
+    return {which: Tally(count, stayed[which]) for which, count in listed.items()}
+
+
+def _few_licences(found: Mapping[tuple[str, str], Tally]) -> dict[tuple[str, str], Tally]:
+    """Keep the shortest of each source: names of licences, before texts that stand in their place.
+
+    Not the commonest, which no merge of parts could know.
+    """
+    room: Counter[str] = Counter()
+    few: dict[tuple[str, str], Tally] = {}
+    for source, licence in sorted(found, key=lambda name: (len(name[1]), name)):
+        room[source] += 1
+        if room[source] <= MOST_LICENCES:
+            few[source, licence] = found[source, licence]
+    return few
+
+
+def _histograms(
+    signals: pa.Table, twins: pa.Table, kept: frozenset[str], recipe: Recipe
+) -> dict[str, Histogram]:
+    # Both tables are in key order, and dedup speaks of every measured row.
+    signals = signals.append_column(TEXT_REPEATS.field, twins["text_repeats"])
+    stayed = [key in kept for key in signals["key"].to_pylist()]
+    return {
+        column.name: make_histogram(
+            column, signals[column.name].to_pylist(), stayed, recipe.select.get(column.name)
+        )
+        for column in shown_columns(recipe)
+    }
+
+
+def _examples(
+    shard: int,
+    kept: frozenset[str],
+    selection: list[dict[str, Any]],
+    twins: list[dict[str, Any]],
+) -> dict[Group, tuple[Choice, ...]]:
+    found: dict[Group, list[Choice]] = {}
+    for key in kept:
+        found.setdefault(Group("kept"), []).append(Choice(rank(key, "report"), key, shard))
+        found.setdefault(Group("pair"), []).append(Choice(rank(key, "report pair"), key, shard))
+    for row in selection:
+        if not row["kept"]:
+            choice = Choice(rank(row["key"], "report"), row["key"], shard)
+            found.setdefault(Group("dropped", row["reason"]), []).append(choice)
+    for row in twins:
+        if row["reason"]:
+            ranked = rank(row["key"], "report")
+            choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
+            found.setdefault(Group("duplicate", row["reason"]), []).append(choice)
+    return {group: tuple(sorted(some)[: MOST[group.kind]]) for group, some in found.items()}
+
+
+def _rejects(shard: int, store: Storage) -> dict[Door, Rejected]:
+    found: dict[Door, list[DeadLetter]] = {}
+    for stage in MaxDeadFraction.model_fields:
+        path = dead_letters_path(stage, shard)
+        if not store.exists(path):
+            continue
+        for row in read_table(store, path).to_pylist():
+            door = Door(row["stage"], row["door"], row["reason"])
+            ranked, detail = rank(row["id"], "report"), row["detail"][:DETAIL_CHARS]
+            found.setdefault(door, []).append(DeadLetter(ranked, row["id"], shard, detail))
+    return {door: Rejected(len(letters), _first(letters)) for door, letters in found.items()}
+
+
+def _first(letters: Sequence[DeadLetter]) -> tuple[DeadLetter, ...]:
+    return tuple(sorted(letters)[:MOST_DEAD_LETTERS])
+
+
+def _add_tallies(a: Tally, b: Tally) -> Tally:
+    return Tally(a.rows + b.rows, a.kept + b.kept)
+
+
+def _add_rejected(a: Rejected, b: Rejected) -> Rejected:
+    return Rejected(a.rows + b.rows, _first(a.examples + b.examples))
+
+
+def _united(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
+    return {
+        name: join(a[name], b[name]) if name in a and name in b else a.get(name, b.get(name))
+        for name in (*a, *(name for name in b if name not in a))
+    }
