@@ -17,13 +17,21 @@ from pipelines.progress import progress
 from pipelines.sidecar import Counts, Origin, dead_letters_path, read_origin, sidecar_path
 from pipelines.stage import MapStage, is_fresh
 from pipelines.storage import CorpusError, Storage
-from schemas.fingerprint import fingerprint
-from schemas.recipe import Recipe
+from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
 
 RECIPE = "recipe.yaml"
 LOG = "build_log.jsonl"
-CUTOFFS = "selection/quota.json"
+SIDECAR_FOLDERS = (
+    "sources",
+    "raw",
+    "signals",
+    "duplicates",
+    "selection",
+    "captions",
+    "pairs",
+    "tokens",
+)
 # Footers read at once: they are small, and far away on an object store.
 FOOTER_THREADS = 32
 
@@ -40,15 +48,8 @@ def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
         CorpusError: for what the user can mend: another build holds the folder, a source is
             missing, a file is damaged, a stage lost more rows than the recipe allows.
     """
-    from pipelines.caption import Caption
-    from pipelines.crawl import Crawl
-    from pipelines.dedup import FindDuplicates
-    from pipelines.ingest import Ingest
-    from pipelines.measure import Measure
-    from pipelines.pair import Pair
     from pipelines.pins import pin
-    from pipelines.select import Select
-    from pipelines.vq_tokens import VqTokens
+    from pipelines.stages import stages_after_dedup, stages_before_dedup
 
     recipe = pin(recipe)
     store = Storage(out)
@@ -57,14 +58,11 @@ def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
         job = Job(recipe=recipe, store=store, engine=engine, shards=len(make_plan(recipe, store)))
         job.remove_surplus()
-        job.map(Ingest(sources=recipe.sources, crawl=recipe.crawl))
-        job.map(Crawl(sources=recipe.sources, recipe=recipe.crawl))
-        job.map(Measure(recipe=recipe.measure, decode=recipe.decode))
-        job.dedup(FindDuplicates(recipe=recipe.dedup))
-        job.map(Select(rules=recipe.select, cutoffs=job.cutoffs()))
-        job.map(Caption(recipe=recipe.caption))
-        job.map(Pair(recipe=recipe.pair))
-        job.map(VqTokens(recipe=recipe.vq_tokens, decode=recipe.decode))
+        for stage in stages_before_dedup(recipe):
+            job.map(stage)
+        job.dedup()
+        for stage in stages_after_dedup(recipe, job.cutoffs()):
+            job.map(stage)
         manifest = job.shard()
         job.report()
         return manifest
@@ -87,7 +85,7 @@ class Job:
         fresh = self._each(lambda shard: is_fresh(stage, shard, self.store))
         todo = [shard for shard in range(self.shards) if not fresh[shard]]
         rows = dict(zip(todo, self._rows_waiting(stage, todo), strict=True))
-        with self._timed(stage.name, len(todo), self.shards):
+        with self._timed(stage.name, len(todo)):
             if todo:
                 with progress(self.store, stage.name, stage.folder, rows):
                     self.engine.run(
@@ -96,17 +94,16 @@ class Job:
                     )
         self._count(stage.name, stage.folder)
 
-    def dedup(self, stage: Any) -> None:
+    def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        wanted = fingerprint(
-            stage.name,
-            stage.version,
-            stage.settings(),
-            [[origin.content for origin in self._origins(folder)] for folder in stage.inputs],
-        )
+        from pipelines.dedup import FindDuplicates
+        from pipelines.stages import dedup_fingerprint
+
+        stage = FindDuplicates(recipe=self.recipe.dedup)
+        wanted = dedup_fingerprint(stage, {f: self._origins(f) for f in stage.inputs})
         found = self._each(lambda s: read_origin(self.store, sidecar_path(stage.folder, s)))
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
-        with self._timed(stage.name, self.shards * stale, self.shards):
+        with self._timed(stage.name, self.shards * stale):
             if stale:
                 self.engine.run(
                     lambda root: stage.expand(self._all(root), self.store, wanted), name=stage.name
@@ -115,19 +112,17 @@ class Job:
 
     def cutoffs(self) -> dict[str, str]:
         """Return where in hash order each source's quota ends; {} where there is none."""
-        quotas = {source.name: source.quota for source in self.recipe.sources if source.quota}
-        if not quotas:
-            return {}
         from pipelines.quota import write_cutoffs
+        from pipelines.stages import cutoffs_path, quotas
 
-        made_of = [origin.content for f in ("signals", "duplicates") for origin in self._origins(f)]
-        rules = self.recipe.model_dump(mode="json", include={"select"})
-        path = f"selection/quota-{fingerprint(quotas, rules, list(rules['select']), made_of)}.json"
+        limits = quotas(self.recipe)
+        if not limits:
+            return {}
+        path = cutoffs_path(self.recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
         if not self.store.exists(path):
+            rules = self.recipe.select
             self.engine.run(
-                lambda root: write_cutoffs(
-                    self._all(root), self.store, self.recipe.select, quotas, path
-                ),
+                lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),
                 name="quota",
             )
         return json.loads(self.store.read(path))
@@ -150,7 +145,7 @@ class Job:
         made_of = inputs_fingerprint(self.recipe, origins)
         manifest = _read_json(self.store, MANIFEST)
         stale = manifest.get("inputs") != made_of
-        with self._timed("shard", self.shards * stale, self.shards):
+        with self._timed("shard", self.shards * stale):
             if stale:
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
@@ -168,7 +163,7 @@ class Job:
         """Write `report.html`."""
         from pipelines.report import REPORT, summarise
 
-        with self._timed("report", self.shards, self.shards):
+        with self._timed("report", self.shards):
             self.engine.run(
                 lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
                 name="report",
@@ -176,16 +171,12 @@ class Job:
 
     def remove_surplus(self) -> None:
         """Remove side-cars of shards that the plan no longer has."""
-        for folder in ("sources", "raw", "signals", "duplicates", "selection", "captions"):
-            self._remove_from(folder)
-        for folder in ("pairs", "tokens"):
-            self._remove_from(folder)
-
-    def _remove_from(self, folder: str) -> None:
-        for name in self.store.listing(folder):
-            number = name.split(".", 1)[0]
-            if number.isdigit() and int(number) >= self.shards:
-                self.store.remove(f"{folder}/{name}")
+        dead_letters = [f"dead_letters/{stage}" for stage in STAGES]
+        for folder in (*SIDECAR_FOLDERS, *dead_letters):
+            for name in self.store.listing(folder):
+                number = name.split(".", 1)[0]
+                if number.isdigit() and int(number) >= self.shards:
+                    self.store.remove(f"{folder}/{name}")
 
     def _count(self, stage: str, folder: str) -> None:
         counts = reduce(add, (origin.counts for origin in self._origins(folder)), Counts())
@@ -221,13 +212,13 @@ class Job:
         return shard_numbers(root, range(self.shards))
 
     @contextmanager
-    def _timed(self, stage: str, todo: int, shards: int) -> Iterator[None]:
+    def _timed(self, stage: str, todo: int) -> Iterator[None]:
         started = time.monotonic()
         yield
         seconds = time.monotonic() - started
-        fresh = shards - todo
+        fresh = self.shards - todo
         note = f", {fresh} fresh" if fresh else ""
-        warn(f"{stage:<10} {todo} of {shards} shards{note}, {seconds:.1f} s")
+        warn(f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s")
         self._log({"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh})
 
     def _log(self, line: dict[str, Any]) -> None:

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
     verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
+    verify.add_argument("--processes", type=int, metavar="N", help="default: one a core")
     recipe = commands.add_parser("recipe", help="check a recipe and print it with all defaults")
     recipe.add_argument("recipe", metavar="RECIPE")
     recipe.add_argument(
@@ -102,14 +103,15 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from pipelines.local_pool import default_processes
     from pipelines.storage import Storage
     from pipelines.verify import verify
 
-    faults = 0
-    for fault in verify(Storage(options.out)):
+    processes = options.processes or default_processes()
+    faults = verify(Storage(options.out), processes=processes)
+    for fault in faults:
         print(fault)
-        faults += 1
-    print(f"{options.out}: {f'{faults} faults' if faults else 'verified, no fault'}")
+    print(f"{options.out}: {f'{len(faults)} faults' if faults else 'verified, no fault'}")
     return 1 if faults else 0
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.registry import make_columns
+from filters.registry import columns
 from filters.signal import Column
 from pipelines.report_page.histograms import Histogram, make_histogram
 from pipelines.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
@@ -103,7 +103,7 @@ class ShardLine(NamedTuple):
     samples: int
 
     @property
-    def loss(self) -> tuple[float, int]:
+    def survival(self) -> tuple[float, int]:
         """Sorts the shard that lost the largest share first."""
         return self.samples / max(1, self.listed), self.shard
 
@@ -164,7 +164,7 @@ def merge(a: Summary, b: Summary) -> Summary:
     """Add two parts of a corpus that share no shard; associative and commutative."""
     return Summary(
         shard_count=a.shard_count + b.shard_count,
-        shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.loss)[:MOST_SHARDS]),
+        shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
         sources=_united(a.sources, b.sources, _add_tallies),
         licences=_few_licences(_united(a.licences, b.licences, _add_tallies)),
         caption_origins=_united(a.caption_origins, b.caption_origins, add),
@@ -184,7 +184,7 @@ def merge_all(parts: Iterable[Summary]) -> Summary:
 
 def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
     """Return the columns that a histogram says something of, in the recipe's order."""
-    measured = make_columns(recipe.measure.signals)
+    measured = columns(recipe.measure.signals)
     return (*(column for column in measured if column.name != "phash"), TEXT_REPEATS)
 
 
@@ -285,7 +285,4 @@ def _add_rejected(a: Rejected, b: Rejected) -> Rejected:
 
 
 def _united(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
-    return {
-        name: join(a[name], b[name]) if name in a and name in b else a.get(name, b.get(name))
-        for name in (*a, *(name for name in b if name not in a))
-    }
+    return {**a, **b, **{name: join(a[name], b[name]) for name in a if name in b}}

@@ -20,7 +20,8 @@ class Histogram:
     measured: tuple[int, ...]  # rows a bin
     kept: tuple[int, ...]  # rows a bin, of those that reached the shards
     under: int  # measured rows below the recipe's min
-    over: int  # measured rows above the recipe's max, or with a forbidden flag
+    over: int  # measured rows above the recipe's max
+    forbidden: int  # measured rows with a flag that the recipe forbids
     lowest: float  # inf where there are no rows
     highest: float  # -inf where there are no rows
 
@@ -30,6 +31,7 @@ class Histogram:
             kept=_added(self.kept, other.kept),
             under=self.under + other.under,
             over=self.over + other.over,
+            forbidden=self.forbidden + other.forbidden,
             lowest=min(self.lowest, other.lowest),
             highest=max(self.highest, other.highest),
         )
@@ -70,24 +72,20 @@ def make_histogram(
     numbers = np.asarray(values, dtype=np.float64)
     bins = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
     kept_bins = bins[np.asarray(kept, dtype=bool)]
-    under, over = _outside(numbers, rule)
     return Histogram(
         measured=tuple(np.bincount(bins, minlength=len(edges) - 1).tolist()),
         kept=tuple(np.bincount(kept_bins, minlength=len(edges) - 1).tolist()),
-        under=under,
-        over=over,
+        under=_breaking(numbers, rule and rule.min, np.greater_equal),
+        over=_breaking(numbers, rule and rule.max, np.less_equal),
+        forbidden=int(np.sum(numbers != 0)) if rule and rule.forbid else 0,
         lowest=float(numbers.min(initial=np.inf)),
         highest=float(numbers.max(initial=-np.inf)),
     )
 
 
-def _outside(numbers: _FlatArray, rule: Rule | None) -> tuple[int, int]:
+def _breaking(numbers: _FlatArray, bound: float | None, within: np.ufunc) -> int:
     """Count as `filters.rules.judge` does: what is not within a bound breaks it, NaN too."""
-    if rule is None:
-        return 0, 0
-    under = 0 if rule.min is None else int(np.sum(~(numbers >= rule.min)))
-    over = 0 if rule.max is None else int(np.sum(~(numbers <= rule.max)))
-    return under, over + (int(np.sum(numbers != 0)) if rule.forbid else 0)
+    return 0 if bound is None else int(np.sum(~within(numbers, bound)))
 
 
 def _added(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

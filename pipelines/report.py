@@ -1,0 +1,89 @@
+"""report: one page that says what the corpus holds and where every row went.
+
+Summaries of shards are merged; only then are the few rows drawn as examples found again and their
+images read, so neither a shuffle nor the worker that writes the page ever holds more than the page.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.funnel import stage_seconds
+from pipelines.map_shards import Concurrently
+from pipelines.report_page.examples import Example, Found, Wanted, find_examples, make_thumbnail
+from pipelines.report_page.examples import wanted as rows_wanted
+from pipelines.report_page.page import render_page
+from pipelines.storage import CorpusError, Storage
+from pipelines.summary import Summary, merge_all, summarise_shard
+from schemas.recipe import Recipe
+
+REPORT = "report.html"
+MANIFEST = "manifest.json"
+
+
+def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
+    """Build the graph: numbers of side-car shards in, the path of the page out.
+
+    Raises, when run:
+        CorpusError: if a side-car or the manifest is missing or damaged.
+    """
+    spread = shards | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
+    summary = (
+        spread
+        | "Summarise" >> beam.ParDo(Concurrently(partial(summarise_shard, store=store, recipe=recipe)))
+        | "Merge" >> beam.CombineGlobally(merge_all)
+    )
+    wanted = summary | "Wanted" >> beam.Map(rows_wanted)
+    found = (
+        spread
+        | "WithWanted" >> beam.Map(_beside, rows=beam.pvalue.AsSingleton(wanted))
+        | "Find" >> beam.ParDo(Concurrently(partial(_find, store=store)))
+        | "Found" >> beam.CombineGlobally(_join)
+    )
+    return summary | "Publish" >> beam.Map(
+        write_report,
+        beam.pvalue.AsSingleton(found),
+        store=store,
+        recipe=recipe,
+        path=path,
+    )
+
+
+def write_report(
+    summary: Summary, examples: Iterable[Example], *, store: Storage, recipe: Recipe, path: str
+) -> str:
+    """Draw the examples, write the page and publish it; return its path.
+
+    Raises:
+        CorpusError: if there is no manifest.
+    """
+    if not store.exists(MANIFEST):
+        raise CorpusError(f"{MANIFEST}: missing; run the build again to make it")
+    page = render_page(
+        summary,
+        Found(list(examples)),
+        json.loads(store.read(MANIFEST)),
+        stage_seconds(store),
+        recipe,
+        partial(make_thumbnail, store=store, settings=recipe.decode),
+    )
+    store.commit_bytes(path, page.encode())
+    return path
+
+
+def _beside(shard: int, rows: Wanted) -> tuple[int, Wanted]:
+    """Give each shard only what is wanted of it."""
+    here = {shard: rows.keys[shard]} if shard in rows.keys else {}
+    return shard, Wanted(here, rows.kept_keys)
+
+
+def _find(element: tuple[int, Wanted], store: Storage) -> list[Example]:
+    return find_examples(*element, store)
+
+
+def _join(lists: Iterable[list[Example]]) -> list[Example]:
+    return list(chain.from_iterable(lists))

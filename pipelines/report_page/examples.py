@@ -1,0 +1,163 @@
+"""The rows that the report shows: found again by key, then read and shrunk, a bounded number."""
+
+import base64
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from filters.decode import DecodeError, decode
+from filters.text import primary_text
+from pipelines.images import read_images
+from pipelines.sidecar import read_table, sidecar_path
+from pipelines.storage import CorpusError, Storage
+from pipelines.summary import Summary
+from schemas.recipe import Decode
+
+SIDE = 160  # px, of a thumbnail's longer side
+QUALITY = 70  # at most 8 kB a thumbnail, measured on noise
+TEXT_CHARS = 300
+MESSAGE_CHARS = 600
+
+
+class Wanted(NamedTuple):
+    """Rows to find: some by shard and key, some by key alone wherever they were kept."""
+
+    keys: Mapping[int, frozenset[str]]
+    kept_keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What is known of one row; what no stage got to is empty."""
+
+    key: str
+    shard: int
+    source: str
+    url: str
+    licence: str
+    text: str  # the caption, or the text as listed where there is none
+    stands: bool  # dedup kept it
+    raw: Mapping[str, Any] | None  # its row in `raw/`
+    values: Mapping[str, float]  # its signals
+    messages: tuple[tuple[str, str], ...]  # role, content
+    template: str
+    caption_origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thumbnail:
+    """A small picture, or why there is none."""
+
+    uri: str  # data URI, '' if there is none
+    width: int = SIDE  # px
+    height: int = SIDE  # px
+    missing: str = ""
+
+
+def wanted(summary: Summary) -> Wanted:
+    """Return the rows that a summary's examples are made of."""
+    keys: dict[int, set[str]] = {}
+    kept_keys: set[str] = set()
+    for choices in summary.examples.values():
+        for choice in choices:
+            keys.setdefault(choice.shard, set()).add(choice.key)
+            kept_keys.update(filter(None, [choice.kept_key]))
+    for rejected in summary.rejects.values():
+        for letter in rejected.examples:
+            keys.setdefault(letter.shard, set()).add(letter.id)
+    return Wanted({s: frozenset(some) for s, some in keys.items()}, frozenset(kept_keys))
+
+
+def find_examples(shard: int, rows: Wanted, store: Storage) -> list[Example]:
+    """Read the wanted rows of one shard; where there are none, only its keys are read.
+
+    Raises:
+        CorpusError: if a side-car is missing or damaged.
+    """
+    here = rows.keys.get(shard, frozenset())
+    both = pa.array(sorted(here | rows.kept_keys), pa.string())
+    listed = read_table(store, sidecar_path("sources", shard), ["key"])["key"]
+    present = listed.filter(pc.is_in(listed, both)).combine_chunks()
+    if not len(present):
+        return []
+    tables = {
+        folder: _rows_of(store, folder, shard, present)
+        for folder in ("sources", "raw", "signals", "duplicates", "captions", "pairs")
+    }
+    examples = [_example(key, shard, tables) for key in present.to_pylist()]
+    return [example for example in examples if example.key in here or example.stands]
+
+
+def make_thumbnail(example: Example, store: Storage, settings: Decode) -> Thumbnail:
+    """Read one image and shrink it.
+
+    A picture that cannot be shown is not an error of the report: it says so in its place.
+    """
+    if example.raw is None:
+        return Thumbnail(uri="", missing="never fetched")
+    try:
+        [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
+        image = decode(body, max_pixels=settings.max_pixels, background=settings.background)
+    except (CorpusError, DecodeError) as error:
+        return Thumbnail(uri="", missing=str(error)[:TEXT_CHARS])
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "WEBP", quality=QUALITY, method=4)
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return Thumbnail(uri=f"data:image/webp;base64,{data}", width=image.width, height=image.height)
+
+
+def _rows_of(
+    store: Storage, folder: str, shard: int, keys: pa.Array
+) -> dict[str, Mapping[str, Any]]:
+    table = read_table(store, sidecar_path(folder, shard))
+    return {row["key"]: row for row in table.filter(pc.is_in(table["key"], keys)).to_pylist()}
+
+
+def _example(
+    key: str, shard: int, tables: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> Example:
+    source = tables["sources"][key]
+    twin = tables["duplicates"].get(key, {})
+    caption = tables["captions"].get(key, {})
+    pair = tables["pairs"].get(key, {})
+    values = {**tables["signals"].get(key, {}), "text_repeats": twin.get("text_repeats", 0)}
+    return Example(
+        key=key,
+        shard=shard,
+        source=source["source"],
+        url=source["url"][:TEXT_CHARS],
+        licence=source["licence"][:TEXT_CHARS],
+        text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
+        stands=bool(twin) and not twin["reason"],
+        raw=tables["raw"].get(key),
+        values={name: value for name, value in values.items() if name != "key"},
+        messages=_clipped(pair.get("messages", ())),
+        template=pair.get("template", ""),
+        caption_origin=caption.get("caption_origin", ""),
+    )
+
+
+def _clipped(messages: Collection[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((m["role"], m["content"][:MESSAGE_CHARS]) for m in list(messages)[:4])
+
+
+class Found:
+    """Examples by where they were drawn from."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._by_place = {(example.shard, example.key): example for example in examples}
+        self._standing = {example.key: example for example in examples if example.stands}
+
+    def at(self, shard: int, key: str) -> Example | None:
+        """Return the row of a shard; None if its id is no key."""
+        return self._by_place.get((shard, key))
+
+    def standing(self, key: str) -> Example | None:
+        """Return the row that dedup kept under this key."""
+        return self._standing.get(key)

@@ -1,0 +1,53 @@
+"""Which stages a recipe means, and what the corpus-wide ones are made of."""
+
+from collections.abc import Mapping, Sequence
+
+from pipelines.caption import Caption
+from pipelines.crawl import Crawl
+from pipelines.dedup import FindDuplicates
+from pipelines.ingest import Ingest
+from pipelines.measure import Measure
+from pipelines.pair import Pair
+from pipelines.select import Select
+from pipelines.sidecar import Origin
+from pipelines.stage import MapStage
+from pipelines.vq_tokens import VqTokens
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Recipe
+
+
+def stages_before_dedup(recipe: Recipe) -> tuple[MapStage, ...]:
+    """Return the stages that see every row."""
+    return (
+        Ingest(sources=recipe.sources, crawl=recipe.crawl),
+        Crawl(sources=recipe.sources, recipe=recipe.crawl),
+        Measure(recipe=recipe.measure, decode=recipe.decode),
+    )
+
+
+def stages_after_dedup(recipe: Recipe, cutoffs: Mapping[str, str]) -> tuple[MapStage, ...]:
+    """Return the stages that see the rows dedup kept; `cutoffs` are those of `pipelines.quota`."""
+    return (
+        Select(rules=recipe.select, cutoffs=dict(cutoffs)),
+        Caption(recipe=recipe.caption),
+        Pair(recipe=recipe.pair),
+        VqTokens(recipe=recipe.vq_tokens, decode=recipe.decode),
+    )
+
+
+def dedup_fingerprint(stage: FindDuplicates, inputs: Mapping[str, Sequence[Origin]]) -> str:
+    """Hash all that dedup's side-cars are made of: every shard's input."""
+    contents = [[origin.content for origin in inputs[folder]] for folder in stage.inputs]
+    return fingerprint(stage.name, stage.version, stage.settings(), contents)
+
+
+def quotas(recipe: Recipe) -> dict[str, int]:
+    """Return the most images of each source that has a limit."""
+    return {source.name: source.quota for source in recipe.sources if source.quota}
+
+
+def cutoffs_path(recipe: Recipe, inputs: Mapping[str, Sequence[Origin]]) -> str:
+    """Return the file that holds the quotas' cut-offs for these rules and inputs."""
+    rules = [[name, rule.model_dump(mode="json")] for name, rule in recipe.select.items()]
+    contents = [origin.content for folder in ("signals", "duplicates") for origin in inputs[folder]]
+    return f"selection/quota-{fingerprint(quotas(recipe), rules, contents)}.json"

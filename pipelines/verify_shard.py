@@ -1,0 +1,180 @@
+"""Check one output shard, as a reader of the corpus meets it: tar, members, types, ranges."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from filters.registry import columns
+from pipelines.sidecar import read_table
+from pipelines.storage import CorpusError, Storage
+from pipelines.verify_sidecars import Findings
+from schemas.keys import output_shard
+from schemas.recipe import Recipe
+from schemas.sample import json_faults
+
+CHUNK_BYTES = 1 << 24
+# A shard with more faults than this says how many more there are.
+MAX_FAULTS = 20
+
+Member = tuple[str, str, int, bytes]  # key, extension, offset, data
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckShard:
+    """Check a shard against the manifest's line of it."""
+
+    store: Storage
+    recipe: Recipe
+    recipe_fingerprint: str
+    output_shards: int
+    tokens: Mapping[str, Any]  # the manifest's
+
+    def __call__(self, line: Mapping[str, Any]) -> Findings:
+        """Return the faults of a shard, and the samples in it."""
+        path = line["path"]
+        if not self.store.exists(path):
+            return Findings(faults=[f"{path}: missing"])
+        keys: list[str] = []
+        faults = list(self._file_faults(line))
+        try:
+            faults += self._tar_faults(path, keys)
+        except (tarfile.TarError, CorpusError) as error:
+            faults.append(f"{path}: {error}")
+        if len(keys) != line["samples"]:
+            faults.append(f"{path}: {len(keys)} samples, the manifest says {line['samples']}")
+        if len(faults) > MAX_FAULTS:
+            faults[MAX_FAULTS:] = [f"{path}: {len(faults) - MAX_FAULTS} more faults"]
+        return Findings.of_keys([key for key in keys if _is_key(key)], faults)
+
+    def _file_faults(self, line: Mapping[str, Any]) -> Iterator[str]:
+        digest, size = hashlib.sha256(), 0
+        with self.store.open(line["path"]) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        if size != line["bytes"]:
+            yield f"{line['path']}: {size:,} bytes, the manifest says {line['bytes']:,}"
+        elif digest.hexdigest() != line["sha256"]:
+            yield f"{line['path']}: sha256 is not the manifest's; some byte has changed"
+
+    def _tar_faults(self, path: str, keys: list[str]) -> Iterator[str]:
+        number = int(path.rsplit("-", 1)[1].removesuffix(".tar"))
+        index: list[tuple[str, str, int, int]] = []
+        seen: set[str] = set()
+        for key, members in _samples(self._members(path)):
+            keys.append(key)
+            index += [(key, ext, offset, len(data)) for ext, (offset, data) in members.items()]
+            where = f"{path}: {key}"
+            if key in seen:
+                yield f"{where}: a second sample of this key"
+            seen.add(key)
+            if not _is_key(key) or output_shard(key, self.output_shards) != number:
+                yield f"{where}: does not belong into this shard"
+            expected = ["jpg", "json", self.tokens["member"]]
+            if list(members) != expected:
+                yield f"{where}: members {list(members)}, expected {expected}"
+                continue
+            bodies = [data for _, data in members.values()]
+            yield from (f"{where}: {fault}" for fault in self._sample_faults(key, *bodies))
+        yield from self._index_faults(path, index)
+
+    def _members(self, path: str) -> Iterator[Member]:
+        with self.store.open(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                body = tar.extractfile(member)
+                yield key, extension, member.offset_data, body.read() if body else b""
+
+    def _index_faults(self, path: str, found: list[tuple[str, str, int, int]]) -> Iterator[str]:
+        index = path.removesuffix(".tar") + ".parquet"
+        listed = [tuple(row.values()) for row in read_table(self.store, index).to_pylist()]
+        if listed != found:
+            yield f"{index}: does not say where the members of {path} lie"
+
+    def _sample_faults(self, key: str, jpg: bytes, text: bytes, npy: bytes) -> Iterator[str]:
+        try:
+            sample = json.loads(text)
+        except ValueError as error:
+            yield f"json: {error}"
+            return
+        if not isinstance(sample, dict):
+            yield f"json: {type(sample).__name__}, expected an object"
+            return
+        faults = json_faults(sample)
+        yield from faults
+        if not faults:
+            yield from self._json_faults(key, sample)
+            yield from _image_faults(jpg, sample["width"], sample["height"])
+        yield from self._code_faults(npy)
+
+    def _json_faults(self, key: str, sample: Mapping[str, Any]) -> Iterator[str]:
+        if sample["key"] != key:
+            yield f"json: key is {sample['key']!r}"
+        if sample["recipe"] != self.recipe_fingerprint:
+            yield f"json: made by recipe {sample['recipe']}, not {self.recipe_fingerprint}"
+        expected = {c.name: str(c.type) for c in columns(self.recipe.measure.signals)}
+        found = sample["signals"]
+        if {*found} - {"text_repeats"} != {*expected}:
+            yield f"json: signals {sorted(found)}, expected {sorted(expected)}"
+        for name, type_ in expected.items():
+            if name in found and not isinstance(found[name], _PYTHON_TYPES[type_]):
+                yield f"json: signal {name} is {found[name]!r}, expected {type_}"
+
+    def _code_faults(self, npy: bytes) -> Iterator[str]:
+        try:
+            codes = np.load(io.BytesIO(npy), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            yield f"tokens: {error}"
+            return
+        scales = [size.split("x") for size in self.tokens["schedule"].split()]
+        length = sum(int(height) * int(width) for height, width in scales)
+        dtype = self.tokens["codes_dtype"]
+        if codes.shape != (length,) or codes.dtype != dtype:
+            yield f"tokens: {codes.dtype} {codes.shape}, expected {dtype} {(length,)}"
+        elif codes.size and int(codes.max()) >= self.tokens["vocab"]:
+            yield f"tokens: code {codes.max()} of a vocabulary of {self.tokens['vocab']}"
+
+
+_PYTHON_TYPES = {
+    "bool": bool,
+    "double": float,
+    "float": float,
+    "string": str,
+    **{f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+def _samples(members: Iterator[Member]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
+    """Gather adjacent members of one key, as webdataset does."""
+    key: str | None = None
+    gathered: dict[str, tuple[int, bytes]] = {}
+    for name, extension, offset, data in members:
+        if name != key or extension in gathered:
+            if key is not None:
+                yield key, gathered
+            key, gathered = name, {}
+        gathered[extension] = (offset, data)
+    if key is not None:
+        yield key, gathered
+
+
+def _image_faults(jpg: bytes, width: int, height: int) -> Iterator[str]:
+    try:
+        with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        yield f"jpg: {error}"
+        return
+    if (image.mode, *image.size) != ("RGB", width, height):
+        yield f"jpg: {image.mode} {image.size}, the json says RGB {(width, height)}"
+
+
+def _is_key(text: str) -> bool:
+    return len(text) == 32 and not set(text) - set("0123456789abcdef")
