@@ -34,7 +34,8 @@ def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
     spread = shards | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
     summary = (
         spread
-        | "Summarise" >> beam.ParDo(Concurrently(partial(summarise_shard, store=store, recipe=recipe)))
+        | "Summarise"
+        >> beam.ParDo(Concurrently(partial(summarise_shard, store=store, recipe=recipe)))
         | "Merge" >> beam.CombineGlobally(merge_all)
     )
     wanted = summary | "Wanted" >> beam.Map(rows_wanted)

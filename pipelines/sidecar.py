@@ -157,10 +157,13 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
         CorpusError: if it is missing or not readable.
     """
     try:
-        with store.open(path) as file:
-            return pq.read_table(file, columns=list(columns) if columns is not None else None)
+        data = store.read(path)
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: missing; run the build again to make it") from error
+    try:
+        # From memory and in this thread: Arrow's own threads would call back into Python's file.
+        parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        return parquet.read(columns=None if columns is None else list(columns), use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -28,9 +28,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: if it is missing, not YAML, or not a recipe.
     """
     try:
-        opened: Any = fsspec.open(path, "rb")  # pyright: ignore[reportUnknownMemberType]
-        with opened as file:
-            data: Any = yaml.safe_load(file)
+        data: Any = yaml.safe_load(_read(path))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe") from error
     except yaml.YAMLError as error:
@@ -62,6 +60,11 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """Write a recipe as YAML that `load_recipe` reads back to an equal one."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: str) -> bytes:
+    fs, name = cast(tuple[Any, str], fsspec.url_to_fs(path))  # pyright: ignore[reportUnknownMemberType]
+    return fs.cat_file(name)
 
 
 def _explain(fault: dict[str, Any]) -> str:
@@ -106,10 +109,10 @@ def _override(data: dict[str, Any], override: str) -> None:
     node: Any = data
     for part in parents:
         node = _step(node, part, override)
-    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
-        node[int(last)] = yaml.safe_load(value)
-    elif isinstance(node, dict):
+    if isinstance(node, dict):
         node[last] = yaml.safe_load(value)
+    elif isinstance(node, list) and last.isdigit() and int(last) < len(cast(list[Any], node)):
+        node[int(last)] = yaml.safe_load(value)
     else:
         raise RecipeError(f"override {override!r}: nothing at {path!r}")
 
@@ -117,10 +120,10 @@ def _override(data: dict[str, Any], override: str) -> None:
 def _step(node: Any, part: str, override: str) -> Any:
     if isinstance(node, dict):
         return cast(dict[str, Any], node).setdefault(part, {})
-    items = cast(list[Any], node) if isinstance(node, list) else []
-    for number, item in enumerate(items):
-        if part == str(number) or (isinstance(item, dict) and item.get("name") == part):  # pyright: ignore[reportUnknownMemberType]
-            return item
+    for number, item in enumerate(cast(list[Any], node) if isinstance(node, list) else []):
+        named = cast(dict[str, Any], item).get("name") if isinstance(item, dict) else None
+        if part in (str(number), named):
+            return cast(Any, item)
     raise RecipeError(f"override {override!r}: nothing at {part!r}")
 
 

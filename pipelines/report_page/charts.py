@@ -1,5 +1,6 @@
 """Geometry of the charts; the template draws it as static SVG, so the page needs no script."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -106,33 +107,41 @@ def _ticks(column: Column) -> tuple[Mark, ...]:
         return Mark(WIDTH / 4, "no"), Mark(WIDTH * 3 / 4, "yes")
     edges = bin_edges(column)
     low, high = float(edges[0]), float(edges[-1])
-    places = (0.0, 0.25, 0.5, 0.75, 1.0)
     if column.logarithmic:
-        return tuple(Mark(WIDTH * p, short(low * (high / low) ** p)) for p in places)
-    return tuple(Mark(WIDTH * p, short(low + (high - low) * p)) for p in places)
+        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+        numbers = [10.0**power for power in powers]
+    else:
+        step = _round_step((high - low) / 4)
+        numbers = [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return tuple(Mark(_place(number, column), short(number)) for number in numbers)
+
+
+def _round_step(step: float) -> float:
+    """Return the 1, 2 or 5 times a power of ten that is next above `step`."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= step * 0.999)
 
 
 def _thresholds(column: Column, rule: Rule | None) -> tuple[Mark, ...]:
     if rule is None or pa.types.is_boolean(column.type):
         return ()
+    bounds = (("min", rule.min), ("max", rule.max))
+    return tuple(
+        Mark(_place(bound, column), f"{name} {value(bound)}")
+        for name, bound in bounds
+        if bound is not None
+    )
+
+
+def _place(number: float, column: Column) -> float:
+    """Return where a value lies, in SVG units; beyond the axis, at its end.
+
+    Bins are of equal width on the page, so it is their edges that a value lies between.
+    """
     edges = bin_edges(column)
-    marks: list[Mark] = []
-    for name, bound in (("min", rule.min), ("max", rule.max)):
-        if bound is not None:
-            # Bins are of equal width on the page, so a bound lies where its bin does.
-            place = float(np.interp(_scaled(bound, column), _scaled(edges, column), _steps(edges)))
-            marks.append(Mark(round(WIDTH * place, 2), f"{name} {value(bound)}"))
-    return tuple(marks)
-
-
-def _scaled(number: float | np.ndarray, column: Column) -> np.ndarray:
-    if not column.logarithmic:
-        return np.asarray(number)
-    return np.log(np.maximum(number, column.low))
-
-
-def _steps(edges: np.ndarray) -> np.ndarray:
-    return np.linspace(0.0, 1.0, len(edges))
+    if column.logarithmic:
+        number, edges = math.log(max(number, column.low)), np.log(edges)
+    return round(float(np.interp(number, edges, np.linspace(0, WIDTH, len(edges)))), 2)
 
 
 def _sides(histogram: Histogram, rule: Rule | None) -> tuple[str, ...]:

@@ -12,6 +12,15 @@ def whole(number: int) -> str:
     return f"{number:,}"
 
 
+def rows(number: int) -> str:
+    """Write a count with its noun.
+
+    >>> rows(1), rows(2000)
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} row{'' if number == 1 else 's'}"
+
+
 def share(part: int, of: int) -> str:
     """Write a part as a percentage that is 0 or 100 only where it is exactly so.
 
@@ -31,13 +40,13 @@ def share(part: int, of: int) -> str:
 def value(number: float) -> str:
     """Write a measured value in as many digits as tell it from its neighbours.
 
-    >>> value(512), value(0.98765), value(12345.6), value(True)
-    ('512', '0.988', '12,346', 'yes')
+    >>> value(512), value(0.98765), value(12345.6), value(-0.0), value(True)
+    ('512', '0.988', '12,346', '0', 'yes')
     """
     if isinstance(number, bool):
         return "yes" if number else "no"
     if float(number).is_integer() or abs(number) >= 1000:
-        return f"{number:,.0f}"
+        return f"{int(round(number)):,}"  # as an integer, zero has no sign
     return f"{number:.3g}"
 
 

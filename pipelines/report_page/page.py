@@ -20,7 +20,7 @@ MOST_LICENCE_LINES = 100
 REASONS = {
     "repeated_url": "the same address, listed twice",
     "same_bytes": "the same file, byte by byte",
-    "near_duplicate": "the same picture to the eye: perceptual hashes almost equal",
+    "near_duplicate": "perceptual hashes within the recipe's distance",
     "quota": "beyond the source's quota",
 }
 
@@ -93,24 +93,28 @@ def render_page(
     pictures = _Pictures(summary, found, draw)
     stages = _stages(manifest["funnel"], seconds)
     css = _environment().get_template("style.css").render()
-    return _environment().get_template("page.html").render(
-        css=Markup(css),
-        style_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        recipe=recipe,
-        manifest=manifest,
-        random_weights="random weights" in str(manifest["tokens"].get("checkpoint", "")),
-        summary=summary,
-        stages=stages,
-        listed=stages[0].rows_in if stages else 0,
-        sources=_largest(summary.sources, MOST_SOURCES),
-        licences=_largest(summary.licences, MOST_LICENCE_LINES),
-        histograms=_histograms(summary, recipe),
-        kept=pictures.of(Group("kept")),
-        dropped=_dropped(summary, stages, pictures, recipe),
-        duplicates=_duplicates(summary, stages, pictures),
-        pairs=pictures.of(Group("pair")),
-        dead=_dead(summary, found),
-        most_shards=MOST_SHARDS,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            css=Markup(css),
+            style_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+            recipe=recipe,
+            manifest=manifest,
+            random_weights="random weights" in str(manifest["tokens"].get("checkpoint", "")),
+            summary=summary,
+            stages=stages,
+            listed=stages[0].rows_in if stages else 0,
+            sources=_largest(summary.sources, MOST_SOURCES),
+            licences=_largest(summary.licences, MOST_LICENCE_LINES),
+            histograms=_histograms(summary, recipe),
+            kept=pictures.of(Group("kept")),
+            dropped=_dropped(summary, stages, pictures, recipe),
+            duplicates=_duplicates(summary, stages, pictures),
+            pairs=pictures.of(Group("pair")),
+            dead=_dead(summary, found),
+            most_shards=MOST_SHARDS,
+        )
     )
 
 
@@ -150,7 +154,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("whole", "share", "value", "size", "duration"):
+    for name in ("whole", "rows", "share", "value", "size", "duration"):
         environment.filters[name] = getattr(formats, name)
     environment.globals["plot"] = (charts.WIDTH, charts.HEIGHT, charts.FUNNEL_WIDTH)
     return environment

@@ -1,0 +1,48 @@
+# Two commands: `make demo` builds the bundled corpus, `make test` passes the tests.
+PYTHON ?= python3
+BIN = .venv/bin
+OUT = build/demo
+OPENCLIPART = build/openclipart
+# A second major version of the reader that the shards are tested with.
+OTHER_WEBDATASET = webdataset==1.0.2
+
+.PHONY: demo test test-slow lint format corpus-openclipart wild clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/uv pip install --quiet --target build/webdataset-1 --no-deps $(OTHER_WEBDATASET)
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/python tests/corpus/serve.py -- \
+		$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
+	$(BIN)/vargpt-corpus verify $(OUT)
+
+test: .venv/ready
+	$(BIN)/pytest -q -m 'not slow and not gpu and not spark'
+
+test-slow: .venv/ready
+	$(BIN)/pytest -q -m 'slow and not gpu'
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The whole of openclipart: 156 MB of Debian packages, 6,900 PNGs.
+corpus-openclipart: .venv/ready
+	$(BIN)/python tests/corpus/openclipart.py fetch $(OPENCLIPART)
+	$(BIN)/python tests/corpus/openclipart.py list $(OPENCLIPART)
+
+wild: corpus-openclipart
+	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild
+	$(BIN)/vargpt-corpus verify build/wild
+
+clean:
+	rm -rf build .venv
