@@ -30,7 +30,9 @@ class Crawl:
         source = self._source(shard, store)
         elsewhere = {"quota", "licence", "columns"} | ({"path"} if source.kind == "list" else set())
         decides = source.model_dump(mode="json", exclude=elsewhere)
-        return [decides, self.recipe.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))]
+        how = self.recipe.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
+        version = read_plan(store)[shard].version if _holds_bytes(source) else ""
+        return [decides, how, version]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `raw/NNNNN.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
@@ -38,8 +40,23 @@ class Crawl:
         raw = RawShard(shard, scratch)
         reader = make_reader(self._source(shard, store), self.recipe)
         reader.acquire(read_plan(store)[shard], rows, raw)
-        return raw.finish(rows_in=rows.num_rows)
+        outcome = raw.finish(rows_in=rows.num_rows)
+        if not outcome.files and store.exists(raw.tar):
+            # Bytes of an earlier crawl, some opted out since. First goes what refers to them.
+            store.remove(sidecar_path(self.folder, shard))
+            store.remove(raw.tar)
+        return outcome
 
     def _source(self, shard: int, store: Storage) -> Source:
         name = read_plan(store)[shard].source
         return next(source for source in self.sources if source.name == name)
+
+
+def _holds_bytes(source: Source) -> bool:
+    """Whether a new version of the source's files may mean new bytes of the same rows.
+
+    Not so where the files hold only rows, whose change the side-car of `sources` shows.
+    """
+    if source.kind == "folder":
+        return not source.list
+    return source.kind == "webdataset" or (source.kind == "huggingface" and bool(source.image))

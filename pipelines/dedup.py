@@ -5,71 +5,49 @@
 3. `near_duplicate`: pHashes within a Hamming distance. Rows are ranked by resolution, then key;
    going down the ranks, a row goes if a row that stays lies within the distance, so every row
    that goes is near the very row that stands for it.
+
+A row that goes in a later step may stand for rows that went before; they follow it to the row
+that stands for it, so `kept_key` always names a row that stays.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import combinations
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
-from filters.phash import hamming
 from filters.text import normalised_text, primary_text
 from pipelines.map_shards import Concurrently
-from pipelines.sidecar import (
-    Counts,
-    column,
-    make_origin,
-    read_table,
-    sidecar_path,
-    write_sidecar,
+from pipelines.near_duplicates import (
+    NEAR_DUPLICATE,
+    Gone,
+    Row,
+    Verdict,
+    near_duplicates,
+    verdict_on,
 )
+from pipelines.sidecar import Counts, column, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from schemas.recipe import Dedup as DedupRecipe
 from schemas.tables import DUPLICATES
 
-REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
-HASH_BITS = 64
+REPEATED_URL, SAME_BYTES = "repeated_url", "same_bytes"
 
-
-class Row(NamedTuple):
-    """What dedup knows of an image."""
-
-    key: str
-    shard: int
-    pixels: int
-    phash: int  # 64 bits
-    sha256: str
-    text: str  # digest of the normalised text
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Sorts the best image first: most pixels, then smallest key."""
-        return -self.pixels, self.key
-
-
-_NamedPair = tuple[str, tuple[Row, Row]]
-
-# What is equal among rows of one group, and which of them stays.
+# What is equal among rows of one group, and in which order the first of them stays.
 _IDENTITY: dict[str, Callable[[Row], str]] = {
     REPEATED_URL: lambda row: row.key,
     SAME_BYTES: lambda row: row.sha256,
     NEAR_DUPLICATE: lambda row: f"{row.phash:016x}",
 }
-
-
-class Verdict(NamedTuple):
-    """What became of one row."""
-
-    key: str
-    kept_key: str
-    reason: str
-    distance: int  # bits
+_ORDER: dict[str, Callable[[Row], Any]] = {
+    REPEATED_URL: lambda row: row.shard,
+    SAME_BYTES: lambda row: row.key,
+    NEAR_DUPLICATE: lambda row: row.rank,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,99 +67,99 @@ class FindDuplicates:
 
     def expand(self, shards: Any, store: Storage, fingerprint: str) -> Any:
         """Build the graph; returns the numbers of the shards written."""
+        write = WriteDuplicates(stage=self.name, store=store, fingerprint=fingerprint)
+        hashed = self.recipe.phash_distance is not None
         rows = (
             shards
             | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-            | "ReadRows" >> beam.FlatMap(read_rows, store).with_output_types(Row)
+            | "ReadRows" >> beam.FlatMap(read_rows, store, hashed=hashed).with_output_types(Row)
         )
-        alive, repeated = _keep_first(rows, REPEATED_URL)
-        twins = [repeated]
-        if self.recipe.same_bytes:
-            alive, gone = _keep_first(alive, SAME_BYTES)
-            twins.append(gone)
-        if self.recipe.phash_distance is None:
-            verdicts = twins | "Twins" >> beam.Flatten()
-        else:
-            # Equal hashes are settled first, so a popular one is a single row in the comparison.
-            alive, gone = _keep_first(alive, NEAR_DUPLICATE)
-            near = near_duplicates(alive, self.recipe.phash_distance)
-            verdicts = _follow([*twins, gone] | "Twins" >> beam.Flatten(), near)
+        unique, repeated = _keep_first(rows, REPEATED_URL)
         return (
             {
-                "shard": shards | "Seed" >> beam.Map(lambda shard: (shard, shard)),
-                "gone": verdicts,
-                "repeats": _count_texts(rows),
+                "shard": shards | "Seed" >> beam.Map(_seed).with_output_types(tuple[int, int]),
+                "gone": self._gone(unique, repeated),
+                "repeats": _count_texts(unique),
             }
             | "ByShard" >> beam.CoGroupByKey()
-            | "Write" >> beam.ParDo(Concurrently(_Write(self.name, store, fingerprint)))
+            | "Write" >> beam.ParDo(Concurrently(write)).with_output_types(int)
         )
 
+    def _gone(self, alive: Any, gone: Any) -> Any:
+        """Return the rows that go: those gone already, and of those alive the ones that go here."""
+        if self.recipe.same_bytes:
+            alive, same = _keep_first(alive, SAME_BYTES)
+            gone = _follow(gone, same, SAME_BYTES)
+        if self.recipe.phash_distance is not None:
+            # Equal hashes are settled first: a popular one is a single row in the comparison.
+            alive, equal = _keep_first(alive, NEAR_DUPLICATE)
+            gone = _follow(gone, equal, "equal_phash")
+            near = near_duplicates(alive, self.recipe.phash_distance)
+            gone = _follow(gone, near, NEAR_DUPLICATE)
+        return gone
 
-def read_rows(shard: int, store: Storage) -> Iterator[Row]:
-    """Read what dedup needs of one shard's measured rows."""
-    signals = read_table(store, sidecar_path("signals", shard), ["key", "pixels", "phash"])
+
+def read_rows(shard: int, store: Storage, *, hashed: bool) -> Iterator[Row]:
+    """Read what dedup needs of one shard's measured rows.
+
+    Args:
+        shard: number of the side-cars.
+        store: the corpus.
+        hashed: whether pHashes are compared, and so were measured.
+    """
+    wanted = ["key", "pixels", "phash"] if hashed else ["key", "pixels"]
+    signals = read_table(store, sidecar_path("signals", shard), wanted)
     raw = read_table(store, sidecar_path("raw", shard), ["key", "sha256"])
     sources = read_table(store, sidecar_path("sources", shard), ["key", "text", "title"])
     sha256 = dict(zip(column(raw, "key"), column(raw, "sha256"), strict=True))
     texts = {row["key"]: primary_text(row["text"], row["title"]) for row in sources.to_pylist()}
     for row in signals.to_pylist():
-        text = blake2b(normalised_text(texts[row["key"]]).encode(), digest_size=16).hexdigest()
-        yield Row(row["key"], shard, row["pixels"], row["phash"], sha256[row["key"]], text)
+        key, text = row["key"], normalised_text(texts[row["key"]])
+        digest = blake2b(text.encode(), digest_size=16).hexdigest()
+        yield Row(key, shard, row["pixels"], row.get("phash", 0), sha256[key], digest)
 
 
-def near_duplicates(rows: Any, distance: int) -> Any:
-    """Return (shard, verdict) of each row that a better one within `distance` bits stands for.
+@dataclass(frozen=True, kw_only=True)
+class WriteDuplicates:
+    """Publish the side-car of one shard; a row nobody stands for stands for itself."""
 
-    The near pairs of the whole corpus are resolved by one worker: they are few where `distance`
-    is sane, and only their keys, hashes and ranks come together.
-    """
-    return (
-        rows
-        | "Bands" >> beam.FlatMap(_banded, distance).with_output_types(tuple[str, Row])
-        | "ByBand" >> beam.GroupByKey()
-        | "NearInBand" >> beam.FlatMap(_near_pairs, distance).with_output_types(_NamedPair)
-        # A pair is found in every band that its rows share.
-        | "ByPair" >> beam.GroupByKey()
-        | "OnePair" >> beam.Map(_first_of).with_output_types(_NamedPair)
-        | "AllPairs" >> beam.GroupByKey()
-        | "Resolve" >> beam.FlatMap(_resolve).with_output_types(tuple[int, Verdict])
-    )
+    stage: str
+    store: Storage
+    fingerprint: str
+
+    def __call__(self, group: tuple[int, dict[str, Iterable[Any]]]) -> int:
+        """Write `duplicates/NNNNN.parquet`; returns the shard's number."""
+        shard, found = group
+        rows = _rows({verdict.key: verdict for verdict in found["gone"]}, dict(found["repeats"]))
+        table = pa.Table.from_pylist(rows, schema=DUPLICATES)
+        dropped = Counter(row["reason"] for row in rows if row["reason"])
+        counts = Counts(rows_in=len(rows), kept=len(rows) - dropped.total(), dropped=dropped)
+        origin = make_origin(self.stage, self.fingerprint, table, counts)
+        write_sidecar(self.store, sidecar_path("duplicates", shard), table, origin)
+        return shard
 
 
-def bands(phash: int, distance: int) -> Iterator[str]:
-    """Yield keys of which two hashes within `distance` bits share at least one.
-
-    The 64 bits are cut into distance + 2 blocks; differing bits touch at most `distance` of them,
-    so two blocks are equal, and a key is made of each two: at distance 4, 15 keys of 21 bits.
-    """
-    blocks = distance + 2
-    cuts = [HASH_BITS * number // blocks for number in range(blocks + 1)]
-    parts = [
-        (phash >> low) & ((1 << (high - low)) - 1)
-        for low, high in zip(cuts, cuts[1:], strict=False)
+def _rows(gone: dict[str, Verdict], repeats: dict[str, int]) -> list[dict[str, Any]]:
+    stays = {key: Verdict(key, key, "", 0, 0) for key in repeats}
+    return [
+        {
+            "key": key,
+            "kept_key": verdict.kept_key,
+            "reason": verdict.reason,
+            "distance": verdict.distance,
+            "text_repeats": repeats.get(key, 0),
+        }
+        for key, verdict in sorted((stays | gone).items())
     ]
-    for a, b in combinations(range(blocks), 2):
-        yield f"{a}.{b}.{parts[a]:x}.{parts[b]:x}"
 
 
-def resolve(pairs: Iterable[tuple[Row, Row]]) -> list[tuple[int, Verdict]]:
-    """Go down the ranks of all near pairs; return (shard, verdict) of the rows that go."""
-    better: dict[Row, list[Row]] = {}
-    for a, b in pairs:
-        first, second = sorted((a, b), key=lambda row: row.rank)
-        better.setdefault(second, []).append(first)
-    verdicts: dict[Row, Verdict] = {}
-    for row in sorted(better, key=lambda row: row.rank):
-        standing = [other for other in better[row] if other not in verdicts]
-        if standing:
-            kept = min(standing, key=lambda other: other.rank)
-            bits = hamming(kept.phash, row.phash)
-            verdicts[row] = Verdict(row.key, kept.key, NEAR_DUPLICATE, bits)
-    return [(row.shard, verdict) for row, verdict in verdicts.items()]
+def _seed(shard: int) -> tuple[int, int]:
+    """Bring up every shard, or one with no row measured would get no side-car."""
+    return shard, shard
 
 
 def _keep_first(rows: Any, reason: str) -> tuple[Any, Any]:
-    """Split rows into the first of each identity, and (shard, verdict) of the others."""
+    """Split rows into the first of each identity, and `Gone` of the others."""
     split = (
         rows
         | f"Key_{reason}" >> beam.Map(_keyed, reason).with_output_types(tuple[str, Row])
@@ -189,7 +167,13 @@ def _keep_first(rows: Any, reason: str) -> tuple[Any, Any]:
         | f"First_{reason}"
         >> beam.FlatMap(_first_and_rest, reason).with_outputs("rest", main="first")
     )
-    return split.first, split.rest
+    first = split.first | f"Row_{reason}" >> beam.Map(_same).with_output_types(Row)
+    return first, split.rest | f"Gone_{reason}" >> beam.Map(_same).with_output_types(Gone)
+
+
+def _same(element: Any) -> Any:
+    """Pass an element of a tagged output on; only a transform can declare its type."""
+    return element
 
 
 def _keyed(row: Row, reason: str) -> tuple[str, Row]:
@@ -197,90 +181,59 @@ def _keyed(row: Row, reason: str) -> tuple[str, Row]:
 
 
 def _first_and_rest(group: tuple[str, Iterable[Row]], reason: str) -> Iterator[Any]:
-    rows = list(group[1])
-    first = min(rows, key=lambda row: (*row.rank, row.shard))
+    first, *rest = sorted(group[1], key=_ORDER[reason])
     yield first
-    for row in rows:
-        if row != first:
-            verdict = Verdict(row.key, first.key, reason, 0)
-            yield TaggedOutput("rest", (row.shard, verdict))
+    for row in rest:
+        yield TaggedOutput("rest", verdict_on(row, first, reason))
 
 
-def _banded(row: Row, distance: int) -> Iterator[tuple[str, Row]]:
-    for band in bands(row.phash, distance):
-        yield band, row
-
-
-def _near_pairs(group: tuple[str, Iterable[Row]], distance: int) -> Iterator[Any]:
-    for a, b in combinations(sorted(group[1]), 2):
-        if hamming(a.phash, b.phash) <= distance:
-            yield f"{a.key} {b.key}", (a, b)
-
-
-def _first_of(group: tuple[str, Iterable[Any]]) -> tuple[str, Any]:
-    """Keep one finding of a pair, under the one key that brings all pairs together."""
-    return "", next(iter(group[1]))
-
-
-def _resolve(group: tuple[str, Iterable[tuple[Row, Row]]]) -> list[tuple[int, Verdict]]:
-    return resolve(group[1])
-
-
-def _follow(twins: Any, near: Any) -> Any:
-    """Where the row that stood for twins goes itself, let the row that stands for it do so."""
+def _follow(before: Any, now: Any, step: str) -> Any:
+    """Where a row that stood for others goes now, let the row that stands for it do so."""
     followed = (
         {
-            "twins": twins | "ByKept" >> beam.Map(lambda gone: (gone[1].kept_key, gone)),
-            "near": near | "ByGone" >> beam.Map(lambda gone: (gone[1].key, gone[1])),
+            "before": before
+            | f"ByKept_{step}" >> beam.Map(_by_kept_key).with_output_types(tuple[str, Gone]),
+            "now": now | f"ByKey_{step}" >> beam.Map(_by_key).with_output_types(tuple[str, Gone]),
         }
-        | "TwinsAndNear" >> beam.CoGroupByKey()
-        | "Follow" >> beam.FlatMap(_redirect)
+        | f"Meet_{step}" >> beam.CoGroupByKey()
+        | f"Follow_{step}" >> beam.FlatMap(_redirected).with_output_types(Gone)
     )
-    return (followed, near) | "Verdicts" >> beam.Flatten()
+    return (followed, now) | f"Gone_by_{step}" >> beam.Flatten()
 
 
-def _redirect(group: tuple[str, dict[str, list[Any]]]) -> Iterator[tuple[int, Verdict]]:
-    near = list(group[1]["near"])
-    for shard, verdict in group[1]["twins"]:
-        if near:
-            verdict = verdict._replace(kept_key=near[0].kept_key, distance=near[0].distance)
+def _by_kept_key(gone: Gone) -> tuple[str, Gone]:
+    return gone[1].kept_key, gone
+
+
+def _by_key(gone: Gone) -> tuple[str, Gone]:
+    return gone[1].key, gone
+
+
+def _redirected(group: tuple[str, dict[str, Iterable[Gone]]]) -> Iterator[Gone]:
+    now = [verdict for _, verdict in group[1]["now"]]
+    for shard, verdict in group[1]["before"]:
+        if now:
+            kept = {"kept_key": now[0].kept_key, "kept_phash": now[0].kept_phash}
+            verdict = verdict._replace(**kept)
         yield shard, verdict
 
 
 def _count_texts(rows: Any) -> Any:
-    """Return (shard, (key, rows of the corpus with the same text)) of each row."""
+    """Return (shard, (key, rows with the same text)) of each row."""
     return (
         rows
-        | "ByText" >> beam.Map(lambda row: (row.text, (row.shard, row.key)))
+        | "ByText" >> beam.Map(_by_text).with_output_types(tuple[str, tuple[int, str]])
         | "SameText" >> beam.GroupByKey()
-        | "Count" >> beam.FlatMap(_counted)
+        | "Count" >> beam.FlatMap(_counted).with_output_types(tuple[int, tuple[str, int]])
     )
 
 
-def _counted(group: tuple[str, Iterable[tuple[int, str]]]) -> Iterator[Any]:
-    members = list(group[1])
-    for shard, key in members:
-        yield shard, (key, len(members))
+def _by_text(row: Row) -> tuple[str, tuple[int, str]]:
+    return row.text, (row.shard, row.key)
 
 
-class _Write:
-    """Publish the side-car of one shard; a row nobody stands for stands for itself."""
-
-    def __init__(self, stage: str, store: Storage, fingerprint: str) -> None:
-        self._stage = stage
-        self._store = store
-        self._fingerprint = fingerprint
-
-    def __call__(self, group: tuple[int, dict[str, list[Any]]]) -> int:
-        shard, found = group
-        gone = {verdict.key: verdict for verdict in found["gone"]}
-        rows = []
-        for key, repeats in sorted(found["repeats"]):
-            verdict = gone.get(key) or Verdict(key, key, "", 0)
-            rows.append({**verdict._asdict(), "text_repeats": repeats})
-        table = pa.Table.from_pylist(rows, schema=DUPLICATES)
-        dropped = Counter(row["reason"] for row in rows if row["reason"])
-        counts = Counts(rows_in=len(rows), kept=len(rows) - dropped.total(), dropped=dropped)
-        origin = make_origin(self._stage, self._fingerprint, table, counts)
-        write_sidecar(self._store, sidecar_path("duplicates", shard), table, origin)
-        return shard
+def _counted(group: tuple[str, Iterable[tuple[int, str]]]) -> Iterator[tuple[int, tuple[str, int]]]:
+    # Read twice rather than held: all rows without a text are one group.
+    repeats = sum(1 for _ in group[1])
+    for shard, key in group[1]:
+        yield shard, (key, repeats)

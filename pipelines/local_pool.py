@@ -8,6 +8,7 @@ shard. Remote runners know nothing of this file: there the same functions run in
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -32,7 +33,7 @@ def local_pool(processes: int) -> Iterator[None]:
     # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.stage", "PIL.Image", "numpy"])
-    _pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent)
+    _pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
     try:
         yield
     finally:
@@ -45,14 +46,15 @@ def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
     return None if _pool is None else _pool.submit(function, *arguments)
 
 
-def _die_with_parent() -> None:
-    """End this worker when the build is killed: the executor alone would leave it waiting."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+def _start_worker() -> None:
+    """Let this worker die at once, and quietly, when the build is interrupted or killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # The executor alone would leave the workers of a killed build waiting for ever.
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
-    def watch() -> None:
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
         parent.join()
         os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

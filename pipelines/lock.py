@@ -1,4 +1,4 @@
-"""One build at a time in a folder: a second one refuses and says who holds it."""
+"""One build at a time in a folder: a second one refuses."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import filelock
@@ -17,6 +17,8 @@ LOCK_NAME = ".lock"
 HEARTBEAT_S = 30.0
 # An object-store lock whose holder has not been heard of for this long may be taken over.
 EXPIRY_S = 300.0
+# Two builds that take over at once have both written after this long; the later write holds.
+SETTLE_S = 3.0
 
 
 @contextmanager
@@ -25,9 +27,10 @@ def build_lock(store: Storage) -> Iterator[None]:
 
     A local lock is the kernel's and dies with its holder. An object store has none: there the
     lock is an object created exclusively, refreshed every 30 s, taken over when 5 minutes old.
+    It bounds accidents, clocks that differ by minutes apart; it is no consensus.
 
     Raises:
-        CorpusError: if another build holds it.
+        CorpusError: if another build holds it, or took it over from this one.
     """
     with _local_lock(store) if store.is_local else _object_lock(store):
         yield
@@ -50,44 +53,64 @@ def _local_lock(store: Storage) -> Iterator[None]:
 
 @contextmanager
 def _object_lock(store: Storage) -> Iterator[None]:
-    _create(store)
+    owner = f"process {os.getpid()} on {socket.gethostname()}, since {time.time():.6f}"
+    _take(store, owner)
     stop = threading.Event()
-    beat = threading.Thread(target=_keep_alive, args=(store, stop), daemon=True)
+    beat = threading.Thread(target=_keep_alive, args=(store, owner, stop), daemon=True)
     beat.start()
     try:
         yield
     finally:
         stop.set()
         beat.join()
-        with suppress(FileNotFoundError):
+        holder = _holder(store)["owner"]
+        if holder == owner:
             store.remove(LOCK_NAME)
+    if holder != owner:
+        raise CorpusError(
+            f"{store.root}: {holder or 'someone'} took the lock over while this build ran, and "
+            "both wrote; let one finish, then build once more"
+        )
 
 
-def _create(store: Storage) -> None:
+def _take(store: Storage, owner: str) -> None:
     _, path = store.locate(LOCK_NAME)
     try:
-        store.fs.pipe_file(path, _claim(), mode="create")
+        store.fs.pipe_file(path, _claim(owner), mode="create")
         return
     except FileExistsError:
         holder = _holder(store)
-    if time.time() - holder["heartbeat"] < EXPIRY_S:
-        who = f"process {holder['process']} on {holder['host']}"
-        raise CorpusError(f"{store.root}: another build holds it ({who}); or remove {path}")
-    store.fs.pipe_file(path, _claim())
+    age_s = time.time() - holder["heartbeat"]
+    if holder["owner"] and age_s < EXPIRY_S:
+        raise CorpusError(
+            f"{store.root}: another build holds it ({holder['owner']}, last heard of {age_s:.0f} s "
+            f"ago); one that died is forgotten after {EXPIRY_S:.0f} s, or remove {path}"
+        )
+    store.commit_bytes(LOCK_NAME, _claim(owner))
+    time.sleep(SETTLE_S)
+    if (winner := _holder(store)["owner"]) != owner:
+        raise CorpusError(f"{store.root}: another build ({winner}) was first to take over {path}")
 
 
-def _keep_alive(store: Storage, stop: threading.Event) -> None:
+def _keep_alive(store: Storage, owner: str, stop: threading.Event) -> None:
+    """Refresh the lock until told to stop, or until it is another's."""
     while not stop.wait(HEARTBEAT_S):
-        store.commit_bytes(LOCK_NAME, _claim())
+        try:
+            if _holder(store)["owner"] != owner:
+                return
+            store.commit_bytes(LOCK_NAME, _claim(owner))
+        # File systems raise anything; there are nine more beats before the lock expires.
+        except Exception:
+            continue
 
 
-def _claim() -> bytes:
-    who = {"host": socket.gethostname(), "process": os.getpid(), "heartbeat": time.time()}
-    return json.dumps(who).encode()
+def _claim(owner: str) -> bytes:
+    return json.dumps({"owner": owner, "heartbeat": time.time()}).encode()
 
 
 def _holder(store: Storage) -> dict[str, Any]:
+    """Read who holds the lock; the owner is '' if nobody does."""
     try:
         return json.loads(store.read(LOCK_NAME))
-    except (FileNotFoundError, ValueError):
-        return {"host": "?", "process": 0, "heartbeat": 0.0}
+    except FileNotFoundError:
+        return {"owner": "", "heartbeat": 0.0}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import apache_beam as beam
@@ -12,7 +13,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.local_pool import submit
 from pipelines.stage import MapStage, ShardReport, run_shard
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -32,7 +33,8 @@ class MapShards(beam.PTransform[Any, Any]):
         return (
             input_or_inputs
             | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-            | "Run" >> beam.ParDo(_RunShard(self._stage, self._store))
+            | "Run"
+            >> beam.ParDo(_RunShard(self._stage, self._store)).with_output_types(ShardReport)
         )
 
 
@@ -61,6 +63,11 @@ class Concurrently(beam.DoFn):
         try:
             for future in pending:
                 yield WindowedValue(future.result(), MIN_TIMESTAMP, (GlobalWindow(),))
+        except BrokenProcessPool as error:
+            raise CorpusError(
+                "a worker process was killed, as the system does when memory runs out; build "
+                "again with fewer --processes"
+            ) from error
         finally:
             for future in pending:
                 future.cancel()

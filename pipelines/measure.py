@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+from PIL.Image import Image
 
 from filters.decode import DecodeError, decode
 from filters.registry import SIGNALS, columns
@@ -19,6 +20,8 @@ from schemas.recipe import Measure as MeasureRecipe
 from schemas.tables import signals_schema
 
 BATCH_ROWS = 32
+# Decoded images wait for their batch only up to here: 150 MB of RGB, or one image.
+BATCH_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +49,7 @@ class Measure:
         schema = signals_schema([column.field for column in columns(self.recipe.signals)])
         rejects: list[Reject] = []
         tables = [
-            self._measure(batch, schema)
-            for batch in self._decoded(raw, sources, store, rejects)
-            if batch
+            self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)
         ]
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         return Outcome(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
@@ -60,8 +61,10 @@ class Measure:
         store: Storage,
         rejects: list[Reject],
     ) -> Iterator[list[tuple[str, Record]]]:
+        """Yield lists of (key, record), none of them empty."""
+        records: list[tuple[str, Record]] = []
+        pixels = 0
         for batch in read_images(raw, store, BATCH_ROWS):
-            records: list[tuple[str, Record]] = []
             for row, body in batch:
                 try:
                     image = decode(
@@ -73,6 +76,11 @@ class Measure:
                     rejects.append(Reject(id=row["key"], reason=error.reason, detail=error.detail))
                     continue
                 records.append((row["key"], _record(image, len(body), sources[row["key"]])))
+                pixels += image.width * image.height
+                if len(records) == BATCH_ROWS or pixels > BATCH_PIXELS:
+                    yield records
+                    records, pixels = [], 0
+        if records:
             yield records
 
     def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
@@ -84,7 +92,7 @@ class Measure:
         return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _record(image: Any, file_bytes: int, source: dict[str, Any]) -> Record:
+def _record(image: Image, file_bytes: int, source: dict[str, Any]) -> Record:
     return Record(
         image=image,
         file_bytes=file_bytes,

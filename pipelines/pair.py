@@ -28,11 +28,11 @@ class Pair:
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what the template file holds, not where it lies."""
-        return templates_sha256(self.recipe.templates)
+        return self.recipe.templates_sha256 or templates_sha256(self.recipe.templates)
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `pairs/NNNNN.parquet`."""
-        templates = load_templates(self.recipe.templates)
+        templates = load_templates(self.recipe.templates, sha256=self.recipe.templates_sha256)
         captions = read_table(store, sidecar_path("captions", shard)).to_pylist()
         pairs: list[dict[str, Any]] = []
         rejects: list[Reject] = []

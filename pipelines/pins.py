@@ -1,13 +1,21 @@
-"""Pins: the sha256 of every file a recipe names, so that a moved file is the same recipe."""
+"""Check what a recipe names beyond itself: signals, and files, whose sha256 is pinned.
+
+So a typo is met before any work, and a moved file is the same recipe.
+"""
 
 import hashlib
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import fsspec
+import pyarrow as pa
+from pydantic import BaseModel
 
+from filters.registry import SIGNALS, columns
+from pipelines.select import TEXT_REPEATS
 from pipelines.storage import CorpusError
 from pipelines.template_file import load_templates, templates_sha256
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Rule
+from schemas.recipe_file import RecipeError, suggest
 
 CHUNK_BYTES = 1 << 24
 
@@ -16,30 +24,57 @@ def pin(recipe: Recipe) -> Recipe:
     """Fill in the hashes of the recipe's template file and checkpoint, or check those given.
 
     Raises:
+        RecipeError: if a signal or a rule is not one that there is, or one that is needed is not
+            measured.
         CorpusError: if a file is missing, not usable, or not the one that was pinned.
     """
-    load_templates(recipe.pair.templates)
-    pair = recipe.pair.model_copy(
-        update=_checked(
-            "pair.templates", recipe.pair.templates_sha256, templates_sha256(recipe.pair.templates)
-        )
-    )
+    if faults := [*_signal_faults(recipe), *_rule_faults(recipe)]:
+        raise RecipeError("\n".join(faults))
+    load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
+    templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
+    changes: dict[str, BaseModel] = {"pair": recipe.pair.model_copy(update=templates)}
     vq_tokens = recipe.vq_tokens
     if vq_tokens.checkpoint:
-        found = _file_sha256(vq_tokens.checkpoint)
-        vq_tokens = vq_tokens.model_copy(
-            update=_checked("vq_tokens.checkpoint", vq_tokens.checkpoint_sha256, found)
-        )
-    return recipe.model_copy(update={"pair": pair, "vq_tokens": vq_tokens})
+        found = _file_sha256(vq_tokens.checkpoint, vq_tokens.checkpoint_sha256)
+        changes["vq_tokens"] = vq_tokens.model_copy(update={"checkpoint_sha256": found})
+    return recipe.model_copy(update=changes)
 
 
-def _checked(where: str, wanted: str, found: str) -> dict[str, Any]:
-    if wanted and wanted != found:
-        raise CorpusError(f"{where}: sha256 is {found}, the recipe says {wanted}")
-    return {f"{where.rsplit('.', 1)[1]}_sha256": found}
+def _signal_faults(recipe: Recipe) -> Iterator[str]:
+    names = recipe.measure.signals
+    for number, name in enumerate(names):
+        where = f"measure.signals.{number}"
+        if name not in SIGNALS:
+            yield f"{where}: unknown signal {name!r}; {suggest(name, SIGNALS)}"
+        elif name in names[:number]:
+            yield f"{where}: {name} is named twice"
+    if "size" not in names:
+        yield "measure.signals: size is needed, by dedup and by the shards"
+    if "phash" not in names and recipe.dedup.phash_distance is not None:
+        yield "measure.signals: phash is needed; or set dedup.phash_distance to null"
 
 
-def _file_sha256(path: str) -> str:
+def _rule_faults(recipe: Recipe) -> Iterator[str]:
+    measured = columns(name for name in recipe.measure.signals if name in SIGNALS)
+    types = {column.name: column.type for column in measured} | {TEXT_REPEATS: pa.int32()}
+    for name, rule in recipe.select.items():
+        if name not in types:
+            yield f"select.{name}: not measured; {suggest(name, types)}"
+        else:
+            yield from _type_faults(name, rule, types)
+
+
+def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Iterator[str]:
+    """Bounds are for numbers, `forbid` for flags."""
+    is_flag = pa.types.is_boolean(types[name])
+    if rule.forbid and not is_flag:
+        flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]
+        yield f"select.{name}: a number has bounds; forbid is for flags: {', '.join(flags)}"
+    if is_flag and not (rule.min is None and rule.max is None):
+        yield f"select.{name}: a flag has no bounds; use forbid: true"
+
+
+def _file_sha256(path: str, wanted: str) -> str:
     digest = hashlib.sha256()
     try:
         with fsspec.open(path, "rb") as file:
@@ -47,4 +82,9 @@ def _file_sha256(path: str) -> str:
                 digest.update(chunk)
     except FileNotFoundError as error:
         raise CorpusError(f"vq_tokens.checkpoint: {path}: no such file") from error
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if wanted and found != wanted:
+        raise CorpusError(
+            f"vq_tokens.checkpoint: {path}: sha256 is {found}, the recipe says {wanted}"
+        )
+    return found

@@ -6,16 +6,18 @@ from dataclasses import asdict
 from functools import lru_cache
 
 from pipelines.fetch import FetchLimits
+from pipelines.readers.files import file_version
 from pipelines.readers.folders import FolderReader
 from pipelines.readers.hub import HubReader
 from pipelines.readers.listing import Reader, Unit
-from pipelines.readers.lists import ListReader, expand
+from pipelines.readers.lists import ListReader
 from pipelines.readers.tars import TarReader
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
+PLAN_VERSION = 1  # raised when the code cuts sources differently
 
 
 def make_plan(recipe: Recipe, store: Storage) -> list[Unit]:
@@ -31,25 +33,30 @@ def make_plan(recipe: Recipe, store: Storage) -> list[Unit]:
     units = [Unit(**unit) for part in plan.values() for unit in part["units"]]
     if not units:
         raise CorpusError(f"recipe {recipe.name}: its sources hold no rows")
-    if plan != before:
-        store.commit_bytes(PLAN, json.dumps(plan, indent=1, sort_keys=False).encode())
+    if list(plan.items()) != list(before.items()):  # their order numbers the shards
+        store.commit_bytes(PLAN, json.dumps(plan, indent=1).encode())
     return units
 
 
 def read_plan(store: Storage) -> Sequence[Unit]:
     """Read the published plan; unit number n is shard number n.
 
+    Costs one look at the file system, not a read, where the plan is the one read last.
+
     Raises:
         CorpusError: if there is none.
     """
-    if not store.exists(PLAN):
-        raise CorpusError(f"{store.root}: no {PLAN}; has a build been started here?")
-    return _parse_plan(store.read(PLAN))
+    fs, path = store.locate(PLAN)
+    try:
+        return _read_plan(store.root, file_version(fs.info(path)))
+    except FileNotFoundError as error:
+        raise CorpusError(f"{store.root}: no {PLAN}; has a build been started here?") from error
 
 
 @lru_cache(maxsize=4)
-def _parse_plan(data: bytes) -> tuple[Unit, ...]:
-    return tuple(Unit(**unit) for part in json.loads(data).values() for unit in part["units"])
+def _read_plan(root: str, version: str) -> tuple[Unit, ...]:
+    plan = json.loads(Storage(root).read(PLAN))
+    return tuple(Unit(**unit) for part in plan.values() for unit in part["units"])
 
 
 def make_reader(source: Source, crawl: Crawl) -> Reader:
@@ -65,22 +72,11 @@ def make_reader(source: Source, crawl: Crawl) -> Reader:
 
 
 def _plan_source(source: Source, recipe: Recipe, store: Storage, before: dict) -> dict:
-    made_of = fingerprint(source.model_dump(mode="json"), recipe.rows_per_shard, _versions(source))
+    reader = make_reader(source, recipe.crawl)
+    described = source.model_dump(mode="json")
+    made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
     known = before.get(source.name, {})
-    if known.get("made_of") == made_of and not _must_list(source):
+    if known.get("made_of") == made_of:
         return known
-    units = make_reader(source, recipe.crawl).plan(recipe.rows_per_shard, store)
+    units = reader.plan(recipe.rows_per_shard, store)
     return {"made_of": made_of, "units": [asdict(unit) for unit in units]}
-
-
-def _must_list(source: Source) -> bool:
-    """Whether only a new listing shows that the source has changed."""
-    return source.kind == "folder" and not source.list
-
-
-def _versions(source: Source) -> list[str]:
-    """Return what tells versions of the source's files apart."""
-    if source.kind == "huggingface" or _must_list(source):
-        return []
-    path = source.list if source.kind == "folder" else source.path
-    return [f"{name} {fs.ukey(name)}" for fs, name in expand(path)]

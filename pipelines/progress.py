@@ -13,6 +13,7 @@ from pipelines.storage import Storage
 
 POLL_S = 0.5  # on a terminal
 LOG_S = 10.0  # elsewhere: a line each
+LISTING_SHARE = 0.1  # most of the time that goes into listing a large folder far away
 
 
 @contextmanager
@@ -31,8 +32,11 @@ def progress(store: Storage, stage: str, folder: str, todo: Mapping[int, int]) -
 
     def watch() -> None:
         terminal = sys.stderr.isatty()
-        while not stop.wait(POLL_S if terminal else LOG_S):
+        pause = POLL_S if terminal else LOG_S
+        while not stop.wait(pause):
+            asked = time.monotonic()
             _show(_line(stage, _done(store, folder, before, todo), todo, started), terminal)
+            pause = max(pause, (time.monotonic() - asked) / LISTING_SHARE)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -28,32 +28,47 @@ def write_cutoffs(
     ranks = (
         shards
         | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-        | "Ranks" >> beam.FlatMap(_ranks, store, rules).with_output_types(tuple[str, str])
-        | "WithQuota" >> beam.Filter(lambda row: row[0] in quotas)
+        | "Ranks" >> beam.FlatMap(_ranks, store, rules, quotas).with_output_types(tuple[str, str])
     )
     last_bins = (
         ranks
-        | "Bins" >> beam.Map(lambda row: (f"{row[0]}/{row[1][:BIN_DIGITS]}", 1))
-        | "CountBins" >> beam.CombinePerKey(sum)
-        | "BySource" >> beam.Map(lambda item: (item[0].rsplit("/", 1)[0], (item[0], item[1])))
+        | "Bins" >> beam.Map(_one_in_bin).with_output_types(tuple[str, int])
+        | "CountBins" >> beam.CombinePerKey(sum).with_output_types(tuple[str, int])
+        | "BySource" >> beam.Map(_by_source).with_output_types(tuple[str, tuple[str, int]])
         | "BinsOfSource" >> beam.GroupByKey()
-        | "LastBin" >> beam.FlatMap(_last_bin, quotas)
+        | "LastBin"
+        >> beam.FlatMap(_last_bin, quotas).with_output_types(tuple[str, tuple[str, int]])
     )
     return (
         ranks
-        | "InLastBin" >> beam.FlatMap(_in_last_bin, last=AsDict(last_bins))
+        | "InLastBin"
+        >> beam.FlatMap(_in_last_bin, last=AsDict(last_bins)).with_output_types(
+            tuple[str, tuple[str, int]]
+        )
         | "RanksOfBin" >> beam.GroupByKey()
-        | "Cutoff" >> beam.Map(_cutoff)
+        | "Cutoff" >> beam.Map(_cutoff).with_output_types(tuple[str, str])
         | "All" >> beam.combiners.ToDict()
-        | "Publish" >> beam.Map(_publish, store, path)
+        | "Publish" >> beam.Map(_publish, store, path).with_output_types(str)
     )
 
 
-def _ranks(shard: int, store: Storage, rules: dict[str, Rule]) -> Iterator[tuple[str, str]]:
+def _ranks(
+    shard: int, store: Storage, rules: dict[str, Rule], quotas: dict[str, int]
+) -> Iterator[tuple[str, str]]:
     source = read_plan(store)[shard].source
+    if source not in quotas:
+        return
     for key, verdict in judged(shard, store, rules):
         if verdict.kept:
             yield source, rank(key, QUOTA)
+
+
+def _one_in_bin(row: tuple[str, str]) -> tuple[str, int]:
+    return f"{row[0]}/{row[1][:BIN_DIGITS]}", 1
+
+
+def _by_source(bin_: tuple[str, int]) -> tuple[str, tuple[str, int]]:
+    return bin_[0].rsplit("/", 1)[0], bin_
 
 
 def _last_bin(

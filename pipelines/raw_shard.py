@@ -19,6 +19,15 @@ from schemas.tables import RAW
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
 
 
+def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None:
+    """Return why an image of `length` bytes is turned away, (reason, detail); None if it is not."""
+    if not length:
+        return "empty_file", f"{name}: no bytes"
+    if length > max_bytes:
+        return "too_large", f"{name}: {length:,} bytes, over {max_bytes:,}"
+    return None
+
+
 class RawShard:
     """The bytes of one shard: stored in its own tar, or referenced where they lie.
 
@@ -27,17 +36,17 @@ class RawShard:
 
     def __init__(self, shard: int, scratch: Path) -> None:
         self.scratch = scratch
-        self._tar = f"raw/{shard_name(shard)}.tar"
+        self.tar = f"raw/{shard_name(shard)}.tar"
         self._spool: BinaryIO = open(scratch / "spool", "w+b")  # noqa: SIM115
         self._stored: dict[str, tuple[int, int, str]] = {}  # key -> offset, length in the spool
         self._rows: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
-        """Keep a copy of the bytes of a sample; `http` fills the columns of NOT_FETCHED."""
+        """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
         self._stored[key] = (self._spool.tell(), len(body), f"{key}.{image_format(body) or 'bin'}")
         self._spool.write(body)
-        self._add(key, self._tar, -1, len(body), hashlib.sha256(body).hexdigest(), **http)
+        self._add(key, self.tar, -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
         """Remember where the bytes of a sample lie, in bytes; they are not copied."""
@@ -52,8 +61,8 @@ class RawShard:
         files: dict[str, Path] = {}
         places: dict[str, int] = {}
         if self._stored:
-            files[self._tar] = self.scratch / "raw.tar"
-            with TarWriter(files[self._tar]) as tar:
+            files[self.tar] = self.scratch / "raw.tar"
+            with TarWriter(files[self.tar]) as tar:
                 for key, name, body in self._spooled():
                     places[key], _ = tar.add(name, body)
         self._spool.close()

@@ -11,10 +11,18 @@ from itertools import chain
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import AsSingleton
 
 from pipelines.funnel import stage_seconds
 from pipelines.map_shards import Concurrently
-from pipelines.report_page.examples import Example, Found, Wanted, find_examples, make_thumbnail
+from pipelines.report_page.examples import (
+    Example,
+    Found,
+    Request,
+    Wanted,
+    find_examples,
+    make_thumbnail,
+)
 from pipelines.report_page.examples import wanted as rows_wanted
 from pipelines.report_page.page import render_page
 from pipelines.storage import CorpusError, Storage
@@ -41,13 +49,13 @@ def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
     wanted = summary | "Wanted" >> beam.Map(rows_wanted)
     found = (
         spread
-        | "WithWanted" >> beam.Map(_beside, rows=beam.pvalue.AsSingleton(wanted))
-        | "Find" >> beam.ParDo(Concurrently(partial(_find, store=store)))
+        | "Request" >> beam.Map(_request, rows=AsSingleton(wanted))
+        | "Find" >> beam.ParDo(Concurrently(partial(find_examples, store=store)))
         | "Found" >> beam.CombineGlobally(_join)
     )
     return summary | "Publish" >> beam.Map(
         write_report,
-        beam.pvalue.AsSingleton(found),
+        AsSingleton(found),
         store=store,
         recipe=recipe,
         path=path,
@@ -76,14 +84,8 @@ def write_report(
     return path
 
 
-def _beside(shard: int, rows: Wanted) -> tuple[int, Wanted]:
-    """Give each shard only what is wanted of it."""
-    here = {shard: rows.keys[shard]} if shard in rows.keys else {}
-    return shard, Wanted(here, rows.kept_keys)
-
-
-def _find(element: tuple[int, Wanted], store: Storage) -> list[Example]:
-    return find_examples(*element, store)
+def _request(shard: int, rows: Wanted) -> Request:
+    return rows.of(shard)
 
 
 def _join(lists: Iterable[list[Example]]) -> list[Example]:

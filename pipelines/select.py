@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from filters.rules import KEEP, Verdict, judge
+from filters.rules import Verdict, judge
 from pipelines.plan import read_plan
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.stage import Outcome
@@ -18,6 +18,7 @@ from schemas.recipe import Rule
 from schemas.tables import SELECTION
 
 QUOTA = "quota"
+TEXT_REPEATS = "text_repeats"  # what rules can name besides the columns of signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ def judged(shard: int, store: Storage, rules: dict[str, Rule]) -> Iterator[tuple
     duplicates = read_table(store, sidecar_path("duplicates", shard))
     # Both are in key order, and dedup speaks of every measured row.
     for row, twin in zip(signals.to_pylist(), duplicates.to_pylist(), strict=True):
+        if row["key"] != twin["key"]:
+            raise AssertionError(f"shard {shard}: signals of {row['key']} meet {twin['key']}")
         if not twin["reason"]:
-            row["text_repeats"] = twin["text_repeats"]
-            yield row["key"], judge(row, rules) if rules else KEEP
+            yield row["key"], judge(row | {TEXT_REPEATS: twin[TEXT_REPEATS]}, rules)

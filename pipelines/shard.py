@@ -26,7 +26,7 @@ from pipelines.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from pipelines.tar_writer import TarWriter
 from schemas.fingerprint import fingerprint
 from schemas.keys import output_shard
@@ -40,6 +40,7 @@ FOLDER = "shards"
 # Side-cars that a sample's parts come from.
 INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs", "tokens")
 BATCH_ROWS = 32
+JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
 
 
 class SampleRef(NamedTuple):
@@ -92,7 +93,7 @@ class WriteShards:
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
-            | "Publish" >> beam.Map(_publish, store, self.subset)
+            | "Publish" >> beam.Map(_publish, store, self.subset).with_output_types(str)
         )
 
 
@@ -148,10 +149,11 @@ class ReadSamples:
     def _json(self, rows: dict[str, dict[str, Any]]) -> bytes:
         source, signals = rows["sources"], rows["signals"]
         width, height = fitted_size(signals["width"], signals["height"], self.short_side)
-        named = ("key", "text", "title", "tags", "source", "url", "licence", "author")
+        named = ("key", "text", "title", "source", "url", "licence", "author")
         return encode_json(
             {name: source[name] for name in named}
             | {
+                "tags": ", ".join(source["tags"]),
                 "messages": rows["pairs"]["messages"],
                 "template": rows["pairs"]["template"],
                 "caption": rows["captions"]["caption"],
@@ -159,7 +161,12 @@ class ReadSamples:
                 "sha256": rows["raw"]["sha256"],
                 "width": width,
                 "height": height,
-                "signals": {name: value for name, value in signals.items() if name != "key"},
+                "signals": {
+                    # As its library writes it: JSON readers have no unsigned 64-bit integers.
+                    name: f"{value:016x}" if name == "phash" else value
+                    for name, value in signals.items()
+                    if name != "key"
+                },
                 "recipe": self.recipe_fingerprint,
             }
         )
@@ -178,13 +185,13 @@ def _publish(files: list[ShardFile], store: Storage, subset: str) -> str:
 def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
 
-    >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300)
-    ((500, 300), (200, 100))
+    One that is still longer than a JPEG can be is shrunk until it fits.
+
+    >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
+    ((500, 300), (200, 100), (65500, 75))
     """
-    scale = short_side / min(width, height)
-    if scale >= 1:
-        return width, height
-    return max(short_side, round(width * scale)), max(short_side, round(height * scale))
+    scale = min(1, short_side / min(width, height), JPEG_MAX_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +231,8 @@ class WriteShard:
                     "bytes": local.stat().st_size,
                     "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
                 }
+            # Or, killed between the two, a later build would find the old index of a new tar.
+            self.store.remove(f"{name}.parquet")
             self.store.commit_file(f"{name}.tar", local)
         table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
         counts = Counts(rows_in=len(refs), kept=len(refs))
@@ -254,6 +263,12 @@ class WriteShard:
     def _read_tokens(self, refs: Sequence[SampleRef]) -> list[bytes]:
         ranges = [(ref.tokens_file, ref.tokens_offset, ref.tokens_length) for ref in refs]
         bodies = self.store.read_ranges(ranges)
+        for ref, body in zip(refs, bodies, strict=True):
+            if hashlib.sha256(body).hexdigest() != ref.tokens_sha256:
+                raise CorpusError(
+                    f"{ref.tokens_file}: codes of {ref.key} (offset {ref.tokens_offset:,}) are not "
+                    "what was written; remove the .parquet of the same number and build again"
+                )
         return [
             _npy(np.frombuffer(body, ref.tokens_dtype))
             for ref, body in zip(refs, bodies, strict=True)

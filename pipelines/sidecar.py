@@ -143,11 +143,13 @@ def read_origin(store: Storage, path: str) -> Origin | None:
     try:
         with store.open(path) as file:
             metadata = pq.read_metadata(file).metadata or {}
-        return _origin(json.loads(metadata[_METADATA_KEY]))
     except FileNotFoundError:
         return None
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
+    if _METADATA_KEY not in metadata:
+        raise CorpusError(f"{path}: not a side-car of ours, its footer says nothing; remove it")
+    return _origin(json.loads(metadata[_METADATA_KEY]))
 
 
 def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -173,7 +175,10 @@ def column(table: pa.Table, name: str) -> list[Any]:
     return table[name].to_pylist()
 
 
-def _unreadable(path: str, error: Exception) -> CorpusError:
+def _unreadable(path: str, error: Exception) -> Exception:
+    """Tell a damaged file from a store that fails: Arrow's own errors have no number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
     return CorpusError(f"{path}: not a readable side-car ({error}); remove it and build again")
 
 

@@ -111,6 +111,9 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
         if not counts.conserved:
             raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
         size = sum(local.stat().st_size for local in outcome.files.values())
+        if outcome.files:
+            # Or, killed between the two, a later build would find the old side-car of new files.
+            store.remove(path)
         for final, local in outcome.files.items():
             store.commit_file(final, local)
     write_dead_letters(store, stage.name, shard, outcome.rejects)

@@ -4,10 +4,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -49,19 +50,21 @@ class Storage:
     def locate(self, path: str) -> tuple[Any, str]:
         """Return the file system and the full path of `path`."""
         if "://" in path or os.path.isabs(path):
-            return fsspec.core.url_to_fs(path)
-        return self.fs, f"{self._opened[1].rstrip('/')}/{path}"
+            fs, full = fsspec.core.url_to_fs(path)
+        else:
+            fs, full = self.fs, f"{self._opened[1].rstrip('/')}/{path}"
+        # Other processes write here: a listing that is remembered tells old sizes.
+        fs.invalidate_cache()
+        return fs, full
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there now (listings are not cached)."""
+        """Whether a file is there now."""
         fs, full = self.locate(path)
-        fs.invalidate_cache()
         return fs.exists(full)
 
     def listing(self, folder: str) -> dict[str, Any]:
         """Map the name of each file in a folder to what tells its versions apart."""
         fs, full = self.locate(folder)
-        fs.invalidate_cache()
         try:
             found = fs.ls(full, detail=True)
         except FileNotFoundError:
@@ -88,18 +91,13 @@ class Storage:
         Raises:
             CorpusError: if a file is missing or shorter than a range asks for.
         """
+        places = [self.locate(path) for path, _, _ in ranges]
         found: list[bytes] = [b""] * len(ranges)
-        by_fs: dict[int, tuple[Any, list[tuple[int, str, int, int]]]] = {}
-        for number, (path, offset, length) in enumerate(ranges):
-            fs, full = self.locate(path)
-            by_fs.setdefault(id(fs), (fs, []))[1].append((number, full, offset, offset + length))
-        for fs, wanted in by_fs.values():
-            for number, data in zip([w[0] for w in wanted], _cat(fs, wanted), strict=True):
-                found[number] = data
-        for (path, offset, length), data in zip(ranges, found, strict=True):
-            if len(data) != length:
-                end = f"byte {offset + length:,}"
-                raise CorpusError(f"{path}: ends before {end}; it was cut short after it was made")
+        for fs in {id(fs): fs for fs, _ in places}.values():
+            here = [number for number, place in enumerate(places) if place[0] is fs]
+            wanted = [_Range(places[number][1], *ranges[number][1:]) for number in here]
+            for number, body in zip(here, _cat(fs, wanted), strict=True):
+                found[number] = body
         return found
 
     @contextmanager
@@ -128,7 +126,7 @@ class Storage:
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
         fs, full = self.locate(path)
-        if self.exists(path):
+        with suppress(FileNotFoundError):
             fs.rm_file(full)
 
     @contextmanager
@@ -160,14 +158,13 @@ class Storage:
         full = self.locate(path)[1]
         folder = os.path.dirname(full)
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
-        os.close(handle)
+        # Not by tempfile, whose files nobody else may read whatever the umask says.
+        temporary = Path(folder, f"{TEMPORARY_PREFIX}{uuid4().hex}")
         try:
-            yield Path(temporary)
-            os.chmod(temporary, 0o644)  # mkstemp makes files private
+            yield temporary
             os.replace(temporary, full)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -178,11 +175,32 @@ def _version(info: dict[str, Any]) -> Any:
     return info["size"]
 
 
-def _cat(fs: Any, wanted: list[tuple[int, str, int, int]]) -> list[bytes]:
-    _, paths, starts, ends = (list(part) for part in zip(*wanted, strict=True))
-    try:
-        return fs.cat_ranges(paths, starts, ends, on_error="raise")
-    except FileNotFoundError as error:
-        raise CorpusError(
-            f"{error.filename or error}: a file that was referenced is gone"
-        ) from error
+class _Range(NamedTuple):
+    path: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+def _cat(fs: Any, wanted: Sequence[_Range]) -> list[bytes]:
+    paths, starts = [part.path for part in wanted], [part.offset for part in wanted]
+    # Some releases of fsspec return errors among the bodies whatever they are told.
+    bodies = fs.cat_ranges(paths, starts, [part.end for part in wanted], on_error="return")
+    return [_whole(fs, part, body) for part, body in zip(wanted, bodies, strict=True)]
+
+
+def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
+    """Return what was read of a range, if it is all of it."""
+    failed = isinstance(body, Exception)
+    if isinstance(body, FileNotFoundError):
+        raise CorpusError(f"{wanted.path}: a file that was referenced is gone") from body
+    # A range past the end is an error of its own kind in every object store.
+    if fs.size(wanted.path) < wanted.end if failed else len(body) < wanted.length:
+        end = f"byte {wanted.end:,}"
+        raise CorpusError(f"{wanted.path}: ends before {end}; it was cut short after it was made")
+    if failed:
+        raise body
+    return body

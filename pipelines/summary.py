@@ -8,17 +8,25 @@ and its result the same in any order and any grouping.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from filters.registry import columns
 from filters.signal import Column
 from pipelines.report_page.histograms import Histogram, make_histogram
+from pipelines.report_page.records import (
+    Choice,
+    DeadLetter,
+    Door,
+    Group,
+    Rejected,
+    ShardLine,
+    Summary,
+    Tally,
+)
 from pipelines.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
 from pipelines.storage import Storage
 from schemas.keys import rank
@@ -40,86 +48,6 @@ TEXT_REPEATS = Column(
     high=1024,
     logarithmic=True,
 )
-
-
-class Tally(NamedTuple):
-    """Rows of a kind, and how many of them reached the shards."""
-
-    rows: int
-    kept: int
-
-
-class Choice(NamedTuple):
-    """A row drawn as an example: the smallest hashes of a group are."""
-
-    rank: str
-    key: str
-    shard: int
-    kept_key: str = ""  # of a duplicate: the row that stands for it
-    distance: int = 0  # of a duplicate: bits between the two pHashes
-
-
-class DeadLetter(NamedTuple):
-    """A reject drawn as an example."""
-
-    rank: str
-    id: str
-    shard: int
-    detail: str
-
-
-class Group(NamedTuple):
-    """What examples are drawn from."""
-
-    kind: str  # kept, pair, dropped or duplicate
-    reason: str = ""
-
-
-class Door(NamedTuple):
-    """Where a reject left."""
-
-    stage: str
-    door: str  # dropped or dead
-    reason: str
-
-
-class Rejected(NamedTuple):
-    """What left by one door."""
-
-    rows: int
-    examples: tuple[DeadLetter, ...]
-
-
-class ShardLine(NamedTuple):
-    """Rows of one shard of the side-cars, from the list to the output."""
-
-    shard: int
-    source: str
-    listed: int
-    fetched: int
-    measured: int
-    unique: int
-    selected: int
-    samples: int
-
-    @property
-    def survival(self) -> tuple[float, int]:
-        """Sorts the shard that lost the largest share first."""
-        return self.samples / max(1, self.listed), self.shard
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """A corpus, or a part of it; `Summary()` is the part with no shards."""
-
-    shard_count: int = 0
-    shards: tuple[ShardLine, ...] = ()  # those that lost the most
-    sources: Mapping[str, Tally] = field(default_factory=dict)
-    licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
-    caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
-    histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
-    examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # smallest rank 1st
-    rejects: Mapping[Door, Rejected] = field(default_factory=dict)
 
 
 def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
@@ -194,7 +122,11 @@ def _rows_in(store: Storage, shard: int) -> int:
 
 
 def _common(a: pa.Table, b: pa.Table) -> frozenset[str]:
-    return frozenset(a["key"].filter(pc.is_in(a["key"], b["key"].combine_chunks())).to_pylist())
+    return frozenset(set(_keys(a)) & set(_keys(b)))
+
+
+def _keys(table: pa.Table) -> list[str]:
+    return [str(key) for key in table["key"].to_pylist()]
 
 
 def _licence(row: dict[str, Any]) -> tuple[str, str]:
@@ -228,10 +160,10 @@ def _histograms(
 ) -> dict[str, Histogram]:
     # Both tables are in key order, and dedup speaks of every measured row.
     signals = signals.append_column(TEXT_REPEATS.field, twins["text_repeats"])
-    stayed = [key in kept for key in signals["key"].to_pylist()]
+    stayed = [key in kept for key in _keys(signals)]
     return {
         column.name: make_histogram(
-            column, signals[column.name].to_pylist(), stayed, recipe.select.get(column.name)
+            column, signals[column.name].to_numpy(), stayed, recipe.select.get(column.name)
         )
         for column in shown_columns(recipe)
     }

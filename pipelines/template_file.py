@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -13,9 +14,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.storage import CorpusError
 from schemas.keys import draw
-from schemas.sample import IMAGE_GEN
+from schemas.sample import IMAGE, IMAGE_GEN
 
-Words = Annotated[tuple[str, ...], Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1)]
+Words = Annotated[tuple[Word, ...], Field(min_length=1)]
+
+# Placeholder -> (letter in the template's id, list it is drawn from), in the order of drawing.
+_PARTS = {
+    "opener": ("o", "openers"),
+    "verb": ("v", "verbs"),
+    "participle": ("p", "participles"),
+    "adjective": ("j", "adjectives"),
+    "noun": ("n", "nouns"),
+}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+# What an article can stand before: it takes its form from the word that follows.
+_ARTICLE = re.compile(r"\{article\} (?=\w|\{(?:verb|participle|adjective|noun)\})")
 
 
 class Templates(BaseModel):
@@ -27,7 +41,7 @@ class Templates(BaseModel):
     openers: Words
     verbs: Words
     participles: Words
-    adjectives: Words
+    adjectives: Annotated[tuple[str, ...], Field(min_length=1)]
     nouns: Words
     user: str
     answers: Words
@@ -47,7 +61,7 @@ def converse(templates: Templates, key: str, caption: str) -> Conversation:
 
     >>> templates = load_templates("t2i-v1")
     >>> converse(templates, "00ff", "A red fox.").template
-    't2i-v1/u-o6-j2-n0/a-f0-j1-n7'
+    't2i-v1/u-o7-j3-n4/a-f0-j3-n5'
     """
     user, user_id = _turn(templates, key, "user", [templates.user], caption)
     assistant, answer_id = _turn(templates, key, "answer", templates.answers, caption)
@@ -55,13 +69,21 @@ def converse(templates: Templates, key: str, caption: str) -> Conversation:
     return Conversation(user=user, assistant=assistant, template=template)
 
 
-def load_templates(name: str) -> Templates:
+def load_templates(name: str, *, sha256: str = "") -> Templates:
     """Load a bundled template file by name, or any by path or URL.
 
+    Args:
+        name: of the file.
+        sha256: 64 hex digits that the file must have, '' for any.
+
     Raises:
-        CorpusError: if it is missing or not a template file.
+        CorpusError: if it is missing, not a template file, or not the one that was pinned.
     """
-    return _parse(name, read_template_file(name))
+    data = read_template_file(name)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 and found != sha256:
+        raise CorpusError(f"pair.templates: {name}: sha256 is {found}, the recipe says {sha256}")
+    return _parse(name, data)
 
 
 def read_template_file(name: str) -> bytes:
@@ -70,14 +92,17 @@ def read_template_file(name: str) -> bytes:
     Raises:
         CorpusError: if it is missing.
     """
-    bundled = files("pipelines.templates") / f"{name}.yaml"
+    folder = files("pipelines.templates")
+    bundled = folder / f"{name}.yaml"
     try:
         if bundled.is_file():
             return bundled.read_bytes()
         with fsspec.open(name, "rb") as file:
             return file.read()  # type: ignore[union-attr]
     except FileNotFoundError as error:
-        raise CorpusError(f"pair.templates: {name}: no such file or bundled name") from error
+        names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
+        known = f"bundled are {', '.join(names)}; the path of a file ends in .yaml"
+        raise CorpusError(f"pair.templates: {name}: no such file; {known}") from error
 
 
 def templates_sha256(name: str) -> str:
@@ -91,35 +116,64 @@ def _parse(name: str, data: bytes) -> Templates:
         templates = Templates.model_validate(yaml.safe_load(data))
     except (yaml.YAMLError, ValidationError) as error:
         raise CorpusError(f"pair.templates: {name}: {error}") from error
-    for answer in templates.answers:
-        if answer.count(IMAGE_GEN) != 1 or not answer.endswith(IMAGE_GEN):
-            raise CorpusError(f"{name}: answer {answer!r} must end in its one {IMAGE_GEN}")
+    if faults := _faults(templates):
+        raise CorpusError(f"pair.templates: {name}: {'; '.join(faults)}")
     return templates
 
 
+def _faults(templates: Templates) -> list[str]:
+    """Say what would make a pair that reads wrong or breaks the shard contract."""
+    lists = (templates.verbs, templates.participles, templates.adjectives, templates.nouns)
+    words = [word for words in lists for word in words]
+    faults = [f"{word!r} must not hold braces" for word in words if re.search("[{}]", word)]
+    answers = [answer.removesuffix(IMAGE_GEN) for answer in templates.answers]
+    faults += [
+        f"answer {answer!r} must end in {IMAGE_GEN}"
+        for answer in templates.answers
+        if not answer.endswith(IMAGE_GEN)
+    ]
+    if "{caption}" not in templates.user:
+        faults.append(f"user {templates.user!r} must hold {{caption}}")
+    forms = [templates.user, *templates.openers, *answers]
+    for mark in (IMAGE, IMAGE_GEN):
+        faults += [f"{text!r} must not hold {mark}" for text in [*forms, *words] if mark in text]
+    for form in forms:
+        faults += _form_faults(form)
+    return faults
+
+
+def _form_faults(form: str) -> list[str]:
+    known = [*_PARTS, "article", "caption"]
+    faults = [
+        f"{form!r}: unknown placeholder {{{found}}}; allowed: {', '.join(known)}"
+        for found in _PLACEHOLDER.findall(form)
+        if found not in known
+    ]
+    if re.search("[{}]", _PLACEHOLDER.sub("", form)):
+        faults.append(f"{form!r} holds a brace that is no placeholder's")
+    if form.count("{article}") != len(_ARTICLE.findall(form)):
+        faults.append(f"{form!r}: {{article}} must stand before a word")
+    return faults
+
+
 def _turn(
-    templates: Templates, key: str, turn: str, forms: list[str] | tuple[str, ...], caption: str
+    templates: Templates, key: str, turn: str, forms: Sequence[str], caption: str
 ) -> tuple[str, str]:
-    """Draw one turn; return it and the numbers drawn, form and opener only where there is a choice."""
+    """Draw one turn; return it, and the letter and number of each part drawn.
+
+    A form is drawn where there are several, an opener where the form has one, and so on.
+    """
     drawn: list[str] = []
 
-    def pick(letter: str, words: tuple[str, ...] | list[str]) -> str:
+    def pick(letter: str, words: Sequence[str]) -> str:
         number = draw(key, f"{templates.name} {turn} {letter}", len(words))
         drawn.append(f"-{letter}{number}")
         return words[number]
 
     form = forms[0] if len(forms) == 1 else pick("f", forms)
-    if "{opener}" in form:
-        form = form.replace("{opener}", pick("o", templates.openers))
-    parts = {
-        "verb": ("v", templates.verbs),
-        "participle": ("p", templates.participles),
-        "adjective": ("j", templates.adjectives),
-        "noun": ("n", templates.nouns),
-    }
-    for name, (letter, words) in parts.items():
+    for name, (letter, part) in _PARTS.items():
         if f"{{{name}}}" in form:
-            form = form.replace(f"{{{name}}}", pick(letter, words))
+            form = form.replace(f"{{{name}}}", pick(letter, getattr(templates, part)))
     return _finish(form, caption), "".join(drawn)
 
 

@@ -148,6 +148,7 @@ _PYTHON_TYPES = {
     "float": float,
     "string": str,
     **{f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "uint64": str,  # hexadecimal: readers of JSON hold integers in 53 or 63 bits
 }
 
 

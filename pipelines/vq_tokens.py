@@ -135,7 +135,12 @@ class VqTokens:
 
 
 def loaded_tokenizer(recipe: VqTokensRecipe) -> Tokenizer:
-    """Load the recipe's tokenizer, once a process."""
+    """Load the recipe's tokenizer, once a process.
+
+    Raises:
+        CorpusError: if the checkpoint is not the one that was pinned.
+        CheckpointError: if it cannot be read or does not fit.
+    """
     return _load(recipe.model_dump_json())
 
 
@@ -146,9 +151,10 @@ def _load(recipe_json: str) -> Tokenizer:
     from model.tokenizers.load import load_tokenizer
 
     recipe = VqTokensRecipe.model_validate_json(recipe_json)
+    wanted = recipe.checkpoint_sha256
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
-    return load_tokenizer(
+    tokenizer = load_tokenizer(
         recipe.tokenizer,
         preset=recipe.preset,
         checkpoint=recipe.checkpoint,
@@ -156,6 +162,10 @@ def _load(recipe_json: str) -> Tokenizer:
         device="cuda" if torch.cuda.is_available() else "cpu",
         resolution=recipe.resolution,
     )
+    found = tokenizer.describe()["checkpoint_sha256"]
+    if wanted and found != wanted:
+        raise CorpusError(f"{recipe.checkpoint}: sha256 is {found}, the recipe says {wanted}")
+    return tokenizer
 
 
 def _known_codes(

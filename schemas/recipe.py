@@ -29,7 +29,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # YAML's .inf and .nan have no JSON, and so no fingerprint.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Columns(_Model):
@@ -100,9 +101,7 @@ class Crawl(_Model):
 
     concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
     timeout_s: float = Field(default=20.0, gt=0)  # one attempt: connect, redirects and body
-    retries: int = Field(
-        default=2, ge=0, le=20
-    )  # further attempts on 429, 5xx and broken connections
+    retries: int = Field(default=2, ge=0, le=20)  # on 429, 5xx and broken connections
     max_retry_after_s: float = Field(default=30.0, ge=0)
     user_agent: str = "vargpt-corpus/0.1"
     max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
@@ -120,9 +119,8 @@ class Decode(_Model):
     """How bytes become pixels, wherever an image is decoded."""
 
     max_pixels: int = Field(default=100_000_000, gt=0)
-    background: str = Field(
-        default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$"
-    )  # under transparent pixels
+    # Under transparent pixels.
+    background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
 
 
 class Measure(_Model):
@@ -156,6 +154,8 @@ class Rule(_Model):
     def _says_something(self) -> "Rule":
         if self.min is None and self.max is None and not self.forbid:
             raise ValueError("a rule needs min, max or forbid: true")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is over max, so no image passes")
         return self
 
 
@@ -225,20 +225,28 @@ class Recipe(_Model):
     @model_validator(mode="after")
     def _source_names_differ(self) -> "Recipe":
         names = [source.name for source in self.sources]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two sources share a name: {sorted(names)}")
+        shared = sorted({name for name in names if names.count(name) > 1})
+        if shared:
+            raise ValueError(f"sources: more than one is named {', '.join(shared)}")
         return self
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the corpus's bytes, given the bytes of its sources."""
+        """Return what decides the corpus's bytes, given the bytes of its sources.
+
+        A template file and a checkpoint are named by their hash once that is pinned.
+        """
         data = self.model_dump(mode="json", exclude={"max_dead_fraction"})
         for source in data["sources"]:
             for place in ("path", "base_url", "list"):
                 source.pop(place, None)
         for knob in HOW_HARD_WE_TRY:
             del data["crawl"][knob]
-        del data["vq_tokens"]["checkpoint"]
-        del data["pair"]["templates"]
+        del data["vq_tokens"]["batch_size"]  # which no code depends on
+        if self.vq_tokens.checkpoint_sha256:
+            del data["vq_tokens"]["checkpoint"]
+        if self.pair.templates_sha256:
+            del data["pair"]["templates"]
+        data["select"] = list(data["select"].items())  # mappings are hashed in any order
         return data
 
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import os.path
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any, cast, get_args
 
@@ -33,6 +34,8 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: no such recipe") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
+    except (ValueError, ImportError) as error:  # a protocol that is not known or not installed
+        raise RecipeError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping, found {type(data).__name__}")
     fields = cast(dict[str, Any], data)
@@ -68,14 +71,28 @@ def _read(path: str) -> bytes:
 
 
 def _explain(fault: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    # Pydantic counts the source's kind among the parts of a path: sources.0.list.path
+    parts = [part for n, part in enumerate(fault["loc"]) if n != 2 or fault["loc"][0] != "sources"]
+    where = ".".join(str(part) for part in parts)
     if fault["type"] == "extra_forbidden":
-        allowed = _allowed_keys(fault["loc"][:-1])
-        near = difflib.get_close_matches(str(fault["loc"][-1]), allowed, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{where}: unknown key{hint} Allowed: {', '.join(allowed)}"
-    shown = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
-    return f"{where}: {fault['msg']}{shown}"
+        return f"{where}: unknown key; {suggest(str(parts[-1]), _allowed_keys(fault['loc'][:-1]))}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not where:  # of the whole recipe, which is not worth showing
+        return message
+    shown = "" if fault["type"] == "missing" else f", got {fault['input']!r:.200}"
+    return f"{where}: {message}{shown}"
+
+
+def suggest(found: str, allowed: Iterable[str]) -> str:
+    """Say what may stand in the place of `found`, and what was probably meant.
+
+    >>> suggest("colour", ["color", "size"])
+    'did you mean color? Allowed: color, size'
+    """
+    names = list(allowed)
+    near = difflib.get_close_matches(found, names, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}Allowed: {', '.join(names)}"
 
 
 def _allowed_keys(path: tuple[int | str, ...]) -> list[str]:
@@ -105,34 +122,41 @@ def _override(data: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     if not equals:
         raise RecipeError(f"override {override!r}: expected dotted.path=value")
+    try:
+        given: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: value is not YAML: {error}") from error
     *parents, last = path.split(".")
     node: Any = data
     for part in parents:
-        node = _step(node, part, override)
-    if isinstance(node, dict):
-        node[last] = yaml.safe_load(value)
-    elif isinstance(node, list) and last.isdigit() and int(last) < len(cast(list[Any], node)):
-        node[int(last)] = yaml.safe_load(value)
-    else:
-        raise RecipeError(f"override {override!r}: nothing at {path!r}")
+        if isinstance(node, dict):
+            node = cast(dict[str, Any], node).setdefault(part, {})
+        else:
+            node = node[_position(node, part, override)]
+    node[last if isinstance(node, dict) else _position(node, last, override)] = given
 
 
-def _step(node: Any, part: str, override: str) -> Any:
-    if isinstance(node, dict):
-        return cast(dict[str, Any], node).setdefault(part, {})
-    for number, item in enumerate(cast(list[Any], node) if isinstance(node, list) else []):
-        named = cast(dict[str, Any], item).get("name") if isinstance(item, dict) else None
-        if part in (str(number), named):
-            return cast(Any, item)
-    raise RecipeError(f"override {override!r}: nothing at {part!r}")
+def _position(node: Any, part: str, override: str) -> int:
+    """Find an item of a list by its number or its name."""
+    items = cast(list[Any], node) if isinstance(node, list) else []
+    names = [
+        cast(dict[str, Any], item).get("name") if isinstance(item, dict) else None for item in items
+    ]
+    for number, name in enumerate(names):
+        if part in (str(number), name):
+            return number
+    there = f"it has {', '.join(str(name) for name in names)}" if items else "it has no parts"
+    raise RecipeError(f"override {override!r}: nothing named {part!r} there, {there}")
 
 
 def _resolved(recipe: Recipe, folder: str) -> Recipe:
     def resolve(path: str) -> str:
         if not path or "://" in path or os.path.isabs(path):
             return path
-        joined = os.path.join(folder, path)
-        return joined if "://" in folder else os.path.abspath(joined)
+        protocol, mark, place = folder.rpartition("://")
+        if mark:
+            return f"{protocol}://{posixpath.normpath(posixpath.join(place, path))}"
+        return os.path.abspath(os.path.join(folder, path))
 
     sources: list[Source] = []
     for source in recipe.sources:

@@ -46,7 +46,9 @@ DUPLICATES = pa.schema(
         _field("reason", pa.string(), "'', repeated_url, same_bytes or near_duplicate"),
         _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
         _field(
-            "text_repeats", pa.int32(), "rows of the corpus with the same text, itself included"
+            "text_repeats",
+            pa.int32(),
+            "URLs of the corpus with the same text, its own included; 0 for a repeated_url",
         ),
     ]
 )

@@ -1,7 +1,8 @@
 """What every kind of source gives: units of work, listed rows, and their bytes."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -11,6 +12,10 @@ from pipelines.sidecar import Reject
 from pipelines.storage import Storage
 from schemas.recipe import Columns
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+TEXT_SUFFIXES = (".txt", ".json")
+MAX_TEXT_BYTES = 1_000_000  # of a text file beside an image
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
@@ -18,6 +23,7 @@ class Unit:
 
     source: str  # name in the recipe
     path: str  # file it lies in
+    name: str = ""  # of that file in the source; stands in the ids of its rows
     version: str  # what tells versions of that file apart
     start: int  # where it begins: a byte of a text list, else a row
     end: int  # where it ends, exclusive
@@ -30,7 +36,7 @@ class Listed:
     """A row as listed, before its bytes are known."""
 
     id: str  # file and row number, for rejects
-    url: str  # URL, or path inside the source
+    url: str  # URL, or path inside the source; may hold what UTF-8 cannot until it is checked
     place: str = ""  # where the source's reader finds the bytes again; '' for a URL
     text: str = ""
     title: str = ""
@@ -41,6 +47,10 @@ class Listed:
 
 class Reader(Protocol):
     """Reads one kind of source. Units are read independently of each other, in any order."""
+
+    def version(self) -> str:
+        """Return what changes with the source's files; cheap beside `plan`."""
+        ...
 
     def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
         """Cut the source into units; the same input gives the same units."""
@@ -59,7 +69,7 @@ def listed_from(id_: str, row: Mapping[str, Any], columns: Columns, *, place: st
     """Map a row of any list to ours; absent and null values read as ''."""
     return Listed(
         id=id_,
-        url=as_text(row.get(columns.url)),
+        url=_scalar(row.get(columns.url)),
         place=place,
         text=as_text(row.get(columns.text)),
         title=as_text(row.get(columns.title)),
@@ -69,11 +79,74 @@ def listed_from(id_: str, row: Mapping[str, Any], columns: Columns, *, place: st
     )
 
 
+def with_texts(
+    row: Listed, texts: Iterable[tuple[str, bytes]], columns: Columns
+) -> Listed | Reject:
+    """Add what the .txt and .json files beside an image say; a .txt wins, and so does row.url.
+
+    Args:
+        row: of which only id, url and place are kept.
+        texts: (file name, contents up to one byte over MAX_TEXT_BYTES).
+        columns: keys of the .json.
+    """
+    prompt, data = "", {}
+    for name, body in texts:
+        try:
+            if len(body) > MAX_TEXT_BYTES:
+                raise ValueError(f"over {MAX_TEXT_BYTES:,} bytes")
+            if name.endswith(".txt"):
+                prompt = as_text(body.decode("utf-8-sig"))
+            else:
+                data = json_object(body.decode("utf-8-sig"))
+        except ValueError as error:
+            return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
+    read = listed_from(row.id, data, columns, place=row.place)
+    return replace(read, url=row.url or read.url, text=prompt or read.text)
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        ValueError: if it is none; the message shows how it begins.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"nested too deeply: {text!r:.200}") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error}): {text!r:.200}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"expected a JSON object: {text!r:.200}")
+    return data
+
+
 def as_text(value: Any) -> str:
-    """Read a scalar of a list as text; null is ''; what UTF-8 cannot hold is replaced."""
-    if value is None:
+    """Read a scalar of a list as text; null, NaN and lists are ''; UTF-8 can hold the result."""
+    return _scalar(value).encode("utf-8", "replace").decode()
+
+
+def storable(text: str) -> str:
+    r"""Spell out what UTF-8 cannot hold, such as the odd bytes of a file name.
+
+    >>> storable("caf\udce9.jpg")
+    'caf\\udce9.jpg'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_storable(text: str) -> bool:
+    """Whether UTF-8 can hold a text, which lone surrogates prevent."""
+    return storable(text) == text
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    # NaN is how pandas writes a missing text.
+    if value is None or value != value or isinstance(value, list | tuple | dict):
         return ""
-    return str(value).strip().encode("utf-8", "replace").decode()
+    return str(value).strip()
 
 
 def _tags(value: Any) -> tuple[str, ...]:

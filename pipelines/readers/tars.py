@@ -1,163 +1,204 @@
-"""WebDataset tars, img2dataset's output among them: rows are read, bytes stay where they lie."""
+"""WebDataset tars, img2dataset's among them: rows are read, bytes stay where they lie."""
 
 import hashlib
-import json
 import posixpath
+import struct
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.raw_shard import RawShard
-from pipelines.readers.folders import IMAGE_SUFFIXES, MAX_TEXT_BYTES
-from pipelines.readers.listing import Listed, Unit, as_text, listed_from
-from pipelines.readers.lists import expand
+from pipelines.raw_shard import RawShard, wrong_size
+from pipelines.readers.files import expand, versions
+from pipelines.readers.list_files import open_parquet
+from pipelines.readers.listing import (
+    IMAGE_SUFFIXES,
+    MAX_TEXT_BYTES,
+    TEXT_SUFFIXES,
+    Listed,
+    Unit,
+    storable,
+    with_texts,
+)
 from pipelines.sidecar import Reject, column
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from schemas.recipe import TarSource
+
+SHOWN_MEMBERS = 8  # in the dead letter of a sample without an image
 
 
 @dataclass(frozen=True, slots=True)
 class TarReader:
-    """Samples of existing tars; one tar is one unit."""
+    """Samples of existing tars; one tar is one unit.
+
+    As for webdataset, a sample is a run of members of the same folder and name up to the first
+    dot; a member that comes again begins another. A sample's first image is taken, one like
+    KEY.jpg before one like KEY.depth.png. Other members than images, KEY.txt and KEY.json are
+    passed over, as are links and devices.
+    """
 
     source: TarSource
     max_bytes: int  # of an image
+
+    def version(self) -> str:
+        """Return the versions of the tars."""
+        return versions(self.source.path)
 
     def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
         """Make a unit of every tar, whatever its rows."""
         return [
             Unit(
                 source=self.source.name,
-                path=fs.unstrip_protocol(name),
-                version=str(fs.ukey(name)),
+                path=file.url,
+                name=file.name,
+                version=file.version,
                 start=0,
-                end=fs.size(name),
+                end=file.size,
             )
-            for fs, name in expand(self.source.path)
+            for file in expand(self.source.path)
         ]
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
-        """List the samples, then the rows that img2dataset failed to fetch, if it made the tar."""
-        tar = posixpath.basename(unit.path)
-        yield from _failures_beside(unit.path)
-        for sample in _samples(unit.path):
-            if isinstance(sample, Reject):
-                yield sample
-                continue
-            id_ = f"{tar}::{sample.name}"
-            if not sample.image:
-                yield Reject(id=id_, reason="no_image", detail=f"members: {sample.members}")
-                continue
-            row = listed_from(id_, sample.described, self.source.columns, place=sample.image)
-            yield Listed(
-                id=id_,
-                url=row.url or f"{tar}::{sample.image}",
-                place=row.place,
-                text=sample.text or row.text,
-                title=row.title,
-                tags=row.tags,
-                licence=row.licence,
-                author=row.author,
-            )
+        """List the rows that img2dataset failed to fetch, if it made the tar, then the samples."""
+        yield from _failures_beside(unit)
+        for sample in _samples(unit):
+            yield sample if isinstance(sample, Reject) else self._listed(sample, unit)
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
-        """Note where each image lies in the tar, and its hash."""
-        wanted = dict(zip(column(rows, "place"), column(rows, "key"), strict=True))
-        for tar, member in _members(unit.path):
-            key = wanted.pop(member.name, None)
-            if key is None:
-                continue
-            if member.size > self.max_bytes:
-                raw.reject(key, "too_large", f"{member.name}: {member.size:,} bytes")
-                continue
-            body = _read(tar, member)
-            digest = hashlib.sha256(body).hexdigest()
-            raw.refer(key, unit.path, member.offset_data, member.size, digest)
-        for place, key in wanted.items():
-            raw.reject(key, "missing_file", f"{place} is no longer in {unit.path}")
+        """Hash each image where it lies, in the tar's order.
+
+        Raises:
+            CorpusError: if the tar has become shorter since its rows were listed.
+        """
+        fs, path = fsspec.core.url_to_fs(unit.path)
+        places = (tuple(map(int, place.split("+"))) for place in column(rows, "place"))
+        with fs.open(path, "rb") as file:
+            for (offset, length), key in sorted(zip(places, column(rows, "key"), strict=True)):
+                if why := wrong_size(length, self.max_bytes, f"{unit.name} at byte {offset:,}"):
+                    raw.reject(key, *why)
+                    continue
+                file.seek(offset)
+                body = file.read(length)
+                if len(body) < length:
+                    raise CorpusError(f"{unit.path}: changed while it was read; build again")
+                raw.refer(key, unit.path, offset, length, hashlib.sha256(body).hexdigest())
+
+    def _listed(self, sample: "_Sample", unit: Unit) -> Listed | Reject:
+        id_ = storable(f"{unit.name}::{sample.name}")
+        if sample.image is None:
+            detail = f"its members: {' '.join([*sample.extensions][:SHOWN_MEMBERS])}"
+            return Reject(id=id_, reason="no_image", detail=storable(detail))
+        place = f"{sample.image.offset_data}+{sample.image.size}"
+        row = with_texts(Listed(id=id_, url="", place=place), sample.texts, self.source.columns)
+        if isinstance(row, Reject):
+            return row
+        return replace(row, url=storable(row.url or f"{unit.name}::{sample.image.name}"))
 
 
 @dataclass(slots=True)
 class _Sample:
-    """Members of one name up to the first dot, gathered while they are adjacent."""
-
     name: str
-    image: str
-    text: str
-    described: dict[str, Any]
-    members: list[str]
+    image: tarfile.TarInfo | None = None
+    plain: bool = False  # the image is KEY.jpg rather than KEY.something.jpg
+    texts: list[tuple[str, bytes]] = field(default_factory=list)
+    extensions: dict[str, None] = field(default_factory=dict)
+
+    def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo, extension: str) -> None:
+        self.extensions[extension] = None
+        plain = extension in IMAGE_SUFFIXES
+        if plain or posixpath.splitext(extension)[1] in IMAGE_SUFFIXES:
+            if self.image is None or (plain and not self.plain):
+                self.image, self.plain = member, plain
+        elif extension in TEXT_SUFFIXES and (file := tar.extractfile(member)):
+            self.texts.append((f"{self.name}{extension}", file.read(MAX_TEXT_BYTES + 1)))
 
 
-def _samples(path: str) -> Iterator[_Sample | Reject]:
+def _samples(unit: Unit) -> Iterator[_Sample | Reject]:
+    """Yield the samples of a tar; past damage, and in the sample before it, nothing is sure."""
     sample: _Sample | None = None
     try:
-        for tar, member in _members(path):
+        for tar, member in _members(unit.path):
             folder, base = posixpath.split(member.name)
-            name = posixpath.join(folder, base.split(".", 1)[0])
-            if sample is None or sample.name != name:
+            stem, _, extension = base.partition(".")
+            if not stem or not extension:  # no member of a sample for webdataset either
+                continue
+            name, extension = posixpath.join(folder, stem), f".{extension.lower()}"
+            if sample is None or sample.name != name or extension in sample.extensions:
                 if sample is not None:
                     yield sample
-                sample = _Sample(name=name, image="", text="", described={}, members=[])
-            _gather(sample, tar, member)
-    except tarfile.ReadError as error:
-        # Samples before the damage are whole; the rest is unknown, and said to be so.
-        yield Reject(id=path, reason="truncated_tar", detail=f"{path}: {error}")
-    if sample is not None and sample.image:
+                sample = _Sample(name)
+            sample.add(tar, member, extension)
+    except tarfile.TarError as error:
+        lost = f"sample {sample.name!r} and what follows" if sample else "every sample"
+        detail = f"{error}; lost: {lost}"
+        yield Reject(id=unit.name, reason="truncated_tar", detail=storable(detail))
+        return
+    if sample is not None:
         yield sample
 
 
-def _gather(sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    sample.members.append(member.name)
-    suffix = posixpath.splitext(member.name)[1].lower()
-    if suffix in IMAGE_SUFFIXES and not sample.image:
-        sample.image = member.name
-    elif suffix in (".txt", ".json") and member.size <= MAX_TEXT_BYTES:
-        text = _read(tar, member).decode("utf-8", "replace")
-        if suffix == ".txt":
-            sample.text = as_text(text)
-        else:
-            sample.described = _json_object(text)
+def _members(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Walk the regular members of a tar, reading only their headers.
 
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Walk the regular members of a tar, reading only their headers."""
-    with fsspec.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[arg-type]
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # tarfile would keep them all
-            if member.isreg():
+    Raises:
+        tarfile.TarError: where the tar is damaged or ends before its end mark. `tarfile` alone
+            takes a damaged header for the end, and does not miss the mark.
+    """
+    fs, path = fsspec.core.url_to_fs(url)
+    with fs.open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        with _damage():
+            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115
+        while (member := _next(tar)) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
+            if member.size < 0:  # would be walked round and round
+                raise tarfile.ReadError(f"{member.name} has a negative size")
+            if member.isreg() and not member.issparse():
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError(f"{member.name} is cut short")
                 yield tar, member
+        file.seek(tar.offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"no end mark and no member at byte {tar.offset:,}")
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with _damage():
+        return tar.next()
 
 
-def _failures_beside(path: str) -> Iterator[Reject]:
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Name what `tarfile` lets through from parsing a header as what it is."""
+    try:
+        yield
+    except (ValueError, OverflowError, struct.error) as error:
+        raise tarfile.ReadError(f"a header that cannot be read ({error})") from error
+
+
+def _failures_beside(unit: Unit) -> Iterator[Reject]:
     """Yield the rows that img2dataset's Parquet beside the tar says were not downloaded."""
-    fs, name = fsspec.core.url_to_fs(posixpath.splitext(path)[0] + ".parquet")
-    if not fs.exists(name):
+    fs, path = fsspec.core.url_to_fs(posixpath.splitext(unit.path)[0] + ".parquet")
+    if not fs.exists(path):
         return
-    with fs.open(name, "rb") as file:
-        parquet = pq.ParquetFile(file)
-        if not {"key", "status", "error_message"} <= set(parquet.schema_arrow.names):
-            return
-        for batch in parquet.iter_batches(columns=["key", "status", "error_message"]):
-            for row in batch.to_pylist():
-                if row["status"] != "success":
-                    id_ = f"{posixpath.basename(path)}::{row['key']}"
-                    reason = f"img2dataset_{row['status']}"
-                    yield Reject(id=id_, reason=reason, detail=str(row["error_message"]))
+    wanted = ("key", "url", "status", "error_message")
+    with fs.open(path, "rb") as file:
+        parquet = open_parquet(file, path)
+        if not set(wanted) <= set(parquet.schema_arrow.names):
+            return  # not img2dataset's
+        for batch in parquet.iter_batches(columns=list(wanted)):
+            rows = (row for row in batch.to_pylist() if row["status"] != "success")
+            yield from (_failure(row, unit) for row in rows)
+
+
+def _failure(row: dict[str, Any], unit: Unit) -> Reject:
+    return Reject(
+        id=f"{unit.name}::{row['key']}",
+        reason=f"img2dataset_{row['status'] or 'unknown'}",
+        detail=f"{row['url']}: {row['error_message']}",
+    )

@@ -13,22 +13,35 @@ from PIL import Image
 from filters.decode import DecodeError, decode
 from filters.text import primary_text
 from pipelines.images import read_images
+from pipelines.report_page.records import Summary
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import CorpusError, Storage
-from pipelines.summary import Summary
 from schemas.recipe import Decode
 
 SIDE = 160  # px, of a thumbnail's longer side
-QUALITY = 70  # at most 8 kB a thumbnail, measured on noise
+QUALITIES = (70, 40, 10)  # the first that keeps a thumbnail small
+THUMBNAIL_BYTES = 10_000  # most, so that all of them stay below 3 MB
 TEXT_CHARS = 300
 MESSAGE_CHARS = 600
 
 
+class Request(NamedTuple):
+    """Rows to find in one shard: some by key, some by key if dedup kept them here."""
+
+    shard: int
+    keys: frozenset[str]
+    kept_keys: frozenset[str]
+
+
 class Wanted(NamedTuple):
-    """Rows to find: some by shard and key, some by key alone wherever they were kept."""
+    """Rows to find: some by shard and key, some by key alone, wherever they were kept."""
 
     keys: Mapping[int, frozenset[str]]
     kept_keys: frozenset[str]
+
+    def of(self, shard: int) -> Request:
+        """Return what is wanted of one shard."""
+        return Request(shard, self.keys.get(shard, frozenset()), self.kept_keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +86,14 @@ def wanted(summary: Summary) -> Wanted:
     return Wanted({s: frozenset(some) for s, some in keys.items()}, frozenset(kept_keys))
 
 
-def find_examples(shard: int, rows: Wanted, store: Storage) -> list[Example]:
+def find_examples(request: Request, store: Storage) -> list[Example]:
     """Read the wanted rows of one shard; where there are none, only its keys are read.
 
     Raises:
         CorpusError: if a side-car is missing or damaged.
     """
-    here = rows.keys.get(shard, frozenset())
-    both = pa.array(sorted(here | rows.kept_keys), pa.string())
+    shard, here, kept_keys = request
+    both = pa.array(sorted(here | kept_keys), pa.string())
     listed = read_table(store, sidecar_path("sources", shard), ["key"])["key"]
     present = listed.filter(pc.is_in(listed, both)).combine_chunks()
     if not len(present):
@@ -89,7 +102,7 @@ def find_examples(shard: int, rows: Wanted, store: Storage) -> list[Example]:
         folder: _rows_of(store, folder, shard, present)
         for folder in ("sources", "raw", "signals", "duplicates", "captions", "pairs")
     }
-    examples = [_example(key, shard, tables) for key in present.to_pylist()]
+    examples = [_example(key, shard, tables) for key in map(str, present.to_pylist())]
     return [example for example in examples if example.key in here or example.stands]
 
 
@@ -106,10 +119,19 @@ def make_thumbnail(example: Example, store: Storage, settings: Decode) -> Thumbn
     except (CorpusError, DecodeError) as error:
         return Thumbnail(uri="", missing=str(error)[:TEXT_CHARS])
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    image.save(encoded, "WEBP", quality=QUALITY, method=4)
-    data = base64.b64encode(encoded.getvalue()).decode()
+    data = base64.b64encode(_webp(image)).decode()
     return Thumbnail(uri=f"data:image/webp;base64,{data}", width=image.width, height=image.height)
+
+
+def _webp(image: Image.Image) -> bytes:
+    data = b""
+    for quality in QUALITIES:
+        encoded = io.BytesIO()
+        image.save(encoded, "WEBP", quality=quality, method=4)
+        data = encoded.getvalue()
+        if len(data) <= THUMBNAIL_BYTES:
+            break
+    return data
 
 
 def _rows_of(

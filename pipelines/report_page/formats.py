@@ -1,5 +1,7 @@
 """How numbers are written in the report."""
 
+import math
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -45,8 +47,10 @@ def value(number: float) -> str:
     """
     if isinstance(number, bool):
         return "yes" if number else "no"
+    if not math.isfinite(number):
+        return str(number)
     if float(number).is_integer() or abs(number) >= 1000:
-        return f"{int(round(number)):,}"  # as an integer, zero has no sign
+        return f"{round(number):,}"  # as an integer, zero has no sign
     return f"{number:.3g}"
 
 

@@ -58,7 +58,7 @@ def bin_edges(column: Column) -> _FlatArray:
 
 
 def make_histogram(
-    column: Column, values: Sequence[float], kept: Sequence[bool], rule: Rule | None
+    column: Column, values: Sequence[float] | np.ndarray, kept: Sequence[bool], rule: Rule | None
 ) -> Histogram:
     """Count one column's values.
 
@@ -78,8 +78,8 @@ def make_histogram(
         under=_breaking(numbers, rule and rule.min, np.greater_equal),
         over=_breaking(numbers, rule and rule.max, np.less_equal),
         forbidden=int(np.sum(numbers != 0)) if rule and rule.forbid else 0,
-        lowest=float(numbers.min(initial=np.inf)),
-        highest=float(numbers.max(initial=-np.inf)),
+        lowest=float(np.fmin.reduce(numbers, initial=np.inf)),
+        highest=float(np.fmax.reduce(numbers, initial=-np.inf)),
     )
 
 

@@ -11,18 +11,13 @@ from markupsafe import Markup
 from pipelines.report_page import charts, formats
 from pipelines.report_page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report_page.examples import Example, Found, Thumbnail
-from pipelines.summary import MOST_SHARDS, Choice, Group, Summary, shown_columns
-from schemas.recipe import STAGES, Recipe, Rule
+from pipelines.report_page.pictures import Pictures, dropped_galleries, duplicate_galleries
+from pipelines.report_page.records import Group, Summary
+from pipelines.summary import MOST_SHARDS, shown_columns
+from schemas.recipe import STAGES, Recipe
 
-MOST_DROPPED = 96  # thumbnails of dropped rows, all reasons together
 MOST_SOURCES = 100
 MOST_LICENCE_LINES = 100
-REASONS = {
-    "repeated_url": "the same address, listed twice",
-    "same_bytes": "the same file, byte by byte",
-    "near_duplicate": "perceptual hashes within the recipe's distance",
-    "quota": "beyond the source's quota",
-}
 
 
 class Stage(NamedTuple):
@@ -35,31 +30,6 @@ class Stage(NamedTuple):
     dead: tuple[tuple[str, int], ...]  # commonest first
     seconds: float | None  # None where the log does not know
     segments: tuple[tuple[str, float, float], ...]
-
-
-class Picture(NamedTuple):
-    """One row as it is shown, and what is said of it."""
-
-    example: Example
-    thumbnail: Thumbnail
-    note: str = ""
-
-
-class Twins(NamedTuple):
-    """A duplicate beside the row that stands for it."""
-
-    dropped: Picture
-    kept: Picture | None
-    distance: int  # bits
-
-
-class Gallery(NamedTuple):
-    """Pictures that share a fate."""
-
-    reason: str
-    rows: int
-    meaning: str
-    pictures: tuple[Any, ...]
 
 
 class DeadLine(NamedTuple):
@@ -90,7 +60,7 @@ def render_page(
         recipe: as resolved by the build.
         draw: makes the thumbnail of an example.
     """
-    pictures = _Pictures(summary, found, draw)
+    pictures = Pictures(summary, found, draw)
     stages = _stages(manifest["funnel"], seconds)
     css = _environment().get_template("style.css").render()
     return (
@@ -109,41 +79,13 @@ def render_page(
             licences=_largest(summary.licences, MOST_LICENCE_LINES),
             histograms=_histograms(summary, recipe),
             kept=pictures.of(Group("kept")),
-            dropped=_dropped(summary, stages, pictures, recipe),
-            duplicates=_duplicates(summary, stages, pictures),
+            dropped=dropped_galleries(_dropped_by(stages, "select"), recipe.select, pictures),
+            duplicates=duplicate_galleries(summary, _dropped_by(stages, "dedup"), pictures),
             pairs=pictures.of(Group("pair")),
             dead=_dead(summary, found),
             most_shards=MOST_SHARDS,
         )
     )
-
-
-class _Pictures:
-    """Looks examples up and draws them."""
-
-    def __init__(
-        self, summary: Summary, found: Found, draw: Callable[[Example], Thumbnail]
-    ) -> None:
-        self._summary = summary
-        self._found = found
-        self._draw = draw
-
-    def of(self, group: Group, most: int | None = None, signal: str = "") -> tuple[Picture, ...]:
-        choices = self._summary.examples.get(group, ())[:most]
-        drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
-        return tuple(picture for picture in drawn if picture)
-
-    def twins(self, choice: Choice) -> Twins | None:
-        dropped = self._picture(self._found.at(choice.shard, choice.key))
-        kept = self._picture(self._found.standing(choice.kept_key))
-        return dropped and Twins(dropped, kept, choice.distance)
-
-    def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
-        if example is None:
-            return None
-        known = signal in example.values
-        note = f"{signal} = {formats.value(example.values[signal])}" if known else ""
-        return Picture(example, self._draw(example), note)
 
 
 def _environment() -> Environment:
@@ -201,42 +143,6 @@ def _histograms(summary: Summary, recipe: Recipe) -> list[HistogramChart]:
 
 def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:
     return {reason: rows for line in stages if line.name == stage for reason, rows in line.dropped}
-
-
-def _dropped(
-    summary: Summary, stages: Sequence[Stage], pictures: _Pictures, recipe: Recipe
-) -> list[Gallery]:
-    counts = _dropped_by(stages, "select")
-    rules = _rules_by_reason(recipe.select)
-    most = max(1, MOST_DROPPED // max(1, len(counts)))
-    galleries: list[Gallery] = []
-    for reason, rows in counts.items():
-        signal, meaning = rules.get(reason, ("", REASONS.get(reason, "")))
-        shown = pictures.of(Group("dropped", reason), most, signal)
-        galleries.append(Gallery(reason, rows, meaning, shown))
-    return galleries
-
-
-def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
-    """Map the reasons of `filters.rules.judge` to the signal and the rule in words."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, rule in rules.items():
-        if rule.forbid:
-            found[name] = name, f"the recipe forbids {name}"
-        if rule.min is not None:
-            found[f"{name}_min"] = name, f"the recipe asks for {name} of at least {rule.min:g}"
-        if rule.max is not None:
-            found[f"{name}_max"] = name, f"the recipe asks for {name} of at most {rule.max:g}"
-    return found
-
-
-def _duplicates(summary: Summary, stages: Sequence[Stage], pictures: _Pictures) -> list[Gallery]:
-    galleries: list[Gallery] = []
-    for reason, rows in _dropped_by(stages, "dedup").items():
-        choices = summary.examples.get(Group("duplicate", reason), ())
-        shown = tuple(twins for choice in choices if (twins := pictures.twins(choice)))
-        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), shown))
-    return galleries
 
 
 def _dead(summary: Summary, found: Found) -> list[DeadLine]:

@@ -1,0 +1,76 @@
+"""A small corpus, really crawled and built by the command line, for every test that reads one."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from corpus import DEMO_LIST, Corpus
+from serve import CorpusServer, running_server
+
+# Rows of the demo list that other rows of it repeat.
+TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_tess_brady_01.png")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[CorpusServer]:
+    """The bundled images on a local web server."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def demo_rows() -> list[dict]:
+    """A fifth of the demo's images, and all of its rows that go wrong."""
+    rows = [json.loads(line) for line in DEMO_LIST.read_text().splitlines()]
+    real = [row for row in rows if "expect" not in row]
+    twins = [row for row in real if row["url"].endswith(TWINS)]
+    others = [row for row in real if not row["url"].endswith(TWINS)]
+    return [*twins, *others[::5], *(row for row in rows if "expect" in row)]
+
+
+@pytest.fixture(scope="session")
+def make_corpus(
+    server: CorpusServer, demo_rows: list[dict], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Corpus]:
+    """Return a function that lays out a corpus to be built of the demo rows."""
+    listed = tmp_path_factory.mktemp("list") / "rows.jsonl"
+    listed.write_text("".join(f"{json.dumps(row)}\n" for row in demo_rows))
+
+    def make(*sets: str, out: Path | None = None) -> Corpus:
+        return Corpus(
+            out=out or tmp_path_factory.mktemp("corpus"),
+            sets=(
+                f"sources.openclipart.path={listed}",
+                f"sources.openclipart.base_url={server.base_url}",
+                "rows_per_shard=16",
+                "crawl.timeout_s=1.5",
+                "shard.samples=8",
+                *sets,
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built(make_corpus: Callable[..., Corpus]) -> Corpus:
+    """A corpus built without disturbance by two processes; tests must not change it."""
+    corpus = make_corpus()
+    corpus.build()
+    return corpus
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(built: Corpus) -> Path:
+    """The folder of a built corpus; tests must not change it."""
+    return built.out
+
+
+@pytest.fixture
+def copied(built: Corpus, make_corpus: Callable[..., Corpus], tmp_path: Path) -> Corpus:
+    """A built corpus that a test may change."""
+    out = tmp_path / "corpus"
+    shutil.copytree(built.out, out)
+    return make_corpus(out=out)

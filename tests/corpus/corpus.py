@@ -1,0 +1,71 @@
+"""A corpus that a test builds by the command line, and may kill on the way."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+DEMO_LIST = ROOT / "tests/corpus/demo.jsonl"
+DEMO_RECIPE = ROOT / "pipelines/recipes/demo.yaml"
+
+
+@dataclass(kw_only=True)
+class Corpus:
+    """A recipe, a place to build it, and what happened there."""
+
+    out: Path
+    sets: tuple[str, ...]  # overrides of the demo recipe
+    printed: str = field(default="", init=False)
+
+    def command(self, *sets: str, processes: int = 2) -> list[str]:
+        overrides = [word for each in (*self.sets, *sets) for word in ("--set", each)]
+        build = [sys.executable, "-m", "pipelines", "build", str(DEMO_RECIPE)]
+        return [*build, "--out", str(self.out), "--processes", str(processes), *overrides]
+
+    def build(self, *sets: str, processes: int = 2, expect: int = 0) -> str:
+        """Build to the end; return what was printed."""
+        done = subprocess.run(
+            self.command(*sets, processes=processes),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        self.printed = done.stdout + done.stderr
+        assert done.returncode == expect, self.printed
+        return self.printed
+
+    def build_until(self, moment: Callable[[], bool], *sets: str, processes: int = 2) -> None:
+        """Start a build and kill it the moment `moment` says so."""
+        running = subprocess.Popen(
+            self.command(*sets, processes=processes),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while running.poll() is None and not moment():
+            time.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL, "the build ended before it could be killed"
+
+    def verify(self) -> tuple[int, str]:
+        """Run the verifier; return its exit code and what it printed."""
+        command = [sys.executable, "-m", "pipelines", "verify", str(self.out), "--processes", "1"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    def files(self, pattern: str) -> list[Path]:
+        return sorted(self.out.glob(pattern))
+
+    @property
+    def manifest(self) -> dict:
+        return json.loads((self.out / "manifest.json").read_text())
+
+    @property
+    def shard_sha256(self) -> dict[str, str]:
+        return {s["path"]: s["sha256"] for s in self.manifest["subsets"]["t2i"]["shards"]}

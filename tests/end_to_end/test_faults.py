@@ -1,0 +1,159 @@
+"""What goes wrong around a build is said clearly, and costs nothing that was committed."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from corpus import ROOT, Corpus
+
+from pipelines.build import SIDECAR_FOLDERS
+from pipelines.storage import TEMPORARY_PREFIX
+
+
+def cli(*arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "pipelines", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_help_needs_nothing_heavy_and_explains_each_stage() -> None:
+    probe = (
+        "import sys; from pipelines.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'apache_beam', 'torch', 'pyarrow', 'PIL', 'pydantic'} & set(sys.modules)))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    assert printed.splitlines()[-1] == "[]"
+    for stage in ("ingest", "crawl", "measure", "dedup", "select", "caption", "pair", "vq_tokens"):
+        assert f"  {stage}  " in printed
+
+
+def test_an_unknown_recipe_key_is_named_with_the_allowed_ones(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x\nsources: [{name: a, kind: list, path: a.csv, pth: b}]\n")
+    code, printed = cli("build", str(recipe), "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert "sources.0.list.pth: unknown key; did you mean path?" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_missing_list_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("name: x\nsources: [{name: a, kind: list, path: none.csv}]\n")
+    code, printed = cli("build", str(recipe), "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert f"{tmp_path}/none.csv" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    code, printed = cli("build", "none.yaml", "--out", str(tmp_path))
+    assert (code, "none.yaml: no such recipe" in printed) == (1, True)
+
+
+def test_an_output_that_cannot_be_written_is_named(
+    make_corpus: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    corpus = make_corpus(out=tmp_path / "file" / "corpus")
+    printed = corpus.build(expect=1, processes=1)
+    assert str(tmp_path / "file") in printed
+    assert "Traceback" not in printed
+
+
+def test_a_second_build_into_one_folder_is_refused(copied: Corpus) -> None:
+    running = subprocess.Popen(
+        copied.command("crawl.max_bytes=5_000_001", processes=1),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: "ingest" in running.stderr.readline())
+    printed = copied.build(expect=1, processes=1)
+    running.kill()
+    running.wait()
+    assert "another build holds" in printed
+    assert "Traceback" not in printed
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB; mounting one needs root."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(mount)]).returncode:
+        pytest.skip("cannot mount a small file system here; needs root")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_full_disk_stops_the_build_with_what_is_committed_intact(
+    make_corpus: Callable[..., Corpus], built: Corpus, small_disk: Path
+) -> None:
+    corpus = make_corpus(out=small_disk / "corpus")
+    printed = corpus.build(expect=1, processes=1)
+    assert "No space left on device" in printed
+    assert "Traceback" not in printed
+    assert not list(corpus.out.rglob(f"{TEMPORARY_PREFIX}*"))
+    kept = [path for folder in SIDECAR_FOLDERS for path in corpus.files(f"{folder}/*.parquet")]
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    corpus.build(processes=1)
+    assert corpus.shard_sha256 == built.shard_sha256
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+
+
+def test_a_corrupt_raw_tar_is_named_and_can_be_fetched_again(copied: Corpus, built: Corpus) -> None:
+    tar = copied.files("raw/*.tar")[0]
+    data = bytearray(tar.read_bytes())
+    data[len(data) // 2] ^= 0x01
+    tar.write_bytes(data)
+    (copied.out / "signals/00000.parquet").unlink()
+    printed = copied.build(expect=1)
+    assert "raw/00000.tar" in printed
+    assert "not what was fetched" in printed
+    (copied.out / "raw/00000.parquet").unlink()
+    copied.build()
+    assert copied.shard_sha256 == built.shard_sha256
+
+
+def test_too_many_dead_rows_fail_loudly(copied: Corpus) -> None:
+    printed = copied.build("max_dead_fraction.crawl=0.01", expect=1)
+    assert "max_dead_fraction.crawl is 0.01" in printed
+    assert "http_404" in printed or "most of them" in printed
+
+
+def test_a_rule_about_nothing_measured_is_refused_before_any_work(
+    make_corpus: Callable[..., Corpus], tmp_path: Path
+) -> None:
+    corpus = make_corpus(out=tmp_path / "corpus")
+    printed = corpus.build("select.beauty.min=5", expect=1, processes=1)
+    assert "beauty" in printed
+    assert "short_side" in printed  # one of the allowed names
+    assert not (tmp_path / "corpus" / "raw").exists()
+    assert "Traceback" not in printed
+
+
+def test_a_checkpoint_of_another_tokenizer_is_refused(copied: Corpus, tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    checkpoint = tmp_path / "other.safetensors"
+    save_file({"encoder.wrong": np.zeros(3, np.float32)}, checkpoint)
+    printed = copied.build(f"vq_tokens.checkpoint={checkpoint}", expect=1)
+    assert "other.safetensors" in printed
+    assert "encoder.wrong" in printed
+    assert "Traceback" not in printed

@@ -1,0 +1,236 @@
+"""Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from serve import CorpusServer
+
+from pipelines.fetch import FetchLimits
+from pipelines.ingest import Ingest
+from pipelines.plan import make_plan
+from pipelines.raw_shard import RawShard
+from pipelines.readers.hub import HubReader
+from pipelines.readers.listing import Listed
+from pipelines.sidecar import Reject, sidecar_path
+from pipelines.stage import Outcome, run_shard
+from pipelines.storage import CorpusError, Storage
+from schemas.recipe import Columns, HuggingFaceSource, Recipe
+
+datasets = pytest.importorskip("datasets")
+
+LIMITS = FetchLimits(max_bytes=2000, allow_private_addresses=True, retries=0)
+STORE = Storage("memory://unused")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+
+
+def png(number: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (number, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def of_images(*images: dict | None) -> Any:
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    texts = [f"text {n}" for n in range(len(images))]
+    return datasets.Dataset.from_dict({"image": list(images), "text": texts}, features=features)
+
+
+def reader(path: Path | str, **source: Any) -> HubReader:
+    source = {"name": "h", "kind": "huggingface", "path": str(path)} | source
+    return HubReader(HuggingFaceSource(**source), LIMITS)
+
+
+def listed(read: HubReader, rows_per_shard: int = 2) -> list[Listed | Reject]:
+    return [row for unit in read.plan(rows_per_shard, STORE) for row in read.rows(unit)]
+
+
+def acquired(read: HubReader, scratch: Path, rows_per_shard: int = 2) -> list[Outcome]:
+    store = Storage(str(scratch / "out"))
+    recipe = Recipe(name="r", sources=(read.source,), rows_per_shard=rows_per_shard)
+    outcomes = []
+    for shard, unit in enumerate(make_plan(recipe, store)):
+        run_shard(Ingest(sources=recipe.sources, crawl=recipe.crawl), shard, store)
+        rows = pq.read_table(scratch / "out" / sidecar_path("sources", shard))
+        raw = RawShard(shard, scratch)
+        read.acquire(unit, rows, raw)
+        outcomes.append(raw.finish(rows.num_rows))
+        for name, file in outcomes[-1].files.items():
+            store.commit_file(name, file)
+    return outcomes
+
+
+def stored(outcomes: list[Outcome], scratch: Path) -> list[bytes]:
+    rows = [row for outcome in outcomes for row in outcome.table.to_pylist()]
+    ranges = [(row["file"], row["offset"], row["length"]) for row in rows]
+    return sorted(Storage(str(scratch / "out")).read_ranges(ranges))
+
+
+def reasons(outcomes: list[Outcome]) -> list[str]:
+    return [reject.reason for outcome in outcomes for reject in outcome.rejects]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+def test_images_in_several_parquet_files_are_copied(place: Path, tmp_path: Path) -> None:
+    for part in range(2):
+        images = ({"bytes": png(10 * part + n), "path": None} for n in range(3))
+        of_images(*images).to_parquet(place / f"train-{part:05d}-of-00002.parquet")
+    rows = listed(reader(place))
+    assert [(row.url, row.text) for row in rows if isinstance(row, Listed)] == [
+        (f"train/{part}/{n}", f"text {n}") for part in range(2) for n in range(3)
+    ]
+    outcomes = acquired(reader(place), tmp_path)
+    assert [outcome.rows_in for outcome in outcomes] == [2, 1, 2, 1]
+    assert stored(outcomes, tmp_path) == sorted(png(n) for n in (0, 1, 2, 10, 11, 12))
+
+
+def test_listing_a_parquet_dataset_does_not_read_its_images(place: Path) -> None:
+    of_images({"bytes": png(1), "path": None}).to_parquet(place / "a.parquet")
+    chunk = pq.read_metadata(place / "a.parquet").row_group(0).column(0)
+    assert chunk.path_in_schema == "image.bytes"
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    body = bytearray((place / "a.parquet").read_bytes())
+    body[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    (place / "a.parquet").write_bytes(body)
+    assert listed(reader(place)) == [
+        Listed(id="train/0/0", url="train/0/0", place="0", text="text 0")
+    ]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_what_save_to_disk_wrote_is_read(split: bool, place: Path, tmp_path: Path) -> None:
+    saved = of_images(*({"bytes": png(n), "path": None} for n in range(3)))
+    (datasets.DatasetDict({"train": saved}) if split else saved).save_to_disk(place / "saved")
+    read = reader(place / "saved")
+    assert [row.url for row in listed(read) if isinstance(row, Listed)] == [
+        f"train/0/{n}" for n in range(3)
+    ]
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted(png(n) for n in range(3))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_of_images_is_read(zipped: bool, place: Path, tmp_path: Path) -> None:
+    texts = "".join(f'{{"file_name": "{n}.png", "text": "text {n}"}}\n' for n in range(3))
+    files = {f"{n}.png": png(n) for n in range(3)} | {"metadata.jsonl": texts.encode()}
+    if zipped:
+        with zipfile.ZipFile(place / "train.zip", "w") as archive:
+            for name, body in files.items():
+                archive.writestr(name, body)
+    else:
+        (place / "train").mkdir()
+        for name, body in files.items():
+            (place / "train" / name).write_bytes(body)
+    rows = listed(reader(place))
+    assert [row.text for row in rows if isinstance(row, Listed)] == ["text 0", "text 1", "text 2"]
+    assert stored(acquired(reader(place), tmp_path), tmp_path) == sorted(map(png, range(3)))
+
+
+def test_a_column_of_urls_is_crawled(place: Path, tmp_path: Path, server: CorpusServer) -> None:
+    urls = [f"{server.base_url}wild/icon.png", "", "file:///etc/passwd"]
+    urls.append(f"{server.base_url}wild/gone.png")
+    pq.write_table(pa.table({"link": urls, "alt": ["an icon", None, "", ""]}), place / "a.parquet")
+    read = reader(place, image="", columns=Columns(url="link", text="alt"))
+    rows = listed(read)
+    assert [getattr(row, "reason", "") for row in rows] == ["", "missing_url", "bad_url", ""]
+    assert rows[0] == Listed(id="train/0/0", url=urls[0], text="an icon")
+    outcomes = acquired(read, tmp_path)
+    icon = (server.folder / "wild/icon.png").read_bytes()
+    assert stored(outcomes, tmp_path) == [icon]
+    assert reasons(outcomes) == ["http_404"]
+
+
+def test_a_path_out_of_the_dataset_is_not_read(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "data-secret").mkdir()
+    for secret in (tmp_path / "data-secret/s.png", tmp_path / "s.png", place / "in.png"):
+        secret.write_bytes(png(9))
+    with zipfile.ZipFile(place / "z.zip", "w") as archive:
+        archive.writestr("s.png", png(8))
+    (place / "link.png").symlink_to(tmp_path / "s.png")
+    paths = [
+        f"{tmp_path}/s.png",
+        f"{place}/../s.png",
+        f"{tmp_path}/data-secret/s.png",
+        f"{place}/link.png",
+        f"file://{tmp_path}/s.png",
+        f"file://{tmp_path}/s.png::{place}/z.zip",
+        f"zip://s.png::file://{tmp_path}/s.png::{place}/z.zip",
+        f"zip://s.png::{tmp_path}/z.zip",
+        f"{place}/none.png",
+        f"{place}",
+        "hf://datasets/someone/else/s.png",
+        "",
+    ]
+    images = [{"bytes": None, "path": path} for path in paths]
+    inside = {"bytes": None, "path": f"{place}/in.png"}
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    table = pa.table({"image": [*images, None, inside]}, schema=schema)
+    pq.write_table(table, place / "train.parquet")
+    outcomes = acquired(reader(place), tmp_path, rows_per_shard=100)
+    assert reasons(outcomes) == ["missing_file"] * 13
+    assert stored(outcomes, tmp_path) == [png(9)]
+
+
+def test_an_image_that_is_too_large_or_empty_is_a_dead_letter(place: Path, tmp_path: Path) -> None:
+    bodies = [bytes(2000), bytes(2001), b""]
+    (place / "large.png").write_bytes(bytes(5000))
+    images = [{"bytes": body, "path": None} for body in bodies]
+    of_images(*images).to_parquet(place / "a.parquet")
+    outcomes = acquired(reader(place), tmp_path)
+    assert reasons(outcomes) == ["too_large", "empty_file"]
+    assert stored(outcomes, tmp_path) == [bytes(2000)]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"image": "picture"}, "data: no column 'picture' among number, text"),
+        ({"image": ""}, "data: no column 'url' among number, text"),
+        ({"image": "number"}, "data: column 'number' is int64, expected images"),
+        ({"image": "text", "split": "tset"}, "data: Bad split: tset"),
+        ({"config": "nope"}, "data: cannot be opened: .*nope"),
+    ],
+)
+def test_a_dataset_that_does_not_fit_the_recipe_is_refused(
+    source: dict, message: str, place: Path
+) -> None:
+    pq.write_table(pa.table({"number": [1], "text": ["a"]}), place / "a.parquet")
+    with pytest.raises(CorpusError, match=message):
+        reader(place, **source).plan(2, STORE)
+
+
+def test_a_missing_or_empty_or_broken_dataset_is_refused_by_name(place: Path) -> None:
+    for path in (place / "nowhere", place):
+        with pytest.raises(CorpusError, match=f"{path}: cannot be opened"):
+            reader(path).plan(2, STORE)
+    (place / "a.parquet").write_bytes(b"no parquet")
+    with pytest.raises(CorpusError, match=f"{place}: Parquet magic bytes"):
+        reader(place).plan(2, STORE)
+
+
+def test_the_version_changes_with_the_files(place: Path) -> None:
+    images = [{"bytes": png(n), "path": None} for n in range(2)]
+    of_images(*images).to_parquet(place / "a.parquet")
+    of_images(*images).save_to_disk(place / "saved")
+    for read, changed in (
+        (reader(place), place / "a.parquet"),
+        (reader(place / "saved"), place / "saved/state.json"),
+    ):
+        before = read.version()
+        assert read.version() == before
+        changed.write_bytes(changed.read_bytes())
+        assert read.version() != before

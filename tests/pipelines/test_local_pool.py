@@ -1,0 +1,73 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from pipelines.local_pool import default_processes, local_pool, submit
+
+BUSY = """
+import sys, time
+from pipelines.local_pool import local_pool, submit
+
+if __name__ == "__main__":
+    with local_pool(2):
+        for _ in range(2):
+            submit(time.sleep, 120)
+        submit(print).cancel()
+        print("ready", flush=True)
+        time.sleep(120)
+"""
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_one_process_means_that_the_caller_does_it(processes: int):
+    with local_pool(processes):
+        assert submit(os.getpid) is None
+
+
+def test_calls_run_in_other_processes_and_errors_come_back():
+    with local_pool(2):
+        calls = [submit(os.getpid) for _ in range(6)]
+        fails = submit(os.stat, "/nowhere")
+        assert fails is not None
+        pids = {call.result(60) for call in calls if call}
+        assert os.getpid() not in pids
+        assert 1 <= len(pids) <= 2
+        with pytest.raises(FileNotFoundError):
+            fails.result(60)
+    assert submit(os.getpid) is None
+
+
+def test_there_is_at_least_one_core():
+    assert default_processes() >= 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_die_with_a_build_that_is_killed_or_interrupted(how: signal.Signals, tmp_path):
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as build:
+        assert build.stdout is not None
+        assert build.stdout.readline() == b"ready\n"
+        workers = wait_for_workers(psutil.Process(build.pid))
+        if how == signal.SIGINT:  # as a terminal does: to the whole group
+            os.killpg(build.pid, how)
+        else:
+            build.kill()
+        build.wait(20)
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+
+
+def wait_for_workers(build: psutil.Process) -> list[psutil.Process]:
+    """Wait for the fork server, the resource tracker, and two workers below the first."""
+    until = time.monotonic() + 60
+    while len(found := build.children(recursive=True)) < 4:
+        assert time.monotonic() < until, found
+        time.sleep(0.05)
+    return found

@@ -1,0 +1,139 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from filters.phash import phash
+from filters.registry import SIGNALS
+from pipelines import measure
+from pipelines.measure import Measure
+from pipelines.sidecar import dead_letters_path, read_table
+from pipelines.stage import run_shard, wanted_fingerprint
+from pipelines.storage import CorpusError
+from schemas.keys import sample_key
+from schemas.recipe import Decode
+from schemas.recipe import Measure as MeasureRecipe
+
+STAGE = Measure(recipe=MeasureRecipe(), decode=Decode(max_pixels=10_000))
+
+
+@pytest.fixture
+def images(picture: Callable[..., bytes]) -> dict[str, bytes]:
+    """Files of every door of decoding, by what becomes of them."""
+    jpeg = picture(1, kind="JPEG")
+    return {
+        "": picture(0),
+        "jpeg": jpeg,
+        "gif": picture(2, kind="GIF"),
+        "truncated_image": jpeg[: len(jpeg) // 2],
+        "too_many_pixels": picture(3, (101, 100)),
+        "not_an_image": b"<html>no hotlinking</html>",
+        "unsupported_image": b"8BPS" + bytes(60),
+        "corrupt_image": b"\x89PNG\r\n\x1a\n" + bytes(60),
+    }
+
+
+def test_every_door_of_decoding_is_taken_and_counted(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    report = run_shard(STAGE, 0, desk.store)
+    dead = {name for name in images if name not in ("", "jpeg", "gif")}
+    assert (report.rows_in, report.kept) == (8, 3)
+    assert report.dead == dict.fromkeys(dead, 1)
+    letters = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert {letter["id"]: letter["reason"] for letter in letters} == {
+        sample_key("web", name): name for name in dead
+    }
+    assert all(letter["detail"] for letter in letters)
+
+
+def test_signals_are_those_of_the_decoded_image_in_key_order(desk, picture: Callable[..., bytes]):
+    files = {str(n): picture(n, (60 + n, 40)) for n in range(5)}
+    desk.put_images(0, files, text="a red fox", title="fox")
+    run_shard(STAGE, 0, desk.store)
+    rows = desk.rows("signals", 0)
+    assert [row["key"] for row in rows] == sorted(sample_key("web", name) for name in files)
+    by_key = {row["key"]: row for row in rows}
+    for name, file in files.items():
+        row = by_key[sample_key("web", name)]
+        assert (row["width"], row["height"], row["file_bytes"]) == (60 + int(name), 40, len(file))
+        assert row["phash"] == phash(Image.open(io.BytesIO(file)).convert("RGB"))
+        assert row["text_chars"] == len("a red fox")
+
+
+def test_only_the_signals_of_the_recipe_are_stored(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    assert "width" in desk.rows("signals", 0)[0]
+    assert "phash" not in desk.rows("signals", 0)[0]
+
+
+def test_a_shard_of_no_usable_image_has_an_empty_side_car(desk):
+    desk.put_images(0, {"a": b"nothing"})
+    assert run_shard(STAGE, 0, desk.store).dead == {"not_an_image": 1}
+    assert read_table(desk.store, "signals/00000.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(("rows", "pixels"), [(2, 10**9), (100, 60 * 40 * 2), (100, 1)])
+def test_how_images_are_batched_does_not_matter(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, rows: int, pixels: int
+):
+    desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)} | {"bad": b"x"})
+    run_shard(STAGE, 0, desk.store)
+    expected = desk.store.read("signals/00000.parquet")
+    desk.store.remove("signals/00000.parquet")
+    monkeypatch.setattr(measure, "BATCH_ROWS", rows)
+    monkeypatch.setattr(measure, "BATCH_PIXELS", pixels)
+    run_shard(STAGE, 0, desk.store)
+    assert desk.store.read("signals/00000.parquet") == expected
+
+
+def test_decoded_images_do_not_pile_up(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[int] = []
+
+    class Counting:
+        columns = SIGNALS["size"]().columns
+
+        def measure(self, records):
+            sizes.append(len(records))
+            return SIGNALS["size"]().measure(records)
+
+    monkeypatch.setitem(SIGNALS, "size", Counting)
+    monkeypatch.setattr(measure, "BATCH_PIXELS", 60 * 40 * 2)
+    desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)})
+    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    assert sizes == [3, 3, 1]
+
+
+def test_a_raw_tar_that_rotted_is_named_and_nothing_is_committed(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    tar = Path(desk.store.root, "raw/00000.tar")
+    data = bytearray(tar.read_bytes())
+    row = desk.rows("raw", 0)[2]
+    data[row["offset"] + 5] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(CorpusError, match=rf"raw/00000\.tar: bytes of {row['key']}"):
+        run_shard(STAGE, 0, desk.store)
+    assert desk.store.listing("signals") == {}
+    assert desk.store.listing("dead_letters/measure") == {}
+
+
+def test_a_raw_tar_that_was_cut_short_is_named(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    tar = Path(desk.store.root, "raw/00000.tar")
+    tar.write_bytes(tar.read_bytes()[:1500])
+    with pytest.raises(CorpusError, match=r"raw/00000\.tar: ends before byte "):
+        run_shard(STAGE, 0, desk.store)
+
+
+def test_signals_and_decoding_make_a_shard_again(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    stages = [
+        STAGE,
+        Measure(recipe=MeasureRecipe(signals=("size",)), decode=STAGE.decode),
+        Measure(recipe=STAGE.recipe, decode=Decode(background="#000000")),
+    ]
+    assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 3

@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.pair import Pair
+from pipelines.sidecar import dead_letters_path, read_table
+from pipelines.stage import run_shard, wanted_fingerprint
+from pipelines.storage import CorpusError
+from pipelines.template_file import converse, load_templates, read_template_file
+from schemas.recipe import Pair as PairRecipe
+
+CAPTIONS = {
+    "a": "A red fox",
+    "b": "braces {noun} and \\1",
+    "c": "a fox <image_gen>",
+    "d": "an <image> of a fox",
+}
+
+
+@pytest.fixture
+def paired(desk):
+    rows = [{"key": k, "caption": c, "caption_origin": "text"} for k, c in CAPTIONS.items()]
+    desk.put("captions", 0, rows)
+    return run_shard(Pair(recipe=PairRecipe()), 0, desk.store)
+
+
+def test_every_caption_becomes_a_conversation(desk, paired):
+    templates = load_templates("t2i-v1")
+    rows = desk.rows("pairs", 0)
+    assert [row["key"] for row in rows] == ["a", "b"]
+    for row in rows:
+        pair = converse(templates, row["key"], CAPTIONS[row["key"]])
+        assert row["template"] == pair.template
+        assert row["messages"] == [
+            {"role": "user", "content": pair.user},
+            {"role": "assistant", "content": pair.assistant},
+        ]
+        assert all(CAPTIONS[row["key"]] in message["content"] for message in row["messages"])
+
+
+def test_a_caption_that_holds_a_marker_is_dead(desk, paired):
+    assert (paired.rows_in, paired.kept, paired.dead) == (4, 2, {"marker_in_caption": 2})
+    letters = read_table(desk.store, dead_letters_path("pair", 0)).to_pylist()
+    assert [letter["id"] for letter in letters] == ["c", "d"]
+    assert "'a fox <image_gen>'" in letters[0]["detail"]
+
+
+def test_what_a_template_file_holds_counts_and_not_where_it_lies(desk, paired, tmp_path: Path):
+    data = read_template_file("t2i-v1")
+    here, there, other = (tmp_path / f"{name}.yaml" for name in ("here", "there", "other"))
+    here.write_bytes(data)
+    shutil.copy(here, there)
+    other.write_bytes(data + b"# another comment\n")
+    prints = [
+        wanted_fingerprint(Pair(recipe=PairRecipe(templates=str(path))), 0, desk.store)
+        for path in (here, there, other)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_template_file_that_changed_since_it_was_pinned_is_refused(desk, paired):
+    stage = Pair(recipe=PairRecipe(templates_sha256="0" * 64))
+    with pytest.raises(CorpusError, match=f"the recipe says {'0' * 64}"):
+        run_shard(stage, 0, desk.store)

@@ -1,0 +1,154 @@
+"""What a recipe may say, and which of its words decide bytes."""
+
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from schemas.recipe import HOW_HARD_WE_TRY, Recipe
+from schemas.recipe_file import RecipeError, parse_recipe
+
+SOURCES = [
+    {"kind": "list", "name": "web", "path": "a.csv"},
+    {"kind": "folder", "name": "drawn", "path": "images"},
+    {"kind": "webdataset", "name": "packed", "path": "b.tar"},
+    {"kind": "huggingface", "name": "hub", "path": "someone/set"},
+]
+RECIPE = {
+    "name": "small",
+    "sources": SOURCES,
+    "select": {"short_side": {"min": 64}, "aspect": {"max": 4}, "text_url": {"forbid": True}},
+}
+SHA = "5e" * 32
+# What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
+IGNORED = {
+    *(f"crawl.{knob}" for knob in HOW_HARD_WE_TRY),
+    *("sources.path", "sources.base_url", "sources.list"),
+    *("vq_tokens.batch_size", "vq_tokens.checkpoint", "pair.templates"),
+    *(f"max_dead_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
+    "max_dead_fraction.vq_tokens",
+}
+# Fields that have one allowed value.
+FIXED = {"caption.engine", "vq_tokens.tokenizer", "vq_tokens.resolution", "sources.kind"}
+
+
+def pinned() -> Recipe:
+    pins = {"pair": {"templates_sha256": SHA}, "vq_tokens": {"checkpoint_sha256": SHA}}
+    return parse_recipe(RECIPE | pins)
+
+
+def other_value(annotation: Any, value: Any) -> Any:
+    """Return a valid value of a field that differs from `value`."""
+    if get_origin(annotation) is Literal:
+        return next(choice for choice in get_args(annotation) if choice != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return value / 2 + 0.125
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "another")
+    if value is None:
+        kind = next(part for part in get_args(annotation) if part is not type(None))
+        return 3.0 if kind is float else kind("7")
+    return {SHA: "7a" * 32, "#ffffff": "#000000"}.get(value, f"{value}x")
+
+
+def changes(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, BaseModel]]:
+    """Yield (dotted path, model with that one field changed) of every field of every part."""
+    for name, info in type(model).model_fields.items():
+        value, here = getattr(model, name), (*path, name)
+        if ".".join(here) in FIXED:
+            continue
+        for where, changed in parts_changed(value, here, info.annotation):
+            yield where, model.model_copy(update={name: changed})
+
+
+def parts_changed(value: Any, path: tuple[str, ...], annotation: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseModel):
+        yield from changes(value, path)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            for where, changed in changes(part, path):
+                yield where, value | {name: changed}
+    elif isinstance(value, tuple) and isinstance(value[0], BaseModel):
+        for number, part in enumerate(value):
+            for where, changed in changes(part, path):
+                yield where, (*value[:number], changed, *value[number + 1 :])
+    else:
+        yield ".".join(path), other_value(annotation, value)
+
+
+CHANGES = list(changes(pinned()))
+
+
+def test_every_field_of_every_model_is_gone_through():
+    seen = {where for where, _ in CHANGES}
+    assert {*IGNORED} <= seen
+    assert len(seen) == len(leaves(Recipe)) - len(FIXED)
+
+
+def leaves(model: type[BaseModel], path: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, info in model.model_fields.items():
+        inner = [part for part in models_in(info.annotation)]
+        for part in inner:
+            found |= leaves(part, f"{path}{name}.")
+        if not inner:
+            found.add(f"{path}{name}")
+    return found
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    nested = get_origin(annotation) in (tuple, dict, Union, types.UnionType) or get_args(annotation)
+    return [m for part in get_args(annotation) for m in models_in(part)] if nested else []
+
+
+@pytest.mark.parametrize(("where", "changed"), CHANGES, ids=[where for where, _ in CHANGES])
+def test_a_field_changes_the_fingerprint_if_it_decides_bytes(where: str, changed: Recipe):
+    assert changed != pinned()
+    assert (changed.fingerprint() == pinned().fingerprint()) == (where in IGNORED)
+
+
+def test_files_that_are_not_pinned_yet_are_told_apart_by_name():
+    bare = parse_recipe(RECIPE)
+    words = parse_recipe(RECIPE | {"pair": {"templates": "mine.yaml"}})
+    weights = parse_recipe(RECIPE | {"vq_tokens": {"checkpoint": "vae.pth"}})
+    assert len({r.fingerprint() for r in (bare, words, weights)}) == 3
+
+
+def test_the_order_of_rules_changes_the_fingerprint():
+    turned = dict(reversed(RECIPE["select"].items()))
+    assert parse_recipe(RECIPE | {"select": turned}) == parse_recipe(RECIPE)
+    assert (
+        parse_recipe(RECIPE | {"select": turned}).fingerprint()
+        != parse_recipe(RECIPE).fingerprint()
+    )
+
+
+@pytest.mark.parametrize("bound", [float("inf"), float("-inf"), float("nan")])
+def test_a_bound_that_is_not_finite_is_refused(bound: float):
+    with pytest.raises(RecipeError, match=r"select\.aspect\.max: .*finite"):
+        parse_recipe(RECIPE | {"select": {"aspect": {"max": bound}}})
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({}, "a rule needs min, max or forbid: true"),
+        ({"min": 5, "max": 4}, "min is over max"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused(rule: dict, message: str):
+    with pytest.raises(RecipeError, match=f"recipe: select.aspect: {message}"):
+        parse_recipe(RECIPE | {"select": {"aspect": rule}})
+
+
+def test_a_rule_with_equal_bounds_is_allowed():
+    recipe = parse_recipe(RECIPE | {"select": {"aspect": {"min": 1, "max": 1}}})
+    assert recipe.select["aspect"].min == 1

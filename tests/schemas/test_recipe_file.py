@@ -1,0 +1,229 @@
+from pathlib import Path
+
+import fsspec
+import pytest
+import yaml
+
+from schemas.recipe_file import RecipeError, dump_recipe, load_recipe, parse_recipe
+
+LINES = """\
+name: small
+sources:
+  - {name: web, kind: list, path: ../lists/*.csv}
+  - {name: drawn, kind: folder, path: images, list: images.jsonl}
+  - {name: hub, kind: huggingface, path: someone/set}
+select:
+  short_side: {min: 64}
+  aspect: {min: 0.5, max: 2}
+  blank_fraction: {max: 0.9}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "small.yaml").write_text(LINES)
+    return str(folder / "small.yaml")
+
+
+def faults_of(**changes: object) -> list[str]:
+    with pytest.raises(RecipeError) as raised:
+        parse_recipe(yaml.safe_load(LINES) | changes, name="r.yaml")
+    return str(raised.value).splitlines()
+
+
+def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed():
+    assert faults_of(crawl={"timeout": 3}) == [
+        "r.yaml: crawl.timeout: unknown key; did you mean timeout_s? Allowed: concurrency, "
+        "timeout_s, retries, max_retry_after_s, user_agent, max_bytes, max_redirects, "
+        "allow_private_addresses, robots_directives"
+    ]
+
+
+def test_an_unknown_key_like_no_other_gets_no_suggestion():
+    assert faults_of(decode={"zzz": 3}) == [
+        "r.yaml: decode.zzz: unknown key; Allowed: max_pixels, background"
+    ]
+
+
+def test_an_unknown_key_at_the_top_is_named():
+    (line,) = faults_of(crawll={})
+    assert line.startswith("r.yaml: crawll: unknown key; did you mean crawl? Allowed: name, ")
+
+
+def test_an_unknown_key_of_a_source_gets_the_keys_of_its_kind():
+    sources = [{"name": "web", "kind": "list", "path": "a", "base-url": "x"}]
+    assert faults_of(sources=sources) == [
+        "r.yaml: sources.0.base-url: unknown key; did you mean base_url? "
+        "Allowed: name, licence, quota, kind, path, columns, base_url"
+    ]
+
+
+def test_an_unknown_column_of_a_source_gets_the_columns():
+    sources = [{"name": "a", "kind": "folder", "path": "a", "columns": {"caption": "x"}}]
+    assert faults_of(sources=sources) == [
+        "r.yaml: sources.0.columns.caption: unknown key; "
+        "Allowed: url, text, title, tags, licence, author"
+    ]
+
+
+def test_an_unknown_bound_of_a_rule_gets_the_bounds():
+    assert faults_of(select={"aspect": {"minimum": 1, "max": 2}}) == [
+        "r.yaml: select.aspect.minimum: unknown key; did you mean min? Allowed: min, max, forbid"
+    ]
+
+
+def test_an_unknown_kind_of_source_lists_the_kinds():
+    (line,) = faults_of(sources=[{"name": "a", "kind": "ftp", "path": "a"}])
+    assert line.startswith("r.yaml: sources.0: ")
+    assert all(kind in line for kind in ("ftp", "list", "folder", "webdataset", "huggingface"))
+
+
+def test_a_wrong_value_is_shown_and_every_fault_has_its_line():
+    assert faults_of(
+        shard={"jpeg_quality": 101}, vq_tokens={"preset": "huge"}, rows_per_shard="many"
+    ) == [
+        "r.yaml: rows_per_shard: Input should be a valid integer, "
+        "unable to parse string as an integer, got 'many'",
+        "r.yaml: vq_tokens.preset: Input should be 'full' or 'small', got 'huge'",
+        "r.yaml: shard.jpeg_quality: Input should be less than or equal to 100, got 101",
+    ]
+
+
+def test_a_missing_field_is_named():
+    assert faults_of(sources=[{"name": "web", "kind": "list"}]) == [
+        "r.yaml: sources.0.path: Field required"
+    ]
+
+
+def test_a_recipe_needs_a_source():
+    (line,) = faults_of(sources=[])
+    assert line.startswith("r.yaml: sources: ")
+
+
+def test_sources_must_differ_in_name():
+    twice = [{"name": n, "kind": "list", "path": "a"} for n in ("web", "hub", "web")]
+    assert faults_of(sources=twice) == ["r.yaml: sources: more than one is named web"]
+
+
+def test_relative_paths_are_taken_from_the_recipes_folder(path: str, tmp_path: Path):
+    recipe = load_recipe(path, ["pair.templates=mine.yaml", "vq_tokens.checkpoint=../vae.pth"])
+    web, drawn, hub = recipe.sources
+    assert web.path == str(tmp_path / "lists/*.csv")
+    assert drawn.path == str(tmp_path / "recipes/images")
+    assert drawn.list == str(tmp_path / "recipes/images.jsonl")
+    assert hub.path == "someone/set"
+    assert recipe.pair.templates == str(tmp_path / "recipes/mine.yaml")
+    assert recipe.vq_tokens.checkpoint == str(tmp_path / "vae.pth")
+
+
+def test_what_is_no_relative_path_is_left_alone(path: str, tmp_path: Path):
+    recipe = load_recipe(
+        path,
+        [
+            "sources.web.path=gs://lists/a.csv",
+            "sources.drawn.path=/images",
+            "sources.hub.path=./saved",
+        ],
+    )
+    assert [source.path for source in recipe.sources] == [
+        "gs://lists/a.csv",
+        "/images",
+        str(tmp_path / "recipes/saved"),
+    ]
+    assert recipe.pair.templates == "t2i-v1"
+    assert recipe.vq_tokens.checkpoint is None
+
+
+def test_relative_paths_are_taken_from_a_url_as_well():
+    with fsspec.open("memory://bucket/recipes/small.yaml", "wb") as file:
+        file.write(LINES.encode())
+    recipe = load_recipe("memory://bucket/recipes/small.yaml")
+    assert recipe.sources[0].path == "memory://bucket/lists/*.csv"
+    assert recipe.sources[1].path == "memory://bucket/recipes/images"
+
+
+def test_a_dumped_recipe_is_read_back_equal(path: str, tmp_path: Path):
+    recipe = load_recipe(path, ["description='\u00e4 # \\n: {x}'", "crawl.timeout_s=1e-5"])
+    (tmp_path / "dumped.yaml").write_text(dump_recipe(recipe))
+    again = load_recipe(str(tmp_path / "dumped.yaml"))
+    assert again == recipe
+    assert again.fingerprint() == recipe.fingerprint()
+
+
+def test_rules_keep_their_order_through_dump_and_load(path: str, tmp_path: Path):
+    turned = ["blank_fraction", "short_side", "aspect"]
+    recipe = parse_recipe(
+        yaml.safe_load(LINES) | {"select": {name: {"min": 0.5} for name in turned}}
+    )
+    (tmp_path / "dumped.yaml").write_text(dump_recipe(recipe))
+    assert list(load_recipe(str(tmp_path / "dumped.yaml")).select) == turned
+
+
+def test_overrides_change_values_by_name_and_by_number(path: str):
+    recipe = load_recipe(
+        path,
+        [
+            "sources.drawn.quota=5",
+            "sources.0.base_url=http://127.0.0.1:8437/",
+            "select.aspect.max=3",
+            "select.text_url={forbid: true}",
+            "crawl.robots_directives=[noai]",
+            "dedup.phash_distance=null",
+        ],
+    )
+    assert recipe.sources[1].quota == 5
+    assert recipe.sources[0].base_url == "http://127.0.0.1:8437/"
+    assert (recipe.select["aspect"].min, recipe.select["aspect"].max) == (0.5, 3)
+    assert list(recipe.select)[-1] == "text_url"
+    assert recipe.crawl.robots_directives == ("noai",)
+    assert recipe.dedup.phash_distance is None
+
+
+def test_an_override_can_replace_an_item_of_a_list(path: str):
+    recipe = load_recipe(path, ["measure.signals=[size, blank]", "measure.signals.1=phash"])
+    assert recipe.measure.signals == ("size", "phash")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("name", "override 'name': expected dotted.path=value"),
+        ("sources.wev.quota=5", "nothing named 'wev' there, it has web, drawn, hub"),
+        ("sources.7.quota=5", "nothing named '7' there"),
+        ("rows_per_shard.x=5", "nothing named 'x' there, it has no parts"),
+        ("select.aspect={min: 1", "value is not YAML"),
+        ("crawll.retries=5", "crawll: unknown key; did you mean crawl?"),
+    ],
+)
+def test_a_bad_override_is_shown(path: str, override: str, message: str):
+    overrides = ["rows_per_shard=4", override]
+    with pytest.raises(RecipeError, match=message.replace("?", r"\?")):
+        load_recipe(path, overrides)
+
+
+def test_a_missing_recipe_is_named():
+    with pytest.raises(RecipeError, match=r"/nowhere/r\.yaml: no such recipe"):
+        load_recipe("/nowhere/r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not YAML"),
+        ("- a", "expected a mapping, found list"),
+        ("", "expected a mapping, found NoneType"),
+        ("\x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, message: str):
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=f"{file}: {message}"):
+        load_recipe(str(file))
+
+
+def test_an_unknown_protocol_is_named():
+    with pytest.raises(RecipeError, match=r"nosuch://r\.yaml: Protocol not known"):
+        load_recipe("nosuch://r.yaml")
