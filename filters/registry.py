@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from filters.blank import Blank
+from filters.colour_layout import ColourLayout
 from filters.phash import PHash
 from filters.sharpness import Sharpness
 from filters.signal import Column, Signal
@@ -15,6 +16,7 @@ SIGNALS: dict[str, Callable[[], Signal]] = {
     "blank": Blank,
     "sharpness": Sharpness,
     "phash": PHash,
+    "colour_layout": ColourLayout,
     "text_length": TextLength,
     "text_boilerplate": TextBoilerplate,
 }

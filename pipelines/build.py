@@ -77,6 +77,7 @@ class Job:
     engine: Engine
     shards: int  # of side-cars
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
+    changed: bool = False  # whether any stage had work
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
@@ -131,20 +132,19 @@ class Job:
         """Write the output shards and the manifest."""
         from pipelines.manifest import (
             MANIFEST,
+            SUBSET,
             inputs_fingerprint,
             make_manifest,
             manifest_bytes,
             remove_old_shards,
         )
-        from pipelines.shard import INPUTS, WriteShards, output_shard_count
+        from pipelines.shard import WriteShards, output_shard_count
 
-        origins = {folder: self._origins(folder) for folder in INPUTS}
+        origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
         samples = sum(origin.counts.kept for origin in origins["tokens"])
-        if not samples:
-            raise CorpusError("no sample is left; the funnel says where they went")
         made_of = inputs_fingerprint(self.recipe, origins)
         manifest = _read_json(self.store, MANIFEST)
-        stale = manifest.get("inputs") != made_of
+        stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
         with self._timed("shard", self.shards * stale):
             if stale:
                 # Shards and manifest would disagree from here on, until the new one is written.
@@ -156,18 +156,28 @@ class Job:
                 )
                 manifest = make_manifest(self.recipe, self.store, self.funnel, made_of)
                 remove_old_shards(self.store, manifest)
+                if not manifest["subsets"][SUBSET]["samples"]:
+                    doors = "; ".join(f"{stage} {counts}" for stage, counts in self.funnel)
+                    raise CorpusError(f"no sample is left: {doors}")
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
+    def _has_shards(self, manifest: dict[str, Any]) -> bool:
+        """Whether the files that a manifest lists are there; `verify` reads them."""
+        listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
+        return set(listed) <= {f"shards/{name}" for name in self.store.listing("shards")}
+
     def report(self) -> None:
-        """Write `report.html`."""
+        """Write `report.html`, unless nothing has changed since it was written."""
         from pipelines.report import REPORT, summarise
 
-        with self._timed("report", self.shards):
-            self.engine.run(
-                lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
-                name="report",
-            )
+        stale = self.changed or not self.store.exists(REPORT)
+        with self._timed("report", self.shards * stale):
+            if stale:
+                self.engine.run(
+                    lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
+                    name="report",
+                )
 
     def remove_surplus(self) -> None:
         """Remove side-cars of shards that the plan no longer has."""
@@ -214,6 +224,7 @@ class Job:
     @contextmanager
     def _timed(self, stage: str, todo: int) -> Iterator[None]:
         started = time.monotonic()
+        self.changed = self.changed or todo > 0
         yield
         seconds = time.monotonic() - started
         fresh = self.shards - todo

@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.beam_options = tuple(given[mark + 1 :])
     if options.beam_options and options.command != "build":
         parser.error("only build takes Beam options after --")
-    # Beam logs a job's life and the optional packages that it misses.
-    logging.basicConfig(level=logging.INFO if options.beam_options else logging.ERROR)
+    # A remote runner's log is wanted; the local one's says again what we say of an error.
+    logging.basicConfig(level=logging.INFO if options.beam_options else logging.CRITICAL)
     from pipelines.storage import CorpusError
     from schemas.recipe_file import RecipeError
 

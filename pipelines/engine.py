@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.local_pool import default_processes, local_pool
+from pipelines.local_pool import default_processes, local_pool, take_error
 from pipelines.storage import CorpusError, Storage
 
 
@@ -53,8 +53,13 @@ class Engine:
             options += [f"--job_name=vargpt-corpus-{name.replace('_', '-')}"]
         pipeline = beam.Pipeline(options=PipelineOptions(options))
         graph(pipeline)
-        result = pipeline.run()
-        state = result.wait_until_finish()
+        take_error()  # of an earlier job, which nobody asked for
+        try:
+            state = pipeline.run().wait_until_finish()
+        except Exception:  # a runner's own error, with ours as text in it
+            if (ours := take_error()) is not None:
+                raise ours from None
+            raise
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
 

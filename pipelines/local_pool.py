@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _pool: ProcessPoolExecutor | None = None
+_error: Exception | None = None
 
 
 def default_processes() -> int:
@@ -32,10 +33,16 @@ def local_pool(processes: int) -> Iterator[None]:
         return
     # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.stage", "PIL.Image", "numpy"])
+    # Imported once, by the server that the workers are forked from.
+    context.set_forkserver_preload(["pipelines.worker_imports"])
     _pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
     try:
         yield
+    except KeyboardInterrupt:
+        # Workers hear Ctrl-C too, but one that was about to start may not have.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool, _pool = _pool, None
         pool.shutdown(wait=True, cancel_futures=True)
@@ -44,6 +51,24 @@ def local_pool(processes: int) -> Iterator[None]:
 def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
     """Submit a call to the pool; None where there is none and the caller does it itself."""
     return None if _pool is None else _pool.submit(function, *arguments)
+
+
+@contextmanager
+def remembered_error() -> Iterator[None]:
+    """Keep the first error of a local job: Beam passes on its text, and a traceback, only."""
+    global _error
+    try:
+        yield
+    except Exception as error:
+        _error = _error or error
+        raise
+
+
+def take_error() -> Exception | None:
+    """Return the error that ended the last local job, once."""
+    global _error
+    error, _error = _error, None
+    return error
 
 
 def _start_worker() -> None:

@@ -3,6 +3,7 @@
 import json
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -21,8 +22,11 @@ MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 
 
 def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) -> str:
-    """Hash all that the output shards are made of."""
-    contents = {folder: [o.content for o in found] for folder, found in origins.items()}
+    """Hash all that the output shards and the funnel are made of: rows and counts of side-cars."""
+    contents = {
+        folder: [[origin.content, asdict(origin.counts)] for origin in found]
+        for folder, found in origins.items()
+    }
     return fingerprint("shard", VERSION, CONTRACT_VERSION, recipe.fingerprint(), contents)
 
 

@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.local_pool import submit
+from pipelines.local_pool import remembered_error, submit
 from pipelines.stage import MapStage, ShardReport, run_shard
 from pipelines.storage import CorpusError, Storage
 
@@ -52,25 +52,34 @@ class Concurrently(beam.DoFn):
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
         future = submit(self._function, element)
-        if future is None:
-            yield self._function(element)
-        else:
+        if future is not None:
             self._pending.append(future)
+            return
+        with remembered_error():
+            result = self._function(element)
+        yield result
 
     def finish_bundle(self) -> Iterator[Any]:
         """Wait for the calls that were started; the first error cancels what has not begun."""
         pending, self._pending = self._pending, []
         try:
             for future in pending:
-                yield WindowedValue(future.result(), MIN_TIMESTAMP, (GlobalWindow(),))
-        except BrokenProcessPool as error:
-            raise CorpusError(
-                "a worker process was killed, as the system does when memory runs out; build "
-                "again with fewer --processes"
-            ) from error
+                with remembered_error():
+                    result = _result(future)
+                yield WindowedValue(result, MIN_TIMESTAMP, (GlobalWindow(),))
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            "a worker process was killed, as the system does when memory runs out; build again "
+            "with fewer --processes"
+        ) from error
 
 
 class _RunShard(Concurrently):

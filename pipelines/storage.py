@@ -194,13 +194,12 @@ def _cat(fs: Any, wanted: Sequence[_Range]) -> list[bytes]:
 
 def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
     """Return what was read of a range, if it is all of it."""
-    failed = isinstance(body, Exception)
     if isinstance(body, FileNotFoundError):
         raise CorpusError(f"{wanted.path}: a file that was referenced is gone") from body
     # A range past the end is an error of its own kind in every object store.
-    if fs.size(wanted.path) < wanted.end if failed else len(body) < wanted.length:
+    if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
+        raise body
+    if isinstance(body, Exception) or len(body) < wanted.length:
         end = f"byte {wanted.end:,}"
         raise CorpusError(f"{wanted.path}: ends before {end}; it was cut short after it was made")
-    if failed:
-        raise body
     return body

@@ -124,7 +124,7 @@ def _parse(name: str, data: bytes) -> Templates:
 def _faults(templates: Templates) -> list[str]:
     """Say what would make a pair that reads wrong or breaks the shard contract."""
     lists = (templates.verbs, templates.participles, templates.adjectives, templates.nouns)
-    words = [word for words in lists for word in words]
+    words = [word for part in lists for word in part]
     faults = [f"{word!r} must not hold braces" for word in words if re.search("[{}]", word)]
     answers = [answer.removesuffix(IMAGE_GEN) for answer in templates.answers]
     faults += [
@@ -137,9 +137,10 @@ def _faults(templates: Templates) -> list[str]:
     forms = [templates.user, *templates.openers, *answers]
     for mark in (IMAGE, IMAGE_GEN):
         faults += [f"{text!r} must not hold {mark}" for text in [*forms, *words] if mark in text]
-    for form in forms:
-        faults += _form_faults(form)
-    return faults
+    faults += [
+        f"opener {o!r} must not hold an opener" for o in templates.openers if "{opener}" in o
+    ]
+    return faults + [fault for form in forms for fault in _form_faults(form)]
 
 
 def _form_faults(form: str) -> list[str]:

@@ -16,7 +16,7 @@ from pipelines.dedup import FindDuplicates
 from pipelines.local_pool import local_pool, submit
 from pipelines.manifest import MANIFEST, inputs_fingerprint
 from pipelines.plan import read_plan
-from pipelines.shard import INPUTS, output_shard_count
+from pipelines.shard import output_shard_count
 from pipelines.sidecar import Counts, Origin, read_origin, sidecar_path
 from pipelines.stages import (
     cutoffs_path,
@@ -107,7 +107,7 @@ def _manifest_faults(
     wanted = {
         "contract": CONTRACT_VERSION,
         "recipe": recipe.fingerprint(),
-        "inputs": inputs_fingerprint(recipe, {folder: origins[folder] for folder in INPUTS}),
+        "inputs": inputs_fingerprint(recipe, origins),
     }
     faults = [
         f"{MANIFEST}: {name} is {manifest.get(name)!r}, the corpus beside it says {value!r}"

@@ -148,20 +148,24 @@ def loaded_tokenizer(recipe: VqTokensRecipe) -> Tokenizer:
 def _load(recipe_json: str) -> Tokenizer:
     import torch
 
+    from model.tokenizers.checkpoint import CheckpointError
     from model.tokenizers.load import load_tokenizer
 
     recipe = VqTokensRecipe.model_validate_json(recipe_json)
     wanted = recipe.checkpoint_sha256
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
-    tokenizer = load_tokenizer(
-        recipe.tokenizer,
-        preset=recipe.preset,
-        checkpoint=recipe.checkpoint,
-        seed=recipe.seed,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        resolution=recipe.resolution,
-    )
+    try:
+        tokenizer = load_tokenizer(
+            recipe.tokenizer,
+            preset=recipe.preset,
+            checkpoint=recipe.checkpoint,
+            seed=recipe.seed,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            resolution=recipe.resolution,
+        )
+    except CheckpointError as error:
+        raise CorpusError(f"vq_tokens.checkpoint: {error}") from error
     found = tokenizer.describe()["checkpoint_sha256"]
     if wanted and found != wanted:
         raise CorpusError(f"{recipe.checkpoint}: sha256 is {found}, the recipe says {wanted}")

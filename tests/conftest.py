@@ -22,12 +22,12 @@ def server() -> Iterator[CorpusServer]:
 
 @pytest.fixture(scope="session")
 def demo_rows() -> list[dict]:
-    """A fifth of the demo's images, and all of its rows that go wrong."""
+    """A tenth of the demo's images, and all of its rows that go wrong."""
     rows = [json.loads(line) for line in DEMO_LIST.read_text().splitlines()]
     real = [row for row in rows if "expect" not in row]
     twins = [row for row in real if row["url"].endswith(TWINS)]
     others = [row for row in real if not row["url"].endswith(TWINS)]
-    return [*twins, *others[::5], *(row for row in rows if "expect" in row)]
+    return [*twins, *others[::10], *(row for row in rows if "expect" in row)]
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def make_corpus(
             sets=(
                 f"sources.openclipart.path={listed}",
                 f"sources.openclipart.base_url={server.base_url}",
-                "rows_per_shard=16",
+                "rows_per_shard=12",
                 "crawl.timeout_s=1.5",
                 "shard.samples=8",
                 *sets,

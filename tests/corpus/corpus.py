@@ -9,6 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.build import build
+from pipelines.engine import Engine
+from pipelines.storage import Storage
+from pipelines.verify import verify
+from schemas.recipe_file import load_recipe
+
 ROOT = Path(__file__).parent.parent.parent
 DEMO_LIST = ROOT / "tests/corpus/demo.jsonl"
 DEMO_RECIPE = ROOT / "pipelines/recipes/demo.yaml"
@@ -39,6 +45,16 @@ class Corpus:
         self.printed = done.stdout + done.stderr
         assert done.returncode == expect, self.printed
         return self.printed
+
+    def rebuild(self, *sets: str) -> None:
+        """Build in this process, which has everything imported; errors are raised."""
+        build(
+            load_recipe(str(DEMO_RECIPE), [*self.sets, *sets]), str(self.out), Engine(processes=1)
+        )
+
+    def faults(self) -> list[str]:
+        """Verify in this process."""
+        return verify(Storage(str(self.out)))
 
     def build_until(self, moment: Callable[[], bool], *sets: str, processes: int = 2) -> None:
         """Start a build and kill it the moment `moment` says so."""

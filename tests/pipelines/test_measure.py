@@ -7,6 +7,7 @@ from PIL import Image
 
 from filters.phash import phash
 from filters.registry import SIGNALS
+from filters.size import Size
 from pipelines import measure
 from pipelines.measure import Measure
 from pipelines.sidecar import dead_letters_path, read_table
@@ -95,11 +96,11 @@ def test_decoded_images_do_not_pile_up(
     sizes: list[int] = []
 
     class Counting:
-        columns = SIGNALS["size"]().columns
+        columns = Size().columns
 
         def measure(self, records):
             sizes.append(len(records))
-            return SIGNALS["size"]().measure(records)
+            return Size().measure(records)
 
     monkeypatch.setitem(SIGNALS, "size", Counting)
     monkeypatch.setattr(measure, "BATCH_PIXELS", 60 * 40 * 2)

@@ -159,6 +159,7 @@ def test_a_file_of_ones_own_is_read_by_path(write):
         ({"user": "{opener} {noum} of {caption}"}, r"unknown placeholder \{noum\}; allowed: "),
         ({"user": "{opener} {noun of {caption}"}, "brace that is no placeholder"),
         ({"user": "{opener} {article} {caption}"}, r"\{article\} must stand before a word"),
+        ({"openers": ["{opener} draw"]}, "must not hold an opener"),
         ({"openers": ["Draw {wat}"]}, r"unknown placeholder \{wat\}"),
         ({"nouns": ["{verb}"]}, "'{verb}' must not hold braces"),
         ({"nouns": []}, "nouns"),

@@ -1,0 +1,55 @@
+"""Where which colour lies: what the perceptual hash, made of luminance alone, does not see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from PIL import Image
+
+from filters.signal import Column, Record, Values
+
+GRID = 4  # cells a side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourLayout:
+    """Mean colours of a 4 x 4 grid. 1 ms a megapixel.
+
+    Two flags of three stripes, or a yellow and a green arrow, share a pHash. Of 249 pairs of
+    openclipart within 4 bits, those up to 12 levels apart here were the same drawing or a slight
+    variant of it, those further apart mostly were not. A JPEG or a smaller copy moves a cell by
+    up to 3 levels.
+    """
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The values it measures."""
+        return COLUMNS
+
+    def measure(self, records: Sequence[Record]) -> Values:
+        """Return one sequence a column, as long as `records` and in their order."""
+        return {"colour_layout": [colour_layout(record.image) for record in records]}
+
+
+def colour_layout(image: Image.Image) -> str:
+    """Return the mean RGB of each cell of an RGB image, row by row: 96 hex digits."""
+    return image.resize((GRID, GRID), Image.Resampling.BOX).tobytes().hex()
+
+
+def layout_distance(a: str, b: str) -> int:
+    """Return the largest difference of any cell and channel, 0..255 levels.
+
+    >>> layout_distance("00ff10", "02f010")
+    15
+    """
+    pairs = zip(bytes.fromhex(a), bytes.fromhex(b), strict=True)
+    return max((abs(x - y) for x, y in pairs), default=0)
+
+
+COLUMNS = (
+    Column(
+        name="colour_layout",
+        type=pa.string(),
+        meaning="mean RGB of a 4 x 4 grid of cells, row by row, 96 hex digits",
+    ),
+)
