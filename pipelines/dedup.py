@@ -2,9 +2,9 @@
 
 1. `repeated_url`: the same key in two shards; the first shard's row stays.
 2. `same_bytes`: equal sha256; the smallest key stays.
-3. `near_duplicate`: pHashes within a Hamming distance. Rows are ranked by resolution, then key;
-   going down the ranks, a row goes if a row that stays lies within the distance, so every row
-   that goes is near the very row that stands for it.
+3. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
+   cell of a grid. Rows are ranked by resolution, then key; going down the ranks, a row goes if
+   a row that stays is like it, so every row that goes is like the very row that stands for it.
 
 A row that goes in a later step may stand for rows that went before; they follow it to the row
 that stands for it, so `kept_key` always names a row that stays.
@@ -41,7 +41,7 @@ REPEATED_URL, SAME_BYTES = "repeated_url", "same_bytes"
 _IDENTITY: dict[str, Callable[[Row], str]] = {
     REPEATED_URL: lambda row: row.key,
     SAME_BYTES: lambda row: row.sha256,
-    NEAR_DUPLICATE: lambda row: f"{row.phash:016x}",
+    NEAR_DUPLICATE: lambda row: f"{row.phash:016x} {row.layout}",
 }
 _ORDER: dict[str, Callable[[Row], Any]] = {
     REPEATED_URL: lambda row: row.shard,
@@ -91,10 +91,10 @@ class FindDuplicates:
             alive, same = _keep_first(alive, SAME_BYTES)
             gone = _follow(gone, same, SAME_BYTES)
         if self.recipe.phash_distance is not None:
-            # Equal hashes are settled first: a popular one is a single row in the comparison.
+            # Equal looks are settled first: a popular one is a single row in the comparison.
             alive, equal = _keep_first(alive, NEAR_DUPLICATE)
-            gone = _follow(gone, equal, "equal_phash")
-            near = near_duplicates(alive, self.recipe.phash_distance)
+            gone = _follow(gone, equal, "equal_looks")
+            near = near_duplicates(alive, self.recipe)
             gone = _follow(gone, near, NEAR_DUPLICATE)
         return gone
 
@@ -105,9 +105,9 @@ def read_rows(shard: int, store: Storage, *, hashed: bool) -> Iterator[Row]:
     Args:
         shard: number of the side-cars.
         store: the corpus.
-        hashed: whether pHashes are compared, and so were measured.
+        hashed: whether looks are compared, and so were measured.
     """
-    wanted = ["key", "pixels", "phash"] if hashed else ["key", "pixels"]
+    wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
     raw = read_table(store, sidecar_path("raw", shard), ["key", "sha256"])
     sources = read_table(store, sidecar_path("sources", shard), ["key", "text", "title"])
@@ -116,7 +116,8 @@ def read_rows(shard: int, store: Storage, *, hashed: bool) -> Iterator[Row]:
     for row in signals.to_pylist():
         key, text = row["key"], normalised_text(texts[row["key"]])
         digest = blake2b(text.encode(), digest_size=16).hexdigest()
-        yield Row(key, shard, row["pixels"], row.get("phash", 0), sha256[key], digest)
+        looks = row.get("phash", 0), row.get("colour_layout", "")
+        yield Row(key, shard, row["pixels"], looks[0], sha256[key], digest, looks[1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Near-duplicates: rows whose perceptual hashes differ in few bits, and which of them stays."""
+"""Near-duplicates: rows that look alike by perceptual hash and colours, and which of them stays."""
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from filters.colour_layout import layout_distance
 from filters.phash import hamming
+from schemas.recipe import Dedup
 
 NEAR_DUPLICATE = "near_duplicate"
 HASH_BITS = 64
@@ -21,6 +23,7 @@ class Row(NamedTuple):
     phash: int  # 64 bits; 0 where the recipe compares none
     sha256: str
     text: str  # digest of the normalised text
+    layout: str = ""  # mean colours of a grid, hex digits; '' where the recipe compares none
 
     @property
     def rank(self) -> tuple[int, str]:
@@ -52,18 +55,26 @@ def verdict_on(row: Row, kept: Row, reason: str) -> Gone:
     return row.shard, Verdict(row.key, kept.key, reason, row.phash, kept.phash)
 
 
-def near_duplicates(rows: Any, distance: int) -> Any:
-    """Build the graph: rows in, `Gone` out of each that a better row within `distance` stands for.
+def look_alike(a: Row, b: Row, recipe: Dedup) -> bool:
+    """Whether two images are near in luminance (pHash) and, cell by cell, in colour."""
+    if recipe.phash_distance is None or hamming(a.phash, b.phash) > recipe.phash_distance:
+        return False
+    return layout_distance(a.layout, b.layout) <= recipe.colour_distance
+
+
+def near_duplicates(rows: Any, recipe: Dedup) -> Any:
+    """Build the graph: rows in, `Gone` out of each that a better row like it stands for.
 
     A row is sent once a band: 15 times at distance 4, 45 at 8, 153 at 16. All rows of a band are
     compared, so many that are almost blank cost the square of their number. The near pairs of the
     whole corpus are resolved by one worker, at about 12 s and 400 MB a million.
     """
+    distance = recipe.phash_distance or 0
     return (
         rows
         | "Bands" >> beam.FlatMap(_banded, distance).with_output_types(tuple[str, Row])
         | "ByBand" >> beam.GroupByKey()
-        | "NearInBand" >> beam.FlatMap(_near_pairs, distance).with_output_types(tuple[str, _Pair])
+        | "NearInBand" >> beam.FlatMap(_near_pairs, recipe).with_output_types(tuple[str, _Pair])
         # A pair is found in every band that its rows share.
         | "ByPair" >> beam.GroupByKey()
         | "OnePair" >> beam.Map(_first_of).with_output_types(tuple[str, _Pair])
@@ -111,10 +122,10 @@ def _banded(row: Row, distance: int) -> Iterator[tuple[str, Row]]:
 
 
 def _near_pairs(
-    group: tuple[str, Iterable[Row]], distance: int
+    group: tuple[str, Iterable[Row]], recipe: Dedup
 ) -> Iterator[tuple[str, tuple[Row, Row]]]:
     for a, b in combinations(sorted(group[1]), 2):
-        if hamming(a.phash, b.phash) <= distance:
+        if look_alike(a, b, recipe):
             yield f"{a.key} {b.key}", (a, b)
 
 

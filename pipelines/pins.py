@@ -50,8 +50,9 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: {name} is named twice"
     if "size" not in names:
         yield "measure.signals: size is needed, by dedup and by the shards"
-    if "phash" not in names and recipe.dedup.phash_distance is not None:
-        yield "measure.signals: phash is needed; or set dedup.phash_distance to null"
+    for name in ("phash", "colour_layout"):
+        if name not in names and recipe.dedup.phash_distance is not None:
+            yield f"measure.signals: {name} is needed; or set dedup.phash_distance to null"
 
 
 def _rule_faults(recipe: Recipe) -> Iterator[str]:

@@ -44,6 +44,18 @@ class Columns(_Model):
     author: str = "author"
 
 
+class FolderColumns(Columns):
+    """The columns of a list of files."""
+
+    url: str = "path"
+
+
+class TarColumns(Columns):
+    """The keys of a .json member."""
+
+    text: str = "caption"
+
+
 class _Source(_Model):
     name: Name
     licence: str = ""  # of rows whose list names none
@@ -69,7 +81,7 @@ class FolderSource(_Source):
     kind: Literal["folder"]
     path: str
     list: str = ""  # CSV, TSV, JSONL or Parquet
-    columns: Columns = Columns(url="path")
+    columns: FolderColumns = FolderColumns()
 
 
 class TarSource(_Source):
@@ -77,7 +89,7 @@ class TarSource(_Source):
 
     kind: Literal["webdataset"]
     path: str  # tar or glob
-    columns: Columns = Columns(text="caption")  # keys of the .json member; a .txt member wins
+    columns: TarColumns = TarColumns()  # a .txt member wins over the text
 
 
 class HuggingFaceSource(_Source):
@@ -131,6 +143,7 @@ class Measure(_Model):
         "blank",
         "sharpness",
         "phash",
+        "colour_layout",
         "text_length",
         "text_boilerplate",
     )
@@ -141,6 +154,7 @@ class Dedup(_Model):
 
     same_bytes: bool = True
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
+    colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
 
 
 class Rule(_Model):

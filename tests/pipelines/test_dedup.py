@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from filters.phash import hamming
 from pipelines.dedup import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, FindDuplicates
 from pipelines.engine import Engine, shard_numbers
-from pipelines.near_duplicates import Row, bands, resolve
+from pipelines.near_duplicates import Row, bands, look_alike, resolve
 from pipelines.sidecar import read_origin
 from schemas.recipe import Dedup
 from schemas.tables import signals_schema
@@ -26,6 +26,9 @@ def flipped(phash: int, bits: Sequence[int]) -> int:
     for bit in bits:
         phash ^= 1 << bit
     return phash
+
+
+LAYOUTS = ["80", "8c", "8d", "f0"]  # one channel of one cell: 12 and 13 levels apart, and far
 
 
 @st.composite
@@ -48,7 +51,8 @@ def rows_of(draw: st.DrawFn, distance: int, shards: int = 3) -> list[Row]:
         pixels, phash = (twin.pixels, twin.phash) if twin else (draw(st.integers(1, 3)), phash)
         sha256 = twin.sha256 if twin else f"{number:064x}"
         text = draw(st.sampled_from(["", "a", "b"]))
-        rows[shard, key] = Row(key, shard, pixels, phash, sha256, text)
+        layout = twin.layout if twin else draw(st.sampled_from(LAYOUTS))
+        rows[shard, key] = Row(key, shard, pixels, phash, sha256, text, layout)
     return list(rows.values())
 
 
@@ -83,6 +87,7 @@ def oracle(rows: Sequence[Row], recipe: Dedup) -> dict[tuple[int, str], Expected
             for other in kept
             if recipe.phash_distance is not None
             and hamming(row.phash, other.phash) <= recipe.phash_distance
+            and abs(int(row.layout, 16) - int(other.layout, 16)) <= recipe.colour_distance
         ]
         if near:
             stands[row] = near[0], NEAR_DUPLICATE
@@ -106,7 +111,7 @@ def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
         here = [row._asdict() for row in rows if row.shard == shard]
         desk.put("sources", shard, here)
         desk.put("raw", shard, here)
-        desk.put("signals", shard, here)
+        desk.put("signals", shard, [row | {"colour_layout": row["layout"]} for row in here])
 
 
 def run(desk, shards: Sequence[int], recipe: Dedup) -> dict[tuple[int, str], Expected]:
@@ -139,9 +144,9 @@ def test_a_row_is_sent_once_a_band(distance: int, keys: int):
 @given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), rows_of(d, shards=1))))
 def test_near_pairs_are_resolved_as_by_comparing_all_rows(drawn: tuple[int, list[Row]]):
     distance, rows = drawn
-    pairs = [p for p in combinations(rows, 2) if hamming(p[0].phash, p[1].phash) <= distance]
-    gone = {(shard, verdict.key): verdict for shard, verdict in resolve(reversed(pairs))}
     recipe = Dedup(same_bytes=False, phash_distance=distance)
+    pairs = [pair for pair in combinations(rows, 2) if look_alike(*pair, recipe)]
+    gone = {(shard, verdict.key): verdict for shard, verdict in resolve(reversed(pairs))}
     for place, expected in oracle(rows, recipe).items():
         if expected.reason:
             verdict = gone.pop(place)
@@ -169,7 +174,7 @@ def test_the_whole_job_finds_what_the_oracle_finds(
 
 def row(number: int, shard: int = 0, **changes: Any) -> Row:
     base = {"pixels": 100, "phash": 0, "sha256": f"{number:064x}", "text": f"text {number}"}
-    return Row(key=f"{number:032x}", shard=shard, **base | changes)
+    return Row(key=f"{number:032x}", shard=shard, **base | {"layout": "80"} | changes)
 
 
 def key(number: int) -> str:
@@ -280,3 +285,14 @@ def test_no_hash_need_be_measured_where_none_is_compared(desk):
     desk.put_table("signals", 0, size_only)
     found = run(desk, [0], Dedup(phash_distance=None))
     assert [v.reason for v in found.values()] == ["", SAME_BYTES]
+
+
+def test_equal_hashes_of_other_colours_are_other_images(desk):
+    rows = [row(0, phash=5), row(1, phash=5, layout="8d"), row(2, phash=4, layout="8c")]
+    lay_out(desk, rows, 1)
+    found = run(desk, [0], Dedup(phash_distance=2))
+    assert {name: verdict.kept_key for (_, name), verdict in found.items()} == {
+        key(0): key(0),
+        key(1): key(1),
+        key(2): key(0),
+    }

@@ -66,7 +66,8 @@ def test_a_rule_on_what_is_not_measured_is_refused_with_what_is():
     assert line.startswith("select.short_sid: not measured; did you mean short_side? Allowed: ")
     assert "text_repeats" in line
     (line,) = faults_of(
-        select={"blank_fraction": {"max": 0.9}}, measure={"signals": ["size", "phash"]}
+        select={"blank_fraction": {"max": 0.9}},
+        measure={"signals": ["size", "phash", "colour_layout"]},
     )
     assert line.startswith("select.blank_fraction: not measured; Allowed: width, height")
 
@@ -83,18 +84,21 @@ def test_bounds_are_for_numbers_and_forbid_for_flags():
 
 
 def test_an_unknown_signal_is_refused_with_those_there_are():
-    (line,) = faults_of(measure={"signals": ["size", "phash", "sharpnes"]})
+    (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
     assert line.startswith(
-        "measure.signals.2: unknown signal 'sharpnes'; did you mean sharpness? Allowed: size, "
+        "measure.signals.3: unknown signal 'sharpnes'; did you mean sharpness? Allowed: size, "
     )
 
 
 @pytest.mark.parametrize(
     ("signals", "fault"),
     [
-        (["phash"], "measure.signals: size is needed, by dedup and by the shards"),
-        (["size"], "measure.signals: phash is needed; or set dedup.phash_distance to null"),
-        (["size", "phash", "size"], "measure.signals.2: size is named twice"),
+        (["phash", "colour_layout"], "measure.signals: size is needed, by dedup and by the shards"),
+        (
+            ["size", "colour_layout"],
+            "measure.signals: phash is needed; or set dedup.phash_distance to null",
+        ),
+        (["size", "phash", "colour_layout", "size"], "measure.signals.3: size is named twice"),
     ],
 )
 def test_signals_that_later_stages_need_are_asked_for(signals: list[str], fault: str):
@@ -106,4 +110,4 @@ def test_hashes_are_not_needed_where_none_is_compared():
 
 
 def test_every_fault_is_told_at_once():
-    assert len(faults_of(select={"a": {"min": 1}, "b": {"min": 1}}, measure={"signals": []})) == 4
+    assert len(faults_of(select={"a": {"min": 1}, "b": {"min": 1}}, measure={"signals": []})) == 5
