@@ -21,7 +21,7 @@ demo: .venv/ready
 	$(BIN)/vargpt-corpus verify $(OUT)
 
 test: .venv/ready
-	$(BIN)/pytest -q -m 'not slow and not gpu and not spark'
+	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not spark'
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m 'slow and not gpu'

@@ -17,7 +17,7 @@ from pipelines.engine import Engine, shard_numbers
 from pipelines.report import REPORT, summarise
 from pipelines.report_page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from pipelines.storage import CorpusError, Storage
-from schemas.recipe import Columns, Decode, Dedup, FolderSource, Recipe, Rule, VqTokens
+from schemas.recipe import Decode, Dedup, FolderSource, Recipe, Rule, VqTokens
 
 CLIPS = Path(__file__).parent.parent / "corpus" / "openclipart"
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -83,7 +83,6 @@ def recipe_for(folder: Path) -> Recipe:
         name="clips",
         path=str(folder),
         list=str(folder / "list.jsonl"),
-        columns=Columns(url="path"),
     )
     return Recipe(
         name="small",

@@ -16,7 +16,7 @@ from pipelines.readers.listing import MAX_TEXT_BYTES, Listed, Unit
 from pipelines.sidecar import Reject, column
 from pipelines.stage import Outcome
 from pipelines.storage import CorpusError, Storage
-from schemas.recipe import Columns, FolderSource
+from schemas.recipe import FolderColumns, FolderSource
 from schemas.tables import SOURCES
 
 MAX_BYTES = 1000
@@ -84,7 +84,7 @@ def test_images_of_all_subfolders_are_listed_with_the_texts_beside_them(
 def test_a_txt_wins_over_a_json_for_the_text_alone(pics: Path, store: Storage) -> None:
     described = json.dumps({"prompt": "no", "title": "T", "path": "../elsewhere.png"})
     lay(pics, a__png=PNG, a__txt="yes", a__json=described)
-    (row,) = listed(reader(pics, columns=Columns(text="prompt")), store)
+    (row,) = listed(reader(pics, columns=FolderColumns(text="prompt")), store)
     assert row == Listed(id="a.png", url="a.png", place="a.png", text="yes", title="T")
 
 
@@ -128,7 +128,7 @@ def test_a_list_with_prompts_names_the_images(pics: Path, store: Storage) -> Non
     journey.write_text(
         '{"img_path": "./a.png", "prompt": "a cat --v 5"}\n{"prompt": "no image"}\n{\n'
     )
-    columns = Columns(url="img_path", text="prompt")
+    columns = FolderColumns(url="img_path", text="prompt")
     one, missing, malformed = listed(reader(pics, list=str(journey), columns=columns), store)
     assert one == Listed(
         id="train_anno.jsonl:0", url="./a.png", place="./a.png", text="a cat --v 5"
