@@ -43,14 +43,19 @@ def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
     summary = (
         spread
         | "Summarise"
-        >> beam.ParDo(Concurrently(partial(summarise_shard, store=store, recipe=recipe)))
-        | "Merge" >> beam.CombineGlobally(merge_all)
+        >> beam.ParDo(
+            Concurrently(partial(summarise_shard, store=store, recipe=recipe))
+        ).with_output_types(Summary)
+        | "Merge" >> beam.CombineGlobally(merge_all).with_output_types(Summary)
     )
     wanted = summary | "Wanted" >> beam.Map(rows_wanted)
     found = (
         spread
-        | "Request" >> beam.Map(_request, rows=AsSingleton(wanted))
-        | "Find" >> beam.ParDo(Concurrently(partial(find_examples, store=store)))
+        | "Request" >> beam.Map(_request, rows=AsSingleton(wanted)).with_output_types(Request)
+        | "Find"
+        >> beam.ParDo(Concurrently(partial(find_examples, store=store))).with_output_types(
+            list[Example]
+        )
         | "Found" >> beam.CombineGlobally(_join)
     )
     return summary | "Publish" >> beam.Map(

@@ -55,8 +55,8 @@ class Example:
     licence: str
     text: str  # the caption, or the text as listed where there is none
     stands: bool  # dedup kept it
-    raw: Mapping[str, Any] | None  # its row in `raw/`
-    values: Mapping[str, float]  # its signals
+    raw: Mapping[str, str | int] | None  # its row in `raw/`
+    values: Mapping[str, float | str]  # its signals
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str

@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -19,6 +20,7 @@ from pipelines.dedup import FindDuplicates
 from pipelines.engine import shard_numbers
 from pipelines.map_shards import MapShards
 from pipelines.quota import write_cutoffs
+from pipelines.report import summarise
 from pipelines.shard import WriteShards
 from pipelines.stage import MapStage
 from pipelines.stages import stages_after_dedup, stages_before_dedup
@@ -49,6 +51,7 @@ GRAPHS: Mapping[str, Graph] = {
     "dedup": lambda shards, store: FindDuplicates(recipe=RECIPE.dedup).expand(shards, store, "f"),
     "quota": lambda shards, store: write_cutoffs(shards, store, {}, {"web": 5}, "quota.json"),
     "shard": lambda shards, store: WriteShards(recipe=RECIPE).expand(shards, store, 2),
+    "report": lambda shards, store: summarise(shards, store, RECIPE, "report.html"),
 }
 # Those that need no network: crawled rows are laid out by hand.
 IN_ORDER = ("measure", "dedup", "quota", "select", "caption", "pair", "vq_tokens", "shard")
@@ -57,13 +60,13 @@ HEAVY = (bytes, bytearray, memoryview, np.ndarray, Image.Image)
 
 
 def leaf_types(hint: Any) -> Iterator[Any]:
-    """Yield the types that a declared type is made of, down into named tuples."""
+    """Yield the types that a declared type is made of, down into named tuples and dataclasses."""
     inner = getattr(hint, "tuple_types", None) or getattr(hint, "union_types", None)
     if inner is None:
         inner = get_args(hint)
     if not inner and hasattr(hint, "inner_type"):
         inner = (hint.inner_type,)
-    if not inner and isinstance(hint, type) and hasattr(hint, "_fields"):
+    if not inner and (hasattr(hint, "_fields") or is_dataclass(hint)):
         inner = tuple(get_type_hints(hint).values())
     if isinstance(hint, typehints.DictConstraint):
         inner = (hint.key_type, hint.value_type)
