@@ -56,7 +56,7 @@ class Example:
     text: str  # the caption, or the text as listed where there is none
     stands: bool  # dedup kept it
     raw: Mapping[str, str | int] | None  # its row in `raw/`
-    values: Mapping[str, float | str]  # its signals
+    values: Mapping[str, float]  # its signals that are numbers or flags
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str
@@ -158,7 +158,7 @@ def _example(
         text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
         stands=bool(twin) and not twin["reason"],
         raw=tables["raw"].get(key),
-        values={name: value for name, value in values.items() if name != "key"},
+        values={name: value for name, value in values.items() if not isinstance(value, str)},
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
         caption_origin=caption.get("caption_origin", ""),
