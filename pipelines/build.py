@@ -17,6 +17,7 @@ from pipelines.progress import progress
 from pipelines.sidecar import Counts, Origin, dead_letters_path, read_origin, sidecar_path
 from pipelines.stage import MapStage, is_fresh
 from pipelines.storage import CorpusError, Storage
+from schemas.keys import shard_name
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
 
@@ -85,8 +86,8 @@ class Job:
 
         fresh = self._each(lambda shard: is_fresh(stage, shard, self.store))
         todo = [shard for shard in range(self.shards) if not fresh[shard]]
-        rows = dict(zip(todo, self._rows_waiting(stage, todo), strict=True))
-        with self._timed(stage.name, len(todo)):
+        rows = self._rows_waiting(stage, todo)
+        with self._timed(stage.name, len(todo), sum(rows.values())):
             if todo:
                 with progress(self.store, stage.name, stage.folder, rows):
                     self.engine.run(
@@ -126,6 +127,9 @@ class Job:
                 lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),
                 name="quota",
             )
+        for name in self.store.listing("selection"):
+            if name.startswith("quota-") and not path.endswith(name):  # of earlier rules
+                self.store.remove(f"selection/{name}")
         return json.loads(self.store.read(path))
 
     def shard(self) -> dict[str, Any]:
@@ -139,21 +143,26 @@ class Job:
             remove_old_shards,
         )
         from pipelines.shard import WriteShards, output_shard_count
+        from pipelines.write_shard import FOLDER, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
         samples = sum(origin.counts.kept for origin in origins["tokens"])
         made_of = inputs_fingerprint(self.recipe, origins)
         manifest = _read_json(self.store, MANIFEST)
         stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
-        with self._timed("shard", self.shards * stale):
+        with self._timed("shard", self.shards * stale, samples * stale):
             if stale:
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
                 writer = WriteShards(recipe=self.recipe)
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
-                self.engine.run(
-                    lambda root: writer.expand(self._all(root), self.store, outputs), name="shard"
-                )
+                names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
+                todo = dict.fromkeys(names, samples // outputs)
+                with progress(self.store, "shard", FOLDER, todo):
+                    self.engine.run(
+                        lambda root: writer.expand(self._all(root), self.store, outputs),
+                        name="shard",
+                    )
                 manifest = make_manifest(self.recipe, self.store, self.funnel, made_of)
                 remove_old_shards(self.store, manifest)
                 if not manifest["subsets"][SUBSET]["samples"]:
@@ -207,12 +216,12 @@ class Job:
                 raise CorpusError(f"{sidecar_path(folder, shard)}: missing; build again")
         return found
 
-    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> list[int]:
-        if not stage.inputs:
-            return [0] * len(todo)
-        path = stage.inputs[-1]
-        origins = [read_origin(self.store, sidecar_path(path, shard)) for shard in todo]
-        return [origin.counts.kept if origin else 0 for origin in origins]
+    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[str, int]:
+        """Map the side-car of each shard to do to its rows; ingest knows none beforehand."""
+        rows = [0] * self.shards
+        if stage.inputs and todo:
+            rows = [origin.counts.kept for origin in self._origins(stage.inputs[-1])]
+        return {f"{shard_name(shard)}.parquet": rows[shard] for shard in todo}
 
     def _each(self, function: Any) -> list[Any]:
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
@@ -222,14 +231,15 @@ class Job:
         return shard_numbers(root, range(self.shards))
 
     @contextmanager
-    def _timed(self, stage: str, todo: int) -> Iterator[None]:
+    def _timed(self, stage: str, todo: int, rows: int = 0) -> Iterator[None]:
         started = time.monotonic()
         self.changed = self.changed or todo > 0
         yield
         seconds = time.monotonic() - started
         fresh = self.shards - todo
         note = f", {fresh} fresh" if fresh else ""
-        warn(f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s")
+        speed = f", {rows / seconds:,.0f} img/s" if rows else ""
+        warn(f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s{speed}")
         self._log({"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh})
 
     def _log(self, line: dict[str, Any]) -> None:

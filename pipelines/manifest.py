@@ -7,10 +7,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.shard import FOLDER, VERSION, listing_path
+from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
 from pipelines.vq_tokens import loaded_tokenizer
+from pipelines.write_shard import FOLDER, VERSION
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Recipe
 from schemas.sample import CONTRACT_VERSION

@@ -20,11 +20,12 @@ from pipelines.manifest import remove_old_shards
 from pipelines.measure import Measure
 from pipelines.pair import Pair
 from pipelines.select import Select
-from pipelines.shard import WriteShards, fitted_size, listing_path, output_shard_count
+from pipelines.shard import WriteShards, listing_path, output_shard_count
 from pipelines.sidecar import read_origin, read_table
 from pipelines.stage import run_shard
 from pipelines.storage import CorpusError, Storage
 from pipelines.vq_tokens import VqTokens
+from pipelines.write_shard import fitted_size
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe

@@ -1,0 +1,171 @@
+"""Write one output shard: fetch the bytes that its samples refer to, and lay out tar and index."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from filters.decode import decode
+from pipelines.images import read_images
+from pipelines.sidecar import Counts, Origin, make_origin, read_origin, write_sidecar
+from pipelines.storage import CorpusError, Storage
+from pipelines.tar_writer import TarWriter
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Decode
+from schemas.recipe import Shard as ShardRecipe
+from schemas.sample import CONTRACT_VERSION
+from schemas.tables import SHARD_INDEX
+
+VERSION = 1
+FOLDER = "shards"
+BATCH_ROWS = 32
+JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
+
+
+class SampleRef(NamedTuple):
+    """One sample on its way to its shard: its text, and where its bytes lie."""
+
+    key: str
+    json: str  # KEY.json, as it will stand in the shard
+    file: str
+    offset: int
+    length: int
+    sha256: str
+    tokens_member: str
+    tokens_file: str
+    tokens_offset: int
+    tokens_length: int
+    tokens_dtype: str
+    tokens_sha256: str
+
+
+class ShardFile(NamedTuple):
+    """An output shard, for the manifest."""
+
+    path: str  # relative to the corpus
+    size_bytes: int
+    sha256: str
+    samples: int
+
+
+def output_name(subset: str, number: int) -> str:
+    """Name an output shard, without suffix.
+
+    >>> output_name("t2i", 7)
+    't2i-000007'
+    """
+    return f"{subset}-{number:06d}"
+
+
+def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
+
+    One that is still longer than a JPEG can be is shrunk until it fits.
+
+    >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
+    ((500, 300), (200, 100), (65500, 75))
+    """
+    scale = min(1, short_side / min(width, height), JPEG_MAX_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteShard:
+    """Fetch the bytes of one output shard's samples and write its tar and its index."""
+
+    store: Storage
+    subset: str
+    image: ShardRecipe
+    decode: Decode
+
+    def __call__(self, group: tuple[int, Iterable[SampleRef]]) -> ShardFile:
+        """Write the shard, unless the very same one is there."""
+        number, refs = group[0], sorted(group[1])
+        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        wanted = self._fingerprint(refs)
+        found = read_origin(self.store, f"{name}.parquet")
+        if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
+            found = self._write(name, refs, wanted)
+        tar = found.tar
+        return ShardFile(f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), found.counts.kept)
+
+    def _fingerprint(self, refs: Sequence[SampleRef]) -> str:
+        made_of = [
+            [ref.json, ref.sha256, ref.tokens_member, ref.tokens_dtype, ref.tokens_sha256]
+            for ref in refs
+        ]
+        settings = [self.image.model_dump(mode="json"), self.decode.model_dump(mode="json")]
+        return fingerprint("shard", VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
+
+    def _write(self, name: str, refs: Sequence[SampleRef], wanted: str) -> Origin:
+        with self.store.scratch() as scratch:
+            local = scratch / "shard.tar"
+            index = self._write_tar(local, refs)
+            with open(local, "rb") as file:
+                tar = {
+                    "bytes": local.stat().st_size,
+                    "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+                }
+            # Or, killed between the two, a later build would find the old index of a new tar.
+            self.store.remove(f"{name}.parquet")
+            self.store.commit_file(f"{name}.tar", local)
+        table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
+        counts = Counts(rows_in=len(refs), kept=len(refs))
+        origin = make_origin("shard", wanted, table, counts, tar)
+        write_sidecar(self.store, f"{name}.parquet", table, origin)
+        return origin
+
+    def _write_tar(self, local: Path, refs: Sequence[SampleRef]) -> list[dict[str, Any]]:
+        index: list[dict[str, Any]] = []
+        by_key = {ref.key: ref for ref in refs}
+        with TarWriter(local) as tar:
+            for batch in read_images([ref._asdict() for ref in refs], self.store, BATCH_ROWS):
+                refs_of_batch = [by_key[row["key"]] for row, _ in batch]
+                codes = self._read_tokens(refs_of_batch)
+                for ref, (_, body), array in zip(refs_of_batch, batch, codes, strict=True):
+                    members = {
+                        "jpg": self._jpeg(body),
+                        "json": ref.json.encode(),
+                        ref.tokens_member: array,
+                    }
+                    for member, data in members.items():
+                        offset, length = tar.add(f"{ref.key}.{member}", data)
+                        index.append(
+                            {"key": ref.key, "member": member, "offset": offset, "length": length}
+                        )
+        return index
+
+    def _read_tokens(self, refs: Sequence[SampleRef]) -> list[bytes]:
+        ranges = [(ref.tokens_file, ref.tokens_offset, ref.tokens_length) for ref in refs]
+        bodies = self.store.read_ranges(ranges)
+        for ref, body in zip(refs, bodies, strict=True):
+            if hashlib.sha256(body).hexdigest() != ref.tokens_sha256:
+                raise CorpusError(
+                    f"{ref.tokens_file}: codes of {ref.key} (offset {ref.tokens_offset:,}) are not "
+                    "what was written; remove the .parquet of the same number and build again"
+                )
+        return [
+            _npy(np.frombuffer(body, ref.tokens_dtype))
+            for ref, body in zip(refs, bodies, strict=True)
+        ]
+
+    def _jpeg(self, body: bytes) -> bytes:
+        image = decode(body, max_pixels=self.decode.max_pixels, background=self.decode.background)
+        size = fitted_size(*image.size, self.image.short_side)
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        encoded = io.BytesIO()
+        image.save(encoded, "JPEG", quality=self.image.jpeg_quality)
+        return encoded.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
