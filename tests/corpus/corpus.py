@@ -33,10 +33,10 @@ class Corpus:
         build = [sys.executable, "-m", "pipelines", "build", str(DEMO_RECIPE)]
         return [*build, "--out", str(self.out), "--processes", str(processes), *overrides]
 
-    def build(self, *sets: str, processes: int = 2, expect: int = 0) -> str:
-        """Build to the end; return what was printed."""
+    def build(self, *sets: str, processes: int = 2, expect: int = 0, after: str = "") -> str:
+        """Build to the end, with more words after the command; return what was printed."""
         done = subprocess.run(
-            self.command(*sets, processes=processes),
+            [*self.command(*sets, processes=processes), *after.split()],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from corpus import ROOT, Corpus
 from serve import CorpusServer
 
@@ -100,7 +101,31 @@ def test_one_process_makes_the_bytes_that_two_make(
 def test_killed_again_and_again_a_build_ends_with_the_same_bytes(
     built: Corpus, make_corpus: Callable[..., Corpus]
 ) -> None:
-    corpus = make_corpus()
+    kill_and_finish(make_corpus(), built)
+
+
+@pytest.mark.slow
+def test_the_whole_demo_comes_out_the_same_however_it_is_built(
+    server: CorpusServer, tmp_path: Path
+) -> None:
+    def demo(name: str) -> Corpus:
+        return Corpus(
+            out=tmp_path / name, sets=(f"sources.openclipart.base_url={server.base_url}",)
+        )
+
+    two, one, killed, beam = (demo(name) for name in ("two", "one", "killed", "beam"))
+    two.build()
+    one.build(processes=1)
+    assert one.shard_sha256 == two.shard_sha256
+    kill_and_finish(killed, two)
+    # Beam's own worker processes get everything by pickle and share nothing but the folder.
+    mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
+    beam.build(after=f"-- --runner=FnApiRunner {mode}")
+    assert (beam.out / "manifest.json").read_bytes() == (two.out / "manifest.json").read_bytes()
+
+
+def kill_and_finish(corpus: Corpus, built: Corpus) -> None:
+    """Kill a build in crawl, in measure and in shard; the next one makes what is missing only."""
     shards = len(built.files("sources/*.parquet"))
     outputs = len(built.files("shards/*.tar"))
     moments = {
