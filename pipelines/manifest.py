@@ -7,13 +7,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from pipelines.local_pool import submit
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
-from pipelines.vq_tokens import loaded_tokenizer
+from pipelines.vq_tokens import describe_tokenizer
 from pipelines.write_shard import FOLDER, VERSION
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, VqTokens
 from schemas.sample import CONTRACT_VERSION
 
 MANIFEST = "manifest.json"
@@ -52,7 +53,7 @@ def make_manifest(
         "tokens": {
             "member": f"tokens{recipe.vq_tokens.resolution}.npy",
             "crop": "cover, centre",
-            **loaded_tokenizer(recipe.vq_tokens).describe(),
+            **_described(recipe.vq_tokens),
         },
         "subsets": {
             SUBSET: {
@@ -83,6 +84,12 @@ def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """Write a manifest as it stands in the corpus."""
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _described(recipe: VqTokens) -> dict[str, str | int]:
+    """Ask a worker, which has the tokenizer loaded, where there is one."""
+    asked = submit(describe_tokenizer, recipe)
+    return describe_tokenizer(recipe) if asked is None else asked.result()
 
 
 def _line(stage: str, counts: Counts) -> dict[str, Any]:

@@ -144,6 +144,11 @@ def loaded_tokenizer(recipe: VqTokensRecipe) -> Tokenizer:
     return _load(recipe.model_dump_json())
 
 
+def describe_tokenizer(recipe: VqTokensRecipe) -> dict[str, str | int]:
+    """Return what the manifest says of the recipe's tokenizer."""
+    return loaded_tokenizer(recipe).describe()
+
+
 @lru_cache(maxsize=1)
 def _load(recipe_json: str) -> Tokenizer:
     import torch
