@@ -66,7 +66,10 @@ def _rule_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Iterator[str]:
-    """Bounds are for numbers, `forbid` for flags."""
+    """Bounds are for numbers, `forbid` for flags; text has neither."""
+    if pa.types.is_string(types[name]):
+        yield f"select.{name}: text, of which a rule can say nothing"
+        return
     is_flag = pa.types.is_boolean(types[name])
     if rule.forbid and not is_flag:
         flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]

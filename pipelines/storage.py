@@ -162,6 +162,8 @@ class Storage:
         temporary = Path(folder, f"{TEMPORARY_PREFIX}{uuid4().hex}")
         try:
             yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())  # or, after a power cut, the name could be there alone
             os.replace(temporary, full)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -83,6 +83,11 @@ def test_bounds_are_for_numbers_and_forbid_for_flags():
     assert lines[1:] == ["select.text_url: a flag has no bounds; use forbid: true"]
 
 
+def test_no_rule_can_be_about_text():
+    (line,) = faults_of(select={"colour_layout": {"max": 3}})
+    assert line == "select.colour_layout: text, of which a rule can say nothing"
+
+
 def test_an_unknown_signal_is_refused_with_those_there_are():
     (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
     assert line.startswith(
