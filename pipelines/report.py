@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
 from pipelines.funnel import stage_seconds
+from pipelines.manifest import MANIFEST
 from pipelines.map_shards import Concurrently
 from pipelines.report_page.examples import (
     Example,
@@ -30,7 +31,6 @@ from pipelines.summary import Summary, merge_all, summarise_shard
 from schemas.recipe import Recipe
 
 REPORT = "report.html"
-MANIFEST = "manifest.json"
 
 
 def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
