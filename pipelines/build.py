@@ -1,20 +1,28 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
 
-from pipelines.engine import Engine, shard_numbers, warn
+from pipelines.engine import Engine, shard_numbers
 from pipelines.lock import build_lock
 from pipelines.plan import make_plan
 from pipelines.progress import progress
-from pipelines.sidecar import Counts, Origin, dead_letters_path, read_origin, sidecar_path
+from pipelines.sidecar import (
+    Counts,
+    Origin,
+    dead_letters_path,
+    each_shard,
+    read_origin,
+    read_origins,
+    sidecar_path,
+)
 from pipelines.stage import MapStage, is_fresh
 from pipelines.storage import CorpusError, Storage
 from schemas.keys import shard_name
@@ -33,8 +41,6 @@ SIDECAR_FOLDERS = (
     "pairs",
     "tokens",
 )
-# Footers read at once: they are small, and far away on an object store.
-FOOTER_THREADS = 32
 
 
 def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
@@ -84,7 +90,7 @@ class Job:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
         from pipelines.map_shards import MapShards
 
-        fresh = self._each(lambda shard: is_fresh(stage, shard, self.store))
+        fresh = each_shard(lambda shard: is_fresh(stage, shard, self.store), range(self.shards))
         todo = [shard for shard in range(self.shards) if not fresh[shard]]
         rows = self._rows_waiting(stage, todo)
         with self._timed(stage.name, len(todo), sum(rows.values())):
@@ -103,7 +109,10 @@ class Job:
 
         stage = FindDuplicates(recipe=self.recipe.dedup)
         wanted = dedup_fingerprint(stage, {f: self._origins(f) for f in stage.inputs})
-        found = self._each(lambda s: read_origin(self.store, sidecar_path(stage.folder, s)))
+        found = each_shard(
+            lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),
+            range(self.shards),
+        )
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         with self._timed(stage.name, self.shards * stale):
             if stale:
@@ -210,11 +219,7 @@ class Job:
             )
 
     def _origins(self, folder: str) -> list[Origin]:
-        found = self._each(lambda shard: read_origin(self.store, sidecar_path(folder, shard)))
-        for shard, origin in enumerate(found):
-            if origin is None:
-                raise CorpusError(f"{sidecar_path(folder, shard)}: missing; build again")
-        return found
+        return read_origins(self.store, folder, range(self.shards))
 
     def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[str, int]:
         """Map the side-car of each shard to do to its rows; ingest knows none beforehand."""
@@ -222,10 +227,6 @@ class Job:
         if stage.inputs and todo:
             rows = [origin.counts.kept for origin in self._origins(stage.inputs[-1])]
         return {f"{shard_name(shard)}.parquet": rows[shard] for shard in todo}
-
-    def _each(self, function: Any) -> list[Any]:
-        with ThreadPoolExecutor(FOOTER_THREADS) as threads:
-            return list(threads.map(function, range(self.shards)))
 
     def _all(self, root: Any) -> Any:
         return shard_numbers(root, range(self.shards))
@@ -239,7 +240,8 @@ class Job:
         fresh = self.shards - todo
         note = f", {fresh} fresh" if fresh else ""
         speed = f", {rows / seconds:,.0f} img/s" if rows else ""
-        warn(f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s{speed}")
+        line = f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s{speed}"
+        print(line, file=sys.stderr, flush=True)
         self._log({"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh})
 
     def _log(self, line: dict[str, Any]) -> None:

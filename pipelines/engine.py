@@ -1,6 +1,5 @@
 """Where Beam graphs run: this machine by default, any runner by Beam's own options."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,8 +68,3 @@ def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:
     import apache_beam as beam
 
     return pipeline | "Shards" >> beam.Create(list(numbers), reshuffle=False).with_output_types(int)
-
-
-def warn(message: str) -> None:
-    """Tell the person at the terminal."""
-    print(message, file=sys.stderr, flush=True)

@@ -1,13 +1,27 @@
-"""Read the images of a raw shard back, in bounded batches, each checked against its hash."""
+"""Read bytes that side-cars refer to, each checked against its hash, and decode images."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from PIL.Image import Image
+
+from filters.decode import decode
 from pipelines.storage import CorpusError, Storage
+from schemas.recipe import Decode
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
 BATCH_BYTES = 64_000_000
+
+# What is said of bytes that have changed, and what to do about it; filled in from their row.
+FETCHED = (
+    "{file}: bytes of {key} (offset {offset:,}) are not what was fetched; "
+    "remove the .parquet of the same number in raw/ and build again"
+)
+WRITTEN = (
+    "{file}: codes of {key} (offset {offset:,}) are not what was written; "
+    "remove the .parquet of the same number and build again"
+)
 
 
 def read_images(
@@ -23,18 +37,30 @@ def read_images(
     Raises:
         CorpusError: if a file is gone, cut short, or not what it was when it was made.
     """
-    for batch in _batches(rows, batch_rows):
-        bodies = store.read_ranges([(row["file"], row["offset"], row["length"]) for row in batch])
-        for row, body in zip(batch, bodies, strict=True):
-            if hashlib.sha256(body).hexdigest() != row["sha256"]:
-                raise CorpusError(
-                    f"{row['file']}: bytes of {row['key']} (offset {row['offset']:,}) are not what "
-                    "was fetched; remove the .parquet of the same number in raw/ and build again"
-                )
-        yield list(zip(batch, bodies, strict=True))
+    for batch in batches(rows, batch_rows):
+        yield list(zip(batch, read_checked(batch, store, FETCHED), strict=True))
 
 
-def _batches(rows: Sequence[dict[str, Any]], batch_rows: int) -> Iterator[list[dict[str, Any]]]:
+def read_checked(rows: Sequence[dict[str, Any]], store: Storage, fault: str) -> list[bytes]:
+    """Read the bytes of each row's file, offset and length; `fault` is said of changed ones.
+
+    Raises:
+        CorpusError: if a file is gone, cut short, or its bytes have another sha256.
+    """
+    bodies = store.read_ranges([(row["file"], row["offset"], row["length"]) for row in rows])
+    for row, body in zip(rows, bodies, strict=True):
+        if hashlib.sha256(body).hexdigest() != row["sha256"]:
+            raise CorpusError(fault.format_map(row))
+    return bodies
+
+
+def decode_image(body: bytes, settings: Decode) -> Image:
+    """Decode as a recipe says; raises `DecodeError` as `filters.decode.decode` does."""
+    return decode(body, max_pixels=settings.max_pixels, background=settings.background)
+
+
+def batches(rows: Sequence[dict[str, Any]], batch_rows: int) -> Iterator[list[dict[str, Any]]]:
+    """Cut rows into lists of up to `batch_rows` rows and about `BATCH_BYTES`, in their order."""
     batch: list[dict[str, Any]] = []
     size = 0
     for row in rows:

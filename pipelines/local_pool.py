@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -51,6 +51,13 @@ def local_pool(processes: int) -> Iterator[None]:
 def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
     """Submit a call to the pool; None where there is none and the caller does it itself."""
     return None if _pool is None else _pool.submit(function, *arguments)
+
+
+def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Call a function for each item, in the pool where there is one; results in their order."""
+    started = [(item, submit(function, item)) for item in items]
+    for item, future in started:
+        yield function(item) if future is None else future.result()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.local_pool import submit
+from pipelines.local_pool import run_each
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
@@ -51,7 +51,7 @@ def make_manifest(
         "inputs": inputs,
         "made_with": {name: version(name) for name in MADE_WITH},
         "tokens": {
-            "member": f"tokens{recipe.vq_tokens.resolution}.npy",
+            "member": recipe.vq_tokens.member,
             "crop": "cover, centre",
             **_described(recipe.vq_tokens),
         },
@@ -88,8 +88,7 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 def _described(recipe: VqTokens) -> dict[str, str | int]:
     """Ask a worker, which has the tokenizer loaded, where there is one."""
-    asked = submit(describe_tokenizer, recipe)
-    return describe_tokenizer(recipe) if asked is None else asked.result()
+    return next(run_each(describe_tokenizer, [recipe]))
 
 
 def _line(stage: str, counts: Counts) -> dict[str, Any]:

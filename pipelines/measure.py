@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from PIL.Image import Image
 
-from filters.decode import DecodeError, decode
+from filters.decode import DecodeError
 from filters.registry import SIGNALS, columns
 from filters.signal import Record
-from pipelines.images import read_images
+from pipelines.images import decode_image, read_images
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
@@ -67,11 +67,7 @@ class Measure:
         for batch in read_images(raw, store, BATCH_ROWS):
             for row, body in batch:
                 try:
-                    image = decode(
-                        body,
-                        max_pixels=self.decode.max_pixels,
-                        background=self.decode.background,
-                    )
+                    image = decode_image(body, self.decode)
                 except DecodeError as error:
                     rejects.append(Reject(id=row["key"], reason=error.reason, detail=error.detail))
                     continue

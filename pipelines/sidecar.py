@@ -1,9 +1,10 @@
 """Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,10 @@ from schemas.keys import shard_name
 from schemas.tables import DEAD_LETTERS
 
 _METADATA_KEY = b"vargpt"
+# Footers read at once: they are small, and far away on an object store.
+FOOTER_THREADS = 32
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +155,26 @@ def read_origin(store: Storage, path: str) -> Origin | None:
     if _METADATA_KEY not in metadata:
         raise CorpusError(f"{path}: not a side-car of ours, its footer says nothing; remove it")
     return _origin(json.loads(metadata[_METADATA_KEY]))
+
+
+def each_shard(function: Callable[[int], T], shards: Iterable[int]) -> list[T]:
+    """Call a function that reads a footer for every shard, many at once, in their order."""
+    with ThreadPoolExecutor(FOOTER_THREADS) as threads:
+        return list(threads.map(function, shards))
+
+
+def read_origins(store: Storage, folder: str, shards: Iterable[int]) -> list[Origin]:
+    """Read the footers of a folder's side-cars.
+
+    Raises:
+        CorpusError: a line for each that is missing.
+    """
+    paths = [sidecar_path(folder, shard) for shard in shards]
+    found = each_shard(lambda number: read_origin(store, paths[number]), range(len(paths)))
+    missing = [path for path, origin in zip(paths, found, strict=True) if origin is None]
+    if missing:
+        raise CorpusError("\n".join(f"{path}: missing; build again" for path in missing))
+    return [origin for origin in found if origin is not None]
 
 
 def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -6,18 +6,18 @@ over the corpus if each stands once in the shard it belongs to: no check needs a
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
 from pipelines.build import RECIPE, SIDECAR_FOLDERS
 from pipelines.dedup import FindDuplicates
-from pipelines.local_pool import local_pool, submit
-from pipelines.manifest import MANIFEST, inputs_fingerprint
+from pipelines.local_pool import local_pool, run_each
+from pipelines.manifest import MANIFEST, SUBSET, inputs_fingerprint
 from pipelines.plan import read_plan
 from pipelines.shard import output_shard_count
-from pipelines.sidecar import Counts, Origin, read_origin, sidecar_path
+from pipelines.sidecar import Counts, Origin, read_origins
 from pipelines.stages import (
     cutoffs_path,
     dedup_fingerprint,
@@ -42,7 +42,7 @@ def verify(store: Storage, *, processes: int = 1) -> list[str]:
         manifest = json.loads(store.read(MANIFEST))
         recipe = load_recipe(store.fs.unstrip_protocol(store.locate(RECIPE)[1]))
         shards = range(len(read_plan(store)))
-        origins = {folder: _origins(store, folder, shards) for folder in SIDECAR_FOLDERS}
+        origins = {folder: read_origins(store, folder, shards) for folder in SIDECAR_FOLDERS}
         checks = _checks(recipe, manifest, store, origins)
     except FileNotFoundError as error:
         return [f"{store.root}: {error}; no finished build lies here"]
@@ -51,8 +51,8 @@ def verify(store: Storage, *, processes: int = 1) -> list[str]:
     except (ValueError, KeyError, TypeError) as error:
         return [f"{store.root}: manifest or plan is damaged: {error!r}"]
     with local_pool(processes):
-        made = _sum(_each(checks[0], shards))
-        found = _sum(_each(checks[1], manifest["subsets"]["t2i"]["shards"]))
+        made = _sum(run_each(checks[0], shards))
+        found = _sum(run_each(checks[1], manifest["subsets"][SUBSET]["shards"]))
     faults = _manifest_faults(recipe, manifest, origins) + made.faults + found.faults
     if (made.samples, made.key_sum) != (found.samples, found.key_sum):
         faults.append(
@@ -81,20 +81,6 @@ def _checks(
         tokens=manifest["tokens"],
     )
     return sidecars, shard
-
-
-def _origins(store: Storage, folder: str, shards: Iterable[int]) -> list[Origin]:
-    found = [(s, read_origin(store, sidecar_path(folder, s))) for s in shards]
-    missing = [sidecar_path(folder, shard) for shard, origin in found if origin is None]
-    if missing:
-        raise CorpusError("\n".join(f"{path}: missing" for path in missing))
-    return [origin for _, origin in found if origin is not None]
-
-
-def _each(check: Callable[[Any], Findings], items: Iterable[Any]) -> Iterator[Findings]:
-    futures = [(item, submit(check, item)) for item in items]
-    for item, future in futures:
-        yield check(item) if future is None else future.result()
 
 
 def _sum(findings: Iterable[Findings]) -> Findings:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from pipelines.images import read_images
+from pipelines.images import FETCHED, WRITTEN, batches, read_checked
 from pipelines.sidecar import (
     Origin,
     column,
@@ -59,7 +59,9 @@ class CheckSidecars:
         try:
             tables = {stage.folder: self._table(stage.folder, shard) for stage in self.stages}
             tables["duplicates"] = self._table("duplicates", shard)
-            faults = [*self._made_by_recipe(shard), *self._undamaged(shard, tables)]
+            origins = {folder: self._origin(folder, shard) for folder in tables}
+            faults = [*self._made_by_recipe(shard, origins)]
+            faults += self._undamaged(shard, tables, origins)
             faults += self._conserved(shard, tables)
             faults += self._bytes_sound(tables)
         except CorpusError as error:
@@ -70,17 +72,19 @@ class CheckSidecars:
     def _table(self, folder: str, shard: int) -> pa.Table:
         return read_table(self.store, sidecar_path(folder, shard))
 
-    def _made_by_recipe(self, shard: int) -> Iterator[str]:
+    def _made_by_recipe(self, shard: int, origins: Mapping[str, Origin]) -> Iterator[str]:
         wanted = {s.folder: wanted_fingerprint(s, shard, self.store) for s in self.stages}
         wanted["duplicates"] = self.dedup_fingerprint
         for folder, fingerprint in wanted.items():
-            if self._origin(folder, shard).fingerprint != fingerprint:
+            if origins[folder].fingerprint != fingerprint:
                 path = sidecar_path(folder, shard)
                 yield f"{path}: made by another recipe, another version or from other input"
 
-    def _undamaged(self, shard: int, tables: Mapping[str, pa.Table]) -> Iterator[str]:
+    def _undamaged(
+        self, shard: int, tables: Mapping[str, pa.Table], origins: Mapping[str, Origin]
+    ) -> Iterator[str]:
         for folder, table in tables.items():
-            path, origin = sidecar_path(folder, shard), self._origin(folder, shard)
+            path, origin = sidecar_path(folder, shard), origins[folder]
             if content_digest(table) != origin.content:
                 yield f"{path}: rows are not those that were written"
             keys = column(table, "key")
@@ -131,11 +135,10 @@ class CheckSidecars:
 
     def _bytes_sound(self, tables: Mapping[str, pa.Table]) -> Iterator[str]:
         """Read what raw and tokens refer to; each row has the hash of its bytes."""
-        codes = tables["tokens"].to_pylist()
-        for name, rows in (("raw", tables["raw"].to_pylist()), ("tokens", codes)):
+        for name, fault in (("raw", FETCHED), ("tokens", WRITTEN)):
             try:
-                for _ in read_images(rows, self.store, BATCH_ROWS):
-                    pass
+                for batch in batches(tables[name].to_pylist(), BATCH_ROWS):
+                    read_checked(batch, self.store, fault)
             except (CorpusError, FileNotFoundError) as error:
                 yield f"{name}: {error}"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.decode import DecodeError, decode
+from filters.decode import DecodeError
 from model.tokenizers.protocol import CodeArray, Tokenizer
 from pipelines.caption import selected_keys
-from pipelines.images import read_images
+from pipelines.images import decode_image, read_images
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import CorpusError, Storage
@@ -58,11 +58,6 @@ class VqTokens:
             codes |= dict(zip(keys, self._encode(images), strict=True))
         return self._outcome(shard, scratch, method, rows, codes, rejects)
 
-    @property
-    def member(self) -> str:
-        """Name of the member that the codes become."""
-        return f"tokens{self.recipe.resolution}.npy"
-
     def _prepared(
         self, rows: Sequence[dict[str, Any]], store: Storage, rejects: list[Reject]
     ) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -75,11 +70,7 @@ class VqTokens:
             images: list[np.ndarray] = []
             for row, body in batch:
                 try:
-                    image = decode(
-                        body,
-                        max_pixels=self.decode.max_pixels,
-                        background=self.decode.background,
-                    )
+                    image = decode_image(body, self.decode)
                     width, height = cover_size(image.size, side, side)
                     if width * height > self.decode.max_pixels:
                         detail = f"{image.width} x {image.height} px covers {side} px too widely"
@@ -110,7 +101,7 @@ class VqTokens:
         if not made:
             table = TOKENS.empty_table()
             return Outcome(table=table, rows_in=len(rows), rejects=rejects)
-        file = f"tokens/{shard_name(shard)}.{self.member}"
+        file = f"tokens/{shard_name(shard)}.{self.recipe.member}"
         stacked = np.stack([codes[row["key"]] for row in made])
         local = scratch / "tokens.npy"
         np.save(local, stacked)
@@ -119,7 +110,7 @@ class VqTokens:
         described = [
             {
                 "key": row["key"],
-                "member": self.member,
+                "member": self.recipe.member,
                 "file": file,
                 "offset": header + number * length,
                 "length": length,

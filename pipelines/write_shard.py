@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from filters.decode import decode
-from pipelines.images import read_images
+from pipelines.images import WRITTEN, decode_image, read_checked, read_images
 from pipelines.sidecar import Counts, Origin, make_origin, read_origin, write_sidecar
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 from pipelines.tar_writer import TarWriter
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Decode
@@ -142,21 +141,24 @@ class WriteShard:
         return index
 
     def _read_tokens(self, refs: Sequence[SampleRef]) -> list[bytes]:
-        ranges = [(ref.tokens_file, ref.tokens_offset, ref.tokens_length) for ref in refs]
-        bodies = self.store.read_ranges(ranges)
-        for ref, body in zip(refs, bodies, strict=True):
-            if hashlib.sha256(body).hexdigest() != ref.tokens_sha256:
-                raise CorpusError(
-                    f"{ref.tokens_file}: codes of {ref.key} (offset {ref.tokens_offset:,}) are not "
-                    "what was written; remove the .parquet of the same number and build again"
-                )
+        rows = [
+            {
+                "key": ref.key,
+                "file": ref.tokens_file,
+                "offset": ref.tokens_offset,
+                "length": ref.tokens_length,
+                "sha256": ref.tokens_sha256,
+            }
+            for ref in refs
+        ]
+        bodies = read_checked(rows, self.store, WRITTEN)
         return [
             _npy(np.frombuffer(body, ref.tokens_dtype))
             for ref, body in zip(refs, bodies, strict=True)
         ]
 
     def _jpeg(self, body: bytes) -> bytes:
-        image = decode(body, max_pixels=self.decode.max_pixels, background=self.decode.background)
+        image = decode_image(body, self.decode)
         size = fitted_size(*image.size, self.image.short_side)
         if size != image.size:
             image = image.resize(size, Image.Resampling.LANCZOS)

@@ -198,6 +198,11 @@ class VqTokens(_Model):
     resolution: Literal[256] = 256  # px
     batch_size: int = Field(default=16, ge=1)
 
+    @property
+    def member(self) -> str:
+        """Name of the sample's member that holds the codes."""
+        return f"tokens{self.resolution}.npy"
+
 
 class Shard(_Model):
     """What the output shards look like."""

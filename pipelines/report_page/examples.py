@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from filters.decode import DecodeError, decode
+from filters.decode import DecodeError
 from filters.text import primary_text
-from pipelines.images import read_images
+from pipelines.images import decode_image, read_images
 from pipelines.report_page.records import Summary
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import CorpusError, Storage
@@ -115,7 +115,7 @@ def make_thumbnail(example: Example, store: Storage, settings: Decode) -> Thumbn
         return Thumbnail(uri="", missing="never fetched")
     try:
         [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
-        image = decode(body, max_pixels=settings.max_pixels, background=settings.background)
+        image = decode_image(body, settings)
     except (CorpusError, DecodeError) as error:
         return Thumbnail(uri="", missing=str(error)[:TEXT_CHARS])
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
