@@ -1,0 +1,166 @@
+"""Fetch Microsoft's Fluent Emoji 3D and list them with their English labels and tags.
+
+    python tests/corpus/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
+    python tests/corpus/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
+
+The images are 3,391 WebPs of 256 px with transparency (4 are 264 px high); emojibase labels 3,374
+of them. Both packages and the emoji are under the MIT licence. The five skin tones of an emoji,
+1,520 images, are known near-duplicates.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clips import Row
+from openclipart import write_jsonl
+
+UNPACKED = Path("build/fluent-emoji")
+PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What emojibase says of an emoji; every field is empty where it does not know it."""
+
+    title: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def images_folder(folder: Path) -> Path:
+    """Return where the package unpacked in `folder` holds its images."""
+    return folder / "root/images/package/assets"
+
+
+def labels_file(folder: Path) -> Path:
+    """Return where the package unpacked in `folder` holds its English labels."""
+    return folder / "root/labels/package/en/data.json"
+
+
+def fetch(folder: Path) -> None:
+    """Download both packages and unpack them into `folder`/root, unless they already are.
+
+    Raises:
+        SystemExit: npm is missing, or could not download.
+        tarfile.FilterError: a package would write outside of its folder.
+    """
+    root = folder / "root"
+    if root.exists():
+        return
+    if not shutil.which("npm"):
+        raise SystemExit(
+            "npm is needed and was not found: on another system, unpack the npm packages "
+            f"{' and '.join(PACKAGES.values())} into {root}/{' and '.join(PACKAGES)} by other means"
+        )
+    unpacking = folder / "root.part"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    for name, package in PACKAGES.items():
+        download(package, unpacking / name)
+    unpacking.rename(root)
+
+
+def download(package: str, into: Path) -> None:
+    """Download one npm package and leave its contents, a folder `package`, in `into`.
+
+    Raises:
+        SystemExit: npm could not download it.
+        tarfile.FilterError: a member of it would be written outside of `into`.
+    """
+    into.mkdir(parents=True)
+    try:
+        subprocess.run(["npm", "pack", "--loglevel=error", package], cwd=into, check=True)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{error}; does `npm view {package}` find it?") from error
+    for tarball in into.glob("*.tgz"):
+        with tarfile.open(tarball) as members:
+            members.extractall(into, filter="data")
+        tarball.unlink()
+
+
+def write_list(folder: Path) -> None:
+    """Write `fluent-emoji.jsonl`: one row for each of the 3,391 images, paths relative to it."""
+    labels = read_labels(folder)
+    images = read_images(folder)
+    found = [labels.get(join_key(image.stem), Label()) for image in images]
+    rows = (
+        row(image.relative_to(folder).as_posix(), label)
+        for image, label in zip(images, found, strict=True)
+    )
+    write_jsonl(folder / "fluent-emoji.jsonl", rows)
+    joined = sum(bool(label.title) for label in found)
+    print(f"{folder / 'fluent-emoji.jsonl'}: {len(images)} images, {joined} with a label")
+
+
+def read_images(folder: Path) -> list[Path]:
+    """Return every image unpacked in `folder`, in the order of their names.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    images = sorted(images_folder(folder).glob("*.webp"))
+    if not images:
+        raise FileNotFoundError(f"no *.webp in {images_folder(folder)}: run `fetch` first")
+    return images
+
+
+def read_labels(folder: Path) -> dict[str, Label]:
+    """Return the English labels by join key; a skin tone has its own title, its emoji's tags.
+
+    Raises:
+        FileNotFoundError: the labels are not there.
+    """
+    file = labels_file(folder)
+    if not file.exists():
+        raise FileNotFoundError(f"no {file}: run `fetch` first")
+    return {
+        join_key(variant["hexcode"]): Label(
+            title=variant["label"], tags=tuple(emoji.get("tags", ()))
+        )
+        for emoji in json.loads(file.read_bytes())
+        for variant in (emoji, *emoji.get("skins", ()))
+    }
+
+
+def join_key(hexcode: str) -> str:
+    """Return an emoji's code points without the variation selector, which names use at will.
+
+    >>> join_key("2764-FE0F-200D-1F525")
+    '2764-200d-1f525'
+    """
+    return "-".join(code for code in hexcode.lower().split("-") if code != "fe0f")
+
+
+def row(path: str, label: Label) -> Row:
+    """Return the line of one image; there are no descriptions, so its text is empty."""
+    return {
+        "path": path,
+        "title": label.title,
+        "text": "",
+        "tags": list(label.tags),
+        "licence": "MIT",
+        "author": "Microsoft",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the commands."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = {"fetch": fetch, "list": write_list}
+    parser.add_argument("command", choices=list(commands))
+    parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, default=UNPACKED)
+    chosen = parser.parse_args(arguments)
+    try:
+        commands[chosen.command](chosen.folder)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
