@@ -1,9 +1,29 @@
 """From a decoded image to what a tokenizer reads: crop to size, then scale to [-1, 1]."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from schemas.keys import draw
+
+MARGIN: Final = 1.125
+"""Size an image is resized to before it is cropped, in target sizes, so that there is a choice of
+where to crop (`mid_reso` in VAR, utils/arg_util.py)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropBox:
+    """Where a crop lies in the resized image, all in pixels."""
+
+    covering: tuple[int, int]  # (width, height) of the resized image
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
@@ -20,12 +40,7 @@ def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]
     Raises:
         ValueError: the image is not RGB.
     """
-    if image.mode != "RGB":
-        raise ValueError(f"expected an RGB image, got mode {image.mode!r}")
-    covering = image.resize(cover_size(image.size, height, width), Image.Resampling.LANCZOS)
-    left = (covering.width - width) // 2
-    top = (covering.height - height) // 2
-    return np.asarray(covering.crop((left, top, left + width, top + height)))
+    return _cut(image, _centre_box(cover_size(image.size, height, width), height, width))
 
 
 def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
@@ -43,6 +58,90 @@ def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int
     return max(width, int(height * (image_width / image_height))), height
 
 
+def view_crop(
+    image: Image.Image, height: int, width: int, *, key: str, view: int
+) -> NDArray[np.uint8]:
+    """Cut out one of a sample's views: the centre (view 0), or a place that is drawn.
+
+    View 0 is `cover_crop`. The others take the place of VAR's random crops (utils/data.py), with
+    a place that only the key and the view decide, so every machine cuts the same. `view_box`
+    says where, and how large the covering image is, before it is made.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: the image is not RGB, or the view is negative.
+    """
+    return _cut(image, view_box(image.size, height, width, key=key, view=view))
+
+
+def view_box(size: tuple[int, int], height: int, width: int, *, key: str, view: int) -> CropBox:
+    """Return where a view of an image of this (width, height) lies.
+
+    From view 1 on, the image covers a target `MARGIN` times as large and every place in it is
+    equally likely. A view's relative place is the same whatever the target size.
+
+    Raises:
+        ValueError: the view is negative.
+    """
+    if view < 0:
+        raise ValueError(f"views are numbered from 0, got {view}")
+    if view == 0:
+        return _centre_box(cover_size(size, height, width), height, width)
+    covering = cover_size(size, round(MARGIN * height), round(MARGIN * width))
+    return CropBox(
+        covering=covering,
+        left=draw(key, f"view {view} left", covering[0] - width + 1),
+        top=draw(key, f"view {view} top", covering[1] - height + 1),
+        width=width,
+        height=height,
+    )
+
+
+def adm_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Resize an RGB image to `MARGIN` times a square target, then cut out the centre, as ADM does.
+
+    Halves the image by averaging while it stays large enough, then LANCZOS, both sides rounded,
+    crop offsets rounded down (`center_crop_to_tensor_pm1` in Infinity's dataset_t2i_iterable.py,
+    after OpenAI's guided-diffusion). The resized image has about the size
+    `cover_size(image.size, m, m)` with m = round(MARGIN * side), less than 1 / m larger.
+
+    Returns:
+        uint8 [side, side, 3].
+
+    Raises:
+        ValueError: the image is not RGB.
+    """
+    _check_rgb(image)
+    short_side = round(MARGIN * side)
+    while min(image.size) >= 2 * short_side:
+        halved = image.width // 2, image.height // 2
+        image = image.resize(halved, Image.Resampling.BOX)
+    scale = short_side / min(image.size)
+    covering = round(image.width * scale), round(image.height * scale)
+    return _cut(image, _centre_box(covering, side, side))
+
+
+def var_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Resize an RGB image to `MARGIN` times a square target, then cut out the centre, as VAR does.
+
+    What VAR validates on (utils/data.py): torchvision's Resize by LANCZOS, the longer side
+    truncated, and CenterCrop, half a pixel rounded to the even offset. The resized image is
+    within a pixel a side of `cover_size(image.size, m, m)` with m = round(MARGIN * side).
+
+    Returns:
+        uint8 [side, side, 3].
+
+    Raises:
+        ValueError: the image is not RGB.
+    """
+    short_side, shorter = round(MARGIN * side), min(image.size)
+    covering = short_side * image.width // shorter, short_side * image.height // shorter
+    left, top = round((covering[0] - side) / 2), round((covering[1] - side) / 2)
+    return _cut(image, CropBox(covering=covering, left=left, top=top, width=side, height=side))
+
+
 def to_model_input(images_NHWC: NDArray[np.uint8]) -> torch.Tensor:
     """Return float32 [N, 3, H, W] in [-1, 1] of uint8 [N, H, W, 3] images.
 
@@ -58,3 +157,20 @@ def to_model_input(images_NHWC: NDArray[np.uint8]) -> torch.Tensor:
         )
     unit = np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)).astype(np.float32) / 255
     return torch.from_numpy(unit + unit - 1)
+
+
+def _centre_box(covering: tuple[int, int], height: int, width: int) -> CropBox:
+    left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
+    return CropBox(covering=covering, left=left, top=top, width=width, height=height)
+
+
+def _cut(image: Image.Image, box: CropBox) -> NDArray[np.uint8]:
+    _check_rgb(image)
+    covering = image.resize(box.covering, Image.Resampling.LANCZOS)
+    corners = (box.left, box.top, box.left + box.width, box.top + box.height)
+    return np.asarray(covering.crop(corners))
+
+
+def _check_rgb(image: Image.Image) -> None:
+    if image.mode != "RGB":
+        raise ValueError(f"expected an RGB image, got mode {image.mode!r}")

@@ -6,7 +6,7 @@ Shapes: B images, L codes an image (all scales), C channels, H and W pixels.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +41,39 @@ def scale_slices(schedule: Schedule) -> tuple[slice, ...]:
     return tuple(slice(start, end) for start, end in pairwise(ends))
 
 
+def check_schedule(schedule: Schedule) -> None:
+    """Check that a schedule is one at all: it ends at its largest scale, and none is empty.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not schedule:
+        raise ValueError("a schedule has one scale or more")
+    last_height, last_width = schedule[-1]
+    for height, width in schedule:
+        if not (1 <= height <= last_height and 1 <= width <= last_width):
+            raise ValueError(f"scale {height}x{width} does not fit in the last of {schedule}")
+
+
+def schedule_text(schedule: Schedule) -> str:
+    """Write a schedule as a manifest holds it.
+
+    >>> schedule_text(((1, 1), (2, 3)))
+    '1x1 2x3'
+    """
+    return " ".join(f"{height}x{width}" for height, width in schedule)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Codes:
     """The codes of B images: scales concatenated small to large, raster order in a scale.
 
-    uint16 holds VAR's codebook indices; uint32 holds bit codes, bit 0 the most significant.
+    uint16 holds VAR's codebook indices; uint32 holds bit codes, bit 0 the most significant. Codes
+    of more than 32 bits take words along a third axis, the most significant first.
 
     Raises:
-        ValueError: the array is not [B, L] for this schedule, or not of a stored dtype.
+        ValueError: the array is not [B, L] or [B, L, W] for this schedule, or not of a stored
+            dtype.
     """
 
     values_BL: CodeArray
@@ -58,21 +83,21 @@ class Codes:
         values, length = self.values_BL, count_codes(self.schedule)
         if values.dtype not in STORED_DTYPES:
             raise ValueError(f"codes must be uint16 or uint32, not {values.dtype}")
-        if values.ndim != 2 or values.shape[1] != length:
+        if values.ndim not in (2, 3) or values.shape[1] != length:
             raise ValueError(f"codes must have shape [B, {length}], not {list(values.shape)}")
 
     def __len__(self) -> int:
         return len(self.values_BL)
 
     def scales(self) -> tuple[CodeArray, ...]:
-        """Return the codes scale by scale, each [B, h, w]."""
+        """Return the codes scale by scale, each [B, h, w] or [B, h, w, W]."""
         return tuple(
-            self.values_BL[:, part].reshape(-1, *size)
+            self.values_BL[:, part].reshape(-1, *size, *self.values_BL.shape[2:])
             for part, size in zip(scale_slices(self.schedule), self.schedule, strict=True)
         )
 
     def pack(self) -> list[CodeArray]:
-        """Return one contiguous [L] array an image, as a shard's `tokens*.npy` holds it."""
+        """Return one contiguous [L] or [L, W] array an image, as a shard's `tokens*.npy` holds it."""
         return [np.ascontiguousarray(row) for row in self.values_BL]
 
     @classmethod
@@ -90,37 +115,35 @@ class Codes:
 
 
 class Tokenizer(Protocol):
-    """Turns images into codes and back; one is loaded once a worker process."""
+    """Turns images into codes and back; its weights are loaded once a worker process."""
+
+    schedule: Schedule
+    """Size of every scale, small to large."""
+
+    codes_dtype: "np.dtype[Any]"
+    """How the codes are stored, uint16 or uint32."""
+
+    codes_limit: int
+    """Exclusive upper bound of a stored integer."""
 
     @property
-    def schedule(self) -> Schedule:
-        """Size of every scale, small to large."""
-        ...
-
-    @property
-    def codes_dtype(self) -> np.dtype[np.uint16 | np.uint32]:
-        """How the codes are stored."""
-        ...
-
-    @property
-    def codes_limit(self) -> int:
-        """Exclusive upper bound of a code."""
-        ...
-
-    @property
-    def resolution(self) -> int:
+    def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         ...
 
     def encode(self, images_NCHW: "torch.Tensor") -> Codes:
-        """Tokenize float32 RGB images [B, 3, resolution, resolution] in [-1, 1].
+        """Tokenize float32 RGB images [B, 3, H, W] in [-1, 1].
 
         The codes of an image do not depend on its neighbours in the batch.
         """
         ...
 
     def decode(self, codes: Codes) -> "torch.Tensor":
-        """Return float32 images [B, 3, resolution, resolution] in [-1, 1]."""
+        """Return float32 images [B, 3, H, W] in [-1, 1]."""
+        ...
+
+    def with_schedule(self, schedule: Schedule) -> Self:
+        """Return a tokenizer of the same weights for another schedule."""
         ...
 
     def describe(self) -> dict[str, str | int]:

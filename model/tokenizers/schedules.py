@@ -1,0 +1,137 @@
+"""Infinity's dynamic resolution: which scales an image of a given shape and size is coded in.
+
+The table is that of FoundationVision/Infinity, infinity/utils/dynamic_resolution.py. Aspects are
+height / width throughout. VAR's square schedules are in var_network.py.
+"""
+
+from typing import Final
+
+from model.tokenizers.protocol import Schedule
+
+CODE_PIXELS: Final = 16
+"""Side of what one code of the last scale stands for, in pixels."""
+
+BUDGETS: Final = {256: "0.06M", 512: "0.25M", 768: "0.60M", 1024: "1M"}
+"""Infinity's name of every pixel budget, by the side in pixels of its square image."""
+
+_SCALES_OF_BUDGET: Final = {256: 7, 512: 10, 768: 12, 1024: 13}
+
+# Heights, then widths, of the 13 scales of the largest budget; of the square and taller shapes
+# only, as a wide shape is a tall one turned.
+_TALL: Final = {
+    1.0: (
+        (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64),
+        (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64),
+    ),
+    1.25: (
+        (1, 2, 3, 5, 10, 15, 20, 25, 30, 35, 45, 55, 70),
+        (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 36, 44, 56),
+    ),
+    1.333: (
+        (1, 2, 4, 8, 12, 16, 20, 24, 28, 36, 48, 60, 72),
+        (1, 2, 3, 6, 9, 12, 15, 18, 21, 27, 36, 45, 54),
+    ),
+    1.5: (
+        (1, 2, 3, 6, 9, 15, 21, 27, 33, 39, 48, 63, 78),
+        (1, 2, 2, 4, 6, 10, 14, 18, 22, 26, 32, 42, 52),
+    ),
+    1.75: (
+        (1, 2, 3, 7, 11, 14, 21, 28, 35, 42, 56, 70, 84),
+        (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48),
+    ),
+    2.0: (
+        (1, 2, 4, 6, 10, 16, 22, 30, 38, 46, 60, 74, 90),
+        (1, 2, 2, 3, 5, 8, 11, 15, 19, 23, 30, 37, 45),
+    ),
+    2.5: (
+        (1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 65, 80, 100),
+        (1, 2, 2, 4, 6, 8, 10, 12, 16, 20, 26, 32, 40),
+    ),
+    3.0: (
+        (1, 2, 6, 9, 15, 21, 27, 36, 45, 54, 72, 90, 111),
+        (1, 2, 2, 3, 5, 7, 9, 12, 15, 18, 24, 30, 37),
+    ),
+}
+
+
+def _all_shapes() -> dict[float, Schedule]:
+    """Return the full schedule of every aspect, in Infinity's order: each tall one, then turned."""
+    shapes: dict[float, Schedule] = {}
+    for tall, (heights, widths) in _TALL.items():
+        shapes[tall] = tuple(zip(heights, widths, strict=True))
+        # Infinity names the turned shape by the reciprocal cut to three digits, so 0.666.
+        # The square one is its own turned shape.
+        shapes[int(1000 / tall) / 1000] = tuple(zip(widths, heights, strict=True))
+    return shapes
+
+
+_SHAPES: Final = _all_shapes()
+
+ASPECTS: Final[tuple[float, ...]] = tuple(_SHAPES)
+"""The 15 aspects (height / width), from 0.333 to 3.0, in the order that settles ties."""
+
+
+def bsq_schedule(aspect: float, resolution: int) -> Schedule:
+    """Return the scales of an aspect at a pixel budget, without patchifying.
+
+    Args:
+        aspect: height / width, one of `ASPECTS`.
+        resolution: the budget, by the side of its square image in pixels; one of `BUDGETS`.
+
+    Raises:
+        ValueError: another aspect or resolution.
+
+    >>> bsq_schedule(1.25, 256)
+    ((1, 1), (2, 2), (3, 3), (5, 4), (10, 8), (15, 12), (20, 16))
+    """
+    if aspect not in _SHAPES:
+        raise ValueError(f"unknown aspect {aspect} (height / width), expected one of {ASPECTS}")
+    if resolution not in BUDGETS:
+        raise ValueError(f"unknown resolution {resolution}, expected one of {sorted(BUDGETS)}")
+    return _SHAPES[aspect][: _SCALES_OF_BUDGET[resolution]]
+
+
+def pixel_size(aspect: float, resolution: int) -> tuple[int, int]:
+    """Return (height, width) in pixels of the images of an aspect at a budget.
+
+    Neither the aspect nor the number of pixels is met exactly.
+
+    Raises:
+        ValueError: as `bsq_schedule` does.
+
+    >>> pixel_size(1.25, 512)
+    (560, 448)
+    """
+    height, width = bsq_schedule(aspect, resolution)[-1]
+    return height * CODE_PIXELS, width * CODE_PIXELS
+
+
+def nearest_aspect(height: int, width: int) -> float:
+    """Return the aspect in whose shape Infinity trains on an image of this size.
+
+    Infinity's rule is the least |height / width - aspect|, the first of `ASPECTS` on a tie
+    (get_h_div_w_template2indices in dynamic_resolution.py). The distance is not symmetric: an
+    image and the same image turned may get aspects that are not each other turned. VARGPT trains
+    on squares only.
+
+    Raises:
+        ValueError: a side that is not positive.
+
+    >>> nearest_aspect(1080, 1920)
+    0.571
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"expected positive sides, got height {height}, width {width}")
+    return min(ASPECTS, key=lambda aspect: abs(height / width - aspect))
+
+
+def double(schedule: Schedule) -> Schedule:
+    """Return the scales a patchified tokenizer codes, for those its transformer sees.
+
+    The transformer reads each 2 x 2 block of codes as one position (apply_spatial_patchify in
+    Infinity); the image has the same size in pixels.
+
+    >>> double(((1, 1), (5, 4)))
+    ((2, 2), (10, 8))
+    """
+    return tuple((2 * height, 2 * width) for height, width in schedule)
