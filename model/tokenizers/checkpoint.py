@@ -73,8 +73,11 @@ def _parse_torch(content: bytes, name: str) -> dict[str, Tensor]:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise nearly every class, struct.error included
         raise CheckpointError(f"{name}: damaged, truncated or unsafe: {error}") from error
+    # Infinity's checkpoints hold the tokenizer under "vae", beside its moving average.
+    if isinstance(loaded, dict) and isinstance(loaded.get("vae"), dict):
+        loaded = loaded["vae"]
     if not isinstance(loaded, dict) or not all(isinstance(x, Tensor) for x in loaded.values()):
-        raise CheckpointError(f"{name}: expected a flat dict of tensors")
+        raise CheckpointError(f"{name}: expected a flat dict of tensors, or one under 'vae'")
     return loaded
 
 

@@ -1,7 +1,8 @@
-"""Convolutional encoder and decoder of the VAR VQVAE.
+"""Convolutional encoder and decoder that both tokenizers are built of.
 
-Attribute names are the keys of the published checkpoint (FoundationVision/VAR,
-models/basic_vae.py): renaming one breaks loading.
+Attribute names are the keys of the published checkpoints (FoundationVision/VAR,
+models/basic_vae.py; FoundationVision/Infinity, models/bsq_vae/flux_vqgan.py): renaming one breaks
+loading. VAR's has attention at the lowest resolution, Infinity's has none.
 
 Shapes: B images, C channels, H and W positions, N = H * W.
 """
@@ -11,9 +12,15 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.tokenizers.group_norm import GroupNorm
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6)
+
+def _norm(channels: int) -> GroupNorm:
+    """Normalise 32 groups, as published; narrower networks get 24, or 16, as many as divide."""
+    for groups in (32, 24, 16):
+        if channels % groups == 0:
+            return GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
+    raise ValueError(f"a width must be a multiple of 32, 24 or 16, not {channels}")
 
 
 def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -104,8 +111,8 @@ class Level(nn.Module):
 class DownLevel(Level):
     """A level of the encoder, halved at its end unless it is the last."""
 
-    def __init__(self, widths: Sequence[int], *, last: bool) -> None:
-        super().__init__(widths, attention=last)
+    def __init__(self, widths: Sequence[int], *, last: bool, attention: bool) -> None:
+        super().__init__(widths, attention=last and attention)
         self.downsample = nn.Identity() if last else Downsample(widths[-1])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -116,8 +123,10 @@ class DownLevel(Level):
 class UpLevel(Level):
     """A level of the decoder, doubled at its end unless it is the last."""
 
-    def __init__(self, widths: Sequence[int], *, first: bool, last: bool) -> None:
-        super().__init__(widths, attention=first)
+    def __init__(
+        self, widths: Sequence[int], *, first: bool, last: bool, attention: bool
+    ) -> None:
+        super().__init__(widths, attention=first and attention)
         self.upsample = nn.Identity() if last else Upsample(widths[-1])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -126,12 +135,12 @@ class UpLevel(Level):
 
 
 class Middle(nn.Module):
-    """Block, attention, block at the lowest resolution."""
+    """Block, attention where asked, block at the lowest resolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, attention: bool) -> None:
         super().__init__()
         self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttnBlock(channels)
+        self.attn_1 = AttnBlock(channels) if attention else nn.Identity()
         self.block_2 = ResnetBlock(channels, channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -143,17 +152,27 @@ class Encoder(nn.Module):
     """RGB images to features, 2 ** (len(ch_mult) - 1) times smaller."""
 
     def __init__(
-        self, *, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int
+        self,
+        *,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        z_channels: int,
+        attention: bool,
     ) -> None:
         super().__init__()
         widths = [ch * mult for mult in ch_mult]
         inputs = [ch, *widths[:-1]]
         self.conv_in = _conv3(3, ch)
         self.down = nn.ModuleList(
-            DownLevel([before, *[width] * num_res_blocks], last=i == len(widths) - 1)
+            DownLevel(
+                [before, *[width] * num_res_blocks],
+                last=i == len(widths) - 1,
+                attention=attention,
+            )
             for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], attention=attention)
         self.norm_out = _norm(widths[-1])
         self.conv_out = _conv3(widths[-1], z_channels)
 
@@ -169,16 +188,27 @@ class Decoder(nn.Module):
     """Features back to RGB images, one block a level more than the encoder has."""
 
     def __init__(
-        self, *, ch: int, ch_mult: Sequence[int], num_res_blocks: int, z_channels: int
+        self,
+        *,
+        ch: int,
+        ch_mult: Sequence[int],
+        num_res_blocks: int,
+        z_channels: int,
+        attention: bool,
     ) -> None:
         super().__init__()
         widths = [ch * mult for mult in ch_mult]
         inputs = [*widths[1:], widths[-1]]
         top = len(widths) - 1
         self.conv_in = _conv3(z_channels, widths[-1])
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], attention=attention)
         self.up = nn.ModuleList(
-            UpLevel([before, *[width] * (num_res_blocks + 1)], first=i == top, last=i == 0)
+            UpLevel(
+                [before, *[width] * (num_res_blocks + 1)],
+                first=i == top,
+                last=i == 0,
+                attention=attention,
+            )
             for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
         self.norm_out = _norm(widths[0])

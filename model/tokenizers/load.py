@@ -1,17 +1,35 @@
 """Makes a tokenizer from the names and paths a recipe holds."""
 
 from dataclasses import replace
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 import torch
+from torch import Tensor, nn
 
+from model.tokenizers import bsq_network, var_network
+from model.tokenizers.bsq_network import BsqConfig, BsqNetwork, plain_keys
 from model.tokenizers.checkpoint import Checkpoint, check_fit, read_checkpoint
-from model.tokenizers.protocol import Tokenizer
-from model.tokenizers.var_network import PATCH_NUMS, PRESETS, VarConfig, VarNetwork
+from model.tokenizers.compute import Compute
+from model.tokenizers.infinity_bsq import InfinityBsq
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import Schedule
+from model.tokenizers.schedules import bsq_schedule, double
+from model.tokenizers.var_network import VarConfig, VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
 
+TokenizerName = Literal["infinity_bsq", "var_vqvae"]
+
+PRESETS: Final = {"infinity_bsq": bsq_network.PRESETS, "var_vqvae": var_network.PRESETS}
+BUNDLED: Final = "bundled"
 HIT_COUNTS: Final = "quantize.ema_vocab_hit_SV"
+_BUNDLED_FOLDER: Final = Path(__file__).parent / "bundled"
+
+
+def bundled_checkpoint(name: str) -> str:
+    """Return the path of the trained checkpoint that ships with this package."""
+    return str(_BUNDLED_FOLDER / f"{name}.safetensors")
 
 
 def load_tokenizer(
@@ -20,36 +38,62 @@ def load_tokenizer(
     preset: str,
     checkpoint: str | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    compute: Compute | None = None,
     resolution: int = 256,
-) -> Tokenizer:
+    aspect: float = 1.0,
+) -> NetworkTokenizer:
     """Load a tokenizer with the weights of a checkpoint, or random ones where there is none.
 
     Args:
-        name: `var_vqvae`.
-        preset: the size, `full` or `small`.
+        name: `infinity_bsq` or `var_vqvae`.
+        preset: the size; `bundled` comes with its own weights.
         checkpoint: a local path or any fsspec URL of a `.safetensors`, `.pth` or `.pt` file.
         seed: of the random weights; ignored with a checkpoint.
-        device: as torch names it.
-        resolution: side of the images in pixels, 256 or 512.
+        compute: where and how; None for fp32 on the CPU.
+        resolution: side in pixels of the square image whose pixel budget this is.
+        aspect: height / width; other than 1 for Infinity's tokenizers only.
 
     Raises:
-        ValueError: an unknown name, preset or resolution.
+        ValueError: an unknown name, preset or resolution, or an aspect the tokenizer cannot do.
         CheckpointError: a checkpoint that cannot be read or does not fit.
     """
-    if name != "var_vqvae":
-        raise ValueError(f"unknown tokenizer {name!r}, expected 'var_vqvae'")
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}, expected one of {sorted(PRESETS)}")
-    if resolution not in PATCH_NUMS:
-        raise ValueError(f"unknown resolution {resolution}, expected one of {sorted(PATCH_NUMS)}")
-    config = replace(PRESETS[preset], patch_nums=PATCH_NUMS[resolution])
+    if name not in PRESETS:
+        raise ValueError(f"unknown tokenizer {name!r}, expected one of {sorted(PRESETS)}")
+    presets = PRESETS[name]
+    if preset not in presets:
+        raise ValueError(f"unknown preset {preset!r} of {name}, expected one of {list(presets)}")
+    if preset == BUNDLED and checkpoint is None:
+        checkpoint = bundled_checkpoint(name)
+    config = presets[preset]
+    schedule = schedule_of(config, resolution, aspect)
+    compute = compute or Compute()
     source = read_checkpoint(checkpoint) if checkpoint else None
-    return make_var_vqvae(config, source, seed=seed, device=torch.device(device))
+    if isinstance(config, BsqConfig):
+        return make_infinity_bsq(config, source, seed=seed, compute=compute).with_schedule(schedule)
+    return make_var_vqvae(config, source, seed=seed, compute=compute).with_schedule(schedule)
+
+
+def schedule_of(
+    config: BsqConfig | VarConfig, resolution: int, aspect: float = 1.0
+) -> Schedule:
+    """Return the schedule that a tokenizer codes an image of this size and shape in.
+
+    Raises:
+        ValueError: a resolution or an aspect that the tokenizer has no schedule for.
+    """
+    if isinstance(config, BsqConfig):
+        schedule = bsq_schedule(aspect, resolution)
+        return double(schedule) if config.patchify else schedule
+    if aspect != 1.0:
+        raise ValueError(f"var_vqvae has square schedules only, none of aspect {aspect}")
+    if resolution not in var_network.PATCH_NUMS:
+        known = sorted(var_network.PATCH_NUMS)
+        raise ValueError(f"unknown resolution {resolution} of var_vqvae, expected one of {known}")
+    return replace(config, patch_nums=var_network.PATCH_NUMS[resolution]).schedule
 
 
 def make_var_vqvae(
-    config: VarConfig, source: Checkpoint | None, *, seed: int, device: torch.device
+    config: VarConfig, source: Checkpoint | None, *, seed: int = 0, compute: Compute | None = None
 ) -> VarVqvae:
     """Build a VAR VQVAE of any size; weights of another float type are cast to float32.
 
@@ -59,16 +103,49 @@ def make_var_vqvae(
     with torch.device("meta"):
         network = VarNetwork(config)
     expected = network.state_dict()
-    if source is None:
-        source = Checkpoint(
-            name=f"random weights, seed {seed}", sha256="", tensors=random_weights(expected, seed)
-        )
+    source = source or _random(expected, seed)
     tensors = dict(source.tensors)
     # One row a scale, counted in training: unused here, and the only tensor that depends on the
     # number of scales, so a checkpoint serves any schedule without it.
     tensors[HIT_COUNTS] = torch.zeros(expected[HIT_COUNTS].shape)
-    check_fit(tensors, expected, source.name)
-    network.load_state_dict({key: x.float() for key, x in tensors.items()}, assign=True)
+    _fill(network, tensors, source.name)
     return VarVqvae(
-        network, config, checkpoint=source.name, checkpoint_sha256=source.sha256, device=device
+        network,
+        config,
+        compute=compute or Compute(),
+        checkpoint=source.name,
+        checkpoint_sha256=source.sha256,
     )
+
+
+def make_infinity_bsq(
+    config: BsqConfig, source: Checkpoint | None, *, seed: int = 0, compute: Compute | None = None
+) -> InfinityBsq:
+    """Build a BSQ-VAE of any size, for its 256 px schedule; weights are cast to float32.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the sizes.
+    """
+    with torch.device("meta"):
+        network = BsqNetwork(config)
+    source = source or _random(network.state_dict(), seed)
+    _fill(network, plain_keys(source.tensors), source.name)
+    return InfinityBsq(
+        network,
+        config,
+        schedule=schedule_of(config, 256),
+        compute=compute or Compute(),
+        checkpoint=source.name,
+        checkpoint_sha256=source.sha256,
+    )
+
+
+def _random(expected: dict[str, Tensor], seed: int) -> Checkpoint:
+    return Checkpoint(
+        name=f"random weights, seed {seed}", sha256="", tensors=random_weights(expected, seed)
+    )
+
+
+def _fill(network: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    check_fit(tensors, network.state_dict(), name)
+    network.load_state_dict({key: x.float() for key, x in tensors.items()}, assign=True)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from model.tokenizers.protocol import Schedule
-from model.tokenizers.var_blocks import Decoder, Encoder
+from model.tokenizers.conv_blocks import Decoder, Encoder
 from model.tokenizers.var_quantizer import MultiScaleQuantizer
 
 PATCH_NUMS: Final = {
@@ -26,10 +26,10 @@ class VarConfig:
 
     vocab: int = 4096
     z_channels: int = 32
-    ch: int = 160  # width of the highest resolution; a multiple of 32
+    ch: int = 160  # width of the highest resolution
     ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)  # width of each level, in ch
     num_res_blocks: int = 2  # a level
-    phis: int = 4  # convolutions shared by the scales
+    phis: int = 4  # convolutions shared by the scales; 1 for all, 0 for one a scale
     phi_strength: float = 0.5
     patch_nums: tuple[int, ...] = PATCH_NUMS[256]  # side of every scale, in codes
 
@@ -43,16 +43,18 @@ class VarConfig:
         return tuple((side, side) for side in self.patch_nums)
 
     @property
-    def resolution(self) -> int:
-        """Side of the images, in pixels."""
-        return self.patch_nums[-1] * 2 ** (len(self.ch_mult) - 1)
+    def stride(self) -> int:
+        """Pixels a feature, on either axis."""
+        return 2 ** (len(self.ch_mult) - 1)
 
 
 PRESETS: Final = {
     "full": VarConfig(),
     "small": VarConfig(ch=32, ch_mult=(1, 1, 1, 1, 2), num_res_blocks=1),
+    "bundled": VarConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1),
 }
-"""`full` is the published size (109 M parameters), `small` (1.1 M) serves tests and trials."""
+"""`full` is the published size (109 M parameters), `bundled` that of the trained checkpoint that
+ships with this package, `small` (1.1 M) that of the golden data."""
 
 
 class VarNetwork(nn.Module):
@@ -66,19 +68,29 @@ class VarNetwork(nn.Module):
             ch_mult=config.ch_mult,
             num_res_blocks=config.num_res_blocks,
             z_channels=z_channels,
+            attention=True,
         )
         self.decoder = Decoder(
             ch=config.ch,
             ch_mult=config.ch_mult,
             num_res_blocks=config.num_res_blocks,
             z_channels=z_channels,
+            attention=True,
         )
         self.quantize = MultiScaleQuantizer(
             vocab=config.vocab,
             channels=z_channels,
-            schedule=config.schedule,
+            scales=len(config.patch_nums),
             phis=config.phis,
             strength=config.phi_strength,
         )
         self.quant_conv = nn.Conv2d(z_channels, z_channels, kernel_size=3, padding=1)
         self.post_quant_conv = nn.Conv2d(z_channels, z_channels, kernel_size=3, padding=1)
+
+    def encode(self, images_B3HW: Tensor) -> Tensor:
+        """Return the features that the quantizer reads, [B, z_channels, H / 16, W / 16]."""
+        return self.quant_conv(self.encoder(images_B3HW))
+
+    def decode(self, features_BCHW: Tensor) -> Tensor:
+        """Return images [B, 3, 16 H, 16 W] of quantized features, unclamped."""
+        return self.decoder(self.post_quant_conv(features_BCHW))

@@ -9,7 +9,7 @@ Shapes: B images, C channels, H and W positions of the features, h and w those o
 n = h * w, L codes over all scales, V codebook entries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -29,53 +29,86 @@ def phi_index(scale: int, scales: int, phis: int) -> int:
     >>> [phi_index(scale, 10, 4) for scale in range(10)]
     [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     """
-    margin = 1 / (3 * phis) if phis == 4 else 1 / (2 * phis)
+    margin = 1 / 3 / phis if phis == 4 else 1 / 2 / phis
     ticks = np.linspace(margin, 1 - margin, phis)
     position = scale / (scales - 1) if scales > 1 else 0.0
     return int(np.argmin(np.abs(ticks - position)))
 
 
-class SharedPhis(nn.Module):
-    """The convolutions that smooth an enlarged scale, a few of them shared by all scales."""
+class Phi(nn.Conv2d):
+    """The convolution that smooths an enlarged scale, beside a shortcut."""
 
-    def __init__(self, *, channels: int, phis: int, scales: int, strength: float) -> None:
-        super().__init__()
-        self.qresi_ls = nn.ModuleList(
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in range(phis)
-        )
+    def __init__(self, channels: int, strength: float) -> None:
+        super().__init__(channels, channels, kernel_size=3, padding=1)
         self.strength = strength
-        self.index = tuple(phi_index(scale, scales, phis) for scale in range(scales))
 
-    def forward(self, h_BCHW: Tensor, scale: int) -> Tensor:
-        """Return (1 - strength) * h + strength * conv(h), with the convolution of this scale."""
-        smoothed_BCHW = self.qresi_ls[self.index[scale]](h_BCHW)
-        return h_BCHW * (1 - self.strength) + smoothed_BCHW * self.strength
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (1 - strength) * h + strength * conv(h), [B, C, H, W]."""
+        return input * (1 - self.strength) + super().forward(input) * self.strength
+
+
+class OnePhi(nn.Module):
+    """One phi for all scales, under its published key."""
+
+    def __init__(self, phi: Phi) -> None:
+        super().__init__()
+        self.qresi = phi
+
+
+class SharedPhis(nn.Module):
+    """A few phis, each for some neighbouring scales, under their published keys."""
+
+    def __init__(self, phis: Iterable[Phi]) -> None:
+        super().__init__()
+        self.qresi_ls = nn.ModuleList(phis)
 
 
 class MultiScaleQuantizer(nn.Module):
-    """Features to codes and codes to features; holds the codebook."""
+    """Features to codes and codes to features; holds the codebook.
+
+    Args:
+        vocab: V.
+        channels: C.
+        scales: how many the weights were trained with.
+        phis: 1 for one shared by all scales, 0 for one a scale, else how many the scales share.
+        strength: of a phi; 0 for the shortcut alone.
+    """
 
     ema_vocab_hit_SV: Tensor
 
     def __init__(
-        self, *, vocab: int, channels: int, schedule: Schedule, phis: int, strength: float
+        self, *, vocab: int, channels: int, scales: int, phis: int, strength: float
     ) -> None:
         super().__init__()
-        self.schedule = schedule
         # A training statistic: nothing here reads it, the published checkpoint carries it.
-        self.register_buffer("ema_vocab_hit_SV", torch.zeros(len(schedule), vocab))
-        self.quant_resi = SharedPhis(
-            channels=channels, phis=phis, scales=len(schedule), strength=strength
-        )
+        self.register_buffer("ema_vocab_hit_SV", torch.zeros(scales, vocab))
+        convolutions = [Phi(channels, strength) for _ in range(phis or scales)]
+        if phis == 0:
+            self.quant_resi = nn.ModuleList(convolutions)
+        elif phis == 1:
+            self.quant_resi = OnePhi(convolutions[0])
+        else:
+            self.quant_resi = SharedPhis(convolutions)
         self.embedding = nn.Embedding(vocab, channels)
 
-    def encode(self, features_BCHW: Tensor) -> Tensor:
+    def phi(self, scale: int, scales: int) -> Phi:
+        """Return the convolution that scale `scale` of `scales` uses."""
+        match self.quant_resi:
+            case OnePhi():
+                return self.quant_resi.qresi
+            case SharedPhis():
+                convolutions = self.quant_resi.qresi_ls
+            case _:
+                convolutions = self.quant_resi
+        return convolutions[phi_index(scale, scales, len(convolutions))]
+
+    def encode(self, features_BCHW: Tensor, schedule: Schedule) -> Tensor:
         """Return the codes of all scales, int64 [B, L]; H and W are those of the last scale."""
         rest_BCHW = features_BCHW.clone()
         codes: list[Tensor] = []
-        for scale, size in enumerate(self.schedule):
-            codes_Bn = self.nearest(_shrink(rest_BCHW, size))
-            rest_BCHW -= self.contribution(codes_Bn, scale)
+        for scale, size in enumerate(schedule):
+            codes_Bn = self.nearest(shrink(rest_BCHW, size))
+            rest_BCHW -= self.contribution(codes_Bn, scale, schedule)
             codes.append(codes_Bn)
         return torch.cat(codes, dim=1)
 
@@ -87,40 +120,42 @@ class MultiScaleQuantizer(nn.Module):
         distances_NV = torch.addmm(norms_NV, z_NC, book_VC.T, alpha=-2)
         return distances_NV.argmin(dim=1).view(len(z_BChw), -1)
 
-    def contribution(self, codes_Bn: Tensor, scale: int) -> Tensor:
+    def contribution(self, codes_Bn: Tensor, scale: int, schedule: Schedule) -> Tensor:
         """Return what the codes of one scale add to the features, [B, C, H, W]."""
-        size, full = self.schedule[scale], self.schedule[-1]
+        size, full = schedule[scale], schedule[-1]
         h_BChw = self.embedding(codes_Bn).transpose(1, 2).unflatten(2, size)
         if size != full:
             h_BChw = F.interpolate(h_BChw, size=full, mode="bicubic")
-        return self.quant_resi(h_BChw.contiguous(), scale)
+        return self.phi(scale, len(schedule))(h_BChw.contiguous())
 
-    def partial_sums(self, codes_BL: Tensor) -> Iterator[Tensor]:
+    def partial_sums(self, codes_BL: Tensor, schedule: Schedule) -> Iterator[Tensor]:
         """Yield the features [B, C, H, W] that the codes up to each scale amount to."""
         sum_BCHW: Tensor | None = None
-        for scale, part in enumerate(scale_slices(self.schedule)):
-            h_BCHW = self.contribution(codes_BL[:, part], scale)
+        for scale, part in enumerate(scale_slices(schedule)):
+            h_BCHW = self.contribution(codes_BL[:, part], scale, schedule)
             sum_BCHW = h_BCHW if sum_BCHW is None else sum_BCHW + h_BCHW
             yield sum_BCHW
 
-    def summed_features(self, codes_BL: Tensor) -> Tensor:
+    def summed_features(self, codes_BL: Tensor, schedule: Schedule) -> Tensor:
         """Return what the codes of all scales amount to (f_hat), [B, C, H, W]."""
-        *_, sum_BCHW = self.partial_sums(codes_BL)
+        *_, sum_BCHW = self.partial_sums(codes_BL, schedule)
         return sum_BCHW
 
-    def next_scale_inputs(self, codes_BL: Tensor) -> Tensor:
+    def next_scale_inputs(self, codes_BL: Tensor, schedule: Schedule) -> Tensor:
         """Return what a next-scale predictor reads, [B, L - n of the first scale, C].
 
         Each scale's input is the partial sum of the scales before it, shrunk (area) to its size.
         """
+        sums = self.partial_sums(codes_BL, schedule)
         inputs = [
-            _shrink(sum_BCHW, size).flatten(2).transpose(1, 2)
-            for sum_BCHW, size in zip(self.partial_sums(codes_BL), self.schedule[1:], strict=False)
+            shrink(sum_BCHW, size).flatten(2).transpose(1, 2)
+            for sum_BCHW, size in zip(sums, schedule[1:], strict=False)
         ]
         return torch.cat(inputs, dim=1)
 
 
-def _shrink(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+def shrink(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average areas down to `size`, [B, C, h, w]."""
     if x_BCHW.shape[2:] == size:
         return x_BCHW
     return F.interpolate(x_BCHW, size=size, mode="area")

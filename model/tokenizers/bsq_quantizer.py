@@ -1,0 +1,132 @@
+"""Multi-scale binary spherical quantizer of Infinity (arXiv 2412.04431, section 3.2).
+
+Every scale quantizes what the scales before it left over: the residual is shrunk (area) to the
+scale's size, each position is put on the unit sphere and takes the sign of each channel as a bit,
+and the corner of the cube that the bits name, itself of unit length, is enlarged (trilinear) and
+subtracted. There is no codebook and nothing is learned.
+
+Source: FoundationVision/Infinity, models/bsq_vae/multiscale_bsq.py and
+models/bitwise_self_correction.py. The operations, five-dimensional interpolation included, are in
+the reference's order, for a bit that hangs on the last place of a float.
+
+Shapes: B images, d channels and bits, H and W positions of the features, h and w those of one
+scale, n = h * w, L positions over all scales.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.tokenizers.protocol import Schedule, scale_slices
+
+Shrink = Literal["trilinear", "area"]
+
+
+def signs(z_Bdhw: Tensor) -> Tensor:
+    """Return the bits of features already shrunk, bool [B, n, d]; exactly 0 is bit 0."""
+    return (_on_sphere(z_Bdhw) > 0).flatten(2).transpose(1, 2)
+
+
+def margins(z_Bdhw: Tensor) -> Tensor:
+    """Return how far each sign is from changing, [B, n, d], on a sphere of radius 1."""
+    return _on_sphere(z_Bdhw).abs().flatten(2).transpose(1, 2)
+
+
+def corners(bits_Bnd: Tensor) -> Tensor:
+    """Return the unit vectors that bits name, float32 [B, n, d]."""
+    side = bits_Bnd.shape[-1] ** 0.5
+    return F.normalize(2 * (bits_Bnd.float() / side) - 1 / side, dim=-1)
+
+
+def encode(features_BdHW: Tensor, schedule: Schedule) -> Tensor:
+    """Return the bits of all scales, bool [B, L, d]; H and W are those of the last scale."""
+    rest_BdHW = features_BdHW
+    bits: list[Tensor] = []
+    for size in schedule:
+        z_Bdhw = shrink(rest_BdHW, size)
+        unit_Bdhw = _on_sphere(z_Bdhw)
+        bits.append((unit_Bdhw > 0).flatten(2).transpose(1, 2))
+        side = features_BdHW.shape[1] ** 0.5
+        corner_Bdhw = torch.where(unit_Bdhw > 0, 1 / side, -1 / side)
+        # The reference's straight-through estimator, whose rounding the next residual carries.
+        corner_Bdhw = unit_Bdhw + (corner_Bdhw - unit_Bdhw)
+        rest_BdHW = rest_BdHW - _enlarge(corner_Bdhw, schedule[-1])
+    return torch.cat(bits, dim=1)
+
+
+def partial_sums(bits_BLd: Tensor, schedule: Schedule) -> list[Tensor]:
+    """Return the features [B, d, H, W] that the bits up to each scale amount to."""
+    sums: list[Tensor] = []
+    for part, size in zip(scale_slices(schedule), schedule, strict=True):
+        code_Bdhw = corners(bits_BLd[:, part]).transpose(1, 2).unflatten(2, size)
+        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
+        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+    return sums
+
+
+def next_scale_inputs(
+    sums_BdHW: Sequence[Tensor], schedule: Schedule, mode: Shrink = "trilinear"
+) -> list[Tensor]:
+    """Return what a next-scale predictor reads at each scale but the first, [B, d, h, w].
+
+    Args:
+        sums_BdHW: of each scale, as `partial_sums` returns them.
+        schedule: size of every scale.
+        mode: `trilinear` in training and generation; `area` in the reference's own encoder,
+            whose inputs differ by up to 0.16 and train nothing.
+    """
+    return [
+        _resize(sum_BdHW, size, mode)
+        for sum_BdHW, size in zip(sums_BdHW, schedule[1:], strict=False)
+    ]
+
+
+def self_correct(
+    features_BdHW: Tensor, schedule: Schedule, flips_BLd: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Quantize while flipping bits, so that later scales learn to mend what earlier ones broke.
+
+    A flipped bit changes the sum that later scales correct, and so their labels; its own label is
+    the bit before the flip (bitwise self-correction, section 3.4).
+
+    Args:
+        features_BdHW: what the encoder returned.
+        schedule: size of every scale.
+        flips_BLd: bool, where to flip.
+
+    Returns:
+        the labels, bool [B, L, d], and the sums [B, d, H, W] of the flipped codes up to each
+        scale.
+    """
+    labels: list[Tensor] = []
+    sums: list[Tensor] = []
+    for part, size in zip(scale_slices(schedule), schedule, strict=True):
+        rest_BdHW = features_BdHW - sums[-1] if sums else features_BdHW
+        label_Bnd = signs(shrink(rest_BdHW, size))
+        labels.append(label_Bnd)
+        code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
+        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
+        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+    return torch.cat(labels, dim=1), sums
+
+
+def shrink(x_BdHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average areas down to `size`, [B, d, h, w]."""
+    if x_BdHW.shape[2:] == size:
+        return x_BdHW
+    return _resize(x_BdHW, size, "area")
+
+
+def _on_sphere(z_Bdhw: Tensor) -> Tensor:
+    return F.normalize(z_Bdhw.movedim(1, -1), dim=-1).movedim(-1, 1)
+
+
+def _enlarge(code_Bdhw: Tensor, size: tuple[int, int]) -> Tensor:
+    return _resize(code_Bdhw, size, "trilinear")
+
+
+def _resize(x_BdHW: Tensor, size: tuple[int, int], mode: Shrink) -> Tensor:
+    return F.interpolate(x_BdHW.unsqueeze(2), size=(1, *size), mode=mode).squeeze(2)

@@ -1,0 +1,175 @@
+"""Infinity's BSQ-VAE as a tokenizer: images to uint32 bit codes and back.
+
+Shapes: B images, d bits and channels, H and W positions of the features, L codes over all scales,
+P positions that a next-scale model sees: L, or L / 4 with patchify, p those of the first scale,
+D bits of such a position: d, or 4 d.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.tokenizers import bsq_quantizer
+from model.tokenizers.bit_codes import pack_bits, unpack_bits, words
+from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
+from model.tokenizers.bsq_quantizer import Shrink
+from model.tokenizers.compute import Compute
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import Codes, Schedule, scale_slices
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SelfCorrected:
+    """What a next-scale model trains on: labels, and inputs that its own mistakes would give."""
+
+    labels_BPD: Tensor  # bool, before flipping
+    inputs_BPD: Tensor  # float32 [B, P - p, D]; the first scale has none
+
+
+class InfinityBsq(NetworkTokenizer):
+    """A loaded BSQ-VAE of any published size.
+
+    Its codes hold a position's d bits, bit 0 the most significant; over 32 bits they take two
+    words. With patchify the codes are those of the tokenizer's own grid, and what a next-scale
+    model sees gathers 2 x 2 of them: channel c, row y, column x become bit c * 4 + 2 * y + x.
+
+    Args:
+        network: with its weights.
+        config: the sizes the network was built with.
+        schedule: size of every scale of the tokenizer's grid, even throughout with patchify.
+        compute: where and how.
+        checkpoint: where the weights are from, as the manifest shall say it.
+        checkpoint_sha256: of the checkpoint file, empty for random weights.
+    """
+
+    name = "infinity_bsq"
+
+    def __init__(
+        self,
+        network: BsqNetwork,
+        config: BsqConfig,
+        *,
+        schedule: Schedule,
+        compute: Compute,
+        checkpoint: str,
+        checkpoint_sha256: str,
+    ) -> None:
+        self.config = config
+        self.codes_dtype = np.dtype(np.uint32)
+        self.codes_limit = 2 ** min(config.bits, 32)
+        self.code_words = words(config.bits)
+        super().__init__(
+            network,
+            schedule=schedule,
+            stride=config.stride,
+            compute=compute,
+            checkpoint=checkpoint,
+            checkpoint_sha256=checkpoint_sha256,
+        )
+
+    def check_schedule(self, schedule: Schedule) -> None:
+        """Check that the network can do a schedule.
+
+        Raises:
+            ValueError: no scale, an empty one, one larger than the last, or an odd one with
+                patchify.
+        """
+        super().check_schedule(schedule)
+        if self.config.patchify and any(height % 2 or width % 2 for height, width in schedule):
+            raise ValueError(f"with patchify every scale is even, not {schedule}")
+
+    def bits(self, codes: Codes) -> Tensor:
+        """Return the bits of codes, bool [B, L, d], on the device.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+        return unpack_bits(self.to_indices(codes), self.config.bits)
+
+    def labels(self, codes: Codes) -> Tensor:
+        """Return the bits that a next-scale model predicts, bool [B, P, D], on the device.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+        return self._gathered(self.bits(codes))
+
+    def next_scale_inputs(self, codes: Codes, mode: Shrink = "trilinear") -> Tensor:
+        """Return what a next-scale model reads, float32 [B, P - p, D], on the device.
+
+        Args:
+            codes: of this schedule.
+            mode: as `bsq_quantizer.next_scale_inputs` explains.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+
+        def work(codes_BL: Tensor) -> Tensor:
+            bits_BLd = unpack_bits(codes_BL, self.config.bits)
+            return self._inputs(bsq_quantizer.partial_sums(bits_BLd, self.schedule), mode)
+
+        with self.compute.arithmetic():
+            return self.passes.run(self.to_indices(codes), work)
+
+    def self_correct(self, features_BdHW: Tensor, flips_BLd: Tensor) -> SelfCorrected:
+        """Make labels and inputs as if the bits of `flips_BLd` had been predicted wrongly.
+
+        Exact from float32 features. Stored ones are float16, which moves about one label in a
+        thousand. Not exact from codes alone: later labels depend on what an earlier flip broke.
+
+        Args:
+            features_BdHW: as `features` returned them; any float type.
+            flips_BLd: bool, where to flip, on the tokenizer's own grid.
+
+        Raises:
+            ValueError: shapes of another schedule, or features that are not finite.
+        """
+        self.check_features(features_BdHW)
+        expected = (len(features_BdHW), sum(h * w for h, w in self.schedule), self.config.bits)
+        if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
+            found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
+            raise ValueError(f"expected flips bool {list(expected)}, got {found}")
+        with self.compute.arithmetic():
+            labels_BLd, sums = bsq_quantizer.self_correct(
+                features_BdHW.to(self.compute.device).float(),
+                self.schedule,
+                flips_BLd.to(self.compute.device),
+            )
+            return SelfCorrected(
+                labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
+            )
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what the manifest must say for the codes to be read again."""
+        return {
+            **super().describe(),
+            "bits": self.config.bits,
+            "patchify": int(self.config.patchify),
+        }
+
+    def _quantize(self, features_BCHW: Tensor) -> Tensor:
+        return pack_bits(bsq_quantizer.encode(features_BCHW, self.schedule))
+
+    def _summed(self, codes_BL: Tensor) -> Tensor:
+        bits_BLd = unpack_bits(codes_BL, self.config.bits)
+        return bsq_quantizer.partial_sums(bits_BLd, self.schedule)[-1]
+
+    def _inputs(self, sums_BdHW: Sequence[Tensor], mode: Shrink = "trilinear") -> Tensor:
+        inputs = bsq_quantizer.next_scale_inputs(sums_BdHW, self.schedule, mode)
+        if self.config.patchify and mode == "trilinear":
+            inputs = [F.pixel_unshuffle(x_Bdhw, 2) for x_Bdhw in inputs]
+        return torch.cat([x_Bdhw.flatten(2).transpose(1, 2) for x_Bdhw in inputs], dim=1)
+
+    def _gathered(self, bits_BLd: Tensor) -> Tensor:
+        if not self.config.patchify:
+            return bits_BLd
+        scales: list[Tensor] = []
+        for part, size in zip(scale_slices(self.schedule), self.schedule, strict=True):
+            grid_Bdhw = bits_BLd[:, part].transpose(1, 2).unflatten(2, size)
+            scales.append(F.pixel_unshuffle(grid_Bdhw, 2).flatten(2).transpose(1, 2))
+        return torch.cat(scales, dim=1)

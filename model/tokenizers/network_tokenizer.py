@@ -1,0 +1,197 @@
+"""What both tokenizers share: an encoder, a quantizer that runs scale by scale, a decoder.
+
+Shapes: B images, C channels, H and W positions of the features, L codes over all scales.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, Final, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.tokenizers.compute import Compute, Passes
+from model.tokenizers.protocol import CodeArray, Codes, Schedule, check_schedule
+
+
+class NetworkTokenizer(ABC):
+    """A loaded tokenizer with the weights of one checkpoint, for one schedule at a time.
+
+    Args:
+        network: with its weights; it is frozen, moved and laid out anew in place.
+        schedule: size of every scale.
+        stride: pixels a feature, on either axis.
+        compute: where and how.
+        checkpoint: where the weights are from, as the manifest shall say it.
+        checkpoint_sha256: of the checkpoint file, empty for random weights.
+
+    Raises:
+        ValueError: a schedule that the network cannot do.
+    """
+
+    name: str
+    codes_dtype: np.dtype[Any]
+    codes_limit: int
+    code_words: int = 1
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        schedule: Schedule,
+        stride: int,
+        compute: Compute,
+        checkpoint: str,
+        checkpoint_sha256: str,
+    ) -> None:
+        network.eval().requires_grad_(False)
+        self._network: Any = network.to(compute.device, memory_format=compute.layout)
+        self._source = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
+        self._stride = stride
+        self.compute: Final = compute
+        self.passes: Final = Passes(compute)
+        self.schedule = schedule
+        self.check_schedule(schedule)
+
+    def with_schedule(self, schedule: Schedule) -> Self:
+        """Return a tokenizer for another schedule, with the same weights in memory.
+
+        Raises:
+            ValueError: a schedule that the network cannot do.
+        """
+        self.check_schedule(schedule)
+        other = copy.copy(self)
+        other.schedule = schedule
+        return other
+
+    def check_schedule(self, schedule: Schedule) -> None:
+        """Check that the network can do a schedule.
+
+        Raises:
+            ValueError: no scale, an empty one, or one larger than the last.
+        """
+        check_schedule(schedule)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        height, width = self.schedule[-1]
+        return height * self._stride, width * self._stride
+
+    def encode(self, images_NCHW: Tensor) -> Codes:
+        """Tokenize RGB images: float32 [B, 3, H, W] in [-1, 1], B at least 1.
+
+        The codes of an image depend neither on the batch size nor on its neighbours.
+
+        Raises:
+            ValueError: another shape, dtype or range, or features that are not finite.
+        """
+        return self.quantize(self.features(images_NCHW))
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """Return what the quantizer reads, float32 [B, C, H, W], on the tokenizer's device.
+
+        Raises:
+            ValueError: another shape, dtype or range than `encode` takes.
+        """
+        self._check_images(images_NCHW)
+        with self.compute.arithmetic():
+            return self.passes.run(images_NCHW, self._features)
+
+    def quantize(self, features_BCHW: Tensor) -> Codes:
+        """Return the codes of features, as `features` returns them.
+
+        Raises:
+            ValueError: features of another shape, or that are not finite.
+        """
+        self.check_features(features_BCHW)
+        with self.compute.arithmetic():
+            codes_BL = self.passes.run(features_BCHW.float(), self._quantize)
+        return Codes(
+            values_BL=codes_BL.cpu().numpy().astype(self.codes_dtype), schedule=self.schedule
+        )
+
+    def decode(self, codes: Codes) -> Tensor:
+        """Return float32 images [B, 3, H, W] in [-1, 1], on the device.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+        with self.compute.arithmetic():
+            return self.passes.run(self.to_indices(codes), self._decode)
+
+    def summed_features(self, codes: Codes) -> Tensor:
+        """Return what all scales amount to, float32 [B, C, H, W], on the device.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+        with self.compute.arithmetic():
+            return self.passes.run(self.to_indices(codes), self._summed)
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what the manifest must say for the codes to be read again."""
+        return {
+            "name": self.name,
+            **self._source,
+            "codes_dtype": self.codes_dtype.name,
+            "codes_limit": self.codes_limit,
+            "code_words": self.code_words,
+            "precision": self.compute.precision,
+            "device": self.compute.device,
+        }
+
+    def check_features(self, features_BCHW: Tensor) -> None:
+        """Check that features are of this schedule and finite.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if features_BCHW.ndim != 4 or features_BCHW.shape[2:] != self.schedule[-1]:
+            expected = f"[B, C, {self.schedule[-1][0]}, {self.schedule[-1][1]}]"
+            raise ValueError(f"expected features {expected}, got {list(features_BCHW.shape)}")
+        if not torch.isfinite(features_BCHW).all():
+            raise ValueError("expected finite features, got NaN or infinite ones")
+
+    def to_indices(self, codes: Codes) -> Tensor:
+        """Return codes as int64 on the device.
+
+        Raises:
+            ValueError: codes of another schedule, or out of range.
+        """
+        if codes.schedule != self.schedule:
+            raise ValueError(f"expected codes of schedule {self.schedule}, got {codes.schedule}")
+        values: CodeArray = codes.values_BL
+        if (values.shape[2:] or (1,)) != (self.code_words,):
+            raise ValueError(f"expected {self.code_words} words a code, got {values.shape[2:]}")
+        largest = int(values.max(initial=0))
+        if largest >= self.codes_limit:
+            raise ValueError(f"expected codes below {self.codes_limit}, the largest is {largest}")
+        return torch.from_numpy(values.astype(np.int64)).to(self.compute.device)
+
+    def _features(self, images_B3HW: Tensor) -> Tensor:
+        with self.compute.network_arithmetic():
+            features = self._network.encode(images_B3HW.contiguous(memory_format=self.compute.layout))
+        return features.float().contiguous()
+
+    def _decode(self, codes_BL: Tensor) -> Tensor:
+        sum_BCHW = self._summed(codes_BL).contiguous(memory_format=self.compute.layout)
+        with self.compute.network_arithmetic():
+            images_B3HW = self._network.decode(sum_BCHW)
+        return images_B3HW.float().contiguous().clamp(-1, 1)
+
+    @abstractmethod
+    def _quantize(self, features_BCHW: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _summed(self, codes_BL: Tensor) -> Tensor: ...
+
+    def _check_images(self, images_NCHW: Tensor) -> None:
+        expected = (3, *self.image_size)
+        shape, dtype = tuple(images_NCHW.shape), images_NCHW.dtype
+        if len(shape) != 4 or not shape[0] or shape[1:] != expected or dtype != torch.float32:
+            raise ValueError(f"expected float32 [B, {expected}], B >= 1, got {dtype} {shape}")
+        largest = images_NCHW.abs().max().item()
+        if not largest <= 1:
+            raise ValueError(f"expected pixels in [-1, 1], the largest magnitude is {largest}")

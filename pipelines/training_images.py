@@ -1,0 +1,176 @@
+"""Images for training a tokenizer: folders and tars read in place, decoded once, cropped anew."""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+
+from filters.decode import DecodeError, decode
+from model.tokenizers.prepare import cover_crop
+from pipelines.readers.listing import IMAGE_SUFFIXES
+from pipelines.storage import CorpusError
+from schemas.keys import draw, rank, unit
+
+DECODE_THREADS = 2
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 50_000_000  # of an encoded image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """Where an encoded image lies."""
+
+    name: str  # path below the folder or tar it was found in, which decides every draw
+    url: str
+    offset: int = 0
+    length: int | None = None  # bytes; None for the whole file
+
+
+def find_images(urls: Sequence[str]) -> list[ImageFile]:
+    """List the images of folders and of tars, sorted by name.
+
+    Args:
+        urls: local paths or fsspec URLs of folders, which are listed to any depth, tars among
+            them; or of tars, with * where there are many.
+
+    Raises:
+        CorpusError: a place that holds no image.
+    """
+    found: list[ImageFile] = []
+    for url in urls:
+        images = list(_images_of(url))
+        if not images:
+            raise CorpusError(f"{url}: no image, and no tar of images, lies there")
+        found += images
+    return sorted(found, key=lambda image: (image.name, image.url))
+
+
+def _images_of(url: str) -> Iterator[ImageFile]:
+    fs, path = fsspec.core.url_to_fs(url)
+    paths = fs.glob(path) if "*" in path else fs.find(path)
+    for file in sorted(paths):
+        full = fs.unstrip_protocol(file)
+        if file.endswith(".tar"):
+            yield from _images_in_tar(full)
+        elif file.lower().endswith(IMAGE_SUFFIXES):
+            yield ImageFile(name=file.removeprefix(path).lstrip("/"), url=full)
+
+
+def _images_in_tar(url: str) -> Iterator[ImageFile]:
+    try:
+        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[arg-type]
+            for member in tar:
+                if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES):
+                    yield ImageFile(
+                        name=member.name, url=url, offset=member.offset_data, length=member.size
+                    )
+    except tarfile.TarError as error:
+        raise CorpusError(f"{url}: not a readable tar ({error})") from error
+
+
+def held_out(images: Sequence[ImageFile], share: float) -> tuple[list[ImageFile], list[ImageFile]]:
+    """Part images by the hash of their names: for training, and for the figures."""
+    kept = [image for image in images if unit(image.name, "held out") >= share]
+    rest = [image for image in images if unit(image.name, "held out") < share]
+    return kept, rest
+
+
+@dataclass(kw_only=True)
+class TrainingImages:
+    """Batches of crops, the same in every run; an image that cannot be decoded is left out.
+
+    Images are cut to squares of `side` px once and kept in memory up to `cache_bytes`.
+    """
+
+    images: Sequence[ImageFile]
+    side: int = 256  # px
+    cache_bytes: int = 4 << 30
+    unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
+    _cache: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def batches(self, crop: int, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Yield uint8 [size, crop, crop, 3] without end, each epoch in an order of its own.
+
+        Args:
+            crop: side of the crops, px; up to `side`.
+            size: images a batch.
+            start: batches to pass over, of a run that goes on.
+        """
+        with ThreadPoolExecutor(DECODE_THREADS) as threads:
+            number = start
+            pending = threads.submit(self._batch, number, crop, size)
+            while True:
+                batch = pending.result()
+                number += 1
+                pending = threads.submit(self._batch, number, crop, size)
+                yield batch
+
+    def squares(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield every readable image once, in order: its name and uint8 [side, side, 3]."""
+        for image in self.images:
+            square = self._square(image)
+            if square is not None:
+                yield image.name, square
+
+    def _batch(self, number: int, crop: int, size: int) -> NDArray[np.uint8]:
+        crops: list[NDArray[np.uint8]] = []
+        place = number * size
+        while len(crops) < size:
+            if len(self.unreadable) >= len(self.images):
+                raise CorpusError(f"none of {len(self.images)} images can be decoded")
+            epoch, index = divmod(place, len(self.images))
+            image = self._order(epoch)[index]
+            square = self._square(image)
+            if square is None:  # the next in the epoch stands in
+                place += 1
+                continue
+            crops.append(_cut(square, crop, f"{image.name}/{epoch}"))
+            place += 1
+        return np.stack(crops)
+
+    def _order(self, epoch: int) -> Sequence[ImageFile]:
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._ordered = sorted(self.images, key=lambda i: rank(i.name, f"epoch {epoch}"))
+        return self._ordered
+
+    _epoch: int = -1
+    _ordered: Sequence[ImageFile] = ()
+
+    def _square(self, image: ImageFile) -> NDArray[np.uint8] | None:
+        if image.name in self.unreadable:
+            return None
+        if image.name in self._cache:
+            return self._cache[image.name]
+        try:
+            decoded = decode(_read(image), max_pixels=MAX_PIXELS)
+        except DecodeError as error:
+            self.unreadable[image.name] = str(error)
+            return None
+        if max(decoded.size) > 8 * min(decoded.size):
+            self.unreadable[image.name] = f"{decoded.width} x {decoded.height} px is too long"
+            return None
+        square = cover_crop(decoded, self.side, self.side)
+        if len(self._cache) * square.nbytes < self.cache_bytes:
+            self._cache[image.name] = square
+        return square
+
+
+def _read(image: ImageFile) -> bytes:
+    fs, path = fsspec.core.url_to_fs(image.url)
+    length = fs.size(path) if image.length is None else image.length
+    if length > MAX_BYTES:
+        raise DecodeError("too_many_bytes", f"{length:,} bytes is over {MAX_BYTES:,}")
+    return fs.cat_file(path, start=image.offset, end=image.offset + length)
+
+
+def _cut(square: NDArray[np.uint8], crop: int, key: str) -> NDArray[np.uint8]:
+    """Cut a crop at a drawn place, mirrored every other time."""
+    free = square.shape[0] - crop + 1
+    top, left = draw(key, "top", free), draw(key, "left", free)
+    cut = square[top : top + crop, left : left + crop]
+    return cut[:, ::-1] if draw(key, "mirror", 2) else cut
