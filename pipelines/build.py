@@ -89,15 +89,19 @@ class Job:
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
         from pipelines.map_shards import MapShards
+        from pipelines.stages import resource_hints
 
         fresh = each_shard(lambda shard: is_fresh(stage, shard, self.store), range(self.shards))
         todo = [shard for shard in range(self.shards) if not fresh[shard]]
         rows = self._rows_waiting(stage, todo)
+        hints = resource_hints(self.recipe, stage.name)
         with self._timed(stage.name, len(todo), sum(rows.values())):
             if todo:
                 with progress(self.store, stage.name, stage.folder, rows):
                     self.engine.run(
-                        lambda root: shard_numbers(root, todo) | MapShards(stage, self.store),
+                        lambda root: (
+                            shard_numbers(root, todo) | MapShards(stage, self.store, hints)
+                        ),
                         name=stage.name,
                     )
         self._count(stage.name, stage.folder)
@@ -172,7 +176,7 @@ class Job:
                         lambda root: writer.expand(self._all(root), self.store, outputs),
                         name="shard",
                     )
-                manifest = make_manifest(self.recipe, self.store, self.funnel, made_of)
+                manifest = make_manifest(self.recipe, self.store, self.funnel, made_of, self.shards)
                 remove_old_shards(self.store, manifest)
                 if not manifest["subsets"][SUBSET]["samples"]:
                     doors = "; ".join(f"{stage} {counts}" for stage, counts in self.funnel)

@@ -25,8 +25,8 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     for name, subset in manifest["subsets"].items():
         count, size = len(subset["shards"]), subset["bytes"] / 1e6
         print(f"{name}: {subset['samples']:,} samples in {count:,} shards, {size:,.1f} MB")
-    tokens = manifest["tokens"]
-    print(f"tokens: {tokens['name']}, {tokens['checkpoint']}, {tokens['precision']}")
+    for made in manifest["tokens"]:
+        print(f"{made['member']}: {made['name']}, {made['checkpoint']}, {made['precision']}")
     print(f"report: {out.rstrip('/')}/report.html")
 
 

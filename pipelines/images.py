@@ -54,6 +54,16 @@ def read_checked(rows: Sequence[dict[str, Any]], store: Storage, fault: str) -> 
     return bodies
 
 
+def read_each(rows: Sequence[dict[str, Any]], store: Storage) -> list[bytes | CorpusError]:
+    """Read the image of each row, or say why it is no longer what was fetched."""
+    try:
+        return list(read_checked(rows, store, FETCHED))
+    except CorpusError as error:
+        if len(rows) == 1:
+            return [error]
+    return [read_each([row], store)[0] for row in rows]
+
+
 def decode_image(body: bytes, settings: Decode) -> Image:
     """Decode as a recipe says; raises `DecodeError` as `filters.decode.decode` does."""
     return decode(body, max_pixels=settings.max_pixels, background=settings.background)

@@ -11,7 +11,8 @@ from pipelines.local_pool import run_each
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
-from pipelines.vq_tokens import describe_tokenizer
+from pipelines.token_facts import made_on
+from pipelines.tokenizers import describe_tokens
 from pipelines.write_shard import FOLDER, VERSION
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Recipe, VqTokens
@@ -33,9 +34,13 @@ def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) 
 
 
 def make_manifest(
-    recipe: Recipe, store: Storage, funnel: Sequence[tuple[str, Counts]], inputs: str
+    recipe: Recipe,
+    store: Storage,
+    funnel: Sequence[tuple[str, Counts]],
+    inputs: str,
+    shard_count: int,
 ) -> dict[str, Any]:
-    """Describe the shards that lie in the corpus."""
+    """Describe the shards that lie in the corpus; `shard_count` is of the side-cars."""
     shards = [
         {"path": path, "bytes": size, "sha256": sha256, "samples": samples}
         for path, size, sha256, samples in json.loads(store.read(listing_path(SUBSET)))
@@ -50,11 +55,10 @@ def make_manifest(
         "recipe": recipe.fingerprint(),
         "inputs": inputs,
         "made_with": {name: version(name) for name in MADE_WITH},
-        "tokens": {
-            "member": recipe.vq_tokens.member,
-            "crop": "cover, centre",
-            **_described(recipe.vq_tokens),
-        },
+        "tokens": [
+            {**described, **made_on(store, str(described["member"]), shard_count)}
+            for described in _described(recipe.vq_tokens)
+        ],
         "subsets": {
             SUBSET: {
                 "samples": samples,
@@ -86,9 +90,9 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _described(recipe: VqTokens) -> dict[str, str | int]:
-    """Ask a worker, which has the tokenizer loaded, where there is one."""
-    return next(run_each(describe_tokenizer, [recipe]))
+def _described(recipe: VqTokens) -> list[dict[str, object]]:
+    """Ask a worker, which has the tokenizers loaded, where there is one."""
+    return next(run_each(describe_tokens, [recipe]))
 
 
 def _line(stage: str, counts: Counts) -> dict[str, Any]:

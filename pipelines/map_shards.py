@@ -1,6 +1,6 @@
 """One Beam transform for every map stage: shard numbers in, one report a shard out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -20,13 +20,17 @@ class MapShards(beam.PTransform[Any, Any]):
     """Run a map stage over a collection of shard numbers.
 
     Each shard is read, processed and committed by one call on one worker; only its number and
-    its report pass through Beam. A call that raises is retried by the runner as a whole.
+    its report pass through Beam. A call that raises is retried by the runner as a whole. `hints`
+    are Beam's resource hints for the workers that run the stage.
     """
 
-    def __init__(self, stage: MapStage, store: Storage) -> None:
+    def __init__(
+        self, stage: MapStage, store: Storage, hints: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(label=f"MapShards({stage.name})")
         self._stage = stage
         self._store = store
+        self._hints = dict(hints or {})
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Spread the shards over the workers, then run them."""
@@ -34,7 +38,9 @@ class MapShards(beam.PTransform[Any, Any]):
             input_or_inputs
             | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
             | "Run"
-            >> beam.ParDo(_RunShard(self._stage, self._store)).with_output_types(ShardReport)
+            >> beam.ParDo(_RunShard(self._stage, self._store))
+            .with_output_types(ShardReport)
+            .with_resource_hints(**self._hints)
         )
 
 

@@ -11,9 +11,11 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns
+from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from pipelines.select import TEXT_REPEATS
 from pipelines.storage import CorpusError
 from pipelines.template_file import load_templates, templates_sha256
+from pipelines.tokenizers import TokenizerRecipe
 from schemas.recipe import Recipe, Rule
 from schemas.recipe_file import RecipeError, suggest
 
@@ -33,11 +35,21 @@ def pin(recipe: Recipe) -> Recipe:
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
     changes: dict[str, BaseModel] = {"pair": recipe.pair.model_copy(update=templates)}
-    vq_tokens = recipe.vq_tokens
-    if vq_tokens.checkpoint:
-        found = _file_sha256(vq_tokens.checkpoint, vq_tokens.checkpoint_sha256)
-        changes["vq_tokens"] = vq_tokens.model_copy(update={"checkpoint_sha256": found})
+    tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
+    changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
+
+
+def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
+    checkpoint = recipe.checkpoint
+    if checkpoint is None and recipe.preset == BUNDLED:
+        checkpoint = bundled_checkpoint(recipe.tokenizer)
+    if checkpoint is None:
+        return recipe
+    found = _file_sha256(
+        checkpoint, recipe.checkpoint_sha256, f"vq_tokens.tokenizers.{recipe.name}"
+    )
+    return recipe.model_copy(update={"checkpoint_sha256": found})
 
 
 def _signal_faults(recipe: Recipe) -> Iterator[str]:
@@ -78,17 +90,17 @@ def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Ite
         yield f"select.{name}: a flag has no bounds; use forbid: true"
 
 
-def _file_sha256(path: str, wanted: str) -> str:
+def _file_sha256(path: str, wanted: str, where: str) -> str:
     digest = hashlib.sha256()
     try:
         with fsspec.open(path, "rb") as file:
             while chunk := file.read(CHUNK_BYTES):  # type: ignore[union-attr]
                 digest.update(chunk)
     except FileNotFoundError as error:
-        raise CorpusError(f"vq_tokens.checkpoint: {path}: no such file") from error
+        raise CorpusError(f"{where}.checkpoint: {path}: no such file") from error
     found = digest.hexdigest()
     if wanted and found != wanted:
         raise CorpusError(
-            f"vq_tokens.checkpoint: {path}: sha256 is {found}, the recipe says {wanted}"
+            f"{where}.checkpoint: {path}: sha256 is {found}, the recipe says {wanted}"
         )
     return found

@@ -4,6 +4,8 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -11,13 +13,13 @@ import apache_beam as beam
 from pipelines.map_shards import Concurrently
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import Storage
-from pipelines.write_shard import FOLDER, SampleRef, ShardFile, WriteShard, fitted_size
+from pipelines.write_shard import FOLDER, ArrayRef, SampleRef, ShardFile, WriteShard, fitted_size
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import encode_json
 
-# Side-cars that a sample's parts come from.
-INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs", "tokens")
+# Side-cars with a row a sample; tokens has one a member.
+INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,36 +70,46 @@ class ReadSamples:
     def __call__(self, shard: int) -> Iterator[SampleRef]:
         """Yield the rows that have both a pair and tokens, in key order."""
         tables = {
-            folder: {
-                row["key"]: row
-                for row in read_table(self.store, sidecar_path(folder, shard)).to_pylist()
-            }
-            for folder in INPUTS
+            folder: {row["key"]: row for row in self._rows(folder, shard)} for folder in INPUTS
         }
-        for key, tokens in tables["tokens"].items():
+        # In the order of keys and then of members, which is that of the side-car.
+        for key, arrays in groupby(self._rows("tokens", shard), key=itemgetter("key")):
             if key in tables["pairs"]:
                 rows = {folder: table[key] for folder, table in tables.items()}
-                yield self._reference(key, rows, rows["raw"], tokens)
+                yield self._reference(key, rows, rows["raw"], list(arrays))
+
+    def _rows(self, folder: str, shard: int) -> list[dict[str, Any]]:
+        return read_table(self.store, sidecar_path(folder, shard)).to_pylist()
 
     def _reference(
-        self, key: str, rows: dict[str, dict[str, Any]], raw: dict[str, Any], tokens: dict[str, Any]
+        self,
+        key: str,
+        rows: dict[str, dict[str, Any]],
+        raw: dict[str, Any],
+        arrays: list[dict[str, Any]],
     ) -> SampleRef:
         return SampleRef(
             key=key,
-            json=self._json(rows).decode(),
+            json=self._json(rows, arrays[0]["aspect"]).decode(),
             file=raw["file"],
             offset=raw["offset"],
             length=raw["length"],
             sha256=raw["sha256"],
-            tokens_member=tokens["member"],
-            tokens_file=tokens["file"],
-            tokens_offset=tokens["offset"],
-            tokens_length=tokens["length"],
-            tokens_dtype=tokens["dtype"],
-            tokens_sha256=tokens["sha256"],
+            arrays=tuple(
+                ArrayRef(
+                    member=array["member"],
+                    file=array["file"],
+                    offset=array["offset"],
+                    length=array["length"],
+                    dtype=array["dtype"],
+                    shape=tuple(array["shape"]),
+                    sha256=array["sha256"],
+                )
+                for array in arrays
+            ),
         )
 
-    def _json(self, rows: dict[str, dict[str, Any]]) -> bytes:
+    def _json(self, rows: dict[str, dict[str, Any]], aspect: float) -> bytes:
         source, signals = rows["sources"], rows["signals"]
         width, height = fitted_size(signals["width"], signals["height"], self.short_side)
         named = ("key", "text", "title", "source", "url", "licence", "author")
@@ -112,6 +124,7 @@ class ReadSamples:
                 "sha256": rows["raw"]["sha256"],
                 "width": width,
                 "height": height,
+                "crop_aspect": aspect,
                 "signals": {
                     # As its library writes it: JSON readers have no unsigned 64-bit integers.
                     name: f"{value:016x}" if name == "phash" else value

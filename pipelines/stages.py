@@ -35,6 +35,19 @@ def stages_after_dedup(recipe: Recipe, cutoffs: Mapping[str, str]) -> tuple[MapS
     )
 
 
+def resource_hints(recipe: Recipe, stage: str) -> dict[str, str]:
+    """Return what a stage asks of its workers, as Beam's resource hints.
+
+    Only vq_tokens asks for an accelerator, so that a runner that fits machines to hints gives
+    GPUs to it alone.
+    """
+    gpu = recipe.vq_tokens.gpu
+    if stage != "vq_tokens" or gpu is None:
+        return {}
+    accelerator = f"type:{gpu.type};count:{gpu.count};install-nvidia-driver"
+    return {"accelerator": accelerator, "min_ram": gpu.min_ram}
+
+
 def dedup_fingerprint(stage: FindDuplicates, inputs: Mapping[str, Sequence[Origin]]) -> str:
     """Hash all that dedup's side-cars are made of: every shard's input."""
     contents = [[origin.content for origin in inputs[folder]] for folder in stage.inputs]

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class CheckShard:
     recipe: Recipe
     recipe_fingerprint: str
     output_shards: int
-    tokens: Mapping[str, Any]  # the manifest's
+    tokens: Sequence[Mapping[str, Any]]  # the manifest's, one a member
 
     def __call__(self, line: Mapping[str, Any]) -> Findings:
         """Return the faults of a shard, and the samples in it."""
@@ -77,7 +77,7 @@ class CheckShard:
             seen.add(key)
             if not _is_key(key) or output_shard(key, self.output_shards) != number:
                 yield f"{where}: does not belong into this shard"
-            expected = ["jpg", "json", self.tokens["member"]]
+            expected = ["jpg", "json", *sorted(made["member"] for made in self.tokens)]
             if list(members) != expected:
                 yield f"{where}: members {list(members)}, expected {expected}"
                 continue
@@ -98,7 +98,7 @@ class CheckShard:
         if listed != found:
             yield f"{index}: does not say where the members of {path} lie"
 
-    def _sample_faults(self, key: str, jpg: bytes, text: bytes, npy: bytes) -> Iterator[str]:
+    def _sample_faults(self, key: str, jpg: bytes, text: bytes, *arrays: bytes) -> Iterator[str]:
         try:
             sample = json.loads(text)
         except ValueError as error:
@@ -112,7 +112,9 @@ class CheckShard:
         if not faults:
             yield from self._json_faults(key, sample)
             yield from _image_faults(jpg, sample["width"], sample["height"])
-        yield from self._code_faults(npy)
+            made_by = sorted(self.tokens, key=lambda made: made["member"])
+            for made, npy in zip(made_by, arrays, strict=True):
+                yield from array_faults(made, npy, sample["crop_aspect"])
 
     def _json_faults(self, key: str, sample: Mapping[str, Any]) -> Iterator[str]:
         if sample["key"] != key:
@@ -127,19 +129,34 @@ class CheckShard:
             if name in found and not isinstance(found[name], _PYTHON_TYPES[type_]):
                 yield f"json: signal {name} is {found[name]!r}, expected {type_}"
 
-    def _code_faults(self, npy: bytes) -> Iterator[str]:
-        try:
-            codes = np.load(io.BytesIO(npy), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            yield f"tokens: {error}"
-            return
-        scales = [size.split("x") for size in self.tokens["schedule"].split()]
-        length = sum(int(height) * int(width) for height, width in scales)
-        dtype = self.tokens["codes_dtype"]
-        if codes.shape != (length,) or codes.dtype != dtype:
-            yield f"tokens: {codes.dtype} {codes.shape}, expected {dtype} {(length,)}"
-        elif codes.size and int(codes.max()) >= self.tokens["vocab"]:
-            yield f"tokens: code {codes.max()} of a vocabulary of {self.tokens['vocab']}"
+
+def array_faults(made: Mapping[str, Any], npy: bytes, aspect: float) -> Iterator[str]:
+    """Say in what a member is not what the manifest's line of it says."""
+    name = made["member"]
+    try:
+        array = np.load(io.BytesIO(npy), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        yield f"{name}: {error}"
+        return
+    schedule = made["schedules"].get(str(aspect))
+    if schedule is None:
+        yield f"{name}: aspect {aspect} is not one of the manifest's"
+        return
+    scales = [tuple(map(int, size.split("x"))) for size in schedule.split()]
+    if made["kind"] == "features":
+        dtype, shape = made["dtype"], (made["channels"], *scales[-1])
+    else:
+        length = sum(height * width for height, width in scales)
+        words = made["code_words"]
+        dtype, shape = made["codes_dtype"], (length, words) if words > 1 else (length,)
+    if made["views"] > 1:
+        shape = (made["views"], *shape)
+    if array.shape != shape or array.dtype != dtype:
+        yield f"{name}: {array.dtype} {array.shape}, expected {dtype} {shape}"
+    elif made["kind"] == "features" and not np.isfinite(array).all():
+        yield f"{name}: NaN or infinite features"
+    elif made["kind"] == "codes" and int(array.max()) >= made["codes_limit"]:
+        yield f"{name}: code {array.max()}, the limit is {made['codes_limit']}"
 
 
 _PYTHON_TYPES = {

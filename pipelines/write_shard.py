@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +21,22 @@ from schemas.recipe import Shard as ShardRecipe
 from schemas.sample import CONTRACT_VERSION
 from schemas.tables import SHARD_INDEX
 
-VERSION = 1
+VERSION = 2
 FOLDER = "shards"
 BATCH_ROWS = 32
 JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
+
+
+class ArrayRef(NamedTuple):
+    """An array of a sample, and where its bytes lie."""
+
+    member: str
+    file: str
+    offset: int
+    length: int
+    dtype: str
+    shape: tuple[int, ...]
+    sha256: str
 
 
 class SampleRef(NamedTuple):
@@ -36,12 +48,7 @@ class SampleRef(NamedTuple):
     offset: int
     length: int
     sha256: str
-    tokens_member: str
-    tokens_file: str
-    tokens_offset: int
-    tokens_length: int
-    tokens_dtype: str
-    tokens_sha256: str
+    arrays: tuple[ArrayRef, ...]  # in the order of their members
 
 
 class ShardFile(NamedTuple):
@@ -96,7 +103,7 @@ class WriteShard:
 
     def _fingerprint(self, refs: Sequence[SampleRef]) -> str:
         made_of = [
-            [ref.json, ref.sha256, ref.tokens_member, ref.tokens_dtype, ref.tokens_sha256]
+            [ref.json, ref.sha256, [[a.member, a.dtype, a.shape, a.sha256] for a in ref.arrays]]
             for ref in refs
         ]
         settings = [self.image.model_dump(mode="json"), self.decode.model_dump(mode="json")]
@@ -126,13 +133,10 @@ class WriteShard:
         with TarWriter(local) as tar:
             for batch in read_images([ref._asdict() for ref in refs], self.store, BATCH_ROWS):
                 refs_of_batch = [by_key[row["key"]] for row, _ in batch]
-                codes = self._read_tokens(refs_of_batch)
-                for ref, (_, body), array in zip(refs_of_batch, batch, codes, strict=True):
-                    members = {
-                        "jpg": self._jpeg(body),
-                        "json": ref.json.encode(),
-                        ref.tokens_member: array,
-                    }
+                arrays = self._read_arrays(refs_of_batch)
+                for ref, (_, body) in zip(refs_of_batch, batch, strict=True):
+                    members = {"jpg": self._jpeg(body), "json": ref.json.encode()}
+                    members |= {array.member: next(arrays) for array in ref.arrays}
                     for member, data in members.items():
                         offset, length = tar.add(f"{ref.key}.{member}", data)
                         index.append(
@@ -140,22 +144,12 @@ class WriteShard:
                         )
         return index
 
-    def _read_tokens(self, refs: Sequence[SampleRef]) -> list[bytes]:
-        rows = [
-            {
-                "key": ref.key,
-                "file": ref.tokens_file,
-                "offset": ref.tokens_offset,
-                "length": ref.tokens_length,
-                "sha256": ref.tokens_sha256,
-            }
-            for ref in refs
-        ]
-        bodies = read_checked(rows, self.store, WRITTEN)
-        return [
-            _npy(np.frombuffer(body, ref.tokens_dtype))
-            for ref, body in zip(refs, bodies, strict=True)
-        ]
+    def _read_arrays(self, refs: Sequence[SampleRef]) -> Iterator[bytes]:
+        """Read the arrays of each sample in turn, as `.npy`."""
+        wanted = [(ref.key, array) for ref in refs for array in ref.arrays]
+        rows = [{"key": key, **array._asdict()} for key, array in wanted]
+        for body, (_, array) in zip(read_checked(rows, self.store, WRITTEN), wanted, strict=True):
+            yield _npy(np.frombuffer(body, array.dtype).reshape(array.shape))
 
     def _jpeg(self, body: bytes) -> bytes:
         image = decode_image(body, self.decode)

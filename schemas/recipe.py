@@ -187,21 +187,70 @@ class Pair(_Model):
     templates_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
 
 
-class VqTokens(_Model):
-    """Which tokenizer turns images into multi-scale codes."""
-
-    tokenizer: Literal["var_vqvae"] = "var_vqvae"
-    preset: Literal["full", "small"] = "full"
-    checkpoint: str | None = None  # any fsspec URL; null for random weights
+class _Tokenizer(_Model):
+    name: Name = "tokens"  # of its members: tokens256.npy
+    checkpoint: str | None = None  # any fsspec URL; null for random weights, but `bundled`'s own
     checkpoint_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
     seed: int = 0  # of the random weights
-    resolution: Literal[256] = 256  # px
-    batch_size: int = Field(default=16, ge=1)
+    features: bool = False  # also float16 features: 16 KB an image at 256 px, 64 KB at 512
 
-    @property
-    def member(self) -> str:
-        """Name of the sample's member that holds the codes."""
-        return f"tokens{self.resolution}.npy"
+
+class BsqTokenizer(_Tokenizer):
+    """Infinity's BSQ-VAE, which VARGPT-v1.1 uses as d32: 521 codes of 32 bits at 256 px."""
+
+    tokenizer: Literal["infinity_bsq"] = "infinity_bsq"
+    preset: Literal["bundled", "d14_patchify", "d16", "d24", "d32", "d64"] = "bundled"
+    # px, of the square image of each pixel budget
+    resolutions: tuple[Literal[256, 512, 768, 1024], ...] = Field(default=(256,), min_length=1)
+
+
+class VarTokenizer(_Tokenizer):
+    """VAR's VQVAE, which VARGPT v1.0 uses: 680 codes of 4,096 at 256 px."""
+
+    tokenizer: Literal["var_vqvae"]
+    preset: Literal["bundled", "full", "small"] = "bundled"
+    resolutions: tuple[Literal[256, 512], ...] = Field(default=(256,), min_length=1)  # px
+
+
+Tokenizer = Annotated[BsqTokenizer | VarTokenizer, Field(discriminator="tokenizer")]
+
+
+class Gpu(_Model):
+    """What a worker of the tokens needs, for runners that choose machines by resource hints."""
+
+    type: str = Field(pattern=r"^[a-z0-9-]+$")  # as the cloud names it, e.g. nvidia-l4
+    count: int = Field(default=1, ge=1)
+    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")
+
+
+class VqTokens(_Model):
+    """Which tokenizers turn images into multi-scale codes, and which pixels they see."""
+
+    tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
+    # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
+    aspects: Literal["square", "buckets"] = "square"
+    views: int = Field(default=1, ge=1, le=64)  # crops of each image: the centre, then drawn ones
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the convolutions; tf32 needs CUDA
+    batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
+    gpu: Gpu | None = None  # asked of the runner for this stage alone
+
+    @model_validator(mode="after")
+    def _members_differ(self) -> "VqTokens":
+        members = [m for t in self.tokenizers for r in t.resolutions for m in members_of(t, r)]
+        shared = sorted({member for member in members if members.count(member) > 1})
+        if shared:
+            raise ValueError(f"more than one tokenizer writes {', '.join(shared)}; name them apart")
+        square = [t.name for t in self.tokenizers if t.tokenizer == "var_vqvae"]
+        if self.aspects == "buckets" and square:
+            raise ValueError(f"{square[0]}: var_vqvae has square schedules only, not buckets")
+        return self
+
+
+def members_of(tokenizer: BsqTokenizer | VarTokenizer, resolution: int) -> list[str]:
+    """Name the members of a sample that a tokenizer writes at a resolution, codes first."""
+    codes = f"{tokenizer.name}{resolution}.npy"
+    prefix = "" if tokenizer.name == "tokens" else f"{tokenizer.name}_"
+    return [codes, f"{prefix}features{resolution}.npy"] if tokenizer.features else [codes]
 
 
 class Shard(_Model):
@@ -260,9 +309,11 @@ class Recipe(_Model):
                 source.pop(place, None)
         for knob in HOW_HARD_WE_TRY:
             del data["crawl"][knob]
-        del data["vq_tokens"]["batch_size"]  # which no code depends on
-        if self.vq_tokens.checkpoint_sha256:
-            del data["vq_tokens"]["checkpoint"]
+        for knob in ("batch_size", "gpu"):  # which no code depends on
+            del data["vq_tokens"][knob]
+        for tokenizer in data["vq_tokens"]["tokenizers"]:
+            if tokenizer["checkpoint_sha256"]:
+                del tokenizer["checkpoint"]
         if self.pair.templates_sha256:
             del data["pair"]["templates"]
         data["select"] = list(data["select"].items())  # mappings are hashed in any order

@@ -166,10 +166,13 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         if source.kind == "folder":
             update["list"] = resolve(source.list)
         sources.append(source.model_copy(update=update))
-    vq_tokens = recipe.vq_tokens
-    if vq_tokens.checkpoint:
-        checkpoint = resolve(vq_tokens.checkpoint)
-        vq_tokens = vq_tokens.model_copy(update={"checkpoint": checkpoint})
+    tokenizers = tuple(
+        tokenizer.model_copy(update={"checkpoint": resolve(tokenizer.checkpoint)})
+        if tokenizer.checkpoint
+        else tokenizer
+        for tokenizer in recipe.vq_tokens.tokenizers
+    )
+    vq_tokens = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     pair = recipe.pair
     if pair.templates.endswith((".yaml", ".yml")):
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})

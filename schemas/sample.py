@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 IMAGE_GEN = "<image_gen>"  # marks the generated image in a message
 IMAGE = "<image>"  # marks an input image
 
@@ -27,6 +27,7 @@ T2I_FIELDS: Mapping[str, type] = {
     "sha256": str,
     "width": int,
     "height": int,
+    "crop_aspect": float,  # height / width of the shape that was tokenized; 1.0 for squares
     "signals": dict,
     "template": str,
     "recipe": str,

@@ -87,14 +87,20 @@ PAIRS = pa.schema(
 TOKENS = pa.schema(
     [
         KEY,
-        _field("member", pa.string(), "member of the sample, e.g. tokens256.npy"),
+        _field("member", pa.string(), "member of the sample, e.g. tokens256.npy, features256.npy"),
         _field("file", pa.string(), "array file of this shard, relative to the corpus"),
-        _field("offset", pa.int64(), "bytes from the start of the file to this row's codes"),
+        _field("offset", pa.int64(), "bytes from the start of the file to this row's array"),
         _field("length", pa.int64(), "bytes"),
-        _field("dtype", pa.string(), "uint16 (VQ codes) or uint32 (bit codes), little-endian"),
+        _field("dtype", pa.string(), "uint16 (VQ codes), uint32 (bit codes) or float16 (features)"),
+        _field("shape", pa.list_(pa.int32()), "of the array, the views first if there are many"),
+        _field("aspect", pa.float64(), "height / width of the crops' shape; 1.0 for squares"),
+        _field("device", pa.string(), "kind of device that computed it: cpu or cuda"),
+        _field("pass_images", pa.int32(), "images that went through the network at once"),
+        _field("compared", pa.int64(), "bits or indices also computed in fp32; 0 for most rows"),
+        _field("differing", pa.int64(), "of those, how many came out otherwise"),
         _field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
         _field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
-        _field("sha256", pa.string(), "of the codes, 64 hex digits"),
+        _field("sha256", pa.string(), "of the array, 64 hex digits"),
     ]
 )
 

@@ -48,7 +48,7 @@ def unpack_bits(packed: Tensor, bits: int) -> Tensor:
     shifts = torch.arange(WORD_BITS - 1, -1, -1, device=packed.device)
     all_bits_d = (packed_W.unsqueeze(-1) >> shifts & 1).bool().flatten(-2)
     unused = all_bits_d.shape[-1] - bits
-    over = packed_W.numel() and int(packed_W.min()) < 0 or bool((packed_W >> WORD_BITS).any())
+    over = (packed_W.numel() and int(packed_W.min()) < 0) or bool((packed_W >> WORD_BITS).any())
     if over or all_bits_d[..., :unused].any():
         raise ValueError(f"expected codes of {bits} bits, the largest is {int(packed_W.max())}")
     return all_bits_d[..., unused:]

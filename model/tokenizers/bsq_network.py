@@ -21,6 +21,7 @@ class BsqConfig:
     ch: int = 128  # width of the highest resolution
     ch_mult: tuple[int, ...] = (1, 2, 4, 4, 4)  # width of each level, in ch
     num_res_blocks: int = 2  # a level
+    norm_groups: int | None = None  # of every norm; 0 for none, None for the published rule
     patchify: bool = False  # the next-scale model sees 2 x 2 positions as one
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ PRESETS: Final = {
     "d32": BsqConfig(),
     "d64": BsqConfig(bits=64),
     "d14_patchify": BsqConfig(bits=14, ch_mult=(1, 2, 4, 4), patchify=True),
-    "bundled": BsqConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1),
+    "bundled": BsqConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1, norm_groups=0),
 }
 """The published sizes, 110 M parameters each (d14_patchify 82 M), and `bundled`, that of the
 trained checkpoint that ships with this package."""
@@ -56,6 +57,7 @@ class BsqNetwork(nn.Module):
             num_res_blocks=config.num_res_blocks,
             z_channels=config.bits,
             attention=False,
+            norm_groups=config.norm_groups,
         )
         self.decoder = Decoder(
             ch=config.ch,
@@ -63,6 +65,7 @@ class BsqNetwork(nn.Module):
             num_res_blocks=config.num_res_blocks,
             z_channels=config.bits,
             attention=False,
+            norm_groups=config.norm_groups,
         )
 
     def encode(self, images_B3HW: Tensor) -> Tensor:

@@ -8,19 +8,37 @@ Shapes: B images, C channels, H and W positions, N = H * W.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.tokenizers.group_norm import GroupNorm
 
 
-def _norm(channels: int) -> GroupNorm:
-    """Normalise 32 groups, as published; narrower networks get 24, or 16, as many as divide."""
-    for groups in (32, 24, 16):
-        if channels % groups == 0:
-            return GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
-    raise ValueError(f"a width must be a multiple of 32, 24 or 16, not {channels}")
+class Affine(nn.Module):
+    """A scale and a shift of each channel, where small networks leave the normalising out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return [B, C, H, W]."""
+        return x_BCHW * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def _norm(channels: int, groups: int | None) -> nn.Module:
+    """Normalise in `groups`, or as published: 32, or 24 where 32 do not divide the width."""
+    if groups == 0:
+        return Affine(channels)
+    if groups is None:
+        groups = 32 if channels % 32 == 0 else 24
+    if channels % groups:
+        raise ValueError(f"a width must be a multiple of {groups}, not {channels}")
+    return GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
 
 
 def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -30,11 +48,13 @@ def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
 class ResnetBlock(nn.Module):
     """Two normalised convolutions beside a shortcut."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, norm_groups: int | None = None
+    ) -> None:
         super().__init__()
-        self.norm1 = _norm(channels_in)
+        self.norm1 = _norm(channels_in, norm_groups)
         self.conv1 = _conv3(channels_in, channels_out)
-        self.norm2 = _norm(channels_out)
+        self.norm2 = _norm(channels_out, norm_groups)
         self.conv2 = _conv3(channels_out, channels_out)
         self.nin_shortcut = (
             nn.Identity()
@@ -52,9 +72,9 @@ class ResnetBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions, beside a shortcut."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, norm_groups: int | None = None) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = _norm(channels, norm_groups)
         self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1)
         self.proj_out = nn.Conv2d(channels, channels, kernel_size=1)
 
@@ -93,11 +113,17 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution, with attention after each of them where asked."""
 
-    def __init__(self, widths: Sequence[int], *, attention: bool) -> None:
+    def __init__(
+        self, widths: Sequence[int], *, attention: bool, norm_groups: int | None = None
+    ) -> None:
         super().__init__()
-        outputs = widths[1:]
-        self.block = nn.ModuleList(map(ResnetBlock, widths[:-1], outputs))
-        self.attn = nn.ModuleList(map(AttnBlock, outputs) if attention else ())
+        self.block = nn.ModuleList(
+            ResnetBlock(before, after, norm_groups=norm_groups)
+            for before, after in pairwise(widths)
+        )
+        self.attn = nn.ModuleList(
+            AttnBlock(width, norm_groups=norm_groups) for width in (widths[1:] if attention else ())
+        )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return [B, widths[-1], H, W]."""
@@ -111,8 +137,15 @@ class Level(nn.Module):
 class DownLevel(Level):
     """A level of the encoder, halved at its end unless it is the last."""
 
-    def __init__(self, widths: Sequence[int], *, last: bool, attention: bool) -> None:
-        super().__init__(widths, attention=last and attention)
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        last: bool,
+        attention: bool,
+        norm_groups: int | None = None,
+    ) -> None:
+        super().__init__(widths, attention=last and attention, norm_groups=norm_groups)
         self.downsample = nn.Identity() if last else Downsample(widths[-1])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -124,9 +157,15 @@ class UpLevel(Level):
     """A level of the decoder, doubled at its end unless it is the last."""
 
     def __init__(
-        self, widths: Sequence[int], *, first: bool, last: bool, attention: bool
+        self,
+        widths: Sequence[int],
+        *,
+        first: bool,
+        last: bool,
+        attention: bool,
+        norm_groups: int | None = None,
     ) -> None:
-        super().__init__(widths, attention=first and attention)
+        super().__init__(widths, attention=first and attention, norm_groups=norm_groups)
         self.upsample = nn.Identity() if last else Upsample(widths[-1])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -137,11 +176,15 @@ class UpLevel(Level):
 class Middle(nn.Module):
     """Block, attention where asked, block at the lowest resolution."""
 
-    def __init__(self, channels: int, *, attention: bool) -> None:
+    def __init__(
+        self, channels: int, *, attention: bool, norm_groups: int | None = None
+    ) -> None:
         super().__init__()
-        self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttnBlock(channels) if attention else nn.Identity()
-        self.block_2 = ResnetBlock(channels, channels)
+        self.block_1 = ResnetBlock(channels, channels, norm_groups=norm_groups)
+        self.attn_1 = (
+            AttnBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
+        )
+        self.block_2 = ResnetBlock(channels, channels, norm_groups=norm_groups)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return [B, C, H, W]."""
@@ -159,6 +202,7 @@ class Encoder(nn.Module):
         num_res_blocks: int,
         z_channels: int,
         attention: bool,
+        norm_groups: int | None = None,
     ) -> None:
         super().__init__()
         widths = [ch * mult for mult in ch_mult]
@@ -169,11 +213,12 @@ class Encoder(nn.Module):
                 [before, *[width] * num_res_blocks],
                 last=i == len(widths) - 1,
                 attention=attention,
+                norm_groups=norm_groups,
             )
             for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.mid = Middle(widths[-1], attention=attention)
-        self.norm_out = _norm(widths[-1])
+        self.mid = Middle(widths[-1], attention=attention, norm_groups=norm_groups)
+        self.norm_out = _norm(widths[-1], norm_groups)
         self.conv_out = _conv3(widths[-1], z_channels)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
@@ -195,23 +240,25 @@ class Decoder(nn.Module):
         num_res_blocks: int,
         z_channels: int,
         attention: bool,
+        norm_groups: int | None = None,
     ) -> None:
         super().__init__()
         widths = [ch * mult for mult in ch_mult]
         inputs = [*widths[1:], widths[-1]]
         top = len(widths) - 1
         self.conv_in = _conv3(z_channels, widths[-1])
-        self.mid = Middle(widths[-1], attention=attention)
+        self.mid = Middle(widths[-1], attention=attention, norm_groups=norm_groups)
         self.up = nn.ModuleList(
             UpLevel(
                 [before, *[width] * (num_res_blocks + 1)],
                 first=i == top,
                 last=i == 0,
                 attention=attention,
+                norm_groups=norm_groups,
             )
             for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.norm_out = _norm(widths[0])
+        self.norm_out = _norm(widths[0], norm_groups)
         self.conv_out = _conv3(widths[0], 3)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:

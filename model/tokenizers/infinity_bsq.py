@@ -19,7 +19,7 @@ from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
 from model.tokenizers.bsq_quantizer import Shrink
 from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
-from model.tokenizers.protocol import Codes, Schedule, scale_slices
+from model.tokenizers.protocol import CodeArray, Codes, Schedule, scale_slices
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,6 +62,7 @@ class InfinityBsq(NetworkTokenizer):
         self.codes_dtype = np.dtype(np.uint32)
         self.codes_limit = 2 ** min(config.bits, 32)
         self.code_words = words(config.bits)
+        self.channels = config.bits
         super().__init__(
             network,
             schedule=schedule,
@@ -143,6 +144,11 @@ class InfinityBsq(NetworkTokenizer):
             return SelfCorrected(
                 labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
             )
+
+    def differing(self, codes: CodeArray, others: CodeArray) -> tuple[int, int]:
+        """Compare two arrays of codes: how many bits there are, and how many differ."""
+        positions = codes.size // self.code_words
+        return positions * self.config.bits, int(np.bitwise_count(codes ^ others).sum())
 
     def describe(self) -> dict[str, str | int]:
         """Return what the manifest must say for the codes to be read again."""

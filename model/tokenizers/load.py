@@ -1,7 +1,6 @@
 """Makes a tokenizer from the names and paths a recipe holds."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Literal
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from model.tokenizers import bsq_network, var_network
 from model.tokenizers.bsq_network import BsqConfig, BsqNetwork, plain_keys
+from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from model.tokenizers.checkpoint import Checkpoint, check_fit, read_checkpoint
 from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
@@ -22,14 +22,7 @@ from model.tokenizers.weights import random_weights
 TokenizerName = Literal["infinity_bsq", "var_vqvae"]
 
 PRESETS: Final = {"infinity_bsq": bsq_network.PRESETS, "var_vqvae": var_network.PRESETS}
-BUNDLED: Final = "bundled"
 HIT_COUNTS: Final = "quantize.ema_vocab_hit_SV"
-_BUNDLED_FOLDER: Final = Path(__file__).parent / "bundled"
-
-
-def bundled_checkpoint(name: str) -> str:
-    """Return the path of the trained checkpoint that ships with this package."""
-    return str(_BUNDLED_FOLDER / f"{name}.safetensors")
 
 
 def load_tokenizer(
@@ -62,12 +55,12 @@ def load_tokenizer(
     presets = PRESETS[name]
     if preset not in presets:
         raise ValueError(f"unknown preset {preset!r} of {name}, expected one of {list(presets)}")
-    if preset == BUNDLED and checkpoint is None:
-        checkpoint = bundled_checkpoint(name)
     config = presets[preset]
     schedule = schedule_of(config, resolution, aspect)
     compute = compute or Compute()
     source = read_checkpoint(checkpoint) if checkpoint else None
+    if preset == BUNDLED and source is None:
+        source = replace(read_checkpoint(bundled_checkpoint(name)), name=f"bundled {name}")
     if isinstance(config, BsqConfig):
         return make_infinity_bsq(config, source, seed=seed, compute=compute).with_schedule(schedule)
     return make_var_vqvae(config, source, seed=seed, compute=compute).with_schedule(schedule)

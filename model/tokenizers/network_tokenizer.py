@@ -4,8 +4,9 @@ Shapes: B images, C channels, H and W positions of the features, L codes over al
 """
 
 import copy
+import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class NetworkTokenizer(ABC):
     codes_dtype: np.dtype[Any]
     codes_limit: int
     code_words: int = 1
+    channels: int  # of the features
 
     def __init__(
         self,
@@ -46,11 +48,11 @@ class NetworkTokenizer(ABC):
         checkpoint_sha256: str,
     ) -> None:
         network.eval().requires_grad_(False)
-        self._network: Any = network.to(compute.device, memory_format=compute.layout)
+        self._network: Any = network.to(compute.device).to(memory_format=compute.layout)
         self._source = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
         self._stride = stride
-        self.compute: Final = compute
-        self.passes: Final = Passes(compute)
+        self.compute = compute
+        self.passes = Passes(compute)
         self.schedule = schedule
         self.check_schedule(schedule)
 
@@ -63,6 +65,12 @@ class NetworkTokenizer(ABC):
         self.check_schedule(schedule)
         other = copy.copy(self)
         other.schedule = schedule
+        return other
+
+    def in_fp32(self) -> Self:
+        """Return a tokenizer that computes in float32 throughout, with the same weights."""
+        other = copy.copy(self)
+        other.compute = dataclasses.replace(self.compute, precision="fp32")
         return other
 
     def check_schedule(self, schedule: Schedule) -> None:
@@ -139,8 +147,14 @@ class NetworkTokenizer(ABC):
             "codes_limit": self.codes_limit,
             "code_words": self.code_words,
             "precision": self.compute.precision,
-            "device": self.compute.device,
         }
+
+    def differing(self, codes: CodeArray, others: CodeArray) -> tuple[int, int]:
+        """Compare two arrays of codes: how many units there are, and how many differ.
+
+        A unit is what a next-scale model predicts: an index here, a bit where codes are bits.
+        """
+        return codes.size, int((codes != others).sum())
 
     def check_features(self, features_BCHW: Tensor) -> None:
         """Check that features are of this schedule and finite.
@@ -171,8 +185,9 @@ class NetworkTokenizer(ABC):
         return torch.from_numpy(values.astype(np.int64)).to(self.compute.device)
 
     def _features(self, images_B3HW: Tensor) -> Tensor:
+        images_B3HW = images_B3HW.contiguous(memory_format=self.compute.layout)
         with self.compute.network_arithmetic():
-            features = self._network.encode(images_B3HW.contiguous(memory_format=self.compute.layout))
+            features = self._network.encode(images_B3HW)
         return features.float().contiguous()
 
     def _decode(self, codes_BL: Tensor) -> Tensor:

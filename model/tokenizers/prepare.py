@@ -142,21 +142,23 @@ def var_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return _cut(image, CropBox(covering=covering, left=left, top=top, width=side, height=side))
 
 
-def to_model_input(images_NHWC: NDArray[np.uint8]) -> torch.Tensor:
+def to_model_input(images_NHWC: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
     """Return float32 [N, 3, H, W] in [-1, 1] of uint8 [N, H, W, 3] images.
 
     The arithmetic is that of the reference tokenizers (x / 255, then x + x - 1, in float32), so
-    the result is the same to the last bit.
+    the result is the same to the last bit. A tensor is scaled on its own device.
 
     Raises:
         ValueError: another shape or dtype.
     """
-    if images_NHWC.dtype != np.uint8 or images_NHWC.ndim != 4 or images_NHWC.shape[3] != 3:
-        raise ValueError(
-            f"expected uint8 [N, H, W, 3], got {images_NHWC.dtype} {list(images_NHWC.shape)}"
-        )
-    unit = np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)).astype(np.float32) / 255
-    return torch.from_numpy(unit + unit - 1)
+    images = images_NHWC
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images if images.flags.writeable else images.copy())
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        found = f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
+        raise ValueError(f"expected uint8 [N, H, W, 3], got {found}")
+    unit_N3HW = images.permute(0, 3, 1, 2).contiguous().float().div(255)
+    return unit_N3HW.add(unit_N3HW).sub(1)
 
 
 def _centre_box(covering: tuple[int, int], height: int, width: int) -> CropBox:

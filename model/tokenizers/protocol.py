@@ -97,7 +97,7 @@ class Codes:
         )
 
     def pack(self) -> list[CodeArray]:
-        """Return one contiguous [L] or [L, W] array an image, as a shard's `tokens*.npy` holds it."""
+        """Return one contiguous [L] or [L, W] array an image, as a shard's `.npy` holds it."""
         return [np.ascontiguousarray(row) for row in self.values_BL]
 
     @classmethod

@@ -5,8 +5,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from model.tokenizers.protocol import Schedule
 from model.tokenizers.conv_blocks import Decoder, Encoder
+from model.tokenizers.protocol import Schedule
 from model.tokenizers.var_quantizer import MultiScaleQuantizer
 
 PATCH_NUMS: Final = {
@@ -29,6 +29,7 @@ class VarConfig:
     ch: int = 160  # width of the highest resolution
     ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)  # width of each level, in ch
     num_res_blocks: int = 2  # a level
+    norm_groups: int | None = None  # of every norm; 0 for none, None for the published rule
     phis: int = 4  # convolutions shared by the scales; 1 for all, 0 for one a scale
     phi_strength: float = 0.5
     patch_nums: tuple[int, ...] = PATCH_NUMS[256]  # side of every scale, in codes
@@ -51,7 +52,7 @@ class VarConfig:
 PRESETS: Final = {
     "full": VarConfig(),
     "small": VarConfig(ch=32, ch_mult=(1, 1, 1, 1, 2), num_res_blocks=1),
-    "bundled": VarConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1),
+    "bundled": VarConfig(ch=16, ch_mult=(1, 1, 2, 4, 5), num_res_blocks=1, norm_groups=0),
 }
 """`full` is the published size (109 M parameters), `bundled` that of the trained checkpoint that
 ships with this package, `small` (1.1 M) that of the golden data."""
@@ -69,6 +70,7 @@ class VarNetwork(nn.Module):
             num_res_blocks=config.num_res_blocks,
             z_channels=z_channels,
             attention=True,
+            norm_groups=config.norm_groups,
         )
         self.decoder = Decoder(
             ch=config.ch,
@@ -76,6 +78,7 @@ class VarNetwork(nn.Module):
             num_res_blocks=config.num_res_blocks,
             z_channels=z_channels,
             attention=True,
+            norm_groups=config.norm_groups,
         )
         self.quantize = MultiScaleQuantizer(
             vocab=config.vocab,

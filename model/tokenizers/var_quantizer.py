@@ -82,25 +82,18 @@ class MultiScaleQuantizer(nn.Module):
         super().__init__()
         # A training statistic: nothing here reads it, the published checkpoint carries it.
         self.register_buffer("ema_vocab_hit_SV", torch.zeros(scales, vocab))
-        convolutions = [Phi(channels, strength) for _ in range(phis or scales)]
+        self._phis = tuple(Phi(channels, strength) for _ in range(phis or scales))
         if phis == 0:
-            self.quant_resi = nn.ModuleList(convolutions)
+            self.quant_resi = nn.ModuleList(self._phis)
         elif phis == 1:
-            self.quant_resi = OnePhi(convolutions[0])
+            self.quant_resi = OnePhi(self._phis[0])
         else:
-            self.quant_resi = SharedPhis(convolutions)
+            self.quant_resi = SharedPhis(self._phis)
         self.embedding = nn.Embedding(vocab, channels)
 
     def phi(self, scale: int, scales: int) -> Phi:
         """Return the convolution that scale `scale` of `scales` uses."""
-        match self.quant_resi:
-            case OnePhi():
-                return self.quant_resi.qresi
-            case SharedPhis():
-                convolutions = self.quant_resi.qresi_ls
-            case _:
-                convolutions = self.quant_resi
-        return convolutions[phi_index(scale, scales, len(convolutions))]
+        return self._phis[phi_index(scale, scales, len(self._phis))]
 
     def encode(self, features_BCHW: Tensor, schedule: Schedule) -> Tensor:
         """Return the codes of all scales, int64 [B, L]; H and W are those of the last scale."""

@@ -28,6 +28,7 @@ class VarVqvae(NetworkTokenizer):
     ) -> None:
         self.codes_dtype = np.dtype(np.uint16)
         self.codes_limit = config.vocab
+        self.channels = config.z_channels
         super().__init__(
             network,
             schedule=config.schedule,

@@ -71,7 +71,9 @@ def render_page(
             style_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
             recipe=recipe,
             manifest=manifest,
-            random_weights="random weights" in str(manifest["tokens"].get("checkpoint", "")),
+            random_weights=sorted(
+                {m["checkpoint"] for m in manifest["tokens"] if "random weights" in m["checkpoint"]}
+            ),
             summary=summary,
             stages=stages,
             listed=stages[0].rows_in if stages else 0,

@@ -49,7 +49,7 @@ def peak_mb(images: int) -> float:
         recipe.write_text(
             f"name: memory\nsources: [{{name: made, kind: list, path: {listed}}}]\n"
             "rows_per_shard: 250\ncrawl: {allow_private_addresses: true}\n"
-            "dedup: {phash_distance: null}\nvq_tokens: {preset: small}\nshard: {samples: 250}\n"
+            "dedup: {phash_distance: null}\nshard: {samples: 250}\n"
         )
         with serve(folder=folder) as base_url, peak_memory() as peak:
             command = [sys.executable, "-m", "pipelines", "build", str(recipe), "--processes", "1"]

@@ -68,8 +68,8 @@ def test_rows_in_are_rows_out_by_door(built: Corpus, demo_rows: list[dict]) -> N
             assert following["rows_in"] == line["kept"]
 
 
-def test_the_console_shows_the_funnel_and_says_random_weights(built: Corpus) -> None:
-    for words in ("http_404", "near_duplicate", "random weights", "report.html", "text_eps"):
+def test_the_console_shows_the_funnel_and_what_made_the_tokens(built: Corpus) -> None:
+    for words in ("http_404", "near_duplicate", "bundled infinity_bsq", "report.html", "text_eps"):
         assert words in built.printed
 
 

@@ -150,4 +150,4 @@ def test_a_checkpoint_of_another_tokenizer_is_refused(copied: Corpus, tmp_path: 
     checkpoint = tmp_path / "other.safetensors"
     save_file({"encoder.wrong": np.zeros(3, np.float32)}, checkpoint)
     with pytest.raises(CorpusError, match=r"other\.safetensors.*encoder\.wrong"):
-        copied.rebuild(f"vq_tokens.checkpoint={checkpoint}")
+        copied.rebuild(f"vq_tokens.tokenizers.0.checkpoint={checkpoint}")

@@ -132,7 +132,7 @@ def shards(demo_corpus: Path) -> Shards:
             key, _, extension = name.partition(".")
             if extension == "json":
                 records[key] = json.loads(body)
-            elif extension == manifest["tokens"]["member"]:
+            elif extension == manifest["tokens"][0]["member"]:
                 codes[key] = np.load(io.BytesIO(body))
     return Shards(manifest=manifest, tars=paths, records=records, codes=codes)
 
@@ -150,7 +150,7 @@ def read_by(reader: Reader, shards: Shards, folder: Path) -> dict[str, Any]:
     )
     output = folder / "read.json"
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "HOME": str(folder)}
-    arguments = [str(output), shards.manifest["tokens"]["member"], reader.argument, *shards.tars]
+    arguments = [str(output), shards.manifest["tokens"][0]["member"], reader.argument, *shards.tars]
     done = subprocess.run(
         [sys.executable, "-I", "-c", ALONE + reader.program, *arguments],
         cwd=folder,
@@ -199,13 +199,13 @@ def test_json_arrives_with_the_values_and_types_it_was_written_with(
 def test_tokens_arrive_as_the_codes_that_the_manifest_describes(
     read: dict[str, Any], shards: Shards
 ) -> None:
-    tokens = shards.manifest["tokens"]
-    sides = [scale.split("x") for scale in tokens["schedule"].split()]
+    (tokens,) = shards.manifest["tokens"]
+    sides = [scale.split("x") for scale in tokens["schedules"]["1.0"].split()]
     length = sum(int(rows) * int(columns) for rows, columns in sides)
     for row in read["rows"]:
         assert row["dtype"] == tokens["codes_dtype"]
         assert len(row["codes"]) == length
-        assert 0 <= min(row["codes"]) <= max(row["codes"]) < tokens["vocab"]
+        assert 0 <= min(row["codes"]) <= max(row["codes"]) < tokens["codes_limit"]
         assert row["codes"] == shards.codes[row["key"]].tolist()
 
 

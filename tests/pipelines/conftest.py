@@ -35,6 +35,7 @@ BLANK: Mapping[Any, Any] = {
     pa.string(): "",
     pa.bool_(): False,
     pa.list_(pa.string()): [],
+    pa.list_(pa.int32()): [],
     **{kind: 0 for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64())},
     pa.float64(): 0.0,
 }

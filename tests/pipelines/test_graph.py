@@ -33,7 +33,6 @@ RECIPE = parse_recipe(
     {
         "name": "small",
         "sources": [{"name": "web", "kind": "list", "path": "a.csv", "quota": 5}],
-        "vq_tokens": {"preset": "small"},
     }
 )
 Graph = Callable[[Any, Storage], Any]

@@ -10,11 +10,16 @@ from pipelines.template_file import read_template_file, templates_sha256
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, parse_recipe
 
+CHECKPOINT = r"vq_tokens\.tokenizers\.tokens\.checkpoint"
 SOURCES = [{"name": "web", "kind": "list", "path": "a.csv"}]
 
 
 def recipe(**parts: Any) -> Recipe:
     return parse_recipe({"name": "small", "sources": SOURCES, **parts})
+
+
+def of_weights(path: str, **parts: str) -> dict[str, Any]:
+    return {"tokenizers": [{"tokenizer": "infinity_bsq", "checkpoint": path, **parts}]}
 
 
 def faults_of(**parts: Any) -> list[str]:
@@ -26,9 +31,10 @@ def faults_of(**parts: Any) -> list[str]:
 def test_files_are_pinned_by_their_hash(tmp_path: Path):
     weights = tmp_path / "vae.safetensors"
     weights.write_bytes(b"weights" * 1000)
-    pinned = pin(recipe(vq_tokens={"checkpoint": str(weights)}))
+    pinned = pin(recipe(vq_tokens=of_weights(str(weights))))
     assert pinned.pair.templates_sha256 == templates_sha256("t2i-v1")
-    assert pinned.vq_tokens.checkpoint_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    (tokenizer,) = pinned.vq_tokens.tokenizers
+    assert tokenizer.checkpoint_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert pin(pinned) == pinned
 
 
@@ -40,7 +46,7 @@ def test_moved_files_are_the_same_recipe_and_changed_ones_are_not(tmp_path: Path
         (tmp_path / f"{name}.pth").write_bytes(b"weights")
         parts = {
             "pair": {"templates": str(tmp_path / f"{name}.yaml")},
-            "vq_tokens": {"checkpoint": str(tmp_path / f"{name}.pth")},
+            "vq_tokens": of_weights(str(tmp_path / f"{name}.pth")),
         }
         prints.append(pin(recipe(**parts)).fingerprint())
     assert prints[0] == prints[1] != prints[2]
@@ -50,15 +56,15 @@ def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path):
     weights = tmp_path / "vae.pth"
     weights.write_bytes(b"other weights")
     wrong = "0" * 64
-    with pytest.raises(CorpusError, match=f"vq_tokens.checkpoint: {weights}: sha256 is .* {wrong}"):
-        pin(recipe(vq_tokens={"checkpoint": str(weights), "checkpoint_sha256": wrong}))
+    with pytest.raises(CorpusError, match=f"{CHECKPOINT}: {weights}: sha256 is .* {wrong}"):
+        pin(recipe(vq_tokens=of_weights(str(weights), checkpoint_sha256=wrong)))
     with pytest.raises(CorpusError, match=f"pair.templates: t2i-v1: sha256 is .* {wrong}"):
         pin(recipe(pair={"templates_sha256": wrong}))
 
 
 def test_a_missing_checkpoint_is_named():
-    with pytest.raises(CorpusError, match=r"vq_tokens.checkpoint: /no/vae\.pth: no such file"):
-        pin(recipe(vq_tokens={"checkpoint": "/no/vae.pth"}))
+    with pytest.raises(CorpusError, match=rf"{CHECKPOINT}: /no/vae\.pth: no such file"):
+        pin(recipe(vq_tokens=of_weights("/no/vae.pth")))
 
 
 def test_a_rule_on_what_is_not_measured_is_refused_with_what_is():
@@ -116,3 +122,11 @@ def test_hashes_are_not_needed_where_none_is_compared():
 
 def test_every_fault_is_told_at_once():
     assert len(faults_of(select={"a": {"min": 1}, "b": {"min": 1}}, measure={"signals": []})) == 5
+
+
+def test_bundled_weights_are_pinned_too_and_random_ones_cannot_be():
+    for preset, pinned in (("bundled", True), ("d16", False)):
+        parts = {"tokenizers": [{"tokenizer": "infinity_bsq", "preset": preset}]}
+        (tokenizer,) = pin(recipe(vq_tokens=parts)).vq_tokens.tokenizers
+        assert bool(tokenizer.checkpoint_sha256) == pinned
+        assert tokenizer.checkpoint is None

@@ -17,7 +17,15 @@ from pipelines.engine import Engine, shard_numbers
 from pipelines.report import REPORT, summarise
 from pipelines.report_page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from pipelines.storage import CorpusError, Storage
-from schemas.recipe import Decode, Dedup, FolderSource, Recipe, Rule, VqTokens
+from schemas.recipe import (
+    Decode,
+    Dedup,
+    FolderSource,
+    Recipe,
+    Rule,
+    VarTokenizer,
+    VqTokens,
+)
 
 CLIPS = Path(__file__).parent.parent / "corpus" / "openclipart"
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
@@ -91,7 +99,7 @@ def recipe_for(folder: Path) -> Recipe:
         rows_per_shard=4,
         dedup=Dedup(phash_distance=None),
         select={"short_side": Rule(min=100), "text_words": Rule(max=80)},
-        vq_tokens=VqTokens(preset="small"),
+        vq_tokens=VqTokens(tokenizers=(VarTokenizer(tokenizer="var_vqvae", preset="small"),)),
     )
 
 

@@ -38,11 +38,21 @@ RECIPE = parse_recipe(
         "name": "small",
         "sources": [{"name": "web", "kind": "list", "path": "a.csv"}],
         "dedup": {"phash_distance": None},
-        "vq_tokens": {"preset": "small"},
+        "vq_tokens": {
+            "tokenizers": [
+                {"tokenizer": "infinity_bsq"},
+                {"tokenizer": "var_vqvae", "name": "var", "features": True},
+            ],
+        },
         "shard": {"samples": 4, "short_side": 64},
     }
 )
 OUTPUTS = 3
+MEMBERS = {  # in the order of a tar
+    "tokens256.npy": (np.uint32, (521,)),
+    "var256.npy": (np.uint16, (680,)),
+    "var_features256.npy": (np.float16, (32, 16, 16)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +139,7 @@ def test_every_sample_stands_once_in_its_shard_in_key_order(copy):
         names = [name for name, _ in members(data)]
         here = sorted({name.split(".")[0] for name in names})
         assert (size, sha256, count) == (len(data), hashlib.sha256(data).hexdigest(), len(here))
-        assert names == [f"{key}.{ext}" for key in here for ext in ("jpg", "json", "tokens256.npy")]
+        assert names == [f"{key}.{ext}" for key in here for ext in ("jpg", "json", *MEMBERS)]
         assert all(output_shard(key, OUTPUTS) == number for key in here)
         found += here
     assert sorted(found) == sorted(keys)
@@ -165,8 +175,8 @@ def test_the_tokens_are_those_of_the_side_car(copy):
     found = samples(copy)
     for shard in range(SHARDS):
         for row in copy.rows("tokens", shard):
-            codes = np.load(io.BytesIO(found[row["key"]]["tokens256.npy"]))
-            assert (codes.dtype, codes.shape) == (np.uint16, (680,))
+            codes = np.load(io.BytesIO(found[row["key"]][row["member"]]))
+            assert (codes.dtype, codes.shape) == MEMBERS[row["member"]]
             assert hashlib.sha256(codes.tobytes()).hexdigest() == row["sha256"]
 
 

@@ -3,41 +3,55 @@
 import hashlib
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from filters.decode import decode
-from model.tokenizers.prepare import cover_crop, to_model_input
-from model.tokenizers.var_vqvae import VarVqvae
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.prepare import cover_crop, to_model_input, view_crop
+from model.tokenizers.schedules import nearest_aspect, pixel_size
+from pipelines.images import decode_image
 from pipelines.sidecar import dead_letters_path, read_table
 from pipelines.stage import ShardReport, run_shard, wanted_fingerprint
-from pipelines.vq_tokens import VqTokens, loaded_tokenizer
+from pipelines.storage import CorpusError
+from pipelines.token_facts import made_on
+from pipelines.tokenizers import loaded_tokenizer, target_tokenizer, targets
+from pipelines.vq_tokens import VqTokens
 from schemas.keys import sample_key
-from schemas.recipe import Decode
+from schemas.recipe import BsqTokenizer, Decode, VarTokenizer
 from schemas.recipe import VqTokens as VqTokensRecipe
 
-RECIPE = VqTokensRecipe(preset="small", batch_size=2)
+BSQ = BsqTokenizer()
+VAR = VarTokenizer(tokenizer="var_vqvae", name="var")
+RANDOM = VarTokenizer(tokenizer="var_vqvae", preset="small")
+RECIPE = VqTokensRecipe(tokenizers=(BSQ,), batch_size=2)
 ARRAYS = "tokens/00000.tokens256.npy"
 
 
 def stage(decoded: Decode | None = None, **changes: object) -> VqTokens:
-    return VqTokens(recipe=RECIPE.model_copy(update=changes), decode=decoded or Decode())
+    """Return the stage of a changed recipe; what is no part of that changes its tokenizer."""
+    whole = {name: changes.pop(name) for name in [*changes] if name in VqTokensRecipe.model_fields}
+    if changes:
+        whole["tokenizers"] = (BSQ.model_copy(update=changes),)
+    return VqTokens(recipe=RECIPE.model_copy(update=whole), decode=decoded or Decode())
 
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of images of each call of the tokenizer."""
+    """The number of images of each call of a tokenizer's encoder."""
     calls: list[int] = []
-    encode = VarVqvae.encode
+    features = NetworkTokenizer.features
 
-    def counting(tokenizer: VarVqvae, images_NCHW):
+    def counting(tokenizer: NetworkTokenizer, images_NCHW):
         calls.append(len(images_NCHW))
-        return encode(tokenizer, images_NCHW)
+        return features(tokenizer, images_NCHW)
 
-    monkeypatch.setattr(VarVqvae, "encode", counting)
+    monkeypatch.setattr(NetworkTokenizer, "features", counting)
     return calls
 
 
@@ -52,11 +66,11 @@ def select(desk, keys) -> None:
     desk.put("selection", 0, [{"key": key, "kept": True} for key in keys])
 
 
-def codes(desk) -> dict[str, np.ndarray]:
-    rows = desk.rows("tokens", 0)
+def codes(desk, member: str = "tokens256.npy") -> dict[str, np.ndarray]:
+    rows = [row for row in desk.rows("tokens", 0) if row["member"] == member]
     bodies = desk.store.read_ranges([(r["file"], r["offset"], r["length"]) for r in rows])
     return {
-        row["key"]: np.frombuffer(body, row["dtype"])
+        row["key"]: np.frombuffer(body, row["dtype"]).reshape(row["shape"])
         for row, body in zip(rows, bodies, strict=True)
     }
 
@@ -70,11 +84,11 @@ def test_codes_are_those_of_the_prepared_image(desk, images: dict[str, bytes]):
     report = run(desk, stage())
     assert (report.rows_in, report.kept, report.dead) == (3, 3, {})
     found = codes(desk)
-    tokenizer = loaded_tokenizer(RECIPE)
+    tokenizer = loaded_tokenizer(BSQ, "fp32")
     for key, file in images.items():
         pixels = cover_crop(decode(file, max_pixels=10**6), 256, 256)
         expected = tokenizer.encode(to_model_input(pixels[None])).values_BL[0]
-        assert found[key].dtype == np.uint16
+        assert found[key].dtype == np.uint32
         np.testing.assert_array_equal(found[key], expected)
     assert len({array.tobytes() for array in found.values()}) == 3
 
@@ -124,7 +138,9 @@ def test_after_a_changed_selection_only_new_images_are_encoded(
 
 
 @pytest.mark.parametrize(
-    "changed", [stage(seed=1), stage(decoded=Decode(background="#000000"))], ids=["seed", "decode"]
+    "changed",
+    [stage(seed=1), stage(decoded=Decode(background="#000000")), stage(precision="bf16")],
+    ids=["seed", "decode", "precision"],
 )
 def test_codes_made_in_another_way_are_not_taken_over(
     desk, images: dict[str, bytes], encoded: list[int], changed: VqTokens
@@ -132,7 +148,10 @@ def test_codes_made_in_another_way_are_not_taken_over(
     select(desk, images)
     run(desk, stage())
     run(desk, changed)
-    assert sum(encoded) == 6
+    assert sum(encoded) >= 6
+    assert {row["method"] for row in desk.rows("tokens", 0)} == {
+        changed.settings(0, desk.store)[0][1]
+    }
 
 
 def test_codes_of_other_bytes_are_not_taken_over(
@@ -207,8 +226,160 @@ def test_where_weights_lie_and_how_they_are_batched_make_no_shard_again(
             stage(checkpoint="elsewhere.pth"),
             stage(checkpoint_sha256="a" * 64),
             stage(seed=3),
-            stage(preset="full"),
+            stage(preset="d32"),
+            stage(views=2),
+            stage(aspects="buckets"),
         )
     ]
     assert prints[0] == prints[1] == prints[2]
-    assert len(set(prints)) == 4
+    assert len(set(prints)) == 6
+
+
+def test_several_tokenizers_and_resolutions_come_of_one_decoding(
+    desk, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    decoded: list[int] = []
+    monkeypatch.setattr(
+        "pipelines.token_batches.decode_image",
+        lambda body, settings: decoded.append(1) or decode_image(body, settings),
+    )
+    select(desk, images)
+    tokenizers = (BSQ.model_copy(update={"resolutions": (256, 512), "features": True}), VAR)
+    report = run(desk, stage(tokenizers=tokenizers))
+    assert (report.rows_in, report.kept) == (3, 3)
+    assert len(decoded) == 3
+    shapes = {(row["member"], row["dtype"], *row["shape"]) for row in desk.rows("tokens", 0)}
+    assert shapes == {
+        ("tokens256.npy", "uint32", 521),
+        ("features256.npy", "float16", 32, 16, 16),
+        ("tokens512.npy", "uint32", 2521),
+        ("features512.npy", "float16", 32, 32, 32),
+        ("var256.npy", "uint16", 680),
+    }
+    tokenizer = loaded_tokenizer(BSQ, "fp32")
+    for key, file in images.items():
+        pixels = cover_crop(decode(file, max_pixels=10**6), 256, 256)
+        features = tokenizer.features(to_model_input(pixels[None]))[0]
+        np.testing.assert_array_equal(codes(desk, "features256.npy")[key], features.half())
+
+
+def test_a_further_resolution_costs_only_its_own_codes(
+    desk, images: dict[str, bytes], encoded: list[int]
+):
+    select(desk, images)
+    run(desk, stage())
+    before = codes(desk)
+    encoded.clear()
+    run(desk, stage(resolutions=(256, 512)))
+    assert sum(encoded) == 3
+    assert {key: array.tobytes() for key, array in codes(desk).items()} == {
+        key: array.tobytes() for key, array in before.items()
+    }
+    assert set(codes(desk, "tokens512.npy")) == set(images)
+
+
+def test_views_are_the_centre_and_then_drawn_crops(desk, images: dict[str, bytes]):
+    select(desk, images)
+    run(desk, stage(views=3))
+    tokenizer = loaded_tokenizer(BSQ, "fp32")
+    for key, file in images.items():
+        image = decode(file, max_pixels=10**6)
+        crops = np.stack([view_crop(image, 256, 256, key=key, view=view) for view in range(3)])
+        expected = tokenizer.encode(to_model_input(crops)).values_BL
+        np.testing.assert_array_equal(codes(desk)[key], expected)
+
+
+def test_buckets_take_the_shape_nearest_to_each_image(desk, picture: Callable[..., bytes]):
+    sizes = {"wide": (90, 45), "tall": (40, 80), "square": (50, 50)}
+    desk.put_images(0, {name: picture(3, size) for name, size in sizes.items()})
+    select(desk, [sample_key("web", name) for name in sizes])
+    made_by = stage(aspects="buckets")
+    run(desk, made_by)
+    rows = {row["key"]: row for row in desk.rows("tokens", 0)}
+    found = codes(desk)
+    for name, (width, height) in sizes.items():
+        key, aspect = sample_key("web", name), nearest_aspect(height, width)
+        assert rows[key]["aspect"] == aspect
+        tokenizer = target_tokenizer(targets(made_by.recipe)[0], made_by.recipe, aspect)
+        image = decode(picture(3, (width, height)), max_pixels=10**6)
+        pixels = cover_crop(image, *pixel_size(aspect, 256))
+        expected = tokenizer.encode(to_model_input(pixels[None])).values_BL[0]
+        np.testing.assert_array_equal(found[key], expected)
+
+
+def test_another_precision_is_compared_with_fp32_on_a_share_of_the_images(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.token_batches.CHECKED_SHARE", 0.5)
+    files = {f"{n}": picture(n, (60, 60 + n)) for n in range(8)}
+    desk.put_images(0, files)
+    select(desk, [sample_key("web", name) for name in files])
+    run(desk, stage(precision="bf16"))
+    rows = desk.rows("tokens", 0)
+    compared = [row for row in rows if row["compared"]]
+    assert 0 < len(compared) < len(rows)
+    exact = loaded_tokenizer(BSQ, "fp32")
+    for row in compared:
+        (name,) = (name for name in files if sample_key("web", name) == row["key"])
+        pixels = cover_crop(decode(files[name], max_pixels=10**6), 256, 256)
+        expected = exact.encode(to_model_input(pixels[None])).values_BL[0]
+        differing = sum(int(bits).bit_count() for bits in expected ^ codes(desk)[row["key"]])
+        assert (row["compared"], row["differing"]) == (521 * 32, differing)
+    assert made_on(desk.store, "tokens256.npy", 1) == {
+        "made_on": {"cpu, 1 a pass": 8},
+        "compared": 521 * 32 * len(compared),
+        "differing": sum(row["differing"] for row in compared),
+    }
+
+
+def test_an_image_whose_features_are_not_finite_is_dead_and_the_rest_goes_on(
+    desk, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    features = NetworkTokenizer.features
+    poison = decode(images[min(images)], max_pixels=10**6)
+    poison_pixels = to_model_input(cover_crop(poison, 256, 256)[None])[0]
+
+    def spoiled(tokenizer: NetworkTokenizer, images_NCHW):
+        found = features(tokenizer, images_NCHW)
+        for number, pixels in enumerate(images_NCHW):
+            if pixels.equal(poison_pixels):
+                found[number, 0, 0, 0] = float("nan")
+        return found
+
+    monkeypatch.setattr(NetworkTokenizer, "features", spoiled)
+    select(desk, images)
+    report = run(desk, stage())
+    assert (report.kept, report.dead) == (2, {"not_finite": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
+    assert letter["id"] == min(images)
+    assert "NaN" in letter["detail"]
+
+
+def test_an_image_whose_bytes_changed_after_the_crawl_is_dead_and_the_rest_goes_on(
+    desk, images: dict[str, bytes]
+):
+    select(desk, images)
+    row = desk.rows("raw", 0)[1]
+    path = Path(desk.store.locate(row["file"])[1])
+    data = bytearray(path.read_bytes())
+    data[row["offset"] + row["length"] // 2] ^= 1
+    path.write_bytes(data)
+    report = run(desk, stage())
+    assert (report.kept, report.dead) == (2, {"unreadable_bytes": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
+    assert letter["id"] == row["key"]
+    assert "not what was fetched" in letter["detail"]
+
+
+def test_a_tokenizer_is_loaded_once_however_many_threads_ask(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipelines.tokenizers._loaded", {})
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: loaded_tokenizer(RANDOM, "fp32"), range(8)))
+    assert len({id(tokenizer) for tokenizer in found}) == 1
+
+
+def test_a_precision_that_the_device_lacks_stops_with_its_name():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has tf32")
+    with pytest.raises(CorpusError, match=r"vq_tokens\.tokenizers\.tokens: tf32 is a mode of CUDA"):
+        loaded_tokenizer(BSQ, "tf32")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from schemas.recipe import HOW_HARD_WE_TRY, Recipe
+from schemas.recipe import HOW_HARD_WE_TRY, Recipe, members_of
 from schemas.recipe_file import RecipeError, parse_recipe
 
 SOURCES = [
@@ -22,20 +22,26 @@ RECIPE = {
     "select": {"short_side": {"min": 64}, "aspect": {"max": 4}, "text_url": {"forbid": True}},
 }
 SHA = "5e" * 32
+BSQ = {"tokenizer": "infinity_bsq"}
 # What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
 IGNORED = {
     *(f"crawl.{knob}" for knob in HOW_HARD_WE_TRY),
     *("sources.path", "sources.base_url", "sources.list"),
-    *("vq_tokens.batch_size", "vq_tokens.checkpoint", "pair.templates"),
+    *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
+    *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "min_ram")),
     *(f"max_dead_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
     "max_dead_fraction.vq_tokens",
 }
 # Fields that have one allowed value.
-FIXED = {"caption.engine", "vq_tokens.tokenizer", "vq_tokens.resolution", "sources.kind"}
+FIXED = {"caption.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"}
 
 
 def pinned() -> Recipe:
-    pins = {"pair": {"templates_sha256": SHA}, "vq_tokens": {"checkpoint_sha256": SHA}}
+    tokenizers = [BSQ | {"checkpoint_sha256": SHA}]
+    pins = {
+        "pair": {"templates_sha256": SHA},
+        "vq_tokens": {"tokenizers": tokenizers, "gpu": {"type": "nvidia-l4"}},
+    }
     return parse_recipe(RECIPE | pins)
 
 
@@ -50,7 +56,7 @@ def other_value(annotation: Any, value: Any) -> Any:
     if isinstance(value, int):
         return value + 1
     if isinstance(value, tuple):
-        return (*value, "another")
+        return (*value, 512 if isinstance(value[0], int) else "another")
     if value is None:
         kind = next(part for part in get_args(annotation) if part is not type(None))
         return 3.0 if kind is float else kind("7")
@@ -118,7 +124,9 @@ def test_a_field_changes_the_fingerprint_if_it_decides_bytes(where: str, changed
 def test_files_that_are_not_pinned_yet_are_told_apart_by_name():
     bare = parse_recipe(RECIPE)
     words = parse_recipe(RECIPE | {"pair": {"templates": "mine.yaml"}})
-    weights = parse_recipe(RECIPE | {"vq_tokens": {"checkpoint": "vae.pth"}})
+    weights = parse_recipe(
+        RECIPE | {"vq_tokens": {"tokenizers": [BSQ | {"checkpoint": "vae.pth"}]}}
+    )
     assert len({r.fingerprint() for r in (bare, words, weights)}) == 3
 
 
@@ -152,3 +160,42 @@ def test_a_rule_that_cannot_work_is_refused(rule: dict, message: str):
 def test_a_rule_with_equal_bounds_is_allowed():
     recipe = parse_recipe(RECIPE | {"select": {"aspect": {"min": 1, "max": 1}}})
     assert recipe.select["aspect"].min == 1
+
+
+def tokenizers(*parts: dict[str, Any], **rest: Any) -> Recipe:
+    return parse_recipe(RECIPE | {"vq_tokens": {"tokenizers": list(parts), **rest}})
+
+
+def test_members_are_named_by_tokenizer_and_resolution():
+    bsq, var = tokenizers(
+        BSQ | {"resolutions": [256, 512], "features": True},
+        {"tokenizer": "var_vqvae", "name": "var", "features": True},
+    ).vq_tokens.tokenizers
+    assert members_of(bsq, 256) == ["tokens256.npy", "features256.npy"]
+    assert members_of(bsq, 512) == ["tokens512.npy", "features512.npy"]
+    assert members_of(var, 256) == ["var256.npy", "var_features256.npy"]
+
+
+def test_two_tokenizers_may_not_write_the_same_member():
+    with pytest.raises(RecipeError, match=r"more than one tokenizer writes tokens256\.npy"):
+        tokenizers(BSQ, {"tokenizer": "var_vqvae"})
+
+
+def test_a_tokenizer_of_squares_is_refused_for_buckets():
+    with pytest.raises(RecipeError, match="var: var_vqvae has square schedules only"):
+        tokenizers({"tokenizer": "var_vqvae", "name": "var"}, aspects="buckets")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ({"tokenizer": "vqgan"}, r"'infinity_bsq', 'var_vqvae'"),
+        (BSQ | {"preset": "full"}, r"'d32' or 'd64', got 'full'"),
+        (BSQ | {"resolutions": [300]}, r"256, 512, 768 or 1024, got 300"),
+        ({"tokenizer": "var_vqvae", "resolutions": [1024]}, r"256 or 512, got 1024"),
+        (BSQ | {"resolutions": []}, r"at least 1 item"),
+    ],
+)
+def test_what_a_tokenizer_cannot_do_is_refused_with_what_it_can(tokenizer: dict, message: str):
+    with pytest.raises(RecipeError, match=message):
+        tokenizers(tokenizer)

@@ -16,7 +16,10 @@ select:
   short_side: {min: 64}
   aspect: {min: 0.5, max: 2}
   blank_fraction: {max: 0.9}
+vq_tokens:
+  tokenizers: [{tokenizer: infinity_bsq}]
 """
+TOKENS = "vq_tokens.tokenizers.0"
 
 
 @pytest.fixture
@@ -82,11 +85,11 @@ def test_an_unknown_kind_of_source_lists_the_kinds():
 
 def test_a_wrong_value_is_shown_and_every_fault_has_its_line():
     assert faults_of(
-        shard={"jpeg_quality": 101}, vq_tokens={"preset": "huge"}, rows_per_shard="many"
+        shard={"jpeg_quality": 101}, vq_tokens={"precision": "fp8"}, rows_per_shard="many"
     ) == [
         "r.yaml: rows_per_shard: Input should be a valid integer, "
         "unable to parse string as an integer, got 'many'",
-        "r.yaml: vq_tokens.preset: Input should be 'full' or 'small', got 'huge'",
+        "r.yaml: vq_tokens.precision: Input should be 'fp32', 'tf32' or 'bf16', got 'fp8'",
         "r.yaml: shard.jpeg_quality: Input should be less than or equal to 100, got 101",
     ]
 
@@ -108,14 +111,14 @@ def test_sources_must_differ_in_name():
 
 
 def test_relative_paths_are_taken_from_the_recipes_folder(path: str, tmp_path: Path):
-    recipe = load_recipe(path, ["pair.templates=mine.yaml", "vq_tokens.checkpoint=../vae.pth"])
+    recipe = load_recipe(path, ["pair.templates=mine.yaml", f"{TOKENS}.checkpoint=../vae.pth"])
     web, drawn, hub = recipe.sources
     assert web.path == str(tmp_path / "lists/*.csv")
     assert drawn.path == str(tmp_path / "recipes/images")
     assert drawn.list == str(tmp_path / "recipes/images.jsonl")
     assert hub.path == "someone/set"
     assert recipe.pair.templates == str(tmp_path / "recipes/mine.yaml")
-    assert recipe.vq_tokens.checkpoint == str(tmp_path / "vae.pth")
+    assert recipe.vq_tokens.tokenizers[0].checkpoint == str(tmp_path / "vae.pth")
 
 
 def test_what_is_no_relative_path_is_left_alone(path: str, tmp_path: Path):
@@ -133,7 +136,7 @@ def test_what_is_no_relative_path_is_left_alone(path: str, tmp_path: Path):
         str(tmp_path / "recipes/saved"),
     ]
     assert recipe.pair.templates == "t2i-v1"
-    assert recipe.vq_tokens.checkpoint is None
+    assert recipe.vq_tokens.tokenizers[0].checkpoint is None
 
 
 def test_relative_paths_are_taken_from_a_url_as_well():

@@ -23,6 +23,7 @@ SAMPLE: dict[str, Any] = {
     "sha256": "ab",
     "width": 512,
     "height": 300,
+    "crop_aspect": 1.0,
     "signals": {"aspect": 1.0, "short_side": 300, "text_url": False, "phash": "00ff"},
     "template": "t",
     "recipe": "r",
