@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(given[:mark])
     options.beam_options = tuple(given[mark + 1 :])
+    options.given = given
     if options.beam_options and options.command != "build":
         parser.error("only build takes Beam options after --")
     # A remote runner's log is wanted; the local one's says again what we say of an error.
@@ -37,7 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from schemas.recipe_file import RecipeError
 
     try:
-        return {"build": _build, "verify": _verify, "recipe": _recipe}[options.command](options)
+        return {
+            "build": _build,
+            "verify": _verify,
+            "recipe": _recipe,
+            "train-tokenizer": _train_tokenizer,
+        }[options.command](options)
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
         return 1
@@ -86,7 +92,45 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument(
         "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE"
     )
+    train = commands.add_parser(
+        "train-tokenizer", help="train a small tokenizer on folders or shards of images"
+    )
+    train.add_argument("kind", choices=("infinity_bsq", "var_vqvae"))
+    train.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="URL",
+        help="folder of images or shards, or tars with *; may be given several times",
+    )
+    train.add_argument("--out", required=True, metavar="DIR", help="local folder")
+    train.add_argument("--preset", default="bundled", help="size (default: bundled)")
+    train.add_argument(
+        "--phase",
+        action="append",
+        dest="phases",
+        metavar="SIDExBATCH:STEPS",
+        help="stretch of training (default: 128x4:4000, then 256x1:600)",
+    )
+    train.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--held-out", type=float, default=0.02, metavar="SHARE")
+    train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
+    train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+    train.add_argument(
+        "--perceptual",
+        metavar="MODULE:NAME",
+        help="callable of (images, images) in [-1, 1] to a distance, from any local package",
+    )
+    train.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
+    train.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
     return parser
+
+
+def _train_tokenizer(options: argparse.Namespace) -> int:
+    from pipelines.train_tokenizer import run
+
+    return run(options)
 
 
 def _build(options: argparse.Namespace) -> int:

@@ -5,7 +5,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Schedule
 
 STATE: Final = "state.pt"
+REPORT_EVERY: Final = 20  # steps
 
 Batches = Callable[[int, int, int], Iterator[NDArray[np.uint8]]]
 """(crop, size, start) -> batches uint8 [size, crop, crop, 3] without end."""
@@ -47,7 +49,7 @@ class Plan:
     warmup: int = 100  # steps
     ema: float = 0.998  # share of the averaged weights kept at each step
     seed: int = 0
-    weights: LossWeights = LossWeights()
+    weights: LossWeights = field(default_factory=LossWeights)
     save_every: int = 200  # steps
 
     @property
@@ -105,7 +107,7 @@ class Trainer:
             with.
         device: as torch names it.
         perceptual: a further distance of images, weighed by the plan.
-        report: called now and then with the step and its figures.
+        report: called every `REPORT_EVERY` steps with their figures and the seconds so far.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Trainer:
         fingerprint: str,
         device: str = "cpu",
         perceptual: Perceptual | None = None,
-        report: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
+        report: Callable[[dict[str, float], float], None] = lambda figures, seconds: None,
     ) -> None:
         self._objective = objective
         self._plan = plan
@@ -137,6 +139,7 @@ class Trainer:
         self._averaged = Averaged(self.network, plan.ema)
         self.step = 0
         self.seconds = 0.0
+        self.curve: list[dict[str, float]] = []  # every REPORT_EVERY steps
 
     def run(self) -> dict[str, Tensor]:
         """Train to the end of the plan and return the averaged weights.
@@ -148,12 +151,8 @@ class Trainer:
         while self.step < self._plan.steps:
             phase, start = self._plan.phase_at(self.step)
             batches = self._batches(phase.crop, phase.batch, start)
-            for batch in batches:
+            for batch in islice(batches, phase.steps - start):
                 self._train(batch, self._schedule(phase.crop))
-                if start + 1 == phase.steps:
-                    break
-                start += 1
-            batches.close()  # type: ignore[attr-defined]
         self._save()
         return self._averaged.state
 
@@ -176,24 +175,25 @@ class Trainer:
         self.step += 1
         self._averaged.update(self.network, self.step)
         self.seconds += time.monotonic() - started
-        if self.step % 20 == 0:
+        if self.step % REPORT_EVERY == 0:
             mse = (drawn_B3HW.detach() - images_B3HW).square().mean(dim=(1, 2, 3)) / 4
             figures = {
-                "loss": loss.item(),
-                "quantizing": quantizing.item(),
-                "psnr": -10 * mse.log10().mean().item(),
-                "seconds": self.seconds,
+                "step": self.step,
+                "loss": round(loss.item(), 5),
+                "quantizing": round(quantizing.item(), 5),
+                "psnr": round(-10 * mse.log10().mean().item(), 3),
             }
-            self._report(self.step, figures)
+            self.curve.append(figures)
+            self._report(figures, self.seconds)
         if self.step % self._plan.save_every == 0:
             self._save()
 
     def _save(self) -> None:
         state: dict[str, Any] = {
             "fingerprint": self._fingerprint,
-            "plan": repr(asdict(self._plan)),
             "step": self.step,
             "seconds": self.seconds,
+            "curve": self.curve,
             "network": self.network.state_dict(),
             "averaged": self._averaged.state,
             "optimizer": self._optimizer.state_dict(),
@@ -210,8 +210,11 @@ class Trainer:
             return
         state = torch.load(path, map_location=self._device, weights_only=True)
         if state["fingerprint"] != self._fingerprint:
-            raise ValueError(f"{path}: of another plan or other images; remove it, or name another folder")
-        self.step, self.seconds = state["step"], state["seconds"]
+            raise ValueError(
+                f"{path}: of another plan, tokenizer or other images; remove it to begin anew, or "
+                "name another folder"
+            )
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
         self.network.load_state_dict(state["network"])
         self._averaged.state = state["averaged"]
         self._optimizer.load_state_dict(state["optimizer"])

@@ -39,7 +39,10 @@ class LossWeights:
 class Objective(Protocol):
     """A network with its quantizer, as training sees it."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def __call__(self, images_B3HW: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
         """Return the images drawn again, [B, 3, H, W], and the quantizer's own loss."""

@@ -16,6 +16,7 @@ def start_near_identity(network: nn.Module) -> None:
         if not isinstance(module, nn.Conv2d):
             continue
         channels = torch.arange(module.out_channels)
+        assert module.bias is not None
         if name.endswith("conv2") or name.endswith("proj_out"):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)

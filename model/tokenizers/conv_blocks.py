@@ -176,14 +176,10 @@ class UpLevel(Level):
 class Middle(nn.Module):
     """Block, attention where asked, block at the lowest resolution."""
 
-    def __init__(
-        self, channels: int, *, attention: bool, norm_groups: int | None = None
-    ) -> None:
+    def __init__(self, channels: int, *, attention: bool, norm_groups: int | None = None) -> None:
         super().__init__()
         self.block_1 = ResnetBlock(channels, channels, norm_groups=norm_groups)
-        self.attn_1 = (
-            AttnBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
-        )
+        self.attn_1 = AttnBlock(channels, norm_groups=norm_groups) if attention else nn.Identity()
         self.block_2 = ResnetBlock(channels, channels, norm_groups=norm_groups)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -31,13 +31,19 @@ def _channels_last(
     x_BCHW: Tensor, groups: int, weight_C: Tensor, bias_C: Tensor, eps: float
 ) -> Tensor:
     batch, channels = x_BCHW.shape[:2]
+    per_group = channels // groups
     x_BNC = x_BCHW.permute(0, 2, 3, 1).flatten(1, 2)
-    count = x_BNC.shape[1] * (channels // groups)
-    mean_BG = _sum(x_BNC).view(batch, groups, -1).sum(dim=2) / count
-    square_BG = _sum(x_BNC.square()).view(batch, groups, -1).sum(dim=2) / count
-    rstd_BG = (square_BG - mean_BG.square() + eps).rsqrt()
-    rstd_BC, mean_BC = (v.repeat_interleave(channels // groups, dim=1) for v in (rstd_BG, mean_BG))
-    scale_BC = rstd_BC * weight_C
+    count = x_BNC.shape[1] * per_group
+
+    def mean(of_BNC: Tensor) -> Tensor:
+        """Average over positions and the channels of each group, float64 [B, C]."""
+        sum_BG = _sum(of_BNC).view(batch, groups, per_group).sum(dim=2)
+        return (sum_BG / count).repeat_interleave(per_group, dim=1)
+
+    mean_BC = mean(x_BNC)
+    centred_BNC = x_BNC - mean_BC.float()[:, None]
+    variance_BC = mean(centred_BNC.square_())
+    scale_BC = (variance_BC + eps).rsqrt() * weight_C
     shift_BC = bias_C - mean_BC * scale_BC
     y_BNC = torch.addcmul(shift_BC.float()[:, None], x_BNC, scale_BC.float()[:, None])
     return y_BNC.unflatten(1, x_BCHW.shape[2:]).permute(0, 3, 1, 2)

@@ -120,8 +120,8 @@ class InfinityBsq(NetworkTokenizer):
     def self_correct(self, features_BdHW: Tensor, flips_BLd: Tensor) -> SelfCorrected:
         """Make labels and inputs as if the bits of `flips_BLd` had been predicted wrongly.
 
-        Exact from float32 features. Stored ones are float16, which moves about one label in a
-        thousand. Not exact from codes alone: later labels depend on what an earlier flip broke.
+        Exact from float32 features. Stored ones are float16, which moves 1 to 9 labels in 10,000
+        (golden data). Not exact from codes alone: later labels depend on what a flip broke.
 
         Args:
             features_BdHW: as `features` returned them; any float type.

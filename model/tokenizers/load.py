@@ -66,9 +66,7 @@ def load_tokenizer(
     return make_var_vqvae(config, source, seed=seed, compute=compute).with_schedule(schedule)
 
 
-def schedule_of(
-    config: BsqConfig | VarConfig, resolution: int, aspect: float = 1.0
-) -> Schedule:
+def schedule_of(config: BsqConfig | VarConfig, resolution: int, aspect: float = 1.0) -> Schedule:
     """Return the schedule that a tokenizer codes an image of this size and shape in.
 
     Raises:

@@ -48,7 +48,7 @@ class NetworkTokenizer(ABC):
         checkpoint_sha256: str,
     ) -> None:
         network.eval().requires_grad_(False)
-        self._network: Any = network.to(compute.device).to(memory_format=compute.layout)
+        self._network: Any = network.to(compute.device).to(memory_format=compute.layout)  # type: ignore[call-overload]
         self._source = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
         self._stride = stride
         self.compute = compute

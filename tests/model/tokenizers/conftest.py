@@ -27,6 +27,11 @@ def var_golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def bsq_golden() -> Path:
+    return GOLDEN / "infinity_bsq"
+
+
+@pytest.fixture(scope="session")
 def preproc_golden() -> Path:
     return GOLDEN / "preproc"
 
@@ -40,4 +45,4 @@ def small_golden(var_golden: Path) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def small_var(var_golden: Path) -> VarVqvae:
     source = read_checkpoint(str(var_golden / "small.state_dict.f16.safetensors"))
-    return make_var_vqvae(PRESETS["small"], source, seed=0, device=torch.device("cpu"))
+    return make_var_vqvae(PRESETS["small"], source)

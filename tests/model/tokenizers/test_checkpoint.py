@@ -72,7 +72,9 @@ def test_a_pickle_that_runs_code_is_refused_unrun(write, tmp_path: Path) -> None
         read_checkpoint(str(path))
 
 
-@pytest.mark.parametrize("content", [[torch.ones(1)], {"vae": TENSORS}, {"step": 3}])
+@pytest.mark.parametrize(
+    "content", [[torch.ones(1)], {"net": TENSORS}, {"vae": {"step": 3}}, {"step": 3}]
+)
 def test_what_is_not_a_flat_dict_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)

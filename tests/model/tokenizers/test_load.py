@@ -71,7 +71,7 @@ def test_random_weights_are_the_same_on_every_machine() -> None:
 def test_the_512_pixel_schedule_uses_the_same_weights(random_var: VarVqvae) -> None:
     larger = load_tokenizer("var_vqvae", preset="small", seed=0, resolution=512)
     codes = larger.encode(photograph(512))
-    assert larger.resolution == 512
+    assert larger.image_size == (512, 512)
     assert codes.values_BL.shape == (1, 2240)
     assert larger.decode(codes).shape == (1, 3, 512, 512)
 
@@ -85,11 +85,10 @@ def test_the_description_says_where_the_codes_are_from(
         "name": "var_vqvae",
         "checkpoint": "small.state_dict.f16.safetensors",
         "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "resolution": 256,
-        "schedule": "1x1 2x2 3x3 4x4 5x5 6x6 8x8 10x10 13x13 16x16",
-        "vocab": 4096,
         "codes_dtype": "uint16",
-        "precision": "float32",
+        "codes_limit": 4096,
+        "code_words": 1,
+        "precision": "fp32",
     }
     of_random = {"checkpoint": "random weights, seed 0", "checkpoint_sha256": ""}
     assert random_var.describe() == {**described, **of_random}
@@ -126,10 +125,33 @@ def test_a_checkpoint_with_a_nan_is_refused(var_golden: Path, tmp_path: Path) ->
     ("arguments", "message"),
     [
         ({"name": "bsq", "preset": "small"}, "unknown tokenizer 'bsq'"),
-        ({"name": "var_vqvae", "preset": "tiny"}, r"unknown preset 'tiny'.*\['full', 'small'\]"),
+        (
+            {"name": "var_vqvae", "preset": "tiny"},
+            r"unknown preset 'tiny'.*\['full', 'small', 'bundled'\]",
+        ),
         ({"name": "var_vqvae", "preset": "small", "resolution": 300}, r"300.*\[256, 512\]"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_allowed_ones(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_tokenizer(**arguments)
+
+
+@pytest.mark.parametrize("name", ["infinity_bsq", "var_vqvae"])
+def test_the_bundled_weights_load_and_draw_a_photograph_again(name: str) -> None:
+    tokenizer = load_tokenizer(name, preset="bundled")
+    image = photograph(256)
+    mse = (tokenizer.decode(tokenizer.encode(image)) - image).square().mean() / 4
+    assert -10 * mse.log10() > 17  # dB; random weights stay under 10
+    assert tokenizer.describe()["checkpoint"] == f"bundled {name}"
+    assert len(str(tokenizer.describe()["checkpoint_sha256"])) == 64
+
+
+def test_rectangles_are_for_infinitys_tokenizers_unless_asked_for_by_schedule() -> None:
+    with pytest.raises(ValueError, match=r"square schedules only, none of aspect 1\.25"):
+        load_tokenizer("var_vqvae", preset="small", aspect=1.25)
+    tokenizer = load_tokenizer("var_vqvae", preset="small").with_schedule(((1, 1), (4, 3), (8, 6)))
+    assert tokenizer.image_size == (128, 96)
+    codes = tokenizer.encode(torch.zeros(1, 3, 128, 96))
+    assert codes.values_BL.shape == (1, 61)
+    assert tokenizer.decode(codes).shape == (1, 3, 128, 96)

@@ -16,7 +16,7 @@ SCHEDULE: Schedule = ((1, 1), (1, 2), (2, 3), (4, 6))
 @pytest.fixture
 def quantizer() -> MultiScaleQuantizer:
     torch.manual_seed(0)
-    made = MultiScaleQuantizer(vocab=50, channels=8, schedule=SCHEDULE, phis=2, strength=0.5)
+    made = MultiScaleQuantizer(vocab=50, channels=8, scales=4, phis=2, strength=0.5)
     return made.requires_grad_(False)
 
 
@@ -42,8 +42,8 @@ def test_the_nearest_codebook_vector_is_found(quantizer: MultiScaleQuantizer) ->
 
 def test_every_scale_quantizes_what_the_scales_before_left(quantizer: MultiScaleQuantizer) -> None:
     features = torch.randn(2, 8, 4, 6)
-    codes = quantizer.encode(features)
-    before = [torch.zeros_like(features), *quantizer.partial_sums(codes)]
+    codes = quantizer.encode(features, SCHEDULE)
+    before = [torch.zeros_like(features), *quantizer.partial_sums(codes, SCHEDULE)]
     for sum_so_far, size, part in zip(before, SCHEDULE, scale_slices(SCHEDULE), strict=False):
         rest = F.interpolate(features - sum_so_far, size=size, mode="area")
         assert torch.equal(codes[:, part], quantizer.nearest(rest))
@@ -52,7 +52,7 @@ def test_every_scale_quantizes_what_the_scales_before_left(quantizer: MultiScale
 def test_the_features_are_not_changed_by_encoding(quantizer: MultiScaleQuantizer) -> None:
     features = torch.randn(1, 8, 4, 6)
     before = features.clone()
-    quantizer.encode(features)
+    quantizer.encode(features, SCHEDULE)
     assert torch.equal(features, before)
 
 
@@ -60,7 +60,32 @@ def test_next_scale_inputs_are_causal(quantizer: MultiScaleQuantizer) -> None:
     codes = torch.arange(33)[None] % 50
     changed = codes.clone()
     changed[:, 3:9] += 1
-    inputs, other = (quantizer.next_scale_inputs(codes), quantizer.next_scale_inputs(changed))
+    inputs = quantizer.next_scale_inputs(codes, SCHEDULE)
+    other = quantizer.next_scale_inputs(changed, SCHEDULE)
     assert inputs.shape == (1, 32, 8)
     same = (inputs == other).all(dim=2)[0].numpy()
     np.testing.assert_array_equal(same, np.arange(32) < 8)
+
+
+@pytest.mark.parametrize(
+    ("phis", "keys"),
+    [
+        (0, [f"quant_resi.{scale}" for scale in range(4)]),
+        (1, ["quant_resi.qresi"]),
+        (3, [f"quant_resi.qresi_ls.{phi}" for phi in range(3)]),
+    ],
+)
+def test_phis_shared_or_not_have_their_published_keys_and_places(
+    phis: int, keys: list[str]
+) -> None:
+    torch.manual_seed(0)
+    quantizer = MultiScaleQuantizer(vocab=9, channels=8, scales=4, phis=phis, strength=0.5)
+    found = [key for key in quantizer.state_dict() if key.startswith("quant_resi")]
+    assert found == [f"{key}.{name}" for key in keys for name in ("weight", "bias")]
+    modules = dict(quantizer.named_modules())
+    for scale in range(4):
+        expected = modules[keys[phi_index(scale, 4, len(keys))]]
+        assert quantizer.phi(scale, 4) is expected
+        h_BCHW = torch.randn(1, 8, 4, 6)
+        smoothed = F.conv2d(h_BCHW, expected.weight, expected.bias, padding=1)  # type: ignore[arg-type]
+        assert torch.allclose(quantizer.phi(scale, 4)(h_BCHW), (h_BCHW + smoothed) / 2, atol=1e-6)

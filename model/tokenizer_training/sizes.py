@@ -1,0 +1,74 @@
+"""What a tokenizer is trained as: its network, its start, and the schedule of each crop."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from model.tokenizer_training.objectives import (
+    BsqObjective,
+    LossWeights,
+    Objective,
+    VarObjective,
+)
+from model.tokenizer_training.start import start_near_identity
+from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
+from model.tokenizers.load import PRESETS
+from model.tokenizers.protocol import Schedule
+from model.tokenizers.schedules import bsq_schedule, double
+from model.tokenizers.var_network import PATCH_NUMS, VarConfig, VarNetwork
+
+# Sides of the scales of crops smaller than any published schedule; both end where the crop does.
+_SMALL_VAR: Final = {64: (1, 2, 3, 4), 128: (1, 2, 3, 4, 5, 6, 7, 8)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trainee:
+    """A tokenizer to be trained, by the name and preset of its configuration."""
+
+    name: str  # infinity_bsq or var_vqvae
+    config: BsqConfig | VarConfig
+
+    @classmethod
+    def of_preset(cls, name: str, preset: str) -> "Trainee":
+        """Return the tokenizer of a preset.
+
+        Raises:
+            ValueError: unknown names, with the known ones.
+        """
+        if preset not in PRESETS[name]:
+            raise ValueError(f"unknown preset {preset!r} of {name}, expected {[*PRESETS[name]]}")
+        return cls(name=name, config=PRESETS[name][preset])
+
+    def objective(self, weights: LossWeights, seed: int) -> Objective:
+        """Build the network, its start drawn by `seed`, in the objective that trains it."""
+        torch.manual_seed(seed)
+        if isinstance(self.config, BsqConfig):
+            network = BsqNetwork(self.config)
+            objective: Objective = BsqObjective(network, weights)
+        else:
+            network = VarNetwork(self.config)
+            objective = VarObjective(network, weights)
+        start_near_identity(network)
+        return objective
+
+    def schedule(self, side: int) -> Schedule:
+        """Return the scales of a square crop of `side` px.
+
+        Sizes that are published have their own schedule. Smaller crops, which cost less, have a
+        part of it: Infinity's scales up to the crop's own, VAR's a scale for each side.
+
+        Raises:
+            ValueError: a side for which there is none, with those for which there is.
+        """
+        if isinstance(self.config, BsqConfig):
+            scales = [size for size in bsq_schedule(1.0, 1024) if size[0] * 16 <= side]
+            if scales and scales[-1][0] * 16 == side:
+                return double(tuple(scales)) if self.config.patchify else tuple(scales)
+            allowed = [size[0] * 16 for size in bsq_schedule(1.0, 1024)]
+        else:
+            sides = {**_SMALL_VAR, **PATCH_NUMS}
+            if side in sides:
+                return tuple((scale, scale) for scale in sides[side])
+            allowed = sorted(sides)
+        raise ValueError(f"no schedule for crops of {side} px, expected one of {allowed}")
