@@ -72,11 +72,12 @@ def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     import torch
 
     from model.tokenizers.checkpoint import CheckpointError
-    from model.tokenizers.compute import best_compute
+    from model.tokenizers.compute import best_compute, keep_freed_memory
     from model.tokenizers.load import load_tokenizer
 
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         tokenizer = load_tokenizer(
             recipe.tokenizer,

@@ -1,6 +1,7 @@
 """Where and how exactly a tokenizer computes, and the passes that its images go through it in."""
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,6 +13,9 @@ from torch import Tensor
 Precision = Literal["fp32", "tf32", "bf16"]
 
 CUDA_PASS_IMAGES: Final = 16
+
+_M_TRIM_THRESHOLD: Final = -1  # as malloc.h numbers them
+_M_MMAP_MAX: Final = -4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +66,18 @@ class Compute:
         """Return the context of the network alone: autocast where the precision is bf16."""
         device_type = torch.device(self.device).type
         return torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, where the C library is glibc.
+
+    By default each large tensor is a mapping of its own, and its pages are fetched from the system
+    anew: a seventh of the time of encoding at full size on a CPU. Memory stays at its peak.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def best_compute(precision: Precision = "fp32") -> Compute:

@@ -41,6 +41,11 @@ def _norm(channels: int, groups: int | None) -> nn.Module:
     return GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
 
 
+def _silu(fresh_BCHW: Tensor) -> Tensor:
+    """Apply SiLU, in place where no gradient needs what was there."""
+    return F.silu(fresh_BCHW, inplace=not torch.is_grad_enabled())
+
+
 def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
 
@@ -64,9 +69,9 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return [B, channels_out, H, W]."""
-        h_BCHW = self.conv1(F.silu(self.norm1(x_BCHW)))
-        h_BCHW = self.conv2(F.silu(self.norm2(h_BCHW)))
-        return self.nin_shortcut(x_BCHW) + h_BCHW
+        h_BCHW = self.conv1(_silu(self.norm1(x_BCHW)))
+        h_BCHW = self.conv2(_silu(self.norm2(h_BCHW)))
+        return h_BCHW.add_(self.nin_shortcut(x_BCHW))
 
 
 class AttnBlock(nn.Module):
@@ -222,7 +227,7 @@ class Encoder(nn.Module):
         h_BCHW = self.conv_in(images_B3HW)
         for level in self.down:
             h_BCHW = level(h_BCHW)
-        return self.conv_out(F.silu(self.norm_out(self.mid(h_BCHW))))
+        return self.conv_out(_silu(self.norm_out(self.mid(h_BCHW))))
 
 
 class Decoder(nn.Module):
@@ -263,4 +268,4 @@ class Decoder(nn.Module):
         # The checkpoint numbers levels by resolution, so the decoder runs them backwards.
         for level in reversed(self.up):
             h_BCHW = level(h_BCHW)
-        return self.conv_out(F.silu(self.norm_out(h_BCHW)))
+        return self.conv_out(_silu(self.norm_out(h_BCHW)))
