@@ -44,7 +44,8 @@ from PIL import Image, ImageOps
 corpus = Path(CORPUS)
 manifest = json.loads((corpus / "manifest.json").read_text("utf-8"))
 subset = manifest["subsets"][SUBSET]
-tokenizer = manifest["tokens"]
+# One entry a member that a tokenizer wrote; this notebook looks at the first one's codes.
+tokenizer = next(made for made in manifest["tokens"] if made["kind"] == "codes")
 tar_paths = [str(corpus / shard["path"]) for shard in subset["shards"]]
 
 
@@ -237,17 +238,20 @@ def draw_legend(axes, codes):
     axes.set(xlim=(0, 6), ylim=(8, 0), title="most used codes")
 
 
-sides = [tuple(map(int, scale.split("x"))) for scale in tokenizer["schedule"].split()]
+schedule = tokenizer["schedules"][str(record["crop_aspect"])]
+sides = [tuple(map(int, scale.split("x"))) for scale in schedule.split()]
 codes = sample[tokenizer["member"]]
+codes = codes[0] if tokenizer["views"] > 1 else codes  # the centre crop
 ends = np.cumsum([rows * columns for rows, columns in sides])
-assert codes.shape == (ends[-1],), (codes.shape, tokenizer["schedule"])
+assert codes.shape == (ends[-1],), (codes.shape, schedule)
 grids = [part.reshape(side) for part, side in zip(np.split(codes, ends[:-1]), sides, strict=True)]
 
 panels = len(grids) + 2
 figure, axes = plt.subplots(-(-panels // 6), 6, figsize=(13, 2.4 * -(-panels // 6)))
 for place in axes.flat:
     place.set_axis_off()
-seen = ImageOps.fit(sample["jpg"], (tokenizer["resolution"],) * 2)
+height, width = map(int, tokenizer["image_sizes"][str(record["crop_aspect"])].split("x"))
+seen = ImageOps.fit(sample["jpg"], (width, height))
 axes.flat[0].imshow(seen)
 axes.flat[0].set_title(f"the image, {tokenizer['crop']}", fontsize=10)
 for place, grid in zip(axes.flat[1:], grids, strict=False):
@@ -258,32 +262,58 @@ figure.tight_layout()
 # %% [markdown]
 # ## How the codes are used
 #
-# Over at most `MOST` samples. A healthy tokenizer on varied images uses most of its codebook, and
-# its curve on the right falls slowly. A few codes far above the rest point to blank images or to a
-# tokenizer that does not suit the data. *Perplexity* is the number of codes that would, used
-# evenly, carry as much information.
+# Over at most `MOST` samples. A healthy tokenizer on varied images uses what it has:
+#
+# - **bit codes** (Infinity's): each bit is 1 about as often as 0. A bit that is always the same,
+#   red or blue throughout, tells nothing; the entropy says how much of the bits is used.
+# - **indices** (VAR's): most of the codebook is used, and the curve on the right falls slowly. A
+#   few codes far above the rest point to blank images or to a tokenizer that does not suit the
+#   data. *Perplexity* is the number of codes that would, used evenly, carry as much information.
+
 
 # %%
-undecoded = wds.WebDataset(tar_paths, shardshuffle=False)
-codes_NL = np.stack(
-    [np.load(io.BytesIO(sample[tokenizer["member"]])) for sample in islice(undecoded, MOST)]
-)
-values, counts = np.unique(codes_NL, return_counts=True)
-share = counts / counts.sum()
-perplexity = 2 ** -np.sum(share * np.log2(share))
-print(
-    f"{codes_NL.shape[0]} samples of {codes_NL.shape[1]} codes ({codes_NL.dtype}): "
-    f"{len(values)} of {tokenizer['vocab']} codes used, perplexity {perplexity:.0f}"
-)
+def draw_bits(codes_PL, bits):
+    """Draw how often each bit is 1, scale by scale."""
+    shifts = np.arange(bits - 1, -1, -1, dtype=np.uint32)
+    ones = [
+        (part[..., None] >> shifts & 1).mean(axis=(0, 1))
+        for part in np.split(codes_PL, ends[:-1], axis=1)
+    ]
+    share = np.clip(np.mean(ones, axis=0), 1e-9, 1 - 1e-9)
+    entropy = -(share * np.log2(share) + (1 - share) * np.log2(1 - share))
+    print(f"{entropy.sum():.1f} of {bits} bits used, taken one by one")
+    figure, axes = plt.subplots(figsize=(13, 3))
+    drawn = axes.imshow(ones, vmin=0, vmax=1, cmap="coolwarm", aspect="auto")
+    axes.set(title="share of ones", xlabel="bit, the most significant first", ylabel="scale")
+    figure.colorbar(drawn)
 
-figure, (by_index, by_rank) = plt.subplots(1, 2, figsize=(13, 3.6))
-by_index.hist(values, bins=128, range=(0, tokenizer["vocab"]), weights=counts, color="#4468b0")
-by_index.set(title="uses by code", xlabel="code index", ylabel="uses, 128 bins")
-by_rank.loglog(np.arange(1, len(counts) + 1), np.sort(counts)[::-1], color="#4468b0")
-by_rank.axhline(codes_NL.size / tokenizer["vocab"], color="#999", linestyle="--", label="all equal")
-by_rank.set(title="uses by rank", xlabel="rank of the code", ylabel="uses")
-by_rank.legend(frameon=False)
-figure.tight_layout()
+
+def draw_indices(codes_PL, vocab):
+    """Draw how often each entry of the codebook is used."""
+    values, counts = np.unique(codes_PL, return_counts=True)
+    share = counts / counts.sum()
+    perplexity = 2 ** -np.sum(share * np.log2(share))
+    print(f"{len(values)} of {vocab} codes used, perplexity {perplexity:.0f}")
+    figure, (by_index, by_rank) = plt.subplots(1, 2, figsize=(13, 3.6))
+    by_index.hist(values, bins=128, range=(0, vocab), weights=counts, color="#4468b0")
+    by_index.set(title="uses by code", xlabel="code index", ylabel="uses, 128 bins")
+    by_rank.loglog(np.arange(1, len(counts) + 1), np.sort(counts)[::-1], color="#4468b0")
+    by_rank.axhline(codes_PL.size / vocab, color="#999", linestyle="--", label="all equal")
+    by_rank.set(title="uses by rank", xlabel="rank of the code", ylabel="uses")
+    by_rank.legend(frameon=False)
+    figure.tight_layout()
+
+
+undecoded = wds.WebDataset(tar_paths, shardshuffle=False)
+arrays = [np.load(io.BytesIO(sample[tokenizer["member"]])) for sample in islice(undecoded, MOST)]
+# Only those of this sample's shape: others have other scales.
+same = [array.reshape(-1, ends[-1]) for array in arrays if array.shape[-1] == ends[-1]]
+codes_PL = np.concatenate(same)
+print(f"{len(codes_PL)} crops of {codes_PL.shape[1]} codes ({codes_PL.dtype})")
+if "bits" in tokenizer:
+    draw_bits(codes_PL, tokenizer["bits"])
+else:
+    draw_indices(codes_PL, tokenizer["codes_limit"])
 
 # %% [markdown]
 # ## One sample without reading the tar

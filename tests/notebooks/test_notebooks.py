@@ -11,6 +11,7 @@ import matplotlib.font_manager  # noqa: F401  builds the font cache, of which a 
 import nbformat
 import numpy as np
 import pytest
+from corpus import Corpus
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupytext.cli import jupytext as jupytext_command
@@ -107,8 +108,20 @@ def test_it_states_the_samples_and_the_funnel_of_the_manifest(
             assert f"{reason} {count}" in html
 
 
-def test_it_warns_of_tokens_from_random_weights(looked_at: NotebookNode) -> None:
+def test_it_says_that_the_tokens_come_from_trained_weights(looked_at: NotebookNode) -> None:
+    assert "The codes come from trained weights" in page(looked_at)
+
+
+@pytest.mark.slow
+def test_of_a_codebook_it_counts_the_codes_and_of_random_weights_it_warns(copied: Corpus) -> None:
+    copied.rebuild("vq_tokens.tokenizers=[{tokenizer: var_vqvae, preset: small}]")
+    looked_at = run(ROOT / "notebooks/01_look_at_shards.py", copied.out, ALONE)
     assert "do not train a model on them" in page(looked_at)
+    codes = [np.load(io.BytesIO(body)) for body in members(copied.out, ".tokens256.npy")]
+    used = len(set(np.concatenate(codes).tolist()))
+    printed = stream(looked_at, "stdout")
+    assert f"{len(codes)} crops of 680 codes (uint16)" in printed
+    assert f"{used} of 4096 codes used" in printed
 
 
 def test_the_contact_sheet_shows_24_samples(looked_at: NotebookNode) -> None:
@@ -119,9 +132,13 @@ def test_the_use_of_codes_is_counted_over_all_samples(
     looked_at: NotebookNode, demo_corpus: Path
 ) -> None:
     codes = [np.load(io.BytesIO(body)) for body in members(demo_corpus, ".tokens256.npy")]
-    used = len(set(np.concatenate(codes).tolist()))
-    expected = f"{len(codes)} samples of 680 codes (uint16): {used} of 4096 codes used"
-    assert expected in stream(looked_at, "stdout")
+    bits = np.unpackbits(np.stack(codes).astype(">u4").view(np.uint8), axis=1).reshape(-1, 521, 32)
+    scales = np.split(bits.mean(axis=0), np.cumsum([1, 4, 16, 36, 64, 144]))
+    share = np.mean([scale.mean(axis=0) for scale in scales], axis=0)
+    entropy = -(share * np.log2(share) + (1 - share) * np.log2(1 - share)).sum()
+    printed = stream(looked_at, "stdout")
+    assert f"{len(codes)} crops of 521 codes (uint32)" in printed
+    assert f"{entropy:.1f} of 32 bits used" in printed
 
 
 def test_it_draws_the_tokens_and_their_use(looked_at: NotebookNode) -> None:

@@ -23,8 +23,9 @@ from pipelines.quota import write_cutoffs
 from pipelines.report import summarise
 from pipelines.shard import WriteShards
 from pipelines.stage import MapStage
-from pipelines.stages import stages_after_dedup, stages_before_dedup
+from pipelines.stages import resource_hints, stages_after_dedup, stages_before_dedup
 from pipelines.storage import Storage
+from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
 
 SHARDS = 2
@@ -182,3 +183,32 @@ def test_while_a_corpus_is_built_no_element_of_a_shuffle_grows_with_the_images(
         largest[name] = max(sizes.committed.max for sizes in found["distributions"])
     assert desk.store.listing("shards").keys() >= {"t2i.json"}
     assert max(largest.values()) < smallest / 20, largest
+
+
+def test_only_the_tokens_ask_for_an_accelerator_and_only_where_the_recipe_does(
+    tmp_path: Path,
+) -> None:
+    gpu = {"vq_tokens": {"gpu": {"type": "nvidia-l4", "count": 2, "min_ram": "24GB"}}}
+    recipe = parse_recipe(RECIPE.model_dump(mode="json") | gpu)
+    assert [stage.name for stage in stages_before_dedup(recipe)]
+    for stage in (*stages_before_dedup(recipe), *stages_after_dedup(recipe, {})):
+        asked = hints_of(stage, recipe, tmp_path)
+        if stage.name == "vq_tokens":
+            accelerator = b"type:nvidia-l4;count:2;install-nvidia-driver"
+            assert asked["beam:resources:accelerator:v1"] == accelerator
+            assert int(asked["beam:resources:min_ram_bytes:v1"]) == 24 * 10**9
+        else:
+            assert asked == {}
+    assert hints_of(stages_after_dedup(RECIPE, {})[-1], RECIPE, tmp_path) == {}
+
+
+def hints_of(stage: MapStage, recipe: Recipe, folder: Path) -> dict[str, bytes]:
+    """Return the resource hints of the environments in a stage's graph."""
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    hints = resource_hints(recipe, stage.name)
+    shard_numbers(pipeline, range(2)) | MapShards(stage, Storage(str(folder)), hints)
+    proto = pipeline.to_runner_api()
+    found: dict[str, bytes] = {}
+    for environment in proto.components.environments.values():
+        found |= environment.resource_hints
+    return found
