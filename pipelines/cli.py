@@ -128,8 +128,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train_tokenizer(options: argparse.Namespace) -> int:
-    from pipelines.train_tokenizer import run
+    from pipelines.storage import CorpusError
 
+    try:
+        from pipelines.train_tokenizer import run
+    except ModuleNotFoundError as error:
+        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
     return run(options)
 
 

@@ -48,7 +48,9 @@ def train(kind: str, data: Path, out: Path, *more: str) -> int:
     return main(["train-tokenizer", *arguments, *fixed, *more])
 
 
-@pytest.mark.parametrize("kind", TINY)
+@pytest.mark.parametrize(
+    "kind", ["infinity_bsq", pytest.param("var_vqvae", marks=pytest.mark.slow)]
+)
 def test_a_tokenizer_comes_out_with_its_card(kind: str, data: Path, tmp_path: Path) -> None:
     (data / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
@@ -64,6 +66,7 @@ def test_a_tokenizer_comes_out_with_its_card(kind: str, data: Path, tmp_path: Pa
     assert (out / PICTURE).stat().st_size > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TINY)
 @pytest.mark.parametrize("killed_after", [2, 5])
 def test_a_run_that_was_killed_ends_with_the_same_weights(
