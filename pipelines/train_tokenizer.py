@@ -18,9 +18,10 @@ from model.tokenizer_training.sizes import Trainee
 from pipelines.storage import CorpusError
 from pipelines.training_images import ImageFile, TrainingImages, find_images, held_out
 from schemas.fingerprint import fingerprint
+from schemas.keys import rank
 
 DEFAULT_PHASES = ("128x4:4000", "256x1:600")
-MOST_HELD_OUT = 200  # images that figures are taken of
+MOST_HELD_OUT = 256  # images that figures are taken of
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         trained = trainer.run()
     except (ValueError, FloatingPointError) as error:
         raise CorpusError(str(error)) from error
-    shown = TrainingImages(images=rest, side=max(SIDES))
+    shuffled = sorted(rest, key=lambda image: rank(image.name, "shown"))
+    shown = TrainingImages(images=shuffled, side=max(SIDES))
     squares = [square for _, square in shown.squares()][:MOST_HELD_OUT]
     facts = Facts(
         data=options.describe_data or ", ".join(options.data),

@@ -90,7 +90,9 @@ class TrainingImages:
     side: int = 256  # px
     cache_bytes: int = 4 << 30
     unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
-    _cache: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    _cache: dict[ImageFile, NDArray[np.uint8]] = field(default_factory=dict)
+    _epoch: int = -1
+    _ordered: Sequence[ImageFile] = ()
 
     def batches(self, crop: int, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 [size, crop, crop, 3] without end, each epoch in an order of its own.
@@ -138,14 +140,11 @@ class TrainingImages:
             self._ordered = sorted(self.images, key=lambda i: rank(i.name, f"epoch {epoch}"))
         return self._ordered
 
-    _epoch: int = -1
-    _ordered: Sequence[ImageFile] = ()
-
     def _square(self, image: ImageFile) -> NDArray[np.uint8] | None:
         if image.name in self.unreadable:
             return None
-        if image.name in self._cache:
-            return self._cache[image.name]
+        if image in self._cache:
+            return self._cache[image]
         try:
             decoded = decode(_read(image), max_pixels=MAX_PIXELS)
         except DecodeError as error:
@@ -156,7 +155,7 @@ class TrainingImages:
             return None
         square = cover_crop(decoded, self.side, self.side)
         if len(self._cache) * square.nbytes < self.cache_bytes:
-            self._cache[image.name] = square
+            self._cache[image] = square
         return square
 
 

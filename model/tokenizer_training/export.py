@@ -99,12 +99,12 @@ def card(
     lines = [
         f"# A small {what}",
         "",
-        f"{parameters:,} parameters, {size:,} bytes in float16. It is small enough to ship and to",
-        "run on a CPU, and was trained on drawings alone: use a published checkpoint for",
-        "photographs, and for any model that shall be as good as published ones.",
+        f"{parameters:,} parameters, {size:,} bytes in float16, trained by `vargpt-corpus",
+        "train-tokenizer`. Tokenizer class and keys are those of the published checkpoints. It is",
+        "small, and knows what it was trained on: use a published checkpoint for other images, and",
+        "for any model that shall be as good as published ones.",
         "",
-        f"Sizes: {config}. Built by `vargpt-corpus train-tokenizer`; the tokenizer class and the",
-        "checkpoint's keys are those of the published one.",
+        f"Sizes: {config}.",
         "",
         "| held-out images | size | PSNR, mean | PSNR, 5th percentile | SSIM, mean "
         f"| bits an image | {use} |",
@@ -134,7 +134,7 @@ def card(
 def _device() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, torch threads: {torch.get_num_threads()}"
 
 
 def _published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
