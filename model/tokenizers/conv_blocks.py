@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.tokenizers.group_norm import GroupNorm
+from model.tokenizers.winograd import Conv3
 
 
 class Affine(nn.Module):
@@ -46,10 +47,6 @@ def _silu(fresh_BCHW: Tensor) -> Tensor:
     return F.silu(fresh_BCHW, inplace=not torch.is_grad_enabled())
 
 
-def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1)
-
-
 class ResnetBlock(nn.Module):
     """Two normalised convolutions beside a shortcut."""
 
@@ -58,9 +55,9 @@ class ResnetBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = _norm(channels_in, norm_groups)
-        self.conv1 = _conv3(channels_in, channels_out)
+        self.conv1 = Conv3(channels_in, channels_out)
         self.norm2 = _norm(channels_out, norm_groups)
-        self.conv2 = _conv3(channels_out, channels_out)
+        self.conv2 = Conv3(channels_out, channels_out)
         self.nin_shortcut = (
             nn.Identity()
             if channels_in == channels_out
@@ -108,7 +105,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = _conv3(channels, channels)
+        self.conv = Conv3(channels, channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return [B, C, 2 H, 2 W]."""
@@ -208,7 +205,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [ch * mult for mult in ch_mult]
         inputs = [ch, *widths[:-1]]
-        self.conv_in = _conv3(3, ch)
+        self.conv_in = Conv3(3, ch)
         self.down = nn.ModuleList(
             DownLevel(
                 [before, *[width] * num_res_blocks],
@@ -220,7 +217,7 @@ class Encoder(nn.Module):
         )
         self.mid = Middle(widths[-1], attention=attention, norm_groups=norm_groups)
         self.norm_out = _norm(widths[-1], norm_groups)
-        self.conv_out = _conv3(widths[-1], z_channels)
+        self.conv_out = Conv3(widths[-1], z_channels)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
         """Return [B, z_channels, H / 16, W / 16] for five levels."""
@@ -247,7 +244,7 @@ class Decoder(nn.Module):
         widths = [ch * mult for mult in ch_mult]
         inputs = [*widths[1:], widths[-1]]
         top = len(widths) - 1
-        self.conv_in = _conv3(z_channels, widths[-1])
+        self.conv_in = Conv3(z_channels, widths[-1])
         self.mid = Middle(widths[-1], attention=attention, norm_groups=norm_groups)
         self.up = nn.ModuleList(
             UpLevel(
@@ -260,7 +257,7 @@ class Decoder(nn.Module):
             for i, (before, width) in enumerate(zip(inputs, widths, strict=True))
         )
         self.norm_out = _norm(widths[0], norm_groups)
-        self.conv_out = _conv3(widths[0], 3)
+        self.conv_out = Conv3(widths[0], 3)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
         """Return [B, 3, 16 H, 16 W] for five levels, unclamped."""

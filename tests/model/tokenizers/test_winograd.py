@@ -1,0 +1,57 @@
+"""A faster convolution is the same convolution, and no less exact."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.tokenizers import winograd
+from model.tokenizers.winograd import Conv3, convolve
+
+
+def drawn(channels: int, size: tuple[int, int], batch: int = 1) -> tuple[Tensor, Conv3]:
+    torch.manual_seed(0)
+    conv = Conv3(channels, channels).requires_grad_(False)
+    x_BCHW = torch.randn(batch, channels, *size)
+    return x_BCHW.to(memory_format=torch.channels_last), conv
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 8), (6, 4), (30, 34), (64, 64)])
+@pytest.mark.parametrize("channels", [4, 128])
+def test_it_is_the_convolution_and_no_less_exact(channels: int, size: tuple[int, int]) -> None:
+    x_BCHW, conv = drawn(channels, size, batch=2)
+    assert conv.bias is not None
+    exact = F.conv2d(x_BCHW.double(), conv.weight.double(), conv.bias.double(), padding=1)
+    ours = convolve(x_BCHW, conv.weight, conv.bias)
+    torchs = F.conv2d(x_BCHW.contiguous(), conv.weight, conv.bias, padding=1)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    error, usual = ((y.double() - exact).square().mean().sqrt() for y in (ours, torchs))
+    assert error < 2 * usual + 1e-7
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes that went Winograd's way."""
+    shapes: list[tuple[int, ...]] = []
+
+    def watched(x_BCHW: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        shapes.append(tuple(x_BCHW.shape))
+        return convolve(x_BCHW, weight, bias)
+
+    monkeypatch.setattr(winograd, "convolve", watched)
+    return shapes
+
+
+def test_only_wide_and_large_inference_goes_that_way(taken: list[tuple[int, ...]]) -> None:
+    x_BCHW, conv = drawn(128, (32, 32))
+    with torch.no_grad():
+        conv(x_BCHW)
+        assert taken == [(1, 128, 32, 32)]
+        conv(x_BCHW.contiguous())
+        conv(x_BCHW[:, :, :16])
+        narrow, small = drawn(64, (32, 32))
+        small(narrow)
+        with torch.autocast("cpu", torch.bfloat16):
+            conv(x_BCHW)
+    conv(x_BCHW)  # gradients may be wanted
+    assert len(taken) == 1
