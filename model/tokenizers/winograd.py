@@ -2,8 +2,8 @@
 
 Winograd's F(2 x 2, 3 x 3) (Lavin and Gray, arXiv 1509.09308, section 4): each patch of 4 x 4 inputs
 gives a tile of 2 x 2 outputs. In another basis, patches and filters need 16 products for it instead
-of 36, and each of the 16 is one matrix product over the channels. Its sums are shorter, so it is the
-more exact too: see `Conv3`.
+of 36, and each of the 16 is one matrix product over the channels. Its sums are shorter, so it is
+the more exact too: see `Conv3`.
 
 Shapes: B images, I channels in and O out, H and W positions, P = 16 values of a patch, h and w
 tiles of a strip.
