@@ -189,8 +189,6 @@ def main() -> None:
     parser.add_argument("--euro-per-gpu-hour", type=float, default=2.5)
     options = parser.parse_args()
     figures: dict[str, Any] = {
-        "command": f"python tests/benchmarks/bench_tokens.py --runs {options.runs} "
-        f"--images {options.images}",
         "torch": torch.__version__,
         "cores": CORES,
     }
