@@ -112,8 +112,11 @@ class Passes:
         """Return what `work` makes of the batch, along its first axis, on the device.
 
         Raises:
+            ValueError: an empty batch.
             torch.OutOfMemoryError: a single image is too much.
         """
+        if not len(batch_B):
+            raise ValueError("expected a batch of one image or more, got none")
         done: list[Tensor] = []
         start = 0
         while start < len(batch_B):

@@ -50,7 +50,8 @@ def _channels_last(
 
 
 def _sum(x_BNC: Tensor) -> Tensor:
-    """Sum over N, in float64 but for the inside of blocks, [B, C]."""
+    """Sum over N, in float32 inside each of K blocks and then in float64, [B, C]."""
     positions = x_BNC.shape[1]
     block = math.gcd(positions, 256)
-    return x_BNC.unflatten(1, (positions // block, block)).sum(dim=2).double().sum(dim=1)
+    blocks_BKC = x_BNC.unflatten(1, (positions // block, block)).sum(dim=2, dtype=torch.float32)
+    return blocks_BKC.double().sum(dim=1)

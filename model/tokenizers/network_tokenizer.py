@@ -157,14 +157,14 @@ class NetworkTokenizer(ABC):
         return codes.size, int((codes != others).sum())
 
     def check_features(self, features_BCHW: Tensor) -> None:
-        """Check that features are of this schedule and finite.
+        """Check that features are of this network and schedule, and finite.
 
         Raises:
             ValueError: they are not.
         """
-        if features_BCHW.ndim != 4 or features_BCHW.shape[2:] != self.schedule[-1]:
-            expected = f"[B, C, {self.schedule[-1][0]}, {self.schedule[-1][1]}]"
-            raise ValueError(f"expected features {expected}, got {list(features_BCHW.shape)}")
+        expected = (self.channels, *self.schedule[-1])
+        if features_BCHW.ndim != 4 or features_BCHW.shape[1:] != expected:
+            raise ValueError(f"expected features [B, {expected}], got {list(features_BCHW.shape)}")
         if not torch.isfinite(features_BCHW).all():
             raise ValueError("expected finite features, got NaN or infinite ones")
 

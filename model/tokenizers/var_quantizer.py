@@ -63,6 +63,15 @@ class SharedPhis(nn.Module):
         self.qresi_ls = nn.ModuleList(phis)
 
 
+class Codebook(nn.Embedding):
+    """An embedding that a network on the meta device has no need to draw."""
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors; on the meta device torch would import 900 modules for it, in 5 s."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class MultiScaleQuantizer(nn.Module):
     """Features to codes and codes to features; holds the codebook.
 
@@ -89,7 +98,7 @@ class MultiScaleQuantizer(nn.Module):
             self.quant_resi = OnePhi(self._phis[0])
         else:
             self.quant_resi = SharedPhis(self._phis)
-        self.embedding = nn.Embedding(vocab, channels)
+        self.embedding = Codebook(vocab, channels)
 
     def phi(self, scale: int, scales: int) -> Phi:
         """Return the convolution that scale `scale` of `scales` uses."""

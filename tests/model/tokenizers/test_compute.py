@@ -1,12 +1,10 @@
-"""Passes of one size, and norms that are exact in either layout."""
+"""Passes of one size, whatever the batch and the memory."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.tokenizers.compute import Compute, Passes
-from model.tokenizers.group_norm import GroupNorm
 
 
 def double(batch: Tensor) -> Tensor:
@@ -32,26 +30,55 @@ def test_the_last_pass_is_filled_up_with_zeros() -> None:
     assert seen[0].tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
 
 
-def test_out_of_memory_halves_the_passes_for_good_and_loses_nothing() -> None:
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="one image or more, got none"):
+        Passes(Compute()).run(torch.ones(0, 2), double)
+
+
+@pytest.mark.parametrize(
+    ("pass_images", "bearable", "size", "halvings"),
+    [(16, 2, 2, 3), (16, 15, 8, 1), (16, 16, 16, 0), (7, 3, 3, 1), (3, 2, 1, 1)],
+)
+def test_out_of_memory_halves_the_passes_for_good_and_loses_nothing(
+    pass_images: int, bearable: int, size: int, halvings: int
+) -> None:
     def work(part: Tensor) -> Tensor:
-        if len(part) > 2:
+        if len(part) > bearable:
             raise torch.OutOfMemoryError("too much")
         return double(part)
 
-    passes = Passes(Compute(pass_images=16))
+    passes = Passes(Compute(pass_images=pass_images))
     given = torch.arange(7.0)[:, None]
     assert torch.equal(passes.run(given, work), 2 * given)
-    assert (passes.size, passes.halvings) == (2, 3)
+    assert (passes.size, passes.halvings) == (size, halvings)
     assert torch.equal(passes.run(given, work), 2 * given)
-    assert passes.halvings == 3
+    assert passes.halvings == halvings
+
+
+def test_memory_that_runs_out_midway_costs_no_image() -> None:
+    passes_before = 2
+
+    def work(part: Tensor) -> Tensor:
+        nonlocal passes_before
+        if len(part) > 2 and not passes_before:
+            raise torch.OutOfMemoryError("too much")
+        passes_before -= 1
+        return double(part)
+
+    passes = Passes(Compute(pass_images=4))
+    given = torch.arange(11.0)[:, None]
+    assert torch.equal(passes.run(given, work), 2 * given)
+    assert (passes.size, passes.halvings) == (2, 1)
 
 
 def test_a_single_image_that_is_too_much_is_an_error() -> None:
     def work(part: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("too much")
 
+    passes = Passes(Compute(pass_images=4))
     with pytest.raises(torch.OutOfMemoryError):
-        Passes(Compute(pass_images=4)).run(torch.ones(2, 1), work)
+        passes.run(torch.ones(2, 1), work)
+    assert passes.halvings == 2
 
 
 def test_a_precision_of_another_device_and_an_empty_pass_are_refused() -> None:
@@ -61,31 +88,11 @@ def test_a_precision_of_another_device_and_an_empty_pass_are_refused() -> None:
         Compute(pass_images=0)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (7, 13), (1, 5), (96, 96)])
-@pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_channels_last_norms_are_as_exact_as_contiguous_ones(
-    size: tuple[int, int], offset: float
-) -> None:
-    torch.manual_seed(0)
-    norm = GroupNorm(num_groups=8, num_channels=32, eps=1e-6).requires_grad_(False)
-    norm.weight.normal_(1, 0.1)
-    norm.bias.normal_(0, 0.1)
-    x = torch.randn(2, 32, *size) * 3 + offset
-    exact = F.group_norm(x.double(), 8, norm.weight.double(), norm.bias.double(), 1e-6)
-    with torch.no_grad():
-        ours = norm(x.to(memory_format=torch.channels_last))
-        contiguous = norm(x)
-    assert torch.equal(contiguous, F.group_norm(x, 8, norm.weight, norm.bias, 1e-6))
-    error = (ours.double() - exact).abs().max()
-    assert error < 2e-6 * (1 + offset)
-    assert error < 2 * (contiguous.double() - exact).abs().max() + 1e-6
-
-
-def test_a_norm_that_is_trained_has_torchs_own_gradients() -> None:
-    torch.manual_seed(0)
-    norm = GroupNorm(num_groups=4, num_channels=8, eps=1e-6)
-    x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
-    norm(x).square().sum().backward()
-    found, x.grad = x.grad, None
-    F.group_norm(x, 4, norm.weight, norm.bias, 1e-6).square().sum().backward()
-    assert torch.equal(found, x.grad)  # type: ignore[arg-type]
+def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were() -> None:
+    settings = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    with Compute().arithmetic():
+        assert not torch.is_grad_enabled()
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.deterministic
+    assert torch.is_grad_enabled()
+    assert settings == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)

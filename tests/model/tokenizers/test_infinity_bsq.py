@@ -116,6 +116,16 @@ def test_flips_of_another_shape_or_type_are_refused(
         tiny.self_correct(torch.zeros(1, 8, 16, 16), flips)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_self_correction_refuses_features_that_are_not_finite(
+    tiny: InfinityBsq, value: float
+) -> None:
+    features = torch.zeros(1, 8, 16, 16)
+    features[0, 7, 15, 15] = value
+    with pytest.raises(ValueError, match="finite features"):
+        tiny.self_correct(features, torch.zeros(1, 521, 8, dtype=torch.bool))
+
+
 def test_a_flip_changes_later_labels_and_not_its_own(tiny: InfinityBsq) -> None:
     features = tiny.features(images(tiny))
     none = torch.zeros(1, 521, 8, dtype=torch.bool)
@@ -124,6 +134,38 @@ def test_a_flip_changes_later_labels_and_not_its_own(tiny: InfinityBsq) -> None:
     clean, flipped = tiny.self_correct(features, none), tiny.self_correct(features, flips)
     assert torch.equal(clean.labels_BPD[:, :1], flipped.labels_BPD[:, :1])
     assert (clean.labels_BPD[:, 1:] != flipped.labels_BPD[:, 1:]).any()
+
+
+def test_differing_counts_bits_in_every_word() -> None:
+    tokenizer = of_bits(33)
+    codes = np.zeros((2, 521, 2), np.uint32)
+    others = codes.copy()
+    others[1, 5] = 1, 0b1011
+    assert tokenizer.differing(codes, others) == (2 * 521 * 33, 4)
+
+
+def test_the_description_says_how_the_codes_are_to_be_read() -> None:
+    described = of_bits(33).describe()
+    assert described == {
+        "name": "infinity_bsq",
+        "checkpoint": "random weights, seed 0",
+        "checkpoint_sha256": "",
+        "codes_dtype": "uint32",
+        "codes_limit": 2**32,
+        "code_words": 2,
+        "precision": "fp32",
+        "bits": 33,
+        "patchify": 0,
+    }
+    patchified = of_bits(14, patchify=True).describe()
+    changed = {"codes_limit": 2**14, "code_words": 1, "bits": 14, "patchify": 1}
+    assert patchified == {**described, **changed}
+
+
+def test_a_number_of_bits_that_two_words_do_not_hold_is_refused() -> None:
+    for bits in (0, 65):
+        with pytest.raises(ValueError, match=f"expected 1 to 64 bits a position, not {bits}"):
+            BsqConfig(bits=bits)
 
 
 def test_bf16_moves_a_small_share_of_the_bits() -> None:
@@ -174,6 +216,9 @@ def test_every_published_layout_loads_to_the_same_weights(
     else:
         save_file(content, path)  # type: ignore[arg-type]
     loaded = make_infinity_bsq(TINY, read_checkpoint(str(path)))
+    state = loaded._network.state_dict()
+    assert state.keys() == weights.keys()
+    assert all(torch.equal(state[key], weights[key]) for key in weights)
     pixels = images(tiny)
     assert loaded.encode(pixels).values_BL.tolist() == tiny.encode(pixels).values_BL.tolist()
 

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from model.tokenizers.bsq_network import PRESETS, BsqConfig, BsqNetwork, wrapped_key
-from model.tokenizers.checkpoint import Checkpoint, read_checkpoint
+from model.tokenizers import bsq_quantizer
+from model.tokenizers.bsq_network import PRESETS, BsqNetwork, plain_keys, wrapped_key
+from model.tokenizers.checkpoint import Checkpoint
+from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Codes
 from model.tokenizers.schedules import bsq_schedule, double
 
-SMALL = {
-    "d32": BsqConfig(ch=24, ch_mult=(1, 1, 2, 2, 2), num_res_blocks=1),
-    "d14_patchify": BsqConfig(
-        bits=14, ch=24, ch_mult=(1, 1, 2, 2), num_res_blocks=1, patchify=True
-    ),
-}
 SETS = {
     "d32.sq256": bsq_schedule(1.0, 256),
     "d32.sq512": bsq_schedule(1.0, 512),
@@ -34,16 +30,24 @@ Golden = Mapping[str, NDArray]
 
 
 @pytest.fixture(scope="module", params=SETS)
-def case(request: pytest.FixtureRequest, bsq_golden: Path) -> tuple[InfinityBsq, Golden]:
+def case(
+    request: pytest.FixtureRequest, bsq_golden: Path, make_small_bsq: Callable
+) -> tuple[InfinityBsq, Golden]:
     name = request.param.split(".")[0]
-    source = read_checkpoint(str(bsq_golden / f"{name}.state_dict.f16.safetensors"))
-    tokenizer = make_infinity_bsq(SMALL[name], source).with_schedule(SETS[request.param])
+    tokenizer = make_small_bsq(name, Compute()).with_schedule(SETS[request.param])
     with np.load(bsq_golden / f"{request.param}.npz") as arrays:
         return tokenizer, dict(arrays)
 
 
 def unpacked(bytes_: NDArray, size: int) -> NDArray[np.bool_]:
     return np.unpackbits(bytes_, axis=-1)[..., :size].astype(bool)
+
+
+def close_calls(golden: Golden, bits: int) -> NDArray[np.bool_]:
+    """Say of every bit whether its sign is within 1e-5 of changing, bool [N, L, d]."""
+    close = np.zeros((*golden["packed"].shape, bits), bool)
+    close[tuple(golden["close"].T)] = True
+    return close
 
 
 def golden_codes(tokenizer: InfinityBsq, golden: Golden, images: int | None = None) -> Codes:
@@ -56,15 +60,34 @@ def test_bits_of_golden_features_are_exact(case: tuple[InfinityBsq, Golden]) -> 
     np.testing.assert_array_equal(codes.values_BL, golden["packed"])
 
 
-def test_features_and_bits_of_golden_images_agree(case: tuple[InfinityBsq, Golden]) -> None:
+def test_features_and_bits_of_golden_images_agree_but_for_close_calls(
+    case: tuple[InfinityBsq, Golden], assert_only_close_calls: Callable
+) -> None:
     tokenizer, golden = case
     features = tokenizer.features(to_model_input(golden["images_u8"]))
     np.testing.assert_allclose(features.numpy(), golden["h"], rtol=0, atol=1e-4)
     found = tokenizer.bits(tokenizer.quantize(features))
-    wrong = (found != tokenizer.bits(golden_codes(tokenizer, golden))).nonzero().tolist()
-    # A close call may fall otherwise on another machine, and then moves what comes after it.
-    if wrong:
-        assert wrong[0] in golden["close"].tolist()
+    wrong = (found != tokenizer.bits(golden_codes(tokenizer, golden))).numpy()
+    close = close_calls(golden, tokenizer.config.bits)
+    assert_only_close_calls(wrong, close, tokenizer.schedule)
+
+
+def test_margins_are_small_at_the_close_calls_alone(case: tuple[InfinityBsq, Golden]) -> None:
+    tokenizer, golden = case
+    schedule, h_BdHW = tokenizer.schedule, torch.from_numpy(golden["h"])
+    bits_BLd = tokenizer.bits(golden_codes(tokenizer, golden))
+    sums = bsq_quantizer.partial_sums(bits_BLd, schedule)[:-1]
+    rests = [h_BdHW, *(h_BdHW - sum_BdHW for sum_BdHW in sums)]
+    margins_BLd = torch.cat(
+        [
+            bsq_quantizer.margins(bsq_quantizer.shrink(rest_BdHW, size))
+            for rest_BdHW, size in zip(rests, schedule, strict=True)
+        ],
+        dim=1,
+    )
+    close = close_calls(golden, tokenizer.config.bits)
+    assert (margins_BLd[close] < 1.1e-5).all()
+    assert (margins_BLd[~close] > 0.9e-5).all()
 
 
 def test_labels_are_exact(case: tuple[InfinityBsq, Golden]) -> None:
@@ -108,14 +131,18 @@ def test_without_flips_self_correction_labels_are_the_clean_bits(
     np.testing.assert_allclose(found.inputs_BPD, inputs, rtol=0, atol=1e-6)
 
 
-def test_float16_features_move_few_labels(case: tuple[InfinityBsq, Golden]) -> None:
+@pytest.mark.parametrize("flipped", [False, True])
+def test_float16_features_move_1_to_9_labels_in_10_000(
+    case: tuple[InfinityBsq, Golden], flipped: bool
+) -> None:
     tokenizer, golden = case
-    flips = torch.from_numpy(unpacked(golden["flips"], tokenizer.config.bits))
+    flips = torch.from_numpy(unpacked(golden["flips"], tokenizer.config.bits)) & flipped
     exact = tokenizer.self_correct(torch.from_numpy(golden["h"]), flips).labels_BPD
     stored = tokenizer.self_correct(torch.from_numpy(golden["h"]).half(), flips).labels_BPD
     share = (exact != stored).float().mean().item()
-    print(f"\n{share:.2e} of the labels differ from float16 features")
-    assert 0 < share < 5e-3
+    # Measured: d32 at 256 px 0.8e-4, with flips 1.1e-4; at 512 px 3.5e-4, with flips 8.6e-4;
+    # d14 with patchify 0.9e-4, with flips 1.2e-4.
+    assert 0.5e-4 < share < 9.5e-4
 
 
 def test_summed_codes_and_decoded_images_agree(case: tuple[InfinityBsq, Golden]) -> None:
@@ -127,33 +154,33 @@ def test_summed_codes_and_decoded_images_agree(case: tuple[InfinityBsq, Golden])
     np.testing.assert_allclose(decoded, golden["recon_every_4th"], rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 10])
-def test_bits_do_not_depend_on_batch_size_or_neighbours(bsq_golden: Path, batch: int) -> None:
-    source = read_checkpoint(str(bsq_golden / "d32.state_dict.f16.safetensors"))
-    tokenizer = make_infinity_bsq(SMALL["d32"], source)
-    with np.load(bsq_golden / "d32.sq256.npz") as arrays:
-        images = to_model_input(arrays["images_u8"])
+def test_bits_do_not_depend_on_batch_size_or_neighbours(
+    make_small_bsq: Callable, d32_golden: Golden
+) -> None:
+    tokenizer, images = make_small_bsq("d32", Compute()), to_model_input(d32_golden["images_u8"])
     together = tokenizer.encode(images).values_BL
-    parts = [tokenizer.encode(some).values_BL for some in images.flip(0).split(batch)]
-    np.testing.assert_array_equal(np.concatenate(parts)[::-1], together)
+    for batch in (1, 3, 10):
+        parts = [tokenizer.encode(some).values_BL for some in images.flip(0).split(batch)]
+        np.testing.assert_array_equal(np.concatenate(parts)[::-1], together)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "bundled"])
 def test_every_size_has_the_published_keys_shapes_and_parameters(
     bsq_golden: Path, name: str
 ) -> None:
-    published = json.loads((bsq_golden / "full.key_layout.json").read_text())[name]
+    sizes = json.loads((bsq_golden / "full.key_layout.json").read_text())
+    unlike = sizes[name].get("keys_unlike_d32")
+    published = sizes[name]["keys"] if unlike is None else sizes["d32"]["keys"] | unlike
     with torch.device("meta"):
         network = BsqNetwork(PRESETS[name])
-    ours = {wrapped_key(key): list(x.shape) for key, x in network.state_dict().items()}
-    assert sum(x.numel() for x in network.parameters()) == published["n_params"]
-    if "keys" in published:
-        layout = {key: shape for key, (shape, _) in published["keys"].items()}
-        masks = {key: layout.pop(key) for key in [*layout] if key.endswith("lfq.mask")}
-        assert ours == layout
-        assert list(masks.values()) == [[PRESETS[name].bits]] * 2
-    else:
-        assert len(ours) + 2 == published["n_keys"]
+    state = network.state_dict()
+    ours = {wrapped_key(key): [list(x.shape), "float32"] for key, x in state.items()}
+    masks = {f"{holder}.lfq.mask" for holder in ("quantizer", "quantize")}
+    ours |= {key: [[PRESETS[name].bits], "int64"] for key in masks}
+    assert ours == published
+    assert len(ours) == (226 if name == "d14_patchify" else 270)
+    assert list(plain_keys({key: torch.empty(0) for key in published})) == list(state)
+    assert sum(x.numel() for x in network.parameters()) == sizes[name]["n_params"]
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from model.tokenizers.checkpoint import CheckpointError
+from model.tokenizers.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, load_tokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input
+from model.tokenizers.schedules import bsq_schedule, pixel_size
 from model.tokenizers.var_network import PRESETS, VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
@@ -130,6 +132,9 @@ def test_a_checkpoint_with_a_nan_is_refused(var_golden: Path, tmp_path: Path) ->
             r"unknown preset 'tiny'.*\['full', 'small', 'bundled'\]",
         ),
         ({"name": "var_vqvae", "preset": "small", "resolution": 300}, r"300.*\[256, 512\]"),
+        ({"name": "infinity_bsq", "preset": "small"}, r"unknown preset 'small' of infinity_bsq"),
+        ({"name": "infinity_bsq", "preset": "d32", "resolution": 300}, r"300.*\[256, 512, 768"),
+        ({"name": "infinity_bsq", "preset": "d32", "aspect": 1.1}, r"unknown aspect 1\.1"),
     ],
 )
 def test_unknown_choices_are_refused_with_the_allowed_ones(arguments: dict, message: str) -> None:
@@ -145,6 +150,18 @@ def test_the_bundled_weights_load_and_draw_a_photograph_again(name: str) -> None
     assert -10 * mse.log10() > 17  # dB; random weights stay under 10
     assert tokenizer.describe()["checkpoint"] == f"bundled {name}"
     assert len(str(tokenizer.describe()["checkpoint_sha256"])) == 64
+
+
+def test_infinitys_tokenizers_come_in_every_aspect_and_with_the_compute_asked_for() -> None:
+    compute = Compute(precision="bf16", pass_images=3)
+    tokenizer = load_tokenizer(
+        "infinity_bsq", preset="bundled", resolution=512, aspect=1.25, compute=compute
+    )
+    assert tokenizer.schedule == bsq_schedule(1.25, 512)
+    assert tokenizer.image_size == pixel_size(1.25, 512) == (560, 448)
+    assert tokenizer.compute == compute
+    assert tokenizer.passes.size == 3
+    assert tokenizer.describe()["precision"] == "bf16"
 
 
 def test_rectangles_are_for_infinitys_tokenizers_unless_asked_for_by_schedule() -> None:

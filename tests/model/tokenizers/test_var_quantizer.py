@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -67,25 +69,52 @@ def test_next_scale_inputs_are_causal(quantizer: MultiScaleQuantizer) -> None:
     np.testing.assert_array_equal(same, np.arange(32) < 8)
 
 
-@pytest.mark.parametrize(
-    ("phis", "keys"),
-    [
-        (0, [f"quant_resi.{scale}" for scale in range(4)]),
-        (1, ["quant_resi.qresi"]),
-        (3, [f"quant_resi.qresi_ls.{phi}" for phi in range(3)]),
-    ],
-)
-def test_phis_shared_or_not_have_their_published_keys_and_places(
-    phis: int, keys: list[str]
-) -> None:
+def reference_phi(scale: int, scales: int, phis: int) -> int:
+    """Choose as PhiPartiallyShared and PhiNonShared do (VAR, models/quant.py), by a loop."""
+    margin = 1 / 3 / phis if phis == 4 else 1 / 2 / phis
+    ticks = np.linspace(margin, 1 - margin, phis).tolist()
+    best = 0
+    for phi in range(phis):
+        if abs(ticks[phi] - scale / (scales - 1)) < abs(ticks[best] - scale / (scales - 1)):
+            best = phi
+    return best
+
+
+@pytest.mark.parametrize("scales", [4, 10])
+@pytest.mark.parametrize("phis", [0, 1, 2, 3, 4, 5])
+def test_phis_shared_or_not_have_their_published_keys_and_places(phis: int, scales: int) -> None:
+    keys = {
+        0: [f"quant_resi.{scale}" for scale in range(scales)],
+        1: ["quant_resi.qresi"],
+    }.get(phis, [f"quant_resi.qresi_ls.{phi}" for phi in range(phis)])
     torch.manual_seed(0)
-    quantizer = MultiScaleQuantizer(vocab=9, channels=8, scales=4, phis=phis, strength=0.5)
+    quantizer = MultiScaleQuantizer(vocab=9, channels=8, scales=scales, phis=phis, strength=0.3)
     found = [key for key in quantizer.state_dict() if key.startswith("quant_resi")]
     assert found == [f"{key}.{name}" for key in keys for name in ("weight", "bias")]
     modules = dict(quantizer.named_modules())
-    for scale in range(4):
-        expected = modules[keys[phi_index(scale, 4, len(keys))]]
-        assert quantizer.phi(scale, 4) is expected
-        h_BCHW = torch.randn(1, 8, 4, 6)
-        smoothed = F.conv2d(h_BCHW, expected.weight, expected.bias, padding=1)  # type: ignore[arg-type]
-        assert torch.allclose(quantizer.phi(scale, 4)(h_BCHW), (h_BCHW + smoothed) / 2, atol=1e-6)
+    h_BCHW = torch.randn(1, 8, 4, 6)
+    for now in (scales, 7):  # as trained, and as many as another schedule has
+        for scale in range(now):
+            expected = modules[keys[reference_phi(scale, now, len(keys))]]
+            assert quantizer.phi(scale, now) is expected
+            smoothed = F.conv2d(h_BCHW, expected.weight, expected.bias, padding=1)  # type: ignore[arg-type]
+            mixed = 0.7 * h_BCHW + 0.3 * smoothed
+            assert torch.allclose(quantizer.phi(scale, now)(h_BCHW), mixed, atol=1e-6)
+
+
+def test_the_codebook_is_drawn_wherever_it_has_values() -> None:
+    made = MultiScaleQuantizer(vocab=500, channels=8, scales=4, phis=1, strength=0.5)
+    assert 0.9 < made.embedding.weight.std() < 1.1
+    script = (
+        "import sys, torch; from model.tokenizers.load import VarConfig, make_var_vqvae; "
+        "make_var_vqvae(VarConfig(ch=32, ch_mult=(1, 1)), None); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_phi_without_strength_is_its_shortcut() -> None:
+    torch.manual_seed(0)
+    quantizer = MultiScaleQuantizer(vocab=9, channels=8, scales=4, phis=1, strength=0)
+    h_BCHW = torch.randn(1, 8, 4, 6)
+    assert torch.equal(quantizer.phi(0, 4)(h_BCHW), h_BCHW)
