@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE"
     )
     train = commands.add_parser(
-        "train-tokenizer", help="train a small tokenizer on folders or shards of images"
+        "train-tokenizer",
+        help="train a tokenizer on folders or shards of images",
+        epilog="Killed, the same command goes on from the last state in DIR.",
     )
     train.add_argument("kind", choices=("infinity_bsq", "var_vqvae"))
     train.add_argument(
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="URL",
-        help="folder of images or shards, or tars with *; may be given several times",
+        help="folder of images or shards, or files with *; may be given several times",
     )
     train.add_argument("--out", required=True, metavar="DIR", help="local folder")
     train.add_argument("--preset", default="bundled", help="size (default: bundled)")
@@ -112,15 +114,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SIDExBATCH:STEPS",
         help="stretch of training (default: 128x4:4000, then 256x1:600)",
     )
-    train.add_argument("--lr", type=float, default=1e-3, help="highest learning rate")
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--held-out", type=float, default=0.02, metavar="SHARE")
+    train.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
+    train.add_argument("--seed", type=int, default=0, help="of the first weights")
+    train.add_argument(
+        "--held-out",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="of the images, by the hash of their names, for the figures (default: 0.02)",
+    )
     train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
     train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
     train.add_argument(
         "--perceptual",
         metavar="MODULE:NAME",
-        help="callable of (images, images) in [-1, 1] to a distance, from any local package",
+        help="further loss: any importable callable of (images, images) in [-1, 1] to a scalar",
     )
     train.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
     train.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")

@@ -2,20 +2,28 @@
 
 import argparse
 import importlib
+import itertools
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from model.tokenizer_training.export import SIDES, Facts, export
-from model.tokenizer_training.loop import Phase, Plan, Trainer
-from model.tokenizer_training.objectives import LossWeights
+from model.tokenizer_training.card import Facts
+from model.tokenizer_training.export import SIDES, export
+from model.tokenizer_training.loop import Trainer
+from model.tokenizer_training.machine import describe_machine
+from model.tokenizer_training.objectives import LossWeights, Perceptual
+from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.sizes import Trainee
-from pipelines.storage import CorpusError
+from model.tokenizer_training.state import STATE, StateError
+from model.tokenizers.compute import CUDA_PASS_IMAGES, Compute
+from pipelines.lock import build_lock
+from pipelines.storage import CorpusError, Storage
 from pipelines.training_images import ImageFile, TrainingImages, find_images, held_out
 from schemas.fingerprint import fingerprint
 from schemas.keys import rank
@@ -28,15 +36,29 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on with what was killed; write the checkpoint and its card.
 
     Raises:
-        CorpusError: no images, a wrong phase, or a state of another run.
+        CorpusError: no images, a wrong phase, a state of another run, or a loss that is NaN.
     """
-    out = Path(options.out)
+    if "://" in options.out:
+        raise CorpusError(f"--out {options.out}: expected a local folder")
+    device = _device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     images = find_images(options.data)
     train, rest = held_out(images, options.held_out)
     if not train or not rest:
         raise CorpusError(f"{len(images)} images: too few to hold {options.held_out:.0%} out")
+    print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
+    with build_lock(Storage(options.out)):
+        return _train(options, train, rest, device)
+
+
+def _train(
+    options: argparse.Namespace,
+    train: Sequence[ImageFile],
+    rest: Sequence[ImageFile],
+    device: str,
+) -> int:
+    out = Path(options.out)
     weights = LossWeights()
     data = TrainingImages(images=train, side=max(SIDES))
     try:
@@ -48,37 +70,49 @@ def run(options: argparse.Namespace) -> int:
             plan,
             data.batches,
             schedules.__getitem__,
-            folder=_made(out),
+            folder=out,
             fingerprint=_identity(trainee, plan, train, options.perceptual),
-            device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            device=device,
             perceptual=_imported(options.perceptual),
             report=_report,
+            unreadable=data.unreadable,
         )
-        trained = trainer.run()
-    except (ValueError, FloatingPointError) as error:
+    except ValueError as error:
         raise CorpusError(str(error)) from error
-    shuffled = sorted(rest, key=lambda image: rank(image.name, "shown"))
-    shown = TrainingImages(images=shuffled, side=max(SIDES))
-    squares = [square for _, square in shown.squares()][:MOST_HELD_OUT]
+    squares, unreadable = _shown(rest)  # first, or a fault of theirs would show hours later
+    try:
+        trainer.run()
+    except (StateError, FloatingPointError) as error:
+        raise CorpusError(str(error)) from error
     facts = Facts(
         data=options.describe_data or ", ".join(options.data),
         licence=options.licence,
         command=shlex.join(["vargpt-corpus", *options.given]),
         images=len(train),
-        held_out=len(squares),
-        unreadable=data.unreadable | shown.unreadable,
+        held_out=options.held_out,
+        unreadable=data.unreadable | unreadable,
         plan=", then ".join(options.phases or DEFAULT_PHASES) + f", learning rate {plan.lr}",
-        steps=trainer.step,
-        seconds=trainer.seconds,
-        curve=trainer.curve,
+        machine=describe_machine(device),
+        perceptual=options.perceptual,
     )
-    state = {key: x.cpu() for key, x in trained.items()}
-    for line in export(trainee, state, np.stack(squares), facts, out):
+    on_cuda = torch.device(device).type == "cuda"
+    compute = Compute(device=device, pass_images=CUDA_PASS_IMAGES if on_cuda else 1)
+    for line in export(out / STATE, trainee, squares, facts, out, compute=compute):
         print(
             f"{line.side} px: PSNR {line.psnr:.2f} dB, SSIM {line.ssim:.3f}, {line.images} images"
         )
     print(f"{out}/README.md")
     return 0
+
+
+def _shown(rest: Sequence[ImageFile]) -> tuple[NDArray[np.uint8], dict[str, str]]:
+    """Return squares of held-out images, in an order drawn by name, and what is unreadable."""
+    shuffled = sorted(rest, key=lambda image: rank(image.name, "shown"))
+    data = TrainingImages(images=shuffled, side=max(SIDES), cache_bytes=0)
+    squares = list(itertools.islice(data.squares(), MOST_HELD_OUT))
+    if not squares:
+        raise CorpusError(f"none of {len(rest)} held-out images can be decoded")
+    return np.stack(squares), data.unreadable
 
 
 def _plan(options: argparse.Namespace, weights: LossWeights) -> Plan:
@@ -108,19 +142,34 @@ def _identity(
     )
 
 
-def _imported(place: str | None) -> Callable[..., Any] | None:
+def _device(asked: str | None) -> str:
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    # A name that torch does not know, a device it was not built for, or one that is not there.
+    except (RuntimeError, AssertionError) as error:
+        raise CorpusError(f"--device {asked}: {str(error).splitlines()[0]}") from error
+    return asked
+
+
+def _imported(place: str | None) -> Perceptual | None:
     if place is None:
         return None
     module, _, name = place.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        distance: Perceptual = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise CorpusError(f"--perceptual {place}: {error}; expected MODULE:NAME") from error
 
+    def checked(drawn_B3HW: Tensor, images_B3HW: Tensor) -> Tensor:
+        found = distance(drawn_B3HW, images_B3HW)
+        if not isinstance(found, Tensor) or found.ndim:
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise CorpusError(f"--perceptual {place}: expected a scalar tensor, got {shape}")
+        return found
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return checked
 
 
 def _report(figures: dict[str, float], seconds: float) -> None:

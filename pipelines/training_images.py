@@ -1,9 +1,12 @@
 """Images for training a tokenizer: folders and tars read in place, decoded once, cropped anew."""
 
+import itertools
 import tarfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 
 import fsspec
 import numpy as np
@@ -15,9 +18,10 @@ from pipelines.readers.listing import IMAGE_SUFFIXES
 from pipelines.storage import CorpusError
 from schemas.keys import draw, rank, unit
 
-DECODE_THREADS = 2
+BATCHES_AHEAD = 4  # each decoded by a thread of its own while the network is at work
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000  # of an encoded image
+MAX_ASPECT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,33 +35,35 @@ class ImageFile:
 
 
 def find_images(urls: Sequence[str]) -> list[ImageFile]:
-    """List the images of folders and of tars, sorted by name.
+    """List the images of folders and of tars, each once, sorted by name.
 
     Args:
         urls: local paths or fsspec URLs of folders, which are listed to any depth, tars among
-            them; or of tars, with * where there are many.
+            them; or of tars or images, with * where there are many.
 
     Raises:
         CorpusError: a place that holds no image.
     """
-    found: list[ImageFile] = []
+    found: set[ImageFile] = set()
     for url in urls:
-        images = list(_images_of(url))
+        images = set(_images_of(url))
         if not images:
             raise CorpusError(f"{url}: no image, and no tar of images, lies there")
-        found += images
-    return sorted(found, key=lambda image: (image.name, image.url))
+        found |= images
+    return sorted(found, key=lambda image: (image.name, image.url, image.offset))
 
 
 def _images_of(url: str) -> Iterator[ImageFile]:
     fs, path = fsspec.core.url_to_fs(url)
     paths = fs.glob(path) if "*" in path else fs.find(path)
+    # A name must not say where the data lie: moved, they are the same images.
+    folder = path.partition("*")[0].rpartition("/")[0] if "*" in path or path in paths else path
     for file in sorted(paths):
         full = fs.unstrip_protocol(file)
         if file.endswith(".tar"):
             yield from _images_in_tar(full)
         elif file.lower().endswith(IMAGE_SUFFIXES):
-            yield ImageFile(name=file.removeprefix(path).lstrip("/"), url=full)
+            yield ImageFile(name=file.removeprefix(folder).lstrip("/"), url=full)
 
 
 def _images_in_tar(url: str) -> Iterator[ImageFile]:
@@ -90,9 +96,10 @@ class TrainingImages:
     side: int = 256  # px
     cache_bytes: int = 4 << 30
     unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
+    _left_out: set[ImageFile] = field(default_factory=set)
     _cache: dict[ImageFile, NDArray[np.uint8]] = field(default_factory=dict)
-    _epoch: int = -1
-    _ordered: Sequence[ImageFile] = ()
+    _orders: dict[int, Sequence[ImageFile]] = field(default_factory=dict)
+    _ordering: Lock = field(default_factory=Lock)
 
     def batches(self, crop: int, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 [size, crop, crop, 3] without end, each epoch in an order of its own.
@@ -102,56 +109,55 @@ class TrainingImages:
             size: images a batch.
             start: batches to pass over, of a run that goes on.
         """
-        with ThreadPoolExecutor(DECODE_THREADS) as threads:
-            number = start
-            pending = threads.submit(self._batch, number, crop, size)
-            while True:
-                batch = pending.result()
-                number += 1
-                pending = threads.submit(self._batch, number, crop, size)
-                yield batch
+        with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
+            ahead = deque(
+                threads.submit(self._batch, number, crop, size)
+                for number in range(start, start + BATCHES_AHEAD)
+            )
+            for number in itertools.count(start + BATCHES_AHEAD):
+                yield ahead.popleft().result()
+                ahead.append(threads.submit(self._batch, number, crop, size))
 
-    def squares(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield every readable image once, in order: its name and uint8 [side, side, 3]."""
-        for image in self.images:
-            square = self._square(image)
-            if square is not None:
-                yield image.name, square
+    def squares(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield every readable image once, in order: uint8 [side, side, 3]."""
+        return (found for image in self.images if (found := self._square(image)) is not None)
 
     def _batch(self, number: int, crop: int, size: int) -> NDArray[np.uint8]:
         crops: list[NDArray[np.uint8]] = []
-        place = number * size
-        while len(crops) < size:
-            if len(self.unreadable) >= len(self.images):
+        for place in itertools.count(number * size):
+            if len(self._left_out) >= len(self.images):
                 raise CorpusError(f"none of {len(self.images)} images can be decoded")
             epoch, index = divmod(place, len(self.images))
             image = self._order(epoch)[index]
             square = self._square(image)
-            if square is None:  # the next in the epoch stands in
-                place += 1
-                continue
-            crops.append(_cut(square, crop, f"{image.name}/{epoch}"))
-            place += 1
+            if square is not None:  # or the next in the epoch stands in
+                crops.append(_cut(square, crop, f"{image.name}/{epoch}"))
+            if len(crops) == size:
+                break
         return np.stack(crops)
 
     def _order(self, epoch: int) -> Sequence[ImageFile]:
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._ordered = sorted(self.images, key=lambda i: rank(i.name, f"epoch {epoch}"))
-        return self._ordered
+        with self._ordering:
+            if epoch not in self._orders:
+                ordered = sorted(self.images, key=lambda i: rank(i.name, f"epoch {epoch}"))
+                # Some threads may still be in the epoch before.
+                kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
+                self._orders = kept | {epoch: ordered}
+            return self._orders[epoch]
 
     def _square(self, image: ImageFile) -> NDArray[np.uint8] | None:
-        if image.name in self.unreadable:
+        if image in self._left_out:
             return None
         if image in self._cache:
             return self._cache[image]
         try:
             decoded = decode(_read(image), max_pixels=MAX_PIXELS)
+            if max(decoded.size) > MAX_ASPECT * min(decoded.size):
+                size = f"{decoded.width} x {decoded.height} px"
+                raise DecodeError("too_long", f"{size}, over {MAX_ASPECT} times as long as wide")
         except DecodeError as error:
             self.unreadable[image.name] = str(error)
-            return None
-        if max(decoded.size) > 8 * min(decoded.size):
-            self.unreadable[image.name] = f"{decoded.width} x {decoded.height} px is too long"
+            self._left_out.add(image)
             return None
         square = cover_crop(decoded, self.side, self.side)
         if len(self._cache) * square.nbytes < self.cache_bytes:

@@ -5,6 +5,7 @@ Shapes: B images, H and W pixels, L codes over all scales, d bits a code.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import CodeArray, Codes
 
+AT_ONCE: Final = 16  # images
+MOST_PSNR: Final = 100.0  # dB, of an image drawn again exactly, which a blank one can be
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
@@ -31,8 +35,10 @@ class Figures:
     psnr: float  # dB, mean over the images
     psnr_p5: float  # dB, fifth percentile
     ssim: float  # mean
+    ssim_p5: float  # fifth percentile
     bits_an_image: int  # of the codes
-    codes_used: float  # share of the codebook (VAR); mean entropy of a bit (BSQ), 0 to 1
+    codebook_used: float | None = None  # share of its entries that any image took (VAR)
+    bit_entropy: float | None = None  # mean over the bits of a code, 0 to 1 (BSQ)
 
 
 def evaluate(tokenizer: NetworkTokenizer, images_BHW3: NDArray[np.uint8]) -> Figures:
@@ -43,25 +49,30 @@ def evaluate(tokenizer: NetworkTokenizer, images_BHW3: NDArray[np.uint8]) -> Fig
     codes: list[CodeArray] = []
     psnr: list[float] = []
     ssim: list[float] = []
-    for image_HW3 in images_BHW3:
-        image_13HW = to_model_input(image_HW3[None])
-        found = tokenizer.encode(image_13HW)
-        drawn_13HW = tokenizer.decode(found).cpu()
+    for start in range(0, len(images_BHW3), AT_ONCE):
+        images_B3HW = to_model_input(images_BHW3[start : start + AT_ONCE])
+        found = tokenizer.encode(images_B3HW)
         codes.append(found.values_BL)
-        pair = (drawn_13HW / 2 + 0.5, image_13HW / 2 + 0.5)
-        psnr.append(float(peak_signal_noise_ratio(*pair, data_range=1.0)))
-        similarity = structural_similarity_index_measure(*pair, data_range=1.0)
-        assert isinstance(similarity, Tensor)
-        ssim.append(float(similarity))
+        for drawn_3HW, image_3HW in zip(tokenizer.decode(found).cpu(), images_B3HW, strict=True):
+            pair = drawn_3HW[None] / 2 + 0.5, image_3HW[None] / 2 + 0.5
+            psnr.append(min(MOST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=1.0))))
+            similarity = structural_similarity_index_measure(*pair, data_range=1.0)
+            assert isinstance(similarity, Tensor)
+            ssim.append(float(similarity))
     all_codes = Codes(values_BL=np.concatenate(codes), schedule=tokenizer.schedule)
+    is_bits = isinstance(tokenizer, InfinityBsq)
     return Figures(
         images=len(images_BHW3),
         side=tokenizer.image_size[0],
         psnr=float(np.mean(psnr)),
         psnr_p5=float(np.percentile(psnr, 5)),
         ssim=float(np.mean(ssim)),
+        ssim_p5=float(np.percentile(ssim, 5)),
         bits_an_image=round(all_codes.values_BL.shape[1] * bits_a_code(tokenizer)),
-        codes_used=_codes_used(tokenizer, all_codes),
+        codebook_used=None
+        if is_bits
+        else codebook_used(all_codes.values_BL, tokenizer.codes_limit),
+        bit_entropy=bit_entropy(tokenizer.bits(all_codes)) if is_bits else None,
     )
 
 
@@ -72,12 +83,24 @@ def bits_a_code(tokenizer: NetworkTokenizer) -> float:
     return float(np.log2(tokenizer.codes_limit))
 
 
-def _codes_used(tokenizer: NetworkTokenizer, codes: Codes) -> float:
-    if not isinstance(tokenizer, InfinityBsq):
-        return len(np.unique(codes.values_BL)) / tokenizer.codes_limit
-    p_d = tokenizer.bits(codes).double().mean(dim=(0, 1)).clamp(1e-9, 1 - 1e-9)
-    entropy_d = -(p_d * p_d.log2() + (1 - p_d) * (1 - p_d).log2())
-    return float(entropy_d.mean())
+def codebook_used(codes_BL: CodeArray, entries: int) -> float:
+    """Return the share of a codebook's entries that occur at all.
+
+    >>> codebook_used(np.array([[0, 3, 3]]), 4)
+    0.5
+    """
+    return len(np.unique(codes_BL)) / entries
+
+
+def bit_entropy(bits_BLd: Tensor) -> float:
+    """Return the entropy of each of d bits over all positions, averaged: 1 if 0 is as often as 1.
+
+    >>> bit_entropy(torch.tensor([[[True, True], [False, True]]]))
+    0.5
+    """
+    p_d = bits_BLd.double().mean(dim=(0, 1))
+    entropy_d = torch.special.entr(p_d) + torch.special.entr(1 - p_d)
+    return float(entropy_d.mean() / np.log(2))
 
 
 def reconstructions(

@@ -1,10 +1,9 @@
-"""From trained weights to what is shipped: a checkpoint, a picture, figures and a model card."""
+"""From a training's state to what is shipped: a checkpoint, a picture, figures and a model card."""
 
+import io
 import json
-import os
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -15,131 +14,85 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from model.tokenizer_training.card import Facts, Made, card
 from model.tokenizer_training.evaluate import Figures, evaluate, reconstructions
 from model.tokenizer_training.sizes import Trainee
+from model.tokenizer_training.state import publish, read_state
 from model.tokenizers.bsq_network import BsqConfig, wrapped_key
 from model.tokenizers.checkpoint import read_checkpoint
+from model.tokenizers.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop
 
 CHECKPOINT: Final = "tokenizer.safetensors"
-PICTURE: Final = "reconstructions.webp"
+PICTURE: Final = "reconstructions.webp"  # a tenth of the PNG's size
 FIGURES: Final = "training.json"
 CARD: Final = "README.md"
 SHOWN: Final = 8  # images in the picture
 SIDES: Final = (256, 128)  # px, at which held-out images are drawn again
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """What the card says of a run beside its figures."""
-
-    data: str  # what it was trained on
-    licence: str  # of the data
-    command: str
-    images: int  # for training
-    held_out: int
-    unreadable: Mapping[str, str]  # name -> why
-    plan: str
-    steps: int
-    seconds: float  # of training alone
-    curve: Sequence[Mapping[str, float]]  # now and then: step, loss, psnr of the batch
-
-
 def export(
+    state: Path,
     trainee: Trainee,
-    weights: Mapping[str, Tensor],
     held_out_BHW3: NDArray[np.uint8],
     facts: Facts,
     out: Path,
+    *,
+    compute: Compute | None = None,
 ) -> list[Figures]:
     """Write the checkpoint, then judge it as it will be used, and write what was found.
 
+    Each file is replaced at once, the card last. A state that is not done yet is exported too.
+
     Args:
+        state: file that a `Trainer` saved, of whatever fingerprint.
         trainee: what was trained.
-        weights: a state dict of its network.
-        held_out_BHW3: squares of 256 px that were not trained on.
+        held_out_BHW3: squares of 256 px that were not trained on; the first are shown.
         facts: for the card.
         out: folder, local.
+        compute: where the figures are made; None for fp32 on the CPU.
+
+    Raises:
+        StateError: a file that is no state.
+        CheckpointError: a state of another tokenizer than `trainee`.
     """
+    trained = read_state(state)
     out.mkdir(parents=True, exist_ok=True)
-    _publish(out / CHECKPOINT, save(_published(trainee, weights)))
-    tokenizer = _load(trainee, out / CHECKPOINT)
+    publish(out / CHECKPOINT, save(published(trainee, trained.averaged)))
+    tokenizer = load(trainee, out / CHECKPOINT, compute or Compute())
     figures = [
         evaluate(tokenizer.with_schedule(trainee.schedule(side)), _at_side(held_out_BHW3, side))
         for side in SIDES
     ]
     square = tokenizer.with_schedule(trainee.schedule(SIDES[0]))
-    picture = reconstructions(square, list(held_out_BHW3[:SHOWN]))
-    partial = out / f"{PICTURE}.part"
-    picture.save(partial, "WEBP", quality=80, method=6)
-    os.replace(partial, out / PICTURE)
-    found = {"evaluation": [asdict(line) for line in figures], "curve": list(facts.curve)}
-    _publish(out / FIGURES, json.dumps(found, indent=1).encode() + b"\n")
-    size = (out / CHECKPOINT).stat().st_size
-    parameters = sum(x.numel() for key, x in weights.items() if key != HIT_COUNTS)
-    _publish(out / CARD, card(trainee, facts, figures, size, parameters).encode())
+    publish(out / PICTURE, _webp(reconstructions(square, list(held_out_BHW3[:SHOWN]))))
+    numbers = {
+        "evaluation": [asdict(line) for line in figures],
+        "unreadable": dict(facts.unreadable),
+        "curve": trained.curve,
+    }
+    publish(out / FIGURES, json.dumps(numbers, indent=1).encode() + b"\n")
+    made = Made(
+        parameters=sum(x.numel() for key, x in trained.averaged.items() if key != HIT_COUNTS),
+        size=(out / CHECKPOINT).stat().st_size,
+        steps=trained.step,
+        seconds=trained.seconds,
+        figures=figures,
+    )
+    text = card(trainee, facts, made, picture=PICTURE, numbers=FIGURES)
+    publish(out / CARD, text.encode())
     return figures
 
 
-def card(
-    trainee: Trainee, facts: Facts, figures: Sequence[Figures], size: int, parameters: int
-) -> str:
-    """Write the model card."""
-    what = {
-        "infinity_bsq": "multi-scale BSQ tokenizer in the layout of Infinity's BSQ-VAE",
-        "var_vqvae": "multi-scale VQ tokenizer in the layout of VAR's VQVAE",
-    }[trainee.name]
-    use = {
-        "infinity_bsq": "mean entropy of a bit",
-        "var_vqvae": "share of the codebook used",
-    }[trainee.name]
-    config = ", ".join(f"{name} {value}" for name, value in asdict(trainee.config).items())
-    lines = [
-        f"# A small {what}",
-        "",
-        f"{parameters:,} parameters, {size:,} bytes in float16, trained by `vargpt-corpus",
-        "train-tokenizer`. Tokenizer class and keys are those of the published checkpoints. It is",
-        "small, and knows what it was trained on: use a published checkpoint for other images, and",
-        "for any model that shall be as good as published ones.",
-        "",
-        f"Sizes: {config}.",
-        "",
-        "| held-out images | size | PSNR, mean | PSNR, 5th percentile | SSIM, mean "
-        f"| bits an image | {use} |",
-        "|--:|--:|--:|--:|--:|--:|--:|",
-        *(
-            f"| {line.images} | {line.side} px | {line.psnr:.2f} dB | {line.psnr_p5:.2f} dB "
-            f"| {line.ssim:.3f} | {line.bits_an_image:,} | {line.codes_used:.3f} |"
-            for line in figures
-        ),
-        "",
-        "Held-out images were drawn by the hash of their names and never trained on; near copies",
-        "of them (variants of a drawing, skin tones of an emoji) were.",
-        "",
-        f"![held-out images, and below each its reconstruction]({PICTURE})",
-        "",
-        f"- Data: {facts.data}; {facts.images:,} images, {facts.held_out:,} held out, "
-        f"{len(facts.unreadable)} that could not be decoded. Licence of the data: {facts.licence}.",
-        f"- Training: {facts.plan}; {facts.steps:,} steps in {facts.seconds / 60:.0f} minutes of "
-        f"one process, torch {torch.__version__}, {platform.machine()}, {_device()}.",
-        f"- Command: `{facts.command}`",
-        f"- [{FIGURES}]({FIGURES}) has the curve of the loss and the figures above.",
-        "",
-    ]
-    return "\n".join(lines)
+def published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name weights as a published checkpoint does, in float16 on the CPU.
 
-
-def _device() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, torch threads: {torch.get_num_threads()}"
-
-
-def _published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name the weights as a published checkpoint does, in float16."""
-    halves = {key: x.half().contiguous() for key, x in weights.items() if key != HIT_COUNTS}
+    VAR's counts of hits are left out: they are of training alone, and the loader fills them in.
+    Infinity's masks, constants, are put in.
+    """
+    halves = {key: x.cpu().half().contiguous() for key, x in weights.items() if key != HIT_COUNTS}
     if not isinstance(trainee.config, BsqConfig):
         return halves
     mask = 2 ** torch.arange(trainee.config.bits - 1, -1, -1)
@@ -147,11 +100,12 @@ def _published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Ten
     return {wrapped_key(key): x for key, x in halves.items()} | masks
 
 
-def _load(trainee: Trainee, path: Path) -> NetworkTokenizer:
+def load(trainee: Trainee, path: Path, compute: Compute) -> NetworkTokenizer:
+    """Load an exported checkpoint as any user of it does."""
     source = read_checkpoint(str(path))
     if isinstance(trainee.config, BsqConfig):
-        return make_infinity_bsq(trainee.config, source)
-    return make_var_vqvae(trainee.config, source)
+        return make_infinity_bsq(trainee.config, source, compute=compute)
+    return make_var_vqvae(trainee.config, source, compute=compute)
 
 
 def _at_side(images_BHW3: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -161,7 +115,7 @@ def _at_side(images_BHW3: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.stack([cover_crop(Image.fromarray(image), side, side) for image in images_BHW3])
 
 
-def _publish(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+def _webp(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=80, method=6)
+    return file.getvalue()

@@ -1,76 +1,31 @@
-"""The training loop: batches in, a checkpoint that goes on where it was killed, weights out."""
+"""The training loop: batches in, a state that goes on where it was killed, averaged weights out.
 
-import io
-import math
-import os
+On a CPU a run that was killed ends with the same bytes as one that was not: batches and learning
+rate depend on the step alone, and nothing is drawn but from the plan's seed and the step. CUDA
+adds up in an order of its own, so there the last places differ from run to run.
+"""
+
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.tokenizer_training.objectives import (
-    LossWeights,
-    Objective,
-    Perceptual,
-    reconstruction_loss,
-)
+from model.tokenizer_training.objectives import Objective, Perceptual, reconstruction_loss
+from model.tokenizer_training.plan import Plan
+from model.tokenizer_training.state import STATE, State, StateError, read_state, write_state
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Schedule
 
-STATE: Final = "state.pt"
 REPORT_EVERY: Final = 20  # steps
 
 Batches = Callable[[int, int, int], Iterator[NDArray[np.uint8]]]
 """(crop, size, start) -> batches uint8 [size, crop, crop, 3] without end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Phase:
-    """A stretch of training at one size."""
-
-    crop: int  # side of the images, px
-    batch: int  # images a step
-    steps: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What decides a training run, beside its images."""
-
-    phases: tuple[Phase, ...]
-    lr: float = 1.5e-3  # at its highest
-    warmup: int = 100  # steps
-    ema: float = 0.998  # share of the averaged weights kept at each step
-    seed: int = 0
-    weights: LossWeights = field(default_factory=LossWeights)
-    save_every: int = 200  # steps
-
-    @property
-    def steps(self) -> int:
-        """Steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-    def phase_at(self, step: int) -> tuple[Phase, int]:
-        """Return the phase a step belongs to, and its number in that phase."""
-        for phase in self.phases:
-            if step < phase.steps:
-                return phase, step
-            step -= phase.steps
-        raise ValueError(f"step {step} is past the last phase")
-
-    def lr_at(self, step: int) -> float:
-        """Return the learning rate: a linear warm-up, then a cosine to a hundredth."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 class Averaged:
@@ -95,7 +50,7 @@ class Averaged:
 
 
 class Trainer:
-    """Run a plan, from wherever a checkpoint in `folder` says it was.
+    """Run a plan, from wherever a state in `folder` says it was.
 
     Args:
         objective: the network in its objective; trained in place.
@@ -108,6 +63,8 @@ class Trainer:
         device: as torch names it.
         perceptual: a further distance of images, weighed by the plan.
         report: called every `REPORT_EVERY` steps with their figures and the seconds so far.
+        unreadable: images that `batches` leaves out, which it fills in; kept in the state, so
+            that a run that goes on still knows what it left out before.
     """
 
     def __init__(
@@ -122,17 +79,19 @@ class Trainer:
         device: str = "cpu",
         perceptual: Perceptual | None = None,
         report: Callable[[dict[str, float], float], None] = lambda figures, seconds: None,
+        unreadable: dict[str, str] | None = None,
     ) -> None:
         self._objective = objective
         self._plan = plan
         self._batches = batches
         self._schedule = schedule
-        self._folder = folder
+        self._state = folder / STATE
         self._fingerprint = fingerprint
-        self._device = torch.device(device)
+        self._device = device
         self._perceptual = perceptual
         self._report = report
-        self.network = objective.network.to(self._device).train()
+        self._unreadable = {} if unreadable is None else unreadable
+        self.network = objective.network.to(device).train()
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=plan.lr, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -142,10 +101,11 @@ class Trainer:
         self.curve: list[dict[str, float]] = []  # every REPORT_EVERY steps
 
     def run(self) -> dict[str, Tensor]:
-        """Train to the end of the plan and return the averaged weights.
+        """Train to the end of the plan, save, and return the averaged weights.
 
         Raises:
-            FloatingPointError: a loss that is not finite; the state of the last save remains.
+            StateError: the folder holds the state of another run.
+            FloatingPointError: a loss or gradient that is not finite; the last state remains.
         """
         self._load()
         while self.step < self._plan.steps:
@@ -163,13 +123,13 @@ class Trainer:
         weights = self._plan.weights
         drawing = reconstruction_loss(drawn_B3HW, images_B3HW, weights, self._perceptual)
         loss = drawing + quantizing
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"step {self.step}: the loss is {loss.item()}")
+        self._check("loss", loss)
         for group in self._optimizer.param_groups:
             group["lr"] = self._plan.lr_at(self.step)
         self._optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        # A finite loss may have gradients that are not, and would leave weights that are not.
+        self._check("gradient", nn.utils.clip_grad_norm_(self.network.parameters(), 1.0))
         self._optimizer.step()
         self._objective.after_step(self.step)
         self.step += 1
@@ -188,33 +148,39 @@ class Trainer:
         if self.step % self._plan.save_every == 0:
             self._save()
 
+    def _check(self, what: str, value: Tensor) -> None:
+        if torch.isfinite(value):
+            return
+        kept = f"{self._state} is as last saved" if self._state.exists() else "nothing was saved"
+        raise FloatingPointError(
+            f"step {self.step}: the {what} is {value.item()}; {kept}. The same command would come "
+            "to the same: try a lower learning rate in another folder"
+        )
+
     def _save(self) -> None:
-        state: dict[str, Any] = {
-            "fingerprint": self._fingerprint,
-            "step": self.step,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "network": self.network.state_dict(),
-            "averaged": self._averaged.state,
-            "optimizer": self._optimizer.state_dict(),
-        }
-        written = io.BytesIO()
-        torch.save(state, written)
-        partial = self._folder / f"{STATE}.part"
-        partial.write_bytes(written.getvalue())
-        os.replace(partial, self._folder / STATE)
+        state = State(
+            fingerprint=self._fingerprint,
+            step=self.step,
+            seconds=self.seconds,
+            network=self.network.state_dict(),
+            averaged=self._averaged.state,
+            optimizer=self._optimizer.state_dict(),
+            curve=self.curve,
+            unreadable=dict(self._unreadable),
+        )
+        write_state(self._state, state)
 
     def _load(self) -> None:
-        path = self._folder / STATE
-        if not path.exists():
+        if not self._state.exists():
             return
-        state = torch.load(path, map_location=self._device, weights_only=True)
-        if state["fingerprint"] != self._fingerprint:
-            raise ValueError(
-                f"{path}: of another plan, tokenizer or other images; remove it to begin anew, or "
-                "name another folder"
+        state = read_state(self._state, self._device)
+        if state.fingerprint != self._fingerprint:
+            raise StateError(
+                f"{self._state}: of another plan, tokenizer or other images; remove it to begin "
+                "anew, or name another folder"
             )
-        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
-        self.network.load_state_dict(state["network"])
-        self._averaged.state = state["averaged"]
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.curve = state.step, state.seconds, state.curve
+        self._unreadable.update(state.unreadable)
+        self.network.load_state_dict(state.network)
+        self._averaged.state = state.averaged
+        self._optimizer.load_state_dict(state.optimizer)

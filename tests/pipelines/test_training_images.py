@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -42,8 +43,54 @@ def test_folders_are_listed_to_any_depth_with_the_tars_in_them(folder: Path) -> 
 def test_tars_are_read_by_a_pattern(folder: Path) -> None:
     images = find_images([str(folder / "*.tar")])
     assert [image.name for image in images] == ["k0.jpg", "k1.jpg", "k2.jpg"]
-    squares = dict(TrainingImages(images=images, side=16).squares())
-    assert {square.shape for square in squares.values()} == {(16, 16, 3)}
+    squares = TrainingImages(images=images, side=16).squares()
+    assert [square.shape for square in squares] == [(16, 16, 3)] * 3
+
+
+@pytest.mark.parametrize(
+    ("place", "names"),
+    [("?.png", []), ("*.png", [f"{n}.png" for n in range(6)]), ("2.png", ["2.png"]),
+     ("d*/*.webp", ["deeper/7.webp"]), ("deeper/", ["7.webp"])],
+)  # fmt: skip
+def test_names_do_not_say_where_the_data_lie(folder: Path, place: str, names: list[str]) -> None:
+    if not names:
+        with pytest.raises(CorpusError, match="no image"):
+            find_images([str(folder / place)])
+        return
+    found = find_images([f"{folder}/{place}"])
+    assert [image.name for image in found] == names
+
+
+def test_any_file_system_serves(folder: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/training", recursive=True)
+    try:
+        found = find_images(["memory://training"])
+        assert [image.name for image in found] == [i.name for i in find_images([str(folder)])]
+        assert len(list(TrainingImages(images=found, side=16).squares())) == 10
+    finally:
+        memory.rm("/training", recursive=True)
+
+
+def test_an_image_that_is_named_twice_is_listed_once(folder: Path) -> None:
+    twice = find_images([str(folder), str(folder), str(folder / "*.tar")])
+    assert twice == find_images([str(folder)])
+
+
+def test_images_of_one_name_in_two_places_are_two(
+    folder: Path, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.png").write_bytes(b"torn")
+    (other / "1.png").write_bytes(picture(50))
+    images = find_images([str(folder), str(other)])
+    source = TrainingImages(images=images, side=16)
+    assert len(list(source.squares())) == 11  # the torn one alone is left out
+    first = [image for image in images if image.name == "1.png"]
+    assert (
+        len({square.tobytes() for square in TrainingImages(images=first, side=16).squares()}) == 2
+    )
 
 
 def test_a_place_without_images_and_a_broken_tar_are_named(tmp_path: Path) -> None:
@@ -74,7 +121,7 @@ def test_batches_are_the_same_in_every_run_and_from_any_start(folder: Path) -> N
 def test_every_image_comes_once_an_epoch(folder: Path) -> None:
     images = find_images([str(folder)])
     source = TrainingImages(images=images, side=16)
-    squares = {square.tobytes() for _, square in source.squares()}
+    squares = {square.tobytes() for square in source.squares()}
     batches = list(islice(source.batches(16, 5), 2))
     crops = [crop for batch in batches for crop in batch]
     mirrored = [{crop.tobytes(), crop[:, ::-1].tobytes()} for crop in crops]
@@ -88,6 +135,32 @@ def test_what_cannot_be_decoded_is_left_out_and_named(folder: Path) -> None:
     assert list(source.unreadable) == ["3.png"]
     assert "not_an_image" in source.unreadable["3.png"]
     assert next(source.batches(16, 20)).shape == (20, 16, 16, 3)
+
+
+def test_what_is_left_out_does_not_move_the_other_batches(folder: Path, tmp_path: Path) -> None:
+    (folder / "3.png").write_bytes(b"not an image")
+    (folder / "4.png").write_bytes(b"neither")
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(6):  # of the same names as images that can be read
+        (other / f"{number}.png").write_bytes(b"torn")
+    images = find_images([str(folder), str(other)])
+    whole = list(islice(TrainingImages(images=images, side=32).batches(16, 4), 9))
+    for start in range(9):
+        resumed = next(TrainingImages(images=images, side=32).batches(16, 4, start))
+        np.testing.assert_array_equal(resumed, whole[start])
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [((160, 20), None), ((161, 20), "too_long"), ((20, 161), "too_long")]
+)
+def test_images_over_8_times_as_long_as_wide_are_left_out(
+    size: tuple[int, int], why: str | None, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0, size))
+    source = TrainingImages(images=find_images([str(tmp_path)]), side=16)
+    assert len(list(source.squares())) == (why is None)
+    assert [reason.split(":")[0] for reason in source.unreadable.values()] == [why] * bool(why)
 
 
 def test_nothing_but_unreadable_images_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""The machine that a training ran on, in words."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+_CPUINFO = Path("/proc/cpuinfo")  # Linux alone
+
+
+def describe_machine(device: str) -> str:
+    """Return what a model card says of a device, as torch names it, and of torch."""
+    if torch.device(device).type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return (
+        f"{_cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with "
+        f"{torch.get_num_threads()} of its threads"
+    )
+
+
+def _cpu_name() -> str:
+    if _CPUINFO.exists():
+        for line in _CPUINFO.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
