@@ -103,6 +103,7 @@ class Job:
                             shard_numbers(root, todo) | MapShards(stage, self.store, hints)
                         ),
                         name=stage.name,
+                        gpu="accelerator" in hints,
                     )
         self._count(stage.name, stage.folder)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine_profile import Profile, load_profile, parse_options
+from pipelines.engine_profile import Profile, load_profile, options_of, parse_options
 from pipelines.local_pool import default_processes, local_pool, take_error
 from pipelines.storage import CorpusError, Storage
 
@@ -54,14 +54,20 @@ class Engine:
         with local_pool(processes):
             yield
 
-    def run(self, graph: Callable[[Any], None], *, name: str) -> None:
+    def job_arguments(self, name: str, *, gpu: bool = False) -> tuple[str, ...]:
+        """Return the options of one job, those that only hold for it or for GPUs among them."""
+        job = {name, "gpu"} if gpu else {name}
+        # The user's own --job_name, if any, comes later and wins.
+        named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
+        return named, *options_of(job, self.arguments)
+
+    def run(self, graph: Callable[[Any], None], *, name: str, gpu: bool = False) -> None:
         """Run one Beam job to its end; `graph` applies transforms to the pipeline."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        # The user's own --job_name, if any, comes later and wins.
-        options = [f"--job_name=vargpt-corpus-{name.replace('_', '-')}", *self.arguments]
-        pipeline = beam.Pipeline(options=PipelineOptions(options))
+        options = PipelineOptions(list(self.job_arguments(name, gpu=gpu)))
+        pipeline = beam.Pipeline(options=options)
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
         try:
