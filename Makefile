@@ -6,7 +6,7 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-.PHONY: demo test test-slow lint format corpus-openclipart corpus-emoji tokenizers wild clean
+.PHONY: demo test test-slow lint format wheel corpus-openclipart corpus-emoji tokenizers wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,13 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The package as workers elsewhere install it, and all that their images are built of. Of build/lib
+# setuptools would take files that are gone from the tree.
+wheel: .venv/ready
+	rm -rf build/lib build/dist
+	$(BIN)/uv build --quiet --wheel --build-constraints constraints.txt --out-dir build/dist
+	cp constraints.txt pipelines/engines/dataflow/Dockerfile.* build/dist
 
 # The whole of openclipart: 156 MB of Debian packages, 6,900 PNGs.
 corpus-openclipart: .venv/ready
