@@ -1,11 +1,14 @@
 """Every job of a build, as it would be sent to Dataflow: machines, images, accelerators."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 from google.cloud.dataflow_v1beta3 import AutoscalingAlgorithm
 
+from pipelines.engine import Engine, shard_numbers
 from pipelines.engine_profile import load_profile
 from schemas.recipe import STAGES
 
@@ -138,3 +141,15 @@ def test_an_option_may_be_of_one_stage_or_of_the_gpu_alone(dataflow_job: MakeJob
 def test_what_only_the_user_knows_is_asked_for() -> None:
     missing = load_profile("dataflow").missing(["--project=p", "--region=us-central1"])
     assert [line.split(":")[0] for line in missing] == ["--temp_location", "--sdk_container_image"]
+
+
+def test_a_stage_may_run_in_the_driver(tmp_path: Path) -> None:
+    given = ("--project=p", "--region=r", "--select.runner=FnApiRunner")
+    engine = Engine(profile=load_profile("dataflow"), beam_options=given)
+    out = tmp_path / "out"
+
+    def graph(root: Any) -> None:
+        _ = shard_numbers(root, [7]) | beam.Map(lambda shard: out.write_text(f"shard {shard}"))
+
+    engine.run(graph, name="select")
+    assert out.read_text() == "shard 7"
