@@ -85,18 +85,17 @@ def test_it_builds_and_verifies_a_corpus_with_what_it_brings_along(
     installed: Callable[..., str], recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "corpus"
-    installed("vargpt-corpus", "build", recipe, "--out", out, "--processes", "2")
+    build = ("vargpt-corpus", "build", recipe, "--out", out)
+    installed(*build, "--processes", "2")
     assert "no fault" in installed("vargpt-corpus", "verify", out)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["subsets"]["t2i"]["samples"] == len(IMAGES) > 1
     assert (out / "report.html").stat().st_size > 10_000
 
-
-def test_beams_own_worker_processes_run_the_installed_package(
-    installed: Callable[..., str], recipe: Path, tmp_path: Path
-) -> None:
+    # Beam's own worker processes, as they start elsewhere, make the same tokens.
+    made = {file: file.read_bytes() for file in (out / "tokens").iterdir()}
+    for file in made:
+        file.unlink()
     beam = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing")
-    for name, options in {"pool": (), "beam": ("--", *beam, "--direct_num_workers=2")}.items():
-        installed("vargpt-corpus", "build", recipe, "--out", tmp_path / name, *options)
-    made = [(tmp_path / name / "manifest.json").read_bytes() for name in ("pool", "beam")]
-    assert made[0] == made[1]
+    installed(*build, "--", *beam, "--direct_num_workers=2")
+    assert {file: file.read_bytes() for file in (out / "tokens").iterdir()} == made
