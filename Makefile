@@ -6,7 +6,7 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-.PHONY: demo test test-slow lint format wheel corpus-openclipart corpus-emoji tokenizers wild clean
+.PHONY: demo test test-dataflow test-slow lint format wheel corpus-openclipart corpus-emoji tokenizers wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,8 +20,17 @@ demo: .venv/ready
 		$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
 	$(BIN)/vargpt-corpus verify $(OUT)
 
-test: .venv/ready
+test: .venv/ready test-dataflow
 	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not spark'
+
+# Google's libraries add three seconds to the start of every process that imports Beam, so only the
+# tests of Dataflow's jobs see them.
+build/gcp/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --target build/gcp 'apache-beam[gcp]'
+	touch $@
+
+test-dataflow: build/gcp/ready
+	PYTHONPATH=build/gcp $(BIN)/pytest -q tests/pipelines/engines/test_dataflow_*.py
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m 'slow and not gpu'

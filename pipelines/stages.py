@@ -46,7 +46,7 @@ def resource_hints(recipe: Recipe, stage: str) -> dict[str, str]:
         return {}
     parts = [f"type:{gpu.type}", f"count:{gpu.count}"]
     parts += [f"machine_type:{gpu.machine_type}"] if gpu.machine_type else []
-    # The newest driver series that the service has, for the CUDA 13 of torch's wheels.
+    # Of the newer drivers that Dataflow has: torch's CUDA does not run on its oldest.
     accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
     return {"accelerator": accelerator, "min_ram": gpu.min_ram}
 

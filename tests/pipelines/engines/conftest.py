@@ -106,6 +106,7 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def dataflow_job() -> Callable[..., DataflowJob]:
     """Return a function that makes the job of a stage, with further options of the user's."""
+    pytest.importorskip("google.cloud.dataflow_v1beta3", reason="run `make test-dataflow`")
 
     @cache
     def make(name: str, *given: str, overrides: tuple[str, ...] = ()) -> DataflowJob:

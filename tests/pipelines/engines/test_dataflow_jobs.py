@@ -6,7 +6,6 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
-from google.cloud.dataflow_v1beta3 import AutoscalingAlgorithm
 
 from pipelines.engine import Engine, shard_numbers
 from pipelines.engine_profile import load_profile
@@ -97,7 +96,7 @@ def test_the_pool_grows_with_the_work_up_to_a_limit_on_disks_of_a_known_size(
 ) -> None:
     pool = dataflow_job(name).pool
     scaling = pool.autoscaling_settings
-    assert scaling.algorithm == AutoscalingAlgorithm.AUTOSCALING_ALGORITHM_BASIC
+    assert scaling.algorithm.name == "AUTOSCALING_ALGORITHM_BASIC"  # by throughput
     assert scaling.max_num_workers == (8 if name == "vq_tokens" else 50)
     assert pool.disk_size_gb == (100 if name == "vq_tokens" else 50)
 
@@ -140,7 +139,8 @@ def test_an_option_may_be_of_one_stage_or_of_the_gpu_alone(dataflow_job: MakeJob
 
 def test_what_only_the_user_knows_is_asked_for() -> None:
     missing = load_profile("dataflow").missing(["--project=p", "--region=us-central1"])
-    assert [line.split(":")[0] for line in missing] == ["--temp_location", "--sdk_container_image"]
+    options = [line.split(":")[0] for line in missing if line.startswith("--")]
+    assert options == ["--temp_location", "--sdk_container_image"]
 
 
 def test_a_stage_may_run_in_the_driver(tmp_path: Path) -> None:
