@@ -10,6 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from pipelines.attempts import forget_attempts
 from pipelines.engine import Engine, shard_numbers
 from pipelines.lock import build_lock
 from pipelines.plan import make_plan
@@ -72,6 +73,7 @@ def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
             job.map(stage)
         manifest = job.shard()
         job.report()
+        store.sweep()  # of workers that were killed, and replaced, on the way
         return manifest
 
 
@@ -104,6 +106,8 @@ class Job:
                         ),
                         name=stage.name,
                     )
+        if stage.decodes:
+            forget_attempts(self.store, stage.name)
         self._count(stage.name, stage.folder)
 
     def dedup(self) -> None:
@@ -178,6 +182,7 @@ class Job:
                     )
                 manifest = make_manifest(self.recipe, self.store, self.funnel, made_of, self.shards)
                 remove_old_shards(self.store, manifest)
+                forget_attempts(self.store, "shard")
                 if not manifest["subsets"][SUBSET]["samples"]:
                     doors = "; ".join(f"{stage} {counts}" for stage, counts in self.funnel)
                     raise CorpusError(f"no sample is left: {doors}")
@@ -200,10 +205,12 @@ class Job:
                     lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
                     name="report",
                 )
+        forget_attempts(self.store, "report")
 
     def remove_surplus(self) -> None:
         """Remove side-cars of shards that the plan no longer has."""
-        dead_letters = [f"dead_letters/{stage}" for stage in STAGES]
+        # Those of `shard` are numbered as the output shards are.
+        dead_letters = [f"dead_letters/{stage}" for stage in STAGES if stage != "shard"]
         for folder in (*SIDECAR_FOLDERS, *dead_letters):
             for name in self.store.listing(folder):
                 number = name.split(".", 1)[0]

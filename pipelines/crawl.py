@@ -21,6 +21,7 @@ class Crawl:
     folder: ClassVar[str] = "raw"
     inputs: ClassVar[tuple[str, ...]] = ("sources",)
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
     recipe: CrawlRecipe

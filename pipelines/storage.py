@@ -123,6 +123,23 @@ class Storage:
         with self._published(path) as temporary:
             shutil.move(local, temporary)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish `data` if nothing has its name yet; return whether nothing had.
+
+        One operation on an object store. On a folder two callers may both be told so.
+        """
+        if self.is_local:
+            if self.exists(path):
+                return False
+            self.commit_bytes(path, data)
+            return True
+        try:
+            self.fs.pipe_file(self.locate(path)[1], data, mode="create")
+        except FileExistsError:
+            # Sent twice, because the first answer was lost?
+            return self.read(path) == data
+        return True
+
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
         fs, full = self.locate(path)
