@@ -84,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--processes", type=int, metavar="N", help="local worker processes (default: one a core)"
     )
+    build.add_argument(
+        "--retry-dead",
+        action="append",
+        default=[],
+        choices=("crawl", "measure", "vq_tokens"),
+        help="try rows again that died there of what may pass: an outage, a time-out, a killed "
+        "worker; may be given several times",
+    )
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
     verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
     verify.add_argument("--processes", type=int, metavar="N", help="default: one a core")
@@ -153,7 +161,7 @@ def _build(options: argparse.Namespace) -> int:
 
     recipe = load_recipe(options.recipe, options.overrides)
     engine = Engine(beam_options=options.beam_options, processes=options.processes)
-    manifest = build(recipe, options.out, engine)
+    manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0
 
