@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "build": _build,
             "verify": _verify,
             "recipe": _recipe,
+            "engines": _engines,
             "train-tokenizer": _train_tokenizer,
         }[options.command](options)
     except (CorpusError, RecipeError) as error:
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "build",
         help="build a corpus from a recipe, or bring one up to date",
         usage="vargpt-corpus build RECIPE --out URL [options] [-- BEAM OPTIONS]",
-        epilog="Options after -- go to Beam untouched, e.g. -- --runner=DataflowRunner ...",
+        epilog="Options after -- go to Beam and win over those of the engine's profile.",
     )
     build.add_argument("recipe", metavar="RECIPE", help="YAML file, any fsspec URL")
     build.add_argument("--out", required=True, metavar="URL", help="folder of the corpus")
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="change a value of the recipe, e.g. select.short_side.min=384",
     )
     build.add_argument(
-        "--processes", type=int, metavar="N", help="local worker processes (default: one a core)"
+        "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
     )
     build.add_argument(
         "--retry-dead",
@@ -92,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
         help="try rows again that died there of what may pass: an outage, a time-out, a killed "
         "worker; may be given several times",
     )
+    build.add_argument(
+        "--processes", type=int, metavar="N", help="worker processes here (default: one a core)"
+    )
+    commands.add_parser("engines", help="list where a build can run, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
     verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
     verify.add_argument("--processes", type=int, metavar="N", help="default: one a core")
@@ -156,11 +161,16 @@ def _train_tokenizer(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     from pipelines.build import build
     from pipelines.engine import Engine
+    from pipelines.engine_profile import load_profile
     from pipelines.funnel import print_funnel
     from schemas.recipe_file import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
-    engine = Engine(beam_options=options.beam_options, processes=options.processes)
+    engine = Engine(
+        profile=load_profile(options.engine),
+        beam_options=options.beam_options,
+        processes=options.processes,
+    )
     manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0
@@ -177,6 +187,17 @@ def _verify(options: argparse.Namespace) -> int:
         print(fault)
     print(f"{options.out}: {f'{len(faults)} faults' if faults else 'verified, no fault'}")
     return 1 if faults else 0
+
+
+def _engines(options: argparse.Namespace) -> int:
+    from pipelines.engine_profile import engine_names, load_profile
+
+    for profile in map(load_profile, engine_names()):
+        missing = profile.missing(profile.arguments(processes=1))
+        print(f"{profile.name:<10}{'needs:' if missing else 'ready':<8}{profile.about}")
+        for line in missing:
+            print(f"{'':<18}- {line}")
+    return 0
 
 
 def _recipe(options: argparse.Namespace) -> int:

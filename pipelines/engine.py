@@ -1,37 +1,52 @@
-"""Where Beam graphs run: this machine by default, any runner by Beam's own options."""
+"""Where Beam graphs run: this machine by default, any runner by a profile and Beam's options."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.engine_profile import Profile, load_profile, parse_options
 from pipelines.local_pool import default_processes, local_pool, take_error
 from pipelines.storage import CorpusError, Storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A Beam runner, and how many local processes work for it if it is the local one."""
+    """A Beam runner and its options, and how many processes of this machine work for it."""
 
-    beam_options: tuple[str, ...] = ()  # as given after `--`, untouched
-    processes: int | None = None  # of the local engine; None for one a core
+    profile: Profile = field(default_factory=lambda: load_profile("local"))
+    beam_options: tuple[str, ...] = ()  # as given after `--`; they win over the profile's
+    processes: int | None = None  # None for one a core
 
     @property
-    def is_local(self) -> bool:
+    def arguments(self) -> tuple[str, ...]:
+        """All options of Beam, as words of a command line."""
+        profile = self.profile.arguments(self.processes or default_processes())
+        return (*profile, *self.beam_options)
+
+    @property
+    def has_pool(self) -> bool:
         """Whether Beam runs in this process, with our worker processes beside it."""
-        return not any(option.startswith("--runner") for option in self.beam_options)
+        return self.profile.pool and "runner" not in parse_options(self.beam_options)
 
     @contextmanager
     def started(self, store: Storage) -> Iterator[None]:
-        """Start the worker processes of the local engine.
+        """Start what the engine needs on this machine.
 
         Raises:
-            CorpusError: if the corpus lies in memory, which other processes cannot see.
+            CorpusError: if something that the engine needs is not there, or if the corpus lies in
+                memory, which other processes cannot see.
         """
-        processes = self.processes or default_processes()
-        if not self.is_local:
+        if missing := self.profile.missing(self.arguments):
+            raise CorpusError("\n".join(f"engine {self.profile.name}: {line}" for line in missing))
+        if not self.has_pool:
+            # Beam starts its worker processes as `python`.
+            os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
             yield
             return
+        processes = self.processes or default_processes()
         if store.root.startswith("memory://"):
             if processes > 1 and self.processes:
                 raise CorpusError(f"{store.root}: memory is not shared; use --processes 1")
@@ -44,12 +59,8 @@ class Engine:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        options = list(self.beam_options)
-        if self.is_local:
-            # Named, because "DirectRunner" would first try to fetch another runner.
-            options += ["--runner=FnApiRunner"]
-        if not any(option.startswith("--job_name") for option in options):
-            options += [f"--job_name=vargpt-corpus-{name.replace('_', '-')}"]
+        # The user's own --job_name, if any, comes later and wins.
+        options = [f"--job_name=vargpt-corpus-{name.replace('_', '-')}", *self.arguments]
         pipeline = beam.Pipeline(options=PipelineOptions(options))
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for

@@ -59,15 +59,16 @@ def convolve(x_BIHW: Tensor, weight_OI33: Tensor, bias_O: Tensor) -> Tensor:
     """
     height, width = x_BIHW.shape[2:]
     filters_PIO = _filters(weight_OI33)
-    # As many tiles as twice the channels: fewer read the filters too often.
-    rows = 2 * max(1, 2 * x_BIHW.shape[1] // (width // 2))
+    # As many tiles as channels: fewer would read the filters too often, more leave the cache.
+    rows = 2 * max(1, x_BIHW.shape[1] // (width // 2))
     x_BHWI = x_BIHW.permute(0, 2, 3, 1)
     y_BHWO = x_BHWI.new_empty(*x_BHWI.shape[:3], len(bias_O))
     for x_HWI, y_HWO in zip(x_BHWI, y_BHWO, strict=True):
         for top in range(0, height, rows):
             end = min(top + rows, height)
-            around = (0, 0, 1, 1, int(top == 0), int(end == height))
-            strip_HWI = F.pad(x_HWI[max(top - 1, 0) : end + 1], around)
+            strip_HWI = x_HWI[max(top - 1, 0) : end + 1]
+            if top == 0 or end == height:
+                strip_HWI = F.pad(strip_HWI, (0, 0, 0, 0, int(top == 0), int(end == height)))
             products_PhwO = _products(_patches(strip_HWI), filters_PIO)
             _write_tiles(products_PhwO, bias_O, y_HWO[top:end])
     return y_BHWO.permute(0, 3, 1, 2)
@@ -80,11 +81,16 @@ def _filters(weight_OI33: Tensor) -> Tensor:
 
 
 def _patches(x_HWI: Tensor) -> Tensor:
-    """Return the patches of a strip with its border, in the other basis, [4, 4, h, w, I]."""
+    """Return the patches of a strip, in the other basis, [4, 4, h, w, I].
+
+    The strip comes with the rows above and below it; the columns beside it are zeros.
+    """
     height, width, channels = x_HWI.shape
-    high, wide = height // 2 - 1, width // 2 - 1
-    rows_4hWI = x_HWI.new_empty(4, high, width, channels)
-    _combine([x_HWI[row : row + 2 * high : 2] for row in range(4)], list(rows_4hWI))
+    high, wide = height // 2 - 1, width // 2
+    rows_4hWI = x_HWI.new_empty(4, high, width + 2, channels)
+    rows_4hWI[:, :, :: width + 1].zero_()
+    inside = list(rows_4hWI[:, :, 1:-1])
+    _combine([x_HWI[row : row + 2 * high : 2] for row in range(4)], inside)
     patches_44hwI = x_HWI.new_empty(4, 4, high, wide, channels)
     columns = [rows_4hWI[:, :, column : column + 2 * wide : 2] for column in range(4)]
     _combine(columns, list(patches_44hwI.unbind(1)))

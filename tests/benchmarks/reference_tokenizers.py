@@ -4,7 +4,7 @@ Float32, one image at a time, contiguous NCHW, eager, scale by scale, as the aut
 Weights are those of a loaded tokenizer, by their keys.
 """
 
-from collections.abc import Mapping
+import copy
 
 import numpy as np
 import torch
@@ -15,25 +15,34 @@ from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.var_quantizer import phi_index
 
-Weights = Mapping[str, Tensor]
-
 
 class Reference:
     """Encodes one image at a time with the weights of a tokenizer."""
 
     def __init__(self, tokenizer: NetworkTokenizer) -> None:
         state = tokenizer._network.state_dict()
-        self._w = {key: x.clone().contiguous() for key, x in state.items()}
+        used = [key for key in state if not key.startswith(("decoder", "post_quant_conv"))]
+        self._w = {key: state[key].clone().contiguous() for key in used}
         self._is_bsq = isinstance(tokenizer, InfinityBsq)
         self._schedule = tokenizer.schedule
+
+    def in_float64(self) -> "Reference":
+        """Return one that computes in float64, as a yardstick."""
+        other = copy.copy(self)
+        other._w = {key: x.double() for key, x in self._w.items()}
+        return other
+
+    @torch.no_grad()
+    def features(self, image_13HW: Tensor) -> Tensor:
+        """Return what the quantizer reads, [1, C, H / 16, W / 16]."""
+        f = self._encoder(image_13HW)
+        return f if self._is_bsq else self._conv("quant_conv", f)
 
     @torch.no_grad()
     def encode(self, image_13HW: Tensor) -> np.ndarray:
         """Return the codes of one image, [L]: indices, or packed bits."""
-        f = self._encoder(image_13HW)
-        if self._is_bsq:
-            return self._bsq(f)
-        return self._var(self._conv("quant_conv", f))
+        f = self.features(image_13HW)
+        return self._bsq(f) if self._is_bsq else self._var(f)
 
     def _bsq(self, h: Tensor) -> np.ndarray:
         rest, bits = h.unsqueeze(2), []

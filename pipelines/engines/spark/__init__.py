@@ -1,0 +1,1 @@
+"""Apache Spark: its job server, and a cluster on this machine."""

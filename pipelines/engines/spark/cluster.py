@@ -1,0 +1,186 @@
+"""A standalone Spark cluster on this machine: a master, workers, and a pool of Beam workers.
+
+    python -m pipelines.engines.spark.cluster start | options | stop
+
+What a real cluster has, in small: executors in processes of their own, shuffles over sockets, and
+Python in a worker pool beside them, whose environment has this package installed.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+FOLDER = Path("build/engines")
+START_S = 60.0
+STOP_S = 20.0
+
+
+def beam_options(master: int, pool: int) -> list[str]:
+    """Return the options of Beam that send a build of the `spark` engine to a cluster here."""
+    return [
+        f"--spark_master_url=spark://127.0.0.1:{master}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config=localhost:{pool}",
+        "--sdk_worker_parallelism=1",  # of each executor, which has one core
+    ]
+
+
+@contextmanager
+def running_cluster(spark: Path, logs: Path, workers: int = 2) -> Iterator[list[str]]:
+    """Run a cluster while the body runs; gives the options of Beam that send a build there.
+
+    Args:
+        spark: SPARK_HOME, such as the folder of the package `pyspark`.
+        logs: folder for the logs of its processes.
+        workers: number of Spark workers, of one core each.
+
+    Raises:
+        RuntimeError: if a process ends or does not listen in time.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    master, pool = _free_port(), _free_port()
+    spark_class = str(spark / "bin/spark-class")
+    deploy = "org.apache.spark.deploy"
+    here = ["--host", "127.0.0.1", "--webui-port", "0"]
+    url = f"spark://127.0.0.1:{master}"
+    environment = _environment(spark, logs)
+    with ExitStack() as processes:
+
+        def start(name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+            return processes.enter_context(_process(name, command, logs, environment))
+
+        leader = start(
+            "master", [spark_class, f"{deploy}.master.Master", *here, "--port", str(master)]
+        )
+        _wait_for(master, leader, logs / "master.log")
+        one = ["--cores", "1", "--memory", "2g", url]
+        for number in range(workers):
+            start(f"worker-{number}", [spark_class, f"{deploy}.worker.Worker", *here, *one])
+        module = "apache_beam.runners.worker.worker_pool_main"
+        beam = start("beam", [sys.executable, "-m", module, f"--service_port={pool}"])
+        _wait_for(pool, beam, logs / "beam.log")
+        yield beam_options(master, pool)
+
+
+def _environment(spark: Path, logs: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SPARK_HOME": str(spark.resolve()),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_WORKER_DIR": str((logs / "work").resolve()),
+        # The pool starts its workers as `python`.
+        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+    }
+
+
+@contextmanager
+def _process(
+    name: str, command: Sequence[str], logs: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with open(logs / f"{name}.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on port {port}; see {log}")
+
+
+def main() -> int:
+    """Start a cluster that runs on, print its options, or stop it."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.engines.spark.cluster")
+    parser.add_argument("action", choices=("start", "options", "stop", "run"))
+    parser.add_argument("--spark", type=Path, default=FOLDER / "pyspark/pyspark", help="SPARK_HOME")
+    parser.add_argument("--folder", type=Path, default=FOLDER / "spark-cluster", help="of its logs")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    held = given.folder / "pid"
+    if given.action == "run":
+        return _run(given.spark, given.folder, given.workers, held)
+    if given.action == "start":
+        return _start(given.folder, held)
+    if (pid := _holder(held)) is None:
+        print("no cluster runs here", file=sys.stderr)
+        return 0 if given.action == "stop" else 1
+    if given.action == "options":
+        print((given.folder / "options").read_text())
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    while _holder(held) is not None:
+        time.sleep(0.1)
+    return 0
+
+
+def _run(spark: Path, folder: Path, workers: int, held: Path) -> int:
+    """Be the parent of the cluster's processes until told to end; the lock says we live."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(held, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write(str(os.getpid()))
+        file.flush()
+        with running_cluster(spark, folder, workers) as options:
+            (folder / "options").write_text(" ".join(options))
+            signal.pause()
+    return 0
+
+
+def _start(folder: Path, held: Path) -> int:
+    if _holder(held) is not None:
+        print("it runs already", file=sys.stderr)
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "options").unlink(missing_ok=True)
+    again = [sys.executable, "-m", __spec__.name, "run", *sys.argv[2:]]
+    with open(folder / "cluster.log", "wb") as log:
+        parent = subprocess.Popen(again, stdout=log, stderr=log, start_new_session=True)
+    while not (folder / "options").exists():
+        if parent.poll() is not None:
+            print((folder / "cluster.log").read_text(), file=sys.stderr)
+            return 1
+        time.sleep(0.1)
+    return 0
+
+
+def _holder(held: Path) -> int | None:
+    """Return the process that holds the lock; None if nobody does, whatever the file says."""
+    if not held.exists():
+        return None
+    with open(held) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(file.read())
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
