@@ -6,7 +6,7 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-.PHONY: demo test test-slow lint format corpus-openclipart corpus-emoji tokenizers wild clean
+.PHONY: demo test test-slow test-chaos lint format corpus-openclipart corpus-emoji tokenizers wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,7 +24,11 @@ test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not spark'
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -m 'slow and not gpu'
+	$(BIN)/pytest -q -m 'slow and not gpu and not chaos'
+
+# Builds that are killed, starved and cut off, and what comes out in the end.
+test-chaos: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

@@ -9,7 +9,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.local_pool import Call, remembered_error, submit
+from pipelines.lasting_pool import Call
+from pipelines.local_pool import remembered_error, submit
 from pipelines.stage import MapStage, ShardReport, run_shard
 from pipelines.storage import Storage
 

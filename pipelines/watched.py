@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.in_hand import Orders, be_watched
-from pipelines.local_pool import die_with_parent
+from pipelines.lasting_pool import die_with_parent
 from pipelines.storage import CorpusError
 
 DEATHS = 3  # after which an image is given up, and so is a call that dies without one

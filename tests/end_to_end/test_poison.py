@@ -142,13 +142,10 @@ def size_of_a_drawn_one(corpus: Corpus) -> tuple[int, int]:
     return next((row["width"], row["height"]) for row in rows if row["key"] == drawn)
 
 
-def test_beams_own_workers_get_past_it_when_they_are_started_again(
+def test_beams_own_workers_are_replaced_and_get_past_it(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
     poison("SIGKILL")
-    make_again(copied, "signals")
     mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
-    beam = f"-- --runner=FnApiRunner {mode}"
-    copied.build(expect=1, after=beam)
-    copied.build(after=beam)
+    make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}")
     assert_lost_in("measure", "SIGKILL", copied, built)
