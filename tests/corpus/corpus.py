@@ -24,7 +24,7 @@ DEMO_RECIPE = ROOT / "pipelines/recipes/demo.yaml"
 class Corpus:
     """A recipe, a place to build it, and what happened there."""
 
-    out: Path
+    out: Path | str  # a folder, or any fsspec URL
     sets: tuple[str, ...]  # overrides of the demo recipe
     printed: str = field(default="", init=False)
 
@@ -76,11 +76,11 @@ class Corpus:
         return done.returncode, done.stdout + done.stderr
 
     def files(self, pattern: str) -> list[Path]:
-        return sorted(self.out.glob(pattern))
+        return sorted(Path(self.out).glob(pattern))
 
     @property
     def manifest(self) -> dict:
-        return json.loads((self.out / "manifest.json").read_text())
+        return json.loads(Storage(str(self.out)).read("manifest.json"))
 
     @property
     def shard_sha256(self) -> dict[str, str]:
