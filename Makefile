@@ -11,7 +11,9 @@ ENGINES = build/engines
 PYSPARK = $(ENGINES)/pyspark
 SPARK_VERSION = 3.5.0
 
-.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-engines lint spark-jar flink-jar prism spark-cluster spark-cluster-stop format corpus-openclipart corpus-emoji tokenizers wild clean
+.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-engines lint format \
+	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+	corpus-openclipart corpus-emoji tokenizers wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,11 +31,15 @@ test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not engine'
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -m 'slow and not gpu and not engine'
+	$(BIN)/pytest -q -m 'slow and not gpu and not engine and not chaos'
 
 # The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.
 test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
 	$(BIN)/pytest -q -m engine
+
+# Builds that are killed, starved and cut off, and what comes out in the end.
+test-chaos: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

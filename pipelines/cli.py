@@ -86,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
     )
     build.add_argument(
+        "--retry-dead",
+        action="append",
+        default=[],
+        choices=("crawl", "measure", "vq_tokens"),
+        help="try rows again that died there of what may pass: an outage, a time-out, a killed "
+        "worker; may be given several times",
+    )
+    build.add_argument(
         "--processes", type=int, metavar="N", help="worker processes here (default: one a core)"
     )
     commands.add_parser("engines", help="list where a build can run, and what each needs")
@@ -163,7 +171,7 @@ def _build(options: argparse.Namespace) -> int:
         beam_options=options.beam_options,
         processes=options.processes,
     )
-    manifest = build(recipe, options.out, engine)
+    manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0
 

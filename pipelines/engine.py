@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.beam_workers import WorkerDiedError, noticed_deaths
 from pipelines.engine_profile import Profile, load_profile, parse_options
+from pipelines.lasting_pool import DEATHS
 from pipelines.local_pool import default_processes, local_pool, take_error
 from pipelines.storage import CorpusError, Storage
 
@@ -55,7 +57,21 @@ class Engine:
             yield
 
     def run(self, graph: Callable[[Any], None], *, name: str) -> None:
-        """Run one Beam job to its end; `graph` applies transforms to the pipeline."""
+        """Run one Beam job to its end; `graph` applies transforms to the pipeline.
+
+        Raises:
+            CorpusError: if the job fails, or its workers die again and again.
+        """
+        for _ in range(DEATHS):
+            try:
+                with noticed_deaths():
+                    return self._run(graph, name)
+            # Again then: shards that are committed are skipped.
+            except WorkerDiedError as death:
+                why = death
+        raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
+
+    def _run(self, graph: Callable[[Any], None], name: str) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
