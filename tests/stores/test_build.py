@@ -16,7 +16,7 @@ from pipelines.storage import Storage
 from pipelines.verify import verify
 from schemas.recipe_file import load_recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the fixtures build three corpora
 
 IMAGES = 6
 
