@@ -11,7 +11,7 @@ ENGINES = build/engines
 PYSPARK = $(ENGINES)/pyspark
 SPARK_VERSION = 3.5.0
 
-.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-engines lint format \
+.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines lint format wheel \
 	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji tokenizers wild clean
 
@@ -29,6 +29,15 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not engine'
+
+# Google's libraries add three seconds to the start of every process that imports Beam, so only the
+# tests of Dataflow's jobs see them.
+build/gcp/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --target build/gcp 'apache-beam[gcp]'
+	touch $@
+
+test-dataflow: build/gcp/ready
+	PYTHONPATH=build/gcp $(BIN)/pytest -q tests/pipelines/engines/test_dataflow_*.py
 
 test-slow: .venv/ready
 	$(BIN)/pytest -q -m 'slow and not gpu and not engine and not chaos'
@@ -49,6 +58,13 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The package as workers elsewhere install it, and all that their images are built of. Of build/lib
+# setuptools would take files that are gone from the tree.
+wheel: .venv/ready
+	rm -rf build/lib build/dist
+	$(BIN)/uv build --quiet --wheel --build-constraints constraints.txt --out-dir build/dist
+	cp constraints.txt pipelines/engines/dataflow/Dockerfile.* build/dist
 
 # The whole of openclipart: 156 MB of Debian packages, 6,900 PNGs.
 corpus-openclipart: .venv/ready
