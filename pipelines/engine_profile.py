@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -73,6 +74,7 @@ class Profile(_Model):
     name: str
     about: str
     pool: bool = False  # whether our own pool of local processes does the work
+    log: Literal["INFO", "WARNING", "CRITICAL"] = "WARNING"  # what is shown of Beam's log
     # Of Beam, prefixed or not; {processes} stands for --processes.
     options: dict[str, Value] = Field(default_factory=dict)
     needs: tuple[Need, ...] = ()
