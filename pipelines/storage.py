@@ -83,6 +83,15 @@ class Storage:
         fs, full = self.locate(path)
         return fs.cat_file(full)
 
+    def read_end(self, path: str, length: int) -> bytes:
+        """Read the last `length` bytes of a file, all of it if it is shorter; costs one request.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+        """
+        fs, full = self.locate(path)
+        return fs.cat_file(full, start=-length)
+
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Read (path, offset, length) ranges, concurrently where the file system can.
 
