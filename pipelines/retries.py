@@ -43,11 +43,18 @@ logging.getLogger("gcsfs").addHandler(logging.NullHandler())
 
 
 def open_fs(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL or a local path, and the full path on it."""
+    """Return the file system of a URL or a local path, and the full path on it.
+
+    Raises:
+        CorpusError: if its client is not installed, or stumbles over its settings.
+    """
     options: dict[str, Any] = {}
     if url.startswith(("gs://", "gcs://")):
         options = {"requests_timeout": GCS_REQUEST_S} | fsspec.config.conf.get("gs", {})
-    fs, path = fsspec.core.url_to_fs(url, **options)
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **options)
+    except Exception as error:  # of a client that reads what the user has set; a KeyError is one
+        raise CorpusError(f"{url}: cannot be opened: {type(error).__name__}: {error}") from error
     return (fs if isinstance(fs, LocalFileSystem) else _patient(fs)), path
 
 
