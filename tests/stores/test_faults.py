@@ -1,5 +1,6 @@
 """What a store does now and then is got over; what it does for good is said in a sentence."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,7 +74,10 @@ def test_a_large_file_is_whole_though_the_answer_to_its_last_part_is_lost(
 
 @pytest.mark.slow
 def test_what_the_client_gives_up_is_tried_again_after_a_pause(
-    proxy: FaultyProxy, bucket: Storage, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy,
+    bucket: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     pauses: list[float] = []
     monkeypatch.setattr(retries.time, "sleep", pauses.append)
@@ -81,6 +85,8 @@ def test_what_the_client_gives_up_is_tried_again_after_a_pause(
     fail_next(proxy, *["503"] * 8)
     assert bucket.read("a") == b"x"
     assert pauses == [5.0]
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"{bucket.root}/a: the store answered 503 \(.*\); again in 5 s\n", said)
 
 
 @pytest.mark.slow
