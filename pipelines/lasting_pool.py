@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.storage import CorpusError
 
 ORPHAN_S = 1.0  # between two looks at whether the server still lives
-DEATHS = 3  # of workers in a row, with no call finished between, that end the build
+DEATHS = 3  # of processes, with nothing finished between, after which work is given up
 
 # What starting a call raises where a worker died, or the server that it would be forked from.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)

@@ -142,8 +142,7 @@ class WriteShard:
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
 
     def _write(self, number: int, name: str, refs: Sequence[SampleRef], wanted: str) -> Origin:
-        attempted = attempt(self.store, STAGE, number)
-        with attempted as call, self.store.scratch() as scratch:
+        with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
             local = scratch / "shard.tar"
             index, rejects = call(self._write_tar, local, refs)
             with open(local, "rb") as file:
@@ -175,15 +174,12 @@ class WriteShard:
                 for ref, (_, body) in zip(refs_of_batch, batch, strict=True):
                     members = {array.member: next(arrays) for array in ref.arrays}
                     try:
-                        members = {
-                            "jpg": self._jpeg(ref.key, body),
-                            "json": ref.json.encode(),
-                            **members,
-                        }
+                        jpg = self._jpeg(ref.key, body)
                     # Measured and tokenized well before: by another library, or in more memory.
                     except DecodeError as error:
                         rejects.append(Reject(id=ref.key, reason=error.reason, detail=error.detail))
                         continue
+                    members = {"jpg": jpg, "json": ref.json.encode(), **members}
                     for member, data in members.items():
                         offset, length = tar.add(f"{ref.key}.{member}", data)
                         index.append(
