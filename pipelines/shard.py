@@ -1,25 +1,38 @@
-"""shard: write the corpus as WebDataset tars, by shuffling references to bytes, never bytes."""
+"""shard: write the corpus as WebDataset tars, by exchanging references to bytes, never bytes.
+
+Keys are hashes, so an output shard has samples of every input shard. Were each to look up its own
+in the side-cars, all of those would be read once an output shard, and work would grow as the
+square of the corpus. So a task for every group of side-car shards joins them, once, into what
+each sample needs, its JSON among it, and leaves that in an exchange file, cut by output shard;
+the task of an output shard reads its slice of each file.
+"""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 
+from pipelines.exchange import Sent, dealt, send, taken
 from pipelines.map_shards import Concurrently
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import Storage
-from pipelines.write_shard import FOLDER, ArrayRef, SampleRef, ShardFile, WriteShard, fitted_size
+from pipelines.write_shard import FOLDER, REFERENCES, ShardFile, WriteShard, fitted_size
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import encode_json
 
 # Side-cars with a row a sample; tokens has one a member.
 INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs")
+# References that one task joins, at about 2 KB each.
+SAMPLES_A_GROUP = 100_000
+SAMPLES = "samples"  # what is sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +42,21 @@ class WriteShards:
     recipe: Recipe
     subset: str = "t2i"
 
-    def expand(self, shards: Any, store: Storage, output_shards: int) -> Any:
-        """Build the graph."""
+    def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
+        """Build the graph; `groups` says how many tasks read, and changes no byte."""
         writer = WriteShard(
             store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
         )
-        read = ReadSamples(store, self.recipe.fingerprint(), self.recipe.shard.short_side)
+        read = ReadSamples(
+            store, self.recipe.fingerprint(), self.recipe.shard.short_side, output_shards
+        )
+        sent = (
+            dealt(shards, groups)
+            | "ReadTogether" >> beam.GroupByKey()
+            | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Sent)
+        )
         return (
-            shards
-            | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-            | "Read" >> beam.FlatMap(read).with_output_types(SampleRef)
-            | "Assign"
-            >> beam.Map(lambda ref: (output_shard(ref.key, output_shards), ref)).with_output_types(
-                tuple[int, SampleRef]
-            )
+            taken(sent, "Taken", SAMPLES)
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
@@ -61,14 +75,27 @@ def output_shard_count(samples: int, per_shard: int) -> int:
 
 @dataclass(frozen=True)
 class ReadSamples:
-    """Join the side-cars of one shard into references to its samples."""
+    """Join the side-cars of a group of shards into references to their samples, and send them."""
 
     store: Storage
     recipe_fingerprint: str
     short_side: int
+    output_shards: int
 
-    def __call__(self, shard: int) -> Iterator[SampleRef]:
-        """Yield the rows that have both a pair and tokens, in key order."""
+    def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
+        """Write the group's exchange file, cut by output shard."""
+        number, shards = group
+        tables = [
+            pa.Table.from_pylist(list(self.references(shard)), schema=REFERENCES)
+            for shard in sorted(shards)
+        ]
+        table = pa.concat_tables(tables)
+        outputs = [output_shard(key, self.output_shards) for key in table["key"].to_pylist()]
+        sending = {SAMPLES: (table, np.array(outputs, np.int64))}
+        return send(self.store, f"shard-read-{number:05d}", sending)
+
+    def references(self, shard: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one shard that have both a pair and tokens, in key order."""
         tables = {
             folder: {row["key"]: row for row in self._rows(folder, shard)} for folder in INPUTS
         }
@@ -76,38 +103,21 @@ class ReadSamples:
         for key, arrays in groupby(self._rows("tokens", shard), key=itemgetter("key")):
             if key in tables["pairs"]:
                 rows = {folder: table[key] for folder, table in tables.items()}
-                yield self._reference(key, rows, rows["raw"], list(arrays))
+                yield self._reference(key, rows, list(arrays))
 
     def _rows(self, folder: str, shard: int) -> list[dict[str, Any]]:
         return read_table(self.store, sidecar_path(folder, shard)).to_pylist()
 
     def _reference(
-        self,
-        key: str,
-        rows: dict[str, dict[str, Any]],
-        raw: dict[str, Any],
-        arrays: list[dict[str, Any]],
-    ) -> SampleRef:
-        return SampleRef(
-            key=key,
-            json=self._json(rows, arrays[0]["aspect"]).decode(),
-            file=raw["file"],
-            offset=raw["offset"],
-            length=raw["length"],
-            sha256=raw["sha256"],
-            arrays=tuple(
-                ArrayRef(
-                    member=array["member"],
-                    file=array["file"],
-                    offset=array["offset"],
-                    length=array["length"],
-                    dtype=array["dtype"],
-                    shape=tuple(array["shape"]),
-                    sha256=array["sha256"],
-                )
-                for array in arrays
-            ),
-        )
+        self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return a row of REFERENCES; `from_pylist` leaves out what that does not name."""
+        return {
+            **rows["raw"],
+            "key": key,
+            "json": self._json(rows, arrays[0]["aspect"]).decode(),
+            "arrays": arrays,
+        }
 
     def _json(self, rows: dict[str, dict[str, Any]], aspect: float) -> bytes:
         source, signals = rows["sources"], rows["signals"]
