@@ -9,7 +9,7 @@ the task of an output shard reads its slice of each file.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -23,15 +23,29 @@ from pipelines.exchange import Sent, dealt, send, taken
 from pipelines.map_shards import Concurrently
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import Storage
-from pipelines.write_shard import FOLDER, REFERENCES, ShardFile, WriteShard, fitted_size
+from pipelines.write_shard import (
+    FOLDER,
+    OF_ARRAY,
+    OF_IMAGE,
+    REFERENCES,
+    ShardFile,
+    WriteShard,
+    fitted_size,
+)
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import encode_json
 
-# Side-cars with a row a sample; tokens has one a member.
-INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs")
+# Columns of side-cars with a row a sample; None for all.
+COLUMNS: Mapping[str, Sequence[str] | None] = {
+    "sources": ("key", "text", "title", "source", "url", "licence", "author", "tags"),
+    "raw": OF_IMAGE,
+    "signals": None,
+    "captions": None,
+    "pairs": None,
+}
 # References that one task joins, at about 2 KB each.
-SAMPLES_A_GROUP = 100_000
+SAMPLES_A_GROUP = 50_000
 SAMPLES = "samples"  # what is sent
 
 
@@ -97,16 +111,18 @@ class ReadSamples:
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
         """Yield the rows of one shard that have both a pair and tokens, in key order."""
         tables = {
-            folder: {row["key"]: row for row in self._rows(folder, shard)} for folder in INPUTS
+            folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
+            for folder, columns in COLUMNS.items()
         }
+        tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
         # In the order of keys and then of members, which is that of the side-car.
-        for key, arrays in groupby(self._rows("tokens", shard), key=itemgetter("key")):
+        for key, arrays in groupby(tokens, key=itemgetter("key")):
             if key in tables["pairs"]:
                 rows = {folder: table[key] for folder, table in tables.items()}
                 yield self._reference(key, rows, list(arrays))
 
-    def _rows(self, folder: str, shard: int) -> list[dict[str, Any]]:
-        return read_table(self.store, sidecar_path(folder, shard)).to_pylist()
+    def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
+        return read_table(self.store, sidecar_path(folder, shard), columns).to_pylist()
 
     def _reference(
         self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
@@ -114,7 +130,6 @@ class ReadSamples:
         """Return a row of REFERENCES; `from_pylist` leaves out what that does not name."""
         return {
             **rows["raw"],
-            "key": key,
             "json": self._json(rows, arrays[0]["aspect"]).decode(),
             "arrays": arrays,
         }

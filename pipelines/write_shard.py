@@ -28,12 +28,13 @@ BATCH_ROWS = 32
 JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
 
 
-_OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")
-_ARRAY = pa.struct([TOKENS.field(name) for name in _OF_ARRAY])
+OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # of RAW
+OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # of TOKENS
+_ARRAY = pa.struct([TOKENS.field(name) for name in OF_ARRAY])
 # A sample on its way to its shard: its text, and where its bytes lie.
 REFERENCES = pa.schema(
     [
-        *(RAW.field(name) for name in ("key", "file", "offset", "length", "sha256")),
+        *(RAW.field(name) for name in OF_IMAGE),
         pa.field("json", pa.string()),  # KEY.json, as it will stand in the shard
         pa.field("arrays", pa.list_(_ARRAY)),  # in the order of their members
     ]
