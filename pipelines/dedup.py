@@ -10,6 +10,7 @@ A row that goes in a later step may stand for rows that went before; they follow
 that stands for it, so `kept_key` always names a row that stays.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ from pipelines.dedup_rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
 from pipelines.dedup_tasks import DedupTasks
 from pipelines.exchange import Sent, Task, dealt, receive, run_tasks, send, taken
 from pipelines.map_shards import Concurrently
-from pipelines.sidecar import Counts, make_origin, sidecar_path, write_sidecar
+from pipelines.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from pipelines.words import hexed
 from schemas.recipe import Dedup as DedupRecipe
@@ -152,9 +153,8 @@ class WriteDuplicates:
         apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
         distance = pa.array(apart, pa.int8())
         table = pa.table([key, kept, rows["reason"], distance, rows["repeats"]], schema=DUPLICATES)
-        why = rows["reason"].value_counts().to_pylist()
-        dropped = {count["values"]: count["counts"] for count in why if count["values"]}
-        kept_rows = len(rows) - sum(dropped.values())
+        dropped = Counter(filter(None, column(rows, "reason")))
+        kept_rows = len(rows) - dropped.total()
         counts = Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
         origin = make_origin(self.stage, self.fingerprint, table, counts)
         write_sidecar(self.store, sidecar_path("duplicates", shard), table, origin)
@@ -175,4 +175,4 @@ def _verdicts(repeats: pa.Table, gone: pa.Table) -> pa.Table:
         for name, value in stays.items()
     }
     filled |= {name: pc.coalesce(rows[name], key) for name, key in own.items()}
-    return pa.table({**{name: rows[name] for name in ROW}, **filled})
+    return pa.Table.from_pydict({**{name: rows[name] for name in ROW}, **filled})

@@ -63,10 +63,10 @@ def read_rows(shard: int, store: Storage, *, hashed: bool) -> pa.Table | None:
         **_named(TEXT, unhex([_digest(text) for text in texts])),
     }
     if not hashed:
-        return pa.table({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
+        return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
     layout = _binary(unhex(column(signals, "colour_layout")))
     looks = {name: signals[name] for name in ("pixels", "phash")}
-    return pa.table({**rows, **looks, "layout": layout})
+    return pa.Table.from_pydict({**rows, **looks, "layout": layout})
 
 
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
@@ -76,10 +76,8 @@ def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
 
 def layouts(table: pa.Table) -> np.ndarray:
     """Return the mean colours of each row: uint8 `[n, width]`."""
-    packed = table["layout"].combine_chunks()
-    width = packed.type.byte_width
-    data = np.frombuffer(packed.buffers()[1], np.uint8)
-    return data[packed.offset * width :][: len(packed) * width].reshape(-1, width)
+    packed = column(table, "layout")
+    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1)
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:

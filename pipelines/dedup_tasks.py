@@ -90,7 +90,7 @@ class DedupTasks:
         texts = stay.select([*ROW, *TEXT])
         return {
             "by_text": (texts, self._by(texts, TEXT)),
-            **self._rows_for("urls", stay.drop_columns(TEXT)),
+            **self._rows_for("urls", stay.drop_columns([*TEXT])),
             **self._verdicts("urls", gone(rows, stands, REPEATED_URL)),
         }
 
@@ -124,7 +124,7 @@ class DedupTasks:
         masks = np.array(band_masks(self.distance), np.uint64)
         bands = np.repeat(np.arange(len(masks), dtype=np.uint8), len(hashes))
         hashes = np.tile(hashes, len(masks))
-        banded = pa.table({"phash": hashes, "band": bands})
+        banded = pa.Table.from_pydict({"phash": hashes, "band": bands})
         by_band = partition_of([hashes & masks[bands], bands.astype(np.uint64)], self.partitions)
         return {
             "unlike": (stay, self._by(stay, PHASH)),
@@ -136,12 +136,12 @@ class DedupTasks:
         """Find hashes that are near; all pairs go to one task."""
         hashes, bands = numbers(tables["by_band"], ["phash", "band"])
         a, b = near_hashes(hashes, bands, self.distance).T
-        return {"pairs": (pa.table({"a": a, "b": b}), np.zeros(len(a), np.int64))}
+        return {"pairs": (pa.Table.from_pydict({"a": a, "b": b}), np.zeros(len(a), np.int64))}
 
     def join(self, tables: Tables) -> Sending:
         """Join near hashes into clusters."""
         hashes, cluster = clusters(np.stack(numbers(tables["pairs"], ["a", "b"]), axis=1))
-        labels = pa.table({"phash": hashes, "cluster": cluster})
+        labels = pa.Table.from_pydict({"phash": hashes, "cluster": cluster})
         return {"labels": (labels, self._by(labels, PHASH))}
 
     def gather(self, tables: Tables) -> Sending:
@@ -195,7 +195,7 @@ class DedupTasks:
         if step == "urls" and self.recipe.same_bytes:
             return {"by_bytes": (rows, self._by(rows, SHA256))}
         if self.hashed:
-            rows = rows.drop_columns(SHA256)
+            rows = rows.drop_columns([*SHA256])
             return {"by_phash": (rows, self._by(rows, PHASH))}
         return {}
 

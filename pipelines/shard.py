@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipelines.exchange import Sent, dealt, send, taken
 from pipelines.map_shards import Concurrently
-from pipelines.sidecar import read_table, sidecar_path
+from pipelines.sidecar import column, read_table, sidecar_path
 from pipelines.storage import Storage
 from pipelines.write_shard import (
     FOLDER,
@@ -104,7 +104,7 @@ class ReadSamples:
             for shard in sorted(shards)
         ]
         table = pa.concat_tables(tables)
-        outputs = [output_shard(key, self.output_shards) for key in table["key"].to_pylist()]
+        outputs = [output_shard(key, self.output_shards) for key in column(table, "key")]
         sending = {SAMPLES: (table, np.array(outputs, np.int64))}
         return send(self.store, f"shard-read-{number:05d}", sending)
 

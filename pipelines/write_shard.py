@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ REFERENCES = pa.schema(
         pa.field("arrays", pa.list_(_ARRAY)),  # in the order of their members
     ]
 )
-Reference = Mapping[str, Any]  # a row of REFERENCES
+Reference = dict[str, Any]  # a row of REFERENCES
 
 
 class ShardFile(NamedTuple):
