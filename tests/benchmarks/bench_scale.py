@@ -14,20 +14,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from math import ceil
 from typing import Any
 
-from measuring import ROOT, cpu_seconds, peak_memory, report
+import numpy as np
+import pyarrow as pa
+from counted_store import PROTOCOL, counted_operations
+from measuring import ROOT, cpu_seconds, peak_memory, report, spread
 from shuffles import counted_shuffles
-from synthetic_corpus import SOURCE, SyntheticShard, SyntheticTokens, put_plan
+from synthetic_corpus import (
+    SOURCE,
+    Images,
+    SyntheticShard,
+    SyntheticTokens,
+    put_plan,
+    scrambled,
+)
 
 import pipelines.shard
 from pipelines.build import Job
+from pipelines.dedup_rows import first_of_equal
 from pipelines.engine import Engine
 from pipelines.local_pool import run_each
-from pipelines.sidecar import Counts, Origin, make_origin, read_origins
+from pipelines.near_duplicates import band_masks, near_hashes
+from pipelines.sidecar import Counts, Origin, make_origin
 from pipelines.stages import stages_after_dedup
 from pipelines.storage import Storage
 from pipelines.write_shard import Reference, WriteShard
@@ -35,6 +49,9 @@ from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, parse_recipe
 from schemas.tables import SHARD_INDEX
 
+OPERATIONS_ROWS = 20_000
+PEER_ROWS = 50_000
+DISTANCE = 4  # bits
 RULES = load_recipe(str(ROOT / "pipelines/recipes/vargpt-v1.1.yaml")).select
 
 
@@ -81,32 +98,86 @@ def measured(name: str, run: Callable[[], Any], rows: int) -> dict[str, Any]:
 
 def one_size(rows: int, processes: int, folder: str) -> dict[str, Any]:
     """Run every stage once over a corpus of so many rows."""
+    figures: dict[str, Any] = {"rows": rows}
+    with corpus(rows, Storage(folder), Engine(processes=processes)) as job:
+        figures["shards"] = job.shards
+        for name, run, of in stages(job, rows):
+            figures[name] = measured(name, run, of)
+        figures["funnel"] = {name: asdict(counts) for name, counts in job.funnel}
+    return figures
+
+
+def operations(rows: int) -> dict[str, Any]:
+    """Count what each stage asks of an object store, by one process."""
+    figures: dict[str, Any] = {"rows": rows}
+    with corpus(rows, Storage(f"{PROTOCOL}://corpus"), Engine(processes=1)) as job:
+        figures["shards"] = job.shards
+        for name, run, _ in stages(job, rows):
+            with counted_operations() as asked:
+                run()
+            figures[name] = dict(sorted(asked.items()))
+    return figures
+
+
+@contextmanager
+def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Job]:
+    """Write what comes before dedup."""
     made = recipe()
-    store, engine = Storage(folder), Engine(processes=processes)
     shards = ceil(rows / made.rows_per_shard)
     put_plan(store, shards)
     job = Job(recipe=made, store=store, engine=engine, shards=shards)
-    figures: dict[str, Any] = {"rows": rows, "shards": shards}
     with engine.started(store):
         write = SyntheticShard(rows=rows, per_shard=made.rows_per_shard, store=store)
         list(run_each(write, range(shards)))
-        for folder_ in ("sources", "raw", "signals"):
-            job._count(folder_, folder_)
-        figures["dedup"] = measured("dedup", job.dedup, rows)
-        for stage in stages_after_dedup(made, {})[:3]:
-            figures[stage.name] = measured(stage.name, lambda stage=stage: job.map(stage), rows)
-        list(run_each(SyntheticTokens(store=store), range(shards)))
-        job._count("vq_tokens", "tokens")
-        samples = sum(o.counts.kept for o in read_origins(store, "tokens", range(shards)))
-        pipelines.shard.WriteShard = AssignShard
-        figures["shard"] = measured("shard", job.shard, samples)
-        figures["report"] = measured("report", job.report, rows)
-    figures["samples"] = samples
-    figures["dropped"] = {name: dict(counts.dropped) for name, counts in job.funnel}
-    figures["seconds"] = round(
-        sum(f["seconds"] for f in figures.values() if type(f) is dict and "seconds" in f), 1
+        for folder in ("sources", "raw", "signals"):
+            job._count(folder, folder)
+        yield job
+
+
+def stages(job: Job, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
+    """Yield each stage, what runs it, and the rows it is for; tokens are written between."""
+    yield "dedup", job.dedup, rows
+    for stage in stages_after_dedup(job.recipe, {})[:3]:
+        yield stage.name, partial(job.map, stage), rows
+    list(run_each(SyntheticTokens(store=job.store), range(job.shards)))
+    job._count("vq_tokens", "tokens")
+    pipelines.shard.WriteShard = AssignShard
+    yield "shard", job.shard, dict(job.funnel)["vq_tokens"].kept
+    yield "report", job.report, rows
+
+
+def peers(rows: int) -> dict[str, Any]:
+    """Time the search for near hashes against comparing all, and equal bytes against Arrow's."""
+    images = Images(np.random.default_rng(0), np.arange(rows, dtype=np.uint64), rows // 20)
+    hashes, masks = np.unique(images.phash), len(band_masks(DISTANCE))
+    bands = np.repeat(np.arange(masks, dtype=np.uint8), len(hashes))
+    sha256 = [scrambled(images.file, salt) for salt in range(4)]
+    table = pa.table(dict(zip("abcd", sha256, strict=True)))
+    here = np.arange(rows)
+    timed = {
+        "near_hashes": lambda: len(near_hashes(np.tile(hashes, masks), bands, DISTANCE)),
+        "all_pairs": lambda: _all_pairs(hashes),
+        "first_of_equal": lambda: len(np.unique(first_of_equal(sha256, [here]))),
+        "arrow_group_by": lambda: (
+            table.group_by(list("abcd"), use_threads=False).aggregate([([], "count_all")]).num_rows
+        ),
+    }
+    found: dict[str, Any] = {"rows": rows, "distinct_hashes": len(hashes)}
+    for name, run in timed.items():
+        seconds = []
+        for _ in range(3):
+            started = time.process_time()
+            result = run()
+            seconds.append(time.process_time() - started)
+        found[name] = {"found": result, "cpu_seconds": spread(seconds)}
+    return found
+
+
+def _all_pairs(hashes: np.ndarray) -> int:
+    return sum(
+        int((np.bitwise_count(hashes[place + 1 :] ^ hash_) <= DISTANCE).sum())
+        for place, hash_ in enumerate(hashes)
     )
-    return figures
 
 
 def apart(rows: int, processes: int) -> dict[str, Any]:
@@ -128,8 +199,12 @@ def main() -> None:
     if options.one:
         print(json.dumps(one_size(options.rows[0], options.processes, options.one)))
         return
-    sizes = [apart(rows, options.processes) for rows in options.rows]
-    report("scale", {"processes": options.processes, "sizes": sizes})
+    figures: dict[str, Any] = {"processes": options.processes, "sizes": []}
+    figures["operations"] = operations(OPERATIONS_ROWS)
+    figures["peers"] = peers(PEER_ROWS)
+    for rows in options.rows:
+        figures["sizes"].append(apart(rows, options.processes))
+        report("scale", figures)  # after each: the largest takes long
 
 
 if __name__ == "__main__":
