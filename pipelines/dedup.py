@@ -96,7 +96,8 @@ class Steps:
         """Return (group of shards, Slice): the verdicts on rows that go, and repeats of texts."""
         steps = self.tasks.steps
         urls = last = self._run("urls", (read, "by_url"))
-        texts = self._run("texts", (urls, "by_text"))
+        totals = self._run("count", (urls, "counts"))
+        texts = self._run("repeat", (urls, "texts"), (totals, "totals"))
         sent = {"urls": urls}
         if "bytes" in steps:
             sent["bytes"] = last = self._run("bytes", (last, "by_bytes"))

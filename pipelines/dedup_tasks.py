@@ -89,21 +89,24 @@ class DedupTasks:
         stay = standing(rows, stands)
         texts = stay.select([*ROW, *TEXT])
         return {
-            "by_text": (texts, self._by(texts, TEXT)),
+            "texts": (texts, self._by(texts, KEY)),  # they come back to this partition
+            **self._counted(texts),
             **self._rows_for("urls", stay.drop_columns([*TEXT])),
             **self._verdicts("urls", gone(rows, stands, REPEATED_URL)),
         }
 
-    def texts(self, tables: Tables) -> Sending:
-        """Count the rows of each text."""
-        rows = tables["by_text"]
-        text = numbers(rows, TEXT)
-        order = np.lexsort(text)
-        text = [word[order] for word in text]
-        repeats = run_ends(*text) - run_starts(*text)
-        columns = [*rows.select(ROW).take(order).columns, pa.array(repeats, pa.int32())]
-        counted = pa.table(columns, schema=REPEATS)
-        return {"repeats": (counted, self._by_group(counted))}
+    def count(self, tables: Tables) -> Sending:
+        """Add up the rows of each text; tell every partition that has some."""
+        counts = tables["counts"]
+        total = counts.group_by([*TEXT], use_threads=False).aggregate([("rows", "sum")])
+        totals = counts.select([*TEXT, "home"]).join(total, [*TEXT], use_threads=False)
+        return {"totals": (totals.drop_columns("home"), totals["home"].to_numpy())}
+
+    def repeat(self, tables: Tables) -> Sending:
+        """Say of each row how often its text comes."""
+        rows = tables["texts"].join(tables["totals"], [*TEXT], use_threads=False)
+        repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
+        return {"repeats": (repeats, self._by_group(repeats))}
 
     def bytes(self, tables: Tables) -> Sending:
         """Keep the row of the smallest key of those with equal bytes."""
@@ -180,6 +183,14 @@ class DedupTasks:
     def passed_on(self, step: str) -> str:
         """Name the output by which a step passes its verdicts on, to the next step or out."""
         return "done" if step == self.steps[-1] else "before"
+
+    def _counted(self, texts: pa.Table) -> Sending:
+        """Send texts, not rows: all rows without a text, perhaps most, are one."""
+        home = self._by(texts.slice(0, 1), KEY)
+        counts = texts.group_by([*TEXT], use_threads=False).aggregate([([], "count_all")])
+        counts = counts.rename_columns([*TEXT, "rows"])
+        counts = counts.append_column("home", pa.array(home.repeat(len(counts))))
+        return {"counts": (counts, self._by(counts, TEXT))}
 
     def _verdicts(self, step: str, verdicts: pa.Table) -> Sending:
         outputs = [*["now"] * (step != self.steps[0]), self.passed_on(step)]
