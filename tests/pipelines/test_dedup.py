@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from filters.phash import hamming
 from pipelines.dedup import FindDuplicates
-from pipelines.dedup_tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES
+from pipelines.dedup_tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
 from pipelines.engine import Engine, shard_numbers
 from pipelines.near_duplicates import band_masks, clusters, near_hashes, settle_clusters
 from pipelines.sidecar import read_origin
@@ -316,6 +316,14 @@ def test_texts_are_counted_over_urls_not_over_listings(desk):
         (1, key(2)): 3,
         (1, key(0)): 0,
     }
+
+
+def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk):
+    lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
+    tasks = DedupTasks(recipe=Dedup(), partitions=1)
+    rows, _ = tasks.read([0], desk.store)["by_url"]
+    counts, _ = tasks.urls({"by_url": rows})["counts"]
+    assert counts["rows"].to_pylist() == [50]
 
 
 def test_what_the_recipe_turns_off_is_not_compared(desk):
