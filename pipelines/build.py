@@ -162,7 +162,7 @@ class Job:
             manifest_bytes,
             remove_old_shards,
         )
-        from pipelines.shard import SAMPLES_A_GROUP, WriteShards, output_shard_count
+        from pipelines.shard import SAMPLES_A_TASK, WriteShards, output_shard_count
         from pipelines.write_shard import FOLDER, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
@@ -178,7 +178,7 @@ class Job:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
                 names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
                 todo = dict.fromkeys(names, samples // outputs)
-                groups = math.ceil(samples / SAMPLES_A_GROUP) or 1
+                groups = math.ceil(samples / SAMPLES_A_TASK) or 1
                 with progress(self.store, "shard", FOLDER, todo), exchange_folder(self.store):
                     self.engine.run(
                         lambda root: writer.expand(self._all(root), self.store, outputs, groups),

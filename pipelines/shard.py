@@ -2,9 +2,10 @@
 
 Keys are hashes, so an output shard has samples of every input shard. Were each to look up its own
 in the side-cars, all of those would be read once an output shard, and work would grow as the
-square of the corpus. So a task for every group of side-car shards joins them, once, into what
-each sample needs, its JSON among it, and leaves that in an exchange file, cut by output shard;
-the task of an output shard reads its slice of each file.
+square of the corpus. So samples are exchanged, in two steps. A task for every group of side-car
+shards joins them, once, into what each sample needs, its JSON among it, and cuts that by bundles
+of output shards; a task for every bundle gathers it and cuts it by output shard. Each sample is
+written and read twice, and slices are many times fewer than from groups to output shards at once.
 """
 
 import json
@@ -19,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines.exchange import Sent, dealt, send, taken
+from pipelines.exchange import Sending, Sent, Tables, Task, dealt, run_tasks, send, taken
 from pipelines.map_shards import Concurrently
 from pipelines.sidecar import column, read_table, sidecar_path
 from pipelines.storage import Storage
@@ -44,8 +45,8 @@ COLUMNS: Mapping[str, Sequence[str] | None] = {
     "captions": None,
     "pairs": None,
 }
-# References that one task joins, at about 2 KB each.
-SAMPLES_A_GROUP = 50_000
+# References that one task holds, of a group or a bundle, at about 2 KB each.
+SAMPLES_A_TASK = 100_000
 SAMPLES = "samples"  # what is sent
 
 
@@ -61,16 +62,21 @@ class WriteShards:
         writer = WriteShard(
             store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
         )
+        by_output = ByOutputShard(
+            output_shards, max(1, SAMPLES_A_TASK // self.recipe.shard.samples)
+        )
         read = ReadSamples(
-            store, self.recipe.fingerprint(), self.recipe.shard.short_side, output_shards
+            store, self.recipe.fingerprint(), self.recipe.shard.short_side, by_output
         )
         sent = (
             dealt(shards, groups)
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Sent)
         )
+        cut = Task(name="shard-bundle", store=store, function=by_output.cut)
+        bundled = run_tasks([taken(sent, "ByBundle", SAMPLES)], cut)
         return (
-            taken(sent, "Taken", SAMPLES)
+            taken(bundled, "Bundled", SAMPLES)
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
@@ -88,24 +94,45 @@ def output_shard_count(samples: int, per_shard: int) -> int:
 
 
 @dataclass(frozen=True)
+class ByOutputShard:
+    """Says which output shard, and which bundle of them, samples go to."""
+
+    output_shards: int
+    bundle: int  # output shards in a bundle
+
+    def of(self, samples: pa.Table) -> np.ndarray:
+        """Return each sample's output shard."""
+        return np.array(
+            [output_shard(key, self.output_shards) for key in column(samples, "key")], np.int64
+        )
+
+    def bundles(self, samples: pa.Table) -> np.ndarray:
+        """Return each sample's bundle."""
+        return self.of(samples) // self.bundle
+
+    def cut(self, tables: Tables) -> Sending:
+        """Send the samples of a bundle to their output shards."""
+        return {SAMPLES: (tables[SAMPLES], self.of(tables[SAMPLES]))}
+
+
+@dataclass(frozen=True)
 class ReadSamples:
     """Join the side-cars of a group of shards into references to their samples, and send them."""
 
     store: Storage
     recipe_fingerprint: str
     short_side: int
-    output_shards: int
+    by_output: ByOutputShard
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
-        """Write the group's exchange file, cut by output shard."""
+        """Write the group's exchange file, cut by bundle."""
         number, shards = group
         tables = [
             pa.Table.from_pylist(list(self.references(shard)), schema=REFERENCES)
             for shard in sorted(shards)
         ]
         table = pa.concat_tables(tables)
-        outputs = [output_shard(key, self.output_shards) for key in column(table, "key")]
-        sending = {SAMPLES: (table, np.array(outputs, np.int64))}
+        sending = {SAMPLES: (table, self.by_output.bundles(table))}
         return send(self.store, f"shard-read-{number:05d}", sending)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
