@@ -115,9 +115,9 @@ def run_tasks(received: Sequence[Any], task: Task) -> Any:
     Returns:
         A collection of what each task sent.
     """
-    flattened = received | f"All_{task.name}" >> beam.Flatten()
+    first, *others = received
     return (
-        flattened
+        (received | f"All_{task.name}" >> beam.Flatten() if others else first)
         | f"Meet_{task.name}" >> beam.GroupByKey()
         | task.name >> beam.ParDo(Concurrently(task)).with_output_types(Sent)
     )
