@@ -80,7 +80,8 @@ class ShardMaker:
         shards = []
         for number, size in enumerate(sizes):
             path = f"shards/{subset}-{number:06d}.tar"
-            keys = sorted(sample_key(subset, f"{number}/{each}") for each in range(size))
+            source = f"{folder.name} {subset}"
+            keys = sorted(sample_key(source, f"{number}/{each}") for each in range(size))
             write_shard(folder / path, {key: self.members(subset, key) for key in keys})
             body = (folder / path).read_bytes()
             shards.append(

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import fsspec
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_epoch_another_order(lo
 
 
 def test_the_number_of_workers_changes_nothing(load: Load, shapes: Path) -> None:
-    assert_same(list(load(shapes)), list(load(shapes, workers=3)))
+    assert_same(list(load(shapes)), list(load(shapes, workers=2)))
 
 
 def test_a_schedule_a_batch_and_short_batches_only_at_the_end(load: Load, shapes: Path) -> None:
@@ -113,11 +113,12 @@ def resumed(load: Load, sources: Sequence[Source], after: int, **fields) -> list
 
 
 def test_resumed_after_any_batch_it_goes_on_as_the_unbroken_run_does(load, square, shapes) -> None:
-    for corpus, weights in ((square, (1.0,)), (shapes, (3.0, 0.7))):
-        sources = [Source(url=str(corpus), weight=weight) for weight in weights]
-        unbroken = list(load(*sources, epochs=2, batch=3))
+    one = [Source(url=str(square))]
+    two = [Source(url=str(shapes), weight=3.0), Source(url=str(shapes), weight=0.7)]
+    for sources, epochs in ((one, 2), (two, 1)):
+        unbroken = list(load(*sources, epochs=epochs, batch=4))
         for after in range(len(unbroken) + 1):
-            assert_same(resumed(load, sources, after, epochs=2, batch=3), unbroken[after:])
+            assert_same(resumed(load, sources, after, epochs=epochs, batch=4), unbroken[after:])
 
 
 def test_it_may_be_resumed_with_other_workers_and_another_size_of_batch(load, shapes) -> None:
@@ -133,7 +134,7 @@ def test_it_may_be_resumed_with_other_workers_and_another_size_of_batch(load, sh
 def test_it_goes_on_where_an_iteration_was_broken_off(load: Load, square: Path) -> None:
     loader = load(square)
     parts = [list(islice(loader, 3)), list(islice(loader, 2)), list(loader)]
-    assert_same(sum(parts, []), list(load(square)))
+    assert_same(list(chain(*parts)), list(load(square)))
     assert list(loader) == []
 
 
@@ -144,7 +145,7 @@ def test_a_state_of_other_nodes_or_of_another_seed_is_refused(load, square, fiel
 
 
 def test_a_state_of_other_shards_is_refused(load: Load, square: Path, shapes: Path) -> None:
-    with pytest.raises(DataError, match="sources: .* in the checkpoint, .* here"):
+    with pytest.raises(DataError, match=r"sources: .* in the checkpoint, .* here"):
         load(square, state=load(shapes).state())
 
 
