@@ -73,11 +73,7 @@ def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """
     fs, path = fsspec.url_to_fs(url)
     local = isinstance(fs, LocalFileSystem)
-    starts: list[int | None] = [start for start, _ in ranges]
-    ends: list[int | None] = [end for _, end in ranges]
-    gap = LOCAL_GAP if local else REMOTE_GAP
-    paths, starts, ends = merge_offset_ranges([path] * len(ranges), starts, ends, max_gap=gap)
-    merged = [(start or 0, end or 0) for start, end in zip(starts, ends, strict=True)]
+    merged = _merged(ranges, LOCAL_GAP if local else REMOTE_GAP)
     try:
         bodies = _read_local(path, merged) if local else _read_remote(fs, path, merged)
     except FileNotFoundError as error:
@@ -88,6 +84,13 @@ def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         bodies[block][start - firsts[block] : end - firsts[block]]
         for block, (start, end) in zip(blocks, ranges, strict=True)
     ]
+
+
+def _merged(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    starts: list[int | None] = [start for start, _ in ranges]
+    ends: list[int | None] = [end for _, end in ranges]
+    _, firsts, lasts = merge_offset_ranges([""] * len(ranges), starts, ends, max_gap=gap)
+    return [(first, last) for first, last in zip(firsts, lasts, strict=True) if last is not None]
 
 
 def _read_local(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

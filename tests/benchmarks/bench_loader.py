@@ -50,7 +50,7 @@ from model.tokenizers.prepare import cover_crop, to_model_input
 from schemas.sample import T2I_FIELDS, encode_json
 
 sys.path.insert(0, str(ROOT / "tests/corpus"))
-from training_shards import ShardMaker  # noqa: E402
+from training_shards import ShardMaker
 
 BATCH = 32
 DISTINCT = 48  # images

@@ -84,7 +84,7 @@ def test_correction_from_bits_gives_the_bits_where_nothing_is_flipped() -> None:
 def test_correction_from_bits_is_nearer_to_that_of_features_than_the_bits_are() -> None:
     torch.manual_seed(0)
     schedule = bsq_schedule(1.0, 256)
-    features = torch.randn(4, 16, 16, 16)
+    features = torch.randn(4, 16, 16, 16) / 4  # about as large as the codes
     bits = bsq_quantizer.encode(features, schedule)
     flips = torch.rand(bits.shape) < 0.15
     exact, _ = bsq_quantizer.self_correct(features, schedule, flips)
