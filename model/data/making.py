@@ -28,7 +28,8 @@ class OpenSource:
     source: Source
     shards: tuple[ShardFile, ...]
     content: str  # hash of the shards
-    samples: int
+    samples: int  # of all nodes
+    span: range  # positions of an epoch's order that this node reads
     codes: TokenMember | None  # None where nothing is generated
     features: str | None = None  # member to read for exact self-correction
 

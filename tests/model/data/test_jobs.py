@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from model.data.making import OpenSource
 from model.data.manifest import ShardFile, Source
 from model.data.order import Shuffle
 from model.data.plan import LoadPlan
+from model.data.split import node_span
 from model.data.state import LoaderState, Waiting
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(sum)
@@ -35,6 +35,7 @@ def jobs_of(
             shards=tuple(ShardFile(path="", bytes=0, sha256="", samples=size) for size in sizes),
             content=source.url,
             samples=sum(sizes),
+            span=node_span(sum(sizes), fields.get("node", 0), fields.get("nodes", 1)),
             codes=None,
         )
         for source, sizes in zip(listed, sources, strict=True)
@@ -104,8 +105,3 @@ def test_epochs_have_orders_of_their_own_and_never_end_unless_told_to() -> None:
     epochs = [found[first : first + 90] for first in (0, 90, 180)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-
-
-def test_more_nodes_than_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 samples cannot be split over 4 nodes"):
-        jobs_of([[9], [2, 1]], nodes=4)

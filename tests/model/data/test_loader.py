@@ -294,6 +294,7 @@ def test_codes_of_another_schedule_than_the_manifest_says_are_bad(load, bsq, tmp
     ("fields", "message"),
     [
         ({"sources": ()}, "expected one source or more"),
+        ({"epochs": 0}, "expected one epoch or more, or None for no end, not 0"),
         ({"batch": 0}, "expected a batch of one or more, not 0"),
         ({"sources": (Source(url="x", weight=0.0),)}, "x t2i: expected a positive weight, not 0.0"),
     ],
@@ -301,6 +302,11 @@ def test_codes_of_another_schedule_than_the_manifest_says_are_bad(load, bsq, tmp
 def test_a_plan_that_makes_no_sense_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         LoadPlan(**{"sources": (Source(url="x"),), "batch": 1, **fields})
+
+
+def test_more_nodes_than_samples_are_refused(load: Load, square: Path) -> None:
+    with pytest.raises(DataError, match="t2i: 16 samples cannot be split over 17 nodes"):
+        load(square, nodes=17)
 
 
 def test_an_unknown_subset_is_refused_with_those_that_are(load: Load, square: Path) -> None:
