@@ -12,7 +12,7 @@ PYSPARK = $(ENGINES)/pyspark
 SPARK_VERSION = 3.5.0
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
-	lint format wheel	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+	lint format wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji tokenizers text-tokenizer wild clean
 
 .venv/ready: pyproject.toml constraints.txt
