@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
@@ -108,6 +109,18 @@ def test_a_store_that_stays_away_is_named(
     proxy.share, proxy.faults = 1.0, ["503"]
     with pytest.raises(CorpusError, match=rf"{bucket.root}/a: the store answered 503 \(.*kept"):
         bucket.read("a")
+
+
+@pytest.mark.slow
+def test_a_store_that_cannot_be_reached_is_named(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retries, "PAUSES_S", ())
+    nowhere = store.behind("http://127.0.0.1:9").fs_options
+    monkeypatch.setitem(fsspec.config.conf, store.protocol, nowhere)
+    lost = Storage(f"{store.protocol}://bucket/corpus")
+    with pytest.raises(CorpusError, match=rf"{lost.root}/a: the store could not be reached \("):
+        lost.read("a")
 
 
 @pytest.mark.parametrize(
