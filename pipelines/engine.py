@@ -82,12 +82,21 @@ class Engine:
         take_error()  # of an earlier job, which nobody asked for
         try:
             state = pipeline.run().wait_until_finish()
-        except Exception:  # a runner's own error, with ours as text in it
+        except Exception as error:  # a runner's own error, with ours as text in it
+            if _was_interrupted(error):
+                raise KeyboardInterrupt from None
             if (ours := take_error()) is not None:
                 raise ours from None
             raise
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether it was Ctrl-C that met a step of a job, which Beam makes a RuntimeError of."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:

@@ -111,3 +111,12 @@ def test_memory_cannot_be_shared_with_a_pool():
     store = Storage("memory://corpus")
     with pytest.raises(CorpusError, match="use --processes 1"), Engine(processes=2).started(store):
         pass
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_step_of_a_job_is_ctrl_c():
+    with pytest.raises(KeyboardInterrupt):
+        Engine().run(lambda root: shard_numbers(root, [1]) | beam.Map(interrupt), name="x")
