@@ -1,6 +1,7 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -65,7 +66,8 @@ def build(
     from pipelines.stages import stages_after_dedup, stages_before_dedup
 
     recipe = pin(recipe)
-    store = Storage(out)
+    # Workers elsewhere may have another current folder.
+    store = Storage(out if "://" in out else os.path.abspath(out))
     with build_lock(store), engine.started(store):
         store.sweep()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
@@ -120,6 +122,7 @@ class Job:
                             shard_numbers(root, todo) | MapShards(stage, self.store, hints)
                         ),
                         name=stage.name,
+                        gpu="accelerator" in hints,
                     )
         if stage.decodes:
             forget_attempts(self.store, stage.name)

@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.given = given
     if options.beam_options and options.command != "build":
         parser.error("only build takes Beam options after --")
-    # A remote runner's log is wanted; the local one's says again what we say of an error.
-    logging.basicConfig(level=logging.INFO if options.beam_options else logging.CRITICAL)
+    logging.basicConfig(level=logging.CRITICAL)
     from pipelines.storage import CorpusError
     from schemas.recipe_file import RecipeError
 
@@ -166,11 +165,14 @@ def _build(options: argparse.Namespace) -> int:
     from schemas.recipe_file import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
+    profile = load_profile(options.engine)
     engine = Engine(
-        profile=load_profile(options.engine),
+        profile=profile,
         beam_options=options.beam_options,
         processes=options.processes,
     )
+    # A runner that the user names says all it has to say.
+    logging.getLogger().setLevel("INFO" if profile.pool and not engine.has_pool else profile.log)
     manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0

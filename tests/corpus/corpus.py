@@ -98,5 +98,10 @@ class Corpus:
         return json.loads(Storage(str(self.out)).read("manifest.json"))
 
     @property
+    def manifest_bytes(self) -> bytes:
+        """All hashes and counts."""
+        return (self.out / "manifest.json").read_bytes()
+
+    @property
     def shard_sha256(self) -> dict[str, str]:
         return {s["path"]: s["sha256"] for s in self.manifest["subsets"]["t2i"]["shards"]}

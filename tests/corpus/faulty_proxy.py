@@ -74,7 +74,7 @@ class FaultyProxy:
 
         >>> proxy = FaultyProxy(target="", share=0.5, seed=1)
         >>> [proxy.draw() for _ in range(6)]
-        ['', 'cut', '', '', '503 retry-after', '429']
+        ['500', '', 'reset after', 'reset after', '', '']
         """
         self.drawn += 1
         number = f"{self.seed}/{self.drawn}".encode()

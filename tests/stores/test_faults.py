@@ -1,5 +1,6 @@
 """What a store does now and then is got over; what it does for good is said in a sentence."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def fail_next(proxy: FaultyProxy, *faults: str) -> None:
 
 
 @pytest.mark.slow  # a second for every fault of gs://
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if "retry-after" not in fault])
 def test_every_call_gets_over_a_fault(
     proxy: FaultyProxy, bucket: Storage, fault: str, tmp_path: Path
 ):
@@ -58,9 +59,10 @@ def test_a_lock_whose_making_was_not_confirmed_is_ours(proxy: FaultyProxy, bucke
 
 @pytest.mark.slow
 def test_a_large_file_is_whole_though_the_answer_to_its_last_part_is_lost(
-    proxy: FaultyProxy, bucket: Storage, tmp_path: Path, short_pauses: None
+    proxy: FaultyProxy, bucket: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """From 5 MiB (gs://) or 100 MiB (s3://) a file is sent in parts of 50 MiB."""
+    monkeypatch.setattr(retries, "PAUSES_S", (0.01,))
     megabytes, requests = {"gs": (6, 2), "s3": (106, 5)}[bucket.root[:2]]
     local = tmp_path / "large"
     local.write_bytes(bytes(range(250)) * (megabytes * 4000))
@@ -70,14 +72,12 @@ def test_a_large_file_is_whole_though_the_answer_to_its_last_part_is_lost(
     assert bucket.read("large") == local.read_bytes()
 
 
-@pytest.fixture
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "PAUSES_S", (0.01, 0.01))
-
-
 @pytest.mark.slow
 def test_what_the_client_gives_up_is_tried_again_after_a_pause(
-    proxy: FaultyProxy, bucket: Storage, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy,
+    bucket: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     pauses: list[float] = []
     monkeypatch.setattr(retries.time, "sleep", pauses.append)
@@ -85,10 +85,15 @@ def test_what_the_client_gives_up_is_tried_again_after_a_pause(
     fail_next(proxy, *["503"] * 8)
     assert bucket.read("a") == b"x"
     assert pauses == [5.0]
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"{bucket.root}/a: the store answered 503 \(.*\); again in 5 s\n", said)
 
 
 @pytest.mark.slow
-def test_a_store_that_stays_away_is_named(bucket: Storage, proxy: FaultyProxy, short_pauses: None):
+def test_a_store_that_stays_away_is_named(
+    bucket: Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retries, "PAUSES_S", ())
     proxy.share, proxy.faults = 1.0, ["503"]
     with pytest.raises(CorpusError, match=rf"{bucket.root}/a: the store answered 503 \(.*kept"):
         bucket.read("a")
