@@ -76,9 +76,10 @@ class Engine:
             try:
                 with noticed_deaths():
                     return self._run(graph, self.job_arguments(name, gpu=gpu), name)
-            # Again then: shards that are committed are skipped.
             except WorkerDiedError as death:
                 why = death
+                # What is committed is skipped.
+                print(f"{name}: {why}; the job begins anew", file=sys.stderr, flush=True)
         raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
 
     def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:

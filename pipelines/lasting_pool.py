@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -95,6 +96,7 @@ class LastingPool:
                         f"a worker process was killed, {DEATHS} times in a row, as the system "
                         "does when memory runs out; build again with fewer --processes"
                     )
+                print("a worker process died; its shards begin anew", file=sys.stderr, flush=True)
                 self._executor = self._start()
                 try:
                     for call in list(self._waiting):

@@ -98,13 +98,14 @@ def check_reports(reports: list[ShardReport]) -> None:
     assert {(report.rows_in, report.kept) for report in reports} == {(5, 4)}
 
 
-def test_work_that_kills_every_worker_ends_the_build():
+def test_work_that_kills_every_worker_ends_the_build(capsys: pytest.CaptureFixture[str]):
     with (
         pytest.raises(CorpusError, match=r"worker process was killed, 3 times.*fewer --processes"),
         local_pool(2),
         beam.Pipeline(runner=FnApiRunner()) as pipeline,
     ):
         _ = shard_numbers(pipeline, [9]) | beam.ParDo(Concurrently(os._exit))
+    assert capsys.readouterr().err.count("its shards begin anew") == 2
 
 
 def test_memory_cannot_be_shared_with_a_pool():
