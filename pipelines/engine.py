@@ -76,9 +76,10 @@ class Engine:
             try:
                 with noticed_deaths():
                     return self._run(graph, self.job_arguments(name, gpu=gpu), name)
-            # Again then: shards that are committed are skipped.
             except WorkerDiedError as death:
                 why = death
+                # What is committed is skipped.
+                print(f"{name}: {why}; the job begins anew", file=sys.stderr, flush=True)
         raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
 
     def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:
@@ -94,6 +95,8 @@ class Engine:
         try:
             state = pipeline.run().wait_until_finish()
         except Exception as error:  # a runner's own error, with ours as text in it
+            if _was_interrupted(error):
+                raise KeyboardInterrupt from None
             if (ours := take_error()) is not None:
                 raise ours from None
             if self.has_pool or not isinstance(error, RuntimeError):
@@ -103,6 +106,13 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether it was Ctrl-C that met a step of a job, which Beam makes a RuntimeError of."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:

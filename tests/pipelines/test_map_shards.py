@@ -98,16 +98,26 @@ def check_reports(reports: list[ShardReport]) -> None:
     assert {(report.rows_in, report.kept) for report in reports} == {(5, 4)}
 
 
-def test_work_that_kills_every_worker_ends_the_build():
+def test_work_that_kills_every_worker_ends_the_build(capsys: pytest.CaptureFixture[str]):
     with (
         pytest.raises(CorpusError, match=r"worker process was killed, 3 times.*fewer --processes"),
         local_pool(2),
         beam.Pipeline(runner=FnApiRunner()) as pipeline,
     ):
         _ = shard_numbers(pipeline, [9]) | beam.ParDo(Concurrently(os._exit))
+    assert capsys.readouterr().err.count("its shards begin anew") == 2
 
 
 def test_memory_cannot_be_shared_with_a_pool():
     store = Storage("memory://corpus")
     with pytest.raises(CorpusError, match="use --processes 1"), Engine(processes=2).started(store):
         pass
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_step_of_a_job_is_ctrl_c():
+    with pytest.raises(KeyboardInterrupt):
+        Engine().run(lambda root: shard_numbers(root, [1]) | beam.Map(interrupt), name="x")
