@@ -21,9 +21,8 @@ from model.vargpt.vargpt import Vargpt
 
 INDEX: Final = "model.safetensors.index.json"
 WEIGHTS: Final = "model.safetensors"
+START: Final = "decoder.conditioning.start"
 CHUNK: Final = 4  # blocks that Infinity-2B keeps in one chunk
-SOS: Final = "sos_embedding.weight"
-SOS_ROW: Final = 151657  # the id of the start mark; the only row that is ever read
 
 # In Infinity's own modules, and so below `vargpt_gen.` in VARGPT.
 DECODER_NAMES: Final = (
@@ -57,7 +56,7 @@ MODEL_NAMES: Final = (
     (r"^image_gen_projector_out\.ln_q\.", "projector_out.norm."),
     (r"^image_gen_projector_out\.mlp\.0\.", "projector_out.up."),
     (r"^image_gen_projector_out\.mlp\.2\.", "projector_out.down."),
-    (r"^sos_embedding\.weight$", "decoder.conditioning.start"),
+    (r"^sos_embedding\.weight$", START),
     (r"^visual\.", "backbone.qwen.model.visual."),
     (r"^model\.", "backbone.qwen.model.language_model."),
     (r"^lm_head\.", "backbone.qwen.lm_head."),
@@ -117,7 +116,7 @@ def load_released(model: Vargpt, url: str) -> None:
     expected.pop(tied, None)
     missing = set(expected)
     for name, tensors in _shards(url):
-        renamed = our_names(tensors)
+        renamed = our_names(tensors, model.config.marks.image_start)
         renamed.pop(tied, None)
         for key in [key for key in renamed if NEVER_READ.search(key) and key not in expected]:
             del renamed[key]
@@ -145,20 +144,28 @@ def load_infinity(decoder: Decoder, url: str) -> None:
         if not CONSTANTS.search(key)
     }
     expected = decoder.state_dict()
-    del expected["conditioning.start"]
+    del expected[START.removeprefix("decoder.")]
     shaped = {key: _shaped(key, tensor) for key, tensor in renamed.items()}
     check_fit(shaped, expected, source.name)
     _fill(expected, shaped)
 
 
-def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name a released checkpoint's tensors as `Vargpt` does; no tokenizer and no constants."""
-    return {
-        name: _shaped(name, tensor)
+def our_names(tensors: Mapping[str, Tensor], start_mark: int) -> dict[str, Tensor]:
+    """Name a released checkpoint's tensors as `Vargpt` does; no tokenizer and no constants.
+
+    Args:
+        tensors: of one file or all.
+        start_mark: id of the token that starts an image; of an embedding of all ids up to it, the
+            released code reads that row alone.
+    """
+    named = {
+        our_name(key): tensor
         for key, tensor in tensors.items()
         if not key.startswith(TOKENIZER) and not CONSTANTS.search(key)
-        for name in [our_name(key)]
     }
+    if (start := named.get(START)) is not None and len(start) == start_mark + 1:
+        named[START] = start[start_mark]
+    return {name: _shaped(name, tensor) for name, tensor in named.items()}
 
 
 def our_name(key: str) -> str:
@@ -192,8 +199,6 @@ def _block(match: re.Match[str]) -> str:
 
 def _shaped(name: str, tensor: Tensor) -> Tensor:
     """Return a tensor in our shape: Infinity keeps axes of one for broadcasting."""
-    if name == "decoder.conditioning.start":
-        return tensor[SOS_ROW] if tensor.ndim == 2 and len(tensor) > SOS_ROW else tensor
     if name.endswith(("start_position", ".own", ".log_scale", "pool.query")):
         return tensor.squeeze()
     return tensor
