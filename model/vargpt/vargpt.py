@@ -134,16 +134,14 @@ class Vargpt(nn.Module):
             return hidden_BSH.new_zeros(0, count_codes(batch.schedule), self.config.codes.logits)
         rows_N1, at_NL = self._where(batch, count_codes(batch.schedule))
         x_NLC = self.projector_out(hidden_BSH[rows_N1, at_NL])
-        condition = self.condition(
-            hidden_BSH[batch.image_rows_N], batch.image_starts_N - 1, without_N
-        )
-        return self.decoder(x_NLC, condition, batch.schedule)
+        return self.decoder(x_NLC, self._condition(batch, hidden_BSH, without_N), batch.schedule)
 
-    def condition(self, hidden_NSH: Tensor, length_N: Tensor, without_N: Tensor) -> Condition:
-        """Return what each image's decoder goes by: the first `length_N` hidden states."""
+    def _condition(self, batch: Batch, hidden_BSH: Tensor, without_N: Tensor) -> Condition:
+        """Return what each image's decoder goes by: all that stands before its start mark."""
+        length_N = batch.image_starts_N - 1
         longest = int(length_N.max())
         seen_NT = torch.arange(longest, device=length_N.device) < length_N[:, None]
-        context_NTC = self.projector_out(hidden_NSH[:, :longest])
+        context_NTC = self.projector_out(hidden_BSH[:, :longest][batch.image_rows_N])
         return self.decoder.conditioning(context_NTC, seen_NT, without_N)
 
     def _where(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:

@@ -168,7 +168,7 @@ def test_the_whole_model_is_read_in_the_dtype_asked_for(make_released, tmp_path:
     [
         (
             {"vargpt_gen.head.weight": None, "lm_head.weight": None},
-            r"lacks 2 tensors of the model \(backbone\.qwen\.lm_head\.weight, decoder\.head\.weight",
+            r"lacks 2 tensors of the model \(backbone\.qwen\.lm_head\.weight, decoder\.head\.weig",
         ),
         ({"vargpt_gen.new": torch.ones(1)}, r"1 unexpected \(decoder\.new\)"),
         (

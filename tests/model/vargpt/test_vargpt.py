@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from model.tokenizers.protocol import count_codes, scale_slices
-from model.vargpt.config import released
+from model.vargpt.config import PRESETS, released
 from model.vargpt.vargpt import Output
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -185,8 +185,6 @@ def test_the_released_code_learns_prompt_and_padding_but_no_pads(
 
 
 def test_the_released_choices_take_640_pads_for_an_image_of_256_px() -> None:
-    from model.vargpt.config import PRESETS
-
     config = released(PRESETS["v1_1"])
     assert (config.pads(521), config.pads(2521), PRESETS["v1_1"].pads(521)) == (640, 2560, 521)
 
@@ -200,3 +198,20 @@ def test_gradients_are_the_same_when_blocks_are_recomputed(bsq, make_model, make
         model(batch).image_logits_NLU.square().sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.decoder.blocks.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_bfloat16_weights_and_autocast_come_near_float32(bsq, make_model, make_batch, how) -> None:
+    model = make_model(bsq)
+    batch = make_batch(bsq, model.config)
+    exact = logits_of(model, batch)
+    if how == "weights":
+        model = model.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        near = logits_of(model, batch, torch.tensor([False, True]))
+    for one, other in (
+        (near.image_logits_NLU[0], exact.image_logits_NLU[0]),
+        (near.text_logits_TV[:1], exact.text_logits_TV[:1]),
+    ):
+        assert one.dtype == torch.bfloat16
+        assert (one.float() - other).abs().mean() < 0.05 * other.abs().mean() + 0.01
