@@ -210,4 +210,5 @@ class InfinityBsq(NetworkTokenizer):
         if not self.config.patchify:
             return bits_BpD
         grid_BDhw = bits_BpD.transpose(1, 2).unflatten(2, self.model_schedule[scale])
-        return F.pixel_shuffle(grid_BDhw, 2).flatten(2).transpose(1, 2)
+        # Contiguous as the bits of stored codes are: the order of a sum depends on it.
+        return F.pixel_shuffle(grid_BDhw, 2).flatten(2).transpose(1, 2).contiguous()

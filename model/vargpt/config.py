@@ -6,7 +6,7 @@ The table in README.md has every difference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal
 
 from model.vargpt.codes import CodeHead, bits
@@ -134,7 +134,7 @@ def with_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> Varg
     if lacking:
         raise ValueError(f"the text tokenizer of {len(vocabulary)} tokens lacks {lacking}")
     ids = {name: vocabulary[token] for token, name in SPECIAL.items()}
-    marks = Marks(**{name: ids.pop(name) for name in Marks.__slots__})
+    marks = Marks(**{each.name: ids.pop(each.name) for each in fields(Marks)})
     rows = -(-(max(vocabulary.values()) + 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE
     return replace(config, backbone=replace(config.backbone, vocab=rows, **ids), marks=marks)
 

@@ -41,13 +41,15 @@ def attend_block_causal(schedule: Schedule, device: torch.device, kind: str) -> 
 def _flex(schedule: Schedule, device: torch.device) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    scale_L = scale_of(schedule, device)
-
-    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return scale_L[query] >= scale_L[key]
-
     length = count_codes(schedule)
-    mask = create_block_mask(seen, None, None, length, length, device=str(device))
+    # It is kept for training too, whoever asks first.
+    with torch.inference_mode(False):
+        scale_L = scale_of(schedule, device)
+
+        def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return scale_L[query] >= scale_L[key]
+
+        mask = create_block_mask(seen, None, None, length, length, device=str(device))
     attend = torch.compile(flex_attention) if device.type == "cuda" else flex_attention
     return lambda q, k, v: attend(q, k, v, block_mask=mask, scale=1.0)
 

@@ -112,7 +112,8 @@ class Vargpt(nn.Module):
         isolated_N = without_N & self.decoder.conditioning.isolates
         together = self.config.within_scale == "all"
         if not together and not isolated_N.any():
-            return None  # what is right-padded is seen by padding alone
+            # What is right-padded is seen by padding alone. On CUDA this is the fastest kernel.
+            return None
         return text_mask(
             batch.attention_mask_BS,
             batch.image_rows_N,

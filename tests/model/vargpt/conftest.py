@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model.data.batch import Batch
+from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes, count_codes
@@ -72,14 +73,20 @@ def draw_codes(tokenizer: NetworkTokenizer, count: int, seed: int = 0) -> Codes:
     return tokenizer.encode(images * 2 - 1)
 
 
-def targets_of(tokenizer: NetworkTokenizer, codes: Codes) -> torch.Tensor:
-    if hasattr(tokenizer, "labels"):
-        return tokenizer.labels(codes).long()
-    return tokenizer.to_indices(codes).unsqueeze(-1)
+@pytest.fixture(scope="session")
+def targets_of() -> Callable[[NetworkTokenizer, Codes], torch.Tensor]:
+    """Return a function that makes of codes what a model predicts, int64 [N, L, K]."""
+
+    def make(tokenizer: NetworkTokenizer, codes: Codes) -> torch.Tensor:
+        if isinstance(tokenizer, InfinityBsq):
+            return tokenizer.labels(codes).long()
+        return tokenizer.to_indices(codes).unsqueeze(-1)
+
+    return make
 
 
 @pytest.fixture
-def make_batch() -> MakeBatch:
+def make_batch(targets_of) -> MakeBatch:
     """Return a function that makes a batch of one image a sequence, prompts of given lengths."""
 
     def make(

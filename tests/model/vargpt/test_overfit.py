@@ -37,7 +37,7 @@ def train(model: Vargpt, batch: Batch, steps: int) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_eight_samples_are_learned_and_written_again_to_the_last_token_and_code(
-    tokenizer: NetworkTokenizer, make_model, make_batch
+    tokenizer: NetworkTokenizer, make_model, make_batch, targets_of
 ) -> None:
     model = make_model(tokenizer)
     batch = make_batch(tokenizer, model.config, before=BEFORE)
@@ -58,9 +58,3 @@ def test_eight_samples_are_learned_and_written_again_to_the_last_token_and_code(
         assert answer.ids == ids[answered].tolist()
     written = torch.cat([targets_of(tokenizer, answer.images[0]) for answer in answers])
     assert torch.equal(written, batch.targets_NLK)
-
-
-def targets_of(tokenizer: NetworkTokenizer, codes) -> torch.Tensor:
-    if hasattr(tokenizer, "labels"):
-        return tokenizer.labels(codes).long()
-    return tokenizer.to_indices(codes).unsqueeze(-1)
