@@ -39,11 +39,14 @@ class Losses:
 def losses(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Losses:
     """Return the losses of a batch."""
     text = text_surprise(output).sum() / max(1, len(output.text_targets_T))
+    image = _image_loss(output, batch, codes, config) if len(batch.targets_NLK) else text * 0
+    return Losses(total=text + config.image * image, text=text, image=image)
+
+
+def _image_loss(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Tensor:
     weights_L = position_weights(batch.schedule, config.scales, output.image_logits_NLU.device)
     surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
-    images = (surprise_NLK.mean(dim=2) * weights_L).sum()
-    image = images / max(1, len(batch.targets_NLK))
-    return Losses(total=text + config.image * image, text=text, image=image)
+    return (surprise_NLK.mean(dim=2) * weights_L).sum() / len(surprise_NLK)
 
 
 def text_surprise(output: Output) -> Tensor:
