@@ -16,10 +16,10 @@ def check_batch(batch: Batch, config: VargptConfig) -> None:
         ValueError: what does not fit, and both sides of it.
     """
     _check_text(batch, config)
-    _check_places(batch, config)
     if len(batch.image_rows_N):
         check_model_schedule(batch.schedule, config)
         _check_codes(batch, config)
+    _check_places(batch, config)
 
 
 def check_model_schedule(schedule: Schedule, config: VargptConfig) -> None:
