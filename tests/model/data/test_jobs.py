@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.jobs import Job, Jobs
@@ -63,6 +63,7 @@ def read(jobs: Jobs) -> list[Place]:
     return [next(streams[source]) for source in jobs.draws()]
 
 
+@settings(max_examples=40)
 @given(SIZES, SHUFFLES, st.integers(1, 8), st.integers(1, 4), st.integers(1, 5))
 def test_nodes_and_workers_read_every_sample_once_an_epoch(
     sizes: list[int], shuffle: Shuffle, nodes: int, epochs: int, workers: int
@@ -77,6 +78,7 @@ def test_nodes_and_workers_read_every_sample_once_an_epoch(
     assert read_by_all == Counter(everything * epochs)
 
 
+@settings(max_examples=40)
 @given(st.lists(SIZES, min_size=1, max_size=3), SHUFFLES, st.data())
 def test_from_any_sample_on_the_rest_is_that_of_the_unbroken_run(sources, shuffle, data) -> None:
     fields = {"shuffle": shuffle, "epochs": 2, "weights": [3.0, 1.0, 0.5][: len(sources)]}
@@ -87,6 +89,7 @@ def test_from_any_sample_on_the_rest_is_that_of_the_unbroken_run(sources, shuffl
     assert read(jobs_of(sources, taken=taken, **fields)) == unbroken[cut:]
 
 
+@settings(max_examples=40)
 @given(SIZES, SHUFFLES, st.data())
 def test_samples_that_wait_are_read_first(sizes, shuffle, data) -> None:
     unbroken = read(jobs_of([sizes], shuffle=shuffle, epochs=2))

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -17,6 +17,7 @@ def written(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
     return file.getvalue()
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(["<u2", "<u4", "<f2"]).flatmap(
         lambda dtype: arrays.arrays(dtype, arrays.array_shapes(max_dims=3, min_side=1))
