@@ -34,7 +34,7 @@ def run(text: str, corpus: Corpus, shards: int, folder: Path, first: str = "") -
     done = subprocess.run(
         [sys.executable, "-I", "-c", first + text],
         cwd=folder,
-        env={**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_HOME": str(folder)},  # offline, datasets would refuse s3:// too
         capture_output=True,
         text=True,
         timeout=240,
