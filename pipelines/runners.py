@@ -14,7 +14,7 @@ def runner_named(name: str) -> Any:
     """
     from apache_beam.runners.runner import create_runner
 
-    runner = create_runner(name)
+    runner: Any = create_runner(name)
     if hasattr(runner, "default_job_server"):
         runner.default_job_server = _only_once(runner.default_job_server)
     return runner

@@ -41,6 +41,11 @@ def corners(bits_Bnd: Tensor) -> Tensor:
     return F.normalize(2 * (bits_Bnd.float() / side) - 1 / side, dim=-1)
 
 
+def contribution(bits_Bnd: Tensor, size: tuple[int, int], full: tuple[int, int]) -> Tensor:
+    """Return what the bits of one scale add to the features, [B, d, H, W]."""
+    return _enlarge(corners(bits_Bnd).transpose(1, 2).unflatten(2, size), full)
+
+
 def encode(features_BdHW: Tensor, schedule: Schedule) -> Tensor:
     """Return the bits of all scales, bool [B, L, d]; H and W are those of the last scale."""
     rest_BdHW = features_BdHW
@@ -61,9 +66,8 @@ def partial_sums(bits_BLd: Tensor, schedule: Schedule) -> list[Tensor]:
     """Return the features [B, d, H, W] that the bits up to each scale amount to."""
     sums: list[Tensor] = []
     for part, size in zip(scale_slices(schedule), schedule, strict=True):
-        code_Bdhw = corners(bits_BLd[:, part]).transpose(1, 2).unflatten(2, size)
-        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
-        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+        added_BdHW = contribution(bits_BLd[:, part], size, schedule[-1])
+        sums.append(sums[-1] + added_BdHW if sums else added_BdHW)
     return sums
 
 
@@ -106,6 +110,36 @@ def self_correct(
     for part, size in zip(scale_slices(schedule), schedule, strict=True):
         rest_BdHW = features_BdHW - sums[-1] if sums else features_BdHW
         label_Bnd = signs(shrink(rest_BdHW, size))
+        labels.append(label_Bnd)
+        code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
+        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
+        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+    return torch.cat(labels, dim=1), sums
+
+
+def self_correct_bits(
+    bits_BLd: Tensor, schedule: Schedule, flips_BLd: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Do as `self_correct` would of the features that gave some bits, as far as bits tell.
+
+    Of what a scale had left to code, the bits are the signs; its magnitudes are taken from what
+    all scales together amount to. Flips move it by what they add to the sum, which is known.
+    Without flips the labels are the bits themselves.
+
+    Returns:
+        labels and sums, as `self_correct` does.
+    """
+    clean = partial_sums(bits_BLd, schedule)
+    labels: list[Tensor] = []
+    sums: list[Tensor] = []
+    for scale, (part, size) in enumerate(zip(scale_slices(schedule), schedule, strict=True)):
+        label_Bnd = bits_BLd[:, part]
+        if scale:
+            # Clamped: codes of +-1/sqrt(d) often cancel out, and would take the sign with them.
+            left_Bdhw = shrink(clean[-1] - clean[scale - 1], size).abs().clamp(min=1e-6)
+            sign_Bdhw = 2.0 * label_Bnd.transpose(1, 2).unflatten(2, size) - 1
+            moved_BdHW = clean[scale - 1] - sums[-1]
+            label_Bnd = signs(sign_Bdhw * left_Bdhw + shrink(moved_BdHW, size))
         labels.append(label_Bnd)
         code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
         enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])

@@ -72,6 +72,13 @@ class InfinityBsq(NetworkTokenizer):
             checkpoint_sha256=checkpoint_sha256,
         )
 
+    @property
+    def model_schedule(self) -> Schedule:
+        """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
+        if not self.config.patchify:
+            return self.schedule
+        return tuple((height // 2, width // 2) for height, width in self.schedule)
+
     def check_schedule(self, schedule: Schedule) -> None:
         """Check that the network can do a schedule.
 
@@ -131,15 +138,29 @@ class InfinityBsq(NetworkTokenizer):
             ValueError: shapes of another schedule, or features that are not finite.
         """
         self.check_features(features_BdHW)
-        expected = (len(features_BdHW), sum(h * w for h, w in self.schedule), self.config.bits)
-        if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
-            found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
-            raise ValueError(f"expected flips bool {list(expected)}, got {found}")
+        self._check_flips(flips_BLd, len(features_BdHW))
         with self.compute.arithmetic():
             labels_BLd, sums = bsq_quantizer.self_correct(
                 features_BdHW.to(self.compute.device).float(),
                 self.schedule,
                 flips_BLd.to(self.compute.device),
+            )
+            return SelfCorrected(
+                labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
+            )
+
+    def self_correct_codes(self, codes: Codes, flips_BLd: Tensor) -> SelfCorrected:
+        """Make labels and inputs as `self_correct` does, of codes alone: approximate.
+
+        Labels of the first scale are exact, and all are where nothing is flipped.
+
+        Raises:
+            ValueError: codes or flips of another schedule, or codes out of range.
+        """
+        self._check_flips(flips_BLd, len(codes))
+        with self.compute.arithmetic():
+            labels_BLd, sums = bsq_quantizer.self_correct_bits(
+                self.bits(codes), self.schedule, flips_BLd.to(self.compute.device)
             )
             return SelfCorrected(
                 labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
@@ -171,6 +192,12 @@ class InfinityBsq(NetworkTokenizer):
             inputs = [F.pixel_unshuffle(x_Bdhw, 2) for x_Bdhw in inputs]
         return torch.cat([x_Bdhw.flatten(2).transpose(1, 2) for x_Bdhw in inputs], dim=1)
 
+    def _check_flips(self, flips_BLd: Tensor, count: int) -> None:
+        expected = (count, sum(h * w for h, w in self.schedule), self.config.bits)
+        if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
+            found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
+            raise ValueError(f"expected flips bool {list(expected)}, got {found}")
+
     def _gathered(self, bits_BLd: Tensor) -> Tensor:
         if not self.config.patchify:
             return bits_BLd
@@ -179,3 +206,29 @@ class InfinityBsq(NetworkTokenizer):
             grid_Bdhw = bits_BLd[:, part].transpose(1, 2).unflatten(2, size)
             scales.append(F.pixel_unshuffle(grid_Bdhw, 2).flatten(2).transpose(1, 2))
         return torch.cat(scales, dim=1)
+
+    def _contribution(self, targets_BpK: Tensor, scale: int) -> Tensor:
+        bits_Bnd = self._scattered(targets_BpK.bool(), scale)
+        return bsq_quantizer.contribution(bits_Bnd, self.schedule[scale], self.schedule[-1])
+
+    def _scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor:
+        sizes = self.schedule[scale - 1 : scale + 1]
+        (x_Bdhw,) = bsq_quantizer.next_scale_inputs([sum_BCHW], sizes)
+        if self.config.patchify:
+            x_Bdhw = F.pixel_unshuffle(x_Bdhw, 2)
+        return x_Bdhw.flatten(2).transpose(1, 2)
+
+    def _packed(self, targets_BPK: Tensor) -> Tensor:
+        parts = [
+            self._scattered(targets_BPK[:, part].bool(), scale)
+            for scale, part in enumerate(scale_slices(self.model_schedule))
+        ]
+        return pack_bits(torch.cat(parts, dim=1))
+
+    def _scattered(self, bits_BpD: Tensor, scale: int) -> Tensor:
+        """Undo `_gathered`, for one scale."""
+        if not self.config.patchify:
+            return bits_BpD
+        grid_BDhw = bits_BpD.transpose(1, 2).unflatten(2, self.model_schedule[scale])
+        # Contiguous as the bits of stored codes are: the order of a sum depends on it.
+        return F.pixel_shuffle(grid_BDhw, 2).flatten(2).transpose(1, 2).contiguous()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
@@ -28,14 +29,18 @@ def test_every_call_gets_over_a_fault(
     proxy: FaultyProxy, bucket: Storage, fault: str, tmp_path: Path
 ):
     def after_fault(call: Callable[[], object]) -> object:
+        before = proxy.counts.get(fault, 0)
         fail_next(proxy, fault)
-        return call()
+        result = call()
+        assert proxy.counts[fault] == before + 1
+        return result
 
     local = tmp_path / "file"
     local.write_bytes(b"of a file")
     after_fault(lambda: bucket.commit_bytes("a", b"0123456789"))
     after_fault(lambda: bucket.commit_file("b", local))
     assert after_fault(lambda: bucket.read("a")) == b"0123456789"
+    assert after_fault(lambda: bucket.read_end("a", 3)) == b"789"
     assert after_fault(lambda: bucket.read_ranges([("b", 3, 6), ("a", 0, 2)])) == [b"a file", b"01"]
     assert after_fault(lambda: set(bucket.listing(""))) == {"a", "b"}
     assert after_fault(lambda: bucket.exists("a")) is True
@@ -45,7 +50,6 @@ def test_every_call_gets_over_a_fault(
         assert file.read() == b"of a file"
     after_fault(lambda: bucket.remove("a"))
     assert set(bucket.listing("")) == {"b"}
-    assert fault in proxy.counts
 
 
 def test_a_lock_whose_making_was_not_confirmed_is_ours(proxy: FaultyProxy, bucket: Storage):
@@ -90,6 +94,14 @@ def test_what_the_client_gives_up_is_tried_again_after_a_pause(
 
 
 @pytest.mark.slow
+def test_a_range_that_the_client_gives_up_is_read_again(proxy: FaultyProxy, bucket: Storage):
+    bucket.commit_bytes("a", b"0123456789")
+    fail_next(proxy, *["503"] * 6)
+    assert bucket.read_ranges([("a", 2, 3)]) == [b"234"]
+    assert proxy.counts["503"] == 6
+
+
+@pytest.mark.slow
 def test_a_store_that_stays_away_is_named(
     bucket: Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ):
@@ -97,6 +109,18 @@ def test_a_store_that_stays_away_is_named(
     proxy.share, proxy.faults = 1.0, ["503"]
     with pytest.raises(CorpusError, match=rf"{bucket.root}/a: the store answered 503 \(.*kept"):
         bucket.read("a")
+
+
+@pytest.mark.slow
+def test_a_store_that_cannot_be_reached_is_named(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retries, "PAUSES_S", ())
+    nowhere = store.behind("http://127.0.0.1:9").fs_options
+    monkeypatch.setitem(fsspec.config.conf, store.protocol, nowhere)
+    lost = Storage(f"{store.protocol}://bucket/corpus")
+    with pytest.raises(CorpusError, match=rf"{lost.root}/a: the store could not be reached \("):
+        lost.read("a")
 
 
 @pytest.mark.parametrize(
