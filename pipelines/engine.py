@@ -95,9 +95,7 @@ class Engine:
         try:
             state = pipeline.run().wait_until_finish()
         except Exception as error:  # a runner's own error, with ours as text in it
-            if _was_interrupted(error):
-                raise KeyboardInterrupt from None
-            if (ours := take_error()) is not None:
+            if (ours := take_error() or _met_by_a_step(error)) is not None:
                 raise ours from None
             if self.has_pool or not isinstance(error, RuntimeError):
                 raise
@@ -108,11 +106,13 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether it was Ctrl-C that met a step of a job, which Beam makes a RuntimeError of."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+def _met_by_a_step(error: BaseException) -> BaseException | None:
+    """Return what a step in this process raised, if Beam wrapped it.
+
+    It adds the step's name to the message; what has no message first, such as Ctrl-C or an error
+    of the disk, becomes a RuntimeError.
+    """
+    return error.__context__ if getattr(error, "_tagged_with_step", False) else None
 
 
 def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:

@@ -149,6 +149,18 @@ def test_the_driver_is_killed_again_and_again(
     assert_as_undisturbed(corpus, undisturbed)
 
 
+@pytest.mark.parametrize("files", [pytest.param(n, marks=pytest.mark.chaos) for n in (1, 3)])
+def test_the_driver_is_killed_while_rows_are_exchanged(
+    files: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    code, said = disturbed(
+        corpus, Moment(folder="exchange", files=files), lambda build: build.kill()
+    )
+    assert code == -signal.SIGKILL, said
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_it_is_interrupted_at_a_terminal(seed: int, corpus: Corpus, undisturbed: Corpus) -> None:
     draw = random.Random(f"interrupt {seed}")

@@ -1,5 +1,6 @@
 """One transform for every map stage: here, in a pool, and what happens when a shard fails."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,20 @@ def interrupt(number: int) -> None:
     raise KeyboardInterrupt
 
 
+def fill_the_disk(number: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def run_step(step: Callable[[int], None]) -> None:
+    Engine().run(lambda root: shard_numbers(root, [1]) | beam.Map(step), name="x")
+
+
 def test_ctrl_c_in_a_step_of_a_job_is_ctrl_c():
     with pytest.raises(KeyboardInterrupt):
-        Engine().run(lambda root: shard_numbers(root, [1]) | beam.Map(interrupt), name="x")
+        run_step(interrupt)
+
+
+def test_a_full_disk_that_a_step_meets_is_said_to_be_that():
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run_step(fill_the_disk)
+    assert caught.value.errno == errno.ENOSPC
