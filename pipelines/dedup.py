@@ -105,7 +105,7 @@ class Steps:
             # Equal looks are settled first: a popular one is a single row in the comparison.
             sent["equal"] = equal = self._run("equal", (last, "by_phash"))
             bands = self._run("bands", (equal, "by_band"))
-            labels = self._run("join", (bands, "pairs"))
+            labels = self._run("join", (bands, "links"))
             alike = self._run("gather", (equal, "unlike"), (labels, "labels"))
             sent["near"] = self._run("near", (alike, "by_cluster"))
         verdicts = [(urls, self.tasks.passed_on("urls"))]

@@ -136,14 +136,18 @@ class DedupTasks:
         }
 
     def bands(self, tables: Tables) -> Sending:
-        """Find hashes that are near; all pairs go to one task."""
+        """Find hashes that are near; what links them all goes to one task.
+
+        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links say the same.
+        """
         hashes, bands = numbers(tables["by_band"], ["phash", "band"])
-        a, b = near_hashes(hashes, bands, self.distance).T
-        return {"pairs": (pa.Table.from_pydict({"a": a, "b": b}), np.zeros(len(a), np.int64))}
+        a, b = clusters(near_hashes(hashes, bands, self.distance))
+        links = pa.Table.from_pydict({"a": a, "b": b}).filter(pa.array(a != b))
+        return {"links": (links, np.zeros(len(links), np.int64))}
 
     def join(self, tables: Tables) -> Sending:
         """Join near hashes into clusters."""
-        hashes, cluster = clusters(np.stack(numbers(tables["pairs"], ["a", "b"]), axis=1))
+        hashes, cluster = clusters(np.stack(numbers(tables["links"], ["a", "b"]), axis=1))
         labels = pa.Table.from_pydict({"phash": hashes, "cluster": cluster})
         return {"labels": (labels, self._by(labels, PHASH))}
 

@@ -59,7 +59,7 @@ def near_hashes(hashes: np.ndarray, bands: np.ndarray, distance: int) -> np.ndar
 def clusters(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Join pairs of hashes: return each hash of them, and the least hash of its cluster.
 
-    In one task for the whole corpus: about 100 bytes a pair while it runs.
+    About 100 bytes a pair while it runs.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
