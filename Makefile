@@ -123,7 +123,7 @@ spark-cluster-stop:
 	$(CLUSTER) stop
 
 demo-spark: spark-jar spark-cluster
-	$(DEMO_ON)-spark --engine spark -- $$($(CLUSTER) options)
+	options=$$($(CLUSTER) options) && $(DEMO_ON)-spark --engine spark -- $$options
 	$(CLUSTER) stop
 	$(BIN)/vargpt-corpus verify $(OUT)-spark
 

@@ -86,10 +86,10 @@ class Engine:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        from pipelines.runners import runner_named
+        from pipelines.runners import runner_for
 
         options = PipelineOptions(list(arguments))
-        pipeline = beam.Pipeline(runner_named(parse_options(arguments)["runner"]), options=options)
+        pipeline = beam.Pipeline(runner_for(options), options=options)
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
         try:
