@@ -6,7 +6,14 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-.PHONY: demo test test-slow lint format corpus-openclipart corpus-emoji tokenizers wild clean
+# Where engines are set up, and the version of Spark's own programs, which the job server's must equal.
+ENGINES = build/engines
+PYSPARK = $(ENGINES)/pyspark
+SPARK_VERSION = 3.5.0
+
+.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines lint format wheel \
+	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+	corpus-openclipart corpus-emoji tokenizers wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -21,10 +28,27 @@ demo: .venv/ready
 	$(BIN)/vargpt-corpus verify $(OUT)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not spark'
+	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not engine'
+
+# Google's libraries add three seconds to the start of every process that imports Beam, so only the
+# tests of Dataflow's jobs see them.
+build/gcp/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --target build/gcp 'apache-beam[gcp]'
+	touch $@
+
+test-dataflow: build/gcp/ready
+	PYTHONPATH=build/gcp $(BIN)/pytest -q tests/pipelines/engines/test_dataflow_*.py
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -m 'slow and not gpu'
+	$(BIN)/pytest -q -m 'slow and not gpu and not engine and not chaos'
+
+# The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.
+test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
+	$(BIN)/pytest -q -m engine
+
+# Builds that are killed, starved and cut off, and what comes out in the end.
+test-chaos: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -34,6 +58,13 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The package as workers elsewhere install it, and all that their images are built of. Of build/lib
+# setuptools would take files that are gone from the tree.
+wheel: .venv/ready
+	rm -rf build/lib build/dist
+	$(BIN)/uv build --quiet --wheel --build-constraints constraints.txt --out-dir build/dist
+	cp constraints.txt pipelines/engines/dataflow/Dockerfile.* build/dist
 
 # The whole of openclipart: 156 MB of Debian packages, 6,900 PNGs.
 corpus-openclipart: .venv/ready
@@ -57,6 +88,43 @@ tokenizers: corpus-openclipart corpus-emoji
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild
 	$(BIN)/vargpt-corpus verify build/wild
+
+# Engines. Java, Maven and Go are taken from this machine; the rest is fetched and built here.
+CLUSTER = $(BIN)/python -m pipelines.engines.spark.cluster
+DEMO_ON = $(BIN)/python tests/corpus/serve.py -- \
+	$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
+
+spark-jar: $(ENGINES)/spark-job-server.jar
+flink-jar: $(ENGINES)/flink-job-server.jar
+prism: $(ENGINES)/prism
+
+$(ENGINES)/%-job-server.jar: pipelines/engines/%/pom.xml
+	mvn --quiet --batch-mode --file $< package
+	mv $(ENGINES)/maven/$*/$*-job-server-1.jar $@
+
+$(ENGINES)/prism: .venv/ready
+	GOBIN=$(abspath $(ENGINES)) go install \
+		github.com/apache/beam/sdks/v2/go/cmd/prism@v$$($(BIN)/python -c 'import apache_beam as b; print(b.__version__)')
+
+# Spark's own programs, for a cluster on this machine.
+$(PYSPARK): .venv/ready
+	$(BIN)/uv pip install --quiet --no-deps --target $@ pyspark==$(SPARK_VERSION)
+
+spark-cluster: .venv/ready $(PYSPARK)
+	$(CLUSTER) start
+
+spark-cluster-stop:
+	$(CLUSTER) stop
+
+demo-spark: spark-jar spark-cluster
+	$(DEMO_ON)-spark --engine spark -- $$($(CLUSTER) options)
+	$(CLUSTER) stop
+	$(BIN)/vargpt-corpus verify $(OUT)-spark
+
+demo-flink demo-prism: demo-%: .venv/ready
+	$(MAKE) $(if $(filter flink,$*),flink-jar,prism)
+	$(DEMO_ON)-$* --engine $*
+	$(BIN)/vargpt-corpus verify $(OUT)-$*
 
 clean:
 	rm -rf build .venv

@@ -1,19 +1,22 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
 
+from pipelines.attempts import forget_attempts
 from pipelines.engine import Engine, shard_numbers
 from pipelines.lock import build_lock
 from pipelines.plan import make_plan
 from pipelines.progress import progress
+from pipelines.retry_dead import mark_shards
 from pipelines.sidecar import (
     Counts,
     Origin,
@@ -43,13 +46,17 @@ SIDECAR_FOLDERS = (
 )
 
 
-def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
+def build(
+    recipe: Recipe, out: str, engine: Engine, *, retry_dead: Collection[str] = ()
+) -> dict[str, Any]:
     """Build a corpus, or bring one up to date; return its manifest.
 
     Args:
         recipe: what to build.
         out: folder of the corpus, any fsspec URL.
         engine: where to run.
+        retry_dead: stages, of `pipelines.retry_dead.STAGES`, to try rows again of that died of
+            what may pass.
 
     Raises:
         CorpusError: for what the user can mend: another build holds the folder, a source is
@@ -59,11 +66,18 @@ def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
     from pipelines.stages import stages_after_dedup, stages_before_dedup
 
     recipe = pin(recipe)
-    store = Storage(out)
+    # Workers elsewhere may have another current folder.
+    store = Storage(out if "://" in out else os.path.abspath(out))
     with build_lock(store), engine.started(store):
         store.sweep()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
-        job = Job(recipe=recipe, store=store, engine=engine, shards=len(make_plan(recipe, store)))
+        job = Job(
+            recipe=recipe,
+            store=store,
+            engine=engine,
+            shards=len(make_plan(recipe, store)),
+            retry_dead=frozenset(retry_dead),
+        )
         job.remove_surplus()
         for stage in stages_before_dedup(recipe):
             job.map(stage)
@@ -72,6 +86,7 @@ def build(recipe: Recipe, out: str, engine: Engine) -> dict[str, Any]:
             job.map(stage)
         manifest = job.shard()
         job.report()
+        store.sweep()  # of workers that were killed, and replaced, on the way
         return manifest
 
 
@@ -83,6 +98,7 @@ class Job:
     store: Storage
     engine: Engine
     shards: int  # of side-cars
+    retry_dead: frozenset[str] = frozenset()  # stages
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
     changed: bool = False  # whether any stage had work
 
@@ -91,6 +107,9 @@ class Job:
         from pipelines.map_shards import MapShards
         from pipelines.stages import resource_hints
 
+        if stage.name in self.retry_dead:
+            rows = mark_shards(self.store, stage.folder, range(self.shards))
+            print(f"{stage.name:<10} {rows:,} dead rows to try again", file=sys.stderr, flush=True)
         fresh = each_shard(lambda shard: is_fresh(stage, shard, self.store), range(self.shards))
         todo = [shard for shard in range(self.shards) if not fresh[shard]]
         rows = self._rows_waiting(stage, todo)
@@ -103,7 +122,10 @@ class Job:
                             shard_numbers(root, todo) | MapShards(stage, self.store, hints)
                         ),
                         name=stage.name,
+                        gpu="accelerator" in hints,
                     )
+        if stage.decodes:
+            forget_attempts(self.store, stage.name)
         self._count(stage.name, stage.folder)
 
     def dedup(self) -> None:
@@ -178,6 +200,7 @@ class Job:
                     )
                 manifest = make_manifest(self.recipe, self.store, self.funnel, made_of, self.shards)
                 remove_old_shards(self.store, manifest)
+                forget_attempts(self.store, "shard")
                 if not manifest["subsets"][SUBSET]["samples"]:
                     doors = "; ".join(f"{stage} {counts}" for stage, counts in self.funnel)
                     raise CorpusError(f"no sample is left: {doors}")
@@ -200,10 +223,12 @@ class Job:
                     lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
                     name="report",
                 )
+        forget_attempts(self.store, "report")
 
     def remove_surplus(self) -> None:
         """Remove side-cars of shards that the plan no longer has."""
-        dead_letters = [f"dead_letters/{stage}" for stage in STAGES]
+        # Those of `shard` are numbered as the output shards are.
+        dead_letters = [f"dead_letters/{stage}" for stage in STAGES if stage != "shard"]
         for folder in (*SIDECAR_FOLDERS, *dead_letters):
             for name in self.store.listing(folder):
                 number = name.split(".", 1)[0]
@@ -217,9 +242,13 @@ class Job:
         allowed = getattr(self.recipe.max_dead_fraction, stage, 1.0)
         if dead > allowed * counts.rows_in:
             worst = max(counts.dead, key=lambda error: counts.dead[error])
+            again = ""
+            if stage == "crawl" and mark_shards(self.store, folder, range(self.shards)):
+                again = "; the next build tries those again that died of what may pass"
             raise CorpusError(
                 f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them {worst}; "
                 f"max_dead_fraction.{stage} is {allowed}; see {dead_letters_path(stage, 0)} ff."
+                f"{again}"
             )
 
     def _origins(self, folder: str) -> list[Origin]:

@@ -23,6 +23,7 @@ class Caption:
     folder: ClassVar[str] = "captions"
     inputs: ClassVar[tuple[str, ...]] = ("sources", "selection")
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     recipe: CaptionRecipe
 

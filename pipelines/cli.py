@@ -32,8 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.given = given
     if options.beam_options and options.command != "build":
         parser.error("only build takes Beam options after --")
-    # A remote runner's log is wanted; the local one's says again what we say of an error.
-    logging.basicConfig(level=logging.INFO if options.beam_options else logging.CRITICAL)
+    logging.basicConfig(level=logging.CRITICAL)
     from pipelines.storage import CorpusError
     from schemas.recipe_file import RecipeError
 
@@ -84,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument(
         "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
+    )
+    build.add_argument(
+        "--retry-dead",
+        action="append",
+        default=[],
+        choices=("crawl", "measure", "vq_tokens"),
+        help="try rows again that died there of what may pass: an outage, a time-out, a killed "
+        "worker; may be given several times",
     )
     build.add_argument(
         "--processes", type=int, metavar="N", help="worker processes here (default: one a core)"
@@ -158,12 +165,15 @@ def _build(options: argparse.Namespace) -> int:
     from schemas.recipe_file import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
+    profile = load_profile(options.engine)
     engine = Engine(
-        profile=load_profile(options.engine),
+        profile=profile,
         beam_options=options.beam_options,
         processes=options.processes,
     )
-    manifest = build(recipe, options.out, engine)
+    # A runner that the user names says all it has to say.
+    logging.getLogger().setLevel("INFO" if profile.pool and not engine.has_pool else profile.log)
+    manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0
 

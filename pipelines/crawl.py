@@ -4,13 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.images import batches, read_each
 from pipelines.plan import make_reader, read_plan
 from pipelines.raw_shard import RawShard
-from pipelines.sidecar import read_table, sidecar_path
-from pipelines.stage import Outcome
-from pipelines.storage import Storage
+from pipelines.retry_dead import is_marked, may_pass
+from pipelines.sidecar import read_origin, read_rejects, read_table, sidecar_path
+from pipelines.stage import Outcome, wanted_fingerprint
+from pipelines.storage import CorpusError, Storage
 from schemas.recipe import HOW_HARD_WE_TRY, Source
 from schemas.recipe import Crawl as CrawlRecipe
+
+READ_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,7 @@ class Crawl:
     folder: ClassVar[str] = "raw"
     inputs: ClassVar[tuple[str, ...]] = ("sources",)
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
     recipe: CrawlRecipe
@@ -39,13 +47,36 @@ class Crawl:
         rows = read_table(store, sidecar_path("sources", shard))
         raw = RawShard(shard, scratch)
         reader = make_reader(self._source(shard, store), self.recipe)
-        reader.acquire(read_plan(store)[shard], rows, raw)
+        settled = pa.array(self._take_over(shard, store, raw), pa.string())
+        todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
+        reader.acquire(read_plan(store)[shard], todo, raw)
         outcome = raw.finish(rows_in=rows.num_rows)
         if not outcome.files and store.exists(raw.tar):
             # Bytes of an earlier crawl, some opted out since. First goes what refers to them.
             store.remove(sidecar_path(self.folder, shard))
             store.remove(raw.tar)
         return outcome
+
+    def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:
+        """Where dead rows are to be tried again, keep what became of all others; return their keys.
+
+        Bytes that are not what the side-car says count as never fetched.
+        """
+        path = sidecar_path(self.folder, shard)
+        if not is_marked(read_origin(store, path), wanted_fingerprint(self, shard, store)):
+            return []
+        settled: list[str] = []
+        for batch in batches(read_table(store, path).to_pylist(), READ_ROWS):
+            for row, body in zip(batch, read_each(batch, store), strict=True):
+                if not isinstance(body, CorpusError):
+                    raw.keep(row, body)
+                    settled.append(row["key"])
+        for letter in read_rejects(store, self.name, shard).to_pylist():
+            if not may_pass(letter["reason"]):
+                dropped = letter["door"] == "dropped"
+                raw.reject(letter["id"], letter["reason"], letter["detail"], dropped=dropped)
+                settled.append(letter["id"])
+        return settled
 
     def _source(self, shard: int, store: Storage) -> Source:
         name = read_plan(store)[shard].source

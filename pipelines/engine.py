@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engine_profile import Profile, load_profile, parse_options
+from pipelines.beam_workers import WorkerDiedError, noticed_deaths
+from pipelines.engine_profile import Profile, load_profile, options_of, parse_options
+from pipelines.lasting_pool import DEATHS
 from pipelines.local_pool import default_processes, local_pool, take_error
 from pipelines.storage import CorpusError, Storage
 
@@ -41,35 +43,64 @@ class Engine:
         """
         if missing := self.profile.missing(self.arguments):
             raise CorpusError("\n".join(f"engine {self.profile.name}: {line}" for line in missing))
+        in_memory = store.root.startswith("memory://")
         if not self.has_pool:
+            if in_memory and not self.profile.pool:
+                raise CorpusError(f"{store.root}: memory is not shared with workers elsewhere")
             # Beam starts its worker processes as `python`.
             os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
             yield
             return
         processes = self.processes or default_processes()
-        if store.root.startswith("memory://"):
+        if in_memory:
             if processes > 1 and self.processes:
                 raise CorpusError(f"{store.root}: memory is not shared; use --processes 1")
             processes = 1
         with local_pool(processes):
             yield
 
-    def run(self, graph: Callable[[Any], None], *, name: str) -> None:
-        """Run one Beam job to its end; `graph` applies transforms to the pipeline."""
+    def job_arguments(self, name: str, *, gpu: bool = False) -> tuple[str, ...]:
+        """Return the options of one job, those that only hold for it or for GPUs among them."""
+        job = {name, "gpu"} if gpu else {name}
+        # The user's own --job_name, if any, comes later and wins.
+        named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
+        return named, *options_of(job, self.arguments)
+
+    def run(self, graph: Callable[[Any], None], *, name: str, gpu: bool = False) -> None:
+        """Run one Beam job to its end; `graph` applies transforms to the pipeline.
+
+        Raises:
+            CorpusError: if the job fails, or its workers die again and again.
+        """
+        for _ in range(DEATHS):
+            try:
+                with noticed_deaths():
+                    return self._run(graph, self.job_arguments(name, gpu=gpu), name)
+            # Again then: shards that are committed are skipped.
+            except WorkerDiedError as death:
+                why = death
+        raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
+
+    def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        # The user's own --job_name, if any, comes later and wins.
-        options = [f"--job_name=vargpt-corpus-{name.replace('_', '-')}", *self.arguments]
-        pipeline = beam.Pipeline(options=PipelineOptions(options))
+        from pipelines.runners import runner_named
+
+        options = PipelineOptions(list(arguments))
+        pipeline = beam.Pipeline(runner_named(parse_options(arguments)["runner"]), options=options)
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
         try:
             state = pipeline.run().wait_until_finish()
-        except Exception:  # a runner's own error, with ours as text in it
+        except Exception as error:  # a runner's own error, with ours as text in it
             if (ours := take_error()) is not None:
                 raise ours from None
-            raise
+            if self.has_pool or not isinstance(error, RuntimeError):
+                raise
+            # Of a runner elsewhere: all that is known is its text.
+            where = self.profile.name
+            raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
 

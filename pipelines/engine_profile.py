@@ -6,16 +6,22 @@ one sentence and not a stack trace of the runner's.
 
 import importlib.util
 import os.path
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.storage import CorpusError
+from schemas.recipe import STAGES
 
+# What an option of Beam may be prefixed by, as in --crawl.num_workers=2: the job that it is of,
+# or `gpu`, for the jobs that ask for an accelerator.
+PREFIXES = (*STAGES, "quota", "gpu")
 Value = str | int | bool | tuple[str, ...]
 
 
@@ -68,7 +74,9 @@ class Profile(_Model):
     name: str
     about: str
     pool: bool = False  # whether our own pool of local processes does the work
-    options: dict[str, Value] = Field(default_factory=dict)  # of Beam; {processes} stands for -P
+    log: Literal["INFO", "WARNING", "CRITICAL"] = "WARNING"  # what is shown of Beam's log
+    # Of Beam, prefixed or not; {processes} stands for --processes.
+    options: dict[str, Value] = Field(default_factory=dict)
     needs: tuple[Need, ...] = ()
 
     def arguments(self, processes: int) -> tuple[str, ...]:
@@ -104,6 +112,30 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
         elif name:
             found[name] = word
     return found
+
+
+def options_of(job: Collection[str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the options that hold for a job: those without a prefix, and those with one of its.
+
+    Raises:
+        CorpusError: if a prefix is no job's.
+
+    >>> options_of({"crawl"}, ["--region=eu", "--crawl.num_workers=2", "--gpu.num_workers", "9"])
+    ('--region=eu', '--num_workers=2')
+    """
+    held: list[str] = []
+    holds = True
+    for word in arguments:
+        if found := re.match(r"--(\w+)\.", word):
+            if found[1] not in PREFIXES:
+                raise CorpusError(f"{word}: {found[1]} is none of {', '.join(PREFIXES)}")
+            holds = found[1] in job
+            word = f"--{word[found.end() :]}"
+        elif word.startswith("--"):
+            holds = True
+        if holds:
+            held.append(word)
+    return tuple(held)
 
 
 @cache

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pipelines.build import LOG
+from pipelines.retry_dead import STAGES, passing_dead
 from pipelines.storage import Storage
 
 
@@ -21,6 +22,9 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
         for door, reasons in (("dropped", dropped), ("dead", dead)):
             for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
                 print(f"    {door:<8}{reason:<32}{rows:>8,}")
+    for line in manifest["funnel"]:
+        if line["stage"] in STAGES and (rows := passing_dead(line["dead"])):
+            print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
     print()
     for name, subset in manifest["subsets"].items():
         count, size = len(subset["shards"]), subset["bytes"] / 1e6

@@ -24,6 +24,7 @@ class Ingest:
     folder: ClassVar[str] = "sources"
     inputs: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
     crawl: Crawl

@@ -8,14 +8,13 @@ shard. Remote runners know nothing of this file: there the same functions run in
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-_pool: ProcessPoolExecutor | None = None
+from pipelines.lasting_pool import Call, LastingPool
+
+_pool: LastingPool | None = None
 _error: Exception | None = None
 
 
@@ -31,11 +30,7 @@ def local_pool(processes: int) -> Iterator[None]:
     if processes <= 1:
         yield
         return
-    # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
-    context = multiprocessing.get_context("forkserver")
-    # Imported once, by the server that the workers are forked from.
-    context.set_forkserver_preload(["pipelines.worker_imports"])
-    _pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    _pool = LastingPool(processes)
     try:
         yield
     except KeyboardInterrupt:
@@ -45,10 +40,10 @@ def local_pool(processes: int) -> Iterator[None]:
         raise
     finally:
         pool, _pool = _pool, None
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown()
 
 
-def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+def submit(function: Callable[..., Any], *arguments: Any) -> Call | None:
     """Submit a call to the pool; None where there is none and the caller does it itself."""
     return None if _pool is None else _pool.submit(function, *arguments)
 
@@ -56,8 +51,8 @@ def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
 def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """Call a function for each item, in the pool where there is one; results in their order."""
     started = [(item, submit(function, item)) for item in items]
-    for item, future in started:
-        yield function(item) if future is None else future.result()
+    for item, call in started:
+        yield function(item) if call is None else call.result()
 
 
 @contextmanager
@@ -76,17 +71,3 @@ def take_error() -> Exception | None:
     global _error
     error, _error = _error, None
     return error
-
-
-def _start_worker() -> None:
-    """Let this worker die at once, and quietly, when the build is interrupted or killed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # The executor alone would leave the workers of a killed build waiting for ever.
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

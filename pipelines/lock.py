@@ -80,6 +80,8 @@ def _take(store: Storage, owner: str) -> None:
         return
     except FileExistsError:
         holder = _holder(store)
+    if holder["owner"] == owner:  # created, but the answer was lost and the client asked again
+        return
     age_s = time.time() - holder["heartbeat"]
     if holder["owner"] and age_s < EXPIRY_S:
         raise CorpusError(

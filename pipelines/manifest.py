@@ -4,7 +4,9 @@ import json
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import reduce
 from importlib.metadata import version
+from operator import add
 from typing import Any
 
 from pipelines.local_pool import run_each
@@ -13,8 +15,9 @@ from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
 from pipelines.token_facts import made_on
 from pipelines.tokenizers import describe_tokens
-from pipelines.write_shard import FOLDER, VERSION
+from pipelines.write_shard import FOLDER, STAGE, VERSION, ShardFile, output_number
 from schemas.fingerprint import fingerprint
+from schemas.keys import shard_name
 from schemas.recipe import Recipe, VqTokens
 from schemas.sample import CONTRACT_VERSION
 
@@ -41,13 +44,14 @@ def make_manifest(
     shard_count: int,
 ) -> dict[str, Any]:
     """Describe the shards that lie in the corpus; `shard_count` is of the side-cars."""
+    files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
     shards = [
-        {"path": path, "bytes": size, "sha256": sha256, "samples": samples}
-        for path, size, sha256, samples in json.loads(store.read(listing_path(SUBSET)))
+        {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
+        for file in files
     ]
-    samples = sum(shard["samples"] for shard in shards)
+    written = reduce(add, (file.counts for file in files), Counts())
+    samples = written.kept
     selected = dict(funnel)["select"].kept
-    written = Counts(rows_in=samples, kept=samples)
     return {
         "contract": CONTRACT_VERSION,
         "name": recipe.name,
@@ -66,7 +70,7 @@ def make_manifest(
                 "shards": shards,
             }
         },
-        # Dead in caption, pair or vq_tokens, which count them; a row may be dead in two of them.
+        # Dead in caption, pair, vq_tokens or shard, which count them; a row may be dead in two.
         "selected_but_dead": selected - samples,
         "funnel": [_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
     }
@@ -83,6 +87,10 @@ def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
         stem, suffix = os.path.splitext(name)
         if suffix in (".tar", ".parquet") and stem not in listed:
             store.remove(f"{FOLDER}/{name}")
+    numbers = {shard_name(output_number(stem)) for stem in listed}
+    for name in store.listing(f"dead_letters/{STAGE}"):
+        if os.path.splitext(name)[0] not in numbers:
+            store.remove(f"dead_letters/{STAGE}/{name}")
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:

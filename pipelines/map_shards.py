@@ -1,8 +1,6 @@
 """One Beam transform for every map stage: shard numbers in, one report a shard out."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import apache_beam as beam
@@ -11,9 +9,10 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipelines.lasting_pool import Call
 from pipelines.local_pool import remembered_error, submit
 from pipelines.stage import MapStage, ShardReport, run_shard
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -53,13 +52,13 @@ class Concurrently(beam.DoFn):
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
-        self._pending: list[Future[Any]] = []
+        self._pending: list[Call] = []
 
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
-        future = submit(self._function, element)
-        if future is not None:
-            self._pending.append(future)
+        call = submit(self._function, element)
+        if call is not None:
+            self._pending.append(call)
             return
         with remembered_error():
             result = self._function(element)
@@ -69,23 +68,13 @@ class Concurrently(beam.DoFn):
         """Wait for the calls that were started; the first error cancels what has not begun."""
         pending, self._pending = self._pending, []
         try:
-            for future in pending:
+            for call in pending:
                 with remembered_error():
-                    result = _result(future)
+                    result = call.result()
                 yield WindowedValue(result, MIN_TIMESTAMP, (GlobalWindow(),))
         finally:
-            for future in pending:
-                future.cancel()
-
-
-def _result(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise CorpusError(
-            "a worker process was killed, as the system does when memory runs out; build again "
-            "with fewer --processes"
-        ) from error
+            for call in pending:
+                call.cancel()
 
 
 class _RunShard(Concurrently):

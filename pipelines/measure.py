@@ -12,6 +12,7 @@ from filters.decode import DecodeError
 from filters.registry import SIGNALS, columns
 from filters.signal import Record
 from pipelines.images import decode_image, read_images
+from pipelines.in_hand import in_hand, most_at_once
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
@@ -32,6 +33,7 @@ class Measure:
     folder: ClassVar[str] = "signals"
     inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = True
 
     recipe: MeasureRecipe
     decode: Decode
@@ -67,13 +69,14 @@ class Measure:
         for batch in read_images(raw, store, BATCH_ROWS):
             for row, body in batch:
                 try:
-                    image = decode_image(body, self.decode)
+                    with in_hand(row["key"]):
+                        image = decode_image(body, self.decode)
                 except DecodeError as error:
                     rejects.append(Reject(id=row["key"], reason=error.reason, detail=error.detail))
                     continue
                 records.append((row["key"], _record(image, len(body), sources[row["key"]])))
                 pixels += image.width * image.height
-                if len(records) == BATCH_ROWS or pixels > BATCH_PIXELS:
+                if len(records) == most_at_once(BATCH_ROWS) or pixels > BATCH_PIXELS:
                     yield records
                     records, pixels = [], 0
         if records:
@@ -82,8 +85,9 @@ class Measure:
     def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
         values: dict[str, Any] = {"key": [key for key, _ in batch]}
         records = [record for _, record in batch]
-        for name in self.recipe.signals:
-            values |= SIGNALS[name]().measure(records)
+        with in_hand(*values["key"]):
+            for name in self.recipe.signals:
+                values |= SIGNALS[name]().measure(records)
         arrays = [pa.array(values[field.name], field.type) for field in schema]
         return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -23,6 +23,7 @@ class Pair:
     folder: ClassVar[str] = "pairs"
     inputs: ClassVar[tuple[str, ...]] = ("captions",)
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     recipe: PairRecipe
 

@@ -6,12 +6,12 @@ So a typo is met before any work, and a moved file is the same recipe.
 import hashlib
 from collections.abc import Iterator, Mapping
 
-import fsspec
 import pyarrow as pa
 from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns
 from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
+from pipelines.retries import open_fs
 from pipelines.select import TEXT_REPEATS
 from pipelines.storage import CorpusError
 from pipelines.template_file import load_templates, templates_sha256
@@ -93,8 +93,9 @@ def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Ite
 def _file_sha256(path: str, wanted: str, where: str) -> str:
     digest = hashlib.sha256()
     try:
-        with fsspec.open(path, "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):  # type: ignore[union-attr]
+        fs, full = open_fs(path)
+        with fs.open(full) as file:
+            while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
     except FileNotFoundError as error:
         raise CorpusError(f"{where}.checkpoint: {path}: no such file") from error

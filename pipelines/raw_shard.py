@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +51,13 @@ class RawShard:
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
         """Remember where the bytes of a sample lie, in bytes; they are not copied."""
         self._add(key, file, offset, length, sha256)
+
+    def keep(self, row: Mapping[str, Any], body: bytes) -> None:
+        """Take a sample over from an earlier crawl of this shard: its row of RAW, its bytes."""
+        if row["file"] == self.tar:
+            self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
+        else:
+            self.refer(row["key"], row["file"], row["offset"], row["length"], row["sha256"])
 
     def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
         """Turn a sample away."""

@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton
 
+from pipelines.attempts import attempt
 from pipelines.funnel import stage_seconds
 from pipelines.manifest import MANIFEST
 from pipelines.map_shards import Concurrently
@@ -77,15 +78,17 @@ def write_report(
     """
     if not store.exists(MANIFEST):
         raise CorpusError(f"{MANIFEST}: missing; run the build again to make it")
-    page = render_page(
-        summary,
-        Found(list(examples)),
-        json.loads(store.read(MANIFEST)),
-        stage_seconds(store),
-        recipe,
-        partial(make_thumbnail, store=store, settings=recipe.decode),
-    )
-    store.commit_bytes(path, page.encode())
+    with attempt(store, "report", 0) as call:
+        page = call(
+            render_page,
+            summary,
+            Found(list(examples)),
+            json.loads(store.read(MANIFEST)),
+            stage_seconds(store),
+            recipe,
+            partial(make_thumbnail, store=store, settings=recipe.decode),
+        )
+        store.commit_bytes(path, page.encode())
     return path
 
 

@@ -29,6 +29,7 @@ class Select:
     folder: ClassVar[str] = "selection"
     inputs: ClassVar[tuple[str, ...]] = ("signals", "duplicates")
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     rules: dict[str, Rule]
     cutoffs: dict[str, str]  # source -> highest rank within its quota (pipelines.quota)

@@ -40,9 +40,7 @@ class WriteShards:
             | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
             | "Read" >> beam.FlatMap(read).with_output_types(SampleRef)
             | "Assign"
-            >> beam.Map(lambda ref: (output_shard(ref.key, output_shards), ref)).with_output_types(
-                tuple[int, SampleRef]
-            )
+            >> beam.Map(_assigned, output_shards).with_output_types(tuple[int, SampleRef])
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
@@ -139,6 +137,11 @@ class ReadSamples:
 def listing_path(subset: str) -> str:
     """Return the path of the list of a subset's shards."""
     return f"{FOLDER}/{subset}.json"
+
+
+def _assigned(ref: SampleRef, output_shards: int) -> tuple[int, SampleRef]:
+    # A lambda would travel to the workers as bytecode, whatever version they have installed.
+    return output_shard(ref.key, output_shards), ref
 
 
 def _publish(files: list[ShardFile], store: Storage, subset: str) -> str:

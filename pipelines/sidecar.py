@@ -122,6 +122,12 @@ def write_dead_letters(store: Storage, stage: str, shard: int, rejects: Sequence
     store.commit_bytes(path, _parquet(pa.Table.from_pylist(rows, schema=DEAD_LETTERS)))
 
 
+def read_rejects(store: Storage, stage: str, shard: int) -> pa.Table:
+    """Read the rejects of a shard, of schema DEAD_LETTERS."""
+    path = dead_letters_path(stage, shard)
+    return read_table(store, path) if store.exists(path) else DEAD_LETTERS.empty_table()
+
+
 def make_origin(
     stage: str,
     fingerprint: str,

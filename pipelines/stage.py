@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from pipelines.attempts import attempt
 from pipelines.sidecar import (
     Counts,
     Reject,
@@ -46,6 +47,7 @@ class MapStage(Protocol):
     folder: ClassVar[str]  # of its side-cars
     inputs: ClassVar[tuple[str, ...]]  # folders whose side-car of the same number it reads
     version: ClassVar[int]  # raised when the code's output changes
+    decodes: ClassVar[bool]  # whether it decodes images, which can kill its worker
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the part of the recipe (JSON values) that decides this shard's output."""
@@ -105,8 +107,9 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     found = read_origin(store, path)
     if found is not None and found.fingerprint == wanted:
         return _report(stage, shard, found.counts, skipped=True)
-    with store.scratch() as scratch:
-        outcome = stage.process(shard, store, scratch)
+    attempted = attempt(store, stage.name, shard, decodes=stage.decodes)
+    with attempted as call, store.scratch() as scratch:
+        outcome = call(stage.process, shard, store, scratch)
         counts = outcome.counts()
         if not counts.conserved:
             raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
@@ -116,10 +119,10 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             store.remove(path)
         for final, local in outcome.files.items():
             store.commit_file(final, local)
-    write_dead_letters(store, stage.name, shard, outcome.rejects)
-    write_sidecar(
-        store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts)
-    )
+        write_dead_letters(store, stage.name, shard, outcome.rejects)
+        write_sidecar(
+            store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts)
+        )
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
 

@@ -44,7 +44,10 @@ def resource_hints(recipe: Recipe, stage: str) -> dict[str, str]:
     gpu = recipe.vq_tokens.gpu
     if stage != "vq_tokens" or gpu is None:
         return {}
-    accelerator = f"type:{gpu.type};count:{gpu.count};install-nvidia-driver"
+    parts = [f"type:{gpu.type}", f"count:{gpu.count}"]
+    parts += [f"machine_type:{gpu.machine_type}"] if gpu.machine_type else []
+    # Of the newer drivers that Dataflow has: torch's CUDA does not run on its oldest.
+    accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
     return {"accelerator": accelerator, "min_ram": gpu.min_ram}
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.errors import CorpusError as CorpusError
+from pipelines.retries import open_fs
 
 # Written beside local files before they are renamed; a crash may leave one, nothing reads it.
 TEMPORARY_PREFIX = ".partial-"
-
-
-class CorpusError(Exception):
-    """What a user can mend: the message says which file, what is wrong, and what to do."""
 
 
 class Storage:
@@ -35,7 +33,7 @@ class Storage:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        return fsspec.core.url_to_fs(self.root)
+        return open_fs(self.root)
 
     @property
     def fs(self) -> Any:
@@ -50,7 +48,7 @@ class Storage:
     def locate(self, path: str) -> tuple[Any, str]:
         """Return the file system and the full path of `path`."""
         if "://" in path or os.path.isabs(path):
-            fs, full = fsspec.core.url_to_fs(path)
+            fs, full = open_fs(path)
         else:
             fs, full = self.fs, f"{self._opened[1].rstrip('/')}/{path}"
         # Other processes write here: a listing that is remembered tells old sizes.
@@ -122,6 +120,23 @@ class Storage:
             return
         with self._published(path) as temporary:
             shutil.move(local, temporary)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish `data` if nothing has its name yet; return whether nothing had.
+
+        One operation on an object store. On a folder two callers may both be told so.
+        """
+        if self.is_local:
+            if self.exists(path):
+                return False
+            self.commit_bytes(path, data)
+            return True
+        try:
+            self.fs.pipe_file(self.locate(path)[1], data, mode="create")
+        except FileExistsError:
+            # Sent twice, because the first answer was lost?
+            return self.read(path) == data
+        return True
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
@@ -200,7 +215,7 @@ def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
         raise CorpusError(f"{wanted.path}: a file that was referenced is gone") from body
     # A range past the end is an error of its own kind in every object store.
     if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
-        raise body
+        body = fs.cat_file(wanted.path, wanted.offset, wanted.end)
     if isinstance(body, Exception) or len(body) < wanted.length:
         end = f"byte {wanted.end:,}"
         raise CorpusError(f"{wanted.path}: ends before {end}; it was cut short after it was made")

@@ -8,10 +8,10 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Annotated
 
-import fsspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from schemas.keys import draw
 from schemas.sample import IMAGE, IMAGE_GEN
@@ -97,8 +97,8 @@ def read_template_file(name: str) -> bytes:
     try:
         if bundled.is_file():
             return bundled.read_bytes()
-        with fsspec.open(name, "rb") as file:
-            return file.read()  # type: ignore[union-attr]
+        fs, path = open_fs(name)
+        return fs.cat_file(path)
     except FileNotFoundError as error:
         names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
         known = f"bundled are {', '.join(names)}; the path of a file ends in .yaml"

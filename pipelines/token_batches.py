@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 from filters.decode import DecodeError
 from pipelines.images import decode_image
+from pipelines.in_hand import in_hand, most_at_once
 from pipelines.sidecar import Reject
 from pipelines.tokenizers import Target, device_lock, target_tokenizer
 from schemas.keys import unit
@@ -83,7 +84,7 @@ class TokenBatches:
                 place = resolution, prepared.aspect
                 batch = self._waiting.setdefault(place, [])
                 batch.append(prepared)
-                if len(batch) * self.recipe.views >= self.recipe.batch_size:
+                if len(batch) * self.recipe.views >= most_at_once(self.recipe.batch_size):
                     yield from self._encode(*place, self._waiting.pop(place))
         while self._waiting:
             place, batch = self._waiting.popitem()
@@ -102,8 +103,9 @@ class TokenBatches:
 
     def _prepare(self, job: Job) -> _Prepared | Reject:
         try:
-            image = decode_image(job.body, self.decode)
-            return self._cut(job, image)
+            with in_hand(job.key):
+                image = decode_image(job.body, self.decode)
+                return self._cut(job, image)
         except DecodeError as error:
             return Reject(id=job.key, reason=error.reason, detail=error.detail)
 
@@ -139,7 +141,7 @@ class TokenBatches:
             keys = [prepared.job.key for prepared in images]
             pixels_BVHWC = np.stack([prepared.views_VHWC[resolution] for prepared in images])
             tokenizer = target_tokenizer(target, self.recipe, aspect)
-            with device_lock:
+            with device_lock, in_hand(*keys):
                 done = list(self._tokenize(target, tokenizer, keys, pixels_BVHWC))
             for one in done:
                 if isinstance(one, Tokenized):

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from filters.decode import DecodeError, decode
 from model.tokenizers.prepare import cover_crop
 from pipelines.readers.listing import IMAGE_SUFFIXES
+from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from schemas.keys import draw, rank, unit
 
@@ -54,7 +54,7 @@ def find_images(urls: Sequence[str]) -> list[ImageFile]:
 
 
 def _images_of(url: str) -> Iterator[ImageFile]:
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = open_fs(url)
     paths = fs.glob(path) if "*" in path else fs.find(path)
     # A name must not say where the data lie: moved, they are the same images.
     folder = path.partition("*")[0].rpartition("/")[0] if "*" in path or path in paths else path
@@ -68,7 +68,8 @@ def _images_of(url: str) -> Iterator[ImageFile]:
 
 def _images_in_tar(url: str) -> Iterator[ImageFile]:
     try:
-        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[arg-type]
+        fs, path = open_fs(url)
+        with fs.open(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES):
                     yield ImageFile(
@@ -166,7 +167,7 @@ class TrainingImages:
 
 
 def _read(image: ImageFile) -> bytes:
-    fs, path = fsspec.core.url_to_fs(image.url)
+    fs, path = open_fs(image.url)
     length = fs.size(path) if image.length is None else image.length
     if length > MAX_BYTES:
         raise DecodeError("too_many_bytes", f"{length:,} bytes is over {MAX_BYTES:,}")

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from filters.registry import columns
-from pipelines.sidecar import read_table
+from pipelines.sidecar import column, read_rejects, read_table
 from pipelines.storage import CorpusError, Storage
 from pipelines.verify_sidecars import Findings
+from pipelines.write_shard import STAGE, output_number
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import json_faults
@@ -37,7 +38,7 @@ class CheckShard:
     tokens: Sequence[Mapping[str, Any]]  # the manifest's, one a member
 
     def __call__(self, line: Mapping[str, Any]) -> Findings:
-        """Return the faults of a shard, and the samples in it."""
+        """Return the faults of a shard, and the samples in it or dead on the way into it."""
         path = line["path"]
         if not self.store.exists(path):
             return Findings(faults=[f"{path}: missing"])
@@ -49,6 +50,7 @@ class CheckShard:
             faults.append(f"{path}: {error}")
         if len(keys) != line["samples"]:
             faults.append(f"{path}: {len(keys)} samples, the manifest says {line['samples']}")
+        keys += column(read_rejects(self.store, STAGE, output_number(path)), "id")
         if len(faults) > MAX_FAULTS:
             faults[MAX_FAULTS:] = [f"{path}: {len(faults) - MAX_FAULTS} more faults"]
         return Findings.of_keys([key for key in keys if _is_key(key)], faults)
@@ -65,7 +67,7 @@ class CheckShard:
             yield f"{line['path']}: sha256 is not the manifest's; some byte has changed"
 
     def _tar_faults(self, path: str, keys: list[str]) -> Iterator[str]:
-        number = int(path.rsplit("-", 1)[1].removesuffix(".tar"))
+        number = output_number(path)
         index: list[tuple[str, str, int, int]] = []
         seen: set[str] = set()
         for key, members in _samples(self._members(path)):

@@ -12,13 +12,13 @@ from pipelines.sidecar import (
     column,
     dead_letters_path,
     read_origin,
+    read_rejects,
     read_table,
     sidecar_path,
 )
 from pipelines.stage import MapStage, wanted_fingerprint
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import content_digest
-from schemas.tables import DEAD_LETTERS
 
 BATCH_ROWS = 256
 KEY_SPACE = 1 << 128
@@ -101,7 +101,7 @@ class CheckSidecars:
         """Compare the counts of rejects with the dead letters themselves."""
         if folder in ("duplicates", "selection"):  # their rejects are rows of the table
             return
-        letters = self._rejects(origin.stage, shard)
+        letters = read_rejects(self.store, origin.stage, shard)
         found = Counter(zip(column(letters, "door"), column(letters, "reason"), strict=True))
         counted = Counter({("dropped", r): n for r, n in origin.counts.dropped.items()})
         counted.update({("dead", r): n for r, n in origin.counts.dead.items()})
@@ -124,7 +124,7 @@ class CheckSidecars:
             ("vq_tokens", "tokens", selected),
         ]
         for stage, folder, rows_in in steps:
-            rejects = column(self._rejects(stage, shard), "id")
+            rejects = column(read_rejects(self.store, stage, shard), "id")
             left = Counter({*column(tables[folder], "key")}) + Counter(rejects)
             if lost := sorted({*rows_in} - {*left}):
                 yield f"{sidecar_path(folder, shard)}: {len(lost)} rows lost, first {lost[0]}"
@@ -148,12 +148,6 @@ class CheckSidecars:
         if origin is None:
             raise CorpusError(f"{path}: missing")
         return origin
-
-    def _rejects(self, stage: str, shard: int) -> pa.Table:
-        path = dead_letters_path(stage, shard)
-        return (
-            read_table(self.store, path) if self.store.exists(path) else DEAD_LETTERS.empty_table()
-        )
 
 
 def _where(table: pa.Table, flags: Sequence[bool]) -> list[str]:

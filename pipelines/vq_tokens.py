@@ -43,6 +43,7 @@ class VqTokens:
     folder: ClassVar[str] = "tokens"
     inputs: ClassVar[tuple[str, ...]] = ("raw", "selection")
     version: ClassVar[int] = 2
+    decodes: ClassVar[bool] = True
 
     recipe: VqTokensRecipe
     decode: Decode

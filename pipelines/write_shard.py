@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,20 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from filters.decode import DecodeError
+from pipelines.attempts import attempt
 from pipelines.images import WRITTEN, decode_image, read_checked, read_images
-from pipelines.sidecar import Counts, Origin, make_origin, read_origin, write_sidecar
+from pipelines.in_hand import in_hand
+from pipelines.sidecar import (
+    Counts,
+    Origin,
+    Reject,
+    count,
+    make_origin,
+    read_origin,
+    write_dead_letters,
+    write_sidecar,
+)
 from pipelines.storage import Storage
 from pipelines.tar_writer import TarWriter
 from schemas.fingerprint import fingerprint
@@ -21,6 +33,7 @@ from schemas.recipe import Shard as ShardRecipe
 from schemas.sample import CONTRACT_VERSION
 from schemas.tables import SHARD_INDEX
 
+STAGE = "shard"
 VERSION = 2
 FOLDER = "shards"
 BATCH_ROWS = 32
@@ -55,9 +68,16 @@ class ShardFile(NamedTuple):
     """An output shard, for the manifest."""
 
     path: str  # relative to the corpus
-    size_bytes: int
+    bytes: int
     sha256: str
     samples: int
+    dead: Mapping[str, int]  # reason -> samples that could not be written
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the samples that belong into it."""
+        gone = sum(self.dead.values())
+        return Counts(rows_in=self.samples + gone, kept=self.samples, dead=self.dead)
 
 
 def output_name(subset: str, number: int) -> str:
@@ -67,6 +87,15 @@ def output_name(subset: str, number: int) -> str:
     't2i-000007'
     """
     return f"{subset}-{number:06d}"
+
+
+def output_number(path: str) -> int:
+    """Return the number of an output shard from its name or the path of its tar.
+
+    >>> output_number("shards/t2i-000007.tar")
+    7
+    """
+    return int(path.rsplit("-", 1)[1].removesuffix(".tar"))
 
 
 def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -97,9 +126,12 @@ class WriteShard:
         wanted = self._fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
         if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
-            found = self._write(name, refs, wanted)
+            found = self._write(number, name, refs, wanted)
         tar = found.tar
-        return ShardFile(f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), found.counts.kept)
+        counts = found.counts
+        return ShardFile(
+            f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.dead)
+        )
 
     def _fingerprint(self, refs: Sequence[SampleRef]) -> str:
         made_of = [
@@ -107,12 +139,13 @@ class WriteShard:
             for ref in refs
         ]
         settings = [self.image.model_dump(mode="json"), self.decode.model_dump(mode="json")]
-        return fingerprint("shard", VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
+        return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
 
-    def _write(self, name: str, refs: Sequence[SampleRef], wanted: str) -> Origin:
-        with self.store.scratch() as scratch:
+    def _write(self, number: int, name: str, refs: Sequence[SampleRef], wanted: str) -> Origin:
+        attempted = attempt(self.store, STAGE, number)
+        with attempted as call, self.store.scratch() as scratch:
             local = scratch / "shard.tar"
-            index = self._write_tar(local, refs)
+            index, rejects = call(self._write_tar, local, refs)
             with open(local, "rb") as file:
                 tar = {
                     "bytes": local.stat().st_size,
@@ -121,28 +154,42 @@ class WriteShard:
             # Or, killed between the two, a later build would find the old index of a new tar.
             self.store.remove(f"{name}.parquet")
             self.store.commit_file(f"{name}.tar", local)
-        table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
-        counts = Counts(rows_in=len(refs), kept=len(refs))
-        origin = make_origin("shard", wanted, table, counts, tar)
-        write_sidecar(self.store, f"{name}.parquet", table, origin)
+            write_dead_letters(self.store, STAGE, number, rejects)
+            table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
+            counts = count(len(refs), len(refs) - len(rejects), rejects)
+            origin = make_origin(STAGE, wanted, table, counts, tar)
+            write_sidecar(self.store, f"{name}.parquet", table, origin)
         return origin
 
-    def _write_tar(self, local: Path, refs: Sequence[SampleRef]) -> list[dict[str, Any]]:
+    def _write_tar(
+        self, local: Path, refs: Sequence[SampleRef]
+    ) -> tuple[list[dict[str, Any]], list[Reject]]:
+        """Write the tar; return where each member lies, and the samples that are not in it."""
         index: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
         by_key = {ref.key: ref for ref in refs}
         with TarWriter(local) as tar:
             for batch in read_images([ref._asdict() for ref in refs], self.store, BATCH_ROWS):
                 refs_of_batch = [by_key[row["key"]] for row, _ in batch]
                 arrays = self._read_arrays(refs_of_batch)
                 for ref, (_, body) in zip(refs_of_batch, batch, strict=True):
-                    members = {"jpg": self._jpeg(body), "json": ref.json.encode()}
-                    members |= {array.member: next(arrays) for array in ref.arrays}
+                    members = {array.member: next(arrays) for array in ref.arrays}
+                    try:
+                        members = {
+                            "jpg": self._jpeg(ref.key, body),
+                            "json": ref.json.encode(),
+                            **members,
+                        }
+                    # Measured and tokenized well before: by another library, or in more memory.
+                    except DecodeError as error:
+                        rejects.append(Reject(id=ref.key, reason=error.reason, detail=error.detail))
+                        continue
                     for member, data in members.items():
                         offset, length = tar.add(f"{ref.key}.{member}", data)
                         index.append(
                             {"key": ref.key, "member": member, "offset": offset, "length": length}
                         )
-        return index
+        return index, rejects
 
     def _read_arrays(self, refs: Sequence[SampleRef]) -> Iterator[bytes]:
         """Read the arrays of each sample in turn, as `.npy`."""
@@ -151,14 +198,15 @@ class WriteShard:
         for body, (_, array) in zip(read_checked(rows, self.store, WRITTEN), wanted, strict=True):
             yield _npy(np.frombuffer(body, array.dtype).reshape(array.shape))
 
-    def _jpeg(self, body: bytes) -> bytes:
-        image = decode_image(body, self.decode)
-        size = fitted_size(*image.size, self.image.short_side)
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.LANCZOS)
-        encoded = io.BytesIO()
-        image.save(encoded, "JPEG", quality=self.image.jpeg_quality)
-        return encoded.getvalue()
+    def _jpeg(self, key: str, body: bytes) -> bytes:
+        with in_hand(key):
+            image = decode_image(body, self.decode)
+            size = fitted_size(*image.size, self.image.short_side)
+            if size != image.size:
+                image = image.resize(size, Image.Resampling.LANCZOS)
+            encoded = io.BytesIO()
+            image.save(encoded, "JPEG", quality=self.image.jpeg_quality)
+            return encoded.getvalue()
 
 
 def _npy(array: np.ndarray) -> bytes:

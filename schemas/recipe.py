@@ -220,6 +220,8 @@ class Gpu(_Model):
 
     type: str = Field(pattern=r"^[a-z0-9-]+$")  # as the cloud names it, e.g. nvidia-l4
     count: int = Field(default=1, ge=1)
+    # Of the worker, where the cloud ties it to the GPU as Google does for the L4: g2-standard-8.
+    machine_type: str = Field(default="", pattern=r"^[a-z0-9-]*$")
     min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")
 
 

@@ -38,7 +38,7 @@ def make_corpus(
     listed = tmp_path_factory.mktemp("list") / "rows.jsonl"
     listed.write_text("".join(f"{json.dumps(row)}\n" for row in demo_rows))
 
-    def make(*sets: str, out: Path | None = None) -> Corpus:
+    def make(*sets: str, out: Path | str | None = None) -> Corpus:
         return Corpus(
             out=out or tmp_path_factory.mktemp("corpus"),
             sets=(

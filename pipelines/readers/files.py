@@ -5,8 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
+from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 
 # What file systems call the mark of a file's version, surest first.
@@ -33,7 +32,7 @@ def open_path(path: str) -> tuple[Any, str]:
     """
     if "::" in path:
         raise CorpusError(f"{path}: chained URLs ('::') cannot be read in place; unpack it first")
-    fs, full = fsspec.core.url_to_fs(path)
+    fs, full = open_fs(path)
     fs.invalidate_cache()
     return fs, full
 

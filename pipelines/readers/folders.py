@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
@@ -27,6 +26,7 @@ from pipelines.readers.listing import (
     storable,
     with_texts,
 )
+from pipelines.retries import open_fs
 from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import FolderSource
@@ -77,7 +77,7 @@ class FolderReader:
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Hash each image where it lies."""
-        fs, root = fsspec.core.url_to_fs(self.source.path)
+        fs, root = open_fs(self.source.path)
         paths = [posixpath.join(root, place) for place in column(rows, "place")]
         with ThreadPoolExecutor(READ_THREADS) as threads:
             found = threads.map(lambda path: self._hash(fs, path), paths)
@@ -111,7 +111,7 @@ class FolderReader:
             return "is not a name that UTF-8 can hold"
         if "::" in path or "://" in path:
             return "would be read as a URL"
-        fs, root = fsspec.core.url_to_fs(self.source.path)
+        fs, root = open_fs(self.source.path)
         outside = posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == ".."
         if not outside and isinstance(fs, LocalFileSystem):
             real_root = os.path.realpath(root)
@@ -120,7 +120,7 @@ class FolderReader:
         return "leaves the folder" if outside else ""
 
     def _with_texts_beside(self, row: dict[str, Any]) -> Listed | Reject:
-        fs, root = fsspec.core.url_to_fs(self.source.path)
+        fs, root = open_fs(self.source.path)
         id_ = storable(row["path"])
         listed = self._checked(Listed(id=id_, url=row["path"]))
         if isinstance(listed, Reject):

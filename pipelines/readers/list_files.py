@@ -4,7 +4,6 @@ import io
 from collections.abc import Collection, Iterator
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +19,7 @@ from pipelines.readers.text_lists import (
     jsonl_rows,
     read_header,
 )
+from pipelines.retries import open_fs
 from pipelines.sidecar import Reject
 from pipelines.storage import CorpusError
 from schemas.recipe import Columns
@@ -65,7 +65,7 @@ def read_list(unit: Unit, columns: Columns) -> Iterator[Listed | Reject]:
 
 def read_rows(unit: Unit, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
     """Read (id, row) of one unit; of Parquet the `wanted` columns, of other lists all."""
-    fs, path = fsspec.core.url_to_fs(unit.path)
+    fs, path = open_fs(unit.path)
     delimiter = _delimiter(path)
     with fs.open(path, "rb") as file:
         if delimiter is None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from pipelines.raw_shard import RawShard, wrong_size
@@ -24,6 +23,7 @@ from pipelines.readers.listing import (
     storable,
     with_texts,
 )
+from pipelines.retries import open_fs
 from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import TarSource
@@ -74,7 +74,7 @@ class TarReader:
         Raises:
             CorpusError: if the tar has become shorter since its rows were listed.
         """
-        fs, path = fsspec.core.url_to_fs(unit.path)
+        fs, path = open_fs(unit.path)
         places = (tuple(map(int, place.split("+"))) for place in column(rows, "place"))
         with fs.open(path, "rb") as file:
             for (offset, length), key in sorted(zip(places, column(rows, "key"), strict=True)):
@@ -148,7 +148,7 @@ def _members(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         tarfile.TarError: where the tar is damaged or ends before its end mark. `tarfile` alone
             takes a damaged header for the end, and does not miss the mark.
     """
-    fs, path = fsspec.core.url_to_fs(url)
+    fs, path = open_fs(url)
     with fs.open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -183,7 +183,7 @@ def _damage() -> Iterator[None]:
 
 def _failures_beside(unit: Unit) -> Iterator[Reject]:
     """Yield the rows that img2dataset's Parquet beside the tar says were not downloaded."""
-    fs, path = fsspec.core.url_to_fs(posixpath.splitext(unit.path)[0] + ".parquet")
+    fs, path = open_fs(posixpath.splitext(unit.path)[0] + ".parquet")
     if not fs.exists(path):
         return
     wanted = ("key", "url", "status", "error_message")

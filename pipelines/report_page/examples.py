@@ -13,6 +13,7 @@ from PIL import Image
 from filters.decode import DecodeError
 from filters.text import primary_text
 from pipelines.images import decode_image, read_images
+from pipelines.in_hand import in_hand
 from pipelines.report_page.records import Summary
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.storage import CorpusError, Storage
@@ -115,11 +116,12 @@ def make_thumbnail(example: Example, store: Storage, settings: Decode) -> Thumbn
         return Thumbnail(uri="", missing="never fetched")
     try:
         [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
-        image = decode_image(body, settings)
+        with in_hand(example.key):
+            image = decode_image(body, settings)
+            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            data = base64.b64encode(_webp(image)).decode()
     except (CorpusError, DecodeError) as error:
         return Thumbnail(uri="", missing=str(error)[:TEXT_CHARS])
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    data = base64.b64encode(_webp(image)).decode()
     return Thumbnail(uri=f"data:image/webp;base64,{data}", width=image.width, height=image.height)
 
 

@@ -18,13 +18,15 @@ from schemas.recipe_file import load_recipe
 ROOT = Path(__file__).parent.parent.parent
 DEMO_LIST = ROOT / "tests/corpus/demo.jsonl"
 DEMO_RECIPE = ROOT / "pipelines/recipes/demo.yaml"
+# Files that say when a build ran, or that it runs.
+OF_A_RUN = ("build_log.jsonl", "report.html", ".lock")
 
 
 @dataclass(kw_only=True)
 class Corpus:
     """A recipe, a place to build it, and what happened there."""
 
-    out: Path
+    out: Path | str  # a folder, or any fsspec URL
     sets: tuple[str, ...]  # overrides of the demo recipe
     printed: str = field(default="", init=False)
 
@@ -33,14 +35,21 @@ class Corpus:
         build = [sys.executable, "-m", "pipelines", "build", str(DEMO_RECIPE)]
         return [*build, "--out", str(self.out), "--processes", str(processes), *overrides]
 
-    def build(self, *sets: str, processes: int = 2, expect: int = 0, after: str = "") -> str:
+    def build(
+        self,
+        *sets: str,
+        processes: int = 2,
+        expect: int = 0,
+        after: str = "",
+        timeout_s: float = 240,
+    ) -> str:
         """Build to the end, with more words after the command; return what was printed."""
         done = subprocess.run(
             [*self.command(*sets, processes=processes), *after.split()],
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout_s,
         )
         self.printed = done.stdout + done.stderr
         assert done.returncode == expect, self.printed
@@ -76,11 +85,22 @@ class Corpus:
         return done.returncode, done.stdout + done.stderr
 
     def files(self, pattern: str) -> list[Path]:
-        return sorted(self.out.glob(pattern))
+        return sorted(Path(self.out).glob(pattern))
+
+    def contents(self) -> dict[str, bytes]:
+        """Return what a recipe determines of a corpus: every file by its name below `out`."""
+        fs, root = Storage(str(self.out)).locate("")
+        found = {name.removeprefix(root).lstrip("/"): name for name in fs.find(root.rstrip("/"))}
+        return {name: fs.cat_file(found[name]) for name in found if name not in OF_A_RUN}
 
     @property
     def manifest(self) -> dict:
-        return json.loads((self.out / "manifest.json").read_text())
+        return json.loads(Storage(str(self.out)).read("manifest.json"))
+
+    @property
+    def manifest_bytes(self) -> bytes:
+        """All hashes and counts."""
+        return (self.out / "manifest.json").read_bytes()
 
     @property
     def shard_sha256(self) -> dict[str, str]:

@@ -8,7 +8,14 @@ from pydantic import ValidationError
 
 from pipelines.cli import main
 from pipelines.engine import Engine
-from pipelines.engine_profile import Profile, engine_names, load_profile, parse_options
+from pipelines.engine_profile import (
+    PREFIXES,
+    Profile,
+    engine_names,
+    load_profile,
+    options_of,
+    parse_options,
+)
 from pipelines.storage import CorpusError, Storage
 
 
@@ -22,7 +29,7 @@ def test_the_engines_are_those_of_the_documentation() -> None:
 
 @pytest.mark.parametrize("name", engine_names())
 def test_every_profile_names_a_runner_and_only_options_that_beam_knows(name: str) -> None:
-    arguments = load_profile(name).arguments(processes=3)
+    arguments = options_of(PREFIXES, load_profile(name).arguments(processes=3))
     unknown = PipelineOptions(arguments).get_all_options(
         drop_default=True, retain_unknown_options=True
     )
@@ -46,6 +53,39 @@ def test_the_users_options_win_over_the_profiles() -> None:
     assert parse_options(engine.arguments)["spark_master_url"] == "spark://h:1"
     options = PipelineOptions(list(engine.arguments)).get_all_options()
     assert options["spark_master_url"] == "spark://h:1"
+
+
+@pytest.mark.parametrize(
+    ("given", "crawl", "measure"),
+    [
+        (["--crawl.region=a"], "a", "of the profile"),
+        (["--crawl.region", "a"], "a", "of the profile"),
+        (["--region=b", "--crawl.region=a"], "a", "b"),
+        (["--crawl.region=a", "--region=b"], "b", "b"),
+    ],
+)
+def test_a_prefixed_option_is_of_one_job_and_the_last_of_a_name_wins(
+    given: list[str], crawl: str, measure: str
+) -> None:
+    profile = made(options={"region": "of the profile"})
+    engine = Engine(profile=profile, beam_options=tuple(given))
+    for job, region in {"crawl": crawl, "measure": measure}.items():
+        options = PipelineOptions(list(engine.job_arguments(job))).get_all_options()
+        assert options["region"] == region
+
+
+def test_a_gpus_options_hold_where_a_job_asks_for_one() -> None:
+    engine = Engine(profile=made(options={"gpu.region": "a"}))
+    assert "--region=a" in engine.job_arguments("vq_tokens", gpu=True)
+    assert "--region=a" not in engine.job_arguments("vq_tokens")
+
+
+def test_an_option_of_a_job_that_is_none_is_refused() -> None:
+    engine = Engine(beam_options=("--crwal.num_workers=2",))
+    with pytest.raises(
+        CorpusError, match=r"--crwal\.num_workers=2: crwal is none of ingest, .*gpu"
+    ):
+        engine.job_arguments("crawl")
 
 
 def test_a_runner_of_the_users_own_needs_no_pool_of_ours() -> None:

@@ -194,7 +194,7 @@ def test_only_the_tokens_ask_for_an_accelerator_and_only_where_the_recipe_does(
     for stage in (*stages_before_dedup(recipe), *stages_after_dedup(recipe, {})):
         asked = hints_of(stage, recipe, tmp_path)
         if stage.name == "vq_tokens":
-            accelerator = b"type:nvidia-l4;count:2;install-nvidia-driver"
+            accelerator = b"type:nvidia-l4;count:2;install-nvidia-driver:5xx"
             assert asked["beam:resources:accelerator:v1"] == accelerator
             assert int(asked["beam:resources:min_ram_bytes:v1"]) == 24 * 10**9
         else:

@@ -3,11 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
+from pathlib import Path
 
 import psutil
 import pytest
+from deadly import die_once
 
-from pipelines.local_pool import default_processes, local_pool, submit
+from pipelines.local_pool import default_processes, local_pool, run_each, submit
 
 BUSY = """
 import sys, time
@@ -34,12 +37,31 @@ def test_calls_run_in_other_processes_and_errors_come_back():
         calls = [submit(os.getpid) for _ in range(6)]
         fails = submit(os.stat, "/nowhere")
         assert fails is not None
-        pids = {call.result(60) for call in calls if call}
+        pids = {call.result() for call in calls if call}
         assert os.getpid() not in pids
         assert 1 <= len(pids) <= 2
         with pytest.raises(FileNotFoundError):
-            fails.result(60)
+            fails.result()
     assert submit(os.getpid) is None
+
+
+def test_calls_that_were_lost_with_a_worker_are_made_again(tmp_path: Path):
+    marks = [tmp_path / name for name in "abcd"]
+    for mark in marks[::3]:
+        mark.touch()
+    with local_pool(2):
+        assert list(run_each(die_once, map(str, marks))) == ["done"] * len(marks)
+        assert not any(mark.exists() for mark in marks)
+        call = submit(os.getpid)
+        assert call is not None
+        assert call.result() != os.getpid()
+
+
+def test_work_goes_on_when_the_server_that_forks_workers_is_killed(tmp_path: Path):
+    with local_pool(2):
+        assert list(run_each(abs, [-1])) == [1]
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        assert list(run_each(abs, range(-9, 0))) == list(range(9, 0, -1))
 
 
 def test_there_is_at_least_one_core():

@@ -134,7 +134,7 @@ def test_every_sample_stands_once_in_its_shard_in_key_order(copy):
     assert [path for path, *_ in listed] == [f"shards/t2i-{n:06d}.tar" for n in numbers]
     assert len(keys) == SHARDS * IMAGES
     found: list[str] = []
-    for number, (path, size, sha256, count) in zip(numbers, listed, strict=True):
+    for number, (path, size, sha256, count, _) in zip(numbers, listed, strict=True):
         data = copy.store.read(path)
         names = [name for name, _ in members(data)]
         here = sorted({name.split(".")[0] for name in names})
@@ -268,7 +268,7 @@ def test_a_row_without_tokens_or_pair_is_no_sample(copy):
     copy.put("pairs", 0, copy.rows("pairs", 0)[1:])
     tokens = copy.rows("tokens", 1)
     copy.put("tokens", 1, [row for row in tokens if row["key"] != tokens[0]["key"]])
-    assert sum(count for *_, count in write(copy.store)) == SHARDS * IMAGES - 2
+    assert sum(count for *_, count, _ in write(copy.store)) == SHARDS * IMAGES - 2
     assert gone not in samples(copy)
 
 

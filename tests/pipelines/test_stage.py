@@ -21,6 +21,7 @@ class Judge:
     folder: ClassVar[str] = "selection"
     inputs: ClassVar[tuple[str, ...]] = ("sources",)
     version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = False
 
     allowed: str = "ab"
     lose: int = 0  # rows that leave by no door

@@ -45,6 +45,18 @@ def test_a_file_is_there_until_it_is_removed_and_may_be_removed_twice(store: Sto
         store.read("raw/a.bin")
 
 
+def test_only_one_creates_a_file(store: Storage):
+    assert store.create(".attempts/measure/00000", b"mine")
+    assert not store.create(".attempts/measure/00000", b"yours")
+    assert store.read(".attempts/measure/00000") == b"mine"
+
+
+def test_a_file_that_was_created_by_a_request_sent_twice_is_ones_own():
+    store = Storage("memory://created")
+    assert store.create("mark", b"mine")
+    assert store.create("mark", b"mine")
+
+
 def test_a_folder_that_is_not_there_lists_nothing(store: Storage):
     assert store.listing("nowhere") == {}
 

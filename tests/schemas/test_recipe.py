@@ -28,7 +28,7 @@ IGNORED = {
     *(f"crawl.{knob}" for knob in HOW_HARD_WE_TRY),
     *("sources.path", "sources.base_url", "sources.list"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
-    *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "min_ram")),
+    *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "machine_type", "min_ram")),
     *(f"max_dead_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
     "max_dead_fraction.vq_tokens",
 }

@@ -1,0 +1,47 @@
+"""Beam's own worker processes on this machine: when one is killed, its job ends at once.
+
+The in-process runner asks a worker for its answer and waits, for ever if the worker is gone: all
+that its death does is to raise in the thread that waited for the process (Beam 2.77,
+SubprocessSdkWorker). Here that reaches the thread that waits for the job.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+WATCHING_THREAD = "run_worker"  # as Beam names it
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended before its job."""
+
+
+@contextmanager
+def noticed_deaths() -> Iterator[None]:
+    """End the job in the body when one of its worker processes dies; for the main thread.
+
+    Raises:
+        WorkerDiedError: says how.
+    """
+    deaths: list[str] = []
+    before = threading.excepthook
+
+    def notice(error: threading.ExceptHookArgs) -> None:
+        if error.thread is None or error.thread.name != WATCHING_THREAD:
+            before(error)
+            return
+        deaths.append(str(error.exc_value))
+        if len(deaths) == 1:
+            # A real signal, which wakes a thread that waits for a lock.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.excepthook = notice
+    try:
+        yield
+    except KeyboardInterrupt:
+        if deaths:
+            raise WorkerDiedError(deaths[0]) from None
+        raise
+    finally:
+        threading.excepthook = before

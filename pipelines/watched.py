@@ -1,0 +1,157 @@
+"""Make a call in a child process, outlive the child, and find the images that kill it.
+
+The child says which images it has in hand (`pipelines.in_hand`). When it dies, those are tried one
+by one in further children; one that has killed `DEATHS` of them is refused from then on with
+`killed_worker`, and the call is made again. All else about the call is as if it were made here.
+"""
+
+import multiprocessing
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pipelines.in_hand import Orders, be_watched
+from pipelines.lasting_pool import die_with_parent
+from pipelines.storage import CorpusError
+
+DEATHS = 3  # after which an image is given up, and so is a call that dies without one
+# Of one call; where more of them kill, it is the machine rather than the images.
+MOST_KILLERS = 20
+# Imported once, by the server that the children are forked from.
+PRELOAD = ("pipelines.measure", "pipelines.vq_tokens", "pipelines.write_shard")
+
+
+def call_watched(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a picklable call returns, or raise what it raises, however often it dies.
+
+    Args:
+        what: the name of the call in an error.
+        function: what to call; with the same arguments it must be free to begin anew.
+        arguments: of the function.
+
+    Raises:
+        CorpusError: if its process dies by no image, or by more than `MOST_KILLERS`.
+    """
+    return _Inquest(what=what, function=function, arguments=arguments).result()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """How a child ended."""
+
+    answer: tuple[Any, Exception | None] | None  # None if it died
+    in_hand: frozenset[str] = frozenset()
+    cause: str = ""  # of death
+
+
+@dataclass(kw_only=True)
+class _Inquest:
+    what: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    killers: dict[str, str] = field(default_factory=dict)
+    deaths: Counter[str] = field(default_factory=Counter)  # with that image alone in hand
+
+    def result(self) -> Any:
+        unexplained = 0
+        while (end := self._run()).answer is None:
+            known = self.deaths.total()
+            self._count(end)
+            self._try_each(end.in_hand)
+            unexplained += self.deaths.total() == known
+            if unexplained == DEATHS:
+                raise CorpusError(
+                    f"{self.what}: its process died {DEATHS} times ({end.cause}), and by no one "
+                    "image; SIGKILL is what the system sends when memory runs out: build again "
+                    "with more of it a worker, or with fewer --processes"
+                )
+        return _value(*end.answer)
+
+    def _try_each(self, suspects: frozenset[str]) -> None:
+        """Take up suspects one after the other until all that is left of them is harmless."""
+        while asked := suspects - self.killers.keys():
+            end = self._run(only=asked)
+            if end.answer is not None or not end.in_hand:
+                return
+            self._count(end)
+
+    def _count(self, end: _End) -> None:
+        """Put a death down to the image that was in hand, if it was one alone."""
+        if len(end.in_hand) != 1:
+            return
+        [key] = end.in_hand
+        self.deaths[key] += 1
+        if self.deaths[key] >= DEATHS:
+            self.killers[key] = f"killed the worker {DEATHS} times ({end.cause})"
+        if len(self.killers) > MOST_KILLERS:
+            raise CorpusError(
+                f"{self.what}: {len(self.killers)} images killed its process, the last {key} "
+                f"({end.cause}): so many are rather the machine's fault; nothing of them is kept"
+            )
+
+    def _run(self, only: frozenset[str] | None = None) -> _End:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOAD))
+        ours, childs = context.Pipe(duplex=False)
+        orders = Orders(killers=self.killers, only=only)
+        child = context.Process(
+            target=_be_child, args=(childs, orders, self.function, self.arguments)
+        )
+        child.start()
+        childs.close()
+        try:
+            answer, in_hand = _listen(ours)
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            ours.close()
+            child.join()
+        return _End(answer=answer, in_hand=in_hand, cause=_cause(child.exitcode))
+
+
+def _listen(line: Connection) -> tuple[tuple[Any, Exception | None] | None, frozenset[str]]:
+    """Follow a child to its end; return its answer, if it lived to give one, and what it held."""
+    in_hand: set[str] = set()
+    with suppress(EOFError, OSError):  # the end of the line, perhaps within a message
+        while True:
+            what, said = line.recv()
+            if what == "answer":
+                return said, frozenset()
+            in_hand = in_hand | {*said} if what == "up" else in_hand - {*said}
+    return None, frozenset(in_hand)
+
+
+def _value(value: Any, error: Exception | None) -> Any:
+    if error is not None:
+        raise error
+    return value
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return signal.Signals(-exitcode).name
+    return f"exit code {exitcode}"
+
+
+def _be_child(
+    line: Connection, orders: Orders, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    """Make the call and send ("answer", (value, error)); the watcher's death is ours."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent()
+    with suppress(OSError):  # where memory runs out, the kernel shall take this process first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    be_watched(line, orders)
+    try:
+        answer = function(*arguments), None
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        answer = None, error
+    line.send(("answer", answer))

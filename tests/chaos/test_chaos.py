@@ -1,0 +1,218 @@
+"""Whatever is killed, and whenever: in the end lies the corpus of a build that nobody disturbed."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from chaos_server import ChaosServer
+from corpus import Corpus
+from disturbances import (
+    Moment,
+    beam_workers,
+    draw_moment,
+    fork_servers,
+    kill_one,
+    pool_workers,
+    start,
+    wait,
+    wait_for,
+    watched_children,
+)
+
+from pipelines.build import SIDECAR_FOLDERS
+
+MOST_BUILDS = 4  # that it may take until one gets through
+BEAM_WORKERS = ("--", "--runner=FnApiRunner", "--direct_running_mode=multi_processing")
+
+
+def seeds(count: int, quick: int = 0) -> list:
+    """Number a kind's scenarios; the first `quick` of them are run with the slow tests too."""
+    marks = [() if seed < quick else (pytest.mark.chaos,) for seed in range(count)]
+    return [pytest.param(seed, marks=each) for seed, each in enumerate(marks)]
+
+
+pytestmark = pytest.mark.slow
+
+
+def assert_as_undisturbed(corpus: Corpus, undisturbed: Corpus) -> None:
+    """Byte for byte what a quiet build makes, sound, every row accounted for, nothing left over."""
+    assert dict(made(corpus)) == dict(made(undisturbed))
+    assert corpus.faults() == []
+    for line in corpus.manifest["funnel"]:
+        out = line["kept"] + sum(line["dropped"].values()) + sum(line["dead"].values())
+        assert line["rows_in"] == out, line
+    left = [path for path in corpus.out.rglob("*") if path.name.startswith(".partial-")]
+    left += corpus.files(".attempts/*/*")
+    assert left == []
+
+
+def made(corpus: Corpus) -> Iterator[tuple[str, bytes]]:
+    folders = (*SIDECAR_FOLDERS, "dead_letters", "shards")
+    for path in [corpus.out / "manifest.json", *corpus.files("recipe.yaml")]:
+        yield path.name, path.read_bytes()
+    for folder in folders:
+        for path in corpus.files(f"{folder}/**/*"):
+            if path.is_file():
+                yield str(path.relative_to(corpus.out)), path.read_bytes()
+
+
+def finish(corpus: Corpus, *words: str) -> None:
+    """Build until a build gets through."""
+    for _ in range(MOST_BUILDS):
+        code, said = wait(start(corpus, *words))
+        if code == 0:
+            return
+    raise AssertionError(f"no build of {MOST_BUILDS} got through: {said}")
+
+
+def disturbed(
+    corpus: Corpus, moment: Moment, disturb: Callable[..., object], *words: str
+) -> tuple[int, str]:
+    """Build, and disturb it at a moment; return the exit code and what was said."""
+    build = start(corpus, *words)
+    try:
+        if wait_for(moment, build, corpus.out):
+            disturb(build)
+        return wait(build)
+    finally:
+        build.kill()
+
+
+@pytest.mark.parametrize("seed", seeds(6, quick=1))
+def test_a_worker_is_killed(seed: int, corpus: Corpus, undisturbed: Corpus) -> None:
+    draw = random.Random(f"worker {seed}")
+    code, said = disturbed(
+        corpus, draw_moment(draw), lambda b: kill_one(partial(pool_workers, b), draw, b)
+    )
+    assert code == 0, said  # the build itself gets over it
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_workers_are_killed_in_one_stage_after_the_other(
+    seed: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"workers {seed}")
+
+    def kill_some(build) -> None:
+        for folder in ("raw", "signals", "tokens", "shards"):
+            if wait_for(draw_moment(draw, [folder]), build, corpus.out):
+                kill_one(partial(pool_workers, build), draw, build)
+
+    code, said = disturbed(corpus, Moment(folder="sources", files=1), kill_some)
+    assert code == 0, said
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_server_that_workers_are_forked_from_is_killed(
+    seed: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"fork server {seed}")
+    code, said = disturbed(
+        corpus, draw_moment(draw), lambda b: kill_one(partial(fork_servers, b), draw, b)
+    )
+    assert code == 0, said
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_the_child_that_does_what_another_died_of_is_killed_too(
+    seed: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"child {seed}")
+    begun = draw_moment(draw, [".attempts/measure", ".attempts/vq_tokens"])
+
+    def kill_twice(build) -> None:
+        kill_one(partial(pool_workers, build), draw, build)
+        kill_one(partial(watched_children, build), draw, build)
+
+    code, said = disturbed(corpus, begun, kill_twice)
+    assert code == 0, said
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize("seed", seeds(3))
+def test_the_driver_is_killed(
+    seed: int, how: signal.Signals, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"driver {how} {seed}")
+    code, said = disturbed(corpus, draw_moment(draw), lambda build: build.send_signal(how))
+    assert code == -how, said
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(3, quick=1))
+def test_the_driver_is_killed_again_and_again(
+    seed: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"drivers {seed}")
+    for folder in sorted(draw.sample(["raw", "signals", "tokens", "shards"], k=2)):
+        disturbed(corpus, draw_moment(draw, [folder]), lambda build: build.kill())
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_it_is_interrupted_at_a_terminal(seed: int, corpus: Corpus, undisturbed: Corpus) -> None:
+    draw = random.Random(f"interrupt {seed}")
+    code, said = disturbed(
+        corpus, draw_moment(draw), lambda build: os.killpg(build.pid, signal.SIGINT)
+    )
+    assert code == 130, said
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_a_worker_of_beams_own_is_killed(seed: int, corpus: Corpus, undisturbed: Corpus) -> None:
+    draw = random.Random(f"Beam {seed}")
+    code, said = disturbed(
+        corpus,
+        draw_moment(draw, ["raw", "signals", "tokens"]),
+        lambda build: kill_one(partial(beam_workers, build), draw, build),
+        *BEAM_WORKERS,
+    )
+    assert code == 0, said
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(3, quick=1))
+def test_the_disk_is_full(
+    seed: int,
+    lay_out: Callable[[Path], Corpus],
+    undisturbed: Corpus,
+    server_is_there: ChaosServer,
+    small_disk: Callable[[int], Path],
+) -> None:
+    whole = sum(path.stat().st_size for path in undisturbed.out.rglob("*") if path.is_file())
+    share = random.Random(f"disk {seed}").uniform(0.1, 0.9)
+    corpus = lay_out(small_disk(int(whole * share / 1024)) / "corpus")
+    code, said = wait(start(corpus))
+    assert code == 1, said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    small_disk(200_000)
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("seed", seeds(4, quick=1))
+def test_the_images_server_goes_away_and_comes_back(
+    seed: int, corpus: Corpus, undisturbed: Corpus, server_is_there: ChaosServer
+) -> None:
+    server_is_there.come_back(most=random.Random(f"server {seed}").randint(0, 18))
+    code, said = wait(start(corpus))
+    assert code in (0, 1), said
+    assert ("--retry-dead crawl tries them" if code == 0 else "the next build tries those") in said
+    server_is_there.come_back()
+    finish(corpus, *(["--retry-dead", "crawl"] if code == 0 else []))
+    assert_as_undisturbed(corpus, undisturbed)

@@ -1,0 +1,65 @@
+"""Work that dies for certain keys, each in a way of its own; importable in child processes."""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from filters.decode import DecodeError
+from pipelines.in_hand import in_hand, most_at_once
+
+# What becomes of the process, as `pipelines.watched` says it.
+WAYS: dict[str, Callable[[], object]] = {
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),  # as the kernel does out of memory
+    "SIGSEGV": lambda: ctypes.string_at(0),
+    "SIGABRT": os.abort,
+    "exit code 3": lambda: os._exit(3),
+}
+
+
+def work(keys: Sequence[str], deadly: Mapping[str, str], batch: int = 1) -> dict[str, str]:
+    """Take up keys in batches; return what became of each. `deadly` maps a key to its way.
+
+    A way is also "together": SIGKILL where others are in the same batch.
+    """
+    became: dict[str, str] = {}
+    size = most_at_once(batch)
+    for start in range(0, len(keys), size):
+        taken: list[str] = []
+        for key in keys[start : start + size]:
+            try:
+                with in_hand(key):
+                    taken.append(key)
+            except DecodeError as error:
+                became[key] = str(error)
+        if taken:
+            with in_hand(*taken):
+                for key in taken:
+                    _meet(deadly.get(key, ""), alone=len(taken) == 1)
+                    became[key] = "done"
+    return became
+
+
+def _meet(way: str, *, alone: bool) -> None:
+    if way == "together":
+        way = "" if alone else "SIGKILL"
+    if way:
+        WAYS[way]()
+
+
+def die_once(mark: str) -> str:
+    """Die if a file is there, and remove it."""
+    if os.path.exists(mark):
+        os.unlink(mark)
+        WAYS["SIGKILL"]()
+    return "done"
+
+
+def die(way: str) -> None:
+    """Die."""
+    WAYS[way]()
+
+
+def fail(message: str) -> None:
+    """Raise an error."""
+    raise ValueError(message)

@@ -1,0 +1,151 @@
+"""Images that kill the process that works on them become dead letters; the rest goes through."""
+
+import json
+import tarfile
+from collections.abc import Callable, Sequence
+
+import pyarrow.parquet as pq
+import pytest
+from corpus import ROOT, Corpus
+
+from pipelines.attempts import FOLDER
+from pipelines.storage import TEMPORARY_PREFIX
+from schemas.keys import rank, sample_key
+
+pytestmark = pytest.mark.slow
+
+KILLER = ROOT / "tests/corpus/killer"
+POISON = sample_key("openclipart", "openclipart/animals/az-lizard_benji_park_01.png")
+SIZE = (746, 669)  # px, which no other image of the corpus has
+# Functions of ours that have images in hand.
+MEASURING, CUTTING, WRITING, DRAWING = "_measure", "_prepare", "_jpeg", "make_thumbnail"
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes one image deadly: how, and inside which functions of ours."""
+
+    def poison(way: str, *inside: str, sizes: Sequence[tuple[int, int]] = (SIZE,)) -> None:
+        monkeypatch.setenv("PYTHONPATH", f"{KILLER}:{KILLER.parent}")
+        killer = {"sizes": sizes, "way": way, "inside": inside}
+        monkeypatch.setenv("VARGPT_TEST_KILLER", json.dumps(killer))
+
+    return poison
+
+
+def letters(corpus: Corpus, stage: str) -> dict[str, str]:
+    return {
+        row["id"]: f"{row['door']} {row['reason']}: {row['detail']}"
+        for path in corpus.files(f"dead_letters/{stage}/*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    }
+
+
+def samples(corpus: Corpus) -> dict[str, bytes]:
+    """Return every member of every sample by its name."""
+    found: dict[str, bytes] = {}
+    for path in corpus.files("shards/*.tar"):
+        with tarfile.open(path) as tar:
+            found |= {member.name: tar.extractfile(member).read() for member in tar}  # pyright: ignore[reportOptionalMemberAccess]
+    return found
+
+
+def assert_lost_in(stage: str, way: str, corpus: Corpus, built: Corpus) -> None:
+    """The poisonous image is a dead letter of the stage; all else is as it was without it."""
+    assert letters(corpus, stage)[POISON] == (
+        f"dead killed_worker: killed the worker 3 times ({way})"
+    )
+    others = {name: body for name, body in samples(built).items() if not name.startswith(POISON)}
+    assert samples(corpus) == others
+    funnel = {line["stage"]: line for line in corpus.manifest["funnel"]}
+    assert funnel[stage]["dead"]["killed_worker"] == 1
+    assert corpus.faults() == []
+    assert not list(corpus.out.rglob(f"{TEMPORARY_PREFIX}*"))
+    assert not corpus.files(f"{FOLDER}/*/*")
+
+
+def make_again(corpus: Corpus, folder: str) -> Corpus:
+    """Remove what a stage has committed of the shard with the poisonous image."""
+    for path in corpus.files(f"{folder}/*.parquet"):
+        if POISON in pq.read_table(path)["key"].to_pylist():
+            path.unlink()
+    return corpus
+
+
+@pytest.mark.parametrize("way", ["SIGKILL", "SIGSEGV"])
+def test_an_image_that_kills_its_decoder_costs_itself_alone(
+    way: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison(way)
+    make_again(copied, "signals").build()
+    assert_lost_in("measure", way, copied, built)
+
+
+def test_one_that_kills_a_signal_is_found_in_its_batch(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGKILL", MEASURING)
+    make_again(copied, "signals").build()
+    assert_lost_in("measure", "SIGKILL", copied, built)
+
+
+def test_one_that_kills_where_codes_are_made_is_lost_there(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGSEGV", CUTTING)
+    make_again(copied, "tokens").build()
+    assert_lost_in("vq_tokens", "SIGSEGV", copied, built)
+    assert copied.manifest["selected_but_dead"] == 1
+
+
+def test_one_that_kills_the_writer_of_a_shard_is_left_out_of_it(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGKILL", WRITING)
+    (copied.out / "manifest.json").unlink()
+    make_again(copied, "shards").build()
+    assert_lost_in("shard", "SIGKILL", copied, built)
+    assert copied.manifest["selected_but_dead"] == 1
+    copied.rebuild()  # finds all of it fresh
+    assert copied.faults() == []
+
+
+def test_where_there_is_no_other_process_building_again_gets_past_it(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGKILL")
+    make_again(copied, "signals").build(processes=1, expect=-9)
+    assert copied.files(f"{FOLDER}/measure/*")
+    copied.build(processes=1)
+    assert_lost_in("measure", "SIGKILL", copied, built)
+
+
+def test_a_report_that_an_image_kills_is_written_without_it(
+    copied: Corpus, poison: Callable[..., None]
+) -> None:
+    before = copied.shard_sha256
+    poison("SIGKILL", DRAWING, sizes=[size_of_a_drawn_one(copied)])
+    (copied.out / "report.html").unlink()
+    copied.build(expect=-9)
+    copied.build()
+    assert copied.shard_sha256 == before
+    assert "killed_worker" in (copied.out / "report.html").read_text()
+
+
+def size_of_a_drawn_one(corpus: Corpus) -> tuple[int, int]:
+    """Return the size of an image that the report shows."""
+    keys = {name[:32] for name in samples(corpus)}
+    drawn = min(keys, key=lambda key: rank(key, "report"))
+    rows = [
+        r for path in corpus.files("signals/*.parquet") for r in pq.read_table(path).to_pylist()
+    ]
+    return next((row["width"], row["height"]) for row in rows if row["key"] == drawn)
+
+
+def test_beams_own_workers_are_replaced_and_get_past_it(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGKILL")
+    mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
+    make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}")
+    assert_lost_in("measure", "SIGKILL", copied, built)

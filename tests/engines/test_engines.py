@@ -1,0 +1,34 @@
+"""Every engine makes the same bytes as the local one, by the command line, on real runners."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from corpus import Corpus
+
+ENGINES = [
+    pytest.param("spark", marks=(pytest.mark.engine("spark"), pytest.mark.spark)),
+    pytest.param("flink", marks=pytest.mark.engine("flink")),
+    pytest.param("prism", marks=pytest.mark.engine("prism")),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_embedded_engine_makes_the_bytes_of_the_local_one(
+    engine: str, make_corpus: Callable[..., Corpus], built: Corpus, tmp_path: Path
+) -> None:
+    corpus = make_corpus(out=tmp_path / "corpus")
+    corpus.build(after=f"--engine {engine}")
+    assert corpus.manifest_bytes == built.manifest_bytes
+    assert corpus.verify()[0] == 0
+
+
+@pytest.mark.spark
+@pytest.mark.engine("spark")
+def test_a_spark_cluster_makes_the_bytes_of_the_local_engine(
+    cluster: list[str], make_corpus: Callable[..., Corpus], built: Corpus, tmp_path: Path
+) -> None:
+    corpus = make_corpus(out=tmp_path / "corpus")
+    corpus.build(after=f"--engine spark -- {' '.join(cluster)}")
+    assert corpus.manifest_bytes == built.manifest_bytes
+    assert corpus.verify()[0] == 0

@@ -1,0 +1,120 @@
+"""The jobs that a build would submit to Dataflow, made without it and without a network."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
+from pipelines.dedup import FindDuplicates
+from pipelines.engine import Engine, shard_numbers
+from pipelines.engine_profile import load_profile
+from pipelines.map_shards import MapShards
+from pipelines.quota import write_cutoffs
+from pipelines.report import summarise
+from pipelines.shard import WriteShards
+from pipelines.stages import quotas, resource_hints, stages_after_dedup, stages_before_dedup
+from pipelines.storage import Storage
+from schemas.recipe import Recipe
+from schemas.recipe_file import load_recipe
+
+RECIPE = "pipelines/recipes/vargpt-v1.1.yaml"
+IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"
+# What only the user knows; --dry_run and below keep the job here, and spare a `pip freeze`.
+GIVEN = (
+    "--project=my-project",
+    "--region=us-central1",
+    "--temp_location=gs://my-bucket/temp",
+    f"--sdk_container_image={IMAGE}",
+    "--dry_run=true",
+    "--no_auth",
+    "--experiments=disable_logging_submission_environment",
+)
+
+
+class DataflowJob(NamedTuple):
+    """A job as the runner describes it to the service."""
+
+    graph: Any  # beam_runner_api_pb2.Pipeline
+    environment: Any  # google.cloud.dataflow_v1beta3.Environment
+    faults: list[str]  # of the options, as Beam's validator sees them
+
+    @property
+    def pool(self) -> Any:
+        """The one worker pool that the options describe."""
+        (pool,) = self.environment.worker_pools
+        return pool
+
+
+def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]:
+    """Map the name of each job of a build to what makes its graph of shard numbers."""
+    stages = (*stages_before_dedup(recipe), *stages_after_dedup(recipe, {}))
+
+    def mapped(stage: Any) -> Callable[[Any], Any]:
+        return lambda shards: shards | MapShards(stage, store, resource_hints(recipe, stage.name))
+
+    return {
+        **{stage.name: mapped(stage) for stage in stages},
+        "dedup": lambda shards: FindDuplicates(recipe=recipe.dedup).expand(shards, store, "f"),
+        "quota": lambda shards: write_cutoffs(
+            shards, store, recipe.select, quotas(recipe), "selection/quota.json"
+        ),
+        "shard": lambda shards: WriteShards(recipe=recipe).expand(shards, store, 100),
+        "report": lambda shards: summarise(shards, store, recipe, "report.html"),
+    }
+
+
+def submit(graph: Callable[[Any], Any], name: str, engine: Engine, *, gpu: bool) -> DataflowJob:
+    """Make a job, up to where it would be sent."""
+    from apache_beam.runners.dataflow.internal import apiclient
+
+    options = PipelineOptions(list(engine.job_arguments(name, gpu=gpu)))
+    pipeline = beam.Pipeline(options=options)
+    faults = PipelineOptionsValidator(options, pipeline.runner).validate()
+    graph(pipeline)
+    job = pipeline.run().job
+    described = apiclient.Environment(
+        packages=[],
+        options=job.options,
+        environment_version="8",
+        proto_pipeline_staged_url="gs://my-bucket/temp/pipeline.pb",
+        proto_pipeline=job.proto_pipeline,
+    )
+    return DataflowJob(job.proto_pipeline, described.proto, faults)
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Refuse every connection of this process but those to itself."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+            raise AssertionError(f"a connection to {address}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def dataflow_job() -> Callable[..., DataflowJob]:
+    """Return a function that makes the job of a stage, with further options of the user's."""
+    pytest.importorskip("google.cloud.dataflow_v1beta3", reason="run `make test-dataflow`")
+
+    @cache
+    def make(name: str, *given: str, overrides: tuple[str, ...] = ()) -> DataflowJob:
+        recipe = load_recipe(RECIPE, overrides)
+        engine = Engine(profile=load_profile("dataflow"), beam_options=(*GIVEN, *given))
+        graph = graphs(recipe, Storage("gs://my-bucket/corpus"))[name]
+        gpu = "accelerator" in resource_hints(recipe, name)
+        with no_network():
+            return submit(lambda root: graph(shard_numbers(root, range(9))), name, engine, gpu=gpu)
+
+    return make

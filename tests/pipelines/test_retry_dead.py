@@ -1,0 +1,117 @@
+"""Rows that died of what may pass get another chance; all others stay what they are."""
+
+from pathlib import Path
+
+import pytest
+from serve import SPECIAL, CorpusServer, running_server, send_status
+
+from pipelines.crawl import Crawl
+from pipelines.ingest import Ingest
+from pipelines.plan import make_plan
+from pipelines.retry_dead import MARK, mark_shards
+from pipelines.sidecar import read_origin, read_rejects, sidecar_path
+from pipelines.stage import is_fresh, run_shard
+from pipelines.storage import Storage
+from schemas.recipe import Recipe
+
+URLS = ("wild/icon.png", "wild/grey16.png", "wild/cmyk.jpg", "wild/gone.png", "wild/no_ai.png")
+
+
+def recipe_of(folder: Path, base_url: str) -> Recipe:
+    listed = folder / "list.csv"
+    listed.write_text("\n".join(["url", *URLS]))
+    source = {"name": "web", "kind": "list", "path": str(listed), "base_url": base_url}
+    crawl = {"timeout_s": 2.0, "retries": 0, "allow_private_addresses": True}
+    return Recipe.model_validate({"name": "r", "sources": [source], "crawl": crawl})
+
+
+def crawl(recipe: Recipe, store: Storage) -> Crawl:
+    make_plan(recipe, store)
+    run_shard(Ingest(sources=recipe.sources, crawl=recipe.crawl), 0, store)
+    stage = Crawl(sources=recipe.sources, recipe=recipe.crawl)
+    run_shard(stage, 0, store)
+    return stage
+
+
+def files(store: Storage) -> dict[str, bytes]:
+    root = Path(store.root)
+    paths = [*root.glob("raw/*"), *root.glob("dead_letters/*/*")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def undisturbed(server: CorpusServer, tmp_path: Path) -> dict[str, bytes]:
+    """What a crawl writes while the server is there."""
+    store = Storage(str(tmp_path / "undisturbed"))
+    crawl(recipe_of(tmp_path, server.base_url), store)
+    return files(store)
+
+
+def test_after_an_outage_the_retried_shard_is_the_undisturbed_one(
+    server: CorpusServer, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    store = Storage(str(tmp_path / "out"))
+    with running_server() as away:
+        base_url = away.base_url
+    crawl(recipe_of(tmp_path, base_url), store)
+    assert set(read_rejects(store, "crawl", 0)["reason"].to_pylist()) == {"connection_error"}
+    assert mark_shards(store, "raw", range(1)) == len(URLS)
+    stage = crawl(recipe_of(tmp_path, server.base_url), store)
+    assert is_fresh(stage, 0, store)
+    assert files(store) == undisturbed
+
+
+def test_only_what_may_pass_is_asked_for_again(
+    server: CorpusServer,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Storage(str(tmp_path / "out"))
+    recipe = recipe_of(tmp_path, server.base_url)
+    with monkeypatch.context() as full:
+        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+        crawl(recipe, store)
+    assert mark_shards(store, "raw", range(1)) == 1
+    server.hits.clear()
+    crawl(recipe, store)
+    assert server.hits == {"/wild/grey16.png": 1}
+    assert files(store) == undisturbed
+
+
+def test_bytes_that_have_changed_are_fetched_anew(
+    server: CorpusServer,
+    undisturbed: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Storage(str(tmp_path / "out"))
+    recipe = recipe_of(tmp_path, server.base_url)
+    with monkeypatch.context() as full:
+        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+        crawl(recipe, store)
+    mark_shards(store, "raw", range(1))
+    tar = Path(store.root, "raw/00000.tar")
+    tar.write_bytes(tar.read_bytes().replace(b"IDAT", b"IDAX"))
+    crawl(recipe, store)
+    assert files(store) == undisturbed
+
+
+def test_a_shard_without_such_rows_stays_as_it_is(
+    server: CorpusServer, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    store = Storage(str(tmp_path / "undisturbed"))
+    assert mark_shards(store, "raw", range(1)) == 0
+    assert files(store) == undisturbed
+
+
+def test_marking_twice_marks_once(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path / "out"))
+    with running_server() as away:
+        base_url = away.base_url
+    crawl(recipe_of(tmp_path, base_url), store)
+    for _ in range(2):
+        assert mark_shards(store, "raw", range(1)) == len(URLS)
+    origin = read_origin(store, sidecar_path("raw", 0))
+    assert origin is not None
+    assert origin.fingerprint.count(MARK) == 1
