@@ -105,7 +105,7 @@ def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.flo
     from transformers import AutoTokenizer
 
     with _local(url) as folder:
-        config, images = _read_config(folder)
+        config, images = _parsed(_config_of(str(folder)), url)
         model = _empty(config, device, dtype)
         try:
             load_model(model, str(folder / WEIGHTS), device=device)
@@ -115,6 +115,15 @@ def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.flo
         sha256 = folder_sha256(str(folder))
     check_vocabulary(config, text.get_vocab())
     return Trained(model=model.eval(), images=images, text=text, sha256=sha256)
+
+
+def read_images(url: str) -> ImageTokenizer:
+    """Read which image tokenizer a model speaks, without its weights.
+
+    Raises:
+        CheckpointError: the config is missing or damaged.
+    """
+    return _parsed(_config_of(url), url)[1]
 
 
 def folder_sha256(url: str) -> str:
@@ -144,14 +153,20 @@ def _empty(config: VargptConfig, device: str, dtype: torch.dtype) -> Vargpt:
         torch.set_default_dtype(before)
 
 
-def _read_config(folder: Path) -> tuple[VargptConfig, ImageTokenizer]:
+def _config_of(url: str) -> bytes:
+    fs, path = fsspec.url_to_fs(url)
     try:
-        data: Any = json.loads((folder / CONFIG).read_bytes())
-        return _CONFIG.validate_python(data["model"]), _IMAGES.validate_python(data["images"])
+        return fs.cat_file(f"{path}/{CONFIG}")
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: no {CONFIG}; expected the folder of a model") from error
+        raise CheckpointError(f"{url}: no {CONFIG}; expected the folder of a model") from error
+
+
+def _parsed(config: bytes, url: str) -> tuple[VargptConfig, ImageTokenizer]:
+    try:
+        data: Any = json.loads(config)
+        return _CONFIG.validate_python(data["model"]), _IMAGES.validate_python(data["images"])
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}/{CONFIG}: {error}") from error
+        raise CheckpointError(f"{url}/{CONFIG}: {error}") from error
 
 
 @contextmanager
