@@ -1,4 +1,4 @@
-"""preferences, the command: prompts to shards of pairs, as one Beam job, and their manifest."""
+"""preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
 
 import os.path
 import sys
@@ -29,6 +29,7 @@ from pipelines.sidecar import (
     each_shard,
     read_origin,
     read_origins,
+    read_table,
     sidecar_path,
 )
 from pipelines.stage import is_fresh
@@ -155,8 +156,6 @@ class PreferenceJob:
         return manifest
 
     def _aspects(self, store: Storage, shards: int) -> list[float]:
-        from pipelines.sidecar import read_table
-
         found: set[float] = set()
         for shard in range(shards):
             table = read_table(store, sidecar_path("prompts", shard), ["aspect"])

@@ -135,7 +135,9 @@ def _json(subset: str, key: str, aspect: float) -> bytes:
         "understand": (f"<image> What is this, {key[:4]}?", "A colour."),
     }[kind]
     messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
-    return json.dumps({"key": key, "messages": messages, "crop_aspect": aspect}).encode()
+    known = {"caption": key[:4], "source": "made up", "url": f"made-up/{key}", "licence": "CC0"}
+    sample = {"key": key, "messages": messages, "crop_aspect": aspect, **known}
+    return json.dumps(sample).encode()
 
 
 def _jpeg(chance: np.random.Generator) -> bytes:
