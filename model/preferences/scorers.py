@@ -123,7 +123,7 @@ class ClipScorer:
 
     def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
         """Return the cosine of each image and its prompt; a long prompt is cut at 77 tokens."""
-        with torch.inference_mode():
+        with torch.no_grad():
             words = self._tokenizer(list(prompts)).to(self._device)
             text_BC = self._model.encode_text(words, normalize=True)
             return (self.embed(images) * text_BC).sum(dim=1).tolist()
@@ -131,7 +131,7 @@ class ClipScorer:
     def embed(self, images: Sequence[Image]) -> Tensor:
         """Return the images' embeddings, of length 1, float32 [B, C]."""
         pixels = torch.stack([self._preprocess(image) for image in images])
-        with torch.inference_mode():
+        with torch.no_grad():
             return self._model.encode_image(pixels.to(self._device), normalize=True).float()
 
 
@@ -161,7 +161,7 @@ class AestheticScorer:
 
     def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
         """Return the predicted rating of each image."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return self._head(self._clip.embed(images)).squeeze(1).tolist()
 
 
