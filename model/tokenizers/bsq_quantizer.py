@@ -41,6 +41,11 @@ def corners(bits_Bnd: Tensor) -> Tensor:
     return F.normalize(2 * (bits_Bnd.float() / side) - 1 / side, dim=-1)
 
 
+def contribution(bits_Bnd: Tensor, size: tuple[int, int], full: tuple[int, int]) -> Tensor:
+    """Return what the bits of one scale add to the features, [B, d, H, W]."""
+    return _enlarge(corners(bits_Bnd).transpose(1, 2).unflatten(2, size), full)
+
+
 def encode(features_BdHW: Tensor, schedule: Schedule) -> Tensor:
     """Return the bits of all scales, bool [B, L, d]; H and W are those of the last scale."""
     rest_BdHW = features_BdHW
@@ -61,9 +66,8 @@ def partial_sums(bits_BLd: Tensor, schedule: Schedule) -> list[Tensor]:
     """Return the features [B, d, H, W] that the bits up to each scale amount to."""
     sums: list[Tensor] = []
     for part, size in zip(scale_slices(schedule), schedule, strict=True):
-        code_Bdhw = corners(bits_BLd[:, part]).transpose(1, 2).unflatten(2, size)
-        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
-        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+        added_BdHW = contribution(bits_BLd[:, part], size, schedule[-1])
+        sums.append(sums[-1] + added_BdHW if sums else added_BdHW)
     return sums
 
 

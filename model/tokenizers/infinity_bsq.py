@@ -72,6 +72,13 @@ class InfinityBsq(NetworkTokenizer):
             checkpoint_sha256=checkpoint_sha256,
         )
 
+    @property
+    def model_schedule(self) -> Schedule:
+        """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
+        if not self.config.patchify:
+            return self.schedule
+        return tuple((height // 2, width // 2) for height, width in self.schedule)
+
     def check_schedule(self, schedule: Schedule) -> None:
         """Check that the network can do a schedule.
 
@@ -179,3 +186,29 @@ class InfinityBsq(NetworkTokenizer):
             grid_Bdhw = bits_BLd[:, part].transpose(1, 2).unflatten(2, size)
             scales.append(F.pixel_unshuffle(grid_Bdhw, 2).flatten(2).transpose(1, 2))
         return torch.cat(scales, dim=1)
+
+    def _contribution(self, targets_BpK: Tensor, scale: int) -> Tensor:
+        bits_Bnd = self._scattered(targets_BpK.bool(), scale)
+        return bsq_quantizer.contribution(bits_Bnd, self.schedule[scale], self.schedule[-1])
+
+    def _scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor:
+        sizes = self.schedule[scale - 1 : scale + 1]
+        (x_Bdhw,) = bsq_quantizer.next_scale_inputs([sum_BCHW], sizes)
+        if self.config.patchify:
+            x_Bdhw = F.pixel_unshuffle(x_Bdhw, 2)
+        return x_Bdhw.flatten(2).transpose(1, 2)
+
+    def _packed(self, targets_BPK: Tensor) -> Tensor:
+        parts = [
+            self._scattered(targets_BPK[:, part].bool(), scale)
+            for scale, part in enumerate(scale_slices(self.model_schedule))
+        ]
+        return pack_bits(torch.cat(parts, dim=1))
+
+    def _scattered(self, bits_BpD: Tensor, scale: int) -> Tensor:
+        """Undo `_gathered`, for one scale."""
+        if not self.config.patchify:
+            return bits_BpD
+        grid_BDhw = bits_BpD.transpose(1, 2).unflatten(2, self.model_schedule[scale])
+        # Contiguous as the bits of stored codes are: the order of a sum depends on it.
+        return F.pixel_shuffle(grid_BDhw, 2).flatten(2).transpose(1, 2).contiguous()

@@ -1,6 +1,8 @@
 """What both tokenizers share: an encoder, a quantizer that runs scale by scale, a decoder.
 
-Shapes: B images, C channels, H and W positions of the features, L codes over all scales.
+Shapes: B images, C channels, H and W positions of the features, L codes over all scales; P
+positions that a next-scale model sees, p those of one scale, D channels that it reads of each and
+K elements that it predicts.
 """
 
 import copy
@@ -82,6 +84,11 @@ class NetworkTokenizer(ABC):
         check_schedule(schedule)
 
     @property
+    def model_schedule(self) -> Schedule:
+        """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
+        return self.schedule
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         height, width = self.schedule[-1]
@@ -156,6 +163,42 @@ class NetworkTokenizer(ABC):
         """
         return codes.size, int((codes != others).sum())
 
+    def add_scale(self, sum_BCHW: Tensor | None, targets_BpK: Tensor, scale: int) -> Tensor:
+        """Return what codes up to and with a scale amount to, float32 [B, C, H, W], on the device.
+
+        Grows an image scale by scale, as a next-scale model writes it; with the same operations as
+        `next_scale_inputs` makes of a whole one.
+
+        Args:
+            sum_BCHW: of the scales before; None for the first.
+            targets_BpK: of this scale, as a next-scale model predicts them, int64 on the device.
+            scale: its number.
+        """
+
+        def work(at_B: Tensor) -> Tensor:
+            added_BCHW = self._contribution(targets_BpK[at_B], scale)
+            return added_BCHW if sum_BCHW is None else sum_BCHW[at_B] + added_BCHW
+
+        with self.compute.arithmetic():
+            return self.passes.run(torch.arange(len(targets_BpK)), work)
+
+    def scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor:
+        """Return what a next-scale model reads at a scale, float32 [B, p, D], on the device.
+
+        Args:
+            sum_BCHW: what `add_scale` made of the scales before.
+            scale: its number, from 1: the first has no inputs.
+        """
+        with self.compute.arithmetic():
+            return self.passes.run(sum_BCHW, lambda x_BCHW: self._scale_inputs(x_BCHW, scale))
+
+    def to_codes(self, targets_BPK: Tensor) -> Codes:
+        """Return the codes that a next-scale model's predictions of all scales are, int64 in."""
+        return Codes(
+            values_BL=self._packed(targets_BPK).cpu().numpy().astype(self.codes_dtype),
+            schedule=self.schedule,
+        )
+
     def check_features(self, features_BCHW: Tensor) -> None:
         """Check that features are of this network and schedule, and finite.
 
@@ -201,6 +244,15 @@ class NetworkTokenizer(ABC):
 
     @abstractmethod
     def _summed(self, codes_BL: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _contribution(self, targets_BpK: Tensor, scale: int) -> Tensor: ...
+
+    @abstractmethod
+    def _scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor: ...
+
+    @abstractmethod
+    def _packed(self, targets_BPK: Tensor) -> Tensor: ...
 
     def _check_images(self, images_NCHW: Tensor) -> None:
         expected = (3, *self.image_size)

@@ -10,6 +10,7 @@ from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes
 from model.tokenizers.var_network import VarConfig, VarNetwork
+from model.tokenizers.var_quantizer import shrink
 
 
 class VarVqvae(NetworkTokenizer):
@@ -57,3 +58,12 @@ class VarVqvae(NetworkTokenizer):
 
     def _summed(self, codes_BL: Tensor) -> Tensor:
         return self._network.quantize.summed_features(codes_BL, self.schedule)
+
+    def _contribution(self, targets_BpK: Tensor, scale: int) -> Tensor:
+        return self._network.quantize.contribution(targets_BpK.squeeze(-1), scale, self.schedule)
+
+    def _scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor:
+        return shrink(sum_BCHW, self.schedule[scale]).flatten(2).transpose(1, 2)
+
+    def _packed(self, targets_BPK: Tensor) -> Tensor:
+        return targets_BPK.squeeze(-1)

@@ -1,0 +1,108 @@
+"""Checks that a batch is one that a model can be trained on; every message names both sides."""
+
+from collections.abc import Mapping
+
+import torch
+
+from model.data.batch import Batch
+from model.tokenizers.protocol import Schedule, check_schedule, count_codes, schedule_text
+from model.vargpt.config import SPECIAL, VargptConfig
+
+
+def check_batch(batch: Batch, config: VargptConfig) -> None:
+    """Check text, images and codes of a batch against the model's config.
+
+    Raises:
+        ValueError: what does not fit, and both sides of it.
+    """
+    check_model_schedule(batch.schedule, config)
+    _check_text(batch, config)
+    _check_codes(batch, config)
+    _check_places(batch, config)
+
+
+def check_model_schedule(schedule: Schedule, config: VargptConfig) -> None:
+    """Check that a model can do a schedule.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    check_schedule(schedule)
+    if schedule[0] != (1, 1) or len(schedule) > config.decoder.levels:
+        raise ValueError(
+            f"the model writes up to {config.decoder.levels} scales from 1x1 on, "
+            f"this schedule has {len(schedule)}: {schedule_text(schedule)}"
+        )
+
+
+def check_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> None:
+    """Check that a text tokenizer is the one a model is configured for.
+
+    Args:
+        config: of the model.
+        vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
+
+    Raises:
+        ValueError: more tokens than the embedding has rows, or special tokens of other ids.
+    """
+    rows, largest = config.backbone.vocab, max(vocabulary.values())
+    if largest >= rows:
+        raise ValueError(f"the text tokenizer has ids up to {largest}, the embedding {rows} rows")
+    for token, name in SPECIAL.items():
+        side = config.marks if hasattr(config.marks, name) else config.backbone
+        expected, found = getattr(side, name), vocabulary.get(token)
+        if found != expected:
+            raise ValueError(f"{token} is {expected} to the model, {found} to the text tokenizer")
+
+
+def _check_text(batch: Batch, config: VargptConfig) -> None:
+    vocab, largest = config.backbone.vocab, int(batch.input_ids_BS.max())
+    if largest >= vocab:
+        raise ValueError(f"the text has token {largest}, the embedding {vocab} rows")
+    largest = int(batch.labels_BS.max())
+    if largest >= vocab:
+        raise ValueError(f"the labels have token {largest}, the text head {vocab} logits")
+    if (batch.pixel_values is None) != (batch.image_grid_thw is None):
+        raise ValueError("pixel_values and image_grid_thw come together, or neither does")
+
+
+def _check_codes(batch: Batch, config: VargptConfig) -> None:
+    codes, positions = config.codes, count_codes(batch.schedule)
+    images = len(batch.image_rows_N)
+    for name, tensor, expected in (
+        ("inputs", batch.inputs_NLD, (images, positions - 1, codes.width)),
+        ("targets", batch.targets_NLK, (images, positions, codes.elements)),
+    ):
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"{name} of {images} images of {positions} positions must be {list(expected)} for "
+                f"a model of {codes}, they are {list(tensor.shape)}"
+            )
+    if not images:
+        return
+    least, largest = (int(x) for x in batch.targets_NLK.aminmax())
+    if least < 0 or largest >= codes.choices:
+        raise ValueError(
+            f"the targets are {least} to {largest}, the model has {codes.choices} choices"
+        )
+
+
+def _check_places(batch: Batch, config: VargptConfig) -> None:
+    """Check that pads stand where the images do, and nowhere else."""
+    positions = count_codes(batch.schedule)
+    pads, mark = config.pads(positions), config.marks.image_pad
+    count = int((batch.input_ids_BS == mark).sum())
+    if count != len(batch.image_rows_N) * pads:
+        raise ValueError(
+            f"{len(batch.image_rows_N)} images of {positions} positions take {pads} pads each, "
+            f"the text has {count}"
+        )
+    if not count:
+        return
+    at = batch.image_starts_N[:, None] + torch.arange(pads, device=batch.image_starts_N.device)
+    inside = (at[:, -1] < batch.input_ids_BS.shape[1]) & (at[:, 0] >= 2)
+    if not inside.all() or (batch.input_ids_BS[batch.image_rows_N[:, None], at] != mark).any():
+        raise ValueError(
+            f"expected images after a prompt and a start mark at {batch.image_starts_N.tolist()} "
+            f"of sequences {batch.image_rows_N.tolist()}, the pads stand elsewhere"
+        )

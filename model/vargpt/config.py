@@ -1,0 +1,193 @@
+"""Sizes and choices of a VARGPT; `PRESETS` has those that are used.
+
+Where the published code does not do what its paper says, or trains otherwise than it generates,
+the default here is what it should do, and `released` returns what a released checkpoint needs.
+The table in README.md has every difference.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, Literal
+
+from model.vargpt.codes import CodeHead, bits
+
+Conditioning = Literal["context", "constant"]
+
+SPECIAL: Final = {
+    "<|image_gen_start|>": "image_start",
+    "<|image_gen_end|>": "image_end",
+    "<|image_gen_pad|>": "image_pad",
+    "<|im_end|>": "answer_end",
+    "<|image_pad|>": "image_token",
+    "<|video_pad|>": "video_token",
+    "<|vision_start|>": "vision_start",
+    "<|vision_end|>": "vision_end",
+}
+"""What the fields of `Marks` and `BackboneConfig` are ids of."""
+
+ROWS_MULTIPLE: Final = 128  # of the embedding, as Qwen2-VL's 152,064 are
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneConfig:
+    """Size of a Qwen2-VL; the defaults are those of Qwen2-VL-7B-Instruct."""
+
+    vocab: int = 152064
+    hidden: int = 3584
+    layers: int = 28
+    heads: int = 28
+    kv_heads: int = 4
+    mlp: int = 18944
+    tied: bool = False  # the text head is the embedding
+    rope_sections: tuple[int, int, int] = (16, 24, 24)  # pairs of a head for time, height, width
+    rope_theta: float = 1e6
+    vision_depth: int = 32
+    vision_width: int = 1280
+    vision_heads: int = 16
+    patch: int = 14  # px
+    image_token: int = 151655
+    video_token: int = 151656
+    vision_start: int = 151652
+    vision_end: int = 151653
+
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads or self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads do not divide {self.hidden}, or into kv heads")
+        if 2 * sum(self.rope_sections) != self.hidden // self.heads:
+            raise ValueError(f"{self.rope_sections} do not sum to half a head of {self}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderConfig:
+    """Size of the visual decoder; the defaults are those of Infinity-2B."""
+
+    width: int = 2048
+    depth: int = 32
+    heads: int = 16
+    mlp_ratio: int = 4
+    levels: int = 15  # most scales that a schedule may have
+    unconditional: int = 512  # vectors that stand for the context where there is none
+    drop_path: float = 0.1  # of the last block, linear from 0 in the first; in training mode only
+    attention: Literal["sdpa", "flex"] = "sdpa"  # flex: FlexAttention, on CUDA
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width // self.heads % 4:
+            raise ValueError(f"a head's width must be a multiple of 4: {self.width} / {self.heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marks:
+    """Ids of the text tokens that the model gives a meaning of its own."""
+
+    image_start: int = 151657  # <|image_gen_start|>
+    image_end: int = 151658  # <|image_gen_end|>
+    image_pad: int = 151659  # <|image_gen_pad|>, one a position of a generated image
+    answer_end: int = 151645  # <|im_end|>
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VargptConfig:
+    """A whole model.
+
+    Raises:
+        ValueError: a mark that the vocabulary has no row for.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    codes: CodeHead = field(default_factory=lambda: bits(32))
+    marks: Marks = field(default_factory=Marks)
+    # What the decoder's AdaLN and its unconditional half go by; see conditioning.py.
+    conditioning: Conditioning = "context"
+    projector_norm: bool = True  # a LayerNorm before each projector
+    # Among the positions of one scale, in the language model.
+    within_scale: Literal["causal", "all"] = "causal"
+    # Of understood images, in training and generation alike: Qwen2-VL's grid, or plain counting.
+    image_positions: Literal["grid", "plain"] = "grid"
+    # Text that is learned: what the labels name, or all but the pads, padding included.
+    text_targets: Literal["labels", "everything"] = "labels"
+    # An image takes as many pads as is a multiple of this; those after its positions are empty.
+    pad_multiple: int = 1
+
+    def __post_init__(self) -> None:
+        marks = self.marks
+        for mark in (marks.image_start, marks.image_end, marks.image_pad, marks.answer_end):
+            if not 0 <= mark < self.backbone.vocab:
+                raise ValueError(f"{marks} do not fit a vocabulary of {self.backbone.vocab}")
+
+    def pads(self, positions: int) -> int:
+        """Return how many pads of the text an image of so many positions takes."""
+        return -(-positions // self.pad_multiple) * self.pad_multiple
+
+
+def with_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> VargptConfig:
+    """Return a model of the same sizes for another text tokenizer.
+
+    Args:
+        config: what all else is taken from.
+        vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
+
+    Raises:
+        ValueError: a tokenizer that lacks a special token of VARGPT.
+    """
+    lacking = [token for token in SPECIAL if token not in vocabulary]
+    if lacking:
+        raise ValueError(f"the text tokenizer of {len(vocabulary)} tokens lacks {lacking}")
+    ids = {name: vocabulary[token] for token, name in SPECIAL.items()}
+    marks = Marks(**{each.name: ids.pop(each.name) for each in fields(Marks)})
+    rows = -(-(max(vocabulary.values()) + 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE
+    return replace(config, backbone=replace(config.backbone, vocab=rows, **ids), marks=marks)
+
+
+def released(config: VargptConfig) -> VargptConfig:
+    """Return a size with the choices that the released VARGPT-v1.1 was trained with."""
+    return replace(
+        config,
+        conditioning="constant",
+        projector_norm=False,
+        image_positions="plain",
+        text_targets="everything",
+        pad_multiple=128,
+    )
+
+
+TINY: Final = VargptConfig(
+    backbone=BackboneConfig(
+        vocab=128,
+        hidden=64,
+        layers=2,
+        heads=4,
+        kv_heads=2,
+        mlp=128,
+        rope_sections=(2, 3, 3),
+        vision_depth=1,
+        vision_width=32,
+        vision_heads=2,
+        image_token=120,
+        video_token=121,
+        vision_start=122,
+        vision_end=123,
+    ),
+    decoder=DecoderConfig(width=64, depth=2, heads=4, unconditional=4, drop_path=0.0),
+    marks=Marks(image_start=124, image_end=125, image_pad=126, answer_end=127),
+)
+
+SMALL: Final = VargptConfig(
+    backbone=BackboneConfig(
+        hidden=512,
+        layers=8,
+        heads=8,
+        kv_heads=2,
+        mlp=2048,
+        tied=True,
+        rope_sections=(8, 12, 12),
+        vision_depth=6,
+        vision_width=256,
+        vision_heads=4,
+    ),
+    decoder=DecoderConfig(width=512, depth=12, heads=8, unconditional=64),
+)
+
+PRESETS: Final = {"tiny": TINY, "small": SMALL, "v1_1": VargptConfig()}
+"""`tiny` for tests on a CPU, `small` for an hour on one GPU, `v1_1` the published 7B + 2B. All
+write BSQ codes of 32 bits; `dataclasses.replace(config, codes=...)` gives them others."""

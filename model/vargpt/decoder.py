@@ -1,0 +1,100 @@
+"""The visual decoder: Infinity's transformer, fed by the language model (arXiv 2412.04431).
+
+Shapes: N images, L positions over all scales, n of those given, D channels of the codes, C width,
+U logits a position.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from model.tokenizers.protocol import Schedule, scale_slices
+from model.vargpt.attention import Attend, attend_all
+from model.vargpt.blocks import Block, BlockCache, HeadNorm
+from model.vargpt.codes import CodeHead
+from model.vargpt.conditioning import Condition, ConstantConditioning, ContextConditioning
+from model.vargpt.config import Conditioning, DecoderConfig
+from model.vargpt.first_weights import draw_weights
+from model.vargpt.masks import attend_block_causal, scale_of
+from model.vargpt.rope2d import rotation
+
+CONDITIONINGS = {"context": ContextConditioning, "constant": ConstantConditioning}
+
+
+class DecoderCache:
+    """What generation keeps between scales."""
+
+    def __init__(self, depth: int) -> None:
+        self.blocks = [BlockCache() for _ in range(depth)]
+
+
+class Decoder(nn.Module):
+    """Next-scale inputs to what the language model reads; what it returns to logits of codes.
+
+    Args:
+        config: sizes.
+        codes: what it reads and writes.
+        conditioning: which of the two ways; see conditioning.py.
+    """
+
+    def __init__(self, config: DecoderConfig, codes: CodeHead, conditioning: Conditioning) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.conditioning: ContextConditioning | ConstantConditioning = CONDITIONINGS[conditioning](
+            width, config.heads, config.unconditional
+        )
+        self.start_position = nn.Parameter(torch.empty(width))
+        self.word_embed = nn.Linear(codes.width, width)
+        self.level_embed = nn.Parameter(torch.empty(config.levels, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        step = config.drop_path / max(1, config.depth - 1)
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, config.mlp_ratio, number * step)
+            for number in range(config.depth)
+        )
+        self.head_norm = HeadNorm(width)
+        self.head = nn.Linear(width, codes.logits)
+        self.checkpointing = False  # recompute blocks in the backward pass instead of keeping them
+        if not self.head.weight.is_meta:
+            draw_weights(self)
+
+    def first_inputs(self, without_N: Tensor) -> Tensor:
+        """Return what stands for the first scale, [N, 1, C]: nothing precedes it."""
+        return (self.conditioning.first_inputs(without_N) + self.start_position)[:, None]
+
+    def forward(
+        self,
+        x_NnC: Tensor,
+        condition: Condition,
+        schedule: Schedule,
+        scale: int | None = None,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Return the logits of positions, [N, n, U].
+
+        Args:
+            x_NnC: what the language model made of their inputs.
+            condition: of each image.
+            schedule: of the whole image.
+            scale: the one scale that is given; None for all.
+            cache: of the scales before, where one scale is given.
+        """
+        part = slice(None) if scale is None else scale_slices(schedule)[scale]
+        device = x_NnC.device
+        turn = rotation(schedule, self.config.width // self.config.heads, device)[part]
+        x_NnC = x_NnC + self.level_embed[scale_of(schedule, device)[part]]
+        attend = attend_all
+        if scale is None:
+            attend = attend_block_causal(schedule, device, self.config.attention)
+        modulation_N6C = self.modulation(F.silu(condition.vector_NC)).unflatten(-1, (6, -1))
+        for number, block in enumerate(self.blocks):
+            kept = cache.blocks[number] if cache else None
+            x_NnC = self._run(block, x_NnC, modulation_N6C, condition, turn, attend, kept)
+        return self.head(self.head_norm(x_NnC, condition.vector_NC))
+
+    def _run(self, block: nn.Module, *inputs: Tensor | Condition | Attend | object) -> Tensor:
+        if self.checkpointing and self.training:
+            return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[return-value]
+        return block(*inputs)

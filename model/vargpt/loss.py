@@ -1,0 +1,77 @@
+"""The training loss, and the log-likelihoods that preferences are learned from.
+
+Shapes: N images, L positions, K elements of a position, T text targets, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.data.batch import Batch
+from model.tokenizers.protocol import Schedule, count_codes
+from model.vargpt.codes import CodeHead
+from model.vargpt.masks import scale_of
+from model.vargpt.vargpt import Output
+
+ScaleWeights = Literal["infinity", "uniform"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """How much each part counts."""
+
+    image: float = 3.0  # beside 1 for text
+    scales: ScaleWeights = "infinity"  # or uniform, which is what VAR and the released code do
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Losses:
+    """The loss of a batch and its parts, scalars; a part that the batch does not have is 0."""
+
+    total: Tensor
+    text: Tensor  # nats a target, mean
+    image: Tensor  # nats an element, mean over elements, weighted over positions, mean over images
+
+
+def losses(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Losses:
+    """Return the losses of a batch."""
+    text = text_surprise(output).sum() / max(1, len(output.text_targets_T))
+    weights_L = position_weights(batch.schedule, config.scales, output.image_logits_NLU.device)
+    surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
+    images = (surprise_NLK.mean(dim=2) * weights_L).sum()
+    image = images / max(1, len(batch.targets_NLK))
+    return Losses(total=text + config.image * image, text=text, image=image)
+
+
+def text_surprise(output: Output) -> Tensor:
+    """Return -log p of each text target, float32 [T], in nats."""
+    return F.cross_entropy(output.text_logits_TV.float(), output.text_targets_T, reduction="none")
+
+
+def image_log_likelihood(output: Output, batch: Batch, codes: CodeHead) -> Tensor:
+    """Return log p of each image given all that stands before it, float32 [N], in nats.
+
+    A sum over all elements: 16,672 bits at 256 px, 80,672 at 512, of d32.
+    """
+    return -codes.surprise(output.image_logits_NLU, batch.targets_NLK).sum(dim=(1, 2))
+
+
+def position_weights(
+    schedule: Schedule, kind: ScaleWeights, device: torch.device | None = None
+) -> Tensor:
+    """Return how much each position counts, float32 [L] that sum to 1.
+
+    `infinity`: in inverse proportion to the square root of its scale's area, so that a scale of n
+    by n counts as n in all (FoundationVision/Infinity, trainer.py).
+
+    >>> position_weights(((1, 1), (2, 2)), "infinity").mul(3).tolist()
+    [1.0, 0.5, 0.5, 0.5, 0.5]
+    """
+    if kind == "uniform":
+        return torch.full((count_codes(schedule),), 1 / count_codes(schedule), device=device)
+    areas = torch.tensor([float(height * width) for height, width in schedule], device=device)
+    weights_L = areas.rsqrt()[scale_of(schedule, device)]
+    return weights_L / weights_L.sum()

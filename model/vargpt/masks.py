@@ -1,0 +1,90 @@
+"""Who may see whom: among an image's positions, and in the language model.
+
+Shapes: B sequences, S positions of the text, N images, L positions of an image.
+"""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.tokenizers.protocol import Schedule, count_codes, scale_slices
+from model.vargpt.attention import Attend
+
+
+def scale_of(schedule: Schedule, device: torch.device | None = None) -> Tensor:
+    """Return the number of the scale that each position is of, int64 [L].
+
+    >>> scale_of(((1, 1), (2, 2))).tolist()
+    [0, 1, 1, 1, 1]
+    """
+    sizes = torch.tensor([part.stop - part.start for part in scale_slices(schedule)])
+    return torch.arange(len(schedule)).repeat_interleave(sizes).to(device)
+
+
+def block_causal(schedule: Schedule, device: torch.device | None = None) -> Tensor:
+    """Return which position (row) sees which (column): its own scale's and all before; bool."""
+    scale_L = scale_of(schedule, device)
+    return scale_L[:, None] >= scale_L[None, :]
+
+
+def attend_block_causal(schedule: Schedule, device: torch.device, kind: str) -> Attend:
+    """Return the attention of a whole image, through an explicit mask or FlexAttention."""
+    if kind == "flex":
+        return _flex(schedule, device)
+    seen_LL = block_causal(schedule, device)
+    return lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=seen_LL, scale=1.0)
+
+
+@cache
+def _flex(schedule: Schedule, device: torch.device) -> Attend:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    length = count_codes(schedule)
+    # It is kept for training too, whoever asks first.
+    with torch.inference_mode(False):
+        scale_L = scale_of(schedule, device)
+
+        def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return scale_L[query] >= scale_L[key]
+
+        mask = create_block_mask(seen, None, None, length, length, device=str(device))
+    attend = torch.compile(flex_attention) if device.type == "cuda" else flex_attention
+    return lambda q, k, v: attend(q, k, v, block_mask=mask, scale=1.0)
+
+
+def text_mask(
+    attention_mask_BS: Tensor,
+    image_rows_N: Tensor,
+    image_starts_N: Tensor,
+    *,
+    pads: int,
+    scale_L: Tensor | None,
+    alone_N: Tensor,
+) -> Tensor:
+    """Return which position (row) of the text sees which (column), bool [B, 1, S, S].
+
+    Every position sees itself and those before it, but no padding. To that come two exceptions.
+
+    Args:
+        attention_mask_BS: False on padding.
+        image_rows_N: the sequence of each image.
+        image_starts_N: its first position.
+        pads: how many positions an image takes.
+        scale_L: the scale of an image's positions, where those of one scale see each other.
+        alone_N: bool, images whose positions see nothing but themselves.
+    """
+    length = attention_mask_BS.shape[1]
+    seen_SS = torch.ones(length, length, dtype=torch.bool, device=attention_mask_BS.device).tril()
+    seen_BSS = seen_SS & attention_mask_BS[:, None, :]
+    for row, start, alone in zip(
+        image_rows_N.tolist(), image_starts_N.tolist(), alone_N.tolist(), strict=True
+    ):
+        if alone:
+            seen_BSS[row, start : start + pads, :start] = False
+        if scale_L is not None:
+            part = slice(start, start + len(scale_L))
+            seen_BSS[row, part, part] |= scale_L[:, None] == scale_L[None, :]
+    # A row that sees nothing would be NaN.
+    return (seen_BSS | torch.eye(length, dtype=torch.bool, device=seen_BSS.device)).unsqueeze(1)

@@ -1,0 +1,226 @@
+"""Weights of the released VARGPT-v1.1, and of the Infinity-2B and Qwen2-VL it began as.
+
+The names are written down from the authors' code. No released file has been at hand: what is tested
+is that a checkpoint of these names and shapes fits, and that one which does not is refused.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+import fsspec
+import torch
+from torch import Tensor
+
+from model.tokenizers.checkpoint import SHOWN, CheckpointError, check_fit, read_checkpoint
+from model.vargpt.config import PRESETS, VargptConfig, released
+from model.vargpt.decoder import Decoder
+from model.vargpt.vargpt import Vargpt
+
+INDEX: Final = "model.safetensors.index.json"
+WEIGHTS: Final = "model.safetensors"
+START: Final = "decoder.conditioning.start"
+CHUNK: Final = 4  # blocks that Infinity-2B keeps in one chunk
+
+# In Infinity's own modules, and so below `vargpt_gen.` in VARGPT.
+DECODER_NAMES: Final = (
+    (r"^block_chunks\.(\d+)\.module\.(\d+)\.", None),  # numbered through; see _block
+    (r"\.ada_gss$", ".own"),
+    (r"\.sa\.mat_qkv\.", ".attention.qkv."),
+    (r"\.sa\.scale_mul_1H11$", ".attention.log_scale"),
+    (r"\.sa\.", ".attention."),
+    (r"\.ca\.mat_q\.", ".cross_attention.query."),
+    (r"(^blocks\..*)\.ca\.mat_kv\.", r"\1.cross_attention.kv."),
+    (r"(^blocks\..*)\.ca\.", r"\1.cross_attention."),
+    (r"\.ca_norm\.", ".context_norm."),
+    (r"\.ffn\.fc1\.", ".feed_forward.up."),
+    (r"\.ffn\.fc2\.", ".feed_forward.down."),
+    (r"^shared_ada_lin\.1\.", "modulation."),
+    (r"^head_nm\.ada_lin\.1\.", "head_norm.lin."),
+    (r"^lvl_embed\.weight$", "level_embed"),
+    (r"^pos_start$", "start_position"),
+    (r"^cfg_uncond$", "conditioning.unconditional"),
+    (r"^text_norm\.", "conditioning.norm."),
+    (r"^text_proj_for_sos\.ca\.mat_q$", "conditioning.pool.query"),
+    (r"^text_proj_for_sos\.ca\.mat_kv\.", "conditioning.pool.kv."),
+    (r"^text_proj_for_sos\.ca\.", "conditioning.pool."),
+    (r"^text_proj_for_ca\.0\.", "conditioning.up."),
+    (r"^text_proj_for_ca\.2\.", "conditioning.down."),
+)
+MODEL_NAMES: Final = (
+    (r"^image_gen_projector\.ln_q\.", "projector_in.norm."),
+    (r"^image_gen_projector\.mlp\.0\.", "projector_in.up."),
+    (r"^image_gen_projector\.mlp\.2\.", "projector_in.down."),
+    (r"^image_gen_projector_out\.ln_q\.", "projector_out.norm."),
+    (r"^image_gen_projector_out\.mlp\.0\.", "projector_out.up."),
+    (r"^image_gen_projector_out\.mlp\.2\.", "projector_out.down."),
+    (r"^sos_embedding\.weight$", START),
+    (r"^visual\.", "backbone.qwen.model.visual."),
+    (r"^model\.", "backbone.qwen.model.language_model."),
+    (r"^lm_head\.", "backbone.qwen.lm_head."),
+)
+CONSTANTS: Final = re.compile(r"\.zero_k_bias$")
+"""Buffers that hold nothing learned."""
+TOKENIZER: Final = "vae_local."
+"""The tokenizer lies in the same checkpoint; `model.tokenizers.load` reads it."""
+NEVER_READ: Final = re.compile(r"\.norm\.(weight|bias)$|^decoder\.conditioning\.(up|down)\.")
+"""Weights, by our names, that are in the released checkpoint and that its code never applies: a
+model with the released choices has no place for them."""
+
+
+def read_released(
+    url: str,
+    config: VargptConfig | None = None,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+) -> Vargpt:
+    """Build a model and load a released VARGPT-v1.1 into it, in evaluation mode.
+
+    Args:
+        url: as `load_released` takes it.
+        config: sizes and choices; None for those of the release.
+        device: as torch names it; it takes 22 GB in bfloat16.
+        dtype: of the weights.
+
+    Raises:
+        CheckpointError: as `load_released`.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = Vargpt(config or released(PRESETS["v1_1"]))
+    finally:
+        torch.set_default_dtype(before)
+    load_released(model, url)
+    return model.eval()
+
+
+def load_released(model: Vargpt, url: str) -> None:
+    """Load a released VARGPT-v1.1 into a model with the released choices.
+
+    Args:
+        model: of the checkpoint's sizes; filled in place, in its own dtype.
+        url: of the folder that holds `model.safetensors` or its shards and their index; a path or
+            any fsspec URL. One shard at a time is in memory.
+
+    Raises:
+        CheckpointError: no such file, damaged, or keys and shapes that are not this model's; names
+            what is missing and what is unexpected.
+    """
+    expected = dict(model.state_dict())
+    tied = "backbone.qwen.lm_head.weight" if model.config.backbone.tied else ""
+    expected.pop(tied, None)
+    missing = set(expected)
+    for name, tensors in _shards(url):
+        renamed = our_names(tensors, model.config.marks.image_start)
+        renamed.pop(tied, None)
+        for key in [key for key in renamed if NEVER_READ.search(key) and key not in expected]:
+            del renamed[key]
+        here = {key: expected[key] for key in renamed.keys() & expected.keys()}
+        check_fit(renamed, here, name)
+        _fill(here, renamed)
+        missing -= here.keys()
+    if missing:
+        shown = ", ".join(sorted(missing)[:SHOWN])
+        raise CheckpointError(f"{url} lacks {len(missing)} tensors of the model ({shown}, ...)")
+
+
+def load_infinity(decoder: Decoder, url: str) -> None:
+    """Load the weights of an Infinity-2B (`infinity_2b_reg.pth`) into a decoder of its sizes.
+
+    All but `conditioning.start`, which Infinity does not have.
+
+    Raises:
+        CheckpointError: as `load_released`.
+    """
+    source = read_checkpoint(url)
+    renamed = {
+        decoder_name(key): tensor
+        for key, tensor in source.tensors.items()
+        if not CONSTANTS.search(key)
+    }
+    expected = decoder.state_dict()
+    del expected[START.removeprefix("decoder.")]
+    shaped = {key: _shaped(key, tensor) for key, tensor in renamed.items()}
+    check_fit(shaped, expected, source.name)
+    _fill(expected, shaped)
+
+
+def our_names(tensors: Mapping[str, Tensor], start_mark: int) -> dict[str, Tensor]:
+    """Name a released checkpoint's tensors as `Vargpt` does; no tokenizer and no constants.
+
+    Args:
+        tensors: of one file or all.
+        start_mark: id of the token that starts an image; of an embedding of all ids up to it, the
+            released code reads that row alone.
+    """
+    named = {
+        our_name(key): tensor
+        for key, tensor in tensors.items()
+        if not key.startswith(TOKENIZER) and not CONSTANTS.search(key)
+    }
+    if (start := named.get(START)) is not None and len(start) == start_mark + 1:
+        named[START] = start[start_mark]
+    return {name: _shaped(name, tensor) for name, tensor in named.items()}
+
+
+def our_name(key: str) -> str:
+    """Return our name of a released tensor; one that is unknown keeps its own.
+
+    >>> our_name("model.layers.0.mlp.up_proj.weight")
+    'backbone.qwen.model.language_model.layers.0.mlp.up_proj.weight'
+    """
+    if key.startswith("vargpt_gen."):
+        return f"decoder.{decoder_name(key.removeprefix('vargpt_gen.'))}"
+    for pattern, ours in MODEL_NAMES:
+        if re.search(pattern, key):
+            return re.sub(pattern, ours, key)
+    return key
+
+
+def decoder_name(key: str) -> str:
+    """Return our name of a tensor of Infinity.
+
+    >>> decoder_name("block_chunks.1.module.2.sa.mat_qkv.weight")
+    'blocks.6.attention.qkv.weight'
+    """
+    for pattern, ours in DECODER_NAMES:
+        key = re.sub(pattern, ours or _block, key)
+    return key
+
+
+def _block(match: re.Match[str]) -> str:
+    return f"blocks.{CHUNK * int(match[1]) + int(match[2])}."
+
+
+def _shaped(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor in our shape: Infinity keeps axes of one for broadcasting."""
+    if name.endswith(("start_position", ".own", ".log_scale", "pool.query")):
+        return tensor.squeeze()
+    return tensor
+
+
+@torch.no_grad()
+def _fill(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for key, target in targets.items():
+        target.copy_(tensors[key])
+
+
+def _shards(url: str) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    file_system, folder = fsspec.url_to_fs(url)
+    if not file_system.exists(f"{folder}/{INDEX}"):
+        source = read_checkpoint(f"{url}/{WEIGHTS}")
+        yield source.name, source.tensors
+        return
+    try:
+        index = json.loads(file_system.cat_file(f"{folder}/{INDEX}"))
+        shards = {PurePosixPath(name).name for name in index["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{url}/{INDEX}: expected a weight_map: {error!r}") from error
+    for shard in sorted(shards):
+        source = read_checkpoint(f"{url}/{shard}")
+        yield source.name, source.tensors
