@@ -117,6 +117,36 @@ def self_correct(
     return torch.cat(labels, dim=1), sums
 
 
+def self_correct_bits(
+    bits_BLd: Tensor, schedule: Schedule, flips_BLd: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Do as `self_correct` would of the features that gave some bits, as far as bits tell.
+
+    Of what a scale had left to code, the bits are the signs; its magnitudes are taken from what
+    all scales together amount to. Flips move it by what they add to the sum, which is known.
+    Without flips the labels are the bits themselves.
+
+    Returns:
+        labels and sums, as `self_correct` does.
+    """
+    clean = partial_sums(bits_BLd, schedule)
+    labels: list[Tensor] = []
+    sums: list[Tensor] = []
+    for scale, (part, size) in enumerate(zip(scale_slices(schedule), schedule, strict=True)):
+        label_Bnd = bits_BLd[:, part]
+        if scale:
+            # Clamped: codes of +-1/sqrt(d) often cancel out, and would take the sign with them.
+            left_Bdhw = shrink(clean[-1] - clean[scale - 1], size).abs().clamp(min=1e-6)
+            sign_Bdhw = 2.0 * label_Bnd.transpose(1, 2).unflatten(2, size) - 1
+            moved_BdHW = clean[scale - 1] - sums[-1]
+            label_Bnd = signs(sign_Bdhw * left_Bdhw + shrink(moved_BdHW, size))
+        labels.append(label_Bnd)
+        code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
+        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
+        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+    return torch.cat(labels, dim=1), sums
+
+
 def shrink(x_BdHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Average areas down to `size`, [B, d, h, w]."""
     if x_BdHW.shape[2:] == size:

@@ -138,15 +138,29 @@ class InfinityBsq(NetworkTokenizer):
             ValueError: shapes of another schedule, or features that are not finite.
         """
         self.check_features(features_BdHW)
-        expected = (len(features_BdHW), sum(h * w for h, w in self.schedule), self.config.bits)
-        if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
-            found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
-            raise ValueError(f"expected flips bool {list(expected)}, got {found}")
+        self._check_flips(flips_BLd, len(features_BdHW))
         with self.compute.arithmetic():
             labels_BLd, sums = bsq_quantizer.self_correct(
                 features_BdHW.to(self.compute.device).float(),
                 self.schedule,
                 flips_BLd.to(self.compute.device),
+            )
+            return SelfCorrected(
+                labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
+            )
+
+    def self_correct_codes(self, codes: Codes, flips_BLd: Tensor) -> SelfCorrected:
+        """Make labels and inputs as `self_correct` does, of codes alone: approximate.
+
+        Labels of the first scale are exact, and all are where nothing is flipped.
+
+        Raises:
+            ValueError: codes or flips of another schedule, or codes out of range.
+        """
+        self._check_flips(flips_BLd, len(codes))
+        with self.compute.arithmetic():
+            labels_BLd, sums = bsq_quantizer.self_correct_bits(
+                self.bits(codes), self.schedule, flips_BLd.to(self.compute.device)
             )
             return SelfCorrected(
                 labels_BPD=self._gathered(labels_BLd), inputs_BPD=self._inputs(sums)
@@ -177,6 +191,12 @@ class InfinityBsq(NetworkTokenizer):
         if self.config.patchify and mode == "trilinear":
             inputs = [F.pixel_unshuffle(x_Bdhw, 2) for x_Bdhw in inputs]
         return torch.cat([x_Bdhw.flatten(2).transpose(1, 2) for x_Bdhw in inputs], dim=1)
+
+    def _check_flips(self, flips_BLd: Tensor, count: int) -> None:
+        expected = (count, sum(h * w for h, w in self.schedule), self.config.bits)
+        if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
+            found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
+            raise ValueError(f"expected flips bool {list(expected)}, got {found}")
 
     def _gathered(self, bits_BLd: Tensor) -> Tensor:
         if not self.config.patchify:

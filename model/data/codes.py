@@ -1,0 +1,124 @@
+"""Stored codes to what a next-scale model reads and predicts, on the device.
+
+Bitwise self-correction (Infinity, arXiv 2412.04431, section 3.4) trains with bits flipped at random
+so that later scales learn to mend earlier mistakes. What it makes of labels follows from the
+features: exact where they are stored, else approximate.
+
+Shapes: N images, L codes an image, C H W of the features, D and K as in `Batch`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data.manifest import DataError, Source, TokenMember
+from model.data.order import random_words
+from model.tokenizers.infinity_bsq import InfinityBsq
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import Codes, Schedule, scale_slices
+from model.tokenizers.var_vqvae import VarVqvae
+
+SelfCorrection = Literal["exact", "approximate", "off"]
+
+FLIP_PERCENT: Final = 31  # a scale's share of flipped bits is one of 0 to 30 %, equally likely
+FLIP_SCALES: Final = 13  # from the first; the published noise_apply_layers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StoredImage:
+    """What a sample holds of its generated image."""
+
+    schedule: Schedule  # of the tokenizer's own grid
+    codes: NDArray[Any]  # [L] or [L, words]
+    features: NDArray[np.float16] | None = None  # [C, H, W]
+    flips: NDArray[np.uint8] | None = None  # bool [L, d] packed along the last axis
+
+
+def draw_flips(schedule: Schedule, bits: int, *salt: object) -> NDArray[np.uint8]:
+    """Draw which bits to flip, packed; every scale of an image has a share of its own.
+
+    The published code draws one share a scale for the whole batch; the mean is the same, 15 %.
+    """
+    scales = scale_slices(schedule)
+    length = scales[-1].stop
+    words = random_words(len(scales) + -(-length * bits // 4), *salt)
+    shares, draws = words[: len(scales)] % FLIP_PERCENT, words[len(scales) :].view("<u2")
+    limits = np.zeros(length, np.uint16)
+    for share, part in zip(shares[:FLIP_SCALES].tolist(), scales, strict=False):
+        limits[part] = round(share / 100 * 2**16)
+    flips = draws[: length * bits].reshape(length, bits) < limits[:, None]
+    return np.packbits(flips, axis=-1)
+
+
+def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkTokenizer) -> None:
+    """Check that the codes of a corpus are a tokenizer's own.
+
+    Raises:
+        DataError: other weights, sizes or vocabulary, or schedules it cannot do.
+    """
+    mine = {"bits": 0, "patchify": 0, **tokenizer.describe()}
+    names = ["name", "checkpoint_sha256", "codes_limit", "code_words", "bits", "patchify"]
+    # Random weights have no hash; their name tells the seed.
+    names += [] if member.checkpoint_sha256 else ["checkpoint"]
+    differing = [
+        f"{name} {getattr(member, name)!r} in the shards, {mine[name]!r} in the tokenizer"
+        for name in names
+        if getattr(member, name) != mine[name]
+    ]
+    if differing:
+        raise DataError(
+            f"{source}: {member.member} is of another tokenizer: {'; '.join(differing)}"
+        )
+    for aspect in member.schedules:
+        try:
+            tokenizer.check_schedule(member.schedule(float(aspect)))
+        except ValueError as error:
+            raise DataError(f"{source}: {member.member}, aspect {aspect}: {error}") from error
+
+
+class Targets:
+    """Makes inputs and targets of stored images, on the tokenizer's device.
+
+    Args:
+        tokenizer: that made the codes; its encoder and decoder are not used.
+        self_correction: `exact` needs features, and flips like `approximate`. `off` for codes as
+            they are, and for VAR.
+    """
+
+    def __init__(self, tokenizer: NetworkTokenizer, self_correction: SelfCorrection) -> None:
+        if self_correction != "off" and not isinstance(tokenizer, InfinityBsq):
+            raise DataError(f"{tokenizer.name} has no bits to flip: self-correction must be off")
+        self.tokenizer, self.self_correction = tokenizer, self_correction
+
+    def model_schedule(self, schedule: Schedule) -> Schedule:
+        """Return the scales as the next-scale model sees them: with patchify half as large."""
+        if isinstance(self.tokenizer, InfinityBsq) and self.tokenizer.config.patchify:
+            return tuple((height // 2, width // 2) for height, width in schedule)
+        return schedule
+
+    def __call__(self, images: Sequence[StoredImage]) -> tuple[Tensor, Tensor]:
+        """Return inputs float32 [N, L - l, D] and targets int64 [N, L, K]; all of one schedule."""
+        tokenizer = self.tokenizer.with_schedule(images[0].schedule)
+        codes = Codes.unpack([image.codes for image in images], images[0].schedule)
+        if isinstance(tokenizer, VarVqvae):
+            return tokenizer.next_scale_inputs(codes), tokenizer.to_indices(codes).unsqueeze(-1)
+        assert isinstance(tokenizer, InfinityBsq)
+        if self.self_correction == "off":
+            return tokenizer.next_scale_inputs(codes), tokenizer.labels(codes).long()
+        flips_NLd = _unpacked_flips(images, tokenizer.config.bits)
+        if self.self_correction == "exact":
+            features = np.stack([image.features for image in images])  # type: ignore[type-var]
+            corrected = tokenizer.self_correct(torch.from_numpy(features), flips_NLd)
+        else:
+            corrected = tokenizer.self_correct_codes(codes, flips_NLd)
+        return corrected.inputs_BPD, corrected.labels_BPD.long()
+
+
+def _unpacked_flips(images: Sequence[StoredImage], bits: int) -> Tensor:
+    packed = np.stack([image.flips for image in images])  # type: ignore[type-var]
+    return torch.from_numpy(np.unpackbits(packed, axis=-1, count=bits).astype(bool))

@@ -1,0 +1,180 @@
+"""Shards to training batches: in an order that a seed decides, once an epoch, to be resumed.
+
+Torch's `DataLoader` hands windows of the order to its workers and returns what they make of them in
+that order; batches are formed here, in the main process. So neither order nor state hang on the
+number of workers, and every batch is full, however many samples were bad.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import DataLoader
+
+from model.data.batch import Batch
+from model.data.buckets import Buckets
+from model.data.codes import Targets
+from model.data.collate import Collator
+from model.data.jobs import Jobs
+from model.data.making import OpenSource, Sample, SampleMaker
+from model.data.manifest import DataError
+from model.data.opening import open_sources
+from model.data.plan import LoadPlan
+from model.data.samples import BadCount, Skipped
+from model.data.state import LoaderState, Waiting
+from model.data.text import TextEncoder
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import Schedule, count_codes
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLImageProcessorPil
+
+logger = logging.getLogger(__name__)
+
+
+class Loader:
+    """Iterates over batches, from a checkpoint's state where one is given.
+
+    Args:
+        plan: what and how.
+        text: tokenizes messages.
+        tokenizer: that made the codes, on the device; None where no source generates images.
+        image_processor: of the backbone, for sources with images to understand.
+        vocabulary: rows of the model's embedding, to be checked; None for not.
+        state: what `state()` returned when the checkpoint was written.
+
+    Raises:
+        DataError: shards, tokenizers, plan or state that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        *,
+        text: TextEncoder,
+        tokenizer: NetworkTokenizer | None = None,
+        image_processor: "Qwen2VLImageProcessorPil | None" = None,
+        vocabulary: int | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        if vocabulary is not None and text.vocabulary > vocabulary:
+            raise DataError(
+                f"the text tokenizer has {text.vocabulary} tokens, the model rows for {vocabulary}"
+            )
+        opened, self.self_correction = open_sources(plan, tokenizer, image_processor)
+        self._plan, self._opened = plan, opened
+        targets = Targets(tokenizer, self.self_correction) if tokenizer else None
+        self._schedules = _schedules(opened)
+        self._maker = SampleMaker(
+            opened,
+            text=text,
+            image_processor=image_processor,
+            positions={
+                schedule: count_codes(targets.model_schedule(schedule)) if targets else 0
+                for schedule in self._schedules
+            },
+            flip_bits=tokenizer.channels if tokenizer and self.self_correction != "off" else 0,
+            seed=plan.seed,
+            keep_indexes=2 * plan.shuffle.open_shards,
+        )
+        device = tokenizer.compute.device if tokenizer else plan.device
+        self._collate = Collator(text, targets, loss=plan.loss, device=device)
+        self._order = plan.order([(each.content, each.samples) for each in opened])
+        start = LoaderState(order=self._order, taken=(0,) * len(opened))
+        self._state = LoaderState.load(state, self._order) if state else start
+        logger.info("self-correction of %s: %s", plan.member, self.self_correction)
+
+    def state(self) -> dict[str, Any]:
+        """Return where the loader stands after the batch that it gave last, as JSON can hold it."""
+        return self._state.model_dump(mode="json")
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches from where the loader stands.
+
+        Raises:
+            DataError: too many bad samples, or shards that do not fit the manifest.
+        """
+        jobs = Jobs(self._opened, self._plan, self._state)
+        run = _Run(self._plan, self._state, Buckets(self._schedules, self._plan.batch))
+        for samples, schedule in run.batches(jobs, iter(self._data_loader(jobs))):
+            batch = self._collate(samples, schedule)
+            self._state = run.state()
+            yield batch
+
+    def _data_loader(self, jobs: Jobs) -> "DataLoader[list[Sample | Skipped]]":
+        workers = self._plan.workers
+        return DataLoader(
+            self._maker,
+            sampler=jobs,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_start_worker,
+            prefetch_factor=self._plan.prefetch if workers else None,
+        )
+
+
+class _Run:
+    """Samples to batches, and the state between any two."""
+
+    def __init__(self, plan: LoadPlan, start: LoaderState, buckets: Buckets) -> None:
+        self._plan, self._start, self._buckets = plan, start, buckets
+        self._taken = list(start.taken)
+        self._count = BadCount(plan.max_bad_share, start.seen, start.bad)
+
+    def state(self) -> LoaderState:
+        return self._start.model_copy(
+            update={
+                "taken": tuple(self._taken),
+                "waiting": self._buckets.waiting(),
+                "seen": self._count.seen,
+                "bad": self._count.bad,
+            }
+        )
+
+    def batches(
+        self, jobs: Jobs, made: Iterator[list[Sample | Skipped]]
+    ) -> Iterator[tuple[list[Sample], Schedule]]:
+        """Yield the samples of each batch, of what workers made of the jobs."""
+        for waiting in self._start.waiting:
+            (sample,) = next(made)
+            self._put(sample, waiting.source, waiting.position, waiting.bucket)
+        ready: list[deque[Sample | Skipped]] = [deque() for _ in self._taken]
+        for source in jobs.draws():
+            if not ready[source]:
+                ready[source].extend(next(made))
+            self._put(ready[source].popleft(), source, self._taken[source])
+            self._taken[source] += 1
+            while (full := self._buckets.full()) is not None:
+                yield self._buckets.take(full)
+        self._count.finish()
+        while (rest := self._buckets.rest()) is not None:
+            yield self._buckets.take(rest)
+
+    def _put(
+        self, sample: Sample | Skipped, source: int, position: int, bucket: int | None = None
+    ) -> None:
+        if isinstance(sample, Skipped):
+            self._count.skip(sample, self._plan.sources[source])
+            return
+        self._count.good()
+        chosen = self._buckets.choose(sample) if bucket is None else bucket
+        self._buckets.put(sample, Waiting(source=source, position=position, bucket=chosen))
+
+
+def _schedules(opened: Sequence[OpenSource]) -> list[Schedule]:
+    """Return every schedule of the sources' codes once, or that of no image."""
+    members = [each.codes for each in opened if each.codes]
+    schedules = [member.schedule(float(of)) for member in members for of in member.schedules]
+    return list(dict.fromkeys(schedules)) or [()]
+
+
+def _unchanged(made: list[Sample | Skipped]) -> list[Sample | Skipped]:
+    return made
+
+
+def _start_worker(_: int) -> None:
+    # Workers are the parallelism: a thread a core in each of them would be too many.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,0 +1,194 @@
+"""A window of the order to samples, in a worker process: read, decode, cut patches, tokenize."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from model.data.codes import StoredImage, draw_flips
+from model.data.manifest import DataError, ShardFile, Source, TokenMember
+from model.data.order import Window, random_words
+from model.data.reading import Members, ShardReader
+from model.data.samples import UNDERSTOOD, BadSample, Decoded, Skipped, check_array, decode
+from model.data.text import Conversation, Encoded, TextEncoder
+from model.data.understood import Patches, cut_patches
+from model.tokenizers.protocol import Schedule, count_codes
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLImageProcessorPil
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OpenSource:
+    """A source whose manifest was read and fits."""
+
+    source: Source
+    shards: tuple[ShardFile, ...]
+    content: str  # hash of the shards
+    samples: int
+    codes: TokenMember | None  # None where nothing is generated
+    features: str | None = None  # member to read for exact self-correction
+
+    @property
+    def members(self) -> list[str]:
+        """What to read of each sample."""
+        understood = UNDERSTOOD[self.source.subset]
+        arrays = [self.codes.member] if self.codes else []
+        return [
+            "json",
+            *arrays,
+            *([self.features] if self.features else []),
+            *([understood] if understood else []),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Job:
+    """Samples to make in one go."""
+
+    source: int
+    epoch: int
+    window: Window
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sample:
+    """All that a batch needs of one sample, still on the CPU."""
+
+    key: str
+    text: Encoded
+    image: StoredImage | None
+    patches: Patches | None
+
+
+class SampleMaker(Dataset[list[Sample | Skipped]]):
+    """Makes the samples of a job, in its order.
+
+    Args:
+        sources: as jobs number them.
+        text: tokenizes messages.
+        image_processor: of the backbone; None where no source has images to understand.
+        positions: how many positions the model sees of an image, by schedule.
+        flip_bits: bits a position to draw flips for; 0 for no self-correction.
+        seed: of flips and views.
+        keep_indexes: shard indexes kept of each source.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[OpenSource],
+        *,
+        text: TextEncoder,
+        image_processor: "Qwen2VLImageProcessorPil | None",
+        positions: Mapping[Schedule, int],
+        flip_bits: int,
+        seed: int,
+        keep_indexes: int,
+    ) -> None:
+        self._sources, self._text = sources, text
+        self._image_processor = image_processor
+        self._positions = positions
+        self._flip_bits, self._seed = flip_bits, seed
+        self._readers = [
+            ShardReader(opened.source, opened.shards, opened.members, keep_indexes)
+            for opened in sources
+        ]
+
+    def __getitem__(self, job: Job) -> list[Sample | Skipped]:
+        """Make the samples of a job; what cannot be used stands in its place with the reason.
+
+        Raises:
+            DataError: a shard that is missing or does not fit the manifest.
+        """
+        made = [
+            self._prepare(job, key, members) for key, members in self._read(job.source, job.window)
+        ]
+        good = [each for each in made if isinstance(each, _Prepared)]
+        encoded = iter(self._text.encode([each.conversation for each in good]))
+        return [
+            each if isinstance(each, Skipped) else _finished(each, next(encoded)) for each in made
+        ]
+
+    def _read(self, source: int, window: Window) -> list[tuple[str, Members]]:
+        """Read a window's samples shard by shard, and return them in its order."""
+        found: list[tuple[str, Members]] = [("", {})] * len(window)
+        order = np.lexsort((window.rows_n, window.shards_n))
+        shards, starts = np.unique(window.shards_n[order], return_index=True)
+        for shard, here in zip(shards.tolist(), np.split(order, starts[1:]), strict=True):
+            rows = window.rows_n[here].tolist()
+            for place, sample in zip(here, self._readers[source].read(shard, rows), strict=True):
+                found[place] = sample
+        return found
+
+    def _prepare(self, job: Job, key: str, members: Members) -> "_Prepared | Skipped":
+        opened = self._sources[job.source]
+        try:
+            decoded = decode(key, members, opened.source.subset)
+            image = self._stored_image(decoded, opened, job.epoch) if opened.codes else None
+        except BadSample as error:
+            return Skipped(key, str(error))
+        patches = None
+        if decoded.understood is not None:
+            assert self._image_processor is not None, "open_sources asks for it"
+            patches = cut_patches(decoded.understood, self._image_processor)
+        conversation = Conversation(
+            decoded.messages,
+            generated=self._positions[image.schedule] if image else 0,
+            understood=patches.tokens if patches else 0,
+        )
+        return _Prepared(key, conversation, image, patches)
+
+    def _stored_image(self, decoded: Decoded, opened: OpenSource, epoch: int) -> StoredImage:
+        """Check and return a sample's codes, of a view that changes with the epoch."""
+        assert opened.codes is not None
+        try:
+            schedule = opened.codes.schedule(decoded.aspect)
+        except DataError as error:
+            raise BadSample(str(error)) from error
+        views = opened.codes.views
+        view = (int(random_words(1, self._seed, decoded.key, "view")[0]) + epoch) % views
+        codes = _checked_codes(decoded.arrays[opened.codes.member], opened.codes, schedule, views)
+        features = decoded.arrays[opened.features] if opened.features else None
+        if features is not None:
+            shape = (opened.codes.bits, *schedule[-1])
+            check_array(opened.features or "", features, _of_views(views, shape), "float16")
+        flips = None
+        if self._flip_bits:
+            flips = draw_flips(schedule, self._flip_bits, self._seed, epoch, decoded.key, "flips")
+        one = slice(None) if views == 1 else view
+        return StoredImage(
+            schedule=schedule,
+            codes=codes[one],
+            features=None if features is None else features[one],
+            flips=flips,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    key: str
+    conversation: Conversation
+    image: StoredImage | None
+    patches: Patches | None
+
+
+def _finished(prepared: _Prepared, text: Encoded | BadSample) -> Sample | Skipped:
+    if isinstance(text, BadSample):
+        return Skipped(prepared.key, str(text))
+    return Sample(key=prepared.key, text=text, image=prepared.image, patches=prepared.patches)
+
+
+def _checked_codes(
+    codes: NDArray[Any], member: TokenMember, schedule: Schedule, views: int
+) -> NDArray[Any]:
+    words = (member.code_words,) if member.code_words > 1 else ()
+    shape = _of_views(views, (count_codes(schedule), *words))
+    check_array(member.member, codes, shape, member.codes_dtype, member.codes_limit)
+    return codes
+
+
+def _of_views(views: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if views == 1 else (views, *shape)

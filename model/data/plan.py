@@ -1,0 +1,64 @@
+"""What to load, in which order, and how."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from model.data.codes import SelfCorrection
+from model.data.manifest import DataError, Source
+from model.data.order import Shuffle
+
+Loss = Literal["answers", "published"]
+"""Of which tokens a text loss is taken: of what assistants say; or, as the published code does in
+batches that generate images, of everything but <|image_gen_pad|>, prompts and padding included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadPlan:
+    """All about a loader that is plain values.
+
+    Nodes are processes that train on different samples: the ranks of data-parallel training.
+
+    Raises:
+        DataError: values that make no sense.
+    """
+
+    sources: tuple[Source, ...]
+    batch: int  # sequences, on this node
+    member: str = "tokens256.npy"  # codes to train on
+    self_correction: SelfCorrection | None = None  # None for the best that the shards allow
+    loss: Loss = "answers"
+    seed: int = 0
+    epochs: int | None = None  # of every source; None for no end
+    node: int = 0
+    nodes: int = 1
+    shuffle: Shuffle = field(default_factory=Shuffle)
+    max_bad_share: float = 0.001  # of the samples; past it the run stops
+    workers: int = 0  # processes; 0 for this one
+    prefetch: int = 2  # windows that a worker reads ahead
+    device: str = "cpu"  # where batches go; that of the tokenizer where there is one
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise DataError("expected one source or more, got none")
+        if self.batch < 1:
+            raise DataError(f"expected a batch of one or more, not {self.batch}")
+        for source in self.sources:
+            if not source.weight > 0:
+                raise DataError(f"{source}: expected a positive weight, not {source.weight}")
+
+    def order(self, contents: Iterable[tuple[str, int]]) -> dict[str, Any]:
+        """Return what the order of the samples hangs on, as JSON holds it.
+
+        Args:
+            contents: hash and samples of each source's shards, wherever they lie.
+        """
+        return {
+            "seed": self.seed,
+            "node": f"{self.node} of {self.nodes}",
+            "shuffle": asdict(self.shuffle),
+            "sources": [
+                {"shards": content, "samples": samples, "weight": source.weight}
+                for source, (content, samples) in zip(self.sources, contents, strict=True)
+            ],
+        }

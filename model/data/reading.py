@@ -1,0 +1,116 @@
+"""Bytes of samples from shards on any file system, by the index that lies beside each.
+
+webdataset reads a shard from start to end, so that it can neither split one between nodes nor go on
+in the middle, and passes the images that a model trained on stored codes never looks at.
+"""
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import merge_offset_ranges
+
+from model.data.index import ShardIndex, read_index
+from model.data.manifest import DataError, ShardFile, Source
+
+REMOTE_GAP: Final = 256 * 1024
+"""Bytes that are read for nothing rather than ask an object store once more."""
+
+Members = dict[str, bytes]
+
+
+class ShardReader:
+    """Reads members of samples; keeps the indexes of the shards used last.
+
+    Args:
+        source: the corpus.
+        shards: of the subset, as the manifest lists them.
+        members: to read of each sample.
+        keep: how many indexes to keep, about 100 bytes a sample each.
+    """
+
+    def __init__(
+        self, source: Source, shards: Sequence[ShardFile], members: Sequence[str], keep: int
+    ) -> None:
+        self._source, self._shards = source, shards
+        self._members, self._keep = tuple(members), keep
+        self._indexes: OrderedDict[int, ShardIndex] = OrderedDict()
+
+    def read(self, shard: int, rows: Sequence[int]) -> Iterator[tuple[str, Members]]:
+        """Yield key and members of rows of a shard; where the file ends early they are too short.
+
+        Raises:
+            DataError: the shard or its index is missing, or does not fit the manifest.
+        """
+        index = self._index(shard)
+        offsets, lengths = index.offsets_nm[rows].ravel(), index.lengths_nm[rows].ravel()
+        ranges = list(zip(offsets.tolist(), (offsets + lengths).tolist(), strict=True))
+        bodies = iter(read_ranges(self._source.file(self._shards[shard].path), ranges))
+        for row in rows:
+            yield index.keys[row].as_py(), {member: next(bodies) for member in self._members}
+
+    def _index(self, shard: int) -> ShardIndex:
+        if shard not in self._indexes:
+            self._indexes[shard] = read_index(self._source, self._shards[shard], self._members)
+        self._indexes.move_to_end(shard)
+        while len(self._indexes) > self._keep:
+            self._indexes.popitem(last=False)
+        return self._indexes[shard]
+
+
+def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read (start, end) ranges of a file, shorter where the file ends before.
+
+    Raises:
+        DataError: there is no such file.
+        OSError: the file system fails.
+    """
+    fs, path = fsspec.url_to_fs(url)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            return _read_local(path, ranges)
+        return _read_remote(fs, path, ranges)
+    except FileNotFoundError as error:
+        raise DataError(f"{url}: a shard that the manifest lists is missing") from error
+
+
+def _read_local(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    # Unbuffered: a buffer would read on into the image that lies behind.
+    with open(path, "rb", buffering=0) as file:
+        return [_read_at(file, start, end) for start, end in ranges]
+
+
+def _read_at(file: Any, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
+
+
+def _read_remote(fs: Any, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read in few requests at once; what lies between close ranges is read with them."""
+    starts: list[int | None] = [start for start, _ in ranges]
+    ends: list[int | None] = [end for _, end in ranges]
+    paths = [path] * len(ranges)
+    merged = merge_offset_ranges(paths, starts, ends, max_gap=REMOTE_GAP)
+    bodies = fs.cat_ranges(*merged, on_error="return")
+    blocks: list[tuple[int, bytes]] = []
+    for body, start, end in zip(bodies, *merged[1:], strict=True):
+        assert end is not None
+        blocks.append((start, _or_short(fs, path, start, end, body)))
+    firsts = [first for first, _ in blocks]
+    return [_cut(*blocks[bisect_right(firsts, start) - 1], start, end) for start, end in ranges]
+
+
+def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception) -> bytes:
+    """Return what was read; a range past the end is an error of its own kind in every store."""
+    if not isinstance(body, Exception):
+        return body
+    if isinstance(body, FileNotFoundError) or (size := fs.size(path)) >= end:
+        raise body
+    return fs.cat_file(path, start, size) if size > start else b""
+
+
+def _cut(first: int, body: bytes, start: int, end: int) -> bytes:
+    return body[start - first : end - first]

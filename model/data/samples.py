@@ -1,0 +1,180 @@
+"""Members of a sample to what training needs of it, or to the reason why it is skipped."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from webdataset.autodecode import Decoder, imagehandler
+
+from model.data.manifest import DataError, Source
+from schemas.sample import IMAGE, IMAGE_GEN
+
+logger = logging.getLogger(__name__)
+
+UNDERSTOOD: Final = {"t2i": None, "edit": "source.jpg", "understand": "jpg"}
+"""The image that `<image>` marks in a sample of each subset; None where there is none."""
+
+GENERATED: Final = {"t2i": 1, "edit": 1, "understand": 0}
+"""How many images each subset's samples generate."""
+
+JUDGED_FROM: Final = 1000
+"""Samples from which on the share of bad ones is judged."""
+
+ROLES: Final = ("system", "user", "assistant")
+
+
+class BadSample(ValueError):
+    """A sample that cannot be trained on, and why."""
+
+
+class Message(NamedTuple):
+    """One turn of a conversation."""
+
+    role: str
+    content: str  # with marks of images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Decoded:
+    """The members of one sample, decoded and checked."""
+
+    key: str
+    messages: tuple[Message, ...]
+    aspect: float  # height / width of the shape that was tokenized
+    arrays: Mapping[str, NDArray[Any]]  # by member
+    understood: Image.Image | None  # RGB
+
+
+_decode_member = Decoder([imagehandler("pil")]).decode1
+
+
+def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:
+    """Decode the members of a sample and check its messages.
+
+    Raises:
+        BadSample: a member that is cut or damaged, or messages that are not the contract's.
+    """
+    values = {member: _decoded(member, body) for member, body in members.items()}
+    json = values.pop("json")
+    if not isinstance(json, dict) or json.get("key") != key:
+        raise BadSample(f"json: expected an object whose key is {key}, got {str(json)[:80]}")
+    understood = UNDERSTOOD[subset]
+    return Decoded(
+        key=key,
+        messages=_messages(json.get("messages"), subset),
+        aspect=_aspect(json.get("crop_aspect", 1.0)),
+        arrays={member: value for member, value in values.items() if member.endswith(".npy")},
+        understood=values[understood] if understood else None,
+    )
+
+
+def _decoded(member: str, body: bytes) -> Any:
+    try:
+        return _decode_member(member, body)
+    except Exception as error:  # decoders of images and arrays raise nearly every class
+        raise BadSample(f"{member}: {type(error).__name__}: {error}") from error
+
+
+def _aspect(value: Any) -> float:
+    if not isinstance(value, float):
+        raise BadSample(f"crop_aspect is {value!r}, expected a float")
+    return value
+
+
+def _messages(value: Any, subset: str) -> tuple[Message, ...]:
+    if not isinstance(value, list) or not all(map(_is_message, value)):
+        raise BadSample(f"messages: expected role and content of each, got {str(value)[:80]}")
+    messages = tuple(Message(each["role"], each["content"]) for each in value)
+    marks = {
+        IMAGE_GEN: GENERATED[subset],
+        IMAGE: int(UNDERSTOOD[subset] is not None),
+    }
+    for mark, expected in marks.items():
+        found = sum(message.content.count(mark) for message in messages)
+        if found != expected:
+            raise BadSample(f"messages: {found} {mark} marks, expected {expected}")
+    return messages
+
+
+def _is_message(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.get("role") in ROLES
+        and isinstance(value.get("content"), str)
+    )
+
+
+def check_array(
+    name: str, array: NDArray[Any], shape: Sequence[int], dtype: str, limit: int | None = None
+) -> None:
+    """Check an array of a sample.
+
+    Raises:
+        BadSample: another shape or type than expected, values from `limit` on, or not finite.
+    """
+    if array.shape != tuple(shape) or array.dtype != dtype:
+        found = f"{array.dtype} {list(array.shape)}"
+        raise BadSample(f"{name}: expected {dtype} {list(shape)}, got {found}")
+    if limit is not None and array.size and int(array.max()) >= limit:
+        raise BadSample(f"{name}: expected codes below {limit}, the largest is {array.max()}")
+    if limit is None and not np.isfinite(array).all():
+        raise BadSample(f"{name}: values that are not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that was read and cannot be used."""
+
+    key: str
+    reason: str
+
+
+class BadCount:
+    """Counts and logs bad samples; stops the run where they are too many.
+
+    Args:
+        allowed: share of the samples read; judged from `JUDGED_FROM` samples on, and of a smaller
+            number as if it were that.
+        seen: samples read in earlier runs.
+        bad: of them skipped.
+    """
+
+    def __init__(self, allowed: float, seen: int = 0, bad: int = 0) -> None:
+        self._allowed = allowed
+        self.seen, self.bad = seen, bad
+        self._last = ""
+
+    def good(self) -> None:
+        """Count a sample."""
+        self.seen += 1
+
+    def skip(self, skipped: Skipped, source: Source) -> None:
+        """Count and log a bad sample.
+
+        Raises:
+            DataError: there have been too many.
+        """
+        self.seen += 1
+        self.bad += 1
+        self._last = f"{skipped.key} of {source}: {skipped.reason}"
+        logger.warning("skipped %s", self._last)
+        self._judge(max(self.seen, JUDGED_FROM))
+
+    def finish(self) -> None:
+        """Judge the share of a run that ends, however short it was.
+
+        Raises:
+            DataError: there have been too many.
+        """
+        self._judge(self.seen)
+
+    def _judge(self, among: int) -> None:
+        if self.bad > self._allowed * among:
+            raise DataError(
+                f"{self.bad} of {self.seen} samples are bad, allowed is a share of "
+                f"{self._allowed}; the last: {self._last}"
+            )

@@ -1,0 +1,102 @@
+"""The small text tokenizer that ships with this package, and how it is trained anew.
+
+    python -m model.data.text_tokenizer OUT --captions LIST.jsonl ... --templates FILE.yaml ...
+
+It is Qwen2's byte-level BPE with fewer merges: class, pre-tokenizer, special tokens and chat
+template are Qwen2-VL's, so that what works with it works with the backbone's own.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from model.data.qwen_tokens import ADDED, CHAT_TEMPLATE, QWEN_SPECIAL, SYSTEM_PROMPT
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+BUNDLED: Final = Path(__file__).parents[1] / "bundled" / "text_tokenizer"
+VOCABULARY: Final = 4096  # special tokens included
+TEMPLATE_REPEATS: Final = 500  # a template's words come up in every sample, a caption's in one
+
+
+def bundled_text_tokenizer() -> "PreTrainedTokenizerFast":
+    """Load the tokenizer of 4,096 tokens that ships with this package."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(BUNDLED)
+
+
+def train(texts: Iterable[str], vocabulary: int = VOCABULARY) -> "PreTrainedTokenizerFast":
+    """Train a tokenizer in Qwen2-VL's form, the same of the same texts."""
+    from tokenizers import pre_tokenizers
+    from tokenizers.trainers import BpeTrainer
+    from transformers import Qwen2Tokenizer
+
+    backend = Qwen2Tokenizer().backend_tokenizer
+    trainer = BpeTrainer(
+        vocab_size=vocabulary - len(QWEN_SPECIAL) - len(ADDED),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    model = json.loads(backend.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(merge) for merge in model["merges"]],  # type: ignore[arg-type]
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": [*QWEN_SPECIAL[1:], *ADDED]})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def captions_of(path: Path) -> Iterator[str]:
+    """Yield the texts of a list of images, JSON lines with title, text and tags."""
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        yield from (row["title"], row["text"], ", ".join(row["tags"]))
+
+
+def templates_of(path: Path) -> Iterator[str]:
+    """Yield the words of a template file and of the chat around them, often enough to count."""
+    words = [re.sub(r"\{\w+\}", "", text) for text in _strings(yaml.safe_load(path.read_text()))]
+    chat = [f"system\n{SYSTEM_PROMPT}", "user\n", "assistant\n"]
+    # Within a sentence a word follows a blank, and that makes it another token.
+    yield from [*words, *(f" {word}" for word in words), *chat] * TEMPLATE_REPEATS
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
+
+
+def save(tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
+    """Write the tokenizer as `AutoTokenizer.from_pretrained` reads it, without blanks."""
+    tokenizer.save_pretrained(out)
+    path = out / "tokenizer.json"
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def main() -> None:
+    """Train the bundled tokenizer anew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--captions", type=Path, nargs="+", required=True)
+    parser.add_argument("--templates", type=Path, nargs="+", required=True)
+    options = parser.parse_args()
+    texts = [text for path in options.captions for text in captions_of(path)]
+    texts += [text for path in options.templates for text in templates_of(path)]
+    save(train(texts), options.out)
+
+
+if __name__ == "__main__":
+    main()
