@@ -59,10 +59,16 @@ def losses(
     words = len(output.text_targets_T) if words is None else words
     images = len(batch.targets_NLK) if images is None else images
     text = text_surprise(output).sum() / max(1, words)
+    image = text * 0
+    if len(batch.targets_NLK):
+        image = _image_loss(output, batch, codes, config) / max(1, images)
+    return Losses(total=text + config.image * image, text=text, image=image)
+
+
+def _image_loss(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Tensor:
     weights_L = position_weights(batch.schedule, config.scales, output.image_logits_NLU.device)
     surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
-    image = (surprise_NLK.mean(dim=2) * weights_L).sum() / max(1, images)
-    return Losses(total=text + config.image * image, text=text, image=image)
+    return (surprise_NLK.mean(dim=2) * weights_L).sum()
 
 
 def text_surprise(output: Output) -> Tensor:
