@@ -6,7 +6,7 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-.PHONY: demo test test-slow lint format corpus-openclipart corpus-emoji tokenizers wild clean
+.PHONY: demo test test-slow lint format corpus-openclipart corpus-emoji tokenizers text-tokenizer wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -53,6 +53,12 @@ TRAINING = --threads 1 --data $(OPENCLIPART)/root --data $(FLUENT_EMOJI)/root \
 tokenizers: corpus-openclipart corpus-emoji
 	$(BIN)/vargpt-corpus train-tokenizer infinity_bsq $(TRAINING) --out build/tokenizers/infinity_bsq
 	$(BIN)/vargpt-corpus train-tokenizer var_vqvae $(TRAINING) --out build/tokenizers/var_vqvae
+
+# The text tokenizer that ships with the package, trained anew.
+text-tokenizer: corpus-openclipart corpus-emoji
+	$(BIN)/python -m model.data.text_tokenizer model/bundled/text_tokenizer \
+		--captions $(OPENCLIPART)/openclipart.jsonl $(FLUENT_EMOJI)/fluent-emoji.jsonl \
+		--templates pipelines/templates/t2i-v1.yaml
 
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild

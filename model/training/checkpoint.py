@@ -149,8 +149,11 @@ def model_tensors(model: Vargpt) -> dict[str, Tensor]:
 
 
 def facts(config: VargptConfig) -> dict[str, Any]:
-    """Return sizes, codes and marks as JSON holds them."""
-    return json.loads(json.dumps(asdict(config)))
+    """Return sizes, codes and marks as JSON holds them, all that weights hang on."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    for passing in ("drop_path", "attention"):
+        del found["decoder"][passing]
+    return found
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -157,7 +157,7 @@ class Trainer:
             losses = self._objective(self.model, batch, step)
         # Gradients are averaged over the processes, and parts are to be summed.
         (losses.total * self._processes.count).backward()
-        return {"loss": losses.total.detach(), **losses.scalars}
+        return {**losses.scalars, "loss": losses.total.detach()}
 
     def _clip(self) -> float:
         parameters = list(self._trained.values())

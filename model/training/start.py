@@ -112,6 +112,8 @@ def model_config(
     config = PRESETS[recipe.size]
     if tokenizer:
         config = replace(config, codes=head_of(tokenizer))
+    if recipe.objective == "preferences":  # or the model would differ from its reference
+        config = replace(config, decoder=replace(config.decoder, drop_path=0.0))
     return with_vocabulary(config, words.get_vocab())
 
 
