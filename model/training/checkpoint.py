@@ -10,7 +10,9 @@ what any other number wrote.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -60,11 +62,12 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     processes.wait()
-    dcp.save(
-        dict(tensors),
-        storage_writer=dcp.HuggingFaceStorageWriter(str(partial), save_distributed=True),
-        no_dist=processes.count == 1,
-    )
+    with _alone_is_fine():
+        dcp.save(
+            dict(tensors),
+            storage_writer=dcp.HuggingFaceStorageWriter(str(partial), save_distributed=True),
+            no_dist=processes.count == 1,
+        )
     processes.wait()
     if processes.is_first:
         files = {each.name: each.stat().st_size for each in sorted(partial.iterdir())}
@@ -134,7 +137,15 @@ def load(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> Non
                 f"{path}: {name} is {found.get(name, 'missing')} there, "
                 f"{tuple(tensor.shape)} in this model"
             )
-    dcp.load(dict(tensors), storage_reader=reader, no_dist=processes.count == 1)
+    with _alone_is_fine():
+        dcp.load(dict(tensors), storage_reader=reader, no_dist=processes.count == 1)
+
+
+@contextmanager
+def _alone_is_fine() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable")
+        yield
 
 
 def _metadata(reader: dcp.HuggingFaceStorageReader) -> dict[str, Any]:

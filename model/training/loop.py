@@ -114,6 +114,7 @@ class Trainer:
         micro = [next(each) for _ in range(self._rounds) for each in batches]
         counts = self._processes.total(_summed(self._objective.counts(each) for each in micro))
         step = Step(number=self.step, counts={name: int(of) for name, of in counts.items()})
+        self._flop = self._flop or self._count_flop(micro[0], step)
         parts = [self._backward(batch, number, step) for number, batch in enumerate(micro)]
         figures = self._processes.total(_summed(parts))
         self._check("loss", figures["loss"], micro, [part["loss"] for part in parts])
@@ -137,18 +138,22 @@ class Trainer:
         stream = processes.rank + number % self._streams_here * processes.count
         round_ = number // self._streams_here
         torch.manual_seed(int(unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}") * 2**53))
-        positions = batch.input_ids_BS.numel()
-        if not self._flop:
-            with counting(self.model, recipe.checkpointing) as counted:
-                losses = self._losses(batch, step)
-            self._flop = counted.flop / positions
-        else:
-            losses = self._losses(batch, step)
+        losses = self._losses(batch, step)
         return {
             **{name: float(value) for name, value in losses.items()},
             "tokens": int(batch.attention_mask_BS.sum()),
-            "flop": self._flop * positions,
+            "flop": self._flop * batch.input_ids_BS.numel(),
         }
+
+    def _count_flop(self, batch: Any, step: Step) -> float:
+        """Return floating-point operations a position, of a pass that is for nothing else.
+
+        To be watched changes the last places of what a pass computes.
+        """
+        with counting(self.model, self._recipe.checkpointing) as counted:
+            self._losses(batch, step)
+        self._optimizer.zero_grad()
+        return counted.flop / batch.input_ids_BS.numel()
 
     def _losses(self, batch: Any, step: Step) -> dict[str, Tensor]:
         device_type = torch.device(self._processes.device).type

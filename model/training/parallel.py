@@ -5,6 +5,7 @@ gathers a block's weights while it computes it (FSDP2, which is ZeRO-3).
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,8 @@ class Processes:
         mesh = dist.init_device_mesh(device_type, (self.count,))
         for module in [*blocks_of(model, mixes_kinds), model]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
+        # Nothing changes the logits in place.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
         root: Any = model
         root.set_reduce_scatter_unused_params(True)
 
