@@ -13,7 +13,7 @@ SPARK_VERSION = 3.5.0
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines lint format wheel \
 	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
-	corpus-openclipart corpus-emoji tokenizers wild clean
+	corpus-openclipart corpus-emoji tokenizers text-tokenizer wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -84,6 +84,12 @@ TRAINING = --threads 1 --data $(OPENCLIPART)/root --data $(FLUENT_EMOJI)/root \
 tokenizers: corpus-openclipart corpus-emoji
 	$(BIN)/vargpt-corpus train-tokenizer infinity_bsq $(TRAINING) --out build/tokenizers/infinity_bsq
 	$(BIN)/vargpt-corpus train-tokenizer var_vqvae $(TRAINING) --out build/tokenizers/var_vqvae
+
+# The text tokenizer that ships with the package, trained anew.
+text-tokenizer: corpus-openclipart corpus-emoji
+	$(BIN)/python -m model.data.text_tokenizer model/bundled/text_tokenizer \
+		--captions $(OPENCLIPART)/openclipart.jsonl $(FLUENT_EMOJI)/fluent-emoji.jsonl \
+		--templates pipelines/templates/t2i-v1.yaml
 
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild

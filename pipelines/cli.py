@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "train-tokenizer": _train_tokenizer,
             "preferences": _preferences,
             "export": _export,
+            "train": _train,
         }[options.command](options)
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
     train.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
+    _add_train(commands)
     add_preferences(
         commands.add_parser(
             "preferences",
@@ -162,6 +164,51 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a VARGPT on built corpora, stage by stage",
+        epilog="Killed, the same command goes on from the last checkpoint in DIR. Several GPUs: "
+        "torchrun --nproc-per-node N -m pipelines train ...",
+    )
+    train.add_argument(
+        "stage", metavar="STAGE", help="pretrain, understand, sft256, dpo256, sft512, dpo512, edit"
+    )
+    train.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="URL[:WEIGHT]",
+        help="OUT of a build; may be given several times",
+    )
+    train.add_argument("--out", required=True, metavar="DIR", help="local folder")
+    train.add_argument("--size", help="of the model: tiny, mini, small or v1_1")
+    train.add_argument("--steps", type=int, metavar="N", help="in place of the recipe's")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a value of the recipe, e.g. batch=8",
+    )
+    train.add_argument(
+        "--init", metavar="DIR", help="training whose weights come first: the stage before"
+    )
+    train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
+    train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from pipelines.storage import CorpusError
+
+    try:
+        from pipelines.train import run
+    except ModuleNotFoundError as error:
+        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
+    return run(options)
 
 
 def _preferences(options: argparse.Namespace) -> int:

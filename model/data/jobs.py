@@ -6,7 +6,6 @@ from model.data.making import Job, OpenSource
 from model.data.mixing import mixture
 from model.data.order import windows
 from model.data.plan import LoadPlan
-from model.data.split import node_span
 from model.data.state import LoaderState
 
 
@@ -15,19 +14,15 @@ class Jobs:
 
     A function of plan and state alone, whatever workers do with it. Positions count on from epoch
     to epoch; a node's span of the order is as long in every epoch.
-
-    Raises:
-        ValueError: too few samples for the nodes.
     """
 
     def __init__(self, sources: Sequence[OpenSource], plan: LoadPlan, start: LoaderState) -> None:
         self._sources, self._plan, self._start = sources, plan, start
-        self._spans = [node_span(each.samples, plan.node, plan.nodes) for each in sources]
 
     def draws(self) -> Iterator[int]:
         """Yield the source of each sample."""
         epochs = self._plan.epochs
-        limits = [epochs if epochs is None else epochs * len(span) for span in self._spans]
+        limits = [epochs and epochs * len(each.span) for each in self._sources]
         return mixture(self._start.taken, [each.weight for each in self._plan.sources], limits)
 
     def __iter__(self) -> Iterator[Job]:
@@ -46,7 +41,7 @@ class Jobs:
 
     def _stream(self, source: int, position: int) -> Iterator[Job]:
         """Yield the windows of a source from a position on, epoch after epoch."""
-        opened, span, plan = self._sources[source], self._spans[source], self._plan
+        opened, span, plan = self._sources[source], self._sources[source].span, self._plan
         sizes = [shard.samples for shard in opened.shards]
         epoch, start = divmod(position, len(span))
         while True:

@@ -81,9 +81,9 @@ class Loader:
         )
         device = tokenizer.compute.device if tokenizer else plan.device
         self._collate = Collator(text, targets, loss=plan.loss, device=device)
-        self._order = plan.order([(each.content, each.samples) for each in opened])
-        start = LoaderState(order=self._order, taken=(0,) * len(opened))
-        self._state = LoaderState.load(state, self._order) if state else start
+        order = plan.order([(each.content, each.samples) for each in opened])
+        start = LoaderState(order=order, taken=(0,) * len(opened))
+        self._state = LoaderState.load(state, order) if state else start
         logger.info("self-correction of %s: %s", plan.member, self.self_correction)
 
     def state(self) -> dict[str, Any]:

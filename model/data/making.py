@@ -37,7 +37,8 @@ class OpenSource:
     source: Source
     shards: tuple[ShardFile, ...]
     content: str  # hash of the shards
-    samples: int
+    samples: int  # of all nodes
+    span: range  # positions of an epoch's order that this node reads
     codes: TokenMember | None  # None where nothing is generated
     features: str | None = None  # member to read for exact self-correction
 
@@ -168,7 +169,6 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         except DataError as error:
             raise BadSample(str(error)) from error
         views = opened.codes.views
-        view = (int(random_words(1, self._seed, decoded.key, "view")[0]) + epoch) % views
         codes = decoded.arrays[f"{prefix}{opened.codes.member}"]
         codes = _checked_codes(codes, opened.codes, schedule, views)
         features = decoded.arrays[opened.features] if opened.features else None
@@ -178,13 +178,17 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         flips = None
         if self._flip_bits:
             flips = draw_flips(schedule, self._flip_bits, self._seed, epoch, decoded.key, "flips")
-        one = slice(None) if views == 1 else view
+        one = slice(None) if views == 1 else self._view(decoded.key, epoch, views)
         return StoredImage(
             schedule=schedule,
             codes=codes[one],
             features=None if features is None else features[one],
             flips=flips,
         )
+
+    def _view(self, key: str, epoch: int, views: int) -> int:
+        """Return which view to take: another in every epoch, from one that the key decides on."""
+        return (int(random_words(1, self._seed, key, "view")[0]) + epoch) % views
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import Any
 
@@ -145,6 +146,7 @@ def token_members(source: Source, manifest: Manifest, member: str) -> tuple[Toke
     return wanted, next(features, None)
 
 
+@cache
 def parse_schedule(text: str) -> Schedule:
     """Read a schedule as a manifest holds it.
 

@@ -15,6 +15,7 @@ from model.data.manifest import (
 )
 from model.data.plan import LoadPlan
 from model.data.samples import GENERATED, PAIR, UNDERSTOOD
+from model.data.split import node_span
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_sources(
     Raises:
         DataError: a manifest that is missing or does not fit, or something that a source needs.
     """
-    opened = [_open(source, tokenizer, plan.member) for source in plan.sources]
+    opened = [_open(source, plan, tokenizer) for source in plan.sources]
     if len({each.images == PAIR for each in opened}) > 1:
         listed = ", ".join(map(str, plan.sources))
         raise DataError(f"pairs are learned by themselves, not mixed with other samples: {listed}")
@@ -60,22 +61,28 @@ def _self_correction(plan: LoadPlan, opened: list[OpenSource]) -> SelfCorrection
     return "approximate" if lacking else "exact"
 
 
-def _open(source: Source, tokenizer: NetworkTokenizer | None, member: str) -> OpenSource:
+def _open(source: Source, plan: LoadPlan, tokenizer: NetworkTokenizer | None) -> OpenSource:
     if source.subset not in GENERATED:
         raise DataError(f"{source}: unknown subset, expected one of {', '.join(GENERATED)}")
     manifest = read_manifest(source.url)
     subset = subset_of(source, manifest)
     codes = features = None
     if GENERATED[source.subset]:
-        codes, features = token_members(source, manifest, member)
+        codes, features = token_members(source, manifest, plan.member)
         if tokenizer is None:
-            raise DataError(f"{source}: {member} needs the tokenizer that made it")
+            raise DataError(f"{source}: {plan.member} needs the tokenizer that made it")
         check_tokenizer(codes, source, tokenizer)
+    samples = sum(shard.samples for shard in subset.shards)
+    try:
+        span = node_span(samples, plan.node, plan.nodes)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from error
     return OpenSource(
         source=source,
         shards=subset.shards,
         content=content_of(subset),
-        samples=sum(shard.samples for shard in subset.shards),
+        samples=samples,
+        span=span,
         codes=codes,
         features=features.member if features else None,
     )

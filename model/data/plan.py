@@ -41,6 +41,8 @@ class LoadPlan:
     def __post_init__(self) -> None:
         if not self.sources:
             raise DataError("expected one source or more, got none")
+        if self.epochs == 0:
+            raise DataError("expected one epoch or more, or None for no end, not 0")
         if self.batch < 1:
             raise DataError(f"expected a batch of one or more, not {self.batch}")
         for source in self.sources:

@@ -16,8 +16,9 @@ from fsspec.utils import merge_offset_ranges
 from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, ShardFile, Source
 
+LOCAL_GAP: Final = 4096
 REMOTE_GAP: Final = 256 * 1024
-"""Bytes that are read for nothing rather than ask an object store once more."""
+"""Bytes that are read for nothing rather than ask a disk, or an object store, once more."""
 
 Members = dict[str, bytes]
 
@@ -64,17 +65,32 @@ class ShardReader:
 def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Read (start, end) ranges of a file, shorter where the file ends before.
 
+    What lies between close ranges is read with them.
+
     Raises:
         DataError: there is no such file.
         OSError: the file system fails.
     """
     fs, path = fsspec.url_to_fs(url)
+    local = isinstance(fs, LocalFileSystem)
+    merged = _merged(ranges, LOCAL_GAP if local else REMOTE_GAP)
     try:
-        if isinstance(fs, LocalFileSystem):
-            return _read_local(path, ranges)
-        return _read_remote(fs, path, ranges)
+        bodies = _read_local(path, merged) if local else _read_remote(fs, path, merged)
     except FileNotFoundError as error:
         raise DataError(f"{url}: a shard that the manifest lists is missing") from error
+    firsts = [first for first, _ in merged]
+    blocks = [bisect_right(firsts, start) - 1 for start, _ in ranges]
+    return [
+        bodies[block][start - firsts[block] : end - firsts[block]]
+        for block, (start, end) in zip(blocks, ranges, strict=True)
+    ]
+
+
+def _merged(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
+    starts: list[int | None] = [start for start, _ in ranges]
+    ends: list[int | None] = [end for _, end in ranges]
+    _, firsts, lasts = merge_offset_ranges([""] * len(ranges), starts, ends, max_gap=gap)
+    return [(first, last) for first, last in zip(firsts, lasts, strict=True) if last is not None]
 
 
 def _read_local(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -89,18 +105,13 @@ def _read_at(file: Any, start: int, end: int) -> bytes:
 
 
 def _read_remote(fs: Any, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Read in few requests at once; what lies between close ranges is read with them."""
-    starts: list[int | None] = [start for start, _ in ranges]
-    ends: list[int | None] = [end for _, end in ranges]
-    paths = [path] * len(ranges)
-    merged = merge_offset_ranges(paths, starts, ends, max_gap=REMOTE_GAP)
-    bodies = fs.cat_ranges(*merged, on_error="return")
-    blocks: list[tuple[int, bytes]] = []
-    for body, start, end in zip(bodies, *merged[1:], strict=True):
-        assert end is not None
-        blocks.append((start, _or_short(fs, path, start, end, body)))
-    firsts = [first for first, _ in blocks]
-    return [_cut(*blocks[bisect_right(firsts, start) - 1], start, end) for start, end in ranges]
+    """Read ranges at once where the file system can."""
+    starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
+    bodies = fs.cat_ranges([path] * len(ranges), starts, ends, on_error="return")
+    return [
+        _or_short(fs, path, start, end, body)
+        for body, (start, end) in zip(bodies, ranges, strict=True)
+    ]
 
 
 def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception) -> bytes:
@@ -110,7 +121,3 @@ def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception)
     if isinstance(body, FileNotFoundError) or (size := fs.size(path)) >= end:
         raise body
     return fs.cat_file(path, start, size) if size > start else b""
-
-
-def _cut(first: int, body: bytes, start: int, end: int) -> bytes:
-    return body[start - first : end - first]

@@ -11,6 +11,7 @@ from PIL import Image
 from webdataset.autodecode import Decoder, imagehandler
 
 from model.data.manifest import DataError, Source
+from model.data.npy import read_npy
 from schemas.sample import IMAGE, IMAGE_GEN
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Decoded:
     understood: Image.Image | None  # RGB
 
 
-_decode_member = Decoder([imagehandler("pil")]).decode1
+_decode_member = Decoder([read_npy, imagehandler("pil")]).decode1
 
 
 def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:

@@ -15,9 +15,10 @@ def check_batch(batch: Batch, config: VargptConfig) -> None:
     Raises:
         ValueError: what does not fit, and both sides of it.
     """
-    check_model_schedule(batch.schedule, config)
     _check_text(batch, config)
-    _check_codes(batch, config)
+    if len(batch.image_rows_N):
+        check_model_schedule(batch.schedule, config)
+        _check_codes(batch, config)
     _check_places(batch, config)
 
 
@@ -78,8 +79,6 @@ def _check_codes(batch: Batch, config: VargptConfig) -> None:
                 f"{name} of {images} images of {positions} positions must be {list(expected)} for "
                 f"a model of {codes}, they are {list(tensor.shape)}"
             )
-    if not images:
-        return
     least, largest = (int(x) for x in batch.targets_NLK.aminmax())
     if least < 0 or largest >= codes.choices:
         raise ValueError(

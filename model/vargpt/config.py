@@ -104,8 +104,6 @@ class VargptConfig:
     within_scale: Literal["causal", "all"] = "causal"
     # Of understood images, in training and generation alike: Qwen2-VL's grid, or plain counting.
     image_positions: Literal["grid", "plain"] = "grid"
-    # Text that is learned: what the labels name, or all but the pads, padding included.
-    text_targets: Literal["labels", "everything"] = "labels"
     # An image takes as many pads as is a multiple of this; those after its positions are empty.
     pad_multiple: int = 1
 
@@ -146,7 +144,6 @@ def released(config: VargptConfig) -> VargptConfig:
         conditioning="constant",
         projector_norm=False,
         image_positions="plain",
-        text_targets="everything",
         pad_multiple=128,
     )
 

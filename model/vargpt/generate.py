@@ -196,7 +196,8 @@ class _Answering:
             )
             drawn.append(targets_MnK)
             if scale + 1 < len(schedule):
-                sum_MCHW = tokenizer.add_scale(sum_MCHW, targets_MnK, scale)
+                there_MnK = targets_MnK.to(tokenizer.compute.device)
+                sum_MCHW = tokenizer.add_scale(sum_MCHW, there_MnK, scale)
                 inputs_MnD = tokenizer.scale_inputs(sum_MCHW, scale + 1).to(self._device)
                 inputs_BnD = inputs_MnD.new_zeros(len(self.answers), *inputs_MnD.shape[1:])
                 inputs_BnD[rows] = inputs_MnD

@@ -64,8 +64,8 @@ MODEL_NAMES: Final = (
 CONSTANTS: Final = re.compile(r"\.zero_k_bias$")
 """Buffers that hold nothing learned."""
 TOKENIZER: Final = "vae_local."
-"""The tokenizer lies in the same checkpoint; `model.tokenizers.load` reads it."""
-NEVER_READ: Final = re.compile(r"\.norm\.(weight|bias)$|^decoder\.conditioning\.(up|down)\.")
+"""The tokenizer lies in the same checkpoint, frozen: it is that of `infinity_vae_d32reg.pth`."""
+NEVER_READ: Final = re.compile(r"^(projector_(in|out)\.norm|decoder\.conditioning\.(up|down))\.")
 """Weights, by our names, that are in the released checkpoint and that its code never applies: a
 model with the released choices has no place for them."""
 

@@ -81,7 +81,7 @@ class Vargpt(nn.Module):
         if without_N is None:
             without_N = torch.zeros_like(batch.image_rows_N, dtype=torch.bool)
         hidden_BSH = self._language(batch, without_N)
-        targets_BS = self._text_targets(batch)
+        targets_BS = batch.labels_BS[:, 1:]
         here_BS = targets_BS != IGNORED
         return Output(
             image_logits_NLU=self._image_logits(batch, hidden_BSH, without_N),
@@ -110,7 +110,7 @@ class Vargpt(nn.Module):
 
     def _mask(self, batch: Batch, without_N: Tensor) -> Tensor | None:
         isolated_N = without_N & self.decoder.conditioning.isolates
-        together = self.config.within_scale == "all"
+        together = self.config.within_scale == "all" and len(without_N) > 0
         if not together and not isolated_N.any():
             # What is right-padded is seen by padding alone. On CUDA this is the fastest kernel.
             return None
@@ -122,13 +122,6 @@ class Vargpt(nn.Module):
             scale_L=scale_of(batch.schedule, without_N.device) if together else None,
             alone_N=isolated_N,
         )
-
-    def _text_targets(self, batch: Batch) -> Tensor:
-        labels_BS = batch.labels_BS
-        if self.config.text_targets == "everything" and len(batch.image_rows_N):
-            pads_BS = batch.input_ids_BS == self.config.marks.image_pad
-            labels_BS = batch.input_ids_BS.masked_fill(pads_BS, IGNORED)
-        return labels_BS[:, 1:]
 
     def _image_logits(self, batch: Batch, hidden_BSH: Tensor, without_N: Tensor) -> Tensor:
         if not len(without_N):

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.jobs import Job, Jobs
@@ -13,6 +12,7 @@ from model.data.making import OpenSource
 from model.data.manifest import ShardFile, Source
 from model.data.order import Shuffle
 from model.data.plan import LoadPlan
+from model.data.split import node_span
 from model.data.state import LoaderState, Waiting
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(sum)
@@ -35,6 +35,7 @@ def jobs_of(
             shards=tuple(ShardFile(path="", bytes=0, sha256="", samples=size) for size in sizes),
             content=source.url,
             samples=sum(sizes),
+            span=node_span(sum(sizes), fields.get("node", 0), fields.get("nodes", 1)),
             codes=None,
         )
         for source, sizes in zip(listed, sources, strict=True)
@@ -62,6 +63,7 @@ def read(jobs: Jobs) -> list[Place]:
     return [next(streams[source]) for source in jobs.draws()]
 
 
+@settings(max_examples=40)
 @given(SIZES, SHUFFLES, st.integers(1, 8), st.integers(1, 4), st.integers(1, 5))
 def test_nodes_and_workers_read_every_sample_once_an_epoch(
     sizes: list[int], shuffle: Shuffle, nodes: int, epochs: int, workers: int
@@ -76,6 +78,7 @@ def test_nodes_and_workers_read_every_sample_once_an_epoch(
     assert read_by_all == Counter(everything * epochs)
 
 
+@settings(max_examples=40)
 @given(st.lists(SIZES, min_size=1, max_size=3), SHUFFLES, st.data())
 def test_from_any_sample_on_the_rest_is_that_of_the_unbroken_run(sources, shuffle, data) -> None:
     fields = {"shuffle": shuffle, "epochs": 2, "weights": [3.0, 1.0, 0.5][: len(sources)]}
@@ -86,6 +89,7 @@ def test_from_any_sample_on_the_rest_is_that_of_the_unbroken_run(sources, shuffl
     assert read(jobs_of(sources, taken=taken, **fields)) == unbroken[cut:]
 
 
+@settings(max_examples=40)
 @given(SIZES, SHUFFLES, st.data())
 def test_samples_that_wait_are_read_first(sizes, shuffle, data) -> None:
     unbroken = read(jobs_of([sizes], shuffle=shuffle, epochs=2))
@@ -104,8 +108,3 @@ def test_epochs_have_orders_of_their_own_and_never_end_unless_told_to() -> None:
     epochs = [found[first : first + 90] for first in (0, 90, 180)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-
-
-def test_more_nodes_than_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 samples cannot be split over 4 nodes"):
-        jobs_of([[9], [2, 1]], nodes=4)

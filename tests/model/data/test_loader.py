@@ -4,6 +4,8 @@ import dataclasses
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
@@ -13,6 +15,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from training_shards import SQUARE, ShardMaker, keys_of
 
 from model.data.batch import Batch
@@ -24,7 +27,8 @@ from model.data.plan import LoadPlan
 from model.data.text import TextEncoder
 from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.infinity_bsq import InfinityBsq
-from model.tokenizers.load import make_infinity_bsq
+from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
+from model.tokenizers.var_network import VarConfig
 
 Load = Callable[..., Loader]
 
@@ -44,7 +48,7 @@ def assert_same(some: Sequence[Batch], others: Sequence[Batch]) -> None:
     assert all(same(one, other) for one, other in zip(some, others, strict=True))
 
 
-@pytest.mark.parametrize("nodes", [1, 2, 3, 5, 16])
+@pytest.mark.parametrize("nodes", [1, 3, 16])
 def test_an_epoch_holds_every_sample_once_over_all_nodes(load: Load, square: Path, nodes) -> None:
     batches = [list(load(square, node=node, nodes=nodes, batch=3)) for node in range(nodes)]
     assert sorted(key for each in batches for key in keys(each)) == sorted(keys_of(square, "t2i"))
@@ -158,8 +162,9 @@ def test_a_state_fits_the_same_shards_elsewhere(load: Load, square: Path, tmp_pa
 
 def test_sources_are_mixed_by_their_weights(load: Load, square: Path, shapes: Path) -> None:
     sources = [Source(url=str(square), weight=3.0), Source(url=str(shapes), weight=1.0)]
-    found = keys(list(islice(load(*sources, epochs=None, batch=1), 100)))
-    assert sum(key in keys_of(square, "t2i") for key in found) == pytest.approx(75, abs=3)
+    endless = load(*sources, epochs=None, batch=2, self_correction="off")
+    found = keys(list(islice(endless, 20)))
+    assert sum(key in keys_of(square, "t2i") for key in found) == pytest.approx(30, abs=2)
 
 
 def test_shards_on_any_file_system_give_the_same(load: Load, square: Path) -> None:
@@ -294,6 +299,7 @@ def test_codes_of_another_schedule_than_the_manifest_says_are_bad(load, bsq, tmp
     ("fields", "message"),
     [
         ({"sources": ()}, "expected one source or more"),
+        ({"epochs": 0}, "expected one epoch or more, or None for no end, not 0"),
         ({"batch": 0}, "expected a batch of one or more, not 0"),
         ({"sources": (Source(url="x", weight=0.0),)}, "x t2i: expected a positive weight, not 0.0"),
     ],
@@ -301,6 +307,11 @@ def test_codes_of_another_schedule_than_the_manifest_says_are_bad(load, bsq, tmp
 def test_a_plan_that_makes_no_sense_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         LoadPlan(**{"sources": (Source(url="x"),), "batch": 1, **fields})
+
+
+def test_more_nodes_than_samples_are_refused(load: Load, square: Path) -> None:
+    with pytest.raises(DataError, match="t2i: 16 samples cannot be split over 17 nodes"):
+        load(square, nodes=17)
 
 
 def test_an_unknown_subset_is_refused_with_those_that_are(load: Load, square: Path) -> None:
@@ -364,3 +375,45 @@ def test_the_corpus_that_the_pipeline_builds_is_read_whole(demo_corpus: Path, te
     batches = list(Loader(plan, text=text, tokenizer=tokenizer))
     assert sorted(keys(batches)) == sorted(keys_of(demo_corpus, "t2i"))
     assert all(batch.targets_NLK.shape[1:] == (521, 32) for batch in batches)
+
+
+def test_codes_of_var_and_patchified_bits_come_as_the_model_sees_them(text, tmp_path) -> None:
+    var = VarConfig(vocab=64, z_channels=4, ch=8, ch_mult=(1, 1), norm_groups=0, num_res_blocks=1)
+    bsq = BsqConfig(bits=2, ch=24, ch_mult=(1, 1, 1, 1), num_res_blocks=1, patchify=True)
+    small, large = ((1, 1), (2, 2)), ((2, 2), (4, 4))
+    for tokenizer, stored, targets in (
+        (make_var_vqvae(var, None), small, [1, 5, 1]),
+        (make_infinity_bsq(bsq, None), large, [1, 5, 8]),
+    ):
+        maker = ShardMaker(tokenizer=tokenizer, schedules={1.0: stored})
+        corpus = maker.write(tmp_path / tokenizer.name, {"t2i": [1]})
+        plan = LoadPlan(sources=(Source(url=str(corpus)),), batch=1, epochs=1)
+        loader = Loader(plan, text=text, tokenizer=tokenizer)
+        (batch,) = loader
+        assert (batch.schedule, list(batch.targets_NLK.shape)) == (small, targets)
+        assert (batch.input_ids_BS == text.image_gen_pad_id).sum() == 5
+        assert loader.self_correction == ("off" if tokenizer.name == "var_vqvae" else "approximate")
+
+
+OTHER_WEBDATASET = Path(__file__).parents[3] / "build/webdataset-1"  # made by the Makefile
+PROGRAM = """
+import sys
+from importlib.metadata import version
+sys.path.insert(0, sys.argv[1])
+import webdataset
+assert webdataset.__file__.startswith(sys.argv[1]), webdataset.__file__
+from model.data.samples import decode
+body = b'{"key": "k", "messages": [{"role": "user", "content": "<image>"}]}'
+jpg = open(sys.argv[2], "rb").read()
+print(decode("k", {"json": body, "jpg": jpg}, "understand").understood.size)
+"""
+
+
+@pytest.mark.slow
+def test_members_are_decoded_by_the_other_major_version_of_webdataset(tmp_path: Path) -> None:
+    if not OTHER_WEBDATASET.is_dir():
+        pytest.skip("make .venv/ready makes build/webdataset-1")
+    Image.new("RGB", (31, 17)).save(tmp_path / "x.jpg")
+    command = [sys.executable, "-c", PROGRAM, str(OTHER_WEBDATASET), str(tmp_path / "x.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "(31, 17)\n", done.stderr

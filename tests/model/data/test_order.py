@@ -4,7 +4,7 @@ from itertools import chain, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.order import Shuffle, permutation, random_words, windows
@@ -24,12 +24,14 @@ def places(sizes, span, shuffle, salt=("seed", 0), start=0) -> list[tuple[int, i
     ]
 
 
+@settings(max_examples=50)
 @given(SIZES, SHUFFLES)
 def test_an_epoch_holds_every_sample_once(sizes: list[int], shuffle: Shuffle) -> None:
     everything = [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
     assert sorted(places(sizes, range(sum(sizes)), shuffle)) == everything
 
 
+@settings(max_examples=50)
 @given(SIZES, SHUFFLES, st.data())
 def test_any_cut_into_spans_holds_every_sample_once(sizes, shuffle, data) -> None:
     total = sum(sizes)
@@ -39,6 +41,7 @@ def test_any_cut_into_spans_holds_every_sample_once(sizes, shuffle, data) -> Non
     assert sorted(chain(*parts)) == sorted(places(sizes, range(total), shuffle))
 
 
+@settings(max_examples=50)
 @given(SIZES, SHUFFLES, st.data())
 def test_started_anywhere_it_goes_on_as_the_unbroken_order_does(sizes, shuffle, data) -> None:
     span = range(sum(sizes))
@@ -48,6 +51,7 @@ def test_started_anywhere_it_goes_on_as_the_unbroken_order_does(sizes, shuffle, 
     assert positions[:1] == ([start] if start < len(span) else [])
 
 
+@settings(max_examples=50)
 @given(SIZES, SHUFFLES)
 def test_windows_are_runs_of_blocks_of_adjacent_samples(sizes, shuffle) -> None:
     for window in windows(sizes, range(sum(sizes)), shuffle=shuffle, salt=()):

@@ -6,6 +6,7 @@ import torch
 
 from model.tokenizers import bsq_quantizer
 from model.tokenizers.protocol import Schedule
+from model.tokenizers.schedules import bsq_schedule
 
 SCHEDULE: Schedule = ((1, 1), (1, 2), (2, 3), (4, 6))
 
@@ -68,3 +69,26 @@ def test_the_features_are_not_changed_by_encoding() -> None:
     bsq_quantizer.encode(features, SCHEDULE)
     bsq_quantizer.self_correct(features, SCHEDULE, torch.ones(1, 33, 8, dtype=torch.bool))
     assert torch.equal(features, before)
+
+
+def test_correction_from_bits_gives_the_bits_where_nothing_is_flipped() -> None:
+    torch.manual_seed(0)
+    schedule = bsq_schedule(1.0, 256)
+    bits = bsq_quantizer.encode(torch.randn(2, 16, 16, 16), schedule)
+    labels, sums = bsq_quantizer.self_correct_bits(bits, schedule, torch.zeros_like(bits))
+    assert torch.equal(labels, bits)
+    for one, other in zip(sums, bsq_quantizer.partial_sums(bits, schedule), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_correction_from_bits_is_nearer_to_that_of_features_than_the_bits_are() -> None:
+    torch.manual_seed(0)
+    schedule = bsq_schedule(1.0, 256)
+    features = torch.randn(4, 16, 16, 16) / 4  # about as large as the codes
+    bits = bsq_quantizer.encode(features, schedule)
+    flips = torch.rand(bits.shape) < 0.15
+    exact, _ = bsq_quantizer.self_correct(features, schedule, flips)
+    labels, _ = bsq_quantizer.self_correct_bits(bits, schedule, flips)
+    right, clean = ((each == exact).float().mean() for each in (labels, bits))
+    assert right > clean + 0.02
+    assert torch.equal(labels[:, 0], exact[:, 0])

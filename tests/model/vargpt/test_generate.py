@@ -177,6 +177,40 @@ def test_the_second_image_of_an_answer_sees_the_first(bsq, make_model, make_batc
     assert torch.equal(whole, batch.targets_NLK)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("positions", ["grid", "plain"])
+def test_an_image_that_is_understood_counts_as_in_training(
+    bsq, make_model, make_batch, positions
+) -> None:
+    model = make_model(bsq, image_positions=positions)
+    sizes = model.config.backbone
+    understood = [sizes.vision_start, *[sizes.image_token] * 6, sizes.vision_end]
+    texts = [[1, *understood, 2, 3], [4, 5, *understood, 6]]
+    pixels = torch.randn(2, 24, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
+    grid = torch.tensor([[1, 4, 6]])
+    prompts = [
+        replace(started(model, text, f"{row}"), pixel_values=pixels[row], image_grid_thw=grid)
+        for row, text in enumerate(texts)
+    ]
+    answers = generate(model, bsq, prompts, GREEDY)
+    codes = Codes.unpack([answer.images[0].values_BL[0] for answer in answers], bsq.schedule)
+    like = make_batch(bsq, model.config, before=(11, 11))
+    ids = like.input_ids_BS.clone()
+    ids[:, :11] = torch.tensor(texts)
+    batch = replace(
+        like,
+        input_ids_BS=ids,
+        inputs_NLD=bsq.next_scale_inputs(codes),
+        targets_NLK=bsq.labels(codes).long(),
+        pixel_values=pixels.flatten(0, 1),
+        image_grid_thw=grid.repeat(2, 1),
+    )
+    logits = model(batch).image_logits_NLU
+    assert torch.equal(model.config.codes.split(logits).argmax(dim=-1), batch.targets_NLK)
+    other = model(replace(batch, pixel_values=batch.pixel_values + 1)).image_logits_NLU
+    assert (other - logits).abs().amax(dim=2).min() > 1e-5, "every code sees the picture"
+
+
 def test_an_answer_that_is_cut_off_says_so(bsq, make_model) -> None:
     model = make_model(bsq)
     model.backbone.qwen.lm_head = Scripted(128, [7] * 9)

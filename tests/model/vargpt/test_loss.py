@@ -97,8 +97,8 @@ def test_what_a_batch_does_not_have_costs_nothing(bsq, make_model, make_batch) -
     found = losses(output, batch, config.codes, LossConfig())
     assert found.text == 0
     assert found.image > 0
-    none = replace(batch, targets_NLK=batch.targets_NLK[:0])
-    empty = replace(output, image_logits_NLU=output.image_logits_NLU[:0])
+    none = replace(batch, targets_NLK=batch.targets_NLK[:0, :0], schedule=())
+    empty = replace(output, image_logits_NLU=output.image_logits_NLU[:0, :0])
     assert losses(empty, none, config.codes, LossConfig()).total == 0
 
 
