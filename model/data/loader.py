@@ -64,7 +64,7 @@ class Loader:
                 f"the text tokenizer has {text.vocabulary} tokens, the model rows for {vocabulary}"
             )
         opened, self.self_correction = open_sources(plan, tokenizer, image_processor)
-        self._plan, self._opened = plan, opened
+        self.plan, self._plan, self._opened = plan, plan, opened
         targets = Targets(tokenizer, self.self_correction) if tokenizer else None
         self._schedules = _schedules(opened)
         self._maker = SampleMaker(

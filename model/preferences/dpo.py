@@ -8,9 +8,7 @@ bits and dropped branches of p and q are drawn apart, so that the margin of a mo
 is noise. Here both read one batch and nothing is drawn: it is exactly 0, and the loss log 2.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +17,7 @@ from torch import Tensor
 from model.data.batch import Batch
 from model.preferences.log_probs import check_pairs, image_log_probs
 from model.preferences.reference import Reference
+from model.training.objective import Losses, Step
 from model.vargpt.vargpt import Vargpt
 
 
@@ -37,23 +36,6 @@ class DpoConfig:
     def __post_init__(self) -> None:
         if not (self.beta > 0 and 0 <= self.label_smoothing < 0.5 and self.sft >= 0):
             raise ValueError(f"expected beta > 0, label_smoothing in [0, 0.5), sft >= 0: {self}")
-
-
-class Step(Protocol):
-    """What a micro-batch is part of."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """What the means of the step are over, of all its micro-batches."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Losses:
-    """A micro-batch's part of a step's losses."""
-
-    total: Tensor  # scalar, with gradient
-    scalars: Mapping[str, Tensor]  # to log, without
 
 
 class Dpo:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    pass
 
 STEPS: Final = "steps.jsonl"
 BOARD: Final = "tensorboard"

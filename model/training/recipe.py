@@ -15,7 +15,7 @@ from schemas.recipe_file import RecipeError, override, suggest
 RECIPES: Final = Path(__file__).parent / "recipes"
 
 Size = Literal["tiny", "mini", "small", "v1_1"]
-Subset = Literal["t2i", "edit", "understand", "preference"]
+Subset = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
 
 PROMPTS: Final = (
     "a red apple",
@@ -63,6 +63,10 @@ class Recipe(BaseModel):
     text_loss: Literal["answers", "published"] = "answers"
     without_context: float = Field(default=0.1, ge=0, le=1)  # share of images, for guidance
     self_correction: SelfCorrection | None = None  # None for the best that the shards allow
+    # Of preferences; see model/preferences/dpo.py.
+    beta: float = Field(default=0.1, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    sft: float = Field(default=0.0, ge=0)
     max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad ones
 
     # How it is computed.

@@ -13,11 +13,13 @@ from model.data.plan import LoadPlan
 from model.data.samples import UNDERSTOOD
 from model.data.text import TextEncoder, with_image_tokens
 from model.data.text_tokenizer import bundled_text_tokenizer
+from model.preferences.reference import labels_of
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training import checkpoint
 from model.training.loop import Stream, Trainer
 from model.training.objective import Likelihood, Objective
 from model.training.parallel import Processes
+from model.training.preferences import compute_reference, make_dpo, reference_made_of
 from model.training.recipe import Recipe
 from model.training.samples import Sampler
 from model.training.sources import Corpus, sources_of, tokenizer_of
@@ -57,7 +59,6 @@ def make_trainer(
         ValueError: a `DataError` among them: what does not fit, with both sides.
         StateError: `init` has no whole checkpoint, or one of another model.
     """
-    objective = make_objective(recipe)
     sources = sources_of(recipe, corpora)
     tokenizer = tokenizer_of(recipe, sources, processes.device)
     words = text_tokenizer(recipe)
@@ -67,11 +68,14 @@ def make_trainer(
     sampler = None
     if tokenizer:
         sampler = Sampler(tokenizer=tokenizer, text=text, prompts=recipe.prompts, sampling=sampling)
+    streams = _Streams(recipe, sources, text, tokenizer, config, processes.device)
+    model = make_model(recipe, config, words)
+    objective = make_objective(recipe, model, streams, out, processes, init)
     trainer = Trainer(
         recipe,
-        make_model(recipe, config, words),
+        model,
         objective,
-        _Streams(recipe, sources, text, tokenizer, config, processes.device),
+        streams,
         out,
         processes=processes,
         sampler=sampler,
@@ -81,19 +85,43 @@ def make_trainer(
     return trainer
 
 
-def make_objective(recipe: Recipe) -> Objective:
-    """Return what a recipe's steps minimise.
+def make_objective(
+    recipe: Recipe,
+    model: Vargpt,
+    streams: "_Streams",
+    out: Path,
+    processes: Processes,
+    init: Path | None,
+) -> Objective:
+    """Return what a recipe's steps minimise; of preferences, once the reference was asked.
+
+    Args:
+        recipe: of the stage.
+        model: lent to the reference, whose weights it has afterwards.
+        streams: makes the loader that the reference is asked over.
+        out: folder of the training.
+        processes: this one among those that train.
+        init: training whose weights are the reference.
 
     Raises:
-        ValueError: preferences, which are not to be had yet.
+        ValueError: preferences without a reference.
+        StateError: `init` has no whole checkpoint, or one of another model.
     """
-    if recipe.objective == "preferences":
+    if recipe.objective == "likelihood":
+        config = LossConfig(image=recipe.image_weight, scales=recipe.scales)
+        return Likelihood(config, recipe.without_context)
+    if init is None:
         raise ValueError(
-            f"stage {recipe.stage} learns from preferences, and model/preferences, which has that "
-            "loss and reads such samples, is not part of this version"
+            f"stage {recipe.stage} learns from preferences, against the model that it begins as: "
+            "name that training, --init DIR"
         )
-    config = LossConfig(image=recipe.image_weight, scales=recipe.scales)
-    return Likelihood(config, recipe.without_context)
+    checkpoint.load_weights(init, model, processes)
+    model.to(processes.device)
+    pairs = streams.open(processes.rank, processes.count, epochs=1)
+    made_of = reference_made_of(init, labels_of(pairs.plan, pairs.self_correction))
+    values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
+    model.requires_grad_(True)
+    return make_dpo(recipe, values)
 
 
 def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":
@@ -155,6 +183,16 @@ class _Streams:
         }
 
     def __call__(self, number: int, count: int, state: Mapping[str, Any] | None) -> Stream:
+        return self.open(number, count, state)
+
+    def open(
+        self,
+        number: int,
+        count: int,
+        state: Mapping[str, Any] | None = None,
+        epochs: int | None = None,
+    ) -> Loader:
+        """Return the loader of a part; `epochs` None for no end."""
         recipe = self._recipe
         plan = LoadPlan(
             sources=self._sources,
@@ -163,6 +201,7 @@ class _Streams:
             self_correction=recipe.self_correction,
             loss=recipe.text_loss,
             seed=recipe.seed,
+            epochs=epochs,
             node=number,
             nodes=count,
             workers=recipe.workers,

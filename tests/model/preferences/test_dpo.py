@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from model.data.loader import Loader
 from model.preferences.dpo import Dpo, DpoConfig, dpo_loss
 from model.preferences.log_probs import check_pairs, image_log_probs
 from model.preferences.reference import ModelReference
+from model.training.objective import Step
 from model.vargpt.vargpt import Vargpt
 
 MakePolicy = Callable[..., Vargpt]
@@ -113,11 +114,6 @@ def test_steps_raise_the_margin_on_their_own_pairs(make_policy: MakePolicy, pair
     assert losses.scalars["accuracy"] == 1.0
 
 
-@dataclass(frozen=True)
-class Step:
-    counts: dict[str, int]
-
-
 def test_parts_of_micro_batches_add_up_to_the_whole(
     make_policy: MakePolicy, load_pairs: Callable[..., Loader]
 ) -> None:
@@ -126,7 +122,7 @@ def test_parts_of_micro_batches_add_up_to_the_whole(
     (whole,) = load_pairs(batch=5)
     parts = list(load_pairs(batch=2))
     assert sum(dpo.counts(part)["pairs"] for part in parts) == dpo.counts(whole)["pairs"] == 5
-    found = [dpo(policy, part, Step({"pairs": 5})) for part in parts]
+    found = [dpo(policy, part, Step(number=0, counts={"pairs": 5})) for part in parts]
     expected = dpo(policy, whole)
     torch.testing.assert_close(sum(each.total for each in found), expected.total, rtol=1e-4, atol=0)
     for name, value in expected.scalars.items():
