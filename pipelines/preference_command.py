@@ -6,7 +6,7 @@ from typing import Any
 from model.data.manifest import Source
 from model.preferences.scorers import ScorerError, ScorerPlan
 from model.tokenizers.checkpoint import CheckpointError
-from model.vargpt.folder import folder_sha256, read_images
+from model.training.trained import trained_images, trained_sha256
 from model.vargpt.sampling import Sampling
 from pipelines.engine import Engine
 from pipelines.engine_profile import load_profile
@@ -34,13 +34,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _job(options: argparse.Namespace) -> PreferenceJob:
-    images = read_images(options.model)
+    images = trained_images(options.model)
     scorer = _scorer(options)
     samples = options.samples or (4 if scorer else 1)
     _check(options, samples)
     plan = ToolsPlan(
         model=options.model,
-        model_sha256=folder_sha256(options.model),
+        model_sha256=trained_sha256(options.model),
         sampling=Sampling(
             guidance=options.cfg,
             temperature=options.tau,

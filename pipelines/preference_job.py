@@ -25,6 +25,7 @@ from pipelines.preferences import MakePreferences
 from pipelines.progress import progress
 from pipelines.sidecar import (
     Counts,
+    column,
     dead_letters_path,
     each_shard,
     read_origin,
@@ -159,7 +160,7 @@ class PreferenceJob:
         found: set[float] = set()
         for shard in range(shards):
             table = read_table(store, sidecar_path("prompts", shard), ["aspect"])
-            found |= set(table["aspect"].to_pylist())
+            found.update(column(table, "aspect"))
         return sorted(found)
 
 

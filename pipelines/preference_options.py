@@ -5,7 +5,9 @@ import argparse
 
 def add_preferences(parser: argparse.ArgumentParser) -> None:
     """Add the options of `preferences`; sampling is by default as the released code samples."""
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder of a trained model")
+    parser.add_argument(
+        "--model", required=True, metavar="DIR", help="of a training, or a saved model"
+    )
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--prompts", metavar="FILE", help="prompts: .txt, .jsonl or .csv")
     asked.add_argument("--corpus", metavar="OUT", help="take prompts and images of a corpus")

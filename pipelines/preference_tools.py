@@ -95,13 +95,13 @@ def _load(plan: ToolsPlan) -> Tools:
     from model.preferences.sampling import Sampler
     from model.preferences.scorers import ScorerError
     from model.tokenizers.checkpoint import CheckpointError
-    from model.vargpt.folder import load_folder
+    from model.training.trained import load_trained
 
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        trained = load_folder(plan.model, device=device, dtype=getattr(torch, plan.dtype))
+        trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
         scorer = plan.scorer.load(device) if plan.scorer else None
         text = TextEncoder(trained.text, pad_multiple=trained.model.config.pad_multiple)
     except (CheckpointError, ScorerError, DataError) as error:

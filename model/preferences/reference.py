@@ -138,10 +138,8 @@ class CachedReference:
             raise DataError(f"{path}: no file of reference log-likelihoods: {error!r}") from error
         if found != self.made_of:
             raise DataError(f"{path} holds for {found}, here they must be for {self.made_of}")
-        chosen, rejected = table["chosen"].to_pylist(), table["rejected"].to_pylist()
-        self._values |= dict(
-            zip(table["key"].to_pylist(), zip(chosen, rejected, strict=True), strict=True)
-        )
+        for row in table.to_pylist():
+            self._values[row["key"]] = row["chosen"], row["rejected"]
 
 
 def precompute(

@@ -110,9 +110,11 @@ class ClipScorer:
         try:
             import open_clip
 
-            self._model, self._preprocess = open_clip.create_model_from_pretrained(
+            # open_clip's types leave out that this returns two.
+            made: Any = open_clip.create_model_from_pretrained(
                 model, pretrained=weights or None, device=device
-            )  # type: ignore[misc]
+            )
+            self._model, self._preprocess = made
             self._tokenizer = open_clip.get_tokenizer(model)
         except ModuleNotFoundError as error:
             raise ScorerError(f"{error}; pip install 'vargpt-corpus[clip]'") from error

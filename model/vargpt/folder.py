@@ -106,7 +106,7 @@ def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.flo
 
     with _local(url) as folder:
         config, images = _parsed(_config_of(str(folder)), url)
-        model = _empty(config, device, dtype)
+        model = empty_model(config, device, dtype)
         try:
             load_model(model, str(folder / WEIGHTS), device=device)
         except (FileNotFoundError, SafetensorError, RuntimeError) as error:
@@ -143,7 +143,8 @@ def folder_sha256(url: str) -> str:
     return digest.hexdigest()
 
 
-def _empty(config: VargptConfig, device: str, dtype: torch.dtype) -> Vargpt:
+def empty_model(config: VargptConfig, device: str, dtype: torch.dtype) -> Vargpt:
+    """Build a model whose weights are to be filled in."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

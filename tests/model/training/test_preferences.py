@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from training_shards import ShardMaker
 
 from model.preferences.reference import CachedReference
+from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.load import load_tokenizer
 from model.training import preferences
+from model.training.trained import load_trained, save_trained, trained_images, trained_sha256
+from model.vargpt.folder import ImageTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +53,21 @@ def test_begun_again_it_asks_the_reference_for_nothing(
 def test_without_a_reference_it_is_refused(make, pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="against the model that it begins as"):
         make(tmp_path / "dpo", stage="dpo256", data=pairs)
+
+
+def test_a_training_is_a_model_and_can_be_saved_as_one(make, tmp_path: Path) -> None:
+    trainer = make(tmp_path / "sft", "steps=1")
+    trainer.run()
+    save_trained(str(tmp_path / "sft"), tmp_path / "folder")
+    for place in (tmp_path / "sft", tmp_path / "folder"):
+        trained = load_trained(str(place))
+        assert not trained.model.training
+        weights = trained.model.state_dict()
+        for name, weight in trainer.model.state_dict().items():
+            assert torch.equal(weights[name], weight), name
+        assert trained_images(str(place)) == ImageTokenizer(
+            tokenizer="infinity_bsq", preset="bundled", resolution=256
+        )
+    assert trained_sha256(str(tmp_path / "sft")) != trained_sha256(str(tmp_path / "folder"))
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load_trained(str(tmp_path / "gone"))
