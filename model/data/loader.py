@@ -64,7 +64,7 @@ class Loader:
                 f"the text tokenizer has {text.vocabulary} tokens, the model rows for {vocabulary}"
             )
         opened, self.self_correction = open_sources(plan, tokenizer, image_processor)
-        self.plan, self._plan, self._opened = plan, plan, opened
+        self._plan, self._opened = plan, opened
         targets = Targets(tokenizer, self.self_correction) if tokenizer else None
         self._schedules = _schedules(opened)
         self._maker = SampleMaker(
@@ -85,6 +85,11 @@ class Loader:
         start = LoaderState(order=order, taken=(0,) * len(opened))
         self._state = LoaderState.load(state, order) if state else start
         logger.info("self-correction of %s: %s", plan.member, self.self_correction)
+
+    @property
+    def plan(self) -> LoadPlan:
+        """What and how."""
+        return self._plan
 
     def state(self) -> dict[str, Any]:
         """Return where the loader stands after the batch that it gave last, as JSON can hold it."""

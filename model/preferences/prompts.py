@@ -104,7 +104,7 @@ def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
     members = ("json", "jpg", member, *([understood] if understood else []))
     for shard in subset_of(source, manifest).shards:
         index = read_index(source, shard, members)
-        keys: list[str] = index.keys.to_pylist()
+        keys: list[Any] = index.keys.to_pylist()
         drawn = [row for row, key in enumerate(keys) if unit(key, HELD_OUT_SALT) < share]
         url = source.file(shard.path)
         places = [_places(index, row, members, url) for row in drawn]

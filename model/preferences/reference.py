@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from model.data.batch import Batch
-from model.data.codes import SelfCorrection
 from model.data.manifest import DataError
 from model.data.plan import LoadPlan
 from model.preferences.log_probs import check_pairs, image_log_probs
@@ -64,7 +63,7 @@ class MadeOf:
     labels: str  # as `labels_of` describes them
 
 
-def labels_of(plan: LoadPlan, self_correction: SelfCorrection) -> str:
+def labels_of(plan: LoadPlan, self_correction: str) -> str:
     """Describe what, beside the shards, decides the labels of a loader's pairs.
 
     Bits that are flipped for self-correction are drawn from seed and key, the same in every epoch.
