@@ -5,7 +5,7 @@ No image is tokenized: codes and features are random, images are one colour.
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -119,12 +119,8 @@ def write_shard(path: Path, samples: Mapping[str, Members]) -> None:
 
 def keys_of(folder: Path, subset: str) -> list[str]:
     """Return the keys of a subset as its shards hold them."""
-    return list(_keys(sorted(folder.glob(f"shards/{subset}-*.parquet"))))
-
-
-def _keys(paths: Iterable[Path]) -> Iterable[str]:
-    for path in paths:
-        yield from dict.fromkeys(pq.read_table(path)["key"].to_pylist())
+    tables = map(pq.read_table, sorted(folder.glob(f"shards/{subset}-*.parquet")))
+    return [key for table in tables for key in dict.fromkeys(table["key"].to_pylist())]
 
 
 def _json(subset: str, key: str, aspect: float) -> bytes:
