@@ -16,6 +16,7 @@ from torch.utils.flop_counter import (
 from model.training.parallel import blocks_of
 from model.vargpt.vargpt import Vargpt
 
+
 def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
     return sdpa_flop_count(q, k, v)
 

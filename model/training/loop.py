@@ -137,7 +137,8 @@ class Trainer:
         recipe, processes = self._recipe, self._processes
         stream = processes.rank + number % self._streams_here * processes.count
         round_ = number // self._streams_here
-        torch.manual_seed(int(unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}") * 2**53))
+        drawn = unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}")
+        torch.manual_seed(int(drawn * 2**53))
         losses = self._losses(batch, step)
         return {
             **{name: float(value) for name, value in losses.items()},
@@ -196,7 +197,9 @@ class Trainer:
 
     def _draw(self, sampler: Sampler, journal: Journal | None) -> None:
         recipe = self._recipe
-        label = f"{recipe.size}, stage {recipe.stage}, step {self.step:,} of {recipe.steps:,}"
+        label = (
+            f"{recipe.stage}: a {recipe.size} model after {self.step:,} of {recipe.steps:,} steps"
+        )
         with self._processes.whole(self.model):
             picture = sampler.draw(self.model, label)
         if journal:

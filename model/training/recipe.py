@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,7 +34,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Stage
+    stage: str  # one of VARGPT's, or a name of its own
     objective: Literal["likelihood", "preferences"] = "likelihood"
     trainable: Stage  # whose set of weights; see model/vargpt/trainable.py
     size: Size
@@ -121,8 +121,8 @@ def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: an unknown stage or key, with the allowed ones, or a value out of range.
     """
     path = RECIPES / f"{stage}.yaml"
-    if not path.exists():
-        raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, stages())}")
+    if stage not in recipe_names():
+        raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, recipe_names())}")
     fields: dict[str, Any] = yaml.safe_load(path.read_text())
     for item in overrides:
         override(fields, item)
@@ -130,8 +130,14 @@ def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def stages() -> list[str]:
-    """List the stages in their order."""
-    return list(Stage.__args__)
+    """List VARGPT's stages in their order."""
+    return list(get_args(Stage))
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship with the package, VARGPT's stages first."""
+    others = {path.stem for path in RECIPES.glob("*.yaml")} - set(stages())
+    return [*stages(), *sorted(others)]
 
 
 def parse(fields: dict[str, Any], name: str) -> Recipe:

@@ -60,8 +60,8 @@ def prompt_ids(text: TextEncoder, prompts: Sequence[str]) -> list[list[int]]:
     conversations = [
         Conversation(
             (
-                Message("user", f"Please draw {prompt}"),
-                Message("assistant", f"Here is {prompt}<image_gen>"),
+                Message("user", f"Please illustrate a picture of {prompt}"),
+                Message("assistant", f"Here's a picture of {prompt}<image_gen>"),
             ),
             generated=1,
         )
@@ -96,13 +96,10 @@ def grid(images: Sequence[Image.Image], captions: Sequence[str], label: str) -> 
     return picture
 
 
-def fitting(
-    caption: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
-) -> str:
+def fitting(caption: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
     """Shorten a caption until it is no wider than `width` px."""
     length = len(caption)
     while length > 1 and font.getlength(caption) > width:
         length -= 1
         caption = shorten(caption, length, placeholder="...")
     return caption
-

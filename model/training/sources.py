@@ -73,9 +73,7 @@ def sources_of(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def tokenizer_of(
-    recipe: Recipe, sources: Sequence[Source], device: str
-) -> NetworkTokenizer | None:
+def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> NetworkTokenizer | None:
     """Load the tokenizer that made the codes, with the schedule of square images.
 
     The loader compares it with every source in the end; here the first one chooses it.

@@ -38,7 +38,7 @@ UNDERSTOOD_PIXELS = 512 * 512  # the most of an understood image, as in the publ
 
 def make_trainer(
     recipe: Recipe,
-    corpora: Sequence[Corpus],
+    data: Sequence[str],
     out: Path,
     *,
     processes: Processes,
@@ -48,7 +48,7 @@ def make_trainer(
 
     Args:
         recipe: of the stage.
-        corpora: to train on.
+        data: corpora to train on, each `URL` or `URL:WEIGHT`.
         out: folder of the training.
         processes: this one among those that train.
         init: training, or checkpoint of one, whose weights come first; None for new ones.
@@ -58,7 +58,7 @@ def make_trainer(
         StateError: `init` has no whole checkpoint, or one of another model.
     """
     objective = make_objective(recipe)
-    sources = sources_of(recipe, corpora)
+    sources = sources_of(recipe, [Corpus.open(text) for text in data])
     tokenizer = tokenizer_of(recipe, sources, processes.device)
     words = text_tokenizer(recipe)
     config = model_config(recipe, tokenizer, words)
@@ -117,9 +117,7 @@ def model_config(
     return with_vocabulary(config, words.get_vocab())
 
 
-def make_model(
-    recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizerFast"
-) -> Vargpt:
+def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizerFast") -> Vargpt:
     """Build a model, the same in every process, from published weights where the recipe has them.
 
     Raises:
@@ -184,5 +182,3 @@ def _image_processor(recipe: Recipe) -> Any:
     if recipe.qwen:
         return Qwen2VLImageProcessorPil.from_pretrained(recipe.qwen, **pixels)
     return Qwen2VLImageProcessorPil(**pixels)
-
-
