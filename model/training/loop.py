@@ -199,6 +199,7 @@ class Trainer:
         recipe = self._recipe
         label = (
             f"{recipe.stage}: a {recipe.size} model after {self.step:,} of {recipe.steps:,} steps"
+            f"{recipe.remark}"
         )
         with self._processes.whole(self.model):
             picture = sampler.draw(self.model, label)
@@ -271,14 +272,17 @@ class _Since:
     """What was computed since it was last asked."""
 
     def __init__(self) -> None:
-        self._sums = (0.0, 0.0, 0.0)
+        self._tokens = self._flop = self._seconds = 0.0
 
-    def add(self, *values: float) -> None:
-        self._sums = tuple(map(sum, zip(self._sums, values, strict=True)))  # type: ignore[assignment]
+    def add(self, tokens: float, flop: float, seconds: float) -> None:
+        self._tokens += tokens
+        self._flop += flop
+        self._seconds += seconds
 
     def take(self) -> tuple[float, float, float]:
         """Return tokens, floating-point operations and seconds."""
-        taken, self._sums = self._sums, (0.0, 0.0, 0.0)
+        taken = self._tokens, self._flop, self._seconds
+        self._tokens = self._flop = self._seconds = 0.0
         return taken
 
 

@@ -80,6 +80,7 @@ class Recipe(BaseModel):
     keep: int = Field(default=2, ge=1)  # checkpoints
     sample_every: int = Field(default=500, ge=0)  # 0 for never
     prompts: tuple[str, ...] = Field(default=PROMPTS, min_length=1)  # of the samples
+    remark: str = ""  # after the label of the samples
     guidance: float = Field(default=3.0, ge=0)
     temperature: float = Field(default=0.5, ge=0)
 
@@ -105,7 +106,7 @@ class Recipe(BaseModel):
 
 PASSING: Final = frozenset(
     {"checkpointing", "compile", "workers", "peak_tflops", "log_every", "save_every", "keep"}
-    | {"sample_every", "prompts", "guidance", "temperature"}
+    | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
 """Keys that may change between two runs of one training; the losses do not hang on them."""
 
