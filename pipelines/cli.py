@@ -174,7 +174,9 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "torchrun --nproc-per-node N -m pipelines train ...",
     )
     train.add_argument(
-        "stage", metavar="STAGE", help="pretrain, understand, sft256, dpo256, sft512, dpo512, edit"
+        "stage",
+        metavar="STAGE",
+        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji",
     )
     train.add_argument(
         "--data",
@@ -193,6 +195,9 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="KEY=VALUE",
         dest="overrides",
         help="change a value of the recipe, e.g. batch=8",
+    )
+    train.add_argument(
+        "--prompts", metavar="FILE", help="what to draw on the way: a line each, 16 at most"
     )
     train.add_argument(
         "--init", metavar="DIR", help="training whose weights come first: the stage before"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from model.training.checkpoint import checkpoints
 from model.training.loop import SAMPLES
 from model.training.parallel import Processes, started
 from model.training.recipe import Recipe, stage_recipe
-from model.training.sources import Corpus
 from model.training.start import make_trainer
 from pipelines.lock import build_lock
 from pipelines.storage import CorpusError, Storage
+
+MOST_PROMPTS = 16
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,7 +45,7 @@ def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) ->
     try:
         trainer = make_trainer(
             recipe,
-            [Corpus.open(text) for text in options.data],
+            options.data,
             out,
             processes=processes,
             init=Path(options.init) if options.init else None,
@@ -73,7 +75,17 @@ def _overrides(options: argparse.Namespace) -> list[str]:
     for name in ("size", "steps"):
         if (value := getattr(options, name)) is not None:
             given.append(f"{name}={value}")
+    if options.prompts:
+        given.append(f"prompts={json.dumps(_prompts(options.prompts))}")
     return given
+
+
+def _prompts(path: str) -> list[str]:
+    lines = [line.strip() for line in Path(path).read_text().splitlines()]
+    found = [line for line in lines if line][:MOST_PROMPTS]
+    if not found:
+        raise CorpusError(f"--prompts {path}: expected a prompt a line, found none")
+    return found
 
 
 @contextlib.contextmanager

@@ -17,9 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import torch.distributed.checkpoint as dcp
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
 
 from model.tokenizer_training.state import StateError, publish
 from model.training.parallel import Processes
@@ -63,9 +67,9 @@ def save(
         partial.mkdir(parents=True)
     processes.wait()
     with _alone_is_fine():
-        dcp.save(
+        state_dict_saver.save(
             dict(tensors),
-            storage_writer=dcp.HuggingFaceStorageWriter(str(partial), save_distributed=True),
+            storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
             no_dist=processes.count == 1,
         )
     processes.wait()
@@ -126,7 +130,7 @@ def load(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> Non
     Raises:
         StateError: names or shapes that the checkpoint does not have; shows both sides.
     """
-    reader = dcp.HuggingFaceStorageReader(str(path))
+    reader = HuggingFaceStorageReader(str(path))
     try:
         found = {name: tuple(of.size) for name, of in _metadata(reader).items()}
     except Exception as error:  # safetensors raises a class of its own for damaged files
@@ -138,7 +142,7 @@ def load(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> Non
                 f"{tuple(tensor.shape)} in this model"
             )
     with _alone_is_fine():
-        dcp.load(dict(tensors), storage_reader=reader, no_dist=processes.count == 1)
+        state_dict_loader.load(dict(tensors), storage_reader=reader, no_dist=processes.count == 1)
 
 
 @contextmanager
@@ -148,7 +152,7 @@ def _alone_is_fine() -> Iterator[None]:
         yield
 
 
-def _metadata(reader: dcp.HuggingFaceStorageReader) -> dict[str, Any]:
+def _metadata(reader: HuggingFaceStorageReader) -> dict[str, Any]:
     return dict(reader.read_metadata().state_dict_metadata)
 
 

@@ -5,13 +5,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
-
-if TYPE_CHECKING:
-    pass
 
 STEPS: Final = "steps.jsonl"
 BOARD: Final = "tensorboard"
@@ -30,7 +27,7 @@ class Journal:
 
         self._path = out / STEPS
         _forget(self._path, step)
-        self._board: SummaryWriter = SummaryWriter(str(out / BOARD), purge_step=step + 1)
+        self._board = SummaryWriter(str(out / BOARD), purge_step=step + 1)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Write the figures of a step."""

@@ -137,9 +137,8 @@ class Trainer:
         recipe, processes = self._recipe, self._processes
         stream = processes.rank + number % self._streams_here * processes.count
         round_ = number // self._streams_here
-        torch.manual_seed(
-            int(unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}") * 2**53)
-        )
+        drawn = unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}")
+        torch.manual_seed(int(drawn * 2**53))
         losses = self._losses(batch, step)
         return {
             **{name: float(value) for name, value in losses.items()},
@@ -198,7 +197,10 @@ class Trainer:
 
     def _draw(self, sampler: Sampler, journal: Journal | None) -> None:
         recipe = self._recipe
-        label = f"{recipe.size}, stage {recipe.stage}, step {self.step:,} of {recipe.steps:,}"
+        label = (
+            f"{recipe.stage}: a {recipe.size} model after {self.step:,} of {recipe.steps:,} steps"
+            f"{recipe.remark}"
+        )
         with self._processes.whole(self.model):
             picture = sampler.draw(self.model, label)
         if journal:
@@ -270,14 +272,17 @@ class _Since:
     """What was computed since it was last asked."""
 
     def __init__(self) -> None:
-        self._sums = (0.0, 0.0, 0.0)
+        self._tokens = self._flop = self._seconds = 0.0
 
-    def add(self, *values: float) -> None:
-        self._sums = tuple(map(sum, zip(self._sums, values, strict=True)))  # type: ignore[assignment]
+    def add(self, tokens: float, flop: float, seconds: float) -> None:
+        self._tokens += tokens
+        self._flop += flop
+        self._seconds += seconds
 
     def take(self) -> tuple[float, float, float]:
         """Return tokens, floating-point operations and seconds."""
-        taken, self._sums = self._sums, (0.0, 0.0, 0.0)
+        taken = self._tokens, self._flop, self._seconds
+        self._tokens = self._flop = self._seconds = 0.0
         return taken
 
 

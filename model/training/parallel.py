@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
 from model.vargpt.vargpt import Vargpt
 
@@ -76,7 +77,7 @@ class Processes:
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,
         )
-        mesh = dist.init_device_mesh(device_type, (self.count,))
+        mesh = init_device_mesh(device_type, (self.count,))
         for module in [*blocks_of(model, mixes_kinds), model]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
         # Nothing changes the logits in place.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,7 +34,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Stage
+    stage: str  # one of VARGPT's, or a name of its own
     objective: Literal["likelihood", "preferences"] = "likelihood"
     trainable: Stage  # whose set of weights; see model/vargpt/trainable.py
     size: Size
@@ -84,6 +84,7 @@ class Recipe(BaseModel):
     keep: int = Field(default=2, ge=1)  # checkpoints
     sample_every: int = Field(default=500, ge=0)  # 0 for never
     prompts: tuple[str, ...] = Field(default=PROMPTS, min_length=1)  # of the samples
+    remark: str = ""  # after the label of the samples
     guidance: float = Field(default=3.0, ge=0)
     temperature: float = Field(default=0.5, ge=0)
 
@@ -109,7 +110,7 @@ class Recipe(BaseModel):
 
 PASSING: Final = frozenset(
     {"checkpointing", "compile", "workers", "peak_tflops", "log_every", "save_every", "keep"}
-    | {"sample_every", "prompts", "guidance", "temperature"}
+    | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
 """Keys that may change between two runs of one training; the losses do not hang on them."""
 
@@ -125,8 +126,8 @@ def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: an unknown stage or key, with the allowed ones, or a value out of range.
     """
     path = RECIPES / f"{stage}.yaml"
-    if not path.exists():
-        raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, stages())}")
+    if stage not in recipe_names():
+        raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, recipe_names())}")
     fields: dict[str, Any] = yaml.safe_load(path.read_text())
     for item in overrides:
         override(fields, item)
@@ -134,8 +135,14 @@ def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def stages() -> list[str]:
-    """List the stages in their order."""
-    return list(Stage.__args__)
+    """List VARGPT's stages in their order."""
+    return list(get_args(Stage))
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship with the package, VARGPT's stages first."""
+    others = {path.stem for path in RECIPES.glob("*.yaml")} - set(stages())
+    return [*stages(), *sorted(others)]
 
 
 def parse(fields: dict[str, Any], name: str) -> Recipe:

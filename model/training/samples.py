@@ -60,8 +60,8 @@ def prompt_ids(text: TextEncoder, prompts: Sequence[str]) -> list[list[int]]:
     conversations = [
         Conversation(
             (
-                Message("user", f"Please draw {prompt}"),
-                Message("assistant", f"Here is {prompt}<image_gen>"),
+                Message("user", f"Please illustrate a picture of {prompt}"),
+                Message("assistant", f"Here's a picture of {prompt}<image_gen>"),
             ),
             generated=1,
         )

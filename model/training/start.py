@@ -40,7 +40,7 @@ UNDERSTOOD_PIXELS = 512 * 512  # the most of an understood image, as in the publ
 
 def make_trainer(
     recipe: Recipe,
-    corpora: Sequence[Corpus],
+    data: Sequence[str],
     out: Path,
     *,
     processes: Processes,
@@ -50,7 +50,7 @@ def make_trainer(
 
     Args:
         recipe: of the stage.
-        corpora: to train on.
+        data: corpora to train on, each `URL` or `URL:WEIGHT`.
         out: folder of the training.
         processes: this one among those that train.
         init: training, or checkpoint of one, whose weights come first; None for new ones.
@@ -59,7 +59,7 @@ def make_trainer(
         ValueError: a `DataError` among them: what does not fit, with both sides.
         StateError: `init` has no whole checkpoint, or one of another model.
     """
-    sources = sources_of(recipe, corpora)
+    sources = sources_of(recipe, [Corpus.open(text) for text in data])
     tokenizer = tokenizer_of(recipe, sources, processes.device)
     words = text_tokenizer(recipe)
     config = model_config(recipe, tokenizer, words)

@@ -11,7 +11,6 @@ from model.tokenizers.load import load_tokenizer
 from model.training.loop import Trainer
 from model.training.parallel import Processes
 from model.training.recipe import stage_recipe
-from model.training.sources import Corpus
 from model.training.start import make_trainer
 
 SETS = (
@@ -53,7 +52,6 @@ def make(corpus: Path) -> MakeTrainer:
         out: Path, *sets: str, stage: str = "sft256", data: Path = corpus, init: Path | None = None
     ) -> Trainer:
         recipe = stage_recipe(stage, [*SETS, *sets])
-        corpora = [Corpus.open(str(data))]
-        return make_trainer(recipe, corpora, out, processes=Processes(), init=init)
+        return make_trainer(recipe, [str(data)], out, processes=Processes(), init=init)
 
     return make

@@ -61,9 +61,11 @@ def test_killed_after_any_step_it_goes_on_to_the_same_losses_and_weights(
     unbroken.run()
     for step in range(1, 5):
         out = tmp_path / f"killed {step}"
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed = make(out, "save_every=2")
+        with monkeypatch.context() as patch:
             kill_after(patch, step)
-            make(out, "save_every=2").run()
+            with pytest.raises(Killed):
+                killed.run()
         resumed = make(out, "save_every=2")
         resumed.run()
         assert figures(out) == figures(tmp_path / "unbroken")
