@@ -1,6 +1,7 @@
 """preferences, the command: its options to a job, and what it prints at its end."""
 
 import argparse
+import os.path
 from typing import Any
 
 from model.data.manifest import Source
@@ -39,7 +40,8 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
     samples = options.samples or (4 if scorer else 1)
     _check(options, samples)
     plan = ToolsPlan(
-        model=options.model,
+        # Workers elsewhere may have another current folder.
+        model=options.model if "://" in options.model else os.path.abspath(options.model),
         model_sha256=trained_sha256(options.model),
         sampling=Sampling(
             guidance=options.cfg,

@@ -28,10 +28,14 @@ class ToolsPlan:
     scorer: ScorerPlan | None = None
     dtype: str = "float32"  # of the model's weights
 
-    def settings(self) -> Any:
+    def settings(self) -> dict[str, Any]:
         """Return what decides the images and their scores, as JSON holds it."""
-        scorer = self.scorer.identity() if self.scorer else None
-        return [self.model_sha256, asdict(self.sampling), scorer, self.dtype]
+        return {
+            "model": self.model_sha256,
+            "dtype": self.dtype,
+            "sampling": asdict(self.sampling),
+            "scorer": self.scorer.identity() if self.scorer else None,
+        }
 
     def described_sampling(self) -> str:
         """Say in a line how images are drawn."""
@@ -95,6 +99,7 @@ def _load(plan: ToolsPlan) -> Tools:
     from model.preferences.sampling import Sampler
     from model.preferences.scorers import ScorerError
     from model.tokenizers.checkpoint import CheckpointError
+    from model.training.start import UNDERSTOOD_PIXELS
     from model.training.trained import load_trained
 
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
@@ -110,6 +115,7 @@ def _load(plan: ToolsPlan) -> Tools:
         raise CorpusError(
             f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} when this began"
         )
-    processor = Qwen2VLImageProcessorPil(patch_size=trained.model.config.backbone.patch)
+    patch = trained.model.config.backbone.patch
+    processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=UNDERSTOOD_PIXELS)
     sampler = Sampler(trained.model, trained.sha256, text, plan.sampling, processor)
     return Tools(trained=trained, sampler=sampler, scorer=scorer, device=device)

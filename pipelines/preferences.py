@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from PIL.Image import Image
 
 from model.preferences.pairs import (
-    GIVEN,
     Dropped,
     Pair,
     best_and_worst,
@@ -24,19 +22,19 @@ from model.preferences.pairs import (
 )
 from model.preferences.sampling import Drawn
 from model.preferences.scorers import scored
-from model.tokenizers.protocol import CodeArray
 from pipelines.preference_inputs import Prepare, Prepared
+from pipelines.preference_sample import Verdict, sample_members
 from pipelines.preference_tools import Tools, ToolsPlan, tools
 from pipelines.sidecar import Counts, Reject, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
 from pipelines.tar_writer import write_samples
 from pipelines.tokenizers import device_lock
-from pipelines.write_shard import FOLDER, jpeg, npy, output_name
+from pipelines.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Decode
 from schemas.recipe import Shard as ShardRecipe
-from schemas.sample import CONTRACT_VERSION, PREFERENCE_FIELDS, encode_json
+from schemas.sample import CONTRACT_VERSION
 from schemas.tables import PREFERENCES, SHARD_INDEX
 
 PairsOf = Literal["paper", "scored"]
@@ -70,9 +68,14 @@ class MakePreferences:
         The size of a batch is among them: it decides the last place of a float, and so, now and
         then, a bit.
         """
-        plain = [self.pairs, self.samples, self.margin, self.batch, self.subset, self.member]
-        written = [each.model_dump(mode="json") for each in (self.shard, self.decode)]
-        return [CONTRACT_VERSION, self.tools.settings(), plain, written]
+        plain = ("pairs", "samples", "margin", "batch", "subset", "member")
+        return {
+            "contract": CONTRACT_VERSION,
+            **self.tools.settings(),
+            **{name: getattr(self, name) for name in plain},
+            "shard": self.shard.model_dump(mode="json"),
+            "decode": self.decode.model_dump(mode="json"),
+        }
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `shards/SUBSET-NNNNNN.tar` and its index, and `preferences/NNNNN.parquet`."""
@@ -82,12 +85,13 @@ class MakePreferences:
         described: list[dict[str, Any]] = []
         samples: dict[str, dict[str, bytes]] = {}
         for prepared, drawn in self._drawn(rows, loaded, store, rejects):
-            made = self._pair(prepared, drawn, loaded)
-            if isinstance(made, Reject):
-                rejects.append(made)
+            verdict = self._judge(prepared, drawn, loaded)
+            if isinstance(verdict, Reject):
+                rejects.append(verdict)
                 continue
-            described.append(made.row)
-            samples[made.row["key"]] = made.members
+            key = prepared.row["key"]
+            described.append(self._row(key, drawn, verdict, loaded.device))
+            samples[key] = self._sample(prepared, drawn, verdict)
         described.sort(key=lambda row: row["key"])
         return Outcome(
             table=pa.Table.from_pylist(described, schema=PREFERENCES),
@@ -134,34 +138,21 @@ class MakePreferences:
             drawn = loaded.sampler.draw(asked, loaded.tokenizer(aspect))
         return list(zip(batch, drawn, strict=True))
 
-    def _pair(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> "_Made | Reject":
-        key = prepared.row["key"]
-        scores = self._scores(prepared, drawn, loaded)
+    def _judge(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> Verdict | Reject:
+        """Choose one image over another, or say why there is no pair."""
+        key, scores = prepared.row["key"], self._scores(prepared, drawn, loaded)
         if not all(map(math.isfinite, scores)):
             return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
-        given_score = scores.pop() if scores and prepared.given is not None else 0.0
+        given = scores.pop() if scores and prepared.given is not None else 0.0
         if not scores:
             pair: Pair | Dropped = given_and_first()
         elif prepared.given is not None:
-            pair = given_and_worst(given_score, scores, self.margin)
+            pair = given_and_worst(given, scores, self.margin)
         else:
             pair = best_and_worst(scores, self.margin)
         if isinstance(pair, Dropped):
             return Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=True)
-        return _Made(
-            row={
-                "key": key,
-                "seeds": [each.seed for each in drawn],
-                "scores": scores,
-                "given_score": given_score,
-                "chosen": pair.chosen,
-                "rejected": pair.rejected,
-                "margin": pair.margin,
-                "model": self.tools.model_sha256,
-                "device": loaded.device,
-            },
-            members=self._members(prepared, drawn, pair, scores, given_score),
-        )
+        return Verdict(pair=pair, scores=scores, given_score=given)
 
     def _scores(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list[float]:
         """Score the drawn images, and last the given one if there is one; [] without a scorer."""
@@ -172,45 +163,32 @@ class MakePreferences:
         with device_lock:
             return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
 
-    def _members(
-        self,
-        prepared: Prepared,
-        drawn: Sequence[Drawn],
-        pair: Pair,
-        scores: Sequence[float],
-        given_score: float,
+    def _row(
+        self, key: str, drawn: Sequence[Drawn], verdict: Verdict, device: str
+    ) -> dict[str, Any]:
+        return {
+            "key": key,
+            "seeds": [each.seed for each in drawn],
+            "scores": verdict.scores,
+            "given_score": verdict.given_score,
+            "chosen": verdict.pair.chosen,
+            "rejected": verdict.pair.rejected,
+            "margin": verdict.pair.margin,
+            "model": self.tools.model_sha256,
+            "device": device,
+        }
+
+    def _sample(
+        self, prepared: Prepared, drawn: Sequence[Drawn], verdict: Verdict
     ) -> dict[str, bytes]:
-        row, plan = prepared.row, self.tools
-        names = ("key", "messages", "source")
-        chosen_image, chosen_codes = _image(prepared, drawn, pair.chosen)
-        rejected_image, rejected_codes = _image(prepared, drawn, pair.rejected)
-        is_given = pair.chosen == GIVEN
-        sample = {name: row[name] for name in names} | {
-            "prompt": row["text"],
-            "url": row["url"] if is_given else "",
-            "licence": row["licence"] if is_given else "",
+        facts = {
             "pairs": self.pairs,
-            "chosen_seed": "" if is_given else drawn[pair.chosen].seed,
-            "rejected_seed": drawn[pair.rejected].seed,
-            "chosen_score": given_score if is_given else scores[pair.chosen],
-            "rejected_score": scores[pair.rejected] if scores else 0.0,
-            "margin": pair.margin,
-            "scorer": plan.scorer.name if plan.scorer else "",
             "samples": self.samples,
-            "model": plan.model_sha256,
-            "sampling": plan.described_sampling(),
-            "crop_aspect": row["aspect"],
+            "scorer": self.tools.scorer.name if self.tools.scorer else "",
+            "model": self.tools.model_sha256,
+            "sampling": self.tools.described_sampling(),
         }
-        members = {
-            "chosen.jpg": jpeg(chosen_image, self.shard),
-            f"chosen.{self.member}": npy(chosen_codes),
-            "json": encode_json(sample, PREFERENCE_FIELDS),
-            "rejected.jpg": jpeg(rejected_image, self.shard),
-            f"rejected.{self.member}": npy(rejected_codes),
-        }
-        if prepared.edited is not None:
-            members["source.jpg"] = jpeg(prepared.edited, self.shard)
-        return members
+        return sample_members(prepared, drawn, verdict, facts, self.member, self.shard)
 
     def _files(
         self, shard: int, store: Storage, scratch: Path, samples: Mapping[str, Mapping[str, bytes]]
@@ -229,17 +207,3 @@ class MakePreferences:
         write_sidecar(Storage(str(scratch)), "index.parquet", index, origin)
         name = f"{FOLDER}/{output_name(self.subset, shard)}"
         return {f"{name}.tar": tar, f"{name}.parquet": scratch / "index.parquet"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    row: dict[str, Any]  # of schema PREFERENCES
-    members: dict[str, bytes]
-
-
-def _image(prepared: Prepared, drawn: Sequence[Drawn], number: int) -> tuple[Image, CodeArray]:
-    if number == GIVEN:
-        assert prepared.given is not None
-        assert prepared.codes is not None
-        return prepared.given, prepared.codes
-    return drawn[number].image, drawn[number].codes

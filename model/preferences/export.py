@@ -27,6 +27,8 @@ SFT_MEMBERS: Final = {"t2i": ("jpg",), "edit": ("source.jpg", "jpg"), "understan
 """Images of a sample in the order in which their marks stand."""
 DPO_MEMBERS: Final = {"preference": ("chosen.jpg", "rejected.jpg")}
 
+READ_SAMPLES: Final = 64  # at once
+
 SFT_INFO: Final = {
     "file_name": "sft.json",
     "formatting": "sharegpt",
@@ -137,12 +139,13 @@ def _records(
         _check_size(source.file(shard.path), shard.bytes)
         folder = f"images/{PurePosixPath(shard.path).stem}"
         (to / folder).mkdir(parents=True, exist_ok=True)
-        for row in range(shard.samples):
-            ((key, found),) = reader.read(number, [row])
-            paths = [f"{folder}/{key}.{member}" for member in images]
-            for path, member in zip(paths, images, strict=True):
-                (to / path).write_bytes(found[member])
-            yield record(json.loads(found["json"]), paths)
+        for start in range(0, shard.samples, READ_SAMPLES):
+            rows = range(start, min(start + READ_SAMPLES, shard.samples))
+            for key, found in reader.read(number, rows):
+                paths = [f"{folder}/{key}.{member}" for member in images]
+                for path, member in zip(paths, images, strict=True):
+                    (to / path).write_bytes(found[member])
+                yield record(json.loads(found["json"]), paths)
 
 
 def _check_size(url: str, expected: int) -> None:

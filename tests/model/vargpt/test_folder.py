@@ -44,11 +44,11 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, tied: bool) -> None:
 def test_a_folder_far_away_is_copied(tmp_path: Path) -> None:
     model = saved(tmp_path)
     fs = fsspec.filesystem("memory")
-    fs.put(f"{tmp_path}/", "/far/", recursive=True)
+    fs.put(f"{tmp_path}/", "/a-model-far-away/", recursive=True)
     try:
-        loaded = load_folder("memory://far", dtype=torch.bfloat16)
+        loaded = load_folder("memory://a-model-far-away", dtype=torch.bfloat16)
     finally:
-        fs.rm("/far", recursive=True)
+        fs.rm("/a-model-far-away", recursive=True)
     assert loaded.model.decoder.head.weight.dtype == torch.bfloat16
     assert torch.equal(loaded.model.decoder.head.weight, model.decoder.head.weight.bfloat16())
 
