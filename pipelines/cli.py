@@ -5,6 +5,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from pipelines.preference_options import add_export, add_preferences
+
 STAGE_HELP = """\
 stages of a build, in order:
   ingest     read lists of samples; every row gets its key
@@ -30,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given[:mark])
     options.beam_options = tuple(given[mark + 1 :])
     options.given = given
-    if options.beam_options and options.command != "build":
-        parser.error("only build takes Beam options after --")
+    if options.beam_options and options.command not in ("build", "preferences"):
+        parser.error("only build and preferences take Beam options after --")
     logging.basicConfig(level=logging.CRITICAL)
     from pipelines.storage import CorpusError
     from schemas.recipe_file import RecipeError
@@ -43,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "recipe": _recipe,
             "engines": _engines,
             "train-tokenizer": _train_tokenizer,
+            "preferences": _preferences,
+            "export": _export,
+            "train": _train,
         }[options.command](options)
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
@@ -144,7 +149,96 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
     train.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
+    _add_train(commands)
+    add_preferences(
+        commands.add_parser(
+            "preferences",
+            help="draw images of prompts with a model, and make pairs to prefer one of",
+            usage="vargpt-corpus preferences --model DIR --out URL [options] [-- BEAM OPTIONS]",
+            epilog="Killed, the same command goes on after the last shard that was written.",
+        )
+    )
+    add_export(
+        commands.add_parser(
+            "export", help="write samples or pairs as the published training code reads them"
+        )
+    )
     return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a VARGPT on built corpora, stage by stage",
+        epilog="Killed, the same command goes on from the last checkpoint in DIR. Several GPUs: "
+        "torchrun --nproc-per-node N -m pipelines train ...",
+    )
+    train.add_argument(
+        "stage",
+        metavar="STAGE",
+        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji",
+    )
+    train.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="URL[:WEIGHT]",
+        help="OUT of a build; may be given several times",
+    )
+    train.add_argument("--out", required=True, metavar="DIR", help="local folder")
+    train.add_argument("--size", help="of the model: tiny, mini, small or v1_1")
+    train.add_argument("--steps", type=int, metavar="N", help="in place of the recipe's")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a value of the recipe, e.g. batch=8",
+    )
+    train.add_argument(
+        "--prompts", metavar="FILE", help="what to draw on the way: a line each, 16 at most"
+    )
+    train.add_argument(
+        "--init", metavar="DIR", help="training whose weights come first: the stage before"
+    )
+    train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
+    train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from pipelines.storage import CorpusError
+
+    try:
+        from pipelines.train import run
+    except ModuleNotFoundError as error:
+        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
+    return run(options)
+
+
+def _preferences(options: argparse.Namespace) -> int:
+    from pipelines.storage import CorpusError
+
+    try:
+        from pipelines.preference_command import run
+    except ModuleNotFoundError as error:
+        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
+    return run(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from model.data.manifest import DataError
+    from model.preferences.export import export
+    from pipelines.storage import CorpusError
+
+    try:
+        for name, records in export(options.corpus, options.format, Path(options.to)).items():
+            print(f"{options.to}/{name}: {records:,} records")
+    except DataError as error:
+        raise CorpusError(str(error)) from error
+    return 0
 
 
 def _train_tokenizer(options: argparse.Namespace) -> int:

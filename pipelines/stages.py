@@ -13,7 +13,7 @@ from pipelines.sidecar import Origin
 from pipelines.stage import MapStage
 from pipelines.vq_tokens import VqTokens
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Recipe
+from schemas.recipe import Gpu, Recipe
 
 
 def stages_before_dedup(recipe: Recipe) -> tuple[MapStage, ...]:
@@ -41,8 +41,12 @@ def resource_hints(recipe: Recipe, stage: str) -> dict[str, str]:
     Only vq_tokens asks for an accelerator, so that a runner that fits machines to hints gives
     GPUs to it alone.
     """
-    gpu = recipe.vq_tokens.gpu
-    if stage != "vq_tokens" or gpu is None:
+    return gpu_hints(recipe.vq_tokens.gpu) if stage == "vq_tokens" else {}
+
+
+def gpu_hints(gpu: Gpu | None) -> dict[str, str]:
+    """Return the hints that ask for a GPU."""
+    if gpu is None:
         return {}
     parts = [f"type:{gpu.type}", f"count:{gpu.count}"]
     parts += [f"machine_type:{gpu.machine_type}"] if gpu.machine_type else []

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -40,3 +41,16 @@ class TarWriter:
         trace: TracebackType | None,
     ) -> None:
         self._tar.close()
+
+
+def write_samples(
+    path: Path, samples: Mapping[str, Mapping[str, bytes]]
+) -> list[dict[str, str | int]]:
+    """Write samples by key, their members in the order given; return rows of SHARD_INDEX."""
+    index: list[dict[str, str | int]] = []
+    with TarWriter(path) as tar:
+        for key in sorted(samples):
+            for member, data in samples[key].items():
+                offset, length = tar.add(f"{key}.{member}", data)
+                index.append({"key": key, "member": member, "offset": offset, "length": length})
+    return index

@@ -185,17 +185,11 @@ class WriteShard:
         """Read the arrays of each sample in turn, as `.npy`."""
         rows = [{"key": ref["key"], **array} for ref in refs for array in ref["arrays"]]
         for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
-            yield _npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
+            yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
     def _jpeg(self, key: str, body: bytes) -> bytes:
         with in_hand(key):
-            image = decode_image(body, self.decode)
-            size = fitted_size(*image.size, self.image.short_side)
-            if size != image.size:
-                image = image.resize(size, Image.Resampling.LANCZOS)
-            encoded = io.BytesIO()
-            image.save(encoded, "JPEG", quality=self.image.jpeg_quality)
-            return encoded.getvalue()
+            return jpeg(decode_image(body, self.decode), self.image)
 
 
 def _arrays_made_of(ref: Reference) -> list[Any]:
@@ -203,7 +197,18 @@ def _arrays_made_of(ref: Reference) -> list[Any]:
     return [[array[name] for name in names] for array in ref["arrays"]]
 
 
-def _npy(array: np.ndarray) -> bytes:
+def jpeg(image: Image.Image, settings: ShardRecipe) -> bytes:
+    """Encode an image as it stands in a shard."""
+    size = fitted_size(*image.size, settings.short_side)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=settings.jpeg_quality)
+    return encoded.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    """Encode an array as it stands in a shard."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()

@@ -201,7 +201,7 @@ class BsqTokenizer(_Tokenizer):
     tokenizer: Literal["infinity_bsq"] = "infinity_bsq"
     preset: Literal["bundled", "d14_patchify", "d16", "d24", "d32", "d64"] = "bundled"
     # px, of the square image of each pixel budget
-    resolutions: tuple[Literal[256, 512, 768, 1024], ...] = Field(default=(256,), min_length=1)
+    resolutions: tuple[Literal[128, 256, 512, 768, 1024], ...] = Field(default=(256,), min_length=1)
 
 
 class VarTokenizer(_Tokenizer):

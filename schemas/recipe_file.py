@@ -39,8 +39,8 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping, found {type(data).__name__}")
     fields = cast(dict[str, Any], data)
-    for override in overrides:
-        _override(fields, override)
+    for item in overrides:
+        override(fields, item)
     recipe = parse_recipe(fields, name=path)
     return _resolved(recipe, os.path.dirname(path))
 
@@ -118,22 +118,27 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
+def override(data: dict[str, Any], item: str) -> None:
+    """Set one value of a recipe that was read, in place, by `dotted.path=value`.
+
+    Raises:
+        RecipeError: no such item, no YAML, or nothing of that name on the way.
+    """
+    path, equals, value = item.partition("=")
     if not equals:
-        raise RecipeError(f"override {override!r}: expected dotted.path=value")
+        raise RecipeError(f"override {item!r}: expected dotted.path=value")
     try:
         given: Any = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: value is not YAML: {error}") from error
+        raise RecipeError(f"override {item!r}: value is not YAML: {error}") from error
     *parents, last = path.split(".")
     node: Any = data
     for part in parents:
         if isinstance(node, dict):
             node = cast(dict[str, Any], node).setdefault(part, {})
         else:
-            node = node[_position(node, part, override)]
-    node[last if isinstance(node, dict) else _position(node, last, override)] = given
+            node = node[_position(node, part, item)]
+    node[last if isinstance(node, dict) else _position(node, last, item)] = given
 
 
 def _position(node: Any, part: str, override: str) -> int:

@@ -33,27 +33,46 @@ T2I_FIELDS: Mapping[str, type] = {
     "recipe": str,
 }
 
+# KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
+PREFERENCE_FIELDS: Mapping[str, type] = {
+    "key": str,
+    "messages": list,
+    "prompt": str,  # what scorers read
+    "source": str,  # of the prompt
+    "url": str,  # of the chosen image where it is no model's, '' if unknown
+    "licence": str,  # of that image, '' if unknown
+    "pairs": str,  # paper: chosen is the image that the prompt came with; scored: both a model's
+    "chosen_seed": str,  # that the model drew it with; '' for the prompt's own image
+    "rejected_seed": str,
+    "chosen_score": float,  # by `scorer`; 0.0 where nothing was scored
+    "rejected_score": float,
+    "margin": float,  # score of the chosen above the rejected
+    "scorer": str,  # '' for none
+    "samples": int,  # images that the model drew of the prompt
+    "model": str,  # sha256 of config and weights
+    "sampling": str,  # guidance, temperature, top-k and top-p
+    "crop_aspect": float,  # height / width of both images as they were tokenized
+}
 
-def encode_json(sample: Mapping[str, Any]) -> bytes:
+
+def encode_json(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIELDS) -> bytes:
     """Write a sample's JSON as it stands in a shard: fields in the contract's order, UTF-8.
 
     Raises:
         ValueError: if a field is missing, not in the contract, of another type, or not finite.
     """
-    faults = json_faults(sample)
+    faults = json_faults(sample, fields)
     if faults:
         raise ValueError(f"sample {sample.get('key')!r}: {'; '.join(faults)}")
-    ordered = {name: sample[name] for name in T2I_FIELDS}
+    ordered = {name: sample[name] for name in fields}
     return json.dumps(ordered, ensure_ascii=False, allow_nan=False).encode()
 
 
-def json_faults(sample: Mapping[str, Any]) -> list[str]:
+def json_faults(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIELDS) -> list[str]:
     """Say in what a parsed sample breaks the contract; empty if in nothing."""
-    faults = [f"field {name!r} is missing" for name in T2I_FIELDS if name not in sample]
-    faults += [
-        f"field {name!r} is not in the contract" for name in sample if name not in T2I_FIELDS
-    ]
-    for name, type_ in T2I_FIELDS.items():
+    faults = [f"field {name!r} is missing" for name in fields if name not in sample]
+    faults += [f"field {name!r} is not in the contract" for name in sample if name not in fields]
+    for name, type_ in fields.items():
         value = sample.get(name)
         if name in sample and type(value) is not type_:
             faults.append(f"field {name!r} is {value!r}, expected {type_.__name__}")
@@ -61,7 +80,7 @@ def json_faults(sample: Mapping[str, Any]) -> list[str]:
         faults += _message_faults(sample["messages"])
         faults += [
             f"signal {name!r} is {value!r}, expected a finite number of 64 bits, a flag or a string"
-            for name, value in sample["signals"].items()
+            for name, value in sample.get("signals", {}).items()
             if not _is_signal(value)
         ]
     return faults

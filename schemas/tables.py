@@ -104,6 +104,43 @@ TOKENS = pa.schema(
     ]
 )
 
+PLACE = pa.struct(
+    [
+        _field("file", pa.string(), "path or URL; '' where there is none"),
+        _field("offset", pa.int64(), "bytes from the start of the file"),
+        _field("length", pa.int64(), "bytes; 0 for the whole file"),
+    ]
+)
+
+PROMPTS = pa.schema(
+    [
+        KEY,
+        _field("text", pa.string(), "what scorers read"),
+        _field("messages", pa.list_(MESSAGE), "the conversation whose image is drawn"),
+        _field("source", pa.string(), "file of prompts, or source of the corpus they are from"),
+        _field("url", pa.string(), "of the given image, '' if none or unknown"),
+        _field("licence", pa.string(), "of the given image, '' if none or unknown"),
+        _field("aspect", pa.float64(), "height / width of the images to draw"),
+        _field("given", PLACE, "image that is preferred to the model's own"),
+        _field("codes", PLACE, "codes of the given image, a .npy"),
+        _field("edited", PLACE, "image to edit"),
+    ]
+)
+
+PREFERENCES = pa.schema(
+    [
+        KEY,
+        _field("seeds", pa.list_(pa.string()), "of each image that the model drew"),
+        _field("scores", pa.list_(pa.float64()), "of each; empty where nothing was scored"),
+        _field("given_score", pa.float64(), "of the given image; 0.0 where it was not scored"),
+        _field("chosen", pa.int32(), "number of the chosen image; -1 for the given one"),
+        _field("rejected", pa.int32(), "number of the rejected image"),
+        _field("margin", pa.float64(), "score of the chosen above the rejected; 0.0 for none"),
+        _field("model", pa.string(), "sha256 of the model's config and weights"),
+        _field("device", pa.string(), "kind of device that drew the images: cpu or cuda"),
+    ]
+)
+
 SHARD_INDEX = pa.schema(
     [
         KEY,

@@ -1,6 +1,7 @@
 """Samples of one schedule to a batch, on the device."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,15 @@ class Collator:
         self._loss, self._device = loss, torch.device(device)
 
     def __call__(self, samples: Sequence[Sample], schedule: Schedule) -> Batch:
-        """Make a batch of samples, whose images are all of one schedule of the tokenizer's grid."""
+        """Make a batch of samples, whose images are all of one schedule of the tokenizer's grid.
+
+        Of P pairs it has 2 P sequences: those with the chosen images, then in the same order those
+        with the rejected ones, whose keys and texts are the same.
+        """
+        samples = [
+            *samples,
+            *(replace(each, image=each.rejected) for each in samples if each.rejected),
+        ]
         longest = max(len(sample.text.ids_S) for sample in samples)
         ids_BS = np.full((len(samples), longest), self._text.pad_id, np.int64)
         learnt_BS = np.zeros((len(samples), longest), bool)

@@ -86,6 +86,11 @@ class Loader:
         self._state = LoaderState.load(state, order) if state else start
         logger.info("self-correction of %s: %s", plan.member, self.self_correction)
 
+    @property
+    def plan(self) -> LoadPlan:
+        """What and how."""
+        return self._plan
+
     def state(self) -> dict[str, Any]:
         """Return where the loader stands after the batch that it gave last, as JSON can hold it."""
         return self._state.model_dump(mode="json")

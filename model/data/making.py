@@ -12,7 +12,16 @@ from model.data.codes import StoredImage, draw_flips
 from model.data.manifest import DataError, ShardFile, Source, TokenMember
 from model.data.order import Window, random_words
 from model.data.reading import Members, ShardReader
-from model.data.samples import UNDERSTOOD, BadSample, Decoded, Skipped, check_array, decode
+from model.data.samples import (
+    GENERATED,
+    PAIR,
+    UNDERSTOOD,
+    BadSample,
+    Decoded,
+    Skipped,
+    check_array,
+    decode,
+)
 from model.data.text import Conversation, Encoded, TextEncoder
 from model.data.understood import Patches, cut_patches
 from model.tokenizers.protocol import Schedule, count_codes
@@ -34,10 +43,15 @@ class OpenSource:
     features: str | None = None  # member to read for exact self-correction
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """What the members of each generated image begin with."""
+        return GENERATED[self.source.subset]
+
+    @property
     def members(self) -> list[str]:
         """What to read of each sample."""
         understood = UNDERSTOOD[self.source.subset]
-        arrays = [self.codes.member] if self.codes else []
+        arrays = [f"{of}{self.codes.member}" for of in self.images] if self.codes else []
         return [
             "json",
             *arrays,
@@ -63,6 +77,7 @@ class Sample:
     text: Encoded
     image: StoredImage | None
     patches: Patches | None
+    rejected: StoredImage | None = None  # of a pair, whose chosen image is `image`
 
 
 class SampleMaker(Dataset[list[Sample | Skipped]]):
@@ -128,7 +143,7 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         opened = self._sources[job.source]
         try:
             decoded = decode(key, members, opened.source.subset)
-            image = self._stored_image(decoded, opened, job.epoch) if opened.codes else None
+            images = [self._stored_image(decoded, opened, job.epoch, of) for of in opened.images]
         except BadSample as error:
             return Skipped(key, str(error))
         patches = None
@@ -137,20 +152,25 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
             patches = cut_patches(decoded.understood, self._image_processor)
         conversation = Conversation(
             decoded.messages,
-            generated=self._positions[image.schedule] if image else 0,
+            generated=self._positions[images[0].schedule] if images else 0,
             understood=patches.tokens if patches else 0,
         )
-        return _Prepared(key, conversation, image, patches)
+        return _Prepared(key, conversation, images, patches)
 
-    def _stored_image(self, decoded: Decoded, opened: OpenSource, epoch: int) -> StoredImage:
-        """Check and return a sample's codes, of a view that changes with the epoch."""
+    def _stored_image(
+        self, decoded: Decoded, opened: OpenSource, epoch: int, prefix: str
+    ) -> StoredImage:
+        """Check and return the codes of one image, of a view that changes with the epoch."""
         assert opened.codes is not None
+        if opened.images == PAIR:
+            epoch = 0  # or a reference's likelihoods would not be those of the same labels
         try:
             schedule = opened.codes.schedule(decoded.aspect)
         except DataError as error:
             raise BadSample(str(error)) from error
         views = opened.codes.views
-        codes = _checked_codes(decoded.arrays[opened.codes.member], opened.codes, schedule, views)
+        codes = decoded.arrays[f"{prefix}{opened.codes.member}"]
+        codes = _checked_codes(codes, opened.codes, schedule, views)
         features = decoded.arrays[opened.features] if opened.features else None
         if features is not None:
             shape = (opened.codes.bits, *schedule[-1])
@@ -175,14 +195,17 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
 class _Prepared:
     key: str
     conversation: Conversation
-    image: StoredImage | None
+    images: Sequence[StoredImage]
     patches: Patches | None
 
 
 def _finished(prepared: _Prepared, text: Encoded | BadSample) -> Sample | Skipped:
     if isinstance(text, BadSample):
         return Skipped(prepared.key, str(text))
-    return Sample(key=prepared.key, text=text, image=prepared.image, patches=prepared.patches)
+    image, rejected = [*prepared.images, None, None][:2]
+    return Sample(
+        key=prepared.key, text=text, image=image, patches=prepared.patches, rejected=rejected
+    )
 
 
 def _checked_codes(

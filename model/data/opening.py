@@ -14,7 +14,7 @@ from model.data.manifest import (
     token_members,
 )
 from model.data.plan import LoadPlan
-from model.data.samples import GENERATED, UNDERSTOOD
+from model.data.samples import GENERATED, PAIR, UNDERSTOOD
 from model.data.split import node_span
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 
@@ -31,12 +31,16 @@ def open_sources(
 
     Returns:
         the sources, and the kind of self-correction: the plan's, or else exact where every source
-        has features, approximate where one has none, off for codes that are no bits.
+        has features, approximate where one has none, off for pairs, which are compared as they
+        were drawn, and for codes that are no bits.
 
     Raises:
         DataError: a manifest that is missing or does not fit, or something that a source needs.
     """
     opened = [_open(source, plan, tokenizer) for source in plan.sources]
+    if len({each.images == PAIR for each in opened}) > 1:
+        listed = ", ".join(map(str, plan.sources))
+        raise DataError(f"pairs are learned by themselves, not mixed with other samples: {listed}")
     for each in opened:
         if UNDERSTOOD[each.source.subset] and image_processor is None:
             raise DataError(f"{each.source}: its images need the backbone's image processor")
@@ -51,7 +55,8 @@ def _self_correction(plan: LoadPlan, opened: list[OpenSource]) -> SelfCorrection
         raise DataError(f"{lacking[0]}: no features of {plan.member} for exact self-correction")
     if plan.self_correction is not None:
         return plan.self_correction
-    if not any(each.codes and each.codes.bits for each in generated):
+    pairs = any(each.images == PAIR for each in generated)
+    if pairs or not any(each.codes and each.codes.bits for each in generated):
         return "off"
     return "approximate" if lacking else "exact"
 

@@ -16,11 +16,25 @@ from schemas.sample import IMAGE, IMAGE_GEN
 
 logger = logging.getLogger(__name__)
 
-UNDERSTOOD: Final = {"t2i": None, "edit": "source.jpg", "understand": "jpg"}
+UNDERSTOOD: Final = {
+    "t2i": None,
+    "edit": "source.jpg",
+    "understand": "jpg",
+    "preference": None,
+    "preference_edit": "source.jpg",
+}
 """The image that `<image>` marks in a sample of each subset; None where there is none."""
 
-GENERATED: Final = {"t2i": 1, "edit": 1, "understand": 0}
-"""How many images each subset's samples generate."""
+PAIR: Final = ("chosen.", "rejected.")
+GENERATED: Final = {
+    "t2i": ("",),
+    "edit": ("",),
+    "understand": (),
+    "preference": PAIR,
+    "preference_edit": PAIR,
+}
+"""What the members of each generated image begin with, by subset. The two of a pair are answers to
+one prompt: both stand for the one `<image_gen>`."""
 
 JUDGED_FROM: Final = 1000
 """Samples from which on the share of bad ones is judged."""
@@ -91,7 +105,7 @@ def _messages(value: Any, subset: str) -> tuple[Message, ...]:
         raise BadSample(f"messages: expected role and content of each, got {str(value)[:80]}")
     messages = tuple(Message(each["role"], each["content"]) for each in value)
     marks = {
-        IMAGE_GEN: GENERATED[subset],
+        IMAGE_GEN: int(bool(GENERATED[subset])),
         IMAGE: int(UNDERSTOOD[subset] is not None),
     }
     for mark, expected in marks.items():

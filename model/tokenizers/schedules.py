@@ -14,7 +14,8 @@ CODE_PIXELS: Final = 16
 BUDGETS: Final = {256: "0.06M", 512: "0.25M", 768: "0.60M", 1024: "1M"}
 """Infinity's name of every pixel budget, by the side in pixels of its square image."""
 
-_SCALES_OF_BUDGET: Final = {256: 7, 512: 10, 768: 12, 1024: 13}
+# 128 is none of Infinity's: the first scales, for models small enough to be trained on a CPU.
+_SCALES_OF_BUDGET: Final = {128: 5, 256: 7, 512: 10, 768: 12, 1024: 13}
 
 # Heights, then widths, of the 13 scales of the largest budget; of the square and taller shapes
 # only, as a wide shape is a tall one turned.
@@ -76,7 +77,7 @@ def bsq_schedule(aspect: float, resolution: int) -> Schedule:
 
     Args:
         aspect: height / width, one of `ASPECTS`.
-        resolution: the budget, by the side of its square image in pixels; one of `BUDGETS`.
+        resolution: the budget, by the side of its square image in pixels; one of `BUDGETS`, or 128.
 
     Raises:
         ValueError: another aspect or resolution.
@@ -86,8 +87,9 @@ def bsq_schedule(aspect: float, resolution: int) -> Schedule:
     """
     if aspect not in _SHAPES:
         raise ValueError(f"unknown aspect {aspect} (height / width), expected one of {ASPECTS}")
-    if resolution not in BUDGETS:
-        raise ValueError(f"unknown resolution {resolution}, expected one of {sorted(BUDGETS)}")
+    if resolution not in _SCALES_OF_BUDGET:
+        known = sorted(_SCALES_OF_BUDGET)
+        raise ValueError(f"unknown resolution {resolution}, expected one of {known}")
     return _SHAPES[aspect][: _SCALES_OF_BUDGET[resolution]]
 
 

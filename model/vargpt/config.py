@@ -169,6 +169,22 @@ TINY: Final = VargptConfig(
     marks=Marks(image_start=124, image_end=125, image_pad=126, answer_end=127),
 )
 
+MINI: Final = VargptConfig(
+    backbone=BackboneConfig(
+        hidden=256,
+        layers=4,
+        heads=4,
+        kv_heads=2,
+        mlp=768,
+        tied=True,
+        rope_sections=(8, 12, 12),
+        vision_depth=2,
+        vision_width=64,
+        vision_heads=2,
+    ),
+    decoder=DecoderConfig(width=256, depth=6, heads=4, unconditional=16, drop_path=0.0),
+)
+
 SMALL: Final = VargptConfig(
     backbone=BackboneConfig(
         hidden=512,
@@ -185,6 +201,7 @@ SMALL: Final = VargptConfig(
     decoder=DecoderConfig(width=512, depth=12, heads=8, unconditional=64),
 )
 
-PRESETS: Final = {"tiny": TINY, "small": SMALL, "v1_1": VargptConfig()}
-"""`tiny` for tests on a CPU, `small` for an hour on one GPU, `v1_1` the published 7B + 2B. All
-write BSQ codes of 32 bits; `dataclasses.replace(config, codes=...)` gives them others."""
+PRESETS: Final = {"tiny": TINY, "mini": MINI, "small": SMALL, "v1_1": VargptConfig()}
+"""`tiny` for tests, `mini` for hours on a CPU, `small` for an hour on one GPU, `v1_1` the published
+7B + 2B. All write BSQ codes of 32 bits; `dataclasses.replace(config, codes=...)` gives them others.
+"""

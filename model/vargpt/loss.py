@@ -36,17 +36,39 @@ class Losses:
     image: Tensor  # nats an element, mean over elements, weighted over positions, mean over images
 
 
-def losses(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Losses:
-    """Return the losses of a batch."""
-    text = text_surprise(output).sum() / max(1, len(output.text_targets_T))
-    image = _image_loss(output, batch, codes, config) if len(batch.targets_NLK) else text * 0
+def losses(
+    output: Output,
+    batch: Batch,
+    codes: CodeHead,
+    config: LossConfig,
+    *,
+    words: int | None = None,
+    images: int | None = None,
+) -> Losses:
+    """Return the losses of a batch.
+
+    Args:
+        output: of the model.
+        batch: that it was given.
+        codes: what a position is.
+        config: how much each part counts.
+        words: text targets that the mean is over, where the batch is part of a larger one, of whose
+            losses the parts then add up to the whole's; None for the batch's own.
+        images: likewise.
+    """
+    words = len(output.text_targets_T) if words is None else words
+    images = len(batch.targets_NLK) if images is None else images
+    text = text_surprise(output).sum() / max(1, words)
+    image = text * 0
+    if len(batch.targets_NLK):
+        image = _image_loss(output, batch, codes, config) / max(1, images)
     return Losses(total=text + config.image * image, text=text, image=image)
 
 
 def _image_loss(output: Output, batch: Batch, codes: CodeHead, config: LossConfig) -> Tensor:
     weights_L = position_weights(batch.schedule, config.scales, output.image_logits_NLU.device)
     surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
-    return (surprise_NLK.mean(dim=2) * weights_L).sum() / len(surprise_NLK)
+    return (surprise_NLK.mean(dim=2) * weights_L).sum()
 
 
 def text_surprise(output: Output) -> Tensor:
@@ -55,11 +77,13 @@ def text_surprise(output: Output) -> Tensor:
 
 
 def image_log_likelihood(output: Output, batch: Batch, codes: CodeHead) -> Tensor:
-    """Return log p of each image given all that stands before it, float32 [N], in nats.
+    """Return log p of each image given all that stands before it, float64 [N], in nats.
 
-    A sum over all elements: 16,672 bits at 256 px, 80,672 at 512, of d32.
+    A sum over all elements: 16,672 bits at 256 px, 80,672 at 512, of d32. Float32 holds such a sum
+    to a few thousandths, and preferences are learned from small differences of two.
     """
-    return -codes.surprise(output.image_logits_NLU, batch.targets_NLK).sum(dim=(1, 2))
+    surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
+    return -surprise_NLK.sum(dim=(1, 2), dtype=torch.float64)
 
 
 def position_weights(

@@ -2,6 +2,7 @@
 
     python tests/corpus/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
     python tests/corpus/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
+    python tests/corpus/fluent_emoji.py hold-out [DIR] # write DIR/train.jsonl, DIR/held-out.txt
 
 The images are 3,391 WebPs of 256 px with transparency (4 are 264 px high); emojibase labels 3,374
 of them. Both packages and the emoji are under the MIT licence. The five skin tones of an emoji,
@@ -20,7 +21,10 @@ from pathlib import Path
 from clips import Row
 from openclipart import write_jsonl
 
+from schemas.keys import rank, unit
+
 UNPACKED = Path("build/fluent-emoji")
+HELD_OUT = 0.03  # share of the emoji
 PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
 
 
@@ -96,6 +100,26 @@ def write_list(folder: Path) -> None:
     print(f"{folder / 'fluent-emoji.jsonl'}: {len(images)} images, {joined} with a label")
 
 
+def hold_out(folder: Path) -> None:
+    """Part the listed emoji, one of each, into rows to train on and labels to be drawn.
+
+    Skin tones are left out: of an emoji held out they would show all but the colour. Flags are
+    never held out: nobody could draw one by its name.
+    """
+    listed = (folder / "fluent-emoji.jsonl").read_text().splitlines()
+    rows = [each for each in map(json.loads, listed) if each["title"]]
+    rows = [each for each in rows if "skin tone" not in each["title"]]
+    held = [
+        each
+        for each in rows
+        if not each["title"].startswith("flag") and unit(each["path"], "held out") < HELD_OUT
+    ]
+    write_jsonl(folder / "train.jsonl", (each for each in rows if each not in held))
+    shuffled = sorted(held, key=lambda each: rank(each["path"], "shown"))
+    (folder / "held-out.txt").write_text("".join(f"{each['title']}\n" for each in shuffled))
+    print(f"{folder}: {len(rows) - len(held)} emoji to train on, {len(held)} held out")
+
+
 def read_images(folder: Path) -> list[Path]:
     """Return every image unpacked in `folder`, in the order of their names.
 
@@ -152,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = {"fetch": fetch, "list": write_list}
+    commands = {"fetch": fetch, "list": write_list, "hold-out": hold_out}
     parser.add_argument("command", choices=list(commands))
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, default=UNPACKED)
     chosen = parser.parse_args(arguments)

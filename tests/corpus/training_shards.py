@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from model.data.samples import GENERATED, UNDERSTOOD
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Schedule, count_codes, schedule_text
 from pipelines.tar_writer import TarWriter
@@ -58,12 +59,14 @@ class ShardMaker:
         """Return the members of one sample."""
         chance = np.random.default_rng(list(bytes.fromhex(key)))
         aspect = list(self.schedules)[int(key, 16) % len(self.schedules)]
-        members = {"jpg": _jpeg(chance), "json": _json(subset, key, aspect)}
-        if subset == "edit":
-            members = {"source.jpg": _jpeg(chance), **members}
-        if subset != "understand":
-            members |= self._arrays(chance, self.schedules[aspect])
-        return members
+        members = {"json": _json(subset, key, aspect)}
+        for of in GENERATED[subset]:
+            arrays = self._arrays(chance, self.schedules[aspect])
+            members |= {f"{of}jpg": _jpeg(chance)}
+            members |= {f"{of}{member}": array for member, array in arrays.items()}
+        if (understood := UNDERSTOOD[subset]) is not None:
+            members[understood] = _jpeg(chance)
+        return dict(sorted(members.items()))
 
     def _arrays(self, chance: np.random.Generator, schedule: Schedule) -> Members:
         of, lead = self.tokenizer, (self.views,) if self.views > 1 else ()
@@ -121,13 +124,16 @@ def keys_of(folder: Path, subset: str) -> list[str]:
 
 
 def _json(subset: str, key: str, aspect: float) -> bytes:
+    kind = {"preference": "t2i", "preference_edit": "edit"}.get(subset, subset)
     user, answer = {
         "t2i": (f"Please draw {key[:4]}", f"Here is {key[:4]}<image_gen>"),
         "edit": (f"Make <image> look like {key[:4]}", "The output image is: <image_gen>"),
         "understand": (f"<image> What is this, {key[:4]}?", "A colour."),
-    }[subset]
+    }[kind]
     messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
-    return json.dumps({"key": key, "messages": messages, "crop_aspect": aspect}).encode()
+    known = {"caption": key[:4], "source": "made up", "url": f"made-up/{key}", "licence": "CC0"}
+    sample = {"key": key, "messages": messages, "crop_aspect": aspect, **known}
+    return json.dumps(sample).encode()
 
 
 def _jpeg(chance: np.random.Generator) -> bytes:

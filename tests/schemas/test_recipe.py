@@ -191,7 +191,7 @@ def test_a_tokenizer_of_squares_is_refused_for_buckets():
     [
         ({"tokenizer": "vqgan"}, r"'infinity_bsq', 'var_vqvae'"),
         (BSQ | {"preset": "full"}, r"'d32' or 'd64', got 'full'"),
-        (BSQ | {"resolutions": [300]}, r"256, 512, 768 or 1024, got 300"),
+        (BSQ | {"resolutions": [300]}, r"128, 256, 512, 768 or 1024, got 300"),
         ({"tokenizer": "var_vqvae", "resolutions": [1024]}, r"256 or 512, got 1024"),
         (BSQ | {"resolutions": []}, r"at least 1 item"),
     ],

@@ -22,7 +22,7 @@ def fields_of(schema: pa.Schema) -> Iterator[pa.Field]:
 def test_every_side_car_has_a_schema():
     assert set(SCHEMAS) == {
         *("SOURCES", "RAW", "DUPLICATES", "SELECTION", "CAPTIONS", "PAIRS", "TOKENS"),
-        *("SHARD_INDEX", "DEAD_LETTERS", "signals"),
+        *("PROMPTS", "PREFERENCES", "SHARD_INDEX", "DEAD_LETTERS", "signals"),
     }
 
 

@@ -316,7 +316,7 @@ def test_more_nodes_than_samples_are_refused(load: Load, square: Path) -> None:
 
 def test_an_unknown_subset_is_refused_with_those_that_are(load: Load, square: Path) -> None:
     with pytest.raises(DataError, match="unknown subset, expected one of t2i, edit, understand"):
-        load(Source(url=str(square), subset="preference"))
+        load(Source(url=str(square), subset="collage"))
 
 
 def test_images_to_understand_need_a_processor(load: Load, shapes: Path) -> None:

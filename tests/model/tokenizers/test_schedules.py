@@ -41,6 +41,11 @@ def test_no_aspect_or_budget_of_infinity_is_missing() -> None:
         assert list(budgets) == list(BUDGETS.values())
 
 
+def test_trial_runs_have_the_first_scales_alone() -> None:
+    assert bsq_schedule(1.0, 128) == bsq_schedule(1.0, 256)[:5]
+    assert pixel_size(1.0, 128) == (128, 128)
+
+
 @pytest.mark.parametrize("resolution", BUDGETS)
 def test_a_budget_is_named_by_the_side_of_its_square(resolution: int) -> None:
     assert pixel_size(1.0, resolution) == (resolution, resolution)
@@ -119,7 +124,7 @@ def test_an_unknown_aspect_is_refused_with_the_known_ones(aspect: float) -> None
 
 @pytest.mark.parametrize("resolution", [0, 255, 257, 320, 2048])
 def test_an_unknown_resolution_is_refused_with_the_known_ones(resolution: int) -> None:
-    message = rf"unknown resolution {resolution}, expected one of \[256, 512, 768, 1024\]"
+    message = rf"unknown resolution {resolution}, expected one of \[128, 256, 512, 768, 1024\]"
     with pytest.raises(ValueError, match=message):
         bsq_schedule(1.0, resolution)
 

@@ -84,10 +84,10 @@ def test_log_likelihoods_are_sums_over_all_elements(tokenizer, make_model, make_
     even = replace(output, image_logits_NLU=torch.zeros_like(output.image_logits_NLU))
     expected = -14 * config.codes.elements * math.log(config.codes.choices)
     found = image_log_likelihood(even, batch, config.codes)
-    torch.testing.assert_close(found, torch.full((2,), expected))
+    torch.testing.assert_close(found.float(), torch.full((2,), expected))
     split = config.codes.split(output.image_logits_NLU).log_softmax(dim=-1)
     picked = split.gather(-1, batch.targets_NLK.unsqueeze(-1)).sum(dim=(1, 2, 3))
-    torch.testing.assert_close(image_log_likelihood(output, batch, config.codes), picked)
+    torch.testing.assert_close(image_log_likelihood(output, batch, config.codes).float(), picked)
 
 
 def test_what_a_batch_does_not_have_costs_nothing(bsq, make_model, make_batch) -> None:

@@ -1,0 +1,174 @@
+"""Samples and pairs as VARGPT-v1.1's training code reads them: LLaMA-Factory's JSON.
+
+    DIR/sft.json or dpo.json   a list of records
+    DIR/dataset_info.json      which columns are what
+    DIR/images/SHARD/...       the images, whose paths in the records are relative to DIR
+
+An image stands in `images` where its mark stands in the turns; their numbers must agree, or the
+training code stops (mm_plugin.py). Of a pair it takes the first image as chosen and the second as
+rejected, whatever the prompt has: so a pair with an image in its prompt has no form there.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+import fsspec
+
+from model.data.manifest import DataError, Manifest, Source, read_manifest, subset_of
+from model.data.reading import ShardReader
+from schemas.sample import IMAGE, IMAGE_GEN
+
+Format = Literal["llamafactory-sft", "llamafactory-dpo"]
+
+SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt"}
+SFT_MEMBERS: Final = {"t2i": ("jpg",), "edit": ("source.jpg", "jpg"), "understand": ("jpg",)}
+"""Images of a sample in the order in which their marks stand."""
+DPO_MEMBERS: Final = {"preference": ("chosen.jpg", "rejected.jpg")}
+
+READ_SAMPLES: Final = 64  # at once
+
+SFT_INFO: Final = {
+    "file_name": "sft.json",
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "images": "images"},
+    "tags": {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+        "system_tag": "system",
+    },
+}
+DPO_INFO: Final = {
+    "file_name": "dpo.json",
+    "formatting": "sharegpt",
+    "ranking": True,
+    "columns": {
+        "messages": "conversations",
+        "chosen": "chosen",
+        "rejected": "rejected",
+        "images": "images",
+    },
+}
+
+
+def export(url: str, format_: Format, to: Path) -> dict[str, int]:
+    """Write all samples of a corpus, or all of its pairs.
+
+    Args:
+        url: folder of a corpus or of pairs.
+        format_: messages to learn, or pairs to prefer one of.
+        to: local folder.
+
+    Returns:
+        how many records each file has.
+
+    Raises:
+        DataError: nothing to export, pairs that the format cannot hold, or a sample whose images
+            and marks do not agree.
+    """
+    manifest = read_manifest(url)
+    is_sft = format_ == "llamafactory-sft"
+    info, members = (SFT_INFO, SFT_MEMBERS) if is_sft else (DPO_INFO, DPO_MEMBERS)
+    name = str(info["file_name"])
+    subsets = [subset for subset in members if manifest.subsets.get(subset)]
+    if not subsets:
+        raise DataError(f"{url}: {_nothing(manifest, members)}")
+    record = sft_record if is_sft else dpo_record
+    to.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with open(to / name, "w", encoding="utf-8") as file:
+        for subset in subsets:
+            for each in _records(Source(url=url, subset=subset), manifest, members, record, to):
+                file.write(",\n" if count else "[\n")
+                file.write(json.dumps(each, ensure_ascii=False))
+                count += 1
+        file.write("\n]\n" if count else "[]\n")
+    described = json.dumps({f"vargpt_{PurePosixPath(name).stem}": info}, indent=2)
+    (to / "dataset_info.json").write_text(described + "\n")
+    return {name: count}
+
+
+def sft_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
+    """Return a sample's record.
+
+    Raises:
+        DataError: not as many marks as images.
+    """
+    texts = [message["content"] for message in sample["messages"]]
+    _check_marks(sample["key"], "".join(texts), len(images))
+    messages = [
+        {"content": message["content"], "role": message["role"]} for message in sample["messages"]
+    ]
+    return {"messages": messages, "images": images, "id": sample["key"]}
+
+
+def dpo_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
+    """Return a pair's record: the same answer twice, each with its image.
+
+    Raises:
+        DataError: an answer that does not mark one image, or a prompt that marks one.
+    """
+    *before, answer = sample["messages"]
+    _check_marks(sample["key"], answer["content"], 1)
+    _check_marks(sample["key"], "".join(message["content"] for message in before), 0)
+    said = {"from": SPEAKERS[answer["role"]], "value": answer["content"]}
+    return {
+        "conversations": [
+            {"from": SPEAKERS[message["role"]], "value": message["content"]} for message in before
+        ],
+        "chosen": said,
+        "rejected": said,
+        "images": images,
+    }
+
+
+def _records(
+    source: Source,
+    manifest: Manifest,
+    members: Mapping[str, tuple[str, ...]],
+    record: Callable[[Mapping[str, Any], list[str]], dict[str, Any]],
+    to: Path,
+) -> Iterator[dict[str, Any]]:
+    """Write the images of each sample and yield its record."""
+    subset, images = subset_of(source, manifest), members[source.subset]
+    reader = ShardReader(source, subset.shards, ("json", *images), keep=1)
+    for number, shard in enumerate(subset.shards):
+        _check_size(source.file(shard.path), shard.bytes)
+        folder = f"images/{PurePosixPath(shard.path).stem}"
+        (to / folder).mkdir(parents=True, exist_ok=True)
+        for start in range(0, shard.samples, READ_SAMPLES):
+            rows = range(start, min(start + READ_SAMPLES, shard.samples))
+            for key, found in reader.read(number, rows):
+                paths = [f"{folder}/{key}.{member}" for member in images]
+                for path, member in zip(paths, images, strict=True):
+                    (to / path).write_bytes(found[member])
+                yield record(json.loads(found["json"]), paths)
+
+
+def _check_size(url: str, expected: int) -> None:
+    """Check that a shard was not cut short: its last images would be, too."""
+    fs, path = fsspec.url_to_fs(url)
+    try:
+        found = fs.size(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{url}: a shard that the manifest lists is missing") from error
+    if found != expected:
+        raise DataError(f"{url}: {found:,} bytes, the manifest says {expected:,}")
+
+
+def _check_marks(key: str, text: str, images: int) -> None:
+    marks = text.count(IMAGE) + text.count(IMAGE_GEN)
+    if marks != images:
+        raise DataError(f"{key}: {marks} marks of images in {text!r:.300}, {images} images")
+
+
+def _nothing(manifest: Manifest, members: Mapping[str, Any]) -> str:
+    if members is DPO_MEMBERS and manifest.subsets.get("preference_edit"):
+        return (
+            "pairs whose prompts have an image: the published code takes the first image as chosen "
+            "and the second as rejected, so its format cannot hold them"
+        )
+    return f"no {' or '.join(members)} to export, only {', '.join(manifest.subsets) or 'nothing'}"

@@ -1,0 +1,209 @@
+"""Prompts to make pairs of: a file of them, or a held-out part of a corpus.
+
+A file is `.txt`, a prompt a line; or `.jsonl` or `.csv` with these columns, all but the first
+optional, paths relative to the file:
+
+    prompt    what to draw
+    image     path of an image that is preferred to the model's own
+    input     path of an image to edit; the prompt says how
+    key       names the prompt, 32 hex digits; else prompt and input decide
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import fsspec
+
+from model.data.index import ShardIndex, read_index
+from model.data.manifest import DataError, Source, read_manifest, subset_of
+from model.data.reading import read_ranges
+from model.data.samples import UNDERSTOOD, Message
+from schemas.keys import sample_key, unit
+from schemas.sample import IMAGE, IMAGE_GEN
+
+MAX_CHARS: Final = 4000  # of a prompt
+HELD_OUT_SALT: Final = "held out for preferences"
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_OF_CORPUS: Final = ("t2i", "edit")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where bytes lie."""
+
+    file: str  # path or any fsspec URL
+    offset: int = 0
+    length: int = 0  # bytes; 0 for the whole file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptRow:
+    """One prompt, and what it brings."""
+
+    key: str
+    text: str  # what scorers read
+    source: str  # name of the file, or of the corpus' source
+    url: str = ""  # of the image, where a corpus has it
+    licence: str = ""  # of the image
+    messages: tuple[Message, ...] = ()  # as a corpus has them; () to be written
+    aspect: float = 1.0  # height / width of the images
+    given: Place | None = None  # image that is preferred to the model's own
+    codes: Place | None = None  # its codes, a member of a shard
+    edited: Place | None = None  # image to edit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadPrompt:
+    """A line or a sample that is no prompt."""
+
+    id: str
+    reason: str  # stable class
+    detail: str
+
+
+def read_prompts(url: str) -> Iterator[PromptRow | BadPrompt]:
+    """Yield the prompts of a file in their order; a key that comes again is a bad one.
+
+    Raises:
+        DataError: no such file, one of another kind, or a table without a column `prompt`.
+    """
+    seen: set[str] = set()
+    name = PurePosixPath(url).name
+    for number, row in enumerate(_rows(url), start=1):
+        prompt = _prompt(row, f"{name}:{number}", name, url)
+        if isinstance(prompt, PromptRow) and prompt.key in seen:
+            detail = f"{prompt.text!r:.200}, key {prompt.key}, came before"
+            prompt = BadPrompt(id=f"{name}:{number}", reason="repeated_prompt", detail=detail)
+        if isinstance(prompt, PromptRow):
+            seen.add(prompt.key)
+        yield prompt
+
+
+def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
+    """Yield the prompts of a part of a corpus, with its images as those preferred to the model's.
+
+    Args:
+        source: the corpus and its subset, t2i or edit.
+        member: of the codes.
+        share: of the samples, by the hash of their keys; what is drawn at a share is drawn at every
+            larger one too.
+
+    Raises:
+        DataError: no corpus, no such subset or codes, or shards that do not fit the manifest.
+    """
+    if source.subset not in _OF_CORPUS:
+        raise DataError(f"{source}: prompts are made of {' and '.join(_OF_CORPUS)}")
+    manifest = read_manifest(source.url)
+    understood = UNDERSTOOD[source.subset]
+    members = ("json", "jpg", member, *([understood] if understood else []))
+    for shard in subset_of(source, manifest).shards:
+        index = read_index(source, shard, members)
+        keys: list[Any] = index.keys.to_pylist()
+        drawn = [row for row, key in enumerate(keys) if unit(key, HELD_OUT_SALT) < share]
+        url = source.file(shard.path)
+        places = [_places(index, row, members, url) for row in drawn]
+        ranges = [(at["json"].offset, at["json"].offset + at["json"].length) for at in places]
+        for at, body in zip(places, read_ranges(url, ranges), strict=True):
+            yield _of_sample(json.loads(body), at, member, understood)
+
+
+def _of_sample(
+    sample: dict[str, Any], at: Mapping[str, Place], member: str, understood: str | None
+) -> PromptRow:
+    return PromptRow(
+        key=sample["key"],
+        text=sample["caption"],
+        source=sample["source"],
+        url=sample["url"],
+        licence=sample["licence"],
+        messages=tuple(Message(each["role"], each["content"]) for each in sample["messages"]),
+        aspect=sample["crop_aspect"],
+        given=at["jpg"],
+        codes=at[member],
+        edited=at[understood] if understood else None,
+    )
+
+
+def _places(index: ShardIndex, row: int, members: tuple[str, ...], url: str) -> dict[str, Place]:
+    offsets, lengths = index.offsets_nm[row].tolist(), index.lengths_nm[row].tolist()
+    return {
+        member: Place(file=url, offset=offset, length=length)
+        for member, offset, length in zip(members, offsets, lengths, strict=True)
+    }
+
+
+def _rows(url: str) -> Iterator[Mapping[str, Any] | str]:
+    """Yield the columns of each line, or what is wrong with it."""
+    fs, path = fsspec.url_to_fs(url)
+    suffix = PurePosixPath(url).suffix
+    if suffix not in (".txt", ".jsonl", ".csv"):
+        raise DataError(f"{url}: expected prompts in .txt, .jsonl or .csv")
+    try:
+        text = fs.cat_file(path).decode()
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise DataError(f"{url}: no file of prompts in UTF-8: {error}") from error
+    if suffix == ".csv":
+        table = csv.DictReader(io.StringIO(text, newline=""))
+        if "prompt" not in (table.fieldnames or ()):
+            raise DataError(f"{url}: no column `prompt`, only {table.fieldnames}")
+        yield from table
+        return
+    for line in filter(str.strip, text.splitlines()):
+        yield {"prompt": line} if suffix == ".txt" else _parsed(line)
+
+
+def _parsed(line: str) -> Mapping[str, Any] | str:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        return f"{line!r:.200}: {error}"
+    return found if isinstance(found, dict) else f"{line!r:.200}: expected an object"
+
+
+def _prompt(row: Mapping[str, Any] | str, id_: str, name: str, url: str) -> PromptRow | BadPrompt:
+    if isinstance(row, str):
+        return BadPrompt(id=id_, reason="not_json", detail=row)
+    text, key = row.get("prompt"), row.get("key") or ""
+    image, edited = row.get("image") or "", row.get("input") or ""
+    fault = _fault(text, key, image, edited)
+    if fault is not None:
+        return BadPrompt(id=id_, reason=fault, detail=f"{dict(row)!r:.300}")
+    assert isinstance(text, str)
+    words = " ".join(text.split())
+    return PromptRow(
+        key=key or sample_key("prompt", f"{words}\n{edited}"),
+        text=words,
+        source=name,
+        given=_beside(url, image),
+        edited=_beside(url, edited),
+    )
+
+
+def _fault(text: Any, key: Any, image: Any, edited: Any) -> str | None:
+    if not isinstance(text, str) or not text.strip():
+        return "empty_prompt"
+    if len(text) > MAX_CHARS:
+        return "long_prompt"
+    if IMAGE in text or IMAGE_GEN in text:
+        return "marker_in_prompt"
+    if not isinstance(key, str) or (key and not _KEY.fullmatch(key)):
+        return "bad_key"
+    for path in (image, edited):
+        # What is on the web is fetched by a crawl, which guards against strangers' addresses.
+        if not isinstance(path, str) or path.startswith(("http://", "https://")):
+            return "bad_path"
+    return None
+
+
+def _beside(url: str, path: str) -> Place | None:
+    """Return the place of a file that a list names: a URL, absolute, or relative to the list."""
+    if not path:
+        return None
+    folder = "" if "://" in path or path.startswith("/") else url.rpartition("/")[0]
+    return Place(file=f"{folder}/{path}" if folder else path)

@@ -1,0 +1,174 @@
+"""What the reference model says of every pair: computed beside the policy, or once beforehand.
+
+Log-likelihoods of the reference never change while the policy learns. Precomputed, they take 16
+bytes a pair, and training needs neither the memory nor the time of a second model. They hold for
+one reference and one set of labels; a file of others is refused.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from model.data.batch import Batch
+from model.data.manifest import DataError
+from model.data.plan import LoadPlan
+from model.preferences.log_probs import check_pairs, image_log_probs
+from model.tokenizer_training.state import publish
+from model.vargpt.vargpt import Vargpt
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("chosen", pa.float64(), nullable=False),  # log p, nats
+        pa.field("rejected", pa.float64(), nullable=False),
+    ]
+)
+_MADE_OF: Final = b"vargpt_reference"
+
+
+class Reference(Protocol):
+    """Log-likelihoods of a batch's images before training."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return log p of chosen and then rejected images, float64 [2 P], without gradient."""
+        ...
+
+
+class ModelReference:
+    """The reference model itself, in memory beside the policy."""
+
+    def __init__(self, model: Vargpt) -> None:
+        self._model = model.requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return log p of chosen and then rejected images, float64 [2 P]."""
+        check_pairs(batch)
+        return image_log_probs(self._model, batch)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeOf:
+    """What precomputed values hold for."""
+
+    model: str  # sha256 of the reference
+    labels: str  # as `labels_of` describes them
+
+
+def labels_of(plan: LoadPlan, self_correction: str) -> str:
+    """Describe what, beside the shards, decides the labels of a loader's pairs.
+
+    Bits that are flipped for self-correction are drawn from seed and key, the same in every epoch.
+    """
+    if self_correction == "off":
+        return plan.member
+    return f"{plan.member}, self-correction {self_correction}, seed {plan.seed}"
+
+
+class CachedReference:
+    """Precomputed values by key."""
+
+    def __init__(self, made_of: MadeOf) -> None:
+        self.made_of = made_of
+        self._values: dict[str, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return log p of chosen and then rejected images, float64 [2 P], on the batch's device.
+
+        Raises:
+            DataError: a pair whose values were not computed.
+        """
+        keys = batch.keys[: check_pairs(batch)]
+        if missing := [key for key in keys if key not in self._values]:
+            raise DataError(
+                f"no reference log-likelihood of {len(missing)} pairs ({missing[0]}, ...) among "
+                f"{len(self)}; compute them again over these shards"
+            )
+        values_2P = torch.tensor([self._values[key] for key in keys], dtype=torch.float64).T
+        return values_2P.flatten().to(batch.input_ids_BS.device)
+
+    def add(self, batch: Batch, values_2P: Tensor) -> None:
+        """Keep the values of a batch."""
+        pairs = check_pairs(batch)
+        both = zip(values_2P[:pairs].tolist(), values_2P[pairs:].tolist(), strict=True)
+        self._values |= dict(zip(batch.keys[:pairs], both, strict=True))
+
+    def save(self, path: Path) -> None:
+        """Write a file, whole or not at all."""
+        rows = [
+            {"key": key, "chosen": chosen, "rejected": rejected}
+            for key, (chosen, rejected) in sorted(self._values.items())
+        ]
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        described = {_MADE_OF: json.dumps(asdict(self.made_of)).encode()}
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata(described), sink)
+        publish(path, sink.getvalue())
+
+    def load(self, paths: Sequence[Path]) -> "CachedReference":
+        """Read files of values, one or more where several processes wrote them.
+
+        Raises:
+            DataError: a file that is missing or damaged, or that holds for something else.
+        """
+        for path in paths:
+            self._read(path)
+        return self
+
+    def _read(self, path: Path) -> None:
+        try:
+            table = pq.read_table(path, schema=SCHEMA)
+            found = MadeOf(**json.loads((pq.read_schema(path).metadata or {})[_MADE_OF]))
+        except (OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+            raise DataError(f"{path}: no file of reference log-likelihoods: {error!r}") from error
+        if found != self.made_of:
+            raise DataError(f"{path} holds for {found}, here they must be for {self.made_of}")
+        for row in table.to_pylist():
+            self._values[row["key"]] = row["chosen"], row["rejected"]
+
+
+def precompute(
+    model: Vargpt, batches: Iterable[Batch], made_of: MadeOf, path: Path, *, save_every: int = 100
+) -> CachedReference:
+    """Compute the reference's values of every pair of a loader's epoch, and write them.
+
+    Killed, the same call goes on: pairs that the file has are passed by.
+
+    Args:
+        model: the reference.
+        batches: of pairs; one epoch of a `Loader`.
+        made_of: what they hold for.
+        path: of the file; one of its own for each process.
+        save_every: batches computed between two writings of the file.
+
+    Raises:
+        DataError: the file that is there holds for something else.
+    """
+    reference, cached = ModelReference(model), CachedReference(made_of)
+    if path.exists():
+        cached.load([path])
+    unsaved = 0
+    for batch in batches:
+        if all(key in cached for key in batch.keys):
+            continue
+        cached.add(batch, reference(batch))
+        unsaved += 1
+        if unsaved == save_every:
+            cached.save(path)
+            unsaved = 0
+    cached.save(path)
+    return cached

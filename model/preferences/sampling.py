@@ -1,0 +1,117 @@
+"""Images that a model draws of a prompt, several of each, every one from a seed of its own.
+
+Shapes: B images, H and W pixels, L codes of an image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.data.samples import BadSample, Message
+from model.data.text import Conversation, TextEncoder
+from model.data.understood import cut_patches
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import CodeArray, Codes, count_codes
+from model.vargpt.generate import Prompt, generate
+from model.vargpt.sampling import Sampling
+from model.vargpt.vargpt import Vargpt
+
+if TYPE_CHECKING:
+    from transformers import Qwen2VLImageProcessorPil
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Question:
+    """What is drawn: a conversation whose answer marks one image."""
+
+    key: str
+    messages: Sequence[Message]
+    edited: Image.Image | None = None  # RGB, what `<image>` stands for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """One image of a question."""
+
+    seed: str
+    codes: CodeArray  # [L], as a shard holds them
+    image: Image.Image  # RGB
+
+
+def sample_seed(key: str, index: int, model_sha256: str) -> str:
+    """Return what decides all that is drawn for one image of a prompt: 32 hex digits."""
+    return blake2b(f"{model_sha256}\n{key}\n{index}".encode(), digest_size=16).hexdigest()
+
+
+class Sampler:
+    """Draws images, batch by batch.
+
+    Args:
+        model: in evaluation mode.
+        model_sha256: of its folder; seeds hang on it.
+        text: the model's text tokenizer; its `pad_multiple` must be the model's.
+        sampling: guidance, temperature, top-k and top-p of each element.
+        image_processor: of the backbone, for prompts with an image.
+    """
+
+    def __init__(
+        self,
+        model: Vargpt,
+        model_sha256: str,
+        text: TextEncoder,
+        sampling: Sampling,
+        image_processor: "Qwen2VLImageProcessorPil",
+    ) -> None:
+        self._model, self._sha256 = model, model_sha256
+        self._text, self._sampling = text, sampling
+        self._image_processor = image_processor
+
+    def prompt(
+        self, question: Question, samples: int, tokenizer: NetworkTokenizer
+    ) -> Prompt | BadSample:
+        """Return a question as the model reads it, up to the start of its image.
+
+        What it reads is what training on the pair will put before the image, token by token.
+        """
+        patches = None
+        if question.edited is not None:
+            patches = cut_patches(question.edited, self._image_processor)
+        conversation = Conversation(
+            question.messages,
+            generated=count_codes(tokenizer.model_schedule),
+            understood=patches.tokens if patches else 0,
+        )
+        (encoded,) = self._text.encode([conversation])
+        if isinstance(encoded, BadSample):
+            return encoded
+        assert encoded.image_start is not None, "a question marks an image"
+        return Prompt(
+            ids=encoded.ids_S[: encoded.image_start].tolist(),
+            keys=[sample_seed(question.key, index, self._sha256) for index in range(samples)],
+            pixel_values=torch.from_numpy(patches.pixel_values) if patches else None,
+            image_grid_thw=torch.tensor([patches.grid_thw]) if patches else None,
+        )
+
+    def draw(self, prompts: Sequence[Prompt], tokenizer: NetworkTokenizer) -> list[list[Drawn]]:
+        """Draw the images of each prompt, all at once, in the schedule of `tokenizer`."""
+        answers = generate(self._model, tokenizer, prompts, self._sampling)
+        rows = [answer.images[0].values_BL[0] for answer in answers]
+        pixels_BHWC = to_pixels(tokenizer, Codes.unpack(rows, tokenizer.schedule))
+        drawn = iter(
+            Drawn(seed=answer.key, codes=codes_L, image=Image.fromarray(pixels_HWC))
+            for answer, codes_L, pixels_HWC in zip(answers, rows, pixels_BHWC, strict=True)
+        )
+        return [[next(drawn) for _ in prompt.keys] for prompt in prompts]
+
+
+def to_pixels(tokenizer: NetworkTokenizer, codes: Codes) -> NDArray[np.uint8]:
+    """Decode codes to uint8 [B, H, W, 3]."""
+    images_B3HW = tokenizer.decode(codes)
+    bytes_B3HW = images_B3HW.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return bytes_B3HW.permute(0, 2, 3, 1).contiguous().cpu().numpy()

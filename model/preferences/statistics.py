@@ -1,0 +1,73 @@
+"""Whether a model got better: scores of the same held-out prompts before and after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """How scores changed, prompt by prompt."""
+
+    prompts: int
+    before: float  # mean score
+    after: float  # mean score
+    difference: float  # of the means; positive is better
+    low: float  # of the confidence interval of the difference
+    high: float
+    confidence: float
+    wins: float  # share of the prompts whose score rose, ties counted half
+
+
+def compare(
+    before: Sequence[float],
+    after: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare scores of the same prompts, in the same order, by a paired bootstrap (BCa).
+
+    Prompts are drawn anew, each with both of its scores, so that how hard a prompt is cancels out.
+
+    Args:
+        before: one score a prompt; where a prompt has several images, their mean.
+        after: the same of the other model.
+        confidence: of the interval.
+        resamples: how often prompts are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: fewer than two prompts, not as many after as before, or scores not finite.
+    """
+    from scipy import stats
+
+    pairs = np.array([before, after], np.float64) if len(before) == len(after) else np.zeros((2, 0))
+    if pairs.shape[1] < 2 or not np.isfinite(pairs).all():
+        raise ValueError(
+            f"expected finite scores of two prompts or more, got {len(before)} before and "
+            f"{len(after)} after: {list(before)[:3]}..., {list(after)[:3]}..."
+        )
+    differences = pairs[1] - pairs[0]
+    low = high = float(differences[0])
+    if np.ptp(differences) > 0:  # or there is nothing to resample, and BCa is not defined
+        interval = stats.bootstrap(
+            (differences,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=confidence,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return Comparison(
+        prompts=pairs.shape[1],
+        before=float(pairs[0].mean()),
+        after=float(pairs[1].mean()),
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        confidence=confidence,
+        wins=float(np.mean(differences > 0) + np.mean(differences == 0) / 2),
+    )

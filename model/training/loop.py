@@ -1,0 +1,320 @@
+"""The training loop: micro-batches in, weights out, from wherever the last checkpoint was.
+
+What a step does hangs on recipe, shards and step alone: the order of samples is the loaders', all
+else that is drawn comes of seed, step and micro-batch. So a run that was killed goes on to the
+same losses as one that was not, and several processes come to those of one but for rounding.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from model.tokenizer_training.state import StateError
+from model.training import checkpoint
+from model.training.checkpoint import TrainingState
+from model.training.flop import counting, peak_flops
+from model.training.journal import Journal
+from model.training.objective import Objective, Step
+from model.training.optimizer import lr_at, make_optimizer, optimizer_tensors, set_steps
+from model.training.parallel import Processes, blocks_of
+from model.training.recipe import Recipe, changed
+from model.training.samples import Sampler
+from model.vargpt.trainable import set_trainable
+from model.vargpt.vargpt import Vargpt
+from schemas.keys import unit
+
+SAMPLES: Final = "samples"
+SHOWN: Final = 8  # keys that an error names
+
+
+class Stream(Protocol):
+    """Micro-batches in an order of their own, as `model.data.loader.Loader` gives them."""
+
+    def state(self) -> dict[str, Any]:
+        """Return where it stands, as JSON can hold it."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield micro-batches from there on."""
+        ...
+
+
+MakeStream = Callable[[int, int, Mapping[str, Any] | None], Stream]
+"""(number, of how many, state to go on from) -> a stream."""
+
+
+class Trainer:
+    """Take the steps of a recipe.
+
+    Args:
+        recipe: what to do.
+        model: whole; trained in place, and spread over the processes where there are several.
+        objective: what a step minimises.
+        make_stream: of which each process gets its part.
+        out: folder of the training, which all processes share.
+        processes: this one among those that train.
+        sampler: draws pictures on the way; None for none.
+
+    Raises:
+        ValueError: a batch that cannot be split so.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Vargpt,
+        objective: Objective,
+        make_stream: MakeStream,
+        out: Path,
+        *,
+        processes: Processes,
+        sampler: Sampler | None = None,
+    ) -> None:
+        self._recipe, self._objective, self._out = recipe, objective, out
+        self._processes, self._sampler = processes, sampler
+        self._make_stream = make_stream
+        self._stream_count = recipe.streams or processes.count
+        self._rounds = _rounds(recipe, self._stream_count, processes)
+        self._trained = _prepare(model, recipe, processes)
+        self.model = model
+        self._optimizer = make_optimizer(self._trained.values(), recipe)
+        self._model_facts = checkpoint.facts(model.config)
+        self._flop = 0.0  # a position, forward and back
+        self._since = _Since()
+        self.step = 0
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """Go on to the last step, and save.
+
+        Raises:
+            StateError: the folder holds a checkpoint of another training, or a damaged one.
+            FloatingPointError: a loss or gradient that is not finite; the last checkpoint remains.
+        """
+        streams = self._resume()
+        batches = [iter(stream) for stream in streams]
+        journal = Journal(self._out, self.step) if self._processes.is_first else None
+        self.model.train()
+        try:
+            while self.step < self._recipe.steps:
+                self._take_step(batches, journal)
+                self._record(streams, journal)
+        finally:
+            if journal:
+                journal.close()
+
+    def _take_step(self, batches: Sequence[Iterator[Any]], journal: Journal | None) -> None:
+        started = time.monotonic()
+        micro = [next(each) for _ in range(self._rounds) for each in batches]
+        counts = self._processes.total(_summed(self._objective.counts(each) for each in micro))
+        step = Step(number=self.step, counts={name: int(of) for name, of in counts.items()})
+        self._flop = self._flop or self._count_flop(micro[0], step)
+        parts = [self._backward(batch, number, step) for number, batch in enumerate(micro)]
+        figures = self._processes.total(_summed(parts))
+        self._check("loss", figures["loss"], micro, [part["loss"] for part in parts])
+        norm = self._clip()
+        self._check("norm of the gradient", norm, micro)
+        figures |= {"lr": lr_at(self._recipe, self.step), "gradient norm": norm}
+        for group in self._optimizer.param_groups:
+            group["lr"] = figures["lr"]
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self.step += 1
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        self._since.add(figures.pop("tokens"), figures.pop("flop"), seconds)
+        if journal and self._is_due(self._recipe.log_every):
+            journal.write(self.step, {**figures, **self._speed()})
+
+    def _backward(self, batch: Any, number: int, step: Step) -> dict[str, float]:
+        """Add a micro-batch's gradients to the others', and return its part of the figures."""
+        recipe, processes = self._recipe, self._processes
+        stream = processes.rank + number % self._streams_here * processes.count
+        round_ = number // self._streams_here
+        drawn = unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}")
+        torch.manual_seed(int(drawn * 2**53))
+        losses = self._losses(batch, step)
+        return {
+            **{name: float(value) for name, value in losses.items()},
+            "tokens": int(batch.attention_mask_BS.sum()),
+            "flop": self._flop * batch.input_ids_BS.numel(),
+        }
+
+    def _count_flop(self, batch: Any, step: Step) -> float:
+        """Return floating-point operations a position, of a pass that is for nothing else.
+
+        To be watched changes the last places of what a pass computes.
+        """
+        with counting(self.model, self._recipe.checkpointing) as counted:
+            self._losses(batch, step)
+        self._optimizer.zero_grad()
+        return counted.flop / batch.input_ids_BS.numel()
+
+    def _losses(self, batch: Any, step: Step) -> dict[str, Tensor]:
+        device_type = torch.device(self._processes.device).type
+        is_bf16 = self._recipe.precision == "bf16"
+        with torch.autocast(device_type, torch.bfloat16, enabled=is_bf16):
+            losses = self._objective(self.model, batch, step)
+        # Gradients are averaged over the processes, and parts are to be summed.
+        (losses.total * self._processes.count).backward()
+        return {**losses.scalars, "loss": losses.total.detach()}
+
+    def _clip(self) -> float:
+        parameters = list(self._trained.values())
+        for parameter in parameters:
+            if parameter.grad is None:  # as several processes do, of whom one may have used it
+                parameter.grad = torch.zeros_like(parameter)
+        norm: Any = nn.utils.clip_grad_norm_(parameters, self._recipe.clip)
+        return float(norm.full_tensor() if self._processes.count > 1 else norm)
+
+    def _check(
+        self, what: str, value: float, micro: Sequence[Any], losses: Sequence[float] = ()
+    ) -> None:
+        if math.isfinite(value):
+            return
+        wrong = [not math.isfinite(loss) for loss in losses] or [True] * len(micro)
+        found = [batch.keys for batch, is_wrong in zip(micro, wrong, strict=True) if is_wrong]
+        keys = list(itertools.chain(*itertools.chain(*self._processes.gather(found))))
+        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        saved = checkpoint.checkpoints(self._out)
+        raise FloatingPointError(
+            f"step {self.step + 1}: the {what} is {value}, of samples {', '.join(keys[:SHOWN])}"
+            f"{more}; {f'{saved[-1]} is the last checkpoint' if saved else 'nothing was saved'}. "
+            "The same command would come to the same: try a lower learning rate, or fp32"
+        )
+
+    def _record(self, streams: Sequence[Stream], journal: Journal | None) -> None:
+        if self._sampler and self._recipe.sample_every and self._is_due(self._recipe.sample_every):
+            self._draw(self._sampler, journal)
+        if self._is_due(self._recipe.save_every):
+            self._save(streams)
+
+    def _draw(self, sampler: Sampler, journal: Journal | None) -> None:
+        recipe = self._recipe
+        label = (
+            f"{recipe.stage}: a {recipe.size} model after {self.step:,} of {recipe.steps:,} steps"
+            f"{recipe.remark}"
+        )
+        with self._processes.whole(self.model):
+            picture = sampler.draw(self.model, label)
+        if journal:
+            path = self._out / SAMPLES / f"step-{self.step:08}.png"
+            path.parent.mkdir(exist_ok=True)
+            picture.save(path)
+            journal.picture(self.step, "samples", picture)
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self._recipe.steps
+
+    def _speed(self) -> dict[str, float]:
+        tokens, flop, seconds = self._since.take()
+        flops = flop / seconds / self._processes.count
+        tflops = self._recipe.peak_tflops
+        peak = tflops * 1e12 if tflops else peak_flops(self._processes.device)
+        speed = {"speed/tokens a second": tokens / seconds, "speed/TFLOP/s a device": flops / 1e12}
+        return speed | ({"speed/MFU": flops / peak} if peak else {})
+
+    @property
+    def _streams_here(self) -> int:
+        return self._stream_count // self._processes.count
+
+    def _save(self, streams: Sequence[Stream]) -> None:
+        # Process r has streams r, r + count, ...
+        gathered = self._processes.gather([stream.state() for stream in streams])
+        state = TrainingState(
+            step=self.step,
+            seconds=self.seconds,
+            recipe=self._recipe.model_dump(mode="json"),
+            model=self._model_facts,
+            streams=tuple(itertools.chain(*zip(*gathered, strict=True))),
+        )
+        tensors = self._tensors()
+        checkpoint.save(self._out, state, tensors, self._processes, keep=self._recipe.keep)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        moments = optimizer_tensors(self._optimizer, self._trained)
+        return {**checkpoint.model_tensors(self.model), **moments}
+
+    def _resume(self) -> list[Stream]:
+        """Load the latest checkpoint, if there is one, and open the streams."""
+        states: Sequence[Mapping[str, Any] | None] = [None] * self._stream_count
+        if saved := checkpoint.checkpoints(self._out):
+            state = checkpoint.read_state(saved[-1])
+            self._check_same(saved[-1], state)
+            checkpoint.load(saved[-1], self._tensors(), self._processes)
+            self.step, self.seconds, states = state.step, state.seconds, state.streams
+            set_steps(self._optimizer, self._trained.values(), self.step)
+        processes = self._processes
+        return [
+            self._make_stream(number, self._stream_count, states[number])
+            for number in range(processes.rank, self._stream_count, processes.count)
+        ]
+
+    def _check_same(self, path: Path, state: TrainingState) -> None:
+        differing = changed(state.recipe, self._recipe.model_dump(mode="json"))
+        differing += checkpoint.differing(state.model, self._model_facts)
+        if len(state.streams) != self._stream_count:
+            differing.append(f"streams: {len(state.streams)} there, {self._stream_count} here")
+        if differing:
+            raise StateError(
+                f"{path} is of another training; name another folder, or remove it. "
+                + "; ".join(differing)
+            )
+
+
+class _Since:
+    """What was computed since it was last asked."""
+
+    def __init__(self) -> None:
+        self._tokens = self._flop = self._seconds = 0.0
+
+    def add(self, tokens: float, flop: float, seconds: float) -> None:
+        self._tokens += tokens
+        self._flop += flop
+        self._seconds += seconds
+
+    def take(self) -> tuple[float, float, float]:
+        """Return tokens, floating-point operations and seconds."""
+        taken = self._tokens, self._flop, self._seconds
+        self._tokens = self._flop = self._seconds = 0.0
+        return taken
+
+
+def _summed(parts: Any) -> dict[str, float]:
+    summed: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            summed[name] = summed.get(name, 0.0) + value
+    return summed
+
+
+def _rounds(recipe: Recipe, streams: int, processes: Processes) -> int:
+    """Return how many micro-batches a step takes of each stream."""
+    if streams % processes.count:
+        raise ValueError(f"{streams} streams cannot be shared by {processes.count} processes")
+    rounds, rest = divmod(recipe.batch, recipe.micro_batch * streams)
+    if rest or not rounds:
+        raise ValueError(
+            f"a batch of {recipe.batch} is not made of micro-batches of {recipe.micro_batch} "
+            f"from each of {streams} streams"
+        )
+    return rounds
+
+
+def _prepare(model: Vargpt, recipe: Recipe, processes: Processes) -> dict[str, nn.Parameter]:
+    """Freeze, spread and compile a model as the recipe says; return what is trained, by name."""
+    set_trainable(model, recipe.trainable)
+    model.decoder.checkpointing = recipe.checkpointing
+    if recipe.checkpointing:
+        model.backbone.qwen.activation_checkpointing_enable({"use_reentrant": False})
+    if recipe.compile:
+        for block in blocks_of(model):
+            block.compile()
+    processes.shard(model, mixes_kinds=recipe.mixes_kinds, precision=recipe.precision)
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}

@@ -1,0 +1,81 @@
+"""What a step minimises, and the likelihood of images and answers, which most stages do.
+
+A step's samples come in micro-batches, over several processes. Each gives its part of the step's
+losses, and parts add up to what one large batch would give: means are over the whole step, however
+many images or words a micro-batch has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from model.data.batch import Batch
+from model.training.by_scale import by_scale
+from model.vargpt.guidance import draw_without
+from model.vargpt.loss import LossConfig, losses
+from model.vargpt.vargpt import IGNORED, Vargpt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a micro-batch is part of."""
+
+    number: int  # from 0
+    counts: Mapping[str, int]  # as the objective counts, of all micro-batches of all processes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Losses:
+    """A micro-batch's part of a step's losses."""
+
+    total: Tensor  # scalar, with gradient
+    scalars: Mapping[str, Tensor]  # to log, without
+
+
+class Objective(Protocol):
+    """What a step minimises."""
+
+    def counts(self, batch: Any) -> dict[str, int]:
+        """Count what the means of a step are over."""
+        ...
+
+    def __call__(self, model: Vargpt, batch: Any, step: Step | None = None) -> Losses:
+        """Return a micro-batch's part; without a step, the micro-batch is all of it."""
+        ...
+
+
+class Likelihood:
+    """Words of answers and codes of images, each given all before it.
+
+    Args:
+        config: how much each part counts.
+        without_rate: share of the images drawn without their context, anew at each step.
+    """
+
+    def __init__(self, config: LossConfig, without_rate: float) -> None:
+        self._config, self._without_rate = config, without_rate
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Count the words and images that are learned."""
+        return {
+            "words": int((batch.labels_BS[:, 1:] != IGNORED).sum()),
+            "images": len(batch.image_rows_N),
+        }
+
+    def __call__(self, model: Vargpt, batch: Batch, step: Step | None = None) -> Losses:
+        """Return a micro-batch's part."""
+        step = step or Step(number=0, counts=self.counts(batch))
+        without_N = draw_without(
+            batch.keys, batch.image_rows_N, f"step {step.number}", self._without_rate
+        )
+        output = model(batch, without_N)
+        codes = model.config.codes
+        words, images = step.counts["words"], step.counts["images"]
+        found = losses(output, batch, codes, self._config, words=words, images=images)
+        scalars = {"loss/text": found.text.detach(), "loss/image": found.image.detach()}
+        with torch.no_grad():
+            scalars |= by_scale(output.image_logits_NLU, batch, codes, images)
+        return Losses(total=found.total, scalars=scalars)

@@ -1,0 +1,175 @@
+"""What a stage of training does: a YAML file a stage, checked key by key."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.data.codes import SelfCorrection
+from model.vargpt.loss import ScaleWeights
+from model.vargpt.trainable import Stage
+from schemas.recipe_file import RecipeError, override, suggest
+
+RECIPES: Final = Path(__file__).parent / "recipes"
+
+Size = Literal["tiny", "mini", "small", "v1_1"]
+Subset = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
+
+PROMPTS: Final = (
+    "a red apple",
+    "a yellow flower",
+    "a blue fish",
+    "a green tree",
+    "a small house",
+    "a black cat",
+    "a smiling sun",
+    "a white cloud",
+)
+
+
+class Recipe(BaseModel):
+    """A stage; what the paper does not say has a default here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str  # one of VARGPT's, or a name of its own
+    objective: Literal["likelihood", "preferences"] = "likelihood"
+    trainable: Stage  # whose set of weights; see model/vargpt/trainable.py
+    size: Size
+    mix: dict[Subset, float] = Field(min_length=1)  # shares of the samples, by subset
+    resolution: Literal[128, 256, 512]  # px; of the codes trained on
+    batch: int = Field(ge=1)  # samples a step, of all processes
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0)  # at its highest
+    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)  # of the steps
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = Field(default=1.0, gt=0)  # norm of the gradient
+    seed: int = 0  # of first weights, order and all that is drawn
+
+    # Where the first weights come from, and what reads text and codes.
+    text_tokenizer: str = "bundled"  # or a folder or repository of a Qwen2-VL's
+    qwen: str | None = None  # folder or repository of a Qwen2-VL
+    infinity: str | None = None  # an Infinity-2B for the visual decoder, any fsspec URL
+    tokenizer_preset: str = "bundled"  # size of the one that made the codes
+    tokenizer_checkpoint: str | None = None  # its weights, any fsspec URL
+
+    # The loss.
+    image_weight: float = Field(default=3.0, ge=0)  # beside 1 for text
+    scales: ScaleWeights = "infinity"
+    text_loss: Literal["answers", "published"] = "answers"
+    without_context: float = Field(default=0.1, ge=0, le=1)  # share of images, for guidance
+    self_correction: SelfCorrection | None = None  # None for the best that the shards allow
+    # Of preferences; see model/preferences/dpo.py.
+    beta: float = Field(default=0.1, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    sft: float = Field(default=0.0, ge=0)
+    max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad ones
+
+    # How it is computed.
+    precision: Literal["bf16", "fp32"] = "bf16"  # of activations; weights are float32
+    micro_batch: int = Field(default=1, ge=1)  # samples in one pass
+    streams: int = Field(default=0, ge=0)  # orders of samples, read side by side; 0: one a process
+    checkpointing: bool = False  # recompute activations instead of keeping them
+    compile: bool = False  # every block, by torch.compile
+    workers: int = Field(default=0, ge=0)  # processes that read, beside each that trains
+    peak_tflops: float | None = Field(default=None, gt=0)  # of a device; None: as the table says
+
+    # What is written on the way.
+    log_every: int = Field(default=10, ge=1)  # steps
+    save_every: int = Field(default=500, ge=1)
+    keep: int = Field(default=2, ge=1)  # checkpoints
+    sample_every: int = Field(default=500, ge=0)  # 0 for never
+    prompts: tuple[str, ...] = Field(default=PROMPTS, min_length=1)  # of the samples
+    remark: str = ""  # after the label of the samples
+    guidance: float = Field(default=3.0, ge=0)
+    temperature: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        for subset, share in self.mix.items():
+            if share <= 0:
+                raise ValueError(f"mix.{subset}: expected a positive share, got {share}")
+        if self.batch % self.micro_batch:
+            raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
+        return self
+
+    @property
+    def member(self) -> str:
+        """Return the member of a sample that holds the codes."""
+        return f"tokens{self.resolution}.npy"
+
+    @property
+    def mixes_kinds(self) -> bool:
+        """Whether only some of the samples generate an image, or hold one to be understood."""
+        return len(self.mix) > 1
+
+
+PASSING: Final = frozenset(
+    {"checkpointing", "compile", "workers", "peak_tflops", "log_every", "save_every", "keep"}
+    | {"sample_every", "prompts", "remark", "guidance", "temperature"}
+)
+"""Keys that may change between two runs of one training; the losses do not hang on them."""
+
+
+def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read the recipe of a stage that ships with the package.
+
+    Args:
+        stage: its name.
+        overrides: `key=value` items, values in YAML; `mix.t2i=2` for a part of a value.
+
+    Raises:
+        RecipeError: an unknown stage or key, with the allowed ones, or a value out of range.
+    """
+    path = RECIPES / f"{stage}.yaml"
+    if stage not in recipe_names():
+        raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, recipe_names())}")
+    fields: dict[str, Any] = yaml.safe_load(path.read_text())
+    for item in overrides:
+        override(fields, item)
+    return parse(fields, stage)
+
+
+def stages() -> list[str]:
+    """List VARGPT's stages in their order."""
+    return list(get_args(Stage))
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that ship with the package, VARGPT's stages first."""
+    others = {path.stem for path in RECIPES.glob("*.yaml")} - set(stages())
+    return [*stages(), *sorted(others)]
+
+
+def parse(fields: dict[str, Any], name: str) -> Recipe:
+    """Validate a recipe.
+
+    Raises:
+        RecipeError: with a line a fault.
+    """
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        lines = (_explain(dict(fault)) for fault in error.errors())
+        raise RecipeError("\n".join(f"recipe {name}: {line}" for line in lines)) from error
+
+
+def _explain(fault: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {suggest(where, Recipe.model_fields)}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}, got {fault['input']!r:.200}" if where else message
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Say what two dumps of recipes differ in, but for what may change."""
+    return [
+        f"{key}: {before.get(key)!r} in the checkpoint, {after.get(key)!r} here"
+        for key in sorted({*before, *after} - PASSING)
+        if before.get(key) != after.get(key)
+    ]

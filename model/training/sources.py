@@ -1,0 +1,115 @@
+"""What a training reads: corpora and their shares, and the tokenizers that made their codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.data.manifest import DataError, Manifest, Source, read_manifest, token_members
+from model.data.samples import GENERATED
+from model.tokenizers.compute import CUDA_PASS_IMAGES, Compute
+from model.tokenizers.load import load_tokenizer
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """A built corpus, and how much it counts beside others."""
+
+    url: str
+    weight: float
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, text: str) -> "Corpus":
+        """Read the manifest of `URL` or `URL:WEIGHT`.
+
+        Raises:
+            DataError: there is none.
+        """
+        url, weight = split_weight(text)
+        return cls(url=url, weight=weight, manifest=read_manifest(url))
+
+
+def split_weight(text: str) -> tuple[str, float]:
+    """Take `URL:WEIGHT` apart; the weight is 1 where none is given.
+
+    Raises:
+        DataError: a weight that is not positive.
+
+    >>> split_weight("gs://bucket/out:0.5"), split_weight("build/demo")
+    (('gs://bucket/out', 0.5), ('build/demo', 1.0))
+    """
+    url, colon, last = text.rpartition(":")
+    try:
+        weight = float(last)
+    except ValueError:
+        return text, 1.0
+    if not colon:
+        return text, 1.0
+    if not weight > 0:
+        raise DataError(f"--data {text}: expected a positive weight, not {last}")
+    return url, weight
+
+
+def sources_of(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[Source, ...]:
+    """Share a recipe's mix out over the corpora that have samples of each subset.
+
+    Raises:
+        DataError: a subset that no corpus has; names what each does have.
+    """
+    sources: list[Source] = []
+    for subset, share in recipe.mix.items():
+        having = [each for each in corpora if _samples(each, subset)]
+        if not having:
+            raise DataError(
+                f"stage {recipe.stage} trains on {subset!r} samples; "
+                + "; ".join(f"{each.url} has {_subsets(each)}" for each in corpora)
+            )
+        of_all = sum(each.weight for each in having)
+        sources += [
+            Source(url=each.url, subset=subset, weight=share * each.weight / of_all)
+            for each in having
+        ]
+    return tuple(sources)
+
+
+def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> NetworkTokenizer | None:
+    """Load the tokenizer that made the codes, with the schedule of square images.
+
+    The loader compares it with every source in the end; here the first one chooses it.
+
+    Returns:
+        None where nothing is generated.
+
+    Raises:
+        DataError: no such codes, or a tokenizer whose weights are not at hand.
+    """
+    generating = [each for each in sources if GENERATED.get(each.subset, 1)]
+    if not generating:
+        return None
+    first = generating[0]
+    member, _ = token_members(first, read_manifest(first.url), recipe.member)
+    cuda = device.startswith("cuda")
+    try:
+        loaded = load_tokenizer(
+            member.name,
+            preset=recipe.tokenizer_preset,
+            checkpoint=recipe.tokenizer_checkpoint,
+            compute=Compute(device=device, pass_images=CUDA_PASS_IMAGES if cuda else 1),
+        )
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{first.url}: {member.member} is of {member.name} {member.checkpoint}; "
+            f"tokenizer_preset {recipe.tokenizer_preset}, tokenizer_checkpoint "
+            f"{recipe.tokenizer_checkpoint}: {error}"
+        ) from error
+    return loaded.with_schedule(member.schedule(1.0))
+
+
+def _samples(corpus: Corpus, subset: str) -> int:
+    found = corpus.manifest.subsets.get(subset)
+    return found.samples if found else 0
+
+
+def _subsets(corpus: Corpus) -> str:
+    return ", ".join(name for name in corpus.manifest.subsets if _samples(corpus, name)) or "none"

@@ -1,0 +1,223 @@
+"""From a recipe and corpora to a training that can run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from model.data.loader import Loader
+from model.data.manifest import Source
+from model.data.plan import LoadPlan
+from model.data.samples import UNDERSTOOD
+from model.data.text import TextEncoder, with_image_tokens
+from model.data.text_tokenizer import bundled_text_tokenizer
+from model.preferences.reference import labels_of
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.training import checkpoint
+from model.training.loop import Stream, Trainer
+from model.training.objective import Likelihood, Objective
+from model.training.parallel import Processes
+from model.training.preferences import compute_reference, make_dpo, reference_made_of
+from model.training.recipe import Recipe
+from model.training.samples import Sampler
+from model.training.sources import Corpus, sources_of, tokenizer_of
+from model.vargpt.backbone import load_qwen
+from model.vargpt.check import check_vocabulary
+from model.vargpt.codes import head_of
+from model.vargpt.config import PRESETS, VargptConfig, with_vocabulary
+from model.vargpt.loss import LossConfig
+from model.vargpt.released import load_infinity
+from model.vargpt.sampling import Sampling
+from model.vargpt.vargpt import Vargpt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+UNDERSTOOD_PIXELS = 512 * 512  # the most of an understood image, as in the published code
+
+
+def make_trainer(
+    recipe: Recipe,
+    data: Sequence[str],
+    out: Path,
+    *,
+    processes: Processes,
+    init: Path | None = None,
+) -> Trainer:
+    """Load and build all that a training needs.
+
+    Args:
+        recipe: of the stage.
+        data: corpora to train on, each `URL` or `URL:WEIGHT`.
+        out: folder of the training.
+        processes: this one among those that train.
+        init: training, or checkpoint of one, whose weights come first; None for new ones.
+
+    Raises:
+        ValueError: a `DataError` among them: what does not fit, with both sides.
+        StateError: `init` has no whole checkpoint, or one of another model.
+    """
+    sources = sources_of(recipe, [Corpus.open(text) for text in data])
+    tokenizer = tokenizer_of(recipe, sources, processes.device)
+    words = text_tokenizer(recipe)
+    config = model_config(recipe, tokenizer, words)
+    text = TextEncoder(words, max_length=recipe.max_length, pad_multiple=config.pad_multiple)
+    sampling = Sampling(guidance=recipe.guidance, temperature=recipe.temperature)
+    sampler = None
+    if tokenizer:
+        sampler = Sampler(tokenizer=tokenizer, text=text, prompts=recipe.prompts, sampling=sampling)
+    streams = _Streams(recipe, sources, text, tokenizer, config, processes.device)
+    model = make_model(recipe, config, words)
+    objective = make_objective(recipe, model, streams, out, processes, init)
+    trainer = Trainer(
+        recipe,
+        model,
+        objective,
+        streams,
+        out,
+        processes=processes,
+        sampler=sampler,
+    )
+    if init and not checkpoint.checkpoints(out):
+        checkpoint.load_weights(init, trainer.model, processes)
+    return trainer
+
+
+def make_objective(
+    recipe: Recipe,
+    model: Vargpt,
+    streams: "_Streams",
+    out: Path,
+    processes: Processes,
+    init: Path | None,
+) -> Objective:
+    """Return what a recipe's steps minimise; of preferences, once the reference was asked.
+
+    Args:
+        recipe: of the stage.
+        model: lent to the reference, whose weights it has afterwards.
+        streams: makes the loader that the reference is asked over.
+        out: folder of the training.
+        processes: this one among those that train.
+        init: training whose weights are the reference.
+
+    Raises:
+        ValueError: preferences without a reference.
+        StateError: `init` has no whole checkpoint, or one of another model.
+    """
+    if recipe.objective == "likelihood":
+        config = LossConfig(image=recipe.image_weight, scales=recipe.scales)
+        return Likelihood(config, recipe.without_context)
+    if init is None:
+        raise ValueError(
+            f"stage {recipe.stage} learns from preferences, against the model that it begins as: "
+            "name that training, --init DIR"
+        )
+    checkpoint.load_weights(init, model, processes)
+    model.to(processes.device)
+    pairs = streams.open(processes.rank, processes.count, epochs=1)
+    made_of = reference_made_of(init, labels_of(pairs.plan, pairs.self_correction))
+    values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
+    model.requires_grad_(True)
+    return make_dpo(recipe, values)
+
+
+def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":
+    """Load the text tokenizer of a recipe, with VARGPT's tokens in it."""
+    if recipe.text_tokenizer == "bundled":
+        return bundled_text_tokenizer()
+    from transformers import AutoTokenizer
+
+    return with_image_tokens(AutoTokenizer.from_pretrained(recipe.text_tokenizer))
+
+
+def model_config(
+    recipe: Recipe, tokenizer: NetworkTokenizer | None, words: "PreTrainedTokenizerFast"
+) -> VargptConfig:
+    """Return a recipe's model for the codes and the words that it is trained on."""
+    config = PRESETS[recipe.size]
+    if tokenizer:
+        config = replace(config, codes=head_of(tokenizer))
+    if recipe.objective == "preferences":  # or the model would differ from its reference
+        config = replace(config, decoder=replace(config.decoder, drop_path=0.0))
+    return with_vocabulary(config, words.get_vocab())
+
+
+def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizerFast") -> Vargpt:
+    """Build a model, the same in every process, from published weights where the recipe has them.
+
+    Raises:
+        ValueError: weights of other sizes, or for another vocabulary.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.qwen:
+        model = Vargpt.around(load_qwen(recipe.qwen, torch.float32), config)
+    else:
+        model = Vargpt(config)
+    check_vocabulary(model.config, words.get_vocab())
+    if recipe.infinity:
+        load_infinity(model.decoder, recipe.infinity)
+    return model
+
+
+class _Streams:
+    """Makes loaders, each of a part of the samples."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: tuple[Source, ...],
+        text: TextEncoder,
+        tokenizer: NetworkTokenizer | None,
+        config: VargptConfig,
+        device: str,
+    ) -> None:
+        self._recipe, self._sources, self._device = recipe, sources, device
+        self._fixed: dict[str, Any] = {
+            "text": text,
+            "tokenizer": tokenizer,
+            "image_processor": _image_processor(recipe) if _understands(sources) else None,
+            "vocabulary": config.backbone.vocab,
+        }
+
+    def __call__(self, number: int, count: int, state: Mapping[str, Any] | None) -> Stream:
+        return self.open(number, count, state)
+
+    def open(
+        self,
+        number: int,
+        count: int,
+        state: Mapping[str, Any] | None = None,
+        epochs: int | None = None,
+    ) -> Loader:
+        """Return the loader of a part; `epochs` None for no end."""
+        recipe = self._recipe
+        plan = LoadPlan(
+            sources=self._sources,
+            batch=recipe.micro_batch,
+            member=recipe.member,
+            self_correction=recipe.self_correction,
+            loss=recipe.text_loss,
+            seed=recipe.seed,
+            epochs=epochs,
+            node=number,
+            nodes=count,
+            workers=recipe.workers,
+            device=self._device,
+        )
+        return Loader(plan, state=state, **self._fixed)
+
+
+def _understands(sources: Sequence[Source]) -> bool:
+    return any(UNDERSTOOD.get(each.subset) for each in sources)
+
+
+def _image_processor(recipe: Recipe) -> Any:
+    from transformers import Qwen2VLImageProcessorPil
+
+    pixels: dict[str, Any] = {"max_pixels": UNDERSTOOD_PIXELS}
+    if recipe.qwen:
+        return Qwen2VLImageProcessorPil.from_pretrained(recipe.qwen, **pixels)
+    return Qwen2VLImageProcessorPil(**pixels)

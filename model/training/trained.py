@@ -1,0 +1,117 @@
+"""A trained model by its folder: one that was saved as such, or a training's latest checkpoint."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+
+from model.tokenizer_training.state import StateError
+from model.tokenizers.checkpoint import CheckpointError
+from model.training.checkpoint import (
+    STATE,
+    TrainingState,
+    checkpoints,
+    find,
+    load,
+    model_tensors,
+    read_state,
+)
+from model.training.parallel import Processes
+from model.training.recipe import Recipe
+from model.training.start import text_tokenizer
+from model.vargpt.config import VargptConfig
+from model.vargpt.folder import (
+    ImageTokenizer,
+    Trained,
+    empty_model,
+    folder_sha256,
+    load_folder,
+    read_images,
+    save_folder,
+)
+
+_CONFIG = TypeAdapter(VargptConfig)
+
+
+def load_trained(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Trained:
+    """Load a model, in evaluation mode.
+
+    Args:
+        url: a folder that `save_folder` wrote, a path or any fsspec URL; or, on this machine, the
+            DIR of a training or one of its checkpoints.
+        device: as torch names it.
+        dtype: of the weights.
+
+    Raises:
+        CheckpointError: neither of them, damaged, or files that do not fit each other.
+    """
+    if not _is_training(url):
+        return load_folder(url, device=device, dtype=dtype)
+    place, state = _read(url)
+    model = empty_model(_CONFIG.validate_python(state.model), device, dtype)
+    try:
+        load(place, model_tensors(model), Processes())
+    except StateError as error:
+        raise CheckpointError(str(error)) from error
+    return Trained(
+        model=model.eval(),
+        images=_images(state),
+        text=text_tokenizer(Recipe.model_validate(state.recipe)),
+        sha256=trained_sha256(url),
+    )
+
+
+def trained_images(url: str) -> ImageTokenizer:
+    """Return which image tokenizer a model speaks, without loading its weights.
+
+    Raises:
+        CheckpointError: as `load_trained`.
+    """
+    return _images(_read(url)[1]) if _is_training(url) else read_images(url)
+
+
+def trained_sha256(url: str) -> str:
+    """Return what a model is known by, 64 hex digits.
+
+    It is of config and weights; or of a checkpoint's page, which has the recipe, the step and the
+    samples that the weights come of.
+
+    Raises:
+        CheckpointError: as `load_trained`.
+    """
+    if not _is_training(url):
+        return folder_sha256(url)
+    return hashlib.sha256((_read(url)[0] / STATE).read_bytes()).hexdigest()
+
+
+def save_trained(url: str, folder: Path) -> None:
+    """Write a training's latest weights as a folder of their own, to be taken elsewhere.
+
+    Raises:
+        CheckpointError: as `load_trained`.
+    """
+    trained = load_trained(url)
+    save_folder(folder, trained.model, trained.images, trained.text)
+
+
+def _is_training(url: str) -> bool:
+    return "://" not in url and ((Path(url) / STATE).exists() or bool(checkpoints(Path(url))))
+
+
+def _read(url: str) -> tuple[Path, TrainingState]:
+    try:
+        place = find(Path(url))
+        return place, read_state(place)
+    except StateError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _images(state: TrainingState) -> ImageTokenizer:
+    recipe, config = Recipe.model_validate(state.recipe), _CONFIG.validate_python(state.model)
+    return ImageTokenizer(
+        tokenizer="infinity_bsq" if config.codes.choices == 2 else "var_vqvae",
+        preset=recipe.tokenizer_preset,
+        checkpoint=recipe.tokenizer_checkpoint,
+        resolution=recipe.resolution,
+    )

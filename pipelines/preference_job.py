@@ -1,0 +1,228 @@
+"""preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
+
+import os.path
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from importlib.metadata import version
+from operator import add
+from typing import Any
+
+from model.data.codes import check_tokenizer
+from model.data.manifest import DataError, Source, read_manifest, token_members
+from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_prompts
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import schedule_text
+from model.vargpt.folder import ImageTokenizer
+from pipelines.attempts import forget_attempts
+from pipelines.engine import Engine, shard_numbers
+from pipelines.lock import build_lock
+from pipelines.manifest import MADE_WITH, MANIFEST, manifest_bytes, remove_old_shards
+from pipelines.map_shards import MapShards
+from pipelines.preference_prompts import STAGE, WrittenPrompts, write_prompts
+from pipelines.preferences import MakePreferences
+from pipelines.progress import progress
+from pipelines.sidecar import (
+    Counts,
+    column,
+    dead_letters_path,
+    each_shard,
+    read_origin,
+    read_origins,
+    read_table,
+    sidecar_path,
+)
+from pipelines.stage import is_fresh
+from pipelines.storage import CorpusError, Storage
+from pipelines.tokenizers import CROP
+from pipelines.write_shard import FOLDER, output_name
+from schemas.keys import shard_name
+from schemas.sample import CONTRACT_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Where prompts come from."""
+
+    prompts: str = ""  # URL of a file of them; or else
+    corpus: Source | None = None
+    held_out: float = 0.01  # share of the corpus
+    per_shard: int = 512
+
+    def rows(self, member: str) -> Iterator[PromptRow | BadPrompt]:
+        """Yield the prompts."""
+        if self.corpus is None:
+            return read_prompts(self.prompts)
+        return held_out(self.corpus, member, self.held_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceJob:
+    """One run: what is asked for, and how the pairs are made."""
+
+    asked: Asked
+    stage: MakePreferences  # its subset follows from the prompts
+    images: ImageTokenizer  # of the model
+    engine: Engine
+    hints: Mapping[str, str]
+    max_dead: float  # share of the prompts past which it fails
+
+    def run(self, out: str) -> dict[str, Any]:
+        """Make pairs, or go on with what was killed; return the manifest.
+
+        Raises:
+            CorpusError: another command holds the folder, it holds a corpus, prompts or tokenizer
+                do not fit, or too many prompts are dead.
+        """
+        store = Storage(out if "://" in out else os.path.abspath(out))
+        with build_lock(store), self.engine.started(store):
+            store.sweep()
+            _check_folder(store)
+            try:
+                tokenizer = self._tokenizer()
+                rows = self.asked.rows(self.stage.member)
+                prompts = write_prompts(
+                    rows,
+                    store,
+                    per_shard=self.asked.per_shard,
+                    need_given=self.stage.pairs == "paper",
+                )
+            except (DataError, ValueError) as error:
+                raise CorpusError(str(error)) from error
+            _remove_surplus(store, prompts.shards)
+            subset = "preference_edit" if prompts.edits else "preference"
+            stage = MakePreferences(**{**vars(self.stage), "subset": subset})
+            self._map(stage, store, prompts.shards)
+            return self._finish(stage, store, prompts, tokenizer)
+
+    def _tokenizer(self) -> NetworkTokenizer:
+        """Load the model's image tokenizer, and check that it made the codes of the corpus."""
+        tokenizer = self.images.load()
+        if self.asked.corpus and self.stage.pairs == "paper":
+            manifest = read_manifest(self.asked.corpus.url)
+            codes, _ = token_members(self.asked.corpus, manifest, self.stage.member)
+            check_tokenizer(codes, self.asked.corpus, tokenizer)
+        return tokenizer
+
+    def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
+        fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
+        todo = [shard for shard in range(shards) if not fresh[shard]]
+        print(f"{stage.name}: {len(todo)} of {shards} shards to do", file=sys.stderr, flush=True)
+        if todo:
+            # Shards and manifest would disagree from here on, until the new one is written.
+            store.remove(MANIFEST)
+            origins = read_origins(store, "prompts", todo)
+            waiting = {
+                f"{shard_name(shard)}.parquet": origin.counts.kept
+                for shard, origin in zip(todo, origins, strict=True)
+            }
+            with progress(store, stage.name, stage.folder, waiting):
+                self.engine.run(
+                    lambda root: shard_numbers(root, todo) | MapShards(stage, store, self.hints),
+                    name=stage.name,
+                    gpu="accelerator" in self.hints,
+                )
+        forget_attempts(store, stage.name)
+
+    def _finish(
+        self,
+        stage: MakePreferences,
+        store: Storage,
+        prompts: WrittenPrompts,
+        tokenizer: NetworkTokenizer,
+    ) -> dict[str, Any]:
+        origins = read_origins(store, stage.folder, range(prompts.shards))
+        made = reduce(add, (origin.counts for origin in origins), Counts())
+        dead = sum(made.dead.values())
+        if dead > self.max_dead * made.rows_in:
+            raise CorpusError(
+                f"{stage.name}: {dead:,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
+                f"--max-dead is {self.max_dead}; see {dead_letters_path(stage.name, 0)} ff."
+            )
+        if not made.kept:
+            raise CorpusError(f"{stage.name}: no pair is left: {made}")
+        aspects = self._aspects(store, prompts.shards)
+        manifest = {
+            "contract": CONTRACT_VERSION,
+            "name": stage.name,
+            "made_with": {name: version(name) for name in MADE_WITH},
+            "made_by": stage.settings(0, store),
+            "tokens": [_described(stage.member, self.images, tokenizer, aspects)],
+            "subsets": {stage.subset: _subset(stage.subset, store, origins)},
+            "funnel": [_line(STAGE, prompts.counts), _line(stage.name, made)],
+        }
+        remove_old_shards(store, manifest)
+        store.commit_bytes(MANIFEST, manifest_bytes(manifest))
+        return manifest
+
+    def _aspects(self, store: Storage, shards: int) -> list[float]:
+        found: set[float] = set()
+        for shard in range(shards):
+            table = read_table(store, sidecar_path("prompts", shard), ["aspect"])
+            found.update(column(table, "aspect"))
+        return sorted(found)
+
+
+def _described(
+    member: str, images: ImageTokenizer, tokenizer: NetworkTokenizer, aspects: Sequence[float]
+) -> dict[str, Any]:
+    """Return what the manifest says of the codes: of `chosen.MEMBER` and `rejected.MEMBER`."""
+    from model.tokenizers.load import PRESETS, schedule_of
+
+    config = PRESETS[images.tokenizer][images.preset]
+    ofs = {
+        aspect: tokenizer.with_schedule(schedule_of(config, images.resolution, aspect))
+        for aspect in aspects
+    }
+    return {
+        "member": member,
+        "kind": "codes",
+        "resolution": images.resolution,
+        "views": 1,
+        "crop": CROP,
+        "image_sizes": {str(a): "{}x{}".format(*of.image_size) for a, of in ofs.items()},
+        "schedules": {str(a): schedule_text(of.schedule) for a, of in ofs.items()},
+        **tokenizer.describe(),
+    }
+
+
+def _subset(subset: str, store: Storage, made: Sequence[Any]) -> dict[str, Any]:
+    """Return what the manifest says of the shards; those of no pair were not written."""
+    shards: list[dict[str, Any]] = []
+    for number in (number for number, origin in enumerate(made) if origin.counts.kept):
+        name = f"{FOLDER}/{output_name(subset, number)}"
+        origin = read_origin(store, f"{name}.parquet")
+        if origin is None:
+            raise CorpusError(f"{name}.parquet: missing; run the command again")
+        shards.append({"path": f"{name}.tar", **origin.tar, "samples": origin.counts.kept})
+    return {
+        "samples": sum(shard["samples"] for shard in shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "shards": shards,
+    }
+
+
+def _line(stage: str, counts: Counts) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "rows_in": counts.rows_in,
+        "kept": counts.kept,
+        "dropped": dict(counts.dropped),
+        "dead": dict(counts.dead),
+    }
+
+
+def _check_folder(store: Storage) -> None:
+    """Refuse a folder that holds a corpus: a later build would take the pairs for old shards."""
+    if store.exists("recipe.yaml"):
+        raise CorpusError(f"{store.root}: a corpus lies here; give pairs a folder of their own")
+
+
+def _remove_surplus(store: Storage, shards: int) -> None:
+    """Remove side-cars of more shards of prompts, of an earlier run."""
+    for folder in (STAGE, "preferences", "dead_letters/preferences"):
+        for name in store.listing(folder):
+            number = name.split(".", 1)[0]
+            if number.isdigit() and int(number) >= shards:
+                store.remove(f"{folder}/{name}")

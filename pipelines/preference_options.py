@@ -1,0 +1,55 @@
+"""Options of the commands that make and export pairs; apart, so that --help answers at once."""
+
+import argparse
+
+
+def add_preferences(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `preferences`; sampling is by default as the released code samples."""
+    parser.add_argument(
+        "--model", required=True, metavar="DIR", help="of a training, or a saved model"
+    )
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--prompts", metavar="FILE", help="prompts: .txt, .jsonl or .csv")
+    asked.add_argument("--corpus", metavar="OUT", help="take prompts and images of a corpus")
+    parser.add_argument("--subset", choices=("t2i", "edit"), default="t2i", help="of the corpus")
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of the corpus, by the hash of keys (default: 0.01)",
+    )
+    parser.add_argument("--out", required=True, metavar="URL", help="folder of the pairs")
+    parser.add_argument(
+        "--pairs",
+        choices=("paper", "scored"),
+        default="scored",
+        help="paper: the prompt's own image over the model's; scored: the model's best over its "
+        "worst (default)",
+    )
+    parser.add_argument(
+        "--scorer", metavar="NAME", help="clip, aesthetic, or MODULE:NAME of any callable"
+    )
+    parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
+    parser.add_argument("--clip-weights", default="", help="a tag of open_clip's, or a file")
+    parser.add_argument("--aesthetic-head", default="", metavar="FILE", help="of the predictor")
+    parser.add_argument("--samples", type=int, metavar="K", help="images a prompt (default: 4; 1)")
+    parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
+    parser.add_argument("--cfg", type=float, default=3.0, help="guidance (default: 3)")
+    parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
+    parser.add_argument("--top-k", type=int, default=900, help="of an element (default: 900)")
+    parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
+    parser.add_argument("--batch", type=int, default=16, help="images drawn at once")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--prompts-per-shard", type=int, default=512, metavar="N")
+    parser.add_argument("--max-dead", type=float, default=0.05, metavar="SHARE")
+    parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
+    parser.add_argument("--engine", default="local", metavar="NAME")
+    parser.add_argument("--processes", type=int, metavar="N")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("corpus", metavar="OUT", help="folder of a corpus, or of pairs")
+    parser.add_argument("--format", required=True, choices=("llamafactory-sft", "llamafactory-dpo"))
+    parser.add_argument("--to", required=True, metavar="DIR", help="local folder")

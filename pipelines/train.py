@@ -1,0 +1,103 @@
+"""`vargpt-corpus train`: a stage of VARGPT's training on built corpora."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from model.data.manifest import DataError
+from model.tokenizer_training.machine import describe_machine
+from model.tokenizer_training.state import StateError
+from model.tokenizers.checkpoint import CheckpointError
+from model.training.checkpoint import checkpoints
+from model.training.loop import SAMPLES
+from model.training.parallel import Processes, started
+from model.training.recipe import Recipe, stage_recipe
+from model.training.start import make_trainer
+from pipelines.lock import build_lock
+from pipelines.storage import CorpusError, Storage
+
+MOST_PROMPTS = 16
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, or go on with what was killed.
+
+    Raises:
+        CorpusError: data, weights or a checkpoint that do not fit, or a loss that is NaN.
+        RecipeError: an unknown stage or key.
+    """
+    if "://" in options.out:
+        raise CorpusError(f"--out {options.out}: expected a local folder")
+    recipe = stage_recipe(options.stage, _overrides(options))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with started(_device(options.device)) as processes, _locked(options.out, processes):
+        return _train(options, recipe, processes)
+
+
+def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
+    out = Path(options.out)
+    try:
+        trainer = make_trainer(
+            recipe,
+            options.data,
+            out,
+            processes=processes,
+            init=Path(options.init) if options.init else None,
+        )
+        _say_start(recipe, processes)
+        trainer.run()
+    except (DataError, StateError, CheckpointError, FloatingPointError, ValueError) as error:
+        raise CorpusError(str(error)) from error
+    if processes.is_first:
+        print(checkpoints(out)[-1])
+        for picture in sorted((out / SAMPLES).glob("*.png"))[-1:]:
+            print(picture)
+    return 0
+
+
+def _say_start(recipe: Recipe, processes: Processes) -> None:
+    if processes.is_first:
+        print(
+            f"stage {recipe.stage} of size {recipe.size}: {recipe.steps:,} steps of {recipe.batch} "
+            f"samples, {processes.count} processes, each on {describe_machine(processes.device)}",
+            file=sys.stderr,
+        )
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    given = list(options.overrides)
+    for name in ("size", "steps"):
+        if (value := getattr(options, name)) is not None:
+            given.append(f"{name}={value}")
+    if options.prompts:
+        given.append(f"prompts={json.dumps(_prompts(options.prompts))}")
+    return given
+
+
+def _prompts(path: str) -> list[str]:
+    lines = [line.strip() for line in Path(path).read_text().splitlines()]
+    found = [line for line in lines if line][:MOST_PROMPTS]
+    if not found:
+        raise CorpusError(f"--prompts {path}: expected a prompt a line, found none")
+    return found
+
+
+@contextlib.contextmanager
+def _locked(out: str, processes: Processes) -> Iterator[None]:
+    if not processes.is_first:
+        yield
+        return
+    with build_lock(Storage(out)):
+        yield
+
+
+def _device(asked: str | None) -> str:
+    if asked is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked

@@ -1,0 +1,77 @@
+"""Precomputed values of the reference: equal to computed ones, resumed, and never of another."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.data.loader import Loader
+from model.data.manifest import DataError
+from model.data.plan import LoadPlan
+from model.preferences.reference import (
+    CachedReference,
+    MadeOf,
+    ModelReference,
+    labels_of,
+    precompute,
+)
+from model.vargpt.vargpt import Vargpt
+
+MADE_OF = MadeOf(model="a" * 64, labels="tokens256.npy")
+
+
+@pytest.fixture
+def reference(make_policy: Callable[..., Vargpt]) -> Vargpt:
+    return make_policy(2)
+
+
+def test_cached_values_are_those_that_are_computed(
+    reference: Vargpt, load_pairs: Callable[..., Loader], tmp_path: Path
+) -> None:
+    path = tmp_path / "reference.parquet"
+    precompute(reference, load_pairs(), MADE_OF, path)
+    cached = CachedReference(MADE_OF).load([path])
+    assert len(cached) == 5
+    for batch in load_pairs():
+        assert torch.equal(cached(batch), ModelReference(reference)(batch))
+
+
+def test_killed_it_goes_on_and_computes_nothing_twice(
+    reference: Vargpt, load_pairs: Callable[..., Loader], tmp_path: Path
+) -> None:
+    path = tmp_path / "reference.parquet"
+    batches = list(load_pairs())
+    precompute(reference, batches[:2], MADE_OF, path)
+    calls = []
+    forward = reference.forward
+    reference.forward = lambda *args: calls.append(1) or forward(*args)  # type: ignore[method-assign]
+    precompute(reference, batches, MADE_OF, path)
+    assert len(calls) == 1
+    whole = tmp_path / "whole.parquet"
+    precompute(reference, batches, MADE_OF, whole)
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_values_of_another_reference_or_of_other_labels_are_refused(
+    reference: Vargpt, load_pairs: Callable[..., Loader], tmp_path: Path
+) -> None:
+    path = tmp_path / "reference.parquet"
+    batches = list(load_pairs())
+    precompute(reference, batches[:1], MADE_OF, path)
+    for other in (MadeOf(model="b" * 64, labels=MADE_OF.labels), MadeOf(model="a" * 64, labels="")):
+        with pytest.raises(DataError, match="holds for"):
+            CachedReference(other).load([path])
+    with pytest.raises(DataError, match="no reference log-likelihood of 2 pairs"):
+        CachedReference(MADE_OF).load([path])(batches[1])
+    path.write_bytes(b"cut")
+    with pytest.raises(DataError, match="no file of reference log-likelihoods"):
+        CachedReference(MADE_OF).load([path])
+
+
+def test_labels_hang_on_the_seed_only_where_bits_are_flipped(pairs_corpus: Path) -> None:
+    from model.data.manifest import Source
+
+    plan = LoadPlan(sources=(Source(url=str(pairs_corpus)),), batch=1, seed=7)
+    assert labels_of(plan, "off") == "tokens256.npy"
+    assert labels_of(plan, "approximate") == "tokens256.npy, self-correction approximate, seed 7"

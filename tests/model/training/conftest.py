@@ -1,0 +1,57 @@
+"""A small corpus, and trainings on it that take seconds."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from training_shards import ShardMaker
+
+from model.tokenizers.load import load_tokenizer
+from model.training.loop import Trainer
+from model.training.parallel import Processes
+from model.training.recipe import stage_recipe
+from model.training.start import make_trainer
+
+SETS = (
+    "size=tiny",
+    "resolution=256",
+    "precision=fp32",
+    "checkpointing=false",
+    "batch=2",
+    "steps=4",
+    "lr=0.003",
+    "log_every=1",
+    "sample_every=0",
+)
+
+MakeTrainer = Callable[..., Trainer]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Codes of the bundled BSQ tokenizer, all random, images 64 px; tests must not change it."""
+    folder = tmp_path_factory.mktemp("corpora") / "square"
+    maker = ShardMaker(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
+    return maker.write(folder, {"t2i": [5, 1, 7, 3], "edit": [4], "understand": [4]})
+
+
+@pytest.fixture
+def make(corpus: Path) -> MakeTrainer:
+    """Return a function that makes a tiny training of a stage, to be run."""
+
+    def make(
+        out: Path, *sets: str, stage: str = "sft256", data: Path = corpus, init: Path | None = None
+    ) -> Trainer:
+        recipe = stage_recipe(stage, [*SETS, *sets])
+        return make_trainer(recipe, [str(data)], out, processes=Processes(), init=init)
+
+    return make
