@@ -6,13 +6,13 @@ OPENCLIPART = build/openclipart
 # A second major version of the reader that the shards are tested with.
 OTHER_WEBDATASET = webdataset==1.0.2
 
-# Where engines are set up, and the version of Spark's own programs, which the job server's must equal.
+# Where engines are set up, and the version of Spark's own programs, as in its job server.
 ENGINES = build/engines
 PYSPARK = $(ENGINES)/pyspark
 SPARK_VERSION = 3.5.0
 
-.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines lint format wheel \
-	spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+.PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
+	lint format wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji tokenizers text-tokenizer proof wild clean
 
 .venv/ready: pyproject.toml constraints.txt
@@ -134,7 +134,7 @@ spark-cluster-stop:
 	$(CLUSTER) stop
 
 demo-spark: spark-jar spark-cluster
-	$(DEMO_ON)-spark --engine spark -- $$($(CLUSTER) options)
+	options=$$($(CLUSTER) options) && $(DEMO_ON)-spark --engine spark -- $$options
 	$(CLUSTER) stop
 	$(BIN)/vargpt-corpus verify $(OUT)-spark
 

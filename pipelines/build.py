@@ -1,6 +1,7 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -130,7 +131,8 @@ class Job:
 
     def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        from pipelines.dedup import FindDuplicates
+        from pipelines.dedup import ROWS_A_PARTITION, FindDuplicates
+        from pipelines.exchange import exchange_folder
         from pipelines.stages import dedup_fingerprint
 
         stage = FindDuplicates(recipe=self.recipe.dedup)
@@ -142,9 +144,13 @@ class Job:
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         with self._timed(stage.name, self.shards * stale):
             if stale:
-                self.engine.run(
-                    lambda root: stage.expand(self._all(root), self.store, wanted), name=stage.name
-                )
+                rows = sum(origin.counts.kept for origin in self._origins("signals"))
+                partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+                with exchange_folder(self.store):
+                    self.engine.run(
+                        lambda root: stage.expand(self._all(root), self.store, wanted, partitions),
+                        name=stage.name,
+                    )
         self._count(stage.name, stage.folder)
 
     def cutoffs(self) -> dict[str, str]:
@@ -169,6 +175,7 @@ class Job:
 
     def shard(self) -> dict[str, Any]:
         """Write the output shards and the manifest."""
+        from pipelines.exchange import exchange_folder
         from pipelines.manifest import (
             MANIFEST,
             SUBSET,
@@ -177,7 +184,7 @@ class Job:
             manifest_bytes,
             remove_old_shards,
         )
-        from pipelines.shard import WriteShards, output_shard_count
+        from pipelines.shard import SAMPLES_A_TASK, WriteShards, output_shard_count
         from pipelines.write_shard import FOLDER, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
@@ -193,9 +200,10 @@ class Job:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
                 names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
                 todo = dict.fromkeys(names, samples // outputs)
-                with progress(self.store, "shard", FOLDER, todo):
+                groups = math.ceil(samples / SAMPLES_A_TASK) or 1
+                with progress(self.store, "shard", FOLDER, todo), exchange_folder(self.store):
                     self.engine.run(
-                        lambda root: writer.expand(self._all(root), self.store, outputs),
+                        lambda root: writer.expand(self._all(root), self.store, outputs, groups),
                         name="shard",
                     )
                 manifest = make_manifest(self.recipe, self.store, self.funnel, made_of, self.shards)

@@ -76,25 +76,26 @@ class Engine:
             try:
                 with noticed_deaths():
                     return self._run(graph, self.job_arguments(name, gpu=gpu), name)
-            # Again then: shards that are committed are skipped.
             except WorkerDiedError as death:
                 why = death
+                # What is committed is skipped.
+                print(f"{name}: {why}; the job begins anew", file=sys.stderr, flush=True)
         raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
 
     def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        from pipelines.runners import runner_named
+        from pipelines.runners import runner_for
 
         options = PipelineOptions(list(arguments))
-        pipeline = beam.Pipeline(runner_named(parse_options(arguments)["runner"]), options=options)
+        pipeline = beam.Pipeline(runner_for(options), options=options)
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
         try:
             state = pipeline.run().wait_until_finish()
         except Exception as error:  # a runner's own error, with ours as text in it
-            if (ours := take_error()) is not None:
+            if (ours := take_error() or _met_by_a_step(error)) is not None:
                 raise ours from None
             if self.has_pool or not isinstance(error, RuntimeError):
                 raise
@@ -103,6 +104,15 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+
+
+def _met_by_a_step(error: BaseException) -> BaseException | None:
+    """Return what a step in this process raised, if Beam wrapped it.
+
+    It adds the step's name to the message; what has no message first, such as Ctrl-C or an error
+    of the disk, becomes a RuntimeError.
+    """
+    return error.__context__ if getattr(error, "_tagged_with_step", False) else None
 
 
 def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:

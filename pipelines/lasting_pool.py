@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 from pipelines.storage import CorpusError
 
 ORPHAN_S = 1.0  # between two looks at whether the server still lives
-DEATHS = 3  # of workers in a row, with no call finished between, that end the build
+DEATHS = 3  # of processes, with nothing finished between, after which work is given up
 
 # What starting a call raises where a worker died, or the server that it would be forked from.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)
@@ -63,6 +64,7 @@ class LastingPool:
         self._replacing = threading.Lock()
         self._waiting: dict[Call, None] = {}  # calls that have not ended, in their order
         self._deaths = 0  # since a call ended
+        self._stopped = False
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
         """Begin a call as soon as a worker is free."""
@@ -84,6 +86,8 @@ class LastingPool:
     def replace(self, broken: ProcessPoolExecutor) -> None:
         """Start all anew that was lost with an executor, unless that has been done."""
         with self._replacing:
+            if self._stopped:
+                raise CorpusError("the build was interrupted")
             while broken is self._executor or self._deaths >= DEATHS:
                 broken.shutdown(wait=True)
                 self._deaths += 1
@@ -92,12 +96,20 @@ class LastingPool:
                         f"a worker process was killed, {DEATHS} times in a row, as the system "
                         "does when memory runs out; build again with fewer --processes"
                     )
+                print("a worker process died; its shards begin anew", file=sys.stderr, flush=True)
                 self._executor = self._start()
                 try:
                     for call in list(self._waiting):
                         call.start(self._executor)
                 except LOST:
                     broken = self._executor
+
+    def stop(self) -> None:
+        """End the workers in the middle of what they do."""
+        with self._replacing:
+            self._stopped = True
+            for worker in multiprocessing.active_children():
+                worker.terminate()
 
     def shutdown(self) -> None:
         """Wait for the workers to end; what has not begun never does."""

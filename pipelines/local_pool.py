@@ -6,7 +6,6 @@ one warm pool for all stages pays once, keeps models loaded, and gives each free
 shard. Remote runners know nothing of this file: there the same functions run in Beam's workers.
 """
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,8 +34,7 @@ def local_pool(processes: int) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         # Workers hear Ctrl-C too, but one that was about to start may not have.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
+        _pool.stop()
         raise
     finally:
         pool, _pool = _pool, None

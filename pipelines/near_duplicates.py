@@ -1,138 +1,153 @@
-"""Near-duplicates: rows that look alike by perceptual hash and colours, and which of them stays."""
+"""Near-duplicates: images that look alike by perceptual hash and colours, and which of them stays.
 
-from collections.abc import Iterable, Iterator
+Distinct hashes are compared, not rows: hashes within the distance are found band by band, and
+joined into clusters. Whatever is like a row is in its cluster, so clusters are settled each by
+itself: going down the ranks, a row that stays takes away all rows like it.
+"""
+
+from collections.abc import Iterator
 from itertools import combinations, pairwise
-from typing import Any, NamedTuple
 
-import apache_beam as beam
+import numpy as np
 
-from filters.colour_layout import layout_distance
-from filters.phash import hamming
-from schemas.recipe import Dedup
-
-NEAR_DUPLICATE = "near_duplicate"
 HASH_BITS = 64
 
 
-class Row(NamedTuple):
-    """What dedup knows of an image."""
-
-    key: str
-    shard: int
-    pixels: int
-    phash: int  # 64 bits; 0 where the recipe compares none
-    sha256: str
-    text: str  # digest of the normalised text
-    layout: str = ""  # mean colours of a grid, hex digits; '' where the recipe compares none
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Sorts the best image first: most pixels, then smallest key."""
-        return -self.pixels, self.key
-
-
-class Verdict(NamedTuple):
-    """What became of a row that goes."""
-
-    key: str
-    kept_key: str
-    reason: str
-    phash: int
-    kept_phash: int
-
-    @property
-    def distance(self) -> int:
-        """Bits in which the two hashes differ."""
-        return hamming(self.phash, self.kept_phash)
-
-
-Gone = tuple[int, Verdict]  # shard of the row that goes
-_Pair = tuple[Row, Row]
-
-
-def verdict_on(row: Row, kept: Row, reason: str) -> Gone:
-    """Let `kept` stand for `row`."""
-    return row.shard, Verdict(row.key, kept.key, reason, row.phash, kept.phash)
-
-
-def look_alike(a: Row, b: Row, recipe: Dedup) -> bool:
-    """Whether two images are near in luminance (pHash) and, cell by cell, in colour."""
-    if recipe.phash_distance is None or hamming(a.phash, b.phash) > recipe.phash_distance:
-        return False
-    return layout_distance(a.layout, b.layout) <= recipe.colour_distance
-
-
-def near_duplicates(rows: Any, recipe: Dedup) -> Any:
-    """Build the graph: rows in, `Gone` out of each that a better row like it stands for.
-
-    A row is sent once a band: 15 times at distance 4, 45 at 8, 153 at 16. All rows of a band are
-    compared, so many that are almost blank cost the square of their number. The near pairs of the
-    whole corpus are resolved by one worker, at about 12 s and 400 MB a million.
-    """
-    distance = recipe.phash_distance or 0
-    return (
-        rows
-        | "Bands" >> beam.FlatMap(_banded, distance).with_output_types(tuple[str, Row])
-        | "ByBand" >> beam.GroupByKey()
-        | "NearInBand" >> beam.FlatMap(_near_pairs, recipe).with_output_types(tuple[str, _Pair])
-        # A pair is found in every band that its rows share.
-        | "ByPair" >> beam.GroupByKey()
-        | "OnePair" >> beam.Map(_first_of).with_output_types(tuple[str, _Pair])
-        | "AllPairs" >> beam.GroupByKey()
-        | "Resolve" >> beam.FlatMap(_resolve).with_output_types(Gone)
-    )
-
-
-def bands(phash: int, distance: int) -> Iterator[str]:
-    """Yield keys of which two hashes within `distance` bits share at least one.
+def band_masks(distance: int) -> list[int]:
+    """Return masks of which two hashes within `distance` bits agree under at least one.
 
     The 64 bits are cut into distance + 2 blocks; differing bits touch at most `distance` of them,
-    so two blocks are equal, and a key is made of each two: at distance 4, 15 keys of 21 bits.
+    so two blocks are equal, and a mask is made of each two: at distance 4, 15 masks of 21 bits.
 
-    >>> list(bands(0xFFFF_FFFF_0000_0000, 0))
-    ['0.1.0.ffffffff']
+    >>> [f"{mask:x}" for mask in band_masks(0)]
+    ['ffffffffffffffff']
     """
     blocks = distance + 2
     cuts = [HASH_BITS * number // blocks for number in range(blocks + 1)]
-    parts = [(phash >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(cuts)]
-    for a, b in combinations(range(blocks), 2):
-        yield f"{a}.{b}.{parts[a]:x}.{parts[b]:x}"
+    parts = [(1 << high) - (1 << low) for low, high in pairwise(cuts)]
+    return [a | b for a, b in combinations(parts, 2)]
 
 
-def resolve(pairs: Iterable[tuple[Row, Row]]) -> list[Gone]:
-    """Go down the ranks of all near pairs; return the rows that go."""
-    better: dict[Row, list[Row]] = {}
-    once: dict[Row, Row] = {}  # a row comes anew with each of its pairs
-    for pair in pairs:
-        a, b = (once.setdefault(row, row) for row in pair)
-        first, second = sorted((a, b), key=lambda row: row.rank)
-        better.setdefault(second, []).append(first)
-    gone: dict[Row, Gone] = {}
-    for row in sorted(better, key=lambda row: row.rank):
-        standing = [other for other in better[row] if other not in gone]
-        if standing:
-            gone[row] = verdict_on(row, min(standing, key=lambda row: row.rank), NEAR_DUPLICATE)
-    return list(gone.values())
+def near_hashes(hashes: np.ndarray, bands: np.ndarray, distance: int) -> np.ndarray:
+    """Return the pairs of hashes within `distance` bits that agree in a band, each pair once.
+
+    All hashes of a band that agree in it are compared, at about 100 million pairs a second.
+
+    Args:
+        hashes: uint64 `[n]`, distinct within a band.
+        bands: uint8 `[n]`, which of `band_masks` each hash is here for. A pair is found in the
+            first band that it agrees in, so all rows of that band and key must be here.
+        distance: most bits that differ.
+
+    Returns:
+        uint64 `[pairs, 2]`.
+    """
+    masks = np.array(band_masks(distance), np.uint64)
+    keys = hashes & masks[bands]
+    order = np.lexsort((hashes, keys, bands))
+    hashes, bands, keys = hashes[order], bands[order], keys[order]
+    found = [np.empty((0, 2), np.uint64)]
+    for a, b in _neighbours(run_ends(bands, keys)):
+        differing = hashes[a] ^ hashes[b]
+        near = np.bitwise_count(differing) <= distance
+        a, b, differing = a[near], b[near], differing[near]
+        first = np.argmax((differing[:, None] & masks) == 0, axis=1) == bands[a]
+        found.append(np.stack([hashes[a[first]], hashes[b[first]]], axis=1))
+    return np.concatenate(found)
 
 
-def _banded(row: Row, distance: int) -> Iterator[tuple[str, Row]]:
-    light = row._replace(sha256="", text="")  # it is sent many times, and these are not compared
-    for band in bands(row.phash, distance):
-        yield band, light
+def clusters(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join pairs of hashes: return each hash of them, and the least hash of its cluster.
+
+    About 100 bytes a pair while it runs.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    hashes, places = np.unique(pairs, return_inverse=True)
+    a, b = places.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(len(hashes), len(hashes)))
+    _, labels = connected_components(graph, directed=False)
+    # Hashes are in order, so the first of each label is its least.
+    _, first = np.unique(labels, return_index=True)
+    return hashes, hashes[first][labels]
 
 
-def _near_pairs(
-    group: tuple[str, Iterable[Row]], recipe: Dedup
-) -> Iterator[tuple[str, tuple[Row, Row]]]:
-    for a, b in combinations(sorted(group[1]), 2):
-        if look_alike(a, b, recipe):
-            yield f"{a.key} {b.key}", (a, b)
+def settle_clusters(
+    cluster: np.ndarray,
+    hashes: np.ndarray,
+    layouts_WN: np.ndarray,
+    *,
+    distance: int,
+    colour_distance: int,
+) -> np.ndarray:
+    """Return for each row the row that stands for it: the best that stays of those like it.
+
+    Costs a comparison of each row with every row of its cluster that stays and is better, all
+    clusters at once.
+
+    Args:
+        cluster: of each row, sorted; within a cluster the best row comes first.
+        hashes: uint64 `[n]`.
+        layouts_WN: mean colours, uint8 `[width, n]`.
+        distance: most bits in which hashes differ that are like one another.
+        colour_distance: most levels between any two of their colours.
+
+    Returns:
+        Row numbers `[n]`; a row that stays stands for itself.
+    """
+    stands = np.arange(len(cluster))
+    left = stands
+    while len(left):
+        best = left[run_starts(cluster[left])]  # of each cluster, among those left: it stays
+        rows, best = left[left != best], best[left != best]
+        alike = _alike(rows, best, hashes, layouts_WN, distance, colour_distance)
+        stands[rows[alike]] = best[alike]
+        left = np.delete(rows, alike)
+    return stands
 
 
-def _first_of(group: tuple[str, Iterable[tuple[Row, Row]]]) -> tuple[str, tuple[Row, Row]]:
-    """Keep one finding of a pair, under the one key that brings all pairs together."""
-    return "", next(iter(group[1]))
+def run_starts(*columns: np.ndarray) -> np.ndarray:
+    """Return for each of some sorted rows where its run of equal ones starts.
+
+    >>> run_starts(np.array([5, 5, 6, 7, 7])).tolist()
+    [0, 0, 2, 3, 3]
+    """
+    places = np.arange(len(columns[0]))
+    new = np.zeros(len(places), bool)
+    for column in columns:
+        new[1:] |= column[1:] != column[:-1]
+    return np.maximum.accumulate(np.where(new, places, 0))
 
 
-def _resolve(group: tuple[str, Iterable[tuple[Row, Row]]]) -> list[Gone]:
-    return resolve(group[1])
+def run_ends(*columns: np.ndarray) -> np.ndarray:
+    """Return for each of some sorted rows where its run of equal ones ends.
+
+    >>> run_ends(np.array([5, 5, 6, 7, 7])).tolist()
+    [2, 2, 3, 5, 5]
+    """
+    return len(columns[0]) - run_starts(*(column[::-1] for column in columns))[::-1]
+
+
+def _neighbours(ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield all pairs of places in a run, those one apart first, then two apart, and so on."""
+    a, apart = np.arange(len(ends)), 1
+    while len(a := a[a + apart < ends[a]]):
+        yield a, a + apart
+        apart += 1
+
+
+def _alike(
+    a: np.ndarray,
+    b: np.ndarray,
+    hashes: np.ndarray,
+    layouts_WN: np.ndarray,
+    distance: int,
+    colour_distance: int,
+) -> np.ndarray:
+    """Return at which places of `a` and `b` the rows are near in hash and in every colour."""
+    places = np.flatnonzero(np.bitwise_count(hashes[a] ^ hashes[b]) <= distance)
+    for layout in layouts_WN:  # most differ in the first few already
+        x, y = layout[a[places]], layout[b[places]]
+        places = places[np.maximum(x, y) - np.minimum(x, y) <= colour_distance]
+    return places

@@ -6,6 +6,7 @@ here after longer pauses, so that a store may be away for a minute or two.
 """
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 import fsspec
+from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.errors import CorpusError
@@ -43,11 +45,18 @@ logging.getLogger("gcsfs").addHandler(logging.NullHandler())
 
 
 def open_fs(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL or a local path, and the full path on it."""
+    """Return the file system of a URL or a local path, and the full path on it.
+
+    Raises:
+        CorpusError: if its client is not installed, or stumbles over its settings.
+    """
     options: dict[str, Any] = {}
     if url.startswith(("gs://", "gcs://")):
-        options = {"requests_timeout": GCS_REQUEST_S} | fsspec.config.conf.get("gs", {})
-    fs, path = fsspec.core.url_to_fs(url, **options)
+        options = {"requests_timeout": GCS_REQUEST_S, **conf.get("gcs", {}), **conf.get("gs", {})}
+    try:
+        fs, path = fsspec.core.url_to_fs(url, **options)
+    except Exception as error:  # of a client that reads what the user has set; a KeyError is one
+        raise CorpusError(f"{url}: cannot be opened: {type(error).__name__}: {error}") from error
     return (fs if isinstance(fs, LocalFileSystem) else _patient(fs)), path
 
 
@@ -72,7 +81,7 @@ class PatientFileSystem:
                 yield file
             except Exception as error:
                 if fault := store_fault(error):
-                    raise self._said(path, fault) from error
+                    raise self._final(path, fault) from error
                 raise
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
@@ -86,7 +95,8 @@ class PatientFileSystem:
                 if fault is None:
                     raise
                 if pause_s is None or not fault.may_pass:
-                    raise self._said(path, fault) from error
+                    raise self._final(path, fault) from error
+            print(f"{self._url(path)}: {fault.said}; again in {pause_s:.0f} s", file=sys.stderr)
             time.sleep(pause_s)
         raise AssertionError("unreachable: the last round returns or raises")
 
@@ -98,13 +108,15 @@ class PatientFileSystem:
         if not isinstance(error, FileNotFoundError) or error.errno is not None:
             return None
         bucket = path.split("/")[0]
-        if self.fs.exists(bucket):
+        if self.exists(bucket):
             return StoreFault(True, "the store lost an upload")
         return StoreFault(False, f"there is no bucket {bucket!r}, or it may not be seen")
 
-    def _said(self, path: str | list[str], fault: StoreFault) -> CorpusError:
-        url = self.fs.unstrip_protocol(path if isinstance(path, str) else path[0])
-        return CorpusError(f"{url}: {fault.said}; what was committed is kept")
+    def _final(self, path: str | list[str], fault: StoreFault) -> CorpusError:
+        return CorpusError(f"{self._url(path)}: {fault.said}; what was committed is kept")
+
+    def _url(self, path: str | list[str]) -> str:
+        return self.fs.unstrip_protocol(path if isinstance(path, str) else path[0])
 
 
 @cache

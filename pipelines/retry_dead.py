@@ -5,10 +5,17 @@ the side-car of its shard is marked: it is then no longer fresh, and what it hol
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pipelines.sidecar import Origin, read_origin, read_table, sidecar_path, write_sidecar
+from pipelines.sidecar import (
+    Origin,
+    each_shard,
+    read_origin,
+    read_table,
+    sidecar_path,
+    write_sidecar,
+)
 from pipelines.storage import Storage
 
 STAGES = ("crawl", "measure", "vq_tokens")
@@ -34,9 +41,9 @@ def passing_dead(dead: Mapping[str, int]) -> int:
     return sum(rows for reason, rows in dead.items() if may_pass(reason))
 
 
-def mark_shards(store: Storage, folder: str, shards: range) -> int:
+def mark_shards(store: Storage, folder: str, shards: Iterable[int]) -> int:
     """Mark the shards of a stage that have such rows; return how many rows those are."""
-    return sum(_mark(store, path, origin) for path, origin in _committed(store, folder, shards))
+    return sum(each_shard(lambda shard: _mark(store, sidecar_path(folder, shard)), shards))
 
 
 def is_marked(origin: Origin | None, fingerprint: str) -> bool:
@@ -44,15 +51,10 @@ def is_marked(origin: Origin | None, fingerprint: str) -> bool:
     return origin is not None and origin.fingerprint == MARK + fingerprint
 
 
-def _committed(store: Storage, folder: str, shards: range) -> Iterator[tuple[str, Origin]]:
-    for path in (sidecar_path(folder, shard) for shard in shards):
-        if (origin := read_origin(store, path)) is not None:
-            yield path, origin
-
-
-def _mark(store: Storage, path: str, origin: Origin) -> int:
-    rows = passing_dead(origin.counts.dead)
-    if rows and not origin.fingerprint.startswith(MARK):
+def _mark(store: Storage, path: str) -> int:
+    origin = read_origin(store, path)
+    rows = passing_dead(origin.counts.dead) if origin else 0
+    if origin and rows and not origin.fingerprint.startswith(MARK):
         marked = replace(origin, fingerprint=MARK + origin.fingerprint)
         write_sidecar(store, path, read_table(store, path), marked)
     return rows

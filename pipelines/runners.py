@@ -5,16 +5,26 @@ from functools import cache
 from typing import Any
 
 
-@cache
-def runner_named(name: str) -> Any:
-    """Create a runner whose job server, if it has one, serves every job of this process.
+def runner_for(options: Any) -> Any:
+    """Return the runner that Beam's options name; its job server, if it has one, is running.
 
-    A build is a dozen jobs, and a job server in Java takes seconds to start; Flink's would be
-    started for each job, and all would stay until the end.
+    That serves every job of this process: a build is a dozen jobs, and a job server in Java takes
+    seconds to start. Flink's would be started for each job, and all would stay until the end.
     """
+    from apache_beam.options.pipeline_options import PortableOptions, StandardOptions
+
+    runner = _runner_named(options.view_as(StandardOptions).runner)
+    if hasattr(runner, "default_job_server") and not options.view_as(PortableOptions).job_endpoint:
+        # Before Beam's own workers, so that it outlives them and they end in peace.
+        runner.default_job_server(options).start()
+    return runner
+
+
+@cache
+def _runner_named(name: str) -> Any:
     from apache_beam.runners.runner import create_runner
 
-    runner = create_runner(name)
+    runner: Any = create_runner(name)
     if hasattr(runner, "default_job_server"):
         runner.default_job_server = _only_once(runner.default_job_server)
     return runner

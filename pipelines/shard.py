@@ -1,25 +1,53 @@
-"""shard: write the corpus as WebDataset tars, by shuffling references to bytes, never bytes."""
+"""shard: write the corpus as WebDataset tars, by exchanging references to bytes, never bytes.
+
+Keys are hashes, so an output shard has samples of every input shard. Were each to look up its own
+in the side-cars, all of those would be read once an output shard, and work would grow as the
+square of the corpus. So samples are exchanged, in two steps. A task for every group of side-car
+shards joins them, once, into what each sample needs, its JSON among it, and cuts that by bundles
+of output shards; a task for every bundle gathers it and cuts it by output shard. Each sample is
+written and read twice, and slices are many times fewer than from groups to output shards at once.
+"""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 
+from pipelines.exchange import Sending, Sent, Tables, Task, dealt, run_tasks, send, taken
 from pipelines.map_shards import Concurrently
-from pipelines.sidecar import read_table, sidecar_path
+from pipelines.sidecar import column, read_table, sidecar_path
 from pipelines.storage import Storage
-from pipelines.write_shard import FOLDER, ArrayRef, SampleRef, ShardFile, WriteShard, fitted_size
+from pipelines.write_shard import (
+    FOLDER,
+    OF_ARRAY,
+    OF_IMAGE,
+    REFERENCES,
+    ShardFile,
+    WriteShard,
+    fitted_size,
+)
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import encode_json
 
-# Side-cars with a row a sample; tokens has one a member.
-INPUTS = ("sources", "raw", "signals", "selection", "captions", "pairs")
+# Columns of side-cars with a row a sample; None for all.
+COLUMNS: Mapping[str, Sequence[str] | None] = {
+    "sources": ("key", "text", "title", "source", "url", "licence", "author", "tags"),
+    "raw": OF_IMAGE,
+    "signals": None,
+    "captions": None,
+    "pairs": None,
+}
+# References that one task holds, of a group or a bundle, at about 2 KB each.
+SAMPLES_A_TASK = 100_000
+SAMPLES = "samples"  # what is sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +57,26 @@ class WriteShards:
     recipe: Recipe
     subset: str = "t2i"
 
-    def expand(self, shards: Any, store: Storage, output_shards: int) -> Any:
-        """Build the graph."""
+    def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
+        """Build the graph; `groups` says how many tasks read, and changes no byte."""
         writer = WriteShard(
             store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
         )
-        read = ReadSamples(store, self.recipe.fingerprint(), self.recipe.shard.short_side)
+        by_output = ByOutputShard(
+            output_shards, max(1, SAMPLES_A_TASK // self.recipe.shard.samples)
+        )
+        read = ReadSamples(
+            store, self.recipe.fingerprint(), self.recipe.shard.short_side, by_output
+        )
+        sent = (
+            dealt(shards, groups)
+            | "ReadTogether" >> beam.GroupByKey()
+            | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Sent)
+        )
+        cut = Task(name="shard-bundle", store=store, function=by_output.cut)
+        bundled = run_tasks([taken(sent, "ByBundle", SAMPLES)], cut)
         return (
-            shards
-            | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-            | "Read" >> beam.FlatMap(read).with_output_types(SampleRef)
-            | "Assign"
-            >> beam.Map(_assigned, output_shards).with_output_types(tuple[int, SampleRef])
+            taken(bundled, "Bundled", SAMPLES)
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
@@ -58,54 +94,72 @@ def output_shard_count(samples: int, per_shard: int) -> int:
 
 
 @dataclass(frozen=True)
+class ByOutputShard:
+    """Says which output shard, and which bundle of them, samples go to."""
+
+    output_shards: int
+    bundle: int  # output shards in a bundle
+
+    def of(self, samples: pa.Table) -> np.ndarray:
+        """Return each sample's output shard."""
+        return np.array(
+            [output_shard(key, self.output_shards) for key in column(samples, "key")], np.int64
+        )
+
+    def bundles(self, samples: pa.Table) -> np.ndarray:
+        """Return each sample's bundle."""
+        return self.of(samples) // self.bundle
+
+    def cut(self, tables: Tables) -> Sending:
+        """Send the samples of a bundle to their output shards."""
+        return {SAMPLES: (tables[SAMPLES], self.of(tables[SAMPLES]))}
+
+
+@dataclass(frozen=True)
 class ReadSamples:
-    """Join the side-cars of one shard into references to its samples."""
+    """Join the side-cars of a group of shards into references to their samples, and send them."""
 
     store: Storage
     recipe_fingerprint: str
     short_side: int
+    by_output: ByOutputShard
 
-    def __call__(self, shard: int) -> Iterator[SampleRef]:
-        """Yield the rows that have both a pair and tokens, in key order."""
+    def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
+        """Write the group's exchange file, cut by bundle."""
+        number, shards = group
+        tables = [
+            pa.Table.from_pylist(list(self.references(shard)), schema=REFERENCES)
+            for shard in sorted(shards)
+        ]
+        table = pa.concat_tables(tables)
+        sending = {SAMPLES: (table, self.by_output.bundles(table))}
+        return send(self.store, f"shard-read-{number:05d}", sending)
+
+    def references(self, shard: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of one shard that have both a pair and tokens, in key order."""
         tables = {
-            folder: {row["key"]: row for row in self._rows(folder, shard)} for folder in INPUTS
+            folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
+            for folder, columns in COLUMNS.items()
         }
+        tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
         # In the order of keys and then of members, which is that of the side-car.
-        for key, arrays in groupby(self._rows("tokens", shard), key=itemgetter("key")):
+        for key, arrays in groupby(tokens, key=itemgetter("key")):
             if key in tables["pairs"]:
                 rows = {folder: table[key] for folder, table in tables.items()}
-                yield self._reference(key, rows, rows["raw"], list(arrays))
+                yield self._reference(key, rows, list(arrays))
 
-    def _rows(self, folder: str, shard: int) -> list[dict[str, Any]]:
-        return read_table(self.store, sidecar_path(folder, shard)).to_pylist()
+    def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
+        return read_table(self.store, sidecar_path(folder, shard), columns).to_pylist()
 
     def _reference(
-        self,
-        key: str,
-        rows: dict[str, dict[str, Any]],
-        raw: dict[str, Any],
-        arrays: list[dict[str, Any]],
-    ) -> SampleRef:
-        return SampleRef(
-            key=key,
-            json=self._json(rows, arrays[0]["aspect"]).decode(),
-            file=raw["file"],
-            offset=raw["offset"],
-            length=raw["length"],
-            sha256=raw["sha256"],
-            arrays=tuple(
-                ArrayRef(
-                    member=array["member"],
-                    file=array["file"],
-                    offset=array["offset"],
-                    length=array["length"],
-                    dtype=array["dtype"],
-                    shape=tuple(array["shape"]),
-                    sha256=array["sha256"],
-                )
-                for array in arrays
-            ),
-        )
+        self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return a row of REFERENCES; `from_pylist` leaves out what that does not name."""
+        return {
+            **rows["raw"],
+            "json": self._json(rows, arrays[0]["aspect"]).decode(),
+            "arrays": arrays,
+        }
 
     def _json(self, rows: dict[str, dict[str, Any]], aspect: float) -> bytes:
         source, signals = rows["sources"], rows["signals"]
@@ -137,11 +191,6 @@ class ReadSamples:
 def listing_path(subset: str) -> str:
     """Return the path of the list of a subset's shards."""
     return f"{FOLDER}/{subset}.json"
-
-
-def _assigned(ref: SampleRef, output_shards: int) -> tuple[int, SampleRef]:
-    # A lambda would travel to the workers as bytecode, whatever version they have installed.
-    return output_shard(ref.key, output_shards), ref
 
 
 def _publish(files: list[ShardFile], store: Storage, subset: str) -> str:

@@ -17,6 +17,7 @@ from schemas.tables import DEAD_LETTERS
 _METADATA_KEY = b"vargpt"
 # Footers read at once: they are small, and far away on an object store.
 FOOTER_THREADS = 32
+FOOTER_BYTES = 1 << 16  # more than the footers of side-cars have
 
 T = TypeVar("T")
 
@@ -152,8 +153,7 @@ def read_origin(store: Storage, path: str) -> Origin | None:
         CorpusError: if the file is not one of our side-cars.
     """
     try:
-        with store.open(path) as file:
-            metadata = pq.read_metadata(file).metadata or {}
+        metadata = _footer(store, path).metadata or {}
     except FileNotFoundError:
         return None
     except (pa.ArrowInvalid, OSError) as error:
@@ -204,6 +204,14 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
 def column(table: pa.Table, name: str) -> list[Any]:
     """Return one column's values."""
     return table[name].to_pylist()
+
+
+def _footer(store: Storage, path: str) -> pq.FileMetaData:
+    data = store.read_end(path, FOOTER_BYTES)
+    length = int.from_bytes(data[-8:-4], "little") + 8  # as the file's last bytes say
+    if FOOTER_BYTES == len(data) < length:
+        data = store.read_end(path, length)
+    return pq.read_metadata(pa.BufferReader(data))
 
 
 def _unreadable(path: str, error: Exception) -> Exception:

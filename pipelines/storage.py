@@ -83,6 +83,15 @@ class Storage:
         fs, full = self.locate(path)
         return fs.cat_file(full)
 
+    def read_end(self, path: str, length: int) -> bytes:
+        """Read the last `length` bytes of a file, all of it if it is shorter; costs one request.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+        """
+        fs, full = self.locate(path)
+        return fs.cat_file(full, start=-length)
+
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Read (path, offset, length) ranges, concurrently where the file system can.
 
@@ -215,7 +224,7 @@ def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
         raise CorpusError(f"{wanted.path}: a file that was referenced is gone") from body
     # A range past the end is an error of its own kind in every object store.
     if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
-        body = fs.cat_file(wanted.path, wanted.offset, wanted.end)
+        body = fs.cat_file(wanted.path, start=wanted.offset, end=wanted.end)
     if isinstance(body, Exception) or len(body) < wanted.length:
         end = f"byte {wanted.end:,}"
         raise CorpusError(f"{wanted.path}: ends before {end}; it was cut short after it was made")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 # No answer came, or half of one.
 _NO_ANSWER = {
     "aiohttp.client_exceptions.ClientError",
+    "botocore.exceptions.ConnectionError",
     "botocore.exceptions.HTTPClientError",
     "botocore.parsers.ResponseParserError",
     "builtins.ConnectionError",

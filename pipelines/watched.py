@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.in_hand import Orders, be_watched
-from pipelines.lasting_pool import die_with_parent
+from pipelines.lasting_pool import DEATHS, die_with_parent
 from pipelines.storage import CorpusError
 
-DEATHS = 3  # after which an image is given up, and so is a call that dies without one
 # Of one call; where more of them kill, it is the machine rather than the images.
 MOST_KILLERS = 20
 # Imported once, by the server that the children are forked from.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from filters.decode import DecodeError
 from pipelines.attempts import attempt
+from pipelines.exchange import Slice, receive
 from pipelines.images import WRITTEN, decode_image, read_checked, read_images
 from pipelines.in_hand import in_hand
 from pipelines.sidecar import (
@@ -31,7 +32,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import Decode
 from schemas.recipe import Shard as ShardRecipe
 from schemas.sample import CONTRACT_VERSION
-from schemas.tables import SHARD_INDEX
+from schemas.tables import RAW, SHARD_INDEX, TOKENS
 
 STAGE = "shard"
 VERSION = 2
@@ -40,28 +41,18 @@ BATCH_ROWS = 32
 JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
 
 
-class ArrayRef(NamedTuple):
-    """An array of a sample, and where its bytes lie."""
-
-    member: str
-    file: str
-    offset: int
-    length: int
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: str
-
-
-class SampleRef(NamedTuple):
-    """One sample on its way to its shard: its text, and where its bytes lie."""
-
-    key: str
-    json: str  # KEY.json, as it will stand in the shard
-    file: str
-    offset: int
-    length: int
-    sha256: str
-    arrays: tuple[ArrayRef, ...]  # in the order of their members
+OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # of RAW
+OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # of TOKENS
+_ARRAY = pa.struct([TOKENS.field(name) for name in OF_ARRAY])
+# A sample on its way to its shard: its text, and where its bytes lie.
+REFERENCES = pa.schema(
+    [
+        *(RAW.field(name) for name in OF_IMAGE),
+        pa.field("json", pa.string()),  # KEY.json, as it will stand in the shard
+        pa.field("arrays", pa.list_(_ARRAY)),  # in the order of their members
+    ]
+)
+Reference = dict[str, Any]  # a row of REFERENCES
 
 
 class ShardFile(NamedTuple):
@@ -119,9 +110,11 @@ class WriteShard:
     image: ShardRecipe
     decode: Decode
 
-    def __call__(self, group: tuple[int, Iterable[SampleRef]]) -> ShardFile:
+    def __call__(self, group: tuple[int, Iterable[Slice]]) -> ShardFile:
         """Write the shard, unless the very same one is there."""
-        number, refs = group[0], sorted(group[1])
+        number, slices = group
+        (table,) = receive(self.store, slices).values()
+        refs = table.sort_by("key").to_pylist()
         name = f"{FOLDER}/{output_name(self.subset, number)}"
         wanted = self._fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
@@ -133,17 +126,13 @@ class WriteShard:
             f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.dead)
         )
 
-    def _fingerprint(self, refs: Sequence[SampleRef]) -> str:
-        made_of = [
-            [ref.json, ref.sha256, [[a.member, a.dtype, a.shape, a.sha256] for a in ref.arrays]]
-            for ref in refs
-        ]
+    def _fingerprint(self, refs: Sequence[Reference]) -> str:
+        made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
         settings = [self.image.model_dump(mode="json"), self.decode.model_dump(mode="json")]
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
 
-    def _write(self, number: int, name: str, refs: Sequence[SampleRef], wanted: str) -> Origin:
-        attempted = attempt(self.store, STAGE, number)
-        with attempted as call, self.store.scratch() as scratch:
+    def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
+        with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
             local = scratch / "shard.tar"
             index, rejects = call(self._write_tar, local, refs)
             with open(local, "rb") as file:
@@ -162,45 +151,50 @@ class WriteShard:
         return origin
 
     def _write_tar(
-        self, local: Path, refs: Sequence[SampleRef]
+        self, local: Path, refs: Sequence[Reference]
     ) -> tuple[list[dict[str, Any]], list[Reject]]:
         """Write the tar; return where each member lies, and the samples that are not in it."""
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
-        by_key = {ref.key: ref for ref in refs}
         with TarWriter(local) as tar:
-            for batch in read_images([ref._asdict() for ref in refs], self.store, BATCH_ROWS):
-                refs_of_batch = [by_key[row["key"]] for row, _ in batch]
-                arrays = self._read_arrays(refs_of_batch)
-                for ref, (_, body) in zip(refs_of_batch, batch, strict=True):
-                    members = {array.member: next(arrays) for array in ref.arrays}
+            for batch in read_images(refs, self.store, BATCH_ROWS):
+                arrays = self._read_arrays([ref for ref, _ in batch])
+                for ref, body in batch:
+                    members = {array["member"]: next(arrays) for array in ref["arrays"]}
                     try:
-                        members = {
-                            "jpg": self._jpeg(ref.key, body),
-                            "json": ref.json.encode(),
-                            **members,
-                        }
+                        jpg = self._jpeg(ref["key"], body)
                     # Measured and tokenized well before: by another library, or in more memory.
                     except DecodeError as error:
-                        rejects.append(Reject(id=ref.key, reason=error.reason, detail=error.detail))
+                        reject = Reject(id=ref["key"], reason=error.reason, detail=error.detail)
+                        rejects.append(reject)
                         continue
+                    members = {"jpg": jpg, "json": ref["json"].encode(), **members}
                     for member, data in members.items():
-                        offset, length = tar.add(f"{ref.key}.{member}", data)
+                        offset, length = tar.add(f"{ref['key']}.{member}", data)
                         index.append(
-                            {"key": ref.key, "member": member, "offset": offset, "length": length}
+                            {
+                                "key": ref["key"],
+                                "member": member,
+                                "offset": offset,
+                                "length": length,
+                            }
                         )
         return index, rejects
 
-    def _read_arrays(self, refs: Sequence[SampleRef]) -> Iterator[bytes]:
+    def _read_arrays(self, refs: Sequence[Reference]) -> Iterator[bytes]:
         """Read the arrays of each sample in turn, as `.npy`."""
-        wanted = [(ref.key, array) for ref in refs for array in ref.arrays]
-        rows = [{"key": key, **array._asdict()} for key, array in wanted]
-        for body, (_, array) in zip(read_checked(rows, self.store, WRITTEN), wanted, strict=True):
-            yield npy(np.frombuffer(body, array.dtype).reshape(array.shape))
+        rows = [{"key": ref["key"], **array} for ref in refs for array in ref["arrays"]]
+        for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
+            yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
     def _jpeg(self, key: str, body: bytes) -> bytes:
         with in_hand(key):
             return jpeg(decode_image(body, self.decode), self.image)
+
+
+def _arrays_made_of(ref: Reference) -> list[Any]:
+    names = ("member", "dtype", "shape", "sha256")
+    return [[array[name] for name in names] for array in ref["arrays"]]
 
 
 def jpeg(image: Image.Image, settings: ShardRecipe) -> bytes:

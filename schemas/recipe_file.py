@@ -34,7 +34,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: no such recipe") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
-    except (ValueError, ImportError) as error:  # a protocol that is not known or not installed
+    except (ValueError, ImportError, OSError) as error:  # no such protocol, or no access
         raise RecipeError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping, found {type(data).__name__}")

@@ -132,7 +132,7 @@ class FolderReader:
             if info is None or self._why_not(name):
                 return Reject(id=id_, reason="bad_path", detail=f"{name!r} is no file inside")
             end = min(info["size"], MAX_TEXT_BYTES + 1)
-            texts.append((name, fs.cat_file(path, 0, end) if end else b""))
+            texts.append((name, fs.cat_file(path, start=0, end=end) if end else b""))
         return with_texts(listed, texts, self.source.columns)
 
     def _listing(self) -> list[bytes]:

@@ -26,11 +26,13 @@ class PeakMemory:
     def __init__(self) -> None:
         self.largest = 0  # of one process
         self.total = 0  # of all at one moment
+        self.own = 0  # of this process
 
     def poll(self) -> None:
         sizes = [_resident(child) for child in psutil.Process().children(recursive=True)]
         self.largest = max([self.largest, *sizes])
         self.total = max(self.total, sum(sizes))
+        self.own = max(self.own, _resident(psutil.Process()))
 
 
 @contextmanager
@@ -49,6 +51,13 @@ def peak_memory() -> Iterator[PeakMemory]:
     finally:
         stop.set()
         watcher.join()
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of those below it that live."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    times = [process.cpu_times() for process in processes]
+    return sum(time.user + time.system for time in times)
 
 
 def run(command: Sequence[str]) -> float:

@@ -32,7 +32,7 @@ def server_is_there(chaos_server: ChaosServer) -> Iterator[ChaosServer]:
 @pytest.fixture(scope="session")
 def lay_out(
     chaos_server: ChaosServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Path], Corpus]:
+) -> Callable[[Path | str], Corpus]:
     """Return a function that lays out the corpus to be built in a folder."""
     rows = [json.loads(line) for line in DEMO_LIST.read_text().splitlines()]
     real = [row for row in rows if "expect" not in row][:: 300 // IMAGES][:IMAGES]
@@ -51,7 +51,7 @@ def lay_out(
 
 @pytest.fixture(scope="session")
 def undisturbed(
-    lay_out: Callable[[Path], Corpus],
+    lay_out: Callable[[Path | str], Corpus],
     chaos_server: ChaosServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Corpus:
@@ -64,7 +64,7 @@ def undisturbed(
 
 @pytest.fixture
 def corpus(
-    lay_out: Callable[[Path], Corpus],
+    lay_out: Callable[[Path | str], Corpus],
     undisturbed: Corpus,
     server_is_there: ChaosServer,
     tmp_path: Path,

@@ -3,10 +3,11 @@
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import fsspec
 import pytest
 from chaos_server import ChaosServer
 from corpus import Corpus
@@ -22,8 +23,8 @@ from disturbances import (
     wait_for,
     watched_children,
 )
-
-from pipelines.build import SIDECAR_FOLDERS
+from faulty_proxy import faulty_proxy
+from object_stores import STORES
 
 MOST_BUILDS = 4  # that it may take until one gets through
 BEAM_WORKERS = ("--", "--runner=FnApiRunner", "--direct_running_mode=multi_processing")
@@ -35,29 +36,18 @@ def seeds(count: int, quick: int = 0) -> list:
     return [pytest.param(seed, marks=each) for seed, each in enumerate(marks)]
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def assert_as_undisturbed(corpus: Corpus, undisturbed: Corpus) -> None:
     """Byte for byte what a quiet build makes, sound, every row accounted for, nothing left over."""
-    assert dict(made(corpus)) == dict(made(undisturbed))
+    made, expected = corpus.contents(), undisturbed.contents()
+    assert made.keys() == expected.keys()  # no `.partial-` file, no mark of an attempt
+    assert [name for name in made if made[name] != expected[name]] == []
     assert corpus.faults() == []
     for line in corpus.manifest["funnel"]:
         out = line["kept"] + sum(line["dropped"].values()) + sum(line["dead"].values())
         assert line["rows_in"] == out, line
-    left = [path for path in corpus.out.rglob("*") if path.name.startswith(".partial-")]
-    left += corpus.files(".attempts/*/*")
-    assert left == []
-
-
-def made(corpus: Corpus) -> Iterator[tuple[str, bytes]]:
-    folders = (*SIDECAR_FOLDERS, "dead_letters", "shards")
-    for path in [corpus.out / "manifest.json", *corpus.files("recipe.yaml")]:
-        yield path.name, path.read_bytes()
-    for folder in folders:
-        for path in corpus.files(f"{folder}/**/*"):
-            if path.is_file():
-                yield str(path.relative_to(corpus.out)), path.read_bytes()
 
 
 def finish(corpus: Corpus, *words: str) -> None:
@@ -159,6 +149,18 @@ def test_the_driver_is_killed_again_and_again(
     assert_as_undisturbed(corpus, undisturbed)
 
 
+@pytest.mark.parametrize("files", [pytest.param(n, marks=pytest.mark.chaos) for n in (1, 3)])
+def test_the_driver_is_killed_while_rows_are_exchanged(
+    files: int, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    code, said = disturbed(
+        corpus, Moment(folder="exchange", files=files), lambda build: build.kill()
+    )
+    assert code == -signal.SIGKILL, said
+    finish(corpus)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_it_is_interrupted_at_a_terminal(seed: int, corpus: Corpus, undisturbed: Corpus) -> None:
     draw = random.Random(f"interrupt {seed}")
@@ -188,7 +190,7 @@ def test_a_worker_of_beams_own_is_killed(seed: int, corpus: Corpus, undisturbed:
 @pytest.mark.parametrize("seed", seeds(3, quick=1))
 def test_the_disk_is_full(
     seed: int,
-    lay_out: Callable[[Path], Corpus],
+    lay_out: Callable[[Path | str], Corpus],
     undisturbed: Corpus,
     server_is_there: ChaosServer,
     small_disk: Callable[[int], Path],
@@ -216,3 +218,24 @@ def test_the_images_server_goes_away_and_comes_back(
     server_is_there.come_back()
     finish(corpus, *(["--retry-dead", "crawl"] if code == 0 else []))
     assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", STORES)
+def test_the_object_store_fails_a_tenth_of_its_requests(
+    kind: str,
+    lay_out: Callable[[Path | str], Corpus],
+    undisturbed: Corpus,
+    server_is_there: ChaosServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with STORES[kind]() as store, faulty_proxy(store.address, share=0.1, seed=1) as proxy:
+        reached = store.behind(proxy.address)
+        for name, value in reached.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setitem(fsspec.config.conf, kind, reached.fs_options)
+        corpus = lay_out(f"{store.make_bucket('chaos')}/corpus")
+        finish(corpus)
+        assert sum(proxy.counts.values()) - proxy.counts["none"] > 10
+        proxy.share = 0.0
+        assert_as_undisturbed(corpus, undisturbed)

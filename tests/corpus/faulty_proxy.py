@@ -79,9 +79,9 @@ class FaultyProxy:
         self.drawn += 1
         number = f"{self.seed}/{self.drawn}".encode()
         chance = int.from_bytes(hashlib.blake2b(number, digest_size=6).digest()) / 2**48
-        return (
-            self.faults[int(chance / self.share * len(self.faults))] if chance < self.share else ""
-        )
+        if chance >= self.share:
+            return ""
+        return self.faults[int(chance / self.share * len(self.faults))]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, or end its connection."""
@@ -95,7 +95,11 @@ class FaultyProxy:
             self._note(request, fault, status)
             headers = {"Retry-After": "1"} if fault.endswith(RETRY_AFTER) else {}
             return web.Response(status=status, text=f"{fault}, says the proxy", headers=headers)
-        return await self._pass_on(request, body, fault)
+        try:
+            return await self._pass_on(request, body, fault)
+        except aiohttp.ClientError as error:
+            self._note(request, fault, 0)
+            return web.Response(status=502, text=f"the store does not answer: {error}")
 
     async def _pass_on(self, request: web.Request, body: bytes, fault: str) -> web.StreamResponse:
         async with self._session.request(

@@ -69,6 +69,12 @@ def test_a_cut_answer_promises_more_than_it_holds(proxy: FaultyProxy):
         answer.read()
 
 
+def test_a_store_that_is_gone_is_a_bad_gateway():
+    with faulty_proxy("http://127.0.0.1:9") as proxy:
+        assert get(proxy).status == 502
+        assert proxy.seen == [("GET", PATH, "", 0)]
+
+
 def test_faults_are_drawn_by_number_each_as_often():
     def draws(seed: int) -> list[str]:
         proxy = FaultyProxy(target="", share=0.1, seed=seed)

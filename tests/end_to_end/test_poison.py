@@ -12,7 +12,7 @@ from pipelines.attempts import FOLDER
 from pipelines.storage import TEMPORARY_PREFIX
 from schemas.keys import rank, sample_key
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLER = ROOT / "tests/corpus/killer"
 POISON = sample_key("openclipart", "openclipart/animals/az-lizard_benji_park_01.png")
@@ -147,5 +147,5 @@ def test_beams_own_workers_are_replaced_and_get_past_it(
 ) -> None:
     poison("SIGKILL")
     mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
-    make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}")
+    make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}", timeout_s=800)
     assert_lost_in("measure", "SIGKILL", copied, built)

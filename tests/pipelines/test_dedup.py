@@ -4,20 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.phash import hamming
-from pipelines.dedup import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, FindDuplicates
+from pipelines.dedup import FindDuplicates
+from pipelines.dedup_tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
 from pipelines.engine import Engine, shard_numbers
-from pipelines.near_duplicates import Row, bands, look_alike, resolve
+from pipelines.near_duplicates import band_masks, clusters, near_hashes, settle_clusters
 from pipelines.sidecar import read_origin
 from schemas.recipe import Dedup
 from schemas.tables import signals_schema
+
+
+class Row(NamedTuple):
+    """What dedup compares of an image."""
+
+    key: str
+    shard: int
+    pixels: int
+    phash: int
+    sha256: str
+    text: str
+    layout: str
+
 
 HASHES = st.integers(0, 2**64 - 1)
 
@@ -32,7 +47,7 @@ LAYOUTS = ["80", "8c", "8d", "f0"]  # one channel of one cell: 12 and 13 levels 
 
 
 @st.composite
-def near_hashes(draw: st.DrawFn, distance: int) -> list[int]:
+def near_hashes_of(draw: st.DrawFn, distance: int) -> list[int]:
     """Draw hashes around few centres, many of them at just the distance or one bit beyond."""
     centres = draw(st.lists(HASHES, min_size=1, max_size=3))
     bits = st.lists(st.integers(0, 63), max_size=distance + 1, unique=True)
@@ -44,7 +59,7 @@ def near_hashes(draw: st.DrawFn, distance: int) -> list[int]:
 def rows_of(draw: st.DrawFn, distance: int, shards: int = 3) -> list[Row]:
     """Draw rows that repeat URLs, bytes, hashes and texts of one another."""
     rows: dict[tuple[int, str], Row] = {}
-    for number, phash in enumerate(draw(near_hashes(distance))):
+    for number, phash in enumerate(draw(near_hashes_of(distance))):
         key = f"{draw(st.integers(0, number)):032x}"
         shard = draw(st.integers(0, shards - 1))
         twin = draw(st.sampled_from([None, *rows.values()]))
@@ -114,10 +129,15 @@ def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
         desk.put("signals", shard, [row | {"colour_layout": row["layout"]} for row in here])
 
 
-def run(desk, shards: Sequence[int], recipe: Dedup) -> dict[tuple[int, str], Expected]:
+def run(
+    desk, shards: Sequence[int], recipe: Dedup, partitions: int = 2
+) -> dict[tuple[int, str], Expected]:
     stage = FindDuplicates(recipe=recipe)
     Engine(processes=1).run(
-        lambda root: stage.expand(shard_numbers(root, shards), desk.store, "f" * 32), name="dedup"
+        lambda root: stage.expand(
+            shard_numbers(root, shards), desk.store, "f" * 32, partitions=partitions
+        ),
+        name="dedup",
     )
     return {
         (shard, row.pop("key")): Expected(**row)
@@ -126,47 +146,77 @@ def run(desk, shards: Sequence[int], recipe: Dedup) -> dict[tuple[int, str], Exp
     }
 
 
+def all_near(hashes: Sequence[int], distance: int) -> set[tuple[int, int]]:
+    pairs = combinations(sorted(set(hashes)), 2)
+    return {(a, b) for a, b in pairs if hamming(a, b) <= distance}
+
+
 @settings(deadline=None, max_examples=300)
-@given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), near_hashes(d))))
-def test_hashes_within_the_distance_share_a_band(drawn: tuple[int, list[int]]):
+@given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), near_hashes_of(d))))
+def test_all_near_hashes_are_found_and_each_pair_once(drawn: tuple[int, list[int]]):
     distance, hashes = drawn
-    for a, b in combinations(hashes, 2):
-        if hamming(a, b) <= distance:
-            assert {*bands(a, distance)} & {*bands(b, distance)}
+    masks = len(band_masks(distance))
+    distinct = np.unique(np.array(hashes, np.uint64))
+    bands = np.repeat(np.arange(masks, dtype=np.uint8), len(distinct))
+    found = near_hashes(np.tile(distinct, masks), bands, distance)
+    pairs = [tuple(sorted(pair)) for pair in found.tolist()]
+    assert len(set(pairs)) == len(pairs)
+    assert set(pairs) == all_near(hashes, distance)
 
 
 @pytest.mark.parametrize(("distance", "keys"), [(0, 1), (4, 15), (8, 45), (16, 153)])
-def test_a_row_is_sent_once_a_band(distance: int, keys: int):
-    assert len({*bands(2**64 - 1, distance)}) == len(list(bands(0, distance))) == keys
+def test_a_hash_is_sent_once_a_band(distance: int, keys: int):
+    assert len(band_masks(distance)) == len({*band_masks(distance)}) == keys
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(HASHES, HASHES), max_size=12))
+def test_clusters_are_what_pairs_connect(pairs: list[tuple[int, int]]):
+    members = {member: {member} for pair in pairs for member in pair}
+    for a, b in pairs:
+        joined = members[a] | members[b]
+        members |= dict.fromkeys(joined, joined)
+    hashes, least = clusters(np.array(pairs, np.uint64).reshape(-1, 2))
+    found = dict(zip(hashes.tolist(), least.tolist(), strict=True))
+    assert found == {member: min(joined) for member, joined in members.items()}
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), rows_of(d, shards=1))))
-def test_near_pairs_are_resolved_as_by_comparing_all_rows(drawn: tuple[int, list[Row]]):
+def test_a_cluster_is_settled_as_by_comparing_all_rows(drawn: tuple[int, list[Row]]):
     distance, rows = drawn
     recipe = Dedup(same_bytes=False, phash_distance=distance)
-    pairs = [pair for pair in combinations(rows, 2) if look_alike(*pair, recipe)]
-    gone = {(shard, verdict.key): verdict for shard, verdict in resolve(reversed(pairs))}
-    for place, expected in oracle(rows, recipe).items():
-        if expected.reason:
-            verdict = gone.pop(place)
-            assert (verdict.kept_key, verdict.distance) == (expected.kept_key, expected.distance)
-    assert gone == {}
+    rows = sorted(rows, key=lambda row: (-row.pixels, row.key))
+    stands = settle_clusters(
+        np.zeros(len(rows), np.int64),
+        np.array([row.phash for row in rows], np.uint64),
+        np.array([[int(row.layout, 16) for row in rows]], np.uint8),
+        distance=distance,
+        colour_distance=recipe.colour_distance,
+    )
+    expected = oracle(rows, recipe)
+    for row, kept in zip(rows, stands.tolist(), strict=True):
+        assert rows[kept].key == expected[row.shard, row.key].kept_key
 
 
 @settings(deadline=None, max_examples=8)
 @given(
     st.sampled_from([0, 1, 4, 8]).flatmap(lambda d: st.tuples(st.just(d), rows_of(d))),
     st.booleans(),
+    st.integers(1, 4),
 )
 def test_the_whole_job_finds_what_the_oracle_finds(
-    tmp_path_factory: pytest.TempPathFactory, make_desk, drawn: tuple[int, list[Row]], same: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    make_desk,
+    drawn: tuple[int, list[Row]],
+    same: bool,
+    partitions: int,
 ):
     distance, rows = drawn
     recipe = Dedup(same_bytes=same, phash_distance=distance)
     desk = make_desk(tmp_path_factory.mktemp("dedup"))
     lay_out(desk, rows, 3)
-    found = run(desk, [2, 0, 1], recipe)
+    found = run(desk, [2, 0, 1], recipe, partitions)
     assert found == oracle(rows, recipe)
     stay = {key for (_, key), verdict in found.items() if not verdict.reason}
     assert {verdict.kept_key for verdict in found.values()} <= stay
@@ -211,7 +261,7 @@ def test_neither_the_order_of_shards_nor_who_holds_a_row_matters(desk, make_desk
     one = run(desk, [0], recipe)
     spread = make_desk(tmp_path / "spread")
     lay_out(spread, [r._replace(shard=int(r.key, 16) % 5) for r in rows], 5)
-    five = run(spread, [3, 1, 4, 0, 2], recipe)
+    five = run(spread, [3, 1, 4, 0, 2], recipe, partitions=7)
     assert {k: v for (_, k), v in five.items()} == {k: v for (_, k), v in one.items()}
     assert len({v.kept_key for v in one.values()}) < len(rows)
 
@@ -266,6 +316,14 @@ def test_texts_are_counted_over_urls_not_over_listings(desk):
         (1, key(2)): 3,
         (1, key(0)): 0,
     }
+
+
+def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk):
+    lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
+    tasks = DedupTasks(recipe=Dedup(), partitions=1)
+    rows, _ = tasks.read([0], desk.store)["by_url"]
+    counts, _ = tasks.urls({"by_url": rows})["counts"]
+    assert counts["rows"].to_pylist() == [50]
 
 
 def test_what_the_recipe_turns_off_is_not_compared(desk):

@@ -185,6 +185,34 @@ def test_while_a_corpus_is_built_no_element_of_a_shuffle_grows_with_the_images(
     assert max(largest.values()) < smallest / 20, largest
 
 
+def test_more_rows_put_no_more_elements_into_the_shuffles_of_dedup(
+    make_desk, tmp_path: Path, watched: None
+):
+    elements = []
+    for images in (150, 600):
+        desk = make_desk(tmp_path / str(images))
+        for shard in range(SHARDS):
+            rows = [
+                {
+                    "key": f"{shard:016x}{number:016x}",
+                    "sha256": f"{number // 2:064x}",
+                    "phash": number % 7,
+                    "colour_layout": f"{number % 5:02x}",
+                    "text": f"text {number % 3}",
+                }
+                for number in range(images)
+            ]
+            for folder in ("sources", "raw", "signals"):
+                desk.put(folder, shard, rows)
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        GRAPHS["dedup"](shard_numbers(pipeline, range(SHARDS)), desk.store)
+        result = pipeline.run()
+        result.wait_until_finish()
+        sizes = result.metrics().query(MetricsFilter().with_name("size"))["distributions"]
+        elements.append(sum(size.committed.count for size in sizes))
+    assert elements[0] == elements[1] > 0
+
+
 def test_only_the_tokens_ask_for_an_accelerator_and_only_where_the_recipe_does(
     tmp_path: Path,
 ) -> None:

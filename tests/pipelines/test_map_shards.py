@@ -1,5 +1,6 @@
 """One transform for every map stage: here, in a pool, and what happens when a shard fails."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -98,16 +99,40 @@ def check_reports(reports: list[ShardReport]) -> None:
     assert {(report.rows_in, report.kept) for report in reports} == {(5, 4)}
 
 
-def test_work_that_kills_every_worker_ends_the_build():
+def test_work_that_kills_every_worker_ends_the_build(capsys: pytest.CaptureFixture[str]):
     with (
         pytest.raises(CorpusError, match=r"worker process was killed, 3 times.*fewer --processes"),
         local_pool(2),
         beam.Pipeline(runner=FnApiRunner()) as pipeline,
     ):
         _ = shard_numbers(pipeline, [9]) | beam.ParDo(Concurrently(os._exit))
+    assert capsys.readouterr().err.count("its shards begin anew") == 2
 
 
 def test_memory_cannot_be_shared_with_a_pool():
     store = Storage("memory://corpus")
     with pytest.raises(CorpusError, match="use --processes 1"), Engine(processes=2).started(store):
         pass
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def fill_the_disk(number: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def run_step(step: Callable[[int], None]) -> None:
+    Engine().run(lambda root: shard_numbers(root, [1]) | beam.Map(step), name="x")
+
+
+def test_ctrl_c_in_a_step_of_a_job_is_ctrl_c():
+    with pytest.raises(KeyboardInterrupt):
+        run_step(interrupt)
+
+
+def test_a_full_disk_that_a_step_meets_is_said_to_be_that():
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run_step(fill_the_disk)
+    assert caught.value.errno == errno.ENOSPC

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.sidecar import (
+    FOOTER_BYTES,
     Counts,
     Reject,
     column,
@@ -51,6 +52,15 @@ def test_a_side_car_says_what_made_it_and_what_became_of_its_rows(store: Storage
     origin = read_origin(store, PATH)
     assert origin == make_origin("select", "f" * 32, table, counts, {"bytes": 7})
     assert origin.counts.conserved
+
+
+def test_a_footer_of_any_length_is_read(store: Storage):
+    counts = Counts(rows_in=9000, dropped={f"reason_{n}": 1 for n in range(9000)})
+    write(store, selection("a"), counts)
+    assert len(store.read(PATH)) > FOOTER_BYTES
+    origin = read_origin(store, PATH)
+    assert origin is not None
+    assert origin.counts == counts
 
 
 def test_a_side_car_keeps_rows_schema_and_meanings(store: Storage):

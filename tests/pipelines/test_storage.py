@@ -169,6 +169,17 @@ def test_ranges_come_in_the_order_asked_for(store: Storage, tmp_path: Path):
     assert store.read_ranges(ranges) == [b"ij", b"BC", b"012", b"A", b"", b"a"]
 
 
+def test_the_end_of_a_file_is_read_and_a_short_file_whole(store: Storage):
+    store.commit_bytes("a.bin", b"0123456789")
+    assert [store.read_end("a.bin", length) for length in (3, 10, 11)] == [
+        b"789",
+        b"0123456789",
+        b"0123456789",
+    ]
+    with pytest.raises(FileNotFoundError):
+        store.read_end("gone.bin", 3)
+
+
 @pytest.mark.parametrize(("offset", "length"), [(8, 3), (10, 1), (50, 5)])
 def test_a_range_past_the_end_says_so(store: Storage, offset: int, length: int):
     store.commit_bytes("raw/a.bin", b"0123456789")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import fsspec
 import pytest
@@ -37,10 +38,9 @@ def found_by_fsspec(store: ObjectStore) -> Iterator[None]:
 
 
 @pytest.fixture
-def bucket(store: ObjectStore, request: pytest.FixtureRequest) -> Storage:
+def bucket(store: ObjectStore) -> Storage:
     """A corpus' place in an empty bucket of its own."""
-    name = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
-    return Storage(f"{store.make_bucket(name)}/a/corpus")
+    return Storage(f"{store.make_bucket(f'test-{uuid4().hex}')}/a/corpus")
 
 
 @pytest.fixture(scope="session")

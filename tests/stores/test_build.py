@@ -3,7 +3,6 @@
 import shutil
 import tarfile
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 from corpus import ROOT, Corpus
@@ -81,8 +80,10 @@ def test_images_in_a_bucket_are_read_in_place(
     assert len(here) == 2 * IMAGES
     assert there == here
     assert verify(Storage(f"{bucket}/out")) == []
-    # A tar of a source is never fetched whole.
-    assert {seen.status for seen in proxy.seen if "tars/0.tar" in unquote(seen.path)} <= {200, 206}
+    if kind == "webdataset":
+        tar = [seen for seen in proxy.seen if seen.method == "GET" and "images.tar" in seen.path]
+        bodies = [seen.status for seen in tar if not seen.path.startswith("/storage/v1/")]
+        assert set(bodies) == {206}  # ranges, of a tar that is never fetched whole
 
 
 def lay_out_images(folder: Path) -> None:
@@ -90,7 +91,7 @@ def lay_out_images(folder: Path) -> None:
     for name in ("images", "tars"):
         (folder / name).mkdir()
     files = sorted((ROOT / "tests/corpus/openclipart/animals").rglob("*.png"))[:IMAGES]
-    with tarfile.open(folder / "tars/0.tar", "w") as tar:
+    with tarfile.open(folder / "tars/images.tar", "w") as tar:
         for number, file in enumerate(files):
             image, text = (folder / f"images/{number}{end}" for end in (".png", ".txt"))
             shutil.copy(file, image)

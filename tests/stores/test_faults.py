@@ -1,10 +1,12 @@
 """What a store does now and then is got over; what it does for good is said in a sentence."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
@@ -27,14 +29,18 @@ def test_every_call_gets_over_a_fault(
     proxy: FaultyProxy, bucket: Storage, fault: str, tmp_path: Path
 ):
     def after_fault(call: Callable[[], object]) -> object:
+        before = proxy.counts.get(fault, 0)
         fail_next(proxy, fault)
-        return call()
+        result = call()
+        assert proxy.counts[fault] == before + 1
+        return result
 
     local = tmp_path / "file"
     local.write_bytes(b"of a file")
     after_fault(lambda: bucket.commit_bytes("a", b"0123456789"))
     after_fault(lambda: bucket.commit_file("b", local))
     assert after_fault(lambda: bucket.read("a")) == b"0123456789"
+    assert after_fault(lambda: bucket.read_end("a", 3)) == b"789"
     assert after_fault(lambda: bucket.read_ranges([("b", 3, 6), ("a", 0, 2)])) == [b"a file", b"01"]
     assert after_fault(lambda: set(bucket.listing(""))) == {"a", "b"}
     assert after_fault(lambda: bucket.exists("a")) is True
@@ -44,7 +50,6 @@ def test_every_call_gets_over_a_fault(
         assert file.read() == b"of a file"
     after_fault(lambda: bucket.remove("a"))
     assert set(bucket.listing("")) == {"b"}
-    assert fault in proxy.counts
 
 
 def test_a_lock_whose_making_was_not_confirmed_is_ours(proxy: FaultyProxy, bucket: Storage):
@@ -73,7 +78,10 @@ def test_a_large_file_is_whole_though_the_answer_to_its_last_part_is_lost(
 
 @pytest.mark.slow
 def test_what_the_client_gives_up_is_tried_again_after_a_pause(
-    proxy: FaultyProxy, bucket: Storage, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy,
+    bucket: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     pauses: list[float] = []
     monkeypatch.setattr(retries.time, "sleep", pauses.append)
@@ -81,6 +89,16 @@ def test_what_the_client_gives_up_is_tried_again_after_a_pause(
     fail_next(proxy, *["503"] * 8)
     assert bucket.read("a") == b"x"
     assert pauses == [5.0]
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"{bucket.root}/a: the store answered 503 \(.*\); again in 5 s\n", said)
+
+
+@pytest.mark.slow
+def test_a_range_that_the_client_gives_up_is_read_again(proxy: FaultyProxy, bucket: Storage):
+    bucket.commit_bytes("a", b"0123456789")
+    fail_next(proxy, *["503"] * 6)
+    assert bucket.read_ranges([("a", 2, 3)]) == [b"234"]
+    assert proxy.counts["503"] == 6
 
 
 @pytest.mark.slow
@@ -91,6 +109,18 @@ def test_a_store_that_stays_away_is_named(
     proxy.share, proxy.faults = 1.0, ["503"]
     with pytest.raises(CorpusError, match=rf"{bucket.root}/a: the store answered 503 \(.*kept"):
         bucket.read("a")
+
+
+@pytest.mark.slow
+def test_a_store_that_cannot_be_reached_is_named(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retries, "PAUSES_S", ())
+    nowhere = store.behind("http://127.0.0.1:9").fs_options
+    monkeypatch.setitem(fsspec.config.conf, store.protocol, nowhere)
+    lost = Storage(f"{store.protocol}://bucket/corpus")
+    with pytest.raises(CorpusError, match=rf"{lost.root}/a: the store could not be reached \("):
+        lost.read("a")
 
 
 @pytest.mark.parametrize(

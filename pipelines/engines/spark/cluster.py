@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 FOLDER = Path("build/engines")
-START_S = 60.0
+START_S = 300.0
 STOP_S = 20.0
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
+from pipelines.build import Job
 from pipelines.engine import Engine, shard_numbers
 from pipelines.engine_profile import load_profile
+from pipelines.stages import stages_after_dedup
 from schemas.recipe import STAGES
+from schemas.recipe_file import parse_recipe
 
 JOBS = (*STAGES, "quota")
 IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"
@@ -153,3 +156,29 @@ def test_a_stage_may_run_in_the_driver(tmp_path: Path) -> None:
 
     engine.run(graph, name="select")
     assert out.read_text() == "shard 7"
+
+
+class Submitted(Exception):
+    """Ends a build at its first job, with what the engine was told of it."""
+
+
+class Recorder(Engine):
+    def run(self, graph: Any, *, name: str, gpu: bool = False) -> None:
+        raise Submitted(name, gpu)
+
+
+@pytest.mark.parametrize("gpu", [{"type": "nvidia-l4"}, None])
+def test_a_build_tells_the_engine_which_job_asks_for_a_gpu(gpu: Any, desk: Any) -> None:
+    recipe = parse_recipe(
+        {
+            "name": "small",
+            "sources": [{"name": "web", "kind": "list", "path": "a.csv"}],
+            "vq_tokens": {"gpu": gpu},
+        }
+    )
+    for folder in ("raw", "selection"):
+        desk.put(folder, 0, [])
+    job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1)
+    with pytest.raises(Submitted) as submitted:
+        job.map(stages_after_dedup(recipe, {})[-1])
+    assert submitted.value.args == ("vq_tokens", gpu is not None)
