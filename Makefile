@@ -95,7 +95,7 @@ text-tokenizer: corpus-openclipart corpus-emoji
 
 # A small model learns emoji on a CPU and draws some that it has never seen; go on after any kill by
 # the same command. STEPS=40 shows in a minute or two that all of it works.
-STEPS = 12000
+STEPS = 4000
 proof: corpus-emoji
 	$(BIN)/python tests/corpus/fluent_emoji.py hold-out $(FLUENT_EMOJI)
 	$(BIN)/vargpt-corpus build pipelines/recipes/emoji.yaml --out build/emoji

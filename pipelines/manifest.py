@@ -72,7 +72,7 @@ def make_manifest(
         },
         # Dead in caption, pair, vq_tokens or shard, which count them; a row may be dead in two.
         "selected_but_dead": selected - samples,
-        "funnel": [_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
+        "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
     }
 
 
@@ -103,7 +103,8 @@ def _described(recipe: VqTokens) -> list[dict[str, object]]:
     return next(run_each(describe_tokens, [recipe]))
 
 
-def _line(stage: str, counts: Counts) -> dict[str, Any]:
+def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:
+    """Return what became of the rows of a stage."""
     return {
         "stage": stage,
         "rows_in": counts.rows_in,

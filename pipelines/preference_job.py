@@ -3,11 +3,13 @@
 import os.path
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.metadata import version
 from operator import add
 from typing import Any
+
+import pyarrow.compute as pc
 
 from model.data.codes import check_tokenizer
 from model.data.manifest import DataError, Source, read_manifest, token_members
@@ -16,9 +18,16 @@ from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import schedule_text
 from model.vargpt.folder import ImageTokenizer
 from pipelines.attempts import forget_attempts
+from pipelines.build import RECIPE
 from pipelines.engine import Engine, shard_numbers
 from pipelines.lock import build_lock
-from pipelines.manifest import MADE_WITH, MANIFEST, manifest_bytes, remove_old_shards
+from pipelines.manifest import (
+    MADE_WITH,
+    MANIFEST,
+    funnel_line,
+    manifest_bytes,
+    remove_old_shards,
+)
 from pipelines.map_shards import MapShards
 from pipelines.preference_prompts import STAGE, WrittenPrompts, write_prompts
 from pipelines.preferences import MakePreferences
@@ -92,7 +101,7 @@ class PreferenceJob:
                 raise CorpusError(str(error)) from error
             _remove_surplus(store, prompts.shards)
             subset = "preference_edit" if prompts.edits else "preference"
-            stage = MakePreferences(**{**vars(self.stage), "subset": subset})
+            stage = replace(self.stage, subset=subset)
             self._map(stage, store, prompts.shards)
             return self._finish(stage, store, prompts, tokenizer)
 
@@ -106,6 +115,7 @@ class PreferenceJob:
         return tokenizer
 
     def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
+        _forget_lost(stage, store)
         fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
         todo = [shard for shard in range(shards) if not fresh[shard]]
         print(f"{stage.name}: {len(todo)} of {shards} shards to do", file=sys.stderr, flush=True)
@@ -142,7 +152,7 @@ class PreferenceJob:
             )
         if not made.kept:
             raise CorpusError(f"{stage.name}: no pair is left: {made}")
-        aspects = self._aspects(store, prompts.shards)
+        aspects = _aspects(store, prompts.shards)
         manifest = {
             "contract": CONTRACT_VERSION,
             "name": stage.name,
@@ -150,18 +160,32 @@ class PreferenceJob:
             "made_by": stage.settings(0, store),
             "tokens": [_described(stage.member, self.images, tokenizer, aspects)],
             "subsets": {stage.subset: _subset(stage.subset, store, origins)},
-            "funnel": [_line(STAGE, prompts.counts), _line(stage.name, made)],
+            "funnel": [funnel_line(STAGE, prompts.counts), funnel_line(stage.name, made)],
         }
         remove_old_shards(store, manifest)
         store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
-    def _aspects(self, store: Storage, shards: int) -> list[float]:
-        found: set[float] = set()
-        for shard in range(shards):
-            table = read_table(store, sidecar_path("prompts", shard), ["aspect"])
-            found.update(column(table, "aspect"))
-        return sorted(found)
+
+def _aspects(store: Storage, shards: int) -> list[float]:
+    """Return the aspects of the pairs that were made."""
+    found: set[float] = set()
+    for shard in range(shards):
+        made = read_table(store, sidecar_path(MakePreferences.folder, shard), ["key"])
+        prompts = read_table(store, sidecar_path(STAGE, shard), ["key", "aspect"])
+        found.update(column(prompts.filter(pc.is_in(prompts["key"], made["key"])), "aspect"))
+    return sorted(found)
+
+
+def _forget_lost(stage: MakePreferences, store: Storage) -> None:
+    """Remove side-cars whose output shard is gone, so that both are made again."""
+    there = store.listing(FOLDER)
+    for name in store.listing(stage.folder):
+        path = f"{stage.folder}/{name}"
+        origin = read_origin(store, path)
+        tar = f"{output_name(stage.subset, int(name.split('.')[0]))}.tar"
+        if origin is not None and origin.counts.kept and tar not in there:
+            store.remove(path)
 
 
 def _described(
@@ -203,19 +227,9 @@ def _subset(subset: str, store: Storage, made: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _line(stage: str, counts: Counts) -> dict[str, Any]:
-    return {
-        "stage": stage,
-        "rows_in": counts.rows_in,
-        "kept": counts.kept,
-        "dropped": dict(counts.dropped),
-        "dead": dict(counts.dead),
-    }
-
-
 def _check_folder(store: Storage) -> None:
     """Refuse a folder that holds a corpus: a later build would take the pairs for old shards."""
-    if store.exists("recipe.yaml"):
+    if store.exists(RECIPE):
         raise CorpusError(f"{store.root}: a corpus lies here; give pairs a folder of their own")
 
 

@@ -33,7 +33,12 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
     parser.add_argument("--clip-weights", default="", help="a tag of open_clip's, or a file")
     parser.add_argument("--aesthetic-head", default="", metavar="FILE", help="of the predictor")
-    parser.add_argument("--samples", type=int, metavar="K", help="images a prompt (default: 4; 1)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="K",
+        help="images a prompt (default: 4, or 1 without a scorer)",
+    )
     parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance (default: 3)")
     parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")

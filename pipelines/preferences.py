@@ -21,13 +21,13 @@ from model.preferences.pairs import (
     given_and_worst,
 )
 from model.preferences.sampling import Drawn
-from model.preferences.scorers import scored
+from model.preferences.scorers import ScorerError, scored
 from pipelines.preference_inputs import Prepare, Prepared
 from pipelines.preference_sample import Verdict, sample_members
 from pipelines.preference_tools import Tools, ToolsPlan, tools
 from pipelines.sidecar import Counts, Reject, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.stage import Outcome
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from pipelines.tar_writer import write_samples
 from pipelines.tokenizers import device_lock
 from pipelines.write_shard import FOLDER, output_name
@@ -160,8 +160,11 @@ class MakePreferences:
             return []
         images = [each.image for each in drawn]
         images += [] if prepared.given is None else [prepared.given]
-        with device_lock:
-            return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
+        try:
+            with device_lock:
+                return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
+        except ScorerError as error:
+            raise CorpusError(str(error)) from error
 
     def _row(
         self, key: str, drawn: Sequence[Drawn], verdict: Verdict, device: str

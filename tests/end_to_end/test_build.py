@@ -98,6 +98,7 @@ def test_one_process_makes_the_bytes_that_two_make(
     assert (other.out / "manifest.json").read_bytes() == (built.out / "manifest.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_build_ends_with_the_same_bytes(
     built: Corpus, make_corpus: Callable[..., Corpus]
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.exchange import FOLDER, Slice, Task, exchange_folder, partition_of, receive, send
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 
 
 def table(numbers: Iterable[int]) -> pa.Table:
@@ -90,7 +90,7 @@ def test_no_exchange_file_is_left_whether_the_job_ends_or_fails(tmp_path: Path):
         assert store.listing(FOLDER) == {}
         send(store, "task", rows([1], [0]))
     assert store.listing(FOLDER) == {}
-    with pytest.raises(FileNotFoundError), exchange_folder(store):
+    with pytest.raises(CorpusError, match="never"), exchange_folder(store):
         receive(store, [Slice("rows", f"{FOLDER}/never", 0, 1)])
     assert store.listing(FOLDER) == {}
 

@@ -276,9 +276,17 @@ def test_killed_and_begun_again_the_command_makes_what_an_unbroken_one_makes(
     assert "1 of 2 shards to do" in capsys.readouterr().err
     names = sorted(str(p.relative_to(whole)) for p in whole.rglob("*") if p.is_file())
     assert "shards/preference-000001.tar" in names
-    for name in names:
-        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    assert_same(broken, whole, names)
+    (broken / "shards/preference-000000.tar").unlink()
+    assert preferences(model_folder, prompts, broken, "--processes", "1") == 0
+    assert "1 of 2 shards to do" in capsys.readouterr().err
+    assert_same(broken, whole, names)
     check_readers(whole)
+
+
+def assert_same(one: Path, other: Path, names: Sequence[str]) -> None:
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def check_readers(out: Path) -> None:

@@ -1,5 +1,6 @@
 """A small corpus, and trainings on it that take seconds."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ SETS = (
     "sample_every=0",
 )
 
+FINISHED = ("steps=2", "save_every=1", "keep=2")
+
 MakeTrainer = Callable[..., Trainer]
 
 
@@ -44,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return maker.write(folder, {"t2i": [5, 1, 7, 3], "edit": [4], "understand": [4]})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make(corpus: Path) -> MakeTrainer:
     """Return a function that makes a tiny training of a stage, to be run."""
 
@@ -55,3 +58,17 @@ def make(corpus: Path) -> MakeTrainer:
         return make_trainer(recipe, [str(data)], out, processes=Processes(), init=init)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(make: MakeTrainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of two steps, with a checkpoint of each; tests copy it."""
+    out = tmp_path_factory.mktemp("trainings") / "finished"
+    make(out, *FINISHED).run()
+    return out
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished training, which a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))

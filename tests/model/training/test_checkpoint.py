@@ -12,15 +12,18 @@ from model.training.checkpoint import checkpoints, find, read_state
 from model.training.loop import Trainer
 
 MakeTrainer = Callable[..., Trainer]
+RECIPE = ("steps=2", "save_every=1", "keep=2")  # of the finished training
 
 
 @pytest.fixture
-def saved(make: MakeTrainer, tmp_path: Path) -> Path:
-    make(tmp_path, "steps=2", "save_every=1", "keep=2").run()
-    return checkpoints(tmp_path)[-1]
+def saved(copied: Path) -> Path:
+    """The last checkpoint of a training of two steps."""
+    return checkpoints(copied)[-1]
 
 
-def test_it_holds_all_weights_and_both_moments_of_those_trained(saved: Path, make) -> None:
+def test_it_holds_all_weights_and_both_moments_of_those_trained(
+    saved: Path, make: MakeTrainer
+) -> None:
     (file,) = saved.glob("*.safetensors")
     names = set(load_file(file))
     model = make(saved.parent / "other").model
@@ -68,7 +71,7 @@ def test_a_damaged_one_is_refused_and_the_one_before_gone_on_from(
 ) -> None:
     out = saved.parent.parent
     spoil(saved)
-    again = make(out, "steps=2", "save_every=1", "keep=2")
+    again = make(out, *RECIPE)
     with pytest.raises(StateError, match=f"(?s){told}.*remove this checkpoint"):
         again.run()
     for file in saved.iterdir():

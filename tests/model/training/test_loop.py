@@ -16,6 +16,8 @@ from model.training.recipe import stages
 from model.vargpt.trainable import STAGES
 
 MakeTrainer = Callable[..., Trainer]
+RECIPE = ("steps=2", "save_every=1", "keep=2")  # of the finished training
+FAST = ("pretrain", "edit")
 
 
 class Killed(BaseException):
@@ -54,32 +56,31 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(journal.Journal, "write", dying)
 
 
+@pytest.mark.parametrize("step", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 4))])
 def test_killed_after_any_step_it_goes_on_to_the_same_losses_and_weights(
-    make: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     unbroken = make(tmp_path / "unbroken", "save_every=2")
     unbroken.run()
-    for step in range(1, 5):
-        out = tmp_path / f"killed {step}"
-        killed = make(out, "save_every=2")
-        with monkeypatch.context() as patch:
-            kill_after(patch, step)
-            with pytest.raises(Killed):
-                killed.run()
-        resumed = make(out, "save_every=2")
-        resumed.run()
-        assert figures(out) == figures(tmp_path / "unbroken")
-        assert_equal(weights(resumed), weights(unbroken))
+    out = tmp_path / "killed"
+    killed = make(out, "save_every=2")
+    with monkeypatch.context() as patch:
+        kill_after(patch, step)
+        with pytest.raises(Killed):
+            killed.run()
+    resumed = make(out, "save_every=2")
+    resumed.run()
+    assert figures(out) == figures(tmp_path / "unbroken")
+    assert_equal(weights(resumed), weights(unbroken))
 
 
-def test_a_training_that_is_done_is_left_as_it_is(make: MakeTrainer, tmp_path: Path) -> None:
-    make(tmp_path).run()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("checkpoints/*/*")}
-    again = make(tmp_path)
+def test_a_training_that_is_done_is_left_as_it_is(make: MakeTrainer, copied: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.glob("checkpoints/*/*")}
+    again = make(copied, *RECIPE)
     again.run()
-    assert again.step == 4
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("checkpoints/*/*")}
-    assert len(losses(tmp_path)) == 4
+    assert again.step == 2
+    assert before == {path: path.stat().st_mtime_ns for path in copied.glob("checkpoints/*/*")}
+    assert len(losses(copied)) == 2
 
 
 def test_micro_batches_come_to_what_the_large_batch_does(make, tmp_path: Path) -> None:
@@ -98,13 +99,21 @@ def test_recomputed_activations_change_nothing(make: MakeTrainer, tmp_path: Path
     assert_equal(weights(kept), weights(recomputed))
 
 
+@pytest.mark.slow
 def test_it_learns(make: MakeTrainer, tmp_path: Path) -> None:
     make(tmp_path, "steps=30", "batch=8", "micro_batch=8", stage="edit").run()
     first, last = losses(tmp_path)[0], losses(tmp_path)[-1]
     assert last < 0.7 * first
 
 
-@pytest.mark.parametrize("stage", [each for each in stages() if not each.startswith("dpo")])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=[] if stage in FAST else pytest.mark.slow)
+        for stage in stages()
+        if not stage.startswith("dpo")
+    ],
+)
 def test_a_stage_moves_its_own_weights_and_no_other(make, tmp_path: Path, stage: str) -> None:
     trainer = make(tmp_path, "steps=2", "batch=4", "without_context=0.5", stage=stage)
     before = {name: of.clone() for name, of in weights(trainer).items()}
@@ -151,33 +160,27 @@ def test_an_infinite_gradient_stops_too(make: MakeTrainer, tmp_path: Path) -> No
     ("sets", "told"),
     [
         (["lr=0.1"], "lr: 0.003 in the checkpoint, 0.1 here"),
-        (["steps=9"], "steps: 4 in the checkpoint, 9 here"),
+        (["steps=9"], "steps: 2 in the checkpoint, 9 here"),
         (["streams=2"], "streams: 0 in the checkpoint, 2 here"),
     ],
 )
 def test_it_does_not_go_on_with_another_recipe(
-    make: MakeTrainer, tmp_path: Path, sets: Sequence[str], told: str
+    make: MakeTrainer, copied: Path, sets: Sequence[str], told: str
 ) -> None:
-    make(tmp_path).run()
     with pytest.raises(StateError, match=re.escape(told)):
-        make(tmp_path, *sets).run()
+        make(copied, *RECIPE, *sets).run()
 
 
-def test_what_losses_do_not_hang_on_may_change(make: MakeTrainer, tmp_path: Path) -> None:
-    make(tmp_path).run()
-    make(tmp_path, "keep=5", "log_every=3", "checkpointing=true").run()
+def test_what_losses_do_not_hang_on_may_change(make: MakeTrainer, copied: Path) -> None:
+    make(copied, *RECIPE, "keep=5", "log_every=3", "checkpointing=true").run()
 
 
 def test_the_next_stage_begins_with_the_weights_of_the_one_before(make, tmp_path: Path) -> None:
-    before = make(tmp_path / "one", stage="edit")
+    before = make(tmp_path / "one", "steps=2", "save_every=1", "keep=1")
     before.run()
+    assert [path.name for path in checkpoints(tmp_path / "one")] == ["step-00000002"]
     after = make(tmp_path / "two", stage="pretrain", init=tmp_path / "one")
     assert_equal(weights(after), weights(before))
-
-
-def test_only_the_newest_checkpoints_are_kept(make: MakeTrainer, tmp_path: Path) -> None:
-    make(tmp_path, "save_every=1", "keep=2").run()
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000003", "step-00000004"]
 
 
 @pytest.mark.parametrize(

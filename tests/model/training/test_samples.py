@@ -35,7 +35,7 @@ def test_a_grid_holds_every_image_above_its_caption() -> None:
 def test_samples_are_drawn_on_the_way_and_are_the_same_when_run_again(make, tmp_path: Path) -> None:
     pictures = []
     for name in ("one", "two"):
-        trainer = make(tmp_path / name, "steps=2", "sample_every=1", "prompts=[a cat, a dog]")
+        trainer = make(tmp_path / name, "steps=2", "sample_every=1", "prompts=[a cat]")
         trainer.run()
         assert trainer.model.training
         found = sorted((tmp_path / name / "samples").iterdir())
