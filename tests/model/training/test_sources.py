@@ -85,5 +85,5 @@ def test_a_language_model_of_another_vocabulary(make, tmp_path: Path) -> None:
 
 
 def test_preferences_say_what_is_missing(make, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stage dpo256 trains on 'preference' samples; .* has t2i"):
+    with pytest.raises(ValueError, match=r"trains on 'preference' samples; .* has t2i"):
         make(tmp_path, stage="dpo256")
