@@ -18,12 +18,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from measuring import ROOT, report, run, spread
-from serve import running_server
 
 from pipelines.engine_profile import engine_names, load_profile
 from pipelines.engines.spark.cluster import running_cluster
 
+sys.path.insert(0, str(ROOT / "tests/corpus"))
+from serve import running_server
+
 SPARK = ROOT / "build/engines/pyspark/pyspark"
+RUN_BY_JAVA = ("flink", "spark")
 
 
 def versions() -> dict[str, str]:
@@ -38,9 +41,6 @@ def versions() -> dict[str, str]:
         "spark": f"Spark {re.findall(r'<spark.version>(.*?)<', pom['spark'])[0]}, "
         f"Beam {java['spark']}",
     }
-
-
-RUN_BY_JAVA = ("flink", "spark")
 
 
 def engines() -> Iterator[tuple[str, str, list[str]]]:
