@@ -42,7 +42,7 @@ test-dataflow: build/gcp/ready
 	PYTHONPATH=build/gcp $(BIN)/pytest -q tests/pipelines/engines/test_dataflow_*.py
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -m 'slow and not gpu and not engine and not chaos'
+	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and not gpu and not engine and not chaos'
 
 # The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.
 test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
@@ -50,7 +50,7 @@ test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
 
 # Builds that are killed, starved and cut off, and what comes out in the end.
 test-chaos: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

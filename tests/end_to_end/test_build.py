@@ -106,6 +106,7 @@ def test_killed_again_and_again_a_build_ends_with_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_demo_comes_out_the_same_however_it_is_built(
     server: CorpusServer, tmp_path: Path
 ) -> None:

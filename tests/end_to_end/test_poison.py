@@ -142,6 +142,7 @@ def size_of_a_drawn_one(corpus: Corpus) -> tuple[int, int]:
     return next((row["width"], row["height"]) for row in rows if row["key"] == drawn)
 
 
+@pytest.mark.chaos
 def test_beams_own_workers_are_replaced_and_get_past_it(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
