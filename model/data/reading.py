@@ -120,4 +120,5 @@ def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception)
         return body
     if isinstance(body, FileNotFoundError) or (size := fs.size(path)) >= end:
         raise body
-    return fs.cat_file(path, start, size) if size > start else b""
+    # By keyword: s3fs takes the second argument for a version.
+    return fs.cat_file(path, start=start, end=size) if size > start else b""
