@@ -27,7 +27,7 @@ demo: .venv/ready
 		$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
 	$(BIN)/vargpt-corpus verify $(OUT)
 	rm -rf $(OUT)-training
-	$(BIN)/vargpt-corpus train demo --data $(OUT) --out $(OUT)-training
+	$(BIN)/vargpt-corpus train demo --data $(OUT) --out $(OUT)-training --threads 1
 
 test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not engine'
@@ -94,13 +94,14 @@ text-tokenizer: corpus-openclipart corpus-emoji
 		--templates pipelines/templates/t2i-v1.yaml
 
 # A small model learns emoji on a CPU and draws some that it has never seen; go on after any kill by
-# the same command. STEPS=40 shows in a minute or two that all of it works.
+# the same command. STEPS=6 shows that all of it works.
 STEPS = 4000
+THREADS = 2
 proof: corpus-emoji
 	$(BIN)/python tests/corpus/fluent_emoji.py hold-out $(FLUENT_EMOJI)
 	$(BIN)/vargpt-corpus build pipelines/recipes/emoji.yaml --out build/emoji
 	$(BIN)/vargpt-corpus train emoji --data build/emoji --out build/proof-$(STEPS) --steps $(STEPS) \
-		--prompts $(FLUENT_EMOJI)/held-out.txt
+		--threads $(THREADS) --prompts $(FLUENT_EMOJI)/held-out.txt
 
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -25,11 +24,11 @@ from pipelines.sidecar import (
     each_shard,
     read_origin,
     read_origins,
+    remove_surplus,
     sidecar_path,
 )
-from pipelines.stage import MapStage, is_fresh
-from pipelines.storage import CorpusError, Storage
-from schemas.keys import shard_name
+from pipelines.stage import MapStage, stale_shards
+from pipelines.storage import CorpusError, Storage, absolute
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
 
@@ -67,8 +66,7 @@ def build(
     from pipelines.stages import stages_after_dedup, stages_before_dedup
 
     recipe = pin(recipe)
-    # Workers elsewhere may have another current folder.
-    store = Storage(out if "://" in out else os.path.abspath(out))
+    store = Storage(absolute(out))
     with build_lock(store), engine.started(store):
         store.sweep()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
@@ -105,28 +103,16 @@ class Job:
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
-        from pipelines.map_shards import MapShards
+        from pipelines.map_shards import run_stage
         from pipelines.stages import resource_hints
 
         if stage.name in self.retry_dead:
             rows = mark_shards(self.store, stage.folder, range(self.shards))
             print(f"{stage.name:<10} {rows:,} dead rows to try again", file=sys.stderr, flush=True)
-        fresh = each_shard(lambda shard: is_fresh(stage, shard, self.store), range(self.shards))
-        todo = [shard for shard in range(self.shards) if not fresh[shard]]
-        rows = self._rows_waiting(stage, todo)
-        hints = resource_hints(self.recipe, stage.name)
-        with self._timed(stage.name, len(todo), sum(rows.values())):
-            if todo:
-                with progress(self.store, stage.name, stage.folder, rows):
-                    self.engine.run(
-                        lambda root: (
-                            shard_numbers(root, todo) | MapShards(stage, self.store, hints)
-                        ),
-                        name=stage.name,
-                        gpu="accelerator" in hints,
-                    )
-        if stage.decodes:
-            forget_attempts(self.store, stage.name)
+        waiting = self._rows_waiting(stage, stale_shards(stage, self.store, self.shards))
+        with self._timed(stage.name, len(waiting), sum(waiting.values())):
+            hints = resource_hints(self.recipe, stage.name)
+            run_stage(stage, self.store, self.engine, waiting, hints)
         self._count(stage.name, stage.folder)
 
     def dedup(self) -> None:
@@ -237,11 +223,7 @@ class Job:
         """Remove side-cars of shards that the plan no longer has."""
         # Those of `shard` are numbered as the output shards are.
         dead_letters = [f"dead_letters/{stage}" for stage in STAGES if stage != "shard"]
-        for folder in (*SIDECAR_FOLDERS, *dead_letters):
-            for name in self.store.listing(folder):
-                number = name.split(".", 1)[0]
-                if number.isdigit() and int(number) >= self.shards:
-                    self.store.remove(f"{folder}/{name}")
+        remove_surplus(self.store, (*SIDECAR_FOLDERS, *dead_letters), self.shards)
 
     def _count(self, stage: str, folder: str) -> None:
         counts = reduce(add, (origin.counts for origin in self._origins(folder)), Counts())
@@ -262,12 +244,12 @@ class Job:
     def _origins(self, folder: str) -> list[Origin]:
         return read_origins(self.store, folder, range(self.shards))
 
-    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[str, int]:
-        """Map the side-car of each shard to do to its rows; ingest knows none beforehand."""
+    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[int, int]:
+        """Map each shard to do to the rows that wait in it; ingest knows none beforehand."""
         rows = [0] * self.shards
         if stage.inputs and todo:
             rows = [origin.counts.kept for origin in self._origins(stage.inputs[-1])]
-        return {f"{shard_name(shard)}.parquet": rows[shard] for shard in todo}
+        return {shard: rows[shard] for shard in todo}
 
     def _all(self, root: Any) -> Any:
         return shard_numbers(root, range(self.shards))

@@ -1,9 +1,11 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from pipelines.preference_options import add_export, add_preferences
 
@@ -44,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "verify": _verify,
             "recipe": _recipe,
             "engines": _engines,
-            "train-tokenizer": _train_tokenizer,
-            "preferences": _preferences,
+            "train-tokenizer": partial(_run_of, "pipelines.train_tokenizer"),
+            "preferences": partial(_run_of, "pipelines.preference_command"),
             "export": _export,
-            "train": _train,
+            "train": partial(_run_of, "pipelines.train"),
         }[options.command](options)
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
@@ -206,21 +208,12 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
 
 
-def _train(options: argparse.Namespace) -> int:
+def _run_of(module: str, options: argparse.Namespace) -> int:
+    """Call `run` of a module that needs the extra `train`."""
     from pipelines.storage import CorpusError
 
     try:
-        from pipelines.train import run
-    except ModuleNotFoundError as error:
-        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
-    return run(options)
-
-
-def _preferences(options: argparse.Namespace) -> int:
-    from pipelines.storage import CorpusError
-
-    try:
-        from pipelines.preference_command import run
+        run = importlib.import_module(module).run
     except ModuleNotFoundError as error:
         raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
     return run(options)
@@ -239,16 +232,6 @@ def _export(options: argparse.Namespace) -> int:
     except DataError as error:
         raise CorpusError(str(error)) from error
     return 0
-
-
-def _train_tokenizer(options: argparse.Namespace) -> int:
-    from pipelines.storage import CorpusError
-
-    try:
-        from pipelines.train_tokenizer import run
-    except ModuleNotFoundError as error:
-        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
-    return run(options)
 
 
 def _build(options: argparse.Namespace) -> int:

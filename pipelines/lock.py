@@ -74,14 +74,10 @@ def _object_lock(store: Storage) -> Iterator[None]:
 
 
 def _take(store: Storage, owner: str) -> None:
+    if store.create(LOCK_NAME, _claim(owner)):
+        return
     _, path = store.locate(LOCK_NAME)
-    try:
-        store.fs.pipe_file(path, _claim(owner), mode="create")
-        return
-    except FileExistsError:
-        holder = _holder(store)
-    if holder["owner"] == owner:  # created, but the answer was lost and the client asked again
-        return
+    holder = _holder(store)
     age_s = time.time() - holder["heartbeat"]
     if holder["owner"] and age_s < EXPIRY_S:
         raise CorpusError(

@@ -9,10 +9,14 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipelines.attempts import forget_attempts
+from pipelines.engine import Engine, shard_numbers
 from pipelines.lasting_pool import Call
 from pipelines.local_pool import remembered_error, submit
+from pipelines.progress import progress
 from pipelines.stage import MapStage, ShardReport, run_shard
 from pipelines.storage import Storage
+from schemas.keys import shard_name
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -41,6 +45,34 @@ class MapShards(beam.PTransform[Any, Any]):
             .with_output_types(ShardReport)
             .with_resource_hints(**self._hints)
         )
+
+
+def run_stage(
+    stage: MapStage,
+    store: Storage,
+    engine: Engine,
+    waiting: Mapping[int, int],
+    hints: Mapping[str, str],
+) -> None:
+    """Run a map stage as one Beam job, and show how far it is.
+
+    Args:
+        stage: what to run.
+        store: the corpus.
+        engine: where to run.
+        waiting: shard -> rows that wait for the stage in it; none for nothing to do.
+        hints: Beam's resource hints.
+    """
+    if waiting:
+        rows = {f"{shard_name(shard)}.parquet": count for shard, count in waiting.items()}
+        with progress(store, stage.name, stage.folder, rows):
+            engine.run(
+                lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store, hints),
+                name=stage.name,
+                gpu="accelerator" in hints,
+            )
+    if stage.decodes:
+        forget_attempts(store, stage.name)
 
 
 class Concurrently(beam.DoFn):

@@ -1,7 +1,6 @@
 """preferences, the command: its options to a job, and what it prints at its end."""
 
 import argparse
-import os.path
 from typing import Any
 
 from model.data.manifest import Source
@@ -15,7 +14,7 @@ from pipelines.preference_job import Asked, PreferenceJob
 from pipelines.preference_tools import ToolsPlan
 from pipelines.preferences import MakePreferences
 from pipelines.stages import gpu_hints
-from pipelines.storage import CorpusError
+from pipelines.storage import CorpusError, absolute
 from schemas.recipe import Decode, Gpu
 from schemas.recipe import Shard as ShardRecipe
 
@@ -40,8 +39,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
     samples = options.samples or (4 if scorer else 1)
     _check(options, samples)
     plan = ToolsPlan(
-        # Workers elsewhere may have another current folder.
-        model=options.model if "://" in options.model else os.path.abspath(options.model),
+        model=absolute(options.model),
         model_sha256=trained_sha256(options.model),
         sampling=Sampling(
             guidance=options.cfg,

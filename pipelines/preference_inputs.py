@@ -11,7 +11,7 @@ from filters.decode import DecodeError
 from model.data.samples import BadSample, Message
 from model.preferences.sampling import Question
 from model.tokenizers.prepare import cover_crop, to_model_input
-from model.tokenizers.protocol import CodeArray, Codes
+from model.tokenizers.protocol import CodeArray, Codes, count_codes
 from pipelines.images import decode_image
 from pipelines.in_hand import in_hand
 from pipelines.preference_tools import Tools
@@ -92,7 +92,7 @@ class Prepare:
         body = self._read(row["codes"])
         try:
             array = np.load(io.BytesIO(body), allow_pickle=False)
-            centre = array if array.shape[0] == codes_length(tokenizer) else array[0]
+            centre = array if array.shape[0] == count_codes(tokenizer.schedule) else array[0]
             codes = Codes.unpack([centre], tokenizer.schedule)
             tokenizer.to_indices(codes)
         except (ValueError, EOFError, IndexError) as error:
@@ -110,8 +110,3 @@ class Prepare:
             return fs.cat_file(path)
         except (FileNotFoundError, IsADirectoryError, CorpusError) as error:
             raise UnusableError("unreadable_bytes", f"{file}: {error}") from error
-
-
-def codes_length(tokenizer: "NetworkTokenizer") -> int:
-    """Return how many codes an image of the tokenizer's schedule has."""
-    return sum(height * width for height, width in tokenizer.schedule)

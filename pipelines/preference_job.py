@@ -1,6 +1,5 @@
 """preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
 
-import os.path
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,8 @@ from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_promp
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import schedule_text
 from model.vargpt.folder import ImageTokenizer
-from pipelines.attempts import forget_attempts
 from pipelines.build import RECIPE
-from pipelines.engine import Engine, shard_numbers
+from pipelines.engine import Engine
 from pipelines.lock import build_lock
 from pipelines.manifest import (
     MADE_WITH,
@@ -28,25 +26,23 @@ from pipelines.manifest import (
     manifest_bytes,
     remove_old_shards,
 )
-from pipelines.map_shards import MapShards
+from pipelines.map_shards import run_stage
 from pipelines.preference_prompts import STAGE, WrittenPrompts, write_prompts
 from pipelines.preferences import MakePreferences
-from pipelines.progress import progress
 from pipelines.sidecar import (
     Counts,
     column,
     dead_letters_path,
-    each_shard,
     read_origin,
     read_origins,
     read_table,
+    remove_surplus,
     sidecar_path,
 )
-from pipelines.stage import is_fresh
-from pipelines.storage import CorpusError, Storage
+from pipelines.stage import stale_shards
+from pipelines.storage import CorpusError, Storage, absolute
 from pipelines.tokenizers import CROP
 from pipelines.write_shard import FOLDER, output_name
-from schemas.keys import shard_name
 from schemas.sample import CONTRACT_VERSION
 
 
@@ -84,7 +80,7 @@ class PreferenceJob:
             CorpusError: another command holds the folder, it holds a corpus, prompts or tokenizer
                 do not fit, or too many prompts are dead.
         """
-        store = Storage(out if "://" in out else os.path.abspath(out))
+        store = Storage(absolute(out))
         with build_lock(store), self.engine.started(store):
             store.sweep()
             _check_folder(store)
@@ -99,7 +95,8 @@ class PreferenceJob:
                 )
             except (DataError, ValueError) as error:
                 raise CorpusError(str(error)) from error
-            _remove_surplus(store, prompts.shards)
+            numbered = (STAGE, MakePreferences.folder, f"dead_letters/{MakePreferences.name}")
+            remove_surplus(store, numbered, prompts.shards)
             subset = "preference_edit" if prompts.edits else "preference"
             stage = replace(self.stage, subset=subset)
             self._map(stage, store, prompts.shards)
@@ -116,24 +113,13 @@ class PreferenceJob:
 
     def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
         _forget_lost(stage, store)
-        fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
-        todo = [shard for shard in range(shards) if not fresh[shard]]
+        todo = stale_shards(stage, store, shards)
         print(f"{stage.name}: {len(todo)} of {shards} shards to do", file=sys.stderr, flush=True)
         if todo:
             # Shards and manifest would disagree from here on, until the new one is written.
             store.remove(MANIFEST)
-            origins = read_origins(store, "prompts", todo)
-            waiting = {
-                f"{shard_name(shard)}.parquet": origin.counts.kept
-                for shard, origin in zip(todo, origins, strict=True)
-            }
-            with progress(store, stage.name, stage.folder, waiting):
-                self.engine.run(
-                    lambda root: shard_numbers(root, todo) | MapShards(stage, store, self.hints),
-                    name=stage.name,
-                    gpu="accelerator" in self.hints,
-                )
-        forget_attempts(store, stage.name)
+        rows = [origin.counts.kept for origin in read_origins(store, STAGE, todo)]
+        run_stage(stage, store, self.engine, dict(zip(todo, rows, strict=True)), self.hints)
 
     def _finish(
         self,
@@ -231,12 +217,3 @@ def _check_folder(store: Storage) -> None:
     """Refuse a folder that holds a corpus: a later build would take the pairs for old shards."""
     if store.exists(RECIPE):
         raise CorpusError(f"{store.root}: a corpus lies here; give pairs a folder of their own")
-
-
-def _remove_surplus(store: Storage, shards: int) -> None:
-    """Remove side-cars of more shards of prompts, of an earlier run."""
-    for folder in (STAGE, "preferences", "dead_letters/preferences"):
-        for name in store.listing(folder):
-            number = name.split(".", 1)[0]
-            if number.isdigit() and int(number) >= shards:
-                store.remove(f"{folder}/{name}")

@@ -1,6 +1,5 @@
 """Prompts into shards: sorted by key, cut into side-cars of `prompts/`, each a unit of work."""
 
-import os.path
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from pipelines.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import CorpusError, Storage, absolute
 from pipelines.template_file import converse, load_templates
 from schemas.fingerprint import fingerprint
 from schemas.sample import IMAGE, IMAGE_GEN
@@ -125,6 +124,5 @@ def _row(prompt: PromptRow, messages: Sequence[Message]) -> dict[str, Any]:
 def _place(place: Place | None) -> dict[str, Any]:
     if place is None:
         return {"file": "", "offset": 0, "length": 0}
-    # Workers have another current folder, and a path of theirs is one below the corpus.
-    file = place.file if "://" in place.file else os.path.abspath(place.file)
-    return {"file": file, "offset": place.offset, "length": place.length}
+    # Or it would be a path below the corpus.
+    return {"file": absolute(place.file), "offset": place.offset, "length": place.length}

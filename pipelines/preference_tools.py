@@ -99,12 +99,13 @@ def _load(plan: ToolsPlan) -> Tools:
     from model.preferences.sampling import Sampler
     from model.preferences.scorers import ScorerError
     from model.tokenizers.checkpoint import CheckpointError
+    from model.tokenizers.compute import best_device
     from model.training.start import UNDERSTOOD_PIXELS
     from model.training.trained import load_trained
 
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     try:
         trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
         scorer = plan.scorer.load(device) if plan.scorer else None

@@ -4,7 +4,6 @@ The unit of work, of retry and of durability is a shard of prompts, which become
 keys are hashes, so that neighbours have nothing in common, and nothing need be shuffled.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from pipelines.preference_tools import Tools, ToolsPlan, tools
 from pipelines.sidecar import Counts, Reject, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.stage import Outcome
 from pipelines.storage import CorpusError, Storage
-from pipelines.tar_writer import write_samples
+from pipelines.tar_writer import TarWriter, describe_tar
 from pipelines.tokenizers import device_lock
 from pipelines.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
@@ -198,15 +197,12 @@ class MakePreferences:
     ) -> dict[str, Path]:
         """Write tar and index, to be published by the caller."""
         tar = scratch / "shard.tar"
-        index = pa.Table.from_pylist(write_samples(tar, samples), schema=SHARD_INDEX)
-        with open(tar, "rb") as file:
-            about = {
-                "bytes": tar.stat().st_size,
-                "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            }
+        with TarWriter(tar) as writer:
+            rows = [row for key in sorted(samples) for row in writer.add_sample(key, samples[key])]
+        index = pa.Table.from_pylist(rows, schema=SHARD_INDEX)
         made_of = fingerprint(self.name, self.version, self.settings(shard, store))
         counts = Counts(rows_in=len(samples), kept=len(samples))
-        origin = make_origin(self.name, made_of, index, counts, about)
+        origin = make_origin(self.name, made_of, index, counts, describe_tar(tar))
         write_sidecar(Storage(str(scratch)), "index.parquet", index, origin)
         name = f"{FOLDER}/{output_name(self.subset, shard)}"
         return {f"{name}.tar": tar, f"{name}.parquet": scratch / "index.parquet"}

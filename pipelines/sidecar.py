@@ -129,6 +129,15 @@ def read_rejects(store: Storage, stage: str, shard: int) -> pa.Table:
     return read_table(store, path) if store.exists(path) else DEAD_LETTERS.empty_table()
 
 
+def remove_surplus(store: Storage, folders: Iterable[str], shards: int) -> None:
+    """Remove what is numbered as shards are from `shards` on: of an earlier, longer run."""
+    for folder in folders:
+        for name in store.listing(folder):
+            number = name.split(".", 1)[0]
+            if number.isdigit() and int(number) >= shards:
+                store.remove(f"{folder}/{name}")
+
+
 def make_origin(
     stage: str,
     fingerprint: str,

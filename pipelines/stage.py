@@ -13,6 +13,7 @@ from pipelines.sidecar import (
     Counts,
     Reject,
     count,
+    each_shard,
     make_origin,
     read_origin,
     sidecar_path,
@@ -92,6 +93,12 @@ def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
     """Whether the committed side-car is what the recipe and its inputs would make again."""
     origin = read_origin(store, sidecar_path(stage.folder, shard))
     return origin is not None and origin.fingerprint == wanted_fingerprint(stage, shard, store)
+
+
+def stale_shards(stage: MapStage, store: Storage, shards: int) -> list[int]:
+    """Return the numbers of the shards that are not fresh, of so many."""
+    fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
+    return [shard for shard in range(shards) if not fresh[shard]]
 
 
 def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:

@@ -19,6 +19,11 @@ from pipelines.retries import open_fs
 TEMPORARY_PREFIX = ".partial-"
 
 
+def absolute(url: str) -> str:
+    """Return a path that workers elsewhere, whose current folder is another, find too."""
+    return url if "://" in url else os.path.abspath(url)
+
+
 class Storage:
     """Files below one root URL; paths are relative to it unless they are URLs or absolute.
 
@@ -143,8 +148,11 @@ class Storage:
         try:
             self.fs.pipe_file(self.locate(path)[1], data, mode="create")
         except FileExistsError:
-            # Sent twice, because the first answer was lost?
-            return self.read(path) == data
+            try:
+                # Sent twice, because the first answer was lost?
+                return self.read(path) == data
+            except FileNotFoundError:  # it is gone again
+                return False
         return True
 
     def remove(self, path: str) -> None:

@@ -27,7 +27,7 @@ from pipelines.report_page.records import (
     Summary,
     Tally,
 )
-from pipelines.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
+from pipelines.sidecar import read_origin, read_rejects, read_table, sidecar_path
 from pipelines.storage import Storage
 from schemas.keys import rank
 from schemas.recipe import MaxDeadFraction, Recipe
@@ -198,10 +198,7 @@ def _examples(
 def _rejects(shard: int, store: Storage) -> dict[Door, Rejected]:
     found: dict[Door, list[DeadLetter]] = {}
     for stage in MaxDeadFraction.model_fields:
-        path = dead_letters_path(stage, shard)
-        if not store.exists(path):
-            continue
-        for row in read_table(store, path).to_pylist():
+        for row in read_rejects(store, stage, shard).to_pylist():
             door = Door(row["stage"], row["door"], row["reason"])
             ranked, detail = rank(row["id"], "report"), row["detail"][:DETAIL_CHARS]
             found.setdefault(door, []).append(DeadLetter(ranked, row["id"], shard, detail))

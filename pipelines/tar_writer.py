@@ -1,5 +1,6 @@
 """Byte-deterministic tars that say where each member lies."""
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -31,6 +32,14 @@ class TarWriter:
         self._tar.addfile(member, io.BytesIO(data))
         return offset, len(data)
 
+    def add_sample(self, key: str, members: Mapping[str, bytes]) -> list[dict[str, str | int]]:
+        """Append a sample, its members in the order given; return rows of SHARD_INDEX."""
+        rows: list[dict[str, str | int]] = []
+        for member, data in members.items():
+            offset, length = self.add(f"{key}.{member}", data)
+            rows.append({"key": key, "member": member, "offset": offset, "length": length})
+        return rows
+
     def __enter__(self) -> "TarWriter":
         return self
 
@@ -43,14 +52,8 @@ class TarWriter:
         self._tar.close()
 
 
-def write_samples(
-    path: Path, samples: Mapping[str, Mapping[str, bytes]]
-) -> list[dict[str, str | int]]:
-    """Write samples by key, their members in the order given; return rows of SHARD_INDEX."""
-    index: list[dict[str, str | int]] = []
-    with TarWriter(path) as tar:
-        for key in sorted(samples):
-            for member, data in samples[key].items():
-                offset, length = tar.add(f"{key}.{member}", data)
-                index.append({"key": key, "member": member, "offset": offset, "length": length})
-    return index
+def describe_tar(path: Path) -> dict[str, str | int]:
+    """Return what the footer of a shard's index says of its tar: size in bytes, and sha256."""
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": sha256}

@@ -13,6 +13,7 @@ from model.data.manifest import DataError
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
 from model.tokenizers.checkpoint import CheckpointError
+from model.tokenizers.compute import best_device
 from model.training.checkpoint import checkpoints
 from model.training.loop import SAMPLES
 from model.training.parallel import Processes, started
@@ -34,9 +35,10 @@ def run(options: argparse.Namespace) -> int:
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
     recipe = stage_recipe(options.stage, _overrides(options))
+    device = best_device() if options.device is None else options.device
     if options.threads:
         torch.set_num_threads(options.threads)
-    with started(_device(options.device)) as processes, _locked(options.out, processes):
+    with started(device) as processes, _locked(options.out, processes):
         return _train(options, recipe, processes)
 
 
@@ -95,9 +97,3 @@ def _locked(out: str, processes: Processes) -> Iterator[None]:
         return
     with build_lock(Storage(out)):
         yield
-
-
-def _device(asked: str | None) -> str:
-    if asked is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked

@@ -21,7 +21,7 @@ from model.tokenizer_training.objectives import LossWeights, Perceptual
 from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import STATE, StateError
-from model.tokenizers.compute import CUDA_PASS_IMAGES, Compute
+from model.tokenizers.compute import best_device, compute_on
 from pipelines.lock import build_lock
 from pipelines.storage import CorpusError, Storage
 from pipelines.training_images import ImageFile, TrainingImages, find_images, held_out
@@ -95,9 +95,7 @@ def _train(
         machine=describe_machine(device),
         perceptual=options.perceptual,
     )
-    on_cuda = torch.device(device).type == "cuda"
-    compute = Compute(device=device, pass_images=CUDA_PASS_IMAGES if on_cuda else 1)
-    for line in export(out / STATE, trainee, squares, facts, out, compute=compute):
+    for line in export(out / STATE, trainee, squares, facts, out, compute=compute_on(device)):
         print(
             f"{line.side} px: PSNR {line.psnr:.2f} dB, SSIM {line.ssim:.3f}, {line.images} images"
         )
@@ -144,7 +142,7 @@ def _identity(
 
 def _device(asked: str | None) -> str:
     if asked is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return best_device()
     try:
         torch.empty(0, device=asked)
     # A name that torch does not know, a device it was not built for, or one that is not there.

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from filters.registry import columns
+from model.tokenizers.protocol import count_codes, read_schedule
 from pipelines.sidecar import column, read_rejects, read_table
 from pipelines.storage import CorpusError, Storage
 from pipelines.verify_sidecars import Findings
@@ -144,11 +145,11 @@ def array_faults(made: Mapping[str, Any], npy: bytes, aspect: float) -> Iterator
     if schedule is None:
         yield f"{name}: aspect {aspect} is not one of the manifest's"
         return
-    scales = [tuple(map(int, size.split("x"))) for size in schedule.split()]
+    scales = read_schedule(schedule)
     if made["kind"] == "features":
         dtype, shape = made["dtype"], (made["channels"], *scales[-1])
     else:
-        length = sum(height * width for height, width in scales)
+        length = count_codes(scales)
         words = made["code_words"]
         dtype, shape = made["codes_dtype"], (length, words) if words > 1 else (length,)
     if made["views"] > 1:

@@ -1,6 +1,5 @@
 """Write one output shard: fetch the bytes that its samples refer to, and lay out tar and index."""
 
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from pipelines.sidecar import (
     write_sidecar,
 )
 from pipelines.storage import Storage
-from pipelines.tar_writer import TarWriter
+from pipelines.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Decode
 from schemas.recipe import Shard as ShardRecipe
@@ -135,11 +134,7 @@ class WriteShard:
         with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
             local = scratch / "shard.tar"
             index, rejects = call(self._write_tar, local, refs)
-            with open(local, "rb") as file:
-                tar = {
-                    "bytes": local.stat().st_size,
-                    "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-                }
+            tar = describe_tar(local)
             # Or, killed between the two, a later build would find the old index of a new tar.
             self.store.remove(f"{name}.parquet")
             self.store.commit_file(f"{name}.tar", local)
@@ -169,16 +164,7 @@ class WriteShard:
                         rejects.append(reject)
                         continue
                     members = {"jpg": jpg, "json": ref["json"].encode(), **members}
-                    for member, data in members.items():
-                        offset, length = tar.add(f"{ref['key']}.{member}", data)
-                        index.append(
-                            {
-                                "key": ref["key"],
-                                "member": member,
-                                "offset": offset,
-                                "length": length,
-                            }
-                        )
+                    index += tar.add_sample(ref["key"], members)
         return index, rejects
 
     def _read_arrays(self, refs: Sequence[Reference]) -> Iterator[bytes]:

@@ -5,10 +5,13 @@ l those of its first scale, D channels of the codes, K targets a position.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor
 
 from model.tokenizers.protocol import Schedule
+
+IGNORED: Final = -100  # label of a position where no text loss is taken
 
 
 @dataclass(frozen=True, kw_only=True)

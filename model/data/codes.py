@@ -96,10 +96,8 @@ class Targets:
         self.tokenizer, self.self_correction = tokenizer, self_correction
 
     def model_schedule(self, schedule: Schedule) -> Schedule:
-        """Return the scales as the next-scale model sees them: with patchify half as large."""
-        if isinstance(self.tokenizer, InfinityBsq) and self.tokenizer.config.patchify:
-            return tuple((height // 2, width // 2) for height, width in schedule)
-        return schedule
+        """Return the scales as the next-scale model sees them."""
+        return self.tokenizer.model_schedule_of(schedule)
 
     def __call__(self, images: Sequence[StoredImage]) -> tuple[Tensor, Tensor]:
         """Return inputs float32 [N, L - l, D] and targets int64 [N, L, K]; all of one schedule."""

@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.data.batch import Batch
+from model.data.batch import IGNORED, Batch
 from model.data.codes import Targets
 from model.data.making import Sample
 from model.data.plan import Loss
 from model.data.text import TextEncoder
 from model.data.understood import Patches
 from model.tokenizers.protocol import Schedule
-
-NO_LOSS: Final = -100
 
 
 class Collator:
@@ -60,7 +57,7 @@ class Collator:
         return Batch(
             keys=tuple(sample.key for sample in samples),
             input_ids_BS=self._put(ids_BS),
-            labels_BS=self._put(np.where(learnt_BS, ids_BS, NO_LOSS)),
+            labels_BS=self._put(np.where(learnt_BS, ids_BS, IGNORED)),
             attention_mask_BS=self._put(np.arange(longest) < lengths_B[:, None]),
             image_rows_N=self._put(np.array(rows, np.int64)),
             image_starts_N=self._put(

@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from model.tokenizers.protocol import Schedule, check_schedule
+from model.tokenizers.protocol import Schedule, check_schedule, read_schedule
 from schemas.sample import CONTRACT_VERSION
 
 MANIFEST = "manifest.json"
@@ -157,8 +157,7 @@ def parse_schedule(text: str) -> Schedule:
     ((1, 1), (2, 3))
     """
     try:
-        sizes = [size.split("x") for size in text.split()]
-        schedule = tuple((int(height), int(width)) for height, width in sizes)
+        schedule = read_schedule(text)
         check_schedule(schedule)
     except ValueError as error:
         raise DataError(f"schedule {text!r}: {error}") from error

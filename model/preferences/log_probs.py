@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from model.data.batch import Batch
+from model.data.batch import IGNORED, Batch
 from model.vargpt.blocks import Block
 from model.vargpt.loss import image_log_likelihood
-from model.vargpt.vargpt import IGNORED, Vargpt
+from model.vargpt.vargpt import Vargpt
 
 
 def image_log_probs(model: Vargpt, batch: Batch) -> Tensor:

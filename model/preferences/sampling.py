@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from model.data.samples import BadSample, Message
 from model.data.text import Conversation, TextEncoder
 from model.data.understood import cut_patches
 from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.prepare import to_pixels
 from model.tokenizers.protocol import CodeArray, Codes, count_codes
 from model.vargpt.generate import Prompt, generate
 from model.vargpt.sampling import Sampling
@@ -102,16 +101,9 @@ class Sampler:
         """Draw the images of each prompt, all at once, in the schedule of `tokenizer`."""
         answers = generate(self._model, tokenizer, prompts, self._sampling)
         rows = [answer.images[0].values_BL[0] for answer in answers]
-        pixels_BHWC = to_pixels(tokenizer, Codes.unpack(rows, tokenizer.schedule))
+        pixels_BHWC = to_pixels(tokenizer.decode(Codes.unpack(rows, tokenizer.schedule)))
         drawn = iter(
             Drawn(seed=answer.key, codes=codes_L, image=Image.fromarray(pixels_HWC))
             for answer, codes_L, pixels_HWC in zip(answers, rows, pixels_BHWC, strict=True)
         )
         return [[next(drawn) for _ in prompt.keys] for prompt in prompts]
-
-
-def to_pixels(tokenizer: NetworkTokenizer, codes: Codes) -> NDArray[np.uint8]:
-    """Decode codes to uint8 [B, H, W, 3]."""
-    images_B3HW = tokenizer.decode(codes)
-    bytes_B3HW = images_B3HW.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return bytes_B3HW.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -111,9 +111,8 @@ def self_correct(
         rest_BdHW = features_BdHW - sums[-1] if sums else features_BdHW
         label_Bnd = signs(shrink(rest_BdHW, size))
         labels.append(label_Bnd)
-        code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
-        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
-        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+        added_BdHW = contribution(label_Bnd ^ flips_BLd[:, part], size, schedule[-1])
+        sums.append(sums[-1] + added_BdHW if sums else added_BdHW)
     return torch.cat(labels, dim=1), sums
 
 
@@ -141,9 +140,8 @@ def self_correct_bits(
             moved_BdHW = clean[scale - 1] - sums[-1]
             label_Bnd = signs(sign_Bdhw * left_Bdhw + shrink(moved_BdHW, size))
         labels.append(label_Bnd)
-        code_Bdhw = corners(label_Bnd ^ flips_BLd[:, part]).transpose(1, 2).unflatten(2, size)
-        enlarged_BdHW = _enlarge(code_Bdhw, schedule[-1])
-        sums.append(sums[-1] + enlarged_BdHW if sums else enlarged_BdHW)
+        added_BdHW = contribution(label_Bnd ^ flips_BLd[:, part], size, schedule[-1])
+        sums.append(sums[-1] + added_BdHW if sums else added_BdHW)
     return torch.cat(labels, dim=1), sums
 
 

@@ -80,17 +80,28 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
-def best_compute(precision: Precision = "fp32") -> Compute:
-    """Return CUDA if there is a device, else the CPU, with a good size of pass.
+def best_device() -> str:
+    """Return CUDA if there is a device, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
-    On a CPU one image a pass is the fastest.
+
+def compute_on(device: str, precision: Precision = "fp32") -> Compute:
+    """Return a device with a good size of pass: on a CPU one image is the fastest.
+
+    Raises:
+        ValueError: tf32 on another device than a CUDA one.
+    """
+    pass_images = CUDA_PASS_IMAGES if torch.device(device).type == "cuda" else 1
+    return Compute(device=device, precision=precision, pass_images=pass_images)
+
+
+def best_compute(precision: Precision = "fp32") -> Compute:
+    """Return the best device there is, with a good size of pass.
 
     Raises:
         ValueError: tf32 without a CUDA device.
     """
-    if torch.cuda.is_available():
-        return Compute(device="cuda", precision=precision, pass_images=CUDA_PASS_IMAGES)
-    return Compute(precision=precision)
+    return compute_on(best_device(), precision)
 
 
 class Passes:

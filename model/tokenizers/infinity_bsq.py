@@ -19,7 +19,7 @@ from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
 from model.tokenizers.bsq_quantizer import Shrink
 from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
-from model.tokenizers.protocol import CodeArray, Codes, Schedule, scale_slices
+from model.tokenizers.protocol import CodeArray, Codes, Schedule, count_codes, scale_slices
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -72,12 +72,11 @@ class InfinityBsq(NetworkTokenizer):
             checkpoint_sha256=checkpoint_sha256,
         )
 
-    @property
-    def model_schedule(self) -> Schedule:
-        """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
+    def model_schedule_of(self, schedule: Schedule) -> Schedule:
+        """Return a schedule as a next-scale model sees it: with patchify half as large."""
         if not self.config.patchify:
-            return self.schedule
-        return tuple((height // 2, width // 2) for height, width in self.schedule)
+            return schedule
+        return tuple((height // 2, width // 2) for height, width in schedule)
 
     def check_schedule(self, schedule: Schedule) -> None:
         """Check that the network can do a schedule.
@@ -193,7 +192,7 @@ class InfinityBsq(NetworkTokenizer):
         return torch.cat([x_Bdhw.flatten(2).transpose(1, 2) for x_Bdhw in inputs], dim=1)
 
     def _check_flips(self, flips_BLd: Tensor, count: int) -> None:
-        expected = (count, sum(h * w for h, w in self.schedule), self.config.bits)
+        expected = (count, count_codes(self.schedule), self.config.bits)
         if tuple(flips_BLd.shape) != expected or flips_BLd.dtype != torch.bool:
             found = f"{flips_BLd.dtype} {list(flips_BLd.shape)}"
             raise ValueError(f"expected flips bool {list(expected)}, got {found}")

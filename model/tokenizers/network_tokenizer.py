@@ -86,7 +86,11 @@ class NetworkTokenizer(ABC):
     @property
     def model_schedule(self) -> Schedule:
         """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
-        return self.schedule
+        return self.model_schedule_of(self.schedule)
+
+    def model_schedule_of(self, schedule: Schedule) -> Schedule:
+        """Return a schedule as a next-scale model sees it."""
+        return schedule
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -161,6 +161,12 @@ def to_model_input(images_NHWC: NDArray[np.uint8] | torch.Tensor) -> torch.Tenso
     return unit_N3HW.add(unit_N3HW).sub(1)
 
 
+def to_pixels(images_N3HW: torch.Tensor) -> NDArray[np.uint8]:
+    """Return uint8 [N, H, W, 3] of images in [-1, 1]; what is outside is clamped."""
+    bytes_N3HW = images_N3HW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return bytes_N3HW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
 def _centre_box(covering: tuple[int, int], height: int, width: int) -> CropBox:
     left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
     return CropBox(covering=covering, left=left, top=top, width=width, height=height)

@@ -55,6 +55,19 @@ def check_schedule(schedule: Schedule) -> None:
             raise ValueError(f"scale {height}x{width} does not fit in the last of {schedule}")
 
 
+def read_schedule(text: str) -> Schedule:
+    """Read a schedule as `schedule_text` writes it.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> read_schedule("1x1 2x3")
+    ((1, 1), (2, 3))
+    """
+    sizes = (size.split("x") for size in text.split())
+    return tuple((int(height), int(width)) for height, width in sizes)
+
+
 def schedule_text(schedule: Schedule) -> str:
     """Write a schedule as a manifest holds it.
 

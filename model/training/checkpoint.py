@@ -7,6 +7,7 @@ A checkpoint is written beside its place and renamed when it is whole. Any numbe
 what any other number wrote.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -185,6 +186,14 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "
         elif one != other:
             found.append(f"model {prefix}{key}: {one!r} in the checkpoint, {other!r} here")
     return found
+
+
+def identity(place: Path) -> str:
+    """Return what a checkpoint is known by, 64 hex digits.
+
+    Its page stands for its weights: it has the recipe, the step and the samples they come of.
+    """
+    return hashlib.sha256((place / STATE).read_bytes()).hexdigest()
 
 
 def load_weights(path: Path, model: Vargpt, processes: Processes) -> None:

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from model.data.batch import Batch
+from model.data.batch import IGNORED, Batch
 from model.training.by_scale import by_scale
 from model.vargpt.guidance import draw_without
 from model.vargpt.loss import LossConfig, losses
-from model.vargpt.vargpt import IGNORED, Vargpt
+from model.vargpt.vargpt import Vargpt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

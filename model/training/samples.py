@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model.data.samples import Message
 from model.data.text import Conversation, Encoded, TextEncoder
 from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.prepare import to_pixels
 from model.vargpt.generate import Prompt, generate
 from model.vargpt.sampling import Sampling
 from model.vargpt.vargpt import Vargpt
@@ -76,8 +77,7 @@ def prompt_ids(text: TextEncoder, prompts: Sequence[str]) -> list[list[int]]:
 
 def to_image(image_3HW: torch.Tensor) -> Image.Image:
     """Return a picture of an image in [-1, 1]."""
-    scaled = (image_3HW.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
-    return Image.fromarray(scaled.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_pixels(image_3HW[None])[0])
 
 
 def grid(images: Sequence[Image.Image], captions: Sequence[str], label: str) -> Image.Image:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from model.data.manifest import DataError, Manifest, Source, read_manifest, token_members
 from model.data.samples import GENERATED
-from model.tokenizers.compute import CUDA_PASS_IMAGES, Compute
+from model.tokenizers.compute import compute_on
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training.recipe import Recipe
@@ -89,13 +89,12 @@ def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> Netw
         return None
     first = generating[0]
     member, _ = token_members(first, read_manifest(first.url), recipe.member)
-    cuda = device.startswith("cuda")
     try:
         loaded = load_tokenizer(
             member.name,
             preset=recipe.tokenizer_preset,
             checkpoint=recipe.tokenizer_checkpoint,
-            compute=Compute(device=device, pass_images=CUDA_PASS_IMAGES if cuda else 1),
+            compute=compute_on(device),
         )
     except (ValueError, OSError) as error:
         raise DataError(

@@ -1,6 +1,5 @@
 """A trained model by its folder: one that was saved as such, or a training's latest checkpoint."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from model.training.checkpoint import (
     TrainingState,
     checkpoints,
     find,
+    identity,
     load,
     model_tensors,
     read_state,
@@ -74,15 +74,14 @@ def trained_images(url: str) -> ImageTokenizer:
 def trained_sha256(url: str) -> str:
     """Return what a model is known by, 64 hex digits.
 
-    It is of config and weights; or of a checkpoint's page, which has the recipe, the step and the
-    samples that the weights come of.
+    It is of config and weights, or the identity of a checkpoint.
 
     Raises:
         CheckpointError: as `load_trained`.
     """
     if not _is_training(url):
         return folder_sha256(url)
-    return hashlib.sha256((_read(url)[0] / STATE).read_bytes()).hexdigest()
+    return identity(_read(url)[0])
 
 
 def save_trained(url: str, folder: Path) -> None:

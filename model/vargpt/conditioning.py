@@ -37,7 +37,18 @@ class Condition:
         )
 
 
-class ContextConditioning(nn.Module):
+class _Conditioning(nn.Module):
+    """What both kinds have: what stands for the context, and the pool that makes a vector of it."""
+
+    def __init__(self, width: int, heads: int, unconditional: int) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.empty(width))
+        self.unconditional = nn.Parameter(torch.empty(unconditional, width))
+        self.norm = nn.RMSNorm(width, eps=EPS)
+        self.pool = AttentivePool(width, heads)
+
+
+class ContextConditioning(_Conditioning):
     """Vector and context both come from the prompt, as in Infinity; without it, both do not.
 
     The first input of an image in the language model is `start`, a learned constant.
@@ -47,11 +58,7 @@ class ContextConditioning(nn.Module):
     """Whether an image without its context must not see it in the language model either."""
 
     def __init__(self, width: int, heads: int, unconditional: int) -> None:
-        super().__init__()
-        self.start = nn.Parameter(torch.empty(width))
-        self.unconditional = nn.Parameter(torch.empty(unconditional, width))
-        self.norm = nn.RMSNorm(width, eps=EPS)
-        self.pool = AttentivePool(width, heads)
+        super().__init__(width, heads, unconditional)
         self.up = nn.Linear(width, width)
         self.down = nn.Linear(width, width)
 
@@ -90,7 +97,7 @@ class ContextConditioning(nn.Module):
         )
 
 
-class ConstantConditioning(nn.Module):
+class ConstantConditioning(_Conditioning):
     """As the released code does it: the vector is the same whatever the prompt.
 
     Training without the context leaves all of it in place but that constant. Generation's
@@ -98,13 +105,6 @@ class ConstantConditioning(nn.Module):
     """
 
     isolates = False
-
-    def __init__(self, width: int, heads: int, unconditional: int) -> None:
-        super().__init__()
-        self.start = nn.Parameter(torch.empty(width))
-        self.unconditional = nn.Parameter(torch.empty(unconditional, width))
-        self.norm = nn.RMSNorm(width, eps=EPS)
-        self.pool = AttentivePool(width, heads)
 
     def first_inputs(self, without_N: Tensor) -> Tensor:
         """Return the first input of each image, [N, C]; `without_N` (bool) have no context."""

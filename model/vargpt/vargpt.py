@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.data.batch import Batch
+from model.data.batch import IGNORED, Batch
 from model.tokenizers.protocol import count_codes
 from model.vargpt.backbone import Backbone, backbone_config
 from model.vargpt.check import check_batch
@@ -28,8 +28,6 @@ from model.vargpt.projectors import Projector
 
 if TYPE_CHECKING:
     from transformers import Qwen2VLForConditionalGeneration
-
-IGNORED = -100  # label of a position where no text loss is taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

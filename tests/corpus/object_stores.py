@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import fsspec
 
@@ -43,10 +44,15 @@ class ObjectStore:
         return replace(self, address=address)
 
     def make_bucket(self, name: str) -> str:
-        """Make a bucket and return its URL; no file system of this process remembers it."""
+        """Make a bucket whose name begins so, unlike any before, and return its URL.
+
+        No file system of this process remembers it. A store that is started again in the same
+        process may: moto's keeps its buckets.
+        """
         fs = fsspec.filesystem(self.protocol, **self.fs_options, skip_instance_cache=True)
-        fs.mkdir(name)
-        return f"{self.protocol}://{name}"
+        bucket = f"{name}-{uuid4().hex}"
+        fs.mkdir(bucket)
+        return f"{self.protocol}://{bucket}"
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 import fsspec
 import pytest
@@ -40,7 +39,7 @@ def found_by_fsspec(store: ObjectStore) -> Iterator[None]:
 @pytest.fixture
 def bucket(store: ObjectStore) -> Storage:
     """A corpus' place in an empty bucket of its own."""
-    return Storage(f"{store.make_bucket(f'test-{uuid4().hex}')}/a/corpus")
+    return Storage(f"{store.make_bucket('test')}/a/corpus")
 
 
 @pytest.fixture(scope="session")

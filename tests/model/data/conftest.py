@@ -1,11 +1,10 @@
 """Tokenizers, and small corpora of theirs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from training_shards import SHAPES, ShardMaker
 
 from model.data.loader import Loader
@@ -23,15 +22,6 @@ if TYPE_CHECKING:
 
 TINY = BsqConfig(bits=8, ch=24, ch_mult=(1, 1, 1, 1, 1), num_res_blocks=1)
 SMALL = Shuffle(open_shards=2, block=2, window=4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A tiny model and batches of pairs, through the loader."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +22,6 @@ from model.vargpt.config import TINY, VargptConfig, with_vocabulary
 from model.vargpt.vargpt import Vargpt
 
 NETWORK = BsqConfig(bits=8, ch=24, ch_mult=(1, 1, 1, 1, 1), num_res_blocks=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

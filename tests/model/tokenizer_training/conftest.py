@@ -1,10 +1,9 @@
 """Tiny tokenizers and simple images, small enough to train in a test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from model.tokenizer_training.sizes import Trainee
@@ -16,15 +15,6 @@ TINY = {
     "infinity_bsq": BsqConfig(bits=8, **SMALL),  # type: ignore[arg-type]
     "var_vqvae": VarConfig(vocab=64, z_channels=8, **SMALL),  # type: ignore[arg-type]
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads of a busy machine wait for each other more than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=TINY)

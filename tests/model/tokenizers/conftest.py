@@ -1,9 +1,8 @@
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from model.tokenizers.bsq_network import BsqConfig
@@ -22,14 +21,6 @@ GOLDEN_BSQ = {
         bits=14, ch=24, ch_mult=(1, 1, 2, 2), num_res_blocks=1, patchify=True
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
 """A small corpus, and trainings on it that take seconds."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from training_shards import ShardMaker
 
 from model.tokenizers.load import load_tokenizer
@@ -29,14 +28,6 @@ SETS = (
 FINISHED = ("steps=2", "save_every=1", "keep=2")
 
 MakeTrainer = Callable[..., Trainer]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,14 +16,6 @@ from model.vargpt.vargpt import Vargpt
 SCHEDULE = ((1, 1), (2, 2), (3, 3))
 TOKENIZERS = ("infinity_bsq", "var_vqvae")
 MakeBatch = Callable[..., Batch]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
