@@ -13,7 +13,7 @@ SPARK_VERSION = 3.5.0
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
 	lint format wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
-	corpus-openclipart corpus-emoji tokenizers text-tokenizer proof wild clean
+	corpus-openclipart corpus-emoji tokenizers text-tokenizer proof proof-preferences wild clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -102,6 +102,19 @@ proof: corpus-emoji
 	$(BIN)/vargpt-corpus build pipelines/recipes/emoji.yaml --out build/emoji
 	$(BIN)/vargpt-corpus train emoji --data build/emoji --out build/proof-$(STEPS) --steps $(STEPS) \
 		--threads $(THREADS) --prompts $(FLUENT_EMOJI)/held-out.txt
+
+# Then one round of preferences: pairs of its images, DPO on them, and held-out prompts before and
+# after.
+LIKENESS = PYTHONPATH=tests/corpus $(BIN)/vargpt-corpus
+SCORER = --scorer emoji_likeness:likeness
+proof-preferences: proof
+	$(LIKENESS) preferences --model build/proof-$(STEPS) --prompts $(FLUENT_EMOJI)/judged.txt \
+		--out build/proof-pairs-$(STEPS) --prompts-per-shard 128 --margin 0.005 $(SCORER)
+	$(BIN)/vargpt-corpus train emoji_dpo --data build/proof-pairs-$(STEPS) \
+		--init build/proof-$(STEPS) --out build/proof-dpo-$(STEPS) --threads $(THREADS) \
+		--prompts $(FLUENT_EMOJI)/held-out.txt
+	$(LIKENESS) compare build/proof-$(STEPS) build/proof-dpo-$(STEPS) --samples 16 \
+		--prompts $(FLUENT_EMOJI)/held-out.txt --out build/proof-compared-$(STEPS) $(SCORER)
 
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from pipelines.preference_options import add_export, add_preferences
+from pipelines.preference_options import add_compare, add_export, add_preferences
 
 STAGE_HELP = """\
 stages of a build, in order:
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "engines": _engines,
             "train-tokenizer": partial(_run_of, "pipelines.train_tokenizer"),
             "preferences": partial(_run_of, "pipelines.preference_command"),
+            "compare": partial(_run_of, "pipelines.compare"),
             "export": _export,
             "train": partial(_run_of, "pipelines.train"),
         }[options.command](options)
@@ -160,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
             epilog="Killed, the same command goes on after the last shard that was written.",
         )
     )
+    add_compare(
+        commands.add_parser(
+            "compare",
+            help="draw held-out prompts with two models, and say whether the second is better",
+        )
+    )
     add_export(
         commands.add_parser(
             "export", help="write samples or pairs as the published training code reads them"
@@ -242,14 +249,11 @@ def _build(options: argparse.Namespace) -> int:
     from schemas.recipe_file import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
-    profile = load_profile(options.engine)
     engine = Engine(
-        profile=profile,
+        profile=load_profile(options.engine),
         beam_options=options.beam_options,
         processes=options.processes,
     )
-    # A runner that the user names says all it has to say.
-    logging.getLogger().setLevel("INFO" if profile.pool and not engine.has_pool else profile.log)
     manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0

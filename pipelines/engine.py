@@ -1,9 +1,10 @@
 """Where Beam graphs run: this machine by default, any runner by a profile and Beam's options."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,9 +34,14 @@ class Engine:
         """Whether Beam runs in this process, with our worker processes beside it."""
         return self.profile.pool and "runner" not in parse_options(self.beam_options)
 
+    @property
+    def _log(self) -> str:
+        # A runner that the user names says all it has to say.
+        return "INFO" if self.profile.pool and not self.has_pool else self.profile.log
+
     @contextmanager
     def started(self, store: Storage) -> Iterator[None]:
-        """Start what the engine needs on this machine.
+        """Start what the engine needs on this machine, and show what it has to say.
 
         Raises:
             CorpusError: if something that the engine needs is not there, or if the corpus lies in
@@ -44,19 +50,17 @@ class Engine:
         if missing := self.profile.missing(self.arguments):
             raise CorpusError("\n".join(f"engine {self.profile.name}: {line}" for line in missing))
         in_memory = store.root.startswith("memory://")
-        if not self.has_pool:
-            if in_memory and not self.profile.pool:
-                raise CorpusError(f"{store.root}: memory is not shared with workers elsewhere")
-            # Beam starts its worker processes as `python`.
-            os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-            yield
-            return
+        if in_memory and not self.profile.pool:
+            raise CorpusError(f"{store.root}: memory is not shared with workers elsewhere")
         processes = self.processes or default_processes()
-        if in_memory:
+        if in_memory and self.has_pool:
             if processes > 1 and self.processes:
                 raise CorpusError(f"{store.root}: memory is not shared; use --processes 1")
             processes = 1
-        with local_pool(processes):
+        if not self.has_pool:
+            # Beam starts its worker processes as `python`.
+            os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
+        with _heard(self._log), local_pool(processes) if self.has_pool else nullcontext():
             yield
 
     def job_arguments(self, name: str, *, gpu: bool = False) -> tuple[str, ...]:
@@ -104,6 +108,17 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+
+
+@contextmanager
+def _heard(level: str) -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(level)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def _met_by_a_step(error: BaseException) -> BaseException | None:

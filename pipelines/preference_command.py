@@ -35,18 +35,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _job(options: argparse.Namespace) -> PreferenceJob:
     images = trained_images(options.model)
-    scorer = _scorer(options)
+    scorer = scorer_of(options)
     samples = options.samples or (4 if scorer else 1)
     _check(options, samples)
     plan = ToolsPlan(
         model=absolute(options.model),
         model_sha256=trained_sha256(options.model),
-        sampling=Sampling(
-            guidance=options.cfg,
-            temperature=options.tau,
-            top_k=options.top_k,
-            top_p=options.top_p,
-        ),
+        sampling=sampling_of(options),
         scorer=scorer,
         dtype=options.dtype,
     )
@@ -81,7 +76,15 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
     )
 
 
-def _scorer(options: argparse.Namespace) -> ScorerPlan | None:
+def sampling_of(options: argparse.Namespace) -> Sampling:
+    """Return how images are drawn."""
+    return Sampling(
+        guidance=options.cfg, temperature=options.tau, top_k=options.top_k, top_p=options.top_p
+    )
+
+
+def scorer_of(options: argparse.Namespace) -> ScorerPlan | None:
+    """Return what scores them, if anything does."""
     if not options.scorer:
         return None
     if options.scorer not in ("clip", "aesthetic"):

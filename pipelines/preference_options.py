@@ -1,4 +1,4 @@
-"""Options of the commands that make and export pairs; apart, so that --help answers at once."""
+"""Options of the commands about preferences; apart, so that --help answers at once."""
 
 import argparse
 
@@ -27,12 +27,7 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         help="paper: the prompt's own image over the model's; scored: the model's best over its "
         "worst (default)",
     )
-    parser.add_argument(
-        "--scorer", metavar="NAME", help="clip, aesthetic, or MODULE:NAME of any callable"
-    )
-    parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
-    parser.add_argument("--clip-weights", default="", help="a tag of open_clip's, or a file")
-    parser.add_argument("--aesthetic-head", default="", metavar="FILE", help="of the predictor")
+    _add_scorer(parser)
     parser.add_argument(
         "--samples",
         type=int,
@@ -40,12 +35,7 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         help="images a prompt (default: 4, or 1 without a scorer)",
     )
     parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
-    parser.add_argument("--cfg", type=float, default=3.0, help="guidance (default: 3)")
-    parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
-    parser.add_argument("--top-k", type=int, default=900, help="of an element (default: 900)")
-    parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
-    parser.add_argument("--batch", type=int, default=16, help="images drawn at once")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    _add_sampling(parser)
     parser.add_argument("--prompts-per-shard", type=int, default=512, metavar="N")
     parser.add_argument("--max-dead", type=float, default=0.05, metavar="SHARE")
     parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
@@ -53,8 +43,47 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, metavar="N")
 
 
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `compare`."""
+    parser.add_argument("before", metavar="BEFORE", help="a training's DIR, or a saved model")
+    parser.add_argument("after", metavar="AFTER", help="the same of the other model")
+    parser.add_argument(
+        "--prompts", required=True, metavar="FILE", help="held-out prompts: .txt, .jsonl or .csv"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="local folder")
+    _add_scorer(parser, required=True)
+    parser.add_argument(
+        "--samples", type=int, default=4, metavar="K", help="images a prompt (default: 4)"
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="of the interval (default: 0.95)"
+    )
+    _add_sampling(parser)
+
+
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Add the options of `export`."""
     parser.add_argument("corpus", metavar="OUT", help="folder of a corpus, or of pairs")
     parser.add_argument("--format", required=True, choices=("llamafactory-sft", "llamafactory-dpo"))
     parser.add_argument("--to", required=True, metavar="DIR", help="local folder")
+
+
+def _add_scorer(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--scorer",
+        required=required,
+        metavar="NAME",
+        help="clip, aesthetic, or MODULE:NAME of any callable",
+    )
+    parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
+    parser.add_argument("--clip-weights", default="", help="a tag of open_clip's, or a file")
+    parser.add_argument("--aesthetic-head", default="", metavar="FILE", help="of the predictor")
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cfg", type=float, default=3.0, help="guidance (default: 3)")
+    parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
+    parser.add_argument("--top-k", type=int, default=900, help="of an element (default: 900)")
+    parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
+    parser.add_argument("--batch", type=int, default=16, help="images drawn at once")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

@@ -27,6 +27,7 @@ class ToolsPlan:
     sampling: "Sampling"
     scorer: ScorerPlan | None = None
     dtype: str = "float32"  # of the model's weights
+    seed: str = ""  # what all that is drawn hangs on; "" for the model's hash
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the images and their scores, as JSON holds it."""
@@ -82,7 +83,7 @@ def tools(plan: ToolsPlan) -> Tools:
     Raises:
         CorpusError: a model or scorer that cannot be loaded, or another model than was planned.
     """
-    key = fingerprint(plan.model, plan.settings())
+    key = fingerprint(plan.model, plan.seed, plan.settings())
     with _loading:
         if key not in _loaded:
             _loaded.clear()  # two models of full size have no room beside each other
@@ -118,5 +119,6 @@ def _load(plan: ToolsPlan) -> Tools:
         )
     patch = trained.model.config.backbone.patch
     processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=UNDERSTOOD_PIXELS)
-    sampler = Sampler(trained.model, trained.sha256, text, plan.sampling, processor)
+    seed = plan.seed or trained.sha256
+    sampler = Sampler(trained.model, seed, text, plan.sampling, processor)
     return Tools(trained=trained, sampler=sampler, scorer=scorer, device=device)

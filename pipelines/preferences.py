@@ -5,7 +5,7 @@ keys are hashes, so that neighbours have nothing in common, and nothing need be 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,15 +20,14 @@ from model.preferences.pairs import (
     given_and_worst,
 )
 from model.preferences.sampling import Drawn
-from model.preferences.scorers import ScorerError, scored
-from pipelines.preference_inputs import Prepare, Prepared
+from pipelines.preference_drawing import Drawing, scores_of
+from pipelines.preference_inputs import Prepared
 from pipelines.preference_sample import Verdict, sample_members
 from pipelines.preference_tools import Tools, ToolsPlan, tools
 from pipelines.sidecar import Counts, Reject, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.stage import Outcome
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 from pipelines.tar_writer import TarWriter, describe_tar
-from pipelines.tokenizers import device_lock
 from pipelines.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Decode
@@ -83,7 +82,14 @@ class MakePreferences:
         rejects: list[Reject] = []
         described: list[dict[str, Any]] = []
         samples: dict[str, dict[str, bytes]] = {}
-        for prepared, drawn in self._drawn(rows, loaded, store, rejects):
+        drawing = Drawing(
+            store=store,
+            decode=self.decode,
+            samples=self.samples,
+            batch=self.batch,
+            with_given=self.pairs == "paper",
+        )
+        for prepared, drawn in drawing(rows, loaded, rejects):
             verdict = self._judge(prepared, drawn, loaded)
             if isinstance(verdict, Reject):
                 rejects.append(verdict)
@@ -99,47 +105,9 @@ class MakePreferences:
             files=self._files(shard, store, scratch, samples) if samples else {},
         )
 
-    def _drawn(
-        self,
-        rows: Sequence[dict[str, Any]],
-        loaded: Tools,
-        store: Storage,
-        rejects: list[Reject],
-    ) -> Iterator[tuple[Prepared, list[Drawn]]]:
-        """Yield each prompt and its images, in batches of one shape."""
-        prepare = Prepare(
-            tools=loaded,
-            store=store,
-            decode=self.decode,
-            samples=self.samples,
-            with_given=self.pairs == "paper",
-        )
-        prompts = max(1, self.batch // self.samples)
-        for aspect in sorted({row["aspect"] for row in rows}):
-            waiting: list[Prepared] = []
-            mine = [row for row in rows if row["aspect"] == aspect]
-            for number, row in enumerate(mine, start=1):
-                with device_lock:
-                    prepared = prepare(row)
-                if isinstance(prepared, Reject):
-                    rejects.append(prepared)
-                else:
-                    waiting.append(prepared)
-                if waiting and (len(waiting) == prompts or number == len(mine)):
-                    yield from self._draw(waiting, loaded, aspect)
-                    waiting = []
-
-    def _draw(
-        self, batch: Sequence[Prepared], loaded: Tools, aspect: float
-    ) -> list[tuple[Prepared, list[Drawn]]]:
-        asked = [prepared.prompt for prepared in batch]
-        with device_lock:
-            drawn = loaded.sampler.draw(asked, loaded.tokenizer(aspect))
-        return list(zip(batch, drawn, strict=True))
-
     def _judge(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> Verdict | Reject:
         """Choose one image over another, or say why there is no pair."""
-        key, scores = prepared.row["key"], self._scores(prepared, drawn, loaded)
+        key, scores = prepared.row["key"], scores_of(prepared, drawn, loaded)
         if not all(map(math.isfinite, scores)):
             return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
         given = scores.pop() if scores and prepared.given is not None else 0.0
@@ -152,18 +120,6 @@ class MakePreferences:
         if isinstance(pair, Dropped):
             return Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=True)
         return Verdict(pair=pair, scores=scores, given_score=given)
-
-    def _scores(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list[float]:
-        """Score the drawn images, and last the given one if there is one; [] without a scorer."""
-        if loaded.scorer is None:
-            return []
-        images = [each.image for each in drawn]
-        images += [] if prepared.given is None else [prepared.given]
-        try:
-            with device_lock:
-                return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
-        except ScorerError as error:
-            raise CorpusError(str(error)) from error
 
     def _row(
         self, key: str, drawn: Sequence[Drawn], verdict: Verdict, device: str

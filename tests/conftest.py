@@ -1,16 +1,32 @@
 """A small corpus, really crawled and built by the command line, for every test that reads one."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from corpus import DEMO_LIST, Corpus
+from corpus import DEMO_LIST, ROOT, Corpus
 from serve import CorpusServer, running_server
+
+from pipelines.engine_profile import load_profile
+from pipelines.engines.spark.cluster import running_cluster
 
 # Rows of the demo list that other rows of it repeat.
 TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_tess_brady_01.png")
+SPARK = ROOT / "build/engines/pyspark/pyspark"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the engines that are not installed here, but never where they have to be."""
+    for item in items:
+        if (mark := item.get_closest_marker("engine")) is None:
+            continue
+        profile = load_profile(mark.args[0])
+        missing = profile.missing(profile.arguments(processes=2))
+        if missing and not os.environ.get("CI"):
+            item.add_marker(pytest.mark.skip(reason="; ".join(missing)))
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +90,10 @@ def copied(built: Corpus, make_corpus: Callable[..., Corpus], tmp_path: Path) ->
     out = tmp_path / "corpus"
     shutil.copytree(built.out, out)
     return make_corpus(out=out)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[list[str]]:
+    """A Spark master and two workers; gives the options of Beam that send a build there."""
+    with running_cluster(SPARK, tmp_path / "spark") as options:
+        yield options

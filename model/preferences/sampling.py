@@ -43,9 +43,9 @@ class Drawn:
     image: Image.Image  # RGB
 
 
-def sample_seed(key: str, index: int, model_sha256: str) -> str:
+def sample_seed(key: str, index: int, seed: str) -> str:
     """Return what decides all that is drawn for one image of a prompt: 32 hex digits."""
-    return blake2b(f"{model_sha256}\n{key}\n{index}".encode(), digest_size=16).hexdigest()
+    return blake2b(f"{seed}\n{key}\n{index}".encode(), digest_size=16).hexdigest()
 
 
 class Sampler:
@@ -53,7 +53,7 @@ class Sampler:
 
     Args:
         model: in evaluation mode.
-        model_sha256: of its folder; seeds hang on it.
+        seed: what all that is drawn hangs on, such as the hash of the model.
         text: the model's text tokenizer; its `pad_multiple` must be the model's.
         sampling: guidance, temperature, top-k and top-p of each element.
         image_processor: of the backbone, for prompts with an image.
@@ -62,12 +62,12 @@ class Sampler:
     def __init__(
         self,
         model: Vargpt,
-        model_sha256: str,
+        seed: str,
         text: TextEncoder,
         sampling: Sampling,
         image_processor: "Qwen2VLImageProcessorPil",
     ) -> None:
-        self._model, self._sha256 = model, model_sha256
+        self._model, self._seed = model, seed
         self._text, self._sampling = text, sampling
         self._image_processor = image_processor
 
@@ -92,7 +92,7 @@ class Sampler:
         assert encoded.image_start is not None, "a question marks an image"
         return Prompt(
             ids=encoded.ids_S[: encoded.image_start].tolist(),
-            keys=[sample_seed(question.key, index, self._sha256) for index in range(samples)],
+            keys=[sample_seed(question.key, index, self._seed) for index in range(samples)],
             pixel_values=torch.from_numpy(patches.pixel_values) if patches else None,
             image_grid_thw=torch.tensor([patches.grid_thw]) if patches else None,
         )

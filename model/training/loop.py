@@ -15,16 +15,16 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor, nn
 
-from model.tokenizer_training.state import StateError
-from model.training import checkpoint
-from model.training.checkpoint import TrainingState
-from model.training.flop import counting, peak_flops
+from model.training.checkpoint import checkpoints
+from model.training.flop import counting
 from model.training.journal import Journal
 from model.training.objective import Objective, Step
-from model.training.optimizer import lr_at, make_optimizer, optimizer_tensors, set_steps
+from model.training.optimizer import lr_at, make_optimizer
 from model.training.parallel import Processes, blocks_of
-from model.training.recipe import Recipe, changed
+from model.training.recipe import Recipe
 from model.training.samples import Sampler
+from model.training.saves import Saves
+from model.training.speed import Speed
 from model.vargpt.trainable import set_trainable
 from model.vargpt.vargpt import Vargpt
 from schemas.keys import unit
@@ -84,9 +84,16 @@ class Trainer:
         self._trained = _prepare(model, recipe, processes)
         self.model = model
         self._optimizer = make_optimizer(self._trained.values(), recipe)
-        self._model_facts = checkpoint.facts(model.config)
+        self._saves = Saves(
+            recipe=recipe,
+            model=model,
+            optimizer=self._optimizer,
+            trained=self._trained,
+            out=out,
+            processes=processes,
+        )
         self._flop = 0.0  # a position, forward and back
-        self._since = _Since()
+        self._speed = Speed(recipe.peak_tflops, processes)
         self.step = 0
         self.seconds = 0.0
 
@@ -97,7 +104,7 @@ class Trainer:
             StateError: the folder holds a checkpoint of another training, or a damaged one.
             FloatingPointError: a loss or gradient that is not finite; the last checkpoint remains.
         """
-        streams = self._resume()
+        streams = self._open_streams()
         batches = [iter(stream) for stream in streams]
         journal = Journal(self._out, self.step) if self._processes.is_first else None
         self.model.train()
@@ -128,9 +135,9 @@ class Trainer:
         self.step += 1
         seconds = time.monotonic() - started
         self.seconds += seconds
-        self._since.add(figures.pop("tokens"), figures.pop("flop"), seconds)
+        self._speed.add(figures.pop("tokens"), figures.pop("flop"), seconds)
         if journal and self._is_due(self._recipe.log_every):
-            journal.write(self.step, {**figures, **self._speed()})
+            journal.write(self.step, {**figures, **self._speed.take()})
 
     def _backward(self, batch: Any, number: int, step: Step) -> dict[str, float]:
         """Add a micro-batch's gradients to the others', and return its part of the figures."""
@@ -182,7 +189,7 @@ class Trainer:
         found = [batch.keys for batch, is_wrong in zip(micro, wrong, strict=True) if is_wrong]
         keys = list(itertools.chain(*itertools.chain(*self._processes.gather(found))))
         more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-        saved = checkpoint.checkpoints(self._out)
+        saved = checkpoints(self._out)
         raise FloatingPointError(
             f"step {self.step + 1}: the {what} is {value}, of samples {', '.join(keys[:SHOWN])}"
             f"{more}; {f'{saved[-1]} is the last checkpoint' if saved else 'nothing was saved'}. "
@@ -193,7 +200,10 @@ class Trainer:
         if self._sampler and self._recipe.sample_every and self._is_due(self._recipe.sample_every):
             self._draw(self._sampler, journal)
         if self._is_due(self._recipe.save_every):
-            self._save(streams)
+            # Process r has streams r, r + count, ...
+            gathered = self._processes.gather([stream.state() for stream in streams])
+            states = tuple(itertools.chain(*zip(*gathered, strict=True)))
+            self._saves.save(self.step, self.seconds, states)
 
     def _draw(self, sampler: Sampler, journal: Journal | None) -> None:
         recipe = self._recipe
@@ -212,78 +222,20 @@ class Trainer:
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self._recipe.steps
 
-    def _speed(self) -> dict[str, float]:
-        tokens, flop, seconds = self._since.take()
-        flops = flop / seconds / self._processes.count
-        tflops = self._recipe.peak_tflops
-        peak = tflops * 1e12 if tflops else peak_flops(self._processes.device)
-        speed = {"speed/tokens a second": tokens / seconds, "speed/TFLOP/s a device": flops / 1e12}
-        return speed | ({"speed/MFU": flops / peak} if peak else {})
-
     @property
     def _streams_here(self) -> int:
         return self._stream_count // self._processes.count
 
-    def _save(self, streams: Sequence[Stream]) -> None:
-        # Process r has streams r, r + count, ...
-        gathered = self._processes.gather([stream.state() for stream in streams])
-        state = TrainingState(
-            step=self.step,
-            seconds=self.seconds,
-            recipe=self._recipe.model_dump(mode="json"),
-            model=self._model_facts,
-            streams=tuple(itertools.chain(*zip(*gathered, strict=True))),
-        )
-        tensors = self._tensors()
-        checkpoint.save(self._out, state, tensors, self._processes, keep=self._recipe.keep)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        moments = optimizer_tensors(self._optimizer, self._trained)
-        return {**checkpoint.model_tensors(self.model), **moments}
-
-    def _resume(self) -> list[Stream]:
-        """Load the latest checkpoint, if there is one, and open the streams."""
+    def _open_streams(self) -> list[Stream]:
+        """Go on from the latest checkpoint, if there is one; open this process' streams."""
         states: Sequence[Mapping[str, Any] | None] = [None] * self._stream_count
-        if saved := checkpoint.checkpoints(self._out):
-            state = checkpoint.read_state(saved[-1])
-            self._check_same(saved[-1], state)
-            checkpoint.load(saved[-1], self._tensors(), self._processes)
+        if (state := self._saves.resume(self._stream_count)) is not None:
             self.step, self.seconds, states = state.step, state.seconds, state.streams
-            set_steps(self._optimizer, self._trained.values(), self.step)
         processes = self._processes
         return [
             self._make_stream(number, self._stream_count, states[number])
             for number in range(processes.rank, self._stream_count, processes.count)
         ]
-
-    def _check_same(self, path: Path, state: TrainingState) -> None:
-        differing = changed(state.recipe, self._recipe.model_dump(mode="json"))
-        differing += checkpoint.differing(state.model, self._model_facts)
-        if len(state.streams) != self._stream_count:
-            differing.append(f"streams: {len(state.streams)} there, {self._stream_count} here")
-        if differing:
-            raise StateError(
-                f"{path} is of another training; name another folder, or remove it. "
-                + "; ".join(differing)
-            )
-
-
-class _Since:
-    """What was computed since it was last asked."""
-
-    def __init__(self) -> None:
-        self._tokens = self._flop = self._seconds = 0.0
-
-    def add(self, tokens: float, flop: float, seconds: float) -> None:
-        self._tokens += tokens
-        self._flop += flop
-        self._seconds += seconds
-
-    def take(self) -> tuple[float, float, float]:
-        """Return tokens, floating-point operations and seconds."""
-        taken = self._tokens, self._flop, self._seconds
-        self._tokens = self._flop = self._seconds = 0.0
-        return taken
 
 
 def _summed(parts: Any) -> dict[str, float]:

@@ -11,6 +11,7 @@ from model.data.codes import SelfCorrection
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
 from schemas.recipe_file import RecipeError, override, suggest
+from schemas.sample import IMAGE, IMAGE_GEN
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 
@@ -93,6 +94,9 @@ class Recipe(BaseModel):
         for subset, share in self.mix.items():
             if share <= 0:
                 raise ValueError(f"mix.{subset}: expected a positive share, got {share}")
+        for prompt in self.prompts:
+            if IMAGE in prompt or IMAGE_GEN in prompt:
+                raise ValueError(f"prompts: {prompt!r} spells the mark of an image")
         if self.batch % self.micro_batch:
             raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
         return self

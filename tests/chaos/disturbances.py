@@ -103,6 +103,11 @@ def beam_workers(build: subprocess.Popen[str]) -> list[psutil.Process]:
     return [p for p in descendants(build) if "sdk_worker_main" in _command(p)]
 
 
+def of_the_cluster(word: str) -> list[psutil.Process]:
+    """Return the processes of a Spark cluster that this process started, by a word of theirs."""
+    return [p for p in psutil.Process().children(recursive=True) if word in _command(p)]
+
+
 def kill_one(
     found: Callable[[], list[psutil.Process]], draw: random.Random, build: subprocess.Popen[str]
 ) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from builds import assert_as_undisturbed, disturbed, finish
 from chaos_server import ChaosServer
 from corpus import Corpus
 from disturbances import (
@@ -26,7 +27,6 @@ from disturbances import (
 from faulty_proxy import faulty_proxy
 from object_stores import STORES
 
-MOST_BUILDS = 4  # that it may take until one gets through
 BEAM_WORKERS = ("--", "--runner=FnApiRunner", "--direct_running_mode=multi_processing")
 
 
@@ -37,39 +37,6 @@ def seeds(count: int, quick: int = 0) -> list:
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def assert_as_undisturbed(corpus: Corpus, undisturbed: Corpus) -> None:
-    """Byte for byte what a quiet build makes, sound, every row accounted for, nothing left over."""
-    made, expected = corpus.contents(), undisturbed.contents()
-    assert made.keys() == expected.keys()  # no `.partial-` file, no mark of an attempt
-    assert [name for name in made if made[name] != expected[name]] == []
-    assert corpus.faults() == []
-    for line in corpus.manifest["funnel"]:
-        out = line["kept"] + sum(line["dropped"].values()) + sum(line["dead"].values())
-        assert line["rows_in"] == out, line
-
-
-def finish(corpus: Corpus, *words: str) -> None:
-    """Build until a build gets through."""
-    for _ in range(MOST_BUILDS):
-        code, said = wait(start(corpus, *words))
-        if code == 0:
-            return
-    raise AssertionError(f"no build of {MOST_BUILDS} got through: {said}")
-
-
-def disturbed(
-    corpus: Corpus, moment: Moment, disturb: Callable[..., object], *words: str
-) -> tuple[int, str]:
-    """Build, and disturb it at a moment; return the exit code and what was said."""
-    build = start(corpus, *words)
-    try:
-        if wait_for(moment, build, corpus.out):
-            disturb(build)
-        return wait(build)
-    finally:
-        build.kill()
 
 
 @pytest.mark.parametrize("seed", seeds(6, quick=1))

@@ -2,7 +2,7 @@
 
     python tests/corpus/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
     python tests/corpus/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
-    python tests/corpus/fluent_emoji.py hold-out [DIR] # write DIR/train.jsonl, DIR/held-out.txt
+    python tests/corpus/fluent_emoji.py hold-out [DIR] # part them: DIR/train.jsonl, held-out.txt
 
 The images are 3,391 WebPs of 256 px with transparency (4 are 264 px high); emojibase labels 3,374
 of them. Both packages and the emoji are under the MIT licence. The five skin tones of an emoji,
@@ -25,6 +25,7 @@ from schemas.keys import rank, unit
 
 UNPACKED = Path("build/fluent-emoji")
 HELD_OUT = 0.03  # share of the emoji
+JUDGED = 512  # emoji that are drawn to make preferences of
 PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
 
 
@@ -101,7 +102,9 @@ def write_list(folder: Path) -> None:
 
 
 def hold_out(folder: Path) -> None:
-    """Part the listed emoji, one of each, into rows to train on and labels to be drawn.
+    """Part the listed emoji, one of each, into rows to train on and titles to be drawn.
+
+    `judged.txt` has some of the titles trained on, for preferences.
 
     Skin tones are left out: of an emoji held out they would show all but the colour. Flags are
     never held out: nobody could draw one by its name.
@@ -114,10 +117,17 @@ def hold_out(folder: Path) -> None:
         for each in rows
         if not each["title"].startswith("flag") and unit(each["path"], "held out") < HELD_OUT
     ]
-    write_jsonl(folder / "train.jsonl", (each for each in rows if each not in held))
-    shuffled = sorted(held, key=lambda each: rank(each["path"], "shown"))
-    (folder / "held-out.txt").write_text("".join(f"{each['title']}\n" for each in shuffled))
-    print(f"{folder}: {len(rows) - len(held)} emoji to train on, {len(held)} held out")
+    trained = [each for each in rows if each not in held]
+    write_jsonl(folder / "train.jsonl", trained)
+    write_titles(folder / "held-out.txt", held, "shown")
+    write_titles(folder / "judged.txt", trained, "judged", JUDGED)
+    print(f"{folder}: {len(trained)} emoji to train on, {len(held)} held out")
+
+
+def write_titles(file: Path, rows: Sequence[Row], salt: str, most: int | None = None) -> None:
+    """Write the titles of rows, a line each, drawn by the hash of their paths."""
+    drawn = sorted(rows, key=lambda row: rank(row["path"], salt))[:most]
+    file.write_text("".join(f"{row['title']}\n" for row in drawn))
 
 
 def read_images(folder: Path) -> list[Path]:

@@ -183,3 +183,20 @@ def test_a_missing_npm_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(SystemExit, match=r"npm is needed and was not found.*emojibase-data@17"):
         fluent_emoji.fetch(tmp_path / "emoji")
     assert not (tmp_path / "emoji").exists()
+
+
+def test_held_out_emoji_are_trained_on_by_nobody_and_no_skin_tone_is(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fluent_emoji, "HELD_OUT", 0.5)
+    fluent_emoji.write_list(tree)
+    fluent_emoji.hold_out(tree)
+    trained = [
+        json.loads(line)["title"] for line in (tree / "train.jsonl").read_text().splitlines()
+    ]
+    held, judged = ((tree / f"{n}.txt").read_text().splitlines() for n in ("held-out", "judged"))
+    assert held
+    assert sorted(judged) == sorted(trained)
+    titles = {"waving hand", "heart on fire", "regional indicator A"}
+    assert {*trained, *held} == titles
+    assert len(trained) + len(held) == 4  # both images of the heart

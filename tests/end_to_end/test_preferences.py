@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from training_shards import ShardMaker
 
 from model.tokenizers.load import load_tokenizer
@@ -50,3 +52,39 @@ def test_a_training_prefers_among_its_own_images(tmp_path: Path, pairs: str, cap
         main(["export", str(out), "--format", "llamafactory-dpo", "--to", str(tmp_path / "x")]) == 0
     )
     assert f"{kept} records" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_on_the_same_prompts_and_random_numbers(
+    tmp_path: Path, capsys
+) -> None:
+    tokenizer = load_tokenizer("infinity_bsq", preset="bundled")
+    maker = ShardMaker(tokenizer=tokenizer, schedules={1.0: tokenizer.schedule})
+    corpus = maker.write(tmp_path / "corpus", {"t2i": [4]})
+    models = [tmp_path / "zero", tmp_path / "one"]
+    for seed, out in enumerate(models):
+        trained = ["train", "sft256", "--data", str(corpus), "--out", str(out), "--steps", "1"]
+        assert main([*trained, *TINY, *SHORT, "--set", f"seed={seed}"]) == 0
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red apple\na blue fish\na blue fish\n")
+    found = []
+    for name, after in zip(("itself", "another"), models, strict=True):
+        out = tmp_path / name
+        judged = ["--scorer", "simple_scorers:brightness", "--samples", "2", "--tau", "1"]
+        command = ["compare", str(models[0]), str(after), "--prompts", str(prompts)]
+        assert main([*command, "--out", str(out), *judged]) == 0
+        scores = pq.read_table(out / "scores.parquet").to_pylist()
+        found.append(json.loads((out / "comparison.json").read_text()))
+        assert {row["text"] for row in scores} == {"a red apple", "a blue fish"}
+        for side in ("before", "after"):
+            of_all = [score for row in scores for score in row[side]]
+            assert found[-1][side] == pytest.approx(sum(of_all) / 4)
+        assert Image.open(out / "images.png").width == 4 * 256
+    same, other = found
+    assert same["difference"] == same["low"] == same["high"] == 0.0
+    assert other["before"] == same["before"]
+    assert other["low"] <= other["difference"] <= other["high"]
+    assert other["difference"] != 0.0
+    said = capsys.readouterr()
+    assert "prompts.txt: 1 left out, repeated_prompt" in said.err
+    assert "simple_scorers:brightness, 2 prompts: " in said.out

@@ -64,7 +64,7 @@ def running_cluster(spark: Path, logs: Path, workers: int = 2) -> Iterator[list[
         one = ["--cores", "1", "--memory", "2g", url]
         for number in range(workers):
             start(f"worker-{number}", [spark_class, f"{deploy}.worker.Worker", *here, *one])
-        module = "apache_beam.runners.worker.worker_pool_main"
+        module = "pipelines.engines.spark.worker_pool"
         beam = start("beam", [sys.executable, "-m", module, f"--service_port={pool}"])
         _wait_for(pool, beam, logs / "beam.log")
         yield beam_options(master, pool)
