@@ -150,3 +150,14 @@ def test_beams_own_workers_are_replaced_and_get_past_it(
     mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
     make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}", timeout_s=800)
     assert_lost_in("measure", "SIGKILL", copied, built)
+
+
+@pytest.mark.chaos
+@pytest.mark.spark
+@pytest.mark.engine("spark")
+def test_spark_tries_again_and_gets_past_it(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("SIGKILL")
+    make_again(copied, "signals").build(after="--engine spark", timeout_s=800)
+    assert_lost_in("measure", "SIGKILL", copied, built)
