@@ -114,7 +114,7 @@ proof-preferences: proof
 	$(BIN)/vargpt-corpus train emoji_dpo --data build/proof-pairs-$(STEPS) \
 		--init build/proof-$(STEPS) --out build/proof-dpo-$(STEPS) --threads $(THREADS) \
 		--prompts $(FLUENT_EMOJI)/held-out.txt
-	$(LIKENESS) compare build/proof-$(STEPS) build/proof-dpo-$(STEPS) --samples 16 \
+	$(LIKENESS) compare build/proof-$(STEPS) build/proof-dpo-$(STEPS) --samples 8 \
 		--prompts $(FLUENT_EMOJI)/held-out.txt --out build/proof-compared-$(STEPS) $(SCORER)
 
 wild: corpus-openclipart

@@ -25,7 +25,7 @@ from schemas.keys import rank, unit
 
 UNPACKED = Path("build/fluent-emoji")
 HELD_OUT = 0.03  # share of the emoji
-JUDGED = 512  # emoji that are drawn to make preferences of
+JUDGED = 256  # emoji that are drawn to make preferences of
 PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
 
 
