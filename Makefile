@@ -44,14 +44,13 @@ test-dataflow: build/gcp/ready
 test-slow: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and not gpu and not engine and not chaos'
 
-# The same bytes on Spark, embedded and as a cluster, on Flink and on Prism; and on Spark whatever is
-# killed.
+# The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.
 test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
-	$(BIN)/pytest -q -m engine
+	$(BIN)/pytest -q -m 'engine and not chaos'
 
 # Builds that are killed, starved and cut off, and what comes out in the end.
-test-chaos: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not engine' tests/chaos tests/end_to_end/test_poison.py
+test-chaos: .venv/ready spark-jar $(PYSPARK)
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
