@@ -34,11 +34,11 @@ from schemas.recipe import Decode
 
 SEED: Final = "compare"
 PROMPTS_AT_ONCE: Final = 512
-SHOWN: Final = 12  # prompts, of which the first image of each model is shown
+SHOWN: Final = 12  # prompts, of which each model's first image is shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class Judged:
     """What a model made of one prompt."""
 
     text: str
@@ -80,20 +80,13 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
         batch=options.batch,
         with_given=False,
     )
-    before, after = (_drawn(plan, rows, drawing) for plan in plans)
+    before, after = (_judged(plan, rows, drawing) for plan in plans)
     keys = [row["key"] for row in rows if row["key"] in before and row["key"] in after]
     found = compare(
         [float(np.mean(before[key].scores)) for key in keys],
         [float(np.mean(after[key].scores)) for key in keys],
         confidence=options.confidence,
     )
-    table = {
-        "key": keys,
-        "text": [before[key].text for key in keys],
-        "before": [before[key].scores for key in keys],
-        "after": [after[key].scores for key in keys],
-    }
-    pq.write_table(pa.table(table), out / "scores.parquet")
     facts = {
         **asdict(found),
         "samples": options.samples,
@@ -102,9 +95,25 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
         "sampling": plans[0].described_sampling(),
     }
     (out / "comparison.json").write_text(f"{json.dumps(facts, indent=2)}\n")
-    shown = keys[:SHOWN]
-    _picture([before[key] for key in shown], [after[key] for key in shown]).save(out / "images.png")
+    _write(out, keys, [before[key] for key in keys], [after[key] for key in keys])
     print(_sentence(found, scorer.name))
+
+
+def _write(
+    out: Path, keys: Sequence[str], before: Sequence[Judged], after: Sequence[Judged]
+) -> None:
+    table = {
+        "key": keys,
+        "text": [each.text for each in before],
+        "before": [each.scores for each in before],
+        "after": [each.scores for each in after],
+    }
+    pq.write_table(pa.table(table), out / "scores.parquet")
+    pairs = [each for pair in zip(before, after, strict=True) for each in pair][: 2 * SHOWN]
+    size = min(each.image.size for each in pairs)  # prompts may ask for several aspects
+    images = [each.image.resize(size) for each in pairs]
+    label = "before, after | before, after"
+    grid(images, [each.text for each in pairs], label).save(out / "images.png")
 
 
 def _plan(model: str, scorer: ScorerPlan, options: argparse.Namespace) -> ToolsPlan:
@@ -128,12 +137,12 @@ def _rows(prompts: str, store: Storage) -> list[dict[str, Any]]:
     return pa.concat_tables(tables).to_pylist()
 
 
-def _drawn(plan: ToolsPlan, rows: Sequence[dict[str, Any]], drawing: Drawing) -> dict[str, Drawn]:
+def _judged(plan: ToolsPlan, rows: Sequence[dict[str, Any]], drawing: Drawing) -> dict[str, Judged]:
     """Draw and score every prompt with a model; return those that could be drawn, by key."""
     loaded, rejects = tools(plan), list[Reject]()
-    found: dict[str, Drawn] = {}
+    found: dict[str, Judged] = {}
     for prepared, images in drawing(rows, loaded, rejects):
-        found[prepared.row["key"]] = Drawn(
+        found[prepared.row["key"]] = Judged(
             text=prepared.row["text"],
             scores=scores_of(prepared, images, loaded),
             image=images[0].image,
@@ -141,14 +150,6 @@ def _drawn(plan: ToolsPlan, rows: Sequence[dict[str, Any]], drawing: Drawing) ->
     for each in rejects:
         print(f"{each.id} left out, {each.reason}: {each.detail}", file=sys.stderr)
     return found
-
-
-def _picture(before: Sequence[Drawn], after: Sequence[Drawn]) -> Image:
-    pairs = [each for pair in zip(before, after, strict=True) for each in pair]
-    size = min(each.image.size for each in pairs)
-    images = [each.image.resize(size) for each in pairs]
-    captions = [each.text for each in pairs]
-    return grid(images, captions, "before, after | before, after")
 
 
 def _sentence(found: Comparison, scorer: str) -> str:

@@ -19,7 +19,7 @@ from corpus import ROOT, Corpus
 FOLDERS = ("sources", "raw", "signals", "selection", "captions", "tokens", "shards")
 BEGUN = (".attempts/measure", ".attempts/vq_tokens", ".attempts/shard")
 SHARDS = 4
-TIMEOUT_S = 400
+TIMEOUT_S = 800
 
 
 @dataclass(frozen=True, kw_only=True)
