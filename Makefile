@@ -30,7 +30,7 @@ demo: .venv/ready
 	$(BIN)/vargpt-corpus train demo --data $(OUT) --out $(OUT)-training --threads 1
 
 test: .venv/ready
-	$(BIN)/pytest -q -n auto --dist loadfile -m 'not slow and not gpu and not engine'
+	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not slow and not gpu and not engine'
 
 # Google's libraries add three seconds to the start of every process that imports Beam, so only the
 # tests of Dataflow's jobs see them.

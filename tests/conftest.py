@@ -18,9 +18,13 @@ TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_te
 SPARK = ROOT / "build/engines/pyspark/pyspark"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the engines that are not installed here, but never where they have to be."""
     for item in items:
+        # Files stay whole; one process builds the corpus, and runs all that reads it.
+        reads_it = "built" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("corpus" if reads_it else str(item.path)))
         if (mark := item.get_closest_marker("engine")) is None:
             continue
         profile = load_profile(mark.args[0])

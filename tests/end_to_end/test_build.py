@@ -89,6 +89,7 @@ def test_images_come_out_upright_and_not_white(built: Corpus, demo_rows: list[di
     assert turned["width"] != turned["height"]
 
 
+@pytest.mark.slow
 def test_one_process_makes_the_bytes_that_two_make(
     built: Corpus, make_corpus: Callable[..., Corpus]
 ) -> None:

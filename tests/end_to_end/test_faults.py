@@ -69,6 +69,7 @@ def test_an_output_that_cannot_be_written_is_named(
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_a_second_build_into_one_folder_is_refused(copied: Corpus) -> None:
     running = subprocess.Popen(
         copied.command("crawl.max_bytes=5_000_001", processes=1),
@@ -102,6 +103,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mount)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_build_with_what_is_committed_intact(
     make_corpus: Callable[..., Corpus], built: Corpus, small_disk: Path
 ) -> None:

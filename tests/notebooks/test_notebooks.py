@@ -150,6 +150,7 @@ def test_it_finds_the_last_sample_by_the_index(looked_at: NotebookNode, demo_cor
     assert f"<p>{last['key']}: " in page(looked_at)
 
 
+@pytest.mark.slow
 def test_it_runs_with_the_other_major_version_of_webdataset_and_shows_the_same(
     looked_at: NotebookNode, demo_corpus: Path
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_cluster_is_settled_as_by_comparing_all_rows(drawn: tuple[int, list[Ro
         assert rows[kept].key == expected[row.shard, row.key].kept_key
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(
     st.sampled_from([0, 1, 4, 8]).flatmap(lambda d: st.tuples(st.just(d), rows_of(d))),

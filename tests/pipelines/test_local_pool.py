@@ -68,6 +68,7 @@ def test_there_is_at_least_one_core():
     assert default_processes() >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_die_with_a_build_that_is_killed_or_interrupted(how: signal.Signals, tmp_path):
     script = tmp_path / "busy.py"

@@ -64,6 +64,7 @@ def test_next_scale_inputs_can_be_trained_on(small_var: VarVqvae) -> None:
     assert layer.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_codes_are_the_same_with_one_thread_and_with_two(
     small_var: VarVqvae, small_golden: dict[str, np.ndarray]
 ) -> None:
