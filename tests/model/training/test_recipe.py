@@ -38,6 +38,7 @@ def test_values_are_set() -> None:
     ("item", "told"),
     [
         ("learning_rate=1", "learning_rate: unknown key; Allowed: stage, "),
+        ("prompts=[a <image_gen>]", "prompts: 'a <image_gen>' spells the mark of an image"),
         ("bacth=1", r"bacth: unknown key; did you mean batch\? Allowed: stage, objective, "),
         ("batch=0", "batch: Input should be greater than or equal to 1, got 0"),
         ("size=huge", "size: Input should be 'tiny', 'mini', 'small' or 'v1_1', got 'huge'"),
