@@ -93,8 +93,8 @@ text-tokenizer: corpus-openclipart corpus-emoji
 		--captions $(OPENCLIPART)/openclipart.jsonl $(FLUENT_EMOJI)/fluent-emoji.jsonl \
 		--templates pipelines/templates/t2i-v1.yaml
 
-# A small model learns emoji on a CPU and draws some that it has never seen; go on after any kill by
-# the same command. STEPS=6 shows that all of it works.
+# A small model learns emoji on a CPU, in two hours or so, and draws some that it has never seen; go
+# on after any kill by the same command. STEPS=6 shows that all of it works.
 STEPS = 3000
 THREADS = 2
 proof: corpus-emoji
