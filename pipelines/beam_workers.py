@@ -2,7 +2,8 @@
 
 The in-process runner asks a worker for its answer and waits, for ever if the worker is gone: all
 that its death does is to raise in the thread that waited for the process (Beam 2.77,
-SubprocessSdkWorker). Here that reaches the thread that waits for the job.
+SubprocessSdkWorker). Here that reaches the thread that waits for the job. `loopback_workers` has
+those of an embedded Spark, Flink or Prism raise likewise.
 """
 
 import signal

@@ -12,6 +12,7 @@ from pipelines.beam_workers import WorkerDiedError, noticed_deaths
 from pipelines.engine_profile import Profile, load_profile, options_of, parse_options
 from pipelines.lasting_pool import DEATHS
 from pipelines.local_pool import default_processes, local_pool, take_error
+from pipelines.runners import end_job_servers, runner_for
 from pipelines.storage import CorpusError, Storage
 
 
@@ -82,6 +83,7 @@ class Engine:
                     return self._run(graph, self.job_arguments(name, gpu=gpu), name)
             except WorkerDiedError as death:
                 why = death
+                end_job_servers()  # where the job still waits for its worker
                 # What is committed is skipped.
                 print(f"{name}: {why}; the job begins anew", file=sys.stderr, flush=True)
         raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
@@ -89,8 +91,6 @@ class Engine:
     def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
-
-        from pipelines.runners import runner_for
 
         options = PipelineOptions(list(arguments))
         pipeline = beam.Pipeline(runner_for(options), options=options)

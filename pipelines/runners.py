@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+_servers: dict[str, Any] = {}  # by the runner's name
+
 
 def runner_for(options: Any) -> Any:
     """Return the runner that Beam's options name; its job server, if it has one, is running.
@@ -20,22 +22,29 @@ def runner_for(options: Any) -> Any:
     return runner
 
 
+def end_job_servers() -> None:
+    """End the job servers of this process with the jobs on them; the next job starts another."""
+    while _servers:
+        _servers.popitem()[1].stop()
+
+
 @cache
 def _runner_named(name: str) -> Any:
     from apache_beam.runners.runner import create_runner
 
     runner: Any = create_runner(name)
     if hasattr(runner, "default_job_server"):
-        runner.default_job_server = _only_once(runner.default_job_server)
+        from pipelines.loopback_workers import watch_loopback_workers
+
+        watch_loopback_workers()
+        runner.default_job_server = _only_once(name, runner.default_job_server)
     return runner
 
 
-def _only_once(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    made: list[Any] = []
-
+def _only_once(name: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def make_once(options: Any) -> Any:
-        if not made:
-            made.append(make(options))
-        return made[0]
+        if name not in _servers:
+            _servers[name] = make(options)
+        return _servers[name]
 
     return make_once

@@ -155,10 +155,6 @@ def test_beams_own_workers_are_replaced_and_get_past_it(
 @pytest.mark.chaos
 @pytest.mark.spark
 @pytest.mark.engine("spark")
-@pytest.mark.xfail(
-    run=False,
-    reason="the Java job server of Beam waits for ever for an embedded worker that was killed",
-)
 def test_spark_tries_again_and_gets_past_it(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:

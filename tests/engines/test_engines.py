@@ -18,7 +18,7 @@ def test_an_embedded_engine_makes_the_bytes_of_the_local_one(
     engine: str, make_corpus: Callable[..., Corpus], built: Corpus, tmp_path: Path
 ) -> None:
     corpus = make_corpus(out=tmp_path / "corpus")
-    corpus.build(after=f"--engine {engine}")
+    corpus.build(after=f"--engine {engine}", timeout_s=600)
     assert corpus.manifest_bytes == built.manifest_bytes
     assert corpus.verify()[0] == 0
 
@@ -29,6 +29,6 @@ def test_a_spark_cluster_makes_the_bytes_of_the_local_engine(
     cluster: list[str], make_corpus: Callable[..., Corpus], built: Corpus, tmp_path: Path
 ) -> None:
     corpus = make_corpus(out=tmp_path / "corpus")
-    corpus.build(after=f"--engine spark -- {' '.join(cluster)}")
+    corpus.build(after=f"--engine spark -- {' '.join(cluster)}", timeout_s=600)
     assert corpus.manifest_bytes == built.manifest_bytes
     assert corpus.verify()[0] == 0
