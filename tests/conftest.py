@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         # Files stay whole; one process builds the corpus, and runs all that reads it.
         reads_it = "built" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("corpus" if reads_it else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("corpus" if reads_it else item.location[0]))
         if (mark := item.get_closest_marker("engine")) is None:
             continue
         profile = load_profile(mark.args[0])
