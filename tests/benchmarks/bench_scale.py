@@ -58,7 +58,7 @@ RULES = load_recipe(str(ROOT / "pipelines/recipes/vargpt-v1.1.yaml")).select
 class AssignShard(WriteShard):
     """Writes an output shard up to where pixels would be read."""
 
-    def _write(self, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
+    def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
         size = sum(len(ref["json"]) for ref in refs)
         counts = Counts(rows_in=len(refs), kept=len(refs))
         tar = {"bytes": size, "sha256": wanted}
