@@ -95,7 +95,7 @@ text-tokenizer: corpus-openclipart corpus-emoji
 
 # A small model learns emoji on a CPU, in two hours or so, and draws some that it has never seen; go
 # on after any kill by the same command. STEPS=6 shows that all of it works.
-STEPS = 3000
+STEPS = 5000
 THREADS = 2
 proof: corpus-emoji
 	$(BIN)/python tests/corpus/fluent_emoji.py hold-out $(FLUENT_EMOJI)

@@ -24,7 +24,8 @@ from openclipart import write_jsonl
 from schemas.keys import rank, unit
 
 UNPACKED = Path("build/fluent-emoji")
-HELD_OUT = 0.03  # share of the emoji
+PEOPLE = (0, 1)  # emojibase's groups of faces and people
+HELD_OUT = 0.03  # share of them
 JUDGED = 256  # emoji that are drawn to make preferences of
 PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
 
@@ -35,6 +36,7 @@ class Label:
 
     title: str = ""
     tags: tuple[str, ...] = ()
+    group: int | None = None  # 0 for faces and feelings, 1 for people and their hands, ...
 
 
 def images_folder(folder: Path) -> Path:
@@ -102,22 +104,20 @@ def write_list(folder: Path) -> None:
 
 
 def hold_out(folder: Path) -> None:
-    """Part the listed emoji, one of each, into rows to train on and titles to be drawn.
+    """Part the listed faces and people into rows to train on and titles to be drawn.
 
     `judged.txt` has some of the titles trained on, for preferences.
 
-    Skin tones are left out: of an emoji held out they would show all but the colour. Flags are
-    never held out: nobody could draw one by its name.
+    Of most people the other skin tones stay to be trained on: what is held out is the combination.
+    Of faces and gestures without skin tones all is held out.
     """
+    labels = read_labels(folder).values()
+    wanted = {label.title for label in labels if label.group in PEOPLE}
     listed = (folder / "fluent-emoji.jsonl").read_text().splitlines()
-    rows = [each for each in map(json.loads, listed) if each["title"]]
-    rows = [each for each in rows if "skin tone" not in each["title"]]
-    held = [
-        each
-        for each in rows
-        if not each["title"].startswith("flag") and unit(each["path"], "held out") < HELD_OUT
-    ]
-    trained = [each for each in rows if each not in held]
+    rows = [each for each in map(json.loads, listed) if each["title"] in wanted]
+    held = [each for each in rows if unit(each["path"], "held out") < HELD_OUT]
+    held_titles = {each["title"] for each in held}
+    trained = [each for each in rows if each["title"] not in held_titles]
     write_jsonl(folder / "train.jsonl", trained)
     write_titles(folder / "held-out.txt", held, "shown")
     write_titles(folder / "judged.txt", trained, "judged", JUDGED)
@@ -153,7 +153,7 @@ def read_labels(folder: Path) -> dict[str, Label]:
         raise FileNotFoundError(f"no {file}: run `fetch` first")
     return {
         join_key(variant["hexcode"]): Label(
-            title=variant["label"], tags=tuple(emoji.get("tags", ()))
+            title=variant["label"], tags=tuple(emoji.get("tags", ())), group=emoji.get("group")
         )
         for emoji in json.loads(file.read_bytes())
         for variant in (emoji, *emoji.get("skins", ()))
