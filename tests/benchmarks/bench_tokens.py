@@ -10,8 +10,8 @@ With a CUDA device, instead, every precision and size of pass. Costs for 8.3 M i
 the medians and from the prices given. 15 minutes on 2 cores.
 
 Convolutions are 93 % of a direct encoding and run at 95 GFLOP/s a core, next to its peak, so only
-fewer multiplications help much: `model/tokenizers/winograd.py`. Tried on an AVX2 CPU (EPYC Milan),
-and no help or not worth its code (2026-11-24, one core, 128 channels at 256 px if not said):
+fewer multiplications help much: `model/tokenizers/winograd.py`. Tried, and no help or not worth its
+code (one core, 128 channels at 256 px if not said; first on an AVX2 CPU, EPYC Milan, 2026-11-24):
 - torch's own GroupNorm in channels-last: 23 ms instead of 46, but its error moves codes.
 - statistics by `torch.var_mean` over a channels-last view: 111 ms.
 - variance in parts that fit the cache: 11 ms a norm instead of 15, 1 % of an image.
@@ -24,6 +24,10 @@ and no help or not worth its code (2026-11-24, one core, 128 channels at 256 px 
 - Winograd below 128 channels or 32 x 32 positions: slower, 0.4 times at 32 channels.
 - Winograd along rows only, 1.5 times fewer products: a 3 x 1 convolution alone takes 75 ms a third,
   so 149 and the transforms, no better than both ways even here.
+That was with tiles of 2 x 2, F(2 x 2, 3 x 3). On a CPU with AVX-512 and 1 MB of L2, 2026-11-28:
+- F(2 x 2) itself: 170 ms, where F(4 x 4) takes 115 and torch 171; at 160 channels 254, 157 and 275.
+- the products by 1 x 1 convolutions of oneDNN, not `bmm`: 5 to 10 % of them, 3 % of an image.
+- points 0, +-1, +-2 or 0, +-1/2, +-1: twice the error of 0, +-3/4, +-3/2.
 """
 
 import argparse
