@@ -109,7 +109,7 @@ LIKENESS = PYTHONPATH=tests/corpus $(BIN)/vargpt-corpus
 SCORER = --scorer emoji_likeness:likeness
 proof-preferences: proof
 	$(LIKENESS) preferences --model build/proof-$(STEPS) --prompts $(FLUENT_EMOJI)/judged.txt \
-		--out build/proof-pairs-$(STEPS) --prompts-per-shard 128 --margin 0.005 $(SCORER)
+		--out build/proof-pairs-$(STEPS) --prompts-per-shard 128 --margin 0.001 $(SCORER)
 	$(BIN)/vargpt-corpus train emoji_dpo --data build/proof-pairs-$(STEPS) \
 		--init build/proof-$(STEPS) --out build/proof-dpo-$(STEPS) --threads $(THREADS) \
 		--prompts $(FLUENT_EMOJI)/held-out.txt

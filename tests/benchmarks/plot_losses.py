@@ -1,6 +1,6 @@
 """Draw the losses of a training, smoothed, as an SVG.
 
-python tests/benchmarks/plot_losses.py build/proof-3000/steps.jsonl losses.svg
+python tests/benchmarks/plot_losses.py build/proof-5000/steps.jsonl losses.svg
 """
 
 import argparse
