@@ -27,6 +27,7 @@ _OUTPUT: Final = torch.tensor(
         [0, _NEAR**3, -(_NEAR**3), _FAR**3, -(_FAR**3), 1],
     ]
 )
+_TILE: Final = torch.kron(_OUTPUT, _OUTPUT)  # of 36 products
 # Rows at the five points are divided by the product of their distances to the others.
 _FILTER: Final = torch.tensor(
     [
@@ -146,8 +147,6 @@ def _products(patches_66hwI: Tensor, filters_PIO: Tensor) -> Tensor:
 
 def _write_tiles(products_PhwO: Tensor, bias_O: Tensor, y_HWO: Tensor) -> None:
     """Turn the products back into tiles, and write those with the bias to their places."""
-    tiles_44hwO = (torch.kron(_OUTPUT, _OUTPUT) @ products_PhwO.flatten(1)).view(
-        4, 4, *products_PhwO.shape[1:]
-    )
+    tiles_44hwO = (_TILE @ products_PhwO.flatten(1)).view(4, 4, *products_PhwO.shape[1:])
     y_h4w4O = y_HWO.unflatten(1, (-1, 4)).unflatten(0, (-1, 4))
     torch.add(tiles_44hwO.permute(2, 0, 3, 1, 4), bias_O, out=y_h4w4O)

@@ -115,9 +115,9 @@ def hold_out(folder: Path) -> None:
     wanted = {label.title for label in labels if label.group in PEOPLE}
     listed = (folder / "fluent-emoji.jsonl").read_text().splitlines()
     rows = [each for each in map(json.loads, listed) if each["title"] in wanted]
-    held = [each for each in rows if unit(each["path"], "held out") < HELD_OUT]
-    held_titles = {each["title"] for each in held}
-    trained = [each for each in rows if each["title"] not in held_titles]
+    shown = {each["title"] for each in rows if unit(each["path"], "held out") < HELD_OUT}
+    held = [each for each in rows if each["title"] in shown]
+    trained = [each for each in rows if each["title"] not in shown]
     write_jsonl(folder / "train.jsonl", trained)
     write_titles(folder / "held-out.txt", held, "shown")
     write_titles(folder / "judged.txt", trained, "judged", JUDGED)
