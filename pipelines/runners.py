@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from pipelines.tied_program import tied
+
 _servers: dict[str, Any] = {}  # by the runner's name
 
 
@@ -44,7 +46,20 @@ def _runner_named(name: str) -> Any:
 def _only_once(name: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def make_once(options: Any) -> Any:
         if name not in _servers:
-            _servers[name] = make(options)
+            _servers[name] = _tied(make(options))
         return _servers[name]
 
     return make_once
+
+
+def _tied(server: Any) -> Any:
+    """Have a job server end with this process, even if that is killed."""
+    program = getattr(server, "_job_server", server)  # what Beam's StopOnExitJobServer holds
+    if (command := getattr(program, "subprocess_cmd_and_endpoint", None)) is not None:
+
+        def tied_command() -> tuple[list[str], str]:
+            words, endpoint = command()
+            return tied([str(word) for word in words]), endpoint
+
+        program.subprocess_cmd_and_endpoint = tied_command
+    return server

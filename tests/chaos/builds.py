@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from corpus import Corpus
-from disturbances import Moment, start, wait, wait_for
+from disturbances import Moment, descendants, start, wait, wait_for
 
 MOST_BUILDS = 4  # that it may take until one gets through
 
@@ -34,8 +34,10 @@ def disturbed(
     """Build, and disturb it at a moment; return the exit code and what was said."""
     build = start(corpus, *words)
     try:
+        family = []
         if wait_for(moment, build, corpus.out):
+            family = descendants(build)  # which a dead parent no longer names
             disturb(build)
-        return wait(build)
+        return wait(build, family)
     finally:
         build.kill()

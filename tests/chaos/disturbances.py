@@ -53,9 +53,12 @@ def start(corpus: Corpus, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait(build: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for a build; return its exit code and what it said. Nothing of it may outlive it."""
-    family = descendants(build)
+def wait(build: subprocess.Popen[str], family: Sequence[psutil.Process] = ()) -> tuple[int, str]:
+    """Wait for a build; return its exit code and what it said.
+
+    Nothing of it may outlive it: neither what it has started by now, nor the `family` of before.
+    """
+    family = {*family, *descendants(build)}
     try:
         said, _ = build.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +20,10 @@ STOP = beam_fn_api_pb2.StopWorkerRequest(worker_id="1")
 
 
 @pytest.fixture
-def workers() -> Iterator[LoopbackWorkers]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWorkers]:
     """A pool of one worker, which never reaches the engine it is to work for."""
+    # Beam starts it as `python`.
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=":")
     pool = LoopbackWorkers(use_process=True)
     assert not pool.StartWorker(WORKER, None).error
     yield pool
