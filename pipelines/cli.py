@@ -185,7 +185,8 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     train.add_argument(
         "stage",
         metavar="STAGE",
-        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji",
+        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji, "
+        "emoji_dpo",
     )
     train.add_argument(
         "--data",
@@ -195,7 +196,9 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="OUT of a build; may be given several times",
     )
     train.add_argument("--out", required=True, metavar="DIR", help="local folder")
-    train.add_argument("--size", help="of the model: tiny, mini, small or v1_1")
+    train.add_argument(
+        "--size", help="of the model: tiny, mini, small or v1_1 (default: that of --init)"
+    )
     train.add_argument("--steps", type=int, metavar="N", help="in place of the recipe's")
     train.add_argument(
         "--set",

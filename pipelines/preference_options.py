@@ -36,11 +36,21 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
     _add_sampling(parser)
-    parser.add_argument("--prompts-per-shard", type=int, default=512, metavar="N")
-    parser.add_argument("--max-dead", type=float, default=0.05, metavar="SHARE")
+    parser.add_argument(
+        "--prompts-per-shard", type=int, default=512, metavar="N", help="(default: 512)"
+    )
+    parser.add_argument(
+        "--max-dead",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="of the prompts, past which it fails (default: 0.05)",
+    )
     parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
-    parser.add_argument("--engine", default="local", metavar="NAME")
-    parser.add_argument("--processes", type=int, metavar="N")
+    parser.add_argument(
+        "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="here (default: one a core)")
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -85,5 +95,10 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
     parser.add_argument("--top-k", type=int, default=900, help="of an element (default: 900)")
     parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
-    parser.add_argument("--batch", type=int, default=16, help="images drawn at once")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch", type=int, default=16, help="images drawn at once (default: 16)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights (default: float32)",
+    )

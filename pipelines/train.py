@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
 from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.compute import best_device
-from model.training.checkpoint import checkpoints
+from model.training.checkpoint import checkpoints, find, read_state
 from model.training.loop import SAMPLES
 from model.training.parallel import Processes, started
 from model.training.recipe import Recipe, stage_recipe
@@ -23,6 +24,8 @@ from pipelines.lock import build_lock
 from pipelines.storage import CorpusError, Storage
 
 MOST_PROMPTS = 16
+INHERITED = ("size", "text_tokenizer", "tokenizer_preset", "tokenizer_checkpoint")
+"""Keys of a recipe that say what the model is; those of the training that it begins as hold."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,12 +37,25 @@ def run(options: argparse.Namespace) -> int:
     """
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
-    recipe = stage_recipe(options.stage, _overrides(options))
+    recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
     device = best_device() if options.device is None else options.device
     if options.threads:
         torch.set_num_threads(options.threads)
+    # Samples that are skipped, by their keys; and how bits are flipped.
+    logging.getLogger("model").setLevel(logging.INFO)
     with started(device) as processes, _locked(options.out, processes):
         return _train(options, recipe, processes)
+
+
+def _inherited(init: str | None) -> list[str]:
+    """Return what a model begins as that another training made, as overrides of a recipe."""
+    if init is None:
+        return []
+    try:
+        before = read_state(find(Path(init))).recipe
+    except StateError as error:
+        raise CorpusError(f"--init {init}: {error}") from error
+    return [f"{key}={json.dumps(before[key])}" for key in INHERITED if key in before]
 
 
 def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
@@ -55,6 +71,11 @@ def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) ->
         _say_start(recipe, processes)
         trainer.run()
     except (DataError, StateError, CheckpointError, FloatingPointError, ValueError) as error:
+        raise CorpusError(str(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # transformers' own, of a model that is not there
         raise CorpusError(str(error)) from error
     if processes.is_first:
         print(checkpoints(out)[-1])

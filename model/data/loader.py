@@ -91,6 +91,11 @@ class Loader:
         """What and how."""
         return self._plan
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Hash of the shards of each source."""
+        return tuple(each.content for each in self._opened)
+
     def state(self) -> dict[str, Any]:
         """Return where the loader stands after the batch that it gave last, as JSON can hold it."""
         return self._state.model_dump(mode="json")

@@ -1,7 +1,7 @@
 """Samples and pairs as VARGPT-v1.1's training code reads them: LLaMA-Factory's JSON.
 
     DIR/sft.json or dpo.json   a list of records
-    DIR/dataset_info.json      which columns are what
+    DIR/dataset_info.json      which columns are what, beside what it says of other files
     DIR/images/SHARD/...       the images, whose paths in the records are relative to DIR
 
 An image stands in `images` where its mark stands in the turns; their numbers must agree, or the
@@ -28,6 +28,7 @@ SFT_MEMBERS: Final = {"t2i": ("jpg",), "edit": ("source.jpg", "jpg"), "understan
 DPO_MEMBERS: Final = {"preference": ("chosen.jpg", "rejected.jpg")}
 
 READ_SAMPLES: Final = 64  # at once
+INFO: Final = "dataset_info.json"
 
 SFT_INFO: Final = {
     "file_name": "sft.json",
@@ -66,8 +67,8 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
         how many records each file has.
 
     Raises:
-        DataError: nothing to export, pairs that the format cannot hold, or a sample whose images
-            and marks do not agree.
+        DataError: nothing to export, pairs that the format cannot hold, a sample whose images and
+            marks do not agree, or a dataset_info.json that is none.
     """
     manifest = read_manifest(url)
     is_sft = format_ == "llamafactory-sft"
@@ -77,6 +78,7 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     if not subsets:
         raise DataError(f"{url}: {_nothing(manifest, members)}")
     record = sft_record if is_sft else dpo_record
+    described = _described(to / INFO)
     to.mkdir(parents=True, exist_ok=True)
     count = 0
     with open(to / name, "w", encoding="utf-8") as file:
@@ -86,9 +88,22 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
                 file.write(json.dumps(each, ensure_ascii=False))
                 count += 1
         file.write("\n]\n" if count else "[]\n")
-    described = json.dumps({f"vargpt_{PurePosixPath(name).stem}": info}, indent=2)
-    (to / "dataset_info.json").write_text(described + "\n")
+    described = described | {f"vargpt_{PurePosixPath(name).stem}": info}
+    (to / INFO).write_text(json.dumps(described, indent=2) + "\n")
     return {name: count}
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Read what earlier exports into the folder left there."""
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object, found {type(found).__name__}")
+    return found
 
 
 def sft_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class MadeOf:
 
     model: str  # sha256 of the reference
     labels: str  # as `labels_of` describes them
+    pairs: str  # sha256 of each source's shards, in order
 
 
 def labels_of(plan: LoadPlan, self_correction: str) -> str:
@@ -138,7 +139,16 @@ class CachedReference:
         if found != self.made_of:
             raise DataError(f"{path} holds for {found}, here they must be for {self.made_of}")
         for row in table.to_pylist():
+            if row["key"] in self._values:
+                raise DataError(_twice(row["key"]))
             self._values[row["key"]] = row["chosen"], row["rejected"]
+
+
+def _twice(key: str) -> str:
+    return (
+        f"two of the pairs have the key {key}, as two corpora of one prompt do: "
+        "train on one corpus after the other, or make one of a file with all prompts"
+    )
 
 
 def precompute(
@@ -156,13 +166,17 @@ def precompute(
         save_every: batches computed between two writings of the file.
 
     Raises:
-        DataError: the file that is there holds for something else.
+        DataError: the file that is there holds for something else, or two pairs have one key.
     """
     reference, cached = ModelReference(model), CachedReference(made_of)
     if path.exists():
         cached.load([path])
     unsaved = 0
+    met: set[str] = set()
     for batch in batches:
+        if twice := met.intersection(batch.keys):
+            raise DataError(_twice(min(twice)))
+        met.update(batch.keys)
         if all(key in cached for key in batch.keys):
             continue
         cached.add(batch, reference(batch))

@@ -6,7 +6,7 @@ import torch
 
 from model.data.loader import Loader
 from model.preferences.dpo import Dpo, DpoConfig
-from model.preferences.reference import CachedReference, MadeOf, precompute
+from model.preferences.reference import CachedReference, MadeOf, labels_of, precompute
 from model.training.checkpoint import find, identity
 from model.training.parallel import Processes
 from model.training.recipe import Recipe
@@ -21,13 +21,17 @@ def make_dpo(recipe: Recipe, reference: CachedReference) -> Dpo:
     return Dpo(reference, config)
 
 
-def reference_made_of(init: Path, labels: str) -> MadeOf:
-    """Return what a reference's values hold for.
+def reference_made_of(init: Path, pairs: Loader) -> MadeOf:
+    """Return what a reference's values of a loader's pairs hold for.
 
     Raises:
         StateError: there is no checkpoint.
     """
-    return MadeOf(model=identity(find(init)), labels=labels)
+    return MadeOf(
+        model=identity(find(init)),
+        labels=labels_of(pairs.plan, pairs.self_correction),
+        pairs=" ".join(pairs.contents),
+    )
 
 
 def compute_reference(

@@ -41,6 +41,7 @@ class Recipe(BaseModel):
     size: Size
     mix: dict[Subset, float] = Field(min_length=1)  # shares of the samples, by subset
     resolution: Literal[128, 256, 512]  # px; of the codes trained on
+    tokens: str = "tokens"  # how the corpus names those codes
     batch: int = Field(ge=1)  # samples a step, of all processes
     steps: int = Field(ge=1)
     lr: float = Field(gt=0)  # at its highest
@@ -69,6 +70,7 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     sft: float = Field(default=0.0, ge=0)
     max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad ones
+    max_bad_share: float = Field(default=0.001, ge=0, le=1)  # of the samples read; then it stops
 
     # How it is computed.
     precision: Literal["bf16", "fp32"] = "bf16"  # of activations; weights are float32
@@ -104,7 +106,7 @@ class Recipe(BaseModel):
     @property
     def member(self) -> str:
         """Return the member of a sample that holds the codes."""
-        return f"tokens{self.resolution}.npy"
+        return f"{self.tokens}{self.resolution}.npy"
 
     @property
     def mixes_kinds(self) -> bool:
@@ -114,6 +116,7 @@ class Recipe(BaseModel):
 
 PASSING: Final = frozenset(
     {"checkpointing", "compile", "workers", "peak_tflops", "log_every", "save_every", "keep"}
+    | {"max_bad_share"}
     | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
 """Keys that may change between two runs of one training; the losses do not hang on them."""

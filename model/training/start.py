@@ -13,7 +13,6 @@ from model.data.plan import LoadPlan
 from model.data.samples import UNDERSTOOD
 from model.data.text import TextEncoder, with_image_tokens
 from model.data.text_tokenizer import bundled_text_tokenizer
-from model.preferences.reference import labels_of
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training import checkpoint
 from model.training.loop import Stream, Trainer
@@ -118,7 +117,7 @@ def make_objective(
     checkpoint.load_weights(init, model, processes)
     model.to(processes.device)
     pairs = streams.open(processes.rank, processes.count, epochs=1)
-    made_of = reference_made_of(init, labels_of(pairs.plan, pairs.self_correction))
+    made_of = reference_made_of(init, pairs)
     values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
     model.requires_grad_(True)
     return make_dpo(recipe, values)
@@ -202,6 +201,7 @@ class _Streams:
             loss=recipe.text_loss,
             seed=recipe.seed,
             epochs=epochs,
+            max_bad_share=recipe.max_bad_share,
             node=number,
             nodes=count,
             workers=recipe.workers,

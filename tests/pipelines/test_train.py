@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from training_shards import ShardMaker, keys_of
 
-from model.training.checkpoint import checkpoints
+from model.tokenizers.load import load_tokenizer
+from model.training.checkpoint import checkpoints, read_state
 from model.training.journal import read_steps
 from pipelines.cli import main
 
@@ -33,6 +35,66 @@ def test_what_is_wrong_is_said_in_a_line(
     given = ["train", *words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert main(given) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def square(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random codes of the bundled BSQ tokenizer; tests must not change it."""
+    maker = ShardMaker(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
+    return maker.write(tmp_path_factory.mktemp("corpora") / "square", {"t2i": [6]})
+
+
+TINY = ("resolution=256", "precision=fp32", "batch=2", "sample_every=0", "checkpointing=false")
+
+
+def train(data: Path, out: Path, *words: str) -> list[str]:
+    sets = [word for each in TINY for word in ("--set", each)]
+    return [
+        "train",
+        "sft256",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--steps",
+        "1",
+        *sets,
+        *words,
+    ]
+
+
+def test_a_training_begins_as_the_model_that_it_is_given(square: Path, tmp_path: Path) -> None:
+    assert main(train(square, tmp_path / "first", "--size", "tiny")) == 0
+    assert main(train(square, tmp_path / "next", "--init", str(tmp_path / "first"))) == 0
+    state = read_state(checkpoints(tmp_path / "next")[-1])
+    assert state.recipe["size"] == "tiny"
+
+
+def test_what_is_not_there_to_begin_with_is_said_in_a_line(
+    square: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train(square, tmp_path / "out", "--init", str(tmp_path / "none"))) == 1
+    assert f"--init {tmp_path}/none: " in capsys.readouterr().err
+    nowhere = f"text_tokenizer={tmp_path}/none"
+    assert main(train(square, tmp_path / "out", "--size", "tiny", "--set", nowhere)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("vargpt-corpus: ")
+    assert f"{tmp_path}/none" in said
+
+
+def test_a_sample_that_is_skipped_is_told(tmp_path: Path) -> None:
+    class Cut(ShardMaker):
+        def members(self, subset: str, key: str) -> dict[str, bytes]:
+            return {**super().members(subset, key), "json": b"cut"}
+
+    maker = Cut(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
+    data = maker.write(tmp_path / "cut", {"t2i": [2]})
+    given = train(data, tmp_path / "out", "--size", "tiny")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *given], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"skipped {keys_of(data, 't2i')[0]} of " in done.stderr
 
 
 def command(data: Path, out: Path) -> list[str]:

@@ -72,6 +72,19 @@ def test_pairs_are_written_chosen_first(pairs_corpus: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "dataset_info.json").read_text())["vargpt_dpo"]["ranking"] is True
 
 
+def test_both_formats_go_into_one_folder(pairs_corpus: Path, tmp_path: Path) -> None:
+    for name in ("sft", "dpo"):
+        export(str(pairs_corpus), f"llamafactory-{name}", tmp_path)
+    info = json.loads((tmp_path / "dataset_info.json").read_text())
+    assert {name: each["file_name"] for name, each in info.items()} == {
+        "vargpt_sft": "sft.json",
+        "vargpt_dpo": "dpo.json",
+    }
+    (tmp_path / "dataset_info.json").write_text("[]")
+    with pytest.raises(DataError, match=r"dataset_info\.json: expected an object, found list"):
+        export(str(pairs_corpus), "llamafactory-sft", tmp_path)
+
+
 def test_what_the_format_cannot_hold_is_refused(pairs_corpus: Path, tmp_path: Path) -> None:
     manifest = json.loads((pairs_corpus / "manifest.json").read_text())
     for kept, said in (("preference_edit", "cannot hold them"), ("t2i", "no preference to export")):

@@ -1,6 +1,7 @@
 """Precomputed values of the reference: equal to computed ones, resumed, and never of another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from model.preferences.reference import (
 )
 from model.vargpt.vargpt import Vargpt
 
-MADE_OF = MadeOf(model="a" * 64, labels="tokens256.npy")
+MADE_OF = MadeOf(model="a" * 64, labels="tokens256.npy", pairs="c" * 64)
 
 
 @pytest.fixture
@@ -59,14 +60,27 @@ def test_values_of_another_reference_or_of_other_labels_are_refused(
     path = tmp_path / "reference.parquet"
     batches = list(load_pairs())
     precompute(reference, batches[:1], MADE_OF, path)
-    for other in (MadeOf(model="b" * 64, labels=MADE_OF.labels), MadeOf(model="a" * 64, labels="")):
+    for other in ({"model": "b" * 64}, {"labels": ""}, {"pairs": "d" * 64}):
         with pytest.raises(DataError, match="holds for"):
-            CachedReference(other).load([path])
+            CachedReference(replace(MADE_OF, **other)).load([path])
     with pytest.raises(DataError, match="no reference log-likelihood of 2 pairs"):
         CachedReference(MADE_OF).load([path])(batches[1])
     path.write_bytes(b"cut")
     with pytest.raises(DataError, match="no file of reference log-likelihoods"):
         CachedReference(MADE_OF).load([path])
+
+
+def test_two_pairs_of_one_key_are_refused(
+    reference: Vargpt, load_pairs: Callable[..., Loader], tmp_path: Path
+) -> None:
+    path = tmp_path / "reference.parquet"
+    batches = list(load_pairs())
+    key = min(batches[0].keys)
+    with pytest.raises(DataError, match=f"two of the pairs have the key {key}"):
+        precompute(reference, [*batches, batches[0]], MADE_OF, path)
+    precompute(reference, batches, MADE_OF, path)
+    with pytest.raises(DataError, match="two of the pairs have the key"):
+        CachedReference(MADE_OF).load([path, path])
 
 
 def test_labels_hang_on_the_seed_only_where_bits_are_flipped(pairs_corpus: Path) -> None:
