@@ -48,7 +48,12 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
+def begun_attempts(store: Storage, stage: str) -> set[str]:
+    """Return the shards of a stage that have a mark."""
+    return set(store.listing(f"{FOLDER}/{stage}"))
+
+
 def forget_attempts(store: Storage, stage: str) -> None:
     """Remove the marks of a stage that has ended: of shards that were committed by the dying."""
-    for name in store.listing(f"{FOLDER}/{stage}"):
+    for name in begun_attempts(store, stage):
         store.remove(f"{FOLDER}/{stage}/{name}")

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,24 +71,55 @@ class Engine:
         named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
         return named, *options_of(job, self.arguments)
 
-    def run(self, graph: Callable[[Any], None], *, name: str, gpu: bool = False) -> None:
-        """Run one Beam job to its end; `graph` applies transforms to the pipeline.
+    def run(
+        self,
+        graph: Callable[[Any], None],
+        *,
+        name: str,
+        gpu: bool = False,
+        so_far: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Run one Beam job to its end; where it is interrupted, it is cancelled.
+
+        Args:
+            graph: applies transforms to the pipeline.
+            name: of the job.
+            gpu: whether options for jobs on accelerators hold for it.
+            so_far: tells what the job has come to. As long as that changes, a job whose workers die
+                begins anew.
 
         Raises:
             CorpusError: if the job fails, or its workers die again and again.
         """
-        for _ in range(DEATHS):
+        deaths, before = 0, None
+        while True:
+            running: list[Any] = []
             try:
                 with noticed_deaths():
-                    return self._run(graph, self.job_arguments(name, gpu=gpu), name)
+                    return self._run(graph, self.job_arguments(name, gpu=gpu), name, running)
             except WorkerDiedError as death:
-                why = death
                 end_job_servers()  # where the job still waits for its worker
+                now = so_far()
+                deaths, before = deaths + 1 if now == before else 1, now
+                if deaths == DEATHS:
+                    raise CorpusError(
+                        f"{name}: a worker process died in each of {DEATHS} runs: {death}"
+                    ) from None
                 # What is committed is skipped.
-                print(f"{name}: {why}; the job begins anew", file=sys.stderr, flush=True)
-        raise CorpusError(f"{name}: a worker process died in each of {DEATHS} runs: {why}")
+                print(f"{name}: {death}; the job begins anew", file=sys.stderr, flush=True)
+            except KeyboardInterrupt:
+                for job in running:
+                    with suppress(Exception):  # it may have ended, or its job server
+                        job.cancel()
+                raise
 
-    def _run(self, graph: Callable[[Any], None], arguments: Sequence[str], name: str) -> None:
+    def _run(
+        self,
+        graph: Callable[[Any], None],
+        arguments: Sequence[str],
+        name: str,
+        running: list[Any],
+    ) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -97,11 +128,12 @@ class Engine:
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
         try:
-            state = pipeline.run().wait_until_finish()
+            running.append(pipeline.run())
+            state = running[0].wait_until_finish()
         except Exception as error:  # a runner's own error, with ours as text in it
             if (ours := take_error() or _met_by_a_step(error)) is not None:
                 raise ours from None
-            if self.has_pool or not isinstance(error, RuntimeError):
+            if self.has_pool or not _is_a_runners(error):
                 raise
             # Of a runner elsewhere: all that is known is its text.
             where = self.profile.name
@@ -119,6 +151,11 @@ def _heard(level: str) -> Iterator[None]:
         yield
     finally:
         root.setLevel(before)
+
+
+def _is_a_runners(error: Exception) -> bool:
+    """Whether it tells that a job failed: a RuntimeError, or one of Beam's own kinds (Dataflow)."""
+    return isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")
 
 
 def _met_by_a_step(error: BaseException) -> BaseException | None:

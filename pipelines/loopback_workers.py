@@ -36,7 +36,8 @@ class LoopbackWorkers(worker_pool_main.BeamFnExternalWorkerPoolServicer):
         code = process.wait()
         # Beam forgets a worker before it stops it; those left when this process ends it terminates.
         stopped = self._worker_processes.get(number) is not process
-        if code < 0 and code != -signal.SIGTERM and not stopped:
+        # At a terminal Ctrl-C reaches them too.
+        if code < 0 and -code not in (signal.SIGTERM, signal.SIGINT) and not stopped:
             raise RuntimeError(f"worker {number} was killed by signal {-code}")
 
 

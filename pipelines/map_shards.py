@@ -9,7 +9,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.attempts import forget_attempts
+from pipelines.attempts import begun_attempts, forget_attempts
 from pipelines.engine import Engine, shard_numbers
 from pipelines.lasting_pool import Call
 from pipelines.local_pool import remembered_error, submit
@@ -70,6 +70,7 @@ def run_stage(
                 lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store, hints),
                 name=stage.name,
                 gpu="accelerator" in hints,
+                so_far=lambda: (store.listing(stage.folder), begun_attempts(store, stage.name)),
             )
     if stage.decodes:
         forget_attempts(store, stage.name)

@@ -160,10 +160,13 @@ class TokenBatches:
         views = self.recipe.views
         images_NCHW = _to_device(pixels_BVHWC.reshape(-1, *pixels_BVHWC.shape[2:]), tokenizer)
         features_NCHW = tokenizer.features(images_NCHW)
-        finite_B = torch.isfinite(features_NCHW).flatten(1).all(dim=1).view(-1, views).all(dim=1)
+        stored_NCHW = features_NCHW.half() if len(target.members) > 1 else features_NCHW
+        finite_B = torch.isfinite(stored_NCHW).flatten(1).all(dim=1).view(-1, views).all(dim=1)
         kept = finite_B.nonzero().flatten().tolist()
         for number in (~finite_B).nonzero().flatten().tolist():
             detail = f"{target.tokenizer.name}: the encoder gives NaN or infinite features"
+            if len(target.members) > 1:
+                detail += ", in float16"
             yield Reject(id=keys[number], reason="not_finite", detail=detail)
         if not kept:
             return

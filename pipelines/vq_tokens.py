@@ -42,7 +42,7 @@ class VqTokens:
     name: ClassVar[str] = "vq_tokens"
     folder: ClassVar[str] = "tokens"
     inputs: ClassVar[tuple[str, ...]] = ("raw", "selection")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # 3: Winograd convolutions on a CPU
     decodes: ClassVar[bool] = True
 
     recipe: VqTokensRecipe

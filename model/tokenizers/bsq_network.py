@@ -94,7 +94,10 @@ def plain_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain(key: str) -> str:
-    *modules, wrapper, name = key.split(".")
+    *path, name = key.split(".")
+    if not path:  # of another kind of model, which the check names
+        return key
+    *modules, wrapper = path
     # downsample and upsample have a convolution of that name of their own, inside the wrapper.
     is_wrapper = modules and (
         (wrapper == "norm" and modules[-1].startswith("norm"))

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-SHOWN: Final = 3
+SHOWN: Final = 20
 """How many offending keys an error message spells out."""
 
 

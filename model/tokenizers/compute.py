@@ -52,20 +52,31 @@ class Compute:
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Compute without gradients, in float32 that is exactly that unless another was asked for.
+        """Compute without gradients, in float32 that is exactly that.
 
         By default cuDNN convolves float32 in TF32, and may pick another algorithm at each run.
+        Products of matrices are in TF32 only where a program asked torch for it.
         """
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=self.precision == "tf32"
-        )
-        with torch.no_grad(), exact:
-            yield
+        matmul = torch.backends.cuda.matmul
+        before, matmul.allow_tf32 = matmul.allow_tf32, False
+        try:
+            with torch.no_grad(), _cudnn(allow_tf32=False):
+                yield
+        finally:
+            matmul.allow_tf32 = before
 
     def network_arithmetic(self) -> contextlib.AbstractContextManager[object]:
-        """Return the context of the network alone: autocast where the precision is bf16."""
+        """Return the context of the network alone, within the other: the precision asked for."""
+        if self.precision == "tf32":
+            return _cudnn(allow_tf32=True)
         device_type = torch.device(self.device).type
         return torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def _cudnn(*, allow_tf32: bool) -> contextlib.AbstractContextManager[object]:
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32
+    )
 
 
 def keep_freed_memory() -> None:

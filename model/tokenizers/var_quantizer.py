@@ -47,10 +47,15 @@ class Phi(nn.Conv2d):
         return input * (1 - self.strength) + super().forward(input) * self.strength
 
 
+def _phi(channels: int, strength: float) -> nn.Module:
+    # As published: one without strength has no weights.
+    return Phi(channels, strength) if strength > 1e-6 else nn.Identity()
+
+
 class OnePhi(nn.Module):
     """One phi for all scales, under its published key."""
 
-    def __init__(self, phi: Phi) -> None:
+    def __init__(self, phi: nn.Module) -> None:
         super().__init__()
         self.qresi = phi
 
@@ -58,7 +63,7 @@ class OnePhi(nn.Module):
 class SharedPhis(nn.Module):
     """A few phis, each for some neighbouring scales, under their published keys."""
 
-    def __init__(self, phis: Iterable[Phi]) -> None:
+    def __init__(self, phis: Iterable[nn.Module]) -> None:
         super().__init__()
         self.qresi_ls = nn.ModuleList(phis)
 
@@ -80,7 +85,7 @@ class MultiScaleQuantizer(nn.Module):
         channels: C.
         scales: how many the weights were trained with.
         phis: 1 for one shared by all scales, 0 for one a scale, else how many the scales share.
-        strength: of a phi; 0 for the shortcut alone.
+        strength: of a phi, its sign ignored; 0 for the shortcut alone, without weights.
     """
 
     ema_vocab_hit_SV: Tensor
@@ -91,7 +96,7 @@ class MultiScaleQuantizer(nn.Module):
         super().__init__()
         # A training statistic: nothing here reads it, the published checkpoint carries it.
         self.register_buffer("ema_vocab_hit_SV", torch.zeros(scales, vocab))
-        self._phis = tuple(Phi(channels, strength) for _ in range(phis or scales))
+        self._phis = tuple(_phi(channels, abs(strength)) for _ in range(phis or scales))
         if phis == 0:
             self.quant_resi = nn.ModuleList(self._phis)
         elif phis == 1:
@@ -100,7 +105,7 @@ class MultiScaleQuantizer(nn.Module):
             self.quant_resi = SharedPhis(self._phis)
         self.embedding = Codebook(vocab, channels)
 
-    def phi(self, scale: int, scales: int) -> Phi:
+    def phi(self, scale: int, scales: int) -> nn.Module:
         """Return the convolution that scale `scale` of `scales` uses."""
         return self._phis[phi_index(scale, scales, len(self._phis))]
 

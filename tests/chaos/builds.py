@@ -34,10 +34,9 @@ def disturbed(
     """Build, and disturb it at a moment; return the exit code and what was said."""
     build = start(corpus, *words)
     try:
-        family = []
-        if wait_for(moment, build, corpus.out):
-            family = descendants(build)  # which a dead parent no longer names
-            disturb(build)
+        assert wait_for(moment, build, corpus.out), f"the build ended before {moment}"
+        family = descendants(build)  # which a dead parent no longer names
+        assert disturb(build) is not False, "the build ended before it was disturbed"
         return wait(build, family)
     finally:
         build.kill()

@@ -1,4 +1,4 @@
-"""Processes of a Spark cluster are killed under a build, and images kill its Beam workers."""
+"""Processes of a Spark cluster are killed under a build."""
 
 import random
 from functools import partial

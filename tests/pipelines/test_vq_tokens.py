@@ -198,11 +198,20 @@ def test_an_image_too_long_to_be_cropped_is_dead(desk, picture: Callable[..., by
     assert "3000 x 1 px" in letter["detail"]
 
 
-def test_a_file_that_no_longer_decodes_is_dead(desk, picture: Callable[..., bytes]):
+def test_images_that_cover_too_widely_are_dead(desk, picture: Callable[..., bytes]):
     desk.put_images(0, {"big": picture(0, (200, 100)), "fine": picture(1)})
     select(desk, [sample_key("web", name) for name in ("big", "fine")])
     report = run(desk, stage(decoded=Decode(max_pixels=66_000)))
     assert (report.kept, report.dead) == (0, {"extreme_aspect": 2})
+
+
+def test_a_file_that_no_longer_decodes_costs_itself_alone(desk, picture: Callable[..., bytes]):
+    desk.put_images(0, {"cut": picture(0, (200, 100))[:300], "fine": picture(1)})
+    select(desk, [sample_key("web", name) for name in ("cut", "fine")])
+    report = run(desk, stage())
+    assert (report.kept, sum(report.dead.values())) == (1, 1)
+    (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
+    assert (letter["id"], letter["reason"]) == (sample_key("web", "cut"), "truncated_image")
 
 
 def test_a_shard_with_nothing_selected_loads_no_tokenizer(

@@ -103,6 +103,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Tensor | None], message: s
 
 
 def test_many_problems_are_counted_and_the_first_few_named() -> None:
-    many = {f"k{i}": torch.ones(1) for i in range(9)}
-    with pytest.raises(CheckpointError, match=r"9 missing \(k0, k1, k2, \.\.\.\); 2 unexpected"):
+    many = {f"k{i:02}": torch.ones(1) for i in range(21)}
+    named = ", ".join(list(many)[:20])
+    with pytest.raises(CheckpointError, match=rf"21 missing \({named}, \.\.\.\); 2 unexpected"):
         check_fit(TENSORS, many, "w.pth")

@@ -88,11 +88,25 @@ def test_a_precision_of_another_device_and_an_empty_pass_are_refused() -> None:
         Compute(pass_images=0)
 
 
-def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were() -> None:
+def test_tf32_is_of_the_network_alone() -> None:
+    compute = Compute(device="cuda", precision="tf32")
+    with compute.arithmetic():
+        with compute.network_arithmetic():
+            assert torch.backends.cudnn.allow_tf32
+            assert torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.allow_tf32
+
+
+def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)  # as a program may ask
     with Compute().arithmetic():
         assert not torch.is_grad_enabled()
         assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
         assert torch.backends.cudnn.deterministic
     assert torch.is_grad_enabled()
+    assert torch.backends.cuda.matmul.allow_tf32
     assert settings == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)

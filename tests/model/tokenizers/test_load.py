@@ -172,3 +172,10 @@ def test_rectangles_are_for_infinitys_tokenizers_unless_asked_for_by_schedule() 
     codes = tokenizer.encode(torch.zeros(1, 3, 128, 96))
     assert codes.values_BL.shape == (1, 61)
     assert tokenizer.decode(codes).shape == (1, 3, 128, 96)
+
+
+def test_weights_of_another_kind_of_model_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "transformer.safetensors"
+    save_file({"pos_start": torch.zeros(1), "blocks.0.weight": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=r"2 unexpected \(blocks\.0\.weight, pos_start\)"):
+        load_tokenizer("infinity_bsq", preset="bundled", checkpoint=str(path))

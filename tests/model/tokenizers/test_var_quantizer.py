@@ -118,3 +118,15 @@ def test_a_phi_without_strength_is_its_shortcut() -> None:
     quantizer = MultiScaleQuantizer(vocab=9, channels=8, scales=4, phis=1, strength=0)
     h_BCHW = torch.randn(1, 8, 4, 6)
     assert torch.equal(quantizer.phi(0, 4)(h_BCHW), h_BCHW)
+    assert [key for key in quantizer.state_dict() if "resi" in key] == []
+
+
+def test_the_sign_of_a_phis_strength_is_ignored() -> None:
+    torch.manual_seed(0)
+    one, other = (
+        MultiScaleQuantizer(vocab=9, channels=8, scales=4, phis=1, strength=strength)
+        for strength in (0.5, -0.5)
+    )
+    other.load_state_dict(one.state_dict())
+    h_BCHW = torch.randn(1, 8, 4, 6)
+    assert torch.equal(one.phi(0, 4)(h_BCHW), other.phi(0, 4)(h_BCHW))
