@@ -148,8 +148,8 @@ spark-cluster-stop:
 	$(CLUSTER) stop
 
 demo-spark: spark-jar spark-cluster
-	options=$$($(CLUSTER) options) && $(DEMO_ON)-spark --engine spark -- $$options
-	$(CLUSTER) stop
+	options=$$($(CLUSTER) options) && $(DEMO_ON)-spark --engine spark -- $$options; \
+		built=$$?; $(CLUSTER) stop && exit $$built
 	$(BIN)/vargpt-corpus verify $(OUT)-spark
 
 demo-flink demo-prism: demo-%: .venv/ready

@@ -34,7 +34,10 @@ def progress(store: Storage, stage: str, folder: str, todo: Mapping[str, int]) -
         pause = POLL_S if terminal else LOG_S
         while not stop.wait(pause):
             asked = time.monotonic()
-            now = store.listing(folder)
+            try:
+                now = store.listing(folder)
+            except OSError:  # the stage itself will say so
+                continue
             done = [name for name in todo if name in now and now[name] != before.get(name)]
             _show(_line(stage, done, todo, time.monotonic() - started), terminal)
             pause = max(pause, (time.monotonic() - asked) / LISTING_SHARE)
