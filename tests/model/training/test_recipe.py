@@ -63,3 +63,8 @@ def test_both_sides_of_a_change_are_named() -> None:
     other = stage_recipe("edit", ["lr=1", "keep=9", "prompts=[x]"]).model_dump(mode="json")
     assert changed(one, other) == ["lr: 5e-05 in the checkpoint, 1.0 here"]
     assert Recipe.model_validate(one) == stage_recipe("edit")
+
+
+def test_codes_go_by_the_name_that_the_corpus_gives_them() -> None:
+    assert stage_recipe("sft512").member == "tokens512.npy"
+    assert stage_recipe("sft512", ["tokens=var"]).member == "var512.npy"
