@@ -55,10 +55,13 @@ def test_workers_are_killed_in_one_stage_after_the_other(
 ) -> None:
     draw = random.Random(f"workers {seed}")
 
-    def kill_some(build) -> None:
-        for folder in ("raw", "signals", "tokens", "shards"):
-            if wait_for(draw_moment(draw, [folder]), build, corpus.out):
-                kill_one(partial(pool_workers, build), draw, build)
+    def kill_some(build) -> bool:
+        killed = [
+            kill_one(partial(pool_workers, build), draw, build)
+            for folder in ("raw", "signals", "tokens", "shards")
+            if wait_for(draw_moment(draw, [folder]), build, corpus.out)
+        ]
+        return sum(killed) > 1
 
     code, said = disturbed(corpus, Moment(folder="sources", files=1), kill_some)
     assert code == 0, said
@@ -84,9 +87,10 @@ def test_the_child_that_does_what_another_died_of_is_killed_too(
     draw = random.Random(f"child {seed}")
     begun = draw_moment(draw, [".attempts/measure", ".attempts/vq_tokens"])
 
-    def kill_twice(build) -> None:
-        kill_one(partial(pool_workers, build), draw, build)
-        kill_one(partial(watched_children, build), draw, build)
+    def kill_twice(build) -> bool:
+        return kill_one(partial(pool_workers, build), draw, build) and kill_one(
+            partial(watched_children, build), draw, build
+        )
 
     code, said = disturbed(corpus, begun, kill_twice)
     assert code == 0, said
