@@ -24,6 +24,7 @@ from pipelines.sidecar import (
     each_shard,
     read_origin,
     read_origins,
+    remove_strays,
     remove_surplus,
     sidecar_path,
 )
@@ -113,7 +114,7 @@ class Job:
         with self._timed(stage.name, len(waiting), sum(waiting.values())):
             hints = resource_hints(self.recipe, stage.name)
             run_stage(stage, self.store, self.engine, waiting, hints)
-        self._count(stage.name, stage.folder)
+        remove_strays(self.store, stage.folder, self._count(stage.name, stage.folder))
 
     def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
@@ -225,8 +226,14 @@ class Job:
         dead_letters = [f"dead_letters/{stage}" for stage in STAGES if stage != "shard"]
         remove_surplus(self.store, (*SIDECAR_FOLDERS, *dead_letters), self.shards)
 
-    def _count(self, stage: str, folder: str) -> None:
-        counts = reduce(add, (origin.counts for origin in self._origins(folder)), Counts())
+    def _count(self, stage: str, folder: str) -> list[Origin]:
+        """Take a stage into the funnel; return the footers of its side-cars.
+
+        Raises:
+            CorpusError: if more of its rows are dead than the recipe allows.
+        """
+        origins = self._origins(folder)
+        counts = reduce(add, (origin.counts for origin in origins), Counts())
         self.funnel.append((stage, counts))
         dead = sum(counts.dead.values())
         allowed = getattr(self.recipe.max_dead_fraction, stage, 1.0)
@@ -240,6 +247,7 @@ class Job:
                 f"max_dead_fraction.{stage} is {allowed}; see {dead_letters_path(stage, 0)} ff."
                 f"{again}"
             )
+        return origins
 
     def _origins(self, folder: str) -> list[Origin]:
         return read_origins(self.store, folder, range(self.shards))

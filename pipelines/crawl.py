@@ -27,7 +27,7 @@ class Crawl:
     name: ClassVar[str] = "crawl"
     folder: ClassVar[str] = "raw"
     inputs: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
@@ -43,19 +43,14 @@ class Crawl:
         return [decides, how, version]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
-        """Write `raw/NNNNN.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
+        """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
         rows = read_table(store, sidecar_path("sources", shard))
         raw = RawShard(shard, scratch)
         reader = make_reader(self._source(shard, store), self.recipe)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())
         todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
         reader.acquire(read_plan(store)[shard], todo, raw)
-        outcome = raw.finish(rows_in=rows.num_rows)
-        if not outcome.files and store.exists(raw.tar):
-            # Bytes of an earlier crawl, some opted out since. First goes what refers to them.
-            store.remove(sidecar_path(self.folder, shard))
-            store.remove(raw.tar)
-        return outcome
+        return raw.finish(rows_in=rows.num_rows)
 
     def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:
         """Where dead rows are to be tried again, keep what became of all others; return their keys.

@@ -158,7 +158,7 @@ class MakePreferences:
         index = pa.Table.from_pylist(rows, schema=SHARD_INDEX)
         made_of = fingerprint(self.name, self.version, self.settings(shard, store))
         counts = Counts(rows_in=len(samples), kept=len(samples))
-        origin = make_origin(self.name, made_of, index, counts, describe_tar(tar))
+        origin = make_origin(self.name, made_of, index, counts, tar=describe_tar(tar))
         write_sidecar(Storage(str(scratch)), "index.parquet", index, origin)
         name = f"{FOLDER}/{output_name(self.subset, shard)}"
         return {f"{name}.tar": tar, f"{name}.parquet": scratch / "index.parquet"}

@@ -11,9 +11,11 @@ import pyarrow as pa
 from pipelines.responses import image_format
 from pipelines.sidecar import Reject
 from pipelines.stage import Outcome
-from pipelines.tar_writer import TarWriter
+from pipelines.tar_writer import TarWriter, describe_tar
 from schemas.keys import shard_name
 from schemas.tables import RAW
+
+HASH_DIGITS = 12  # of a tar's sha256, in its name
 
 # What a row that came from no HTTP answer holds in those columns.
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
@@ -36,7 +38,7 @@ class RawShard:
 
     def __init__(self, shard: int, scratch: Path) -> None:
         self.scratch = scratch
-        self.tar = f"raw/{shard_name(shard)}.tar"
+        self._name = shard_name(shard)
         self._spool: BinaryIO = open(scratch / "spool", "w+b")  # noqa: SIM115
         self._stored: dict[str, tuple[int, int, str]] = {}  # key -> offset, length in the spool
         self._rows: list[dict[str, Any]] = []
@@ -46,7 +48,7 @@ class RawShard:
         """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
         self._stored[key] = (self._spool.tell(), len(body), f"{key}.{image_format(body) or 'bin'}")
         self._spool.write(body)
-        self._add(key, self.tar, -1, len(body), hashlib.sha256(body).hexdigest(), **http)
+        self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
         """Remember where the bytes of a sample lie, in bytes; they are not copied."""
@@ -54,32 +56,41 @@ class RawShard:
 
     def keep(self, row: Mapping[str, Any], body: bytes) -> None:
         """Take a sample over from an earlier crawl of this shard: its row of RAW, its bytes."""
-        if row["file"] == self.tar:
-            self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
-        else:
+        if "://" in row["file"]:
             self.refer(row["key"], row["file"], row["offset"], row["length"], row["sha256"])
+        else:
+            self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
 
     def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
         """Turn a sample away."""
         self._rejects.append(Reject(id=key, reason=reason, detail=detail, dropped=dropped))
 
     def finish(self, rows_in: int) -> Outcome:
-        """Write the tar in key order and return what is to be published."""
+        """Write the tar in key order and return what is to be published.
+
+        The tar's name holds its hash: the web answers differently from one attempt to the next,
+        and no side-car may come to stand beside the tar of another.
+        """
         files: dict[str, Path] = {}
-        places: dict[str, int] = {}
+        places: dict[str, dict[str, str | int]] = {}
         if self._stored:
-            files[self.tar] = self.scratch / "raw.tar"
-            with TarWriter(files[self.tar]) as tar:
-                for key, name, body in self._spooled():
-                    places[key], _ = tar.add(name, body)
+            local = self.scratch / "raw.tar"
+            with TarWriter(local) as tar:
+                offsets = {key: tar.add(name, body)[0] for key, name, body in self._spooled()}
+            file = f"raw/{self._name}-{str(describe_tar(local)['sha256'])[:HASH_DIGITS]}.tar"
+            files[file] = local
+            places = {key: {"file": file, "offset": offset} for key, offset in offsets.items()}
         self._spool.close()
         os.unlink(self.scratch / "spool")
-        rows = [
-            row | {"offset": places.get(row["key"], row["offset"])}
-            for row in sorted(self._rows, key=lambda row: row["key"])
-        ]
-        table = pa.Table.from_pylist(rows, schema=RAW)
-        return Outcome(table=table, rows_in=rows_in, rejects=self._rejects, files=files)
+        rows = sorted(self._rows, key=lambda row: row["key"])
+        table = pa.Table.from_pylist([r | places.get(r["key"], {}) for r in rows], schema=RAW)
+        return Outcome(
+            table=table,
+            rows_in=rows_in,
+            rejects=self._rejects,
+            files=files,
+            named_by_content=True,
+        )
 
     def _spooled(self) -> Iterator[tuple[str, str, bytes]]:
         for key, (offset, length, name) in sorted(self._stored.items()):

@@ -1,6 +1,7 @@
 """Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Origin:
     content: str  # digest of the rows
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
+    files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "dropped": dict(counts.dropped),
         "dead": dict(counts.dead),
         "tar": dict(origin.tar),
+        "files": list(origin.files),
     }
     metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
     store.commit_bytes(path, _parquet(table.replace_schema_metadata(metadata)))
@@ -133,9 +136,17 @@ def remove_surplus(store: Storage, folders: Iterable[str], shards: int) -> None:
     """Remove what is numbered as shards are from `shards` on: of an earlier, longer run."""
     for folder in folders:
         for name in store.listing(folder):
-            number = name.split(".", 1)[0]
-            if number.isdigit() and int(number) >= shards:
+            if (number := _number(name)) is not None and number >= shards:
                 store.remove(f"{folder}/{name}")
+
+
+def remove_strays(store: Storage, folder: str, origins: Iterable[Origin]) -> None:
+    """Remove files of shards that no side-car names: of attempts that died, or came second."""
+    named = {file for origin in origins for file in origin.files}
+    for name in store.listing(folder):
+        path = f"{folder}/{name}"
+        if _number(name) is not None and not name.endswith(".parquet") and path not in named:
+            store.remove(path)
 
 
 def make_origin(
@@ -143,7 +154,9 @@ def make_origin(
     fingerprint: str,
     table: pa.Table,
     counts: Counts,
+    *,
     tar: Mapping[str, str | int] | None = None,
+    files: Iterable[str] = (),
 ) -> Origin:
     """Describe a table about to be written."""
     return Origin(
@@ -152,6 +165,7 @@ def make_origin(
         content=content_digest(table),
         counts=counts,
         tar=tar or {},
+        files=tuple(sorted(files)),
     )
 
 
@@ -244,7 +258,14 @@ def _origin(data: dict[str, Any]) -> Origin:
         content=data["content"],
         counts=counts,
         tar=data["tar"],
+        files=tuple(data["files"]),
     )
+
+
+def _number(name: str) -> int | None:
+    """Return the shard that a file is of, by its name; None if it is of none."""
+    digits = re.match(r"\d+(?=[.-])", name)
+    return int(digits[0]) if digits else None
 
 
 def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:

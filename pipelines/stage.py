@@ -34,6 +34,7 @@ class Outcome:
     kept: int | None = None  # where the side-car also holds rows that were dropped
     dropped: Mapping[str, int] = field(default_factory=dict)  # those rows, by reason
     files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
+    named_by_content: bool = False  # those paths, so that none ever holds other bytes
 
     def counts(self) -> Counts:
         """Count the doors; rows_in is what the stage read, not the sum of the doors."""
@@ -121,17 +122,26 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
         if not counts.conserved:
             raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
         size = sum(local.stat().st_size for local in outcome.files.values())
-        if outcome.files:
+        if outcome.named_by_content:
+            _publish(store, outcome.files)
+        # Another attempt at the shard may have been faster, and the web have told it otherwise.
+        found = read_origin(store, path)
+        if found is not None and found.fingerprint == wanted:
+            return _report(stage, shard, found.counts, skipped=True)
+        if outcome.files and not outcome.named_by_content:
             # Or, killed between the two, a later build would find the old side-car of new files.
             store.remove(path)
-        for final, local in outcome.files.items():
-            store.commit_file(final, local)
+            _publish(store, outcome.files)
         write_dead_letters(store, stage.name, shard, outcome.rejects)
-        write_sidecar(
-            store, path, outcome.table, make_origin(stage.name, wanted, outcome.table, counts)
-        )
+        origin = make_origin(stage.name, wanted, outcome.table, counts, files=outcome.files)
+        write_sidecar(store, path, outcome.table, origin)
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+
+
+def _publish(store: Storage, files: Mapping[str, Path]) -> None:
+    for final, local in files.items():
+        store.commit_file(final, local)
 
 
 def _report(

@@ -42,7 +42,7 @@ class VqTokens:
     name: ClassVar[str] = "vq_tokens"
     folder: ClassVar[str] = "tokens"
     inputs: ClassVar[tuple[str, ...]] = ("raw", "selection")
-    version: ClassVar[int] = 3  # 3: Winograd convolutions on a CPU
+    version: ClassVar[int] = 4  # 4: the side-car names its files
     decodes: ClassVar[bool] = True
 
     recipe: VqTokensRecipe

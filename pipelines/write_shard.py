@@ -141,7 +141,7 @@ class WriteShard:
             write_dead_letters(self.store, STAGE, number, rejects)
             table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
             counts = count(len(refs), len(refs) - len(rejects), rejects)
-            origin = make_origin(STAGE, wanted, table, counts, tar)
+            origin = make_origin(STAGE, wanted, table, counts, tar=tar)
             write_sidecar(self.store, f"{name}.parquet", table, origin)
         return origin
 

@@ -62,7 +62,7 @@ class AssignShard(WriteShard):
         size = sum(len(ref["json"]) for ref in refs)
         counts = Counts(rows_in=len(refs), kept=len(refs))
         tar = {"bytes": size, "sha256": wanted}
-        return make_origin("shard", wanted, SHARD_INDEX.empty_table(), counts, tar)
+        return make_origin("shard", wanted, SHARD_INDEX.empty_table(), counts, tar=tar)
 
 
 def recipe() -> Recipe:

@@ -19,7 +19,7 @@ from pipelines.readers.listing import Unit
 from pipelines.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from schemas import tables
-from schemas.keys import sample_key
+from schemas.keys import sample_key, shard_name
 
 SCHEMAS = {
     "sources": tables.SOURCES,
@@ -54,10 +54,12 @@ class Desk:
         whole = sorted((blank | dict(row) for row in rows), key=lambda row: row["key"])
         self.put_table(folder, shard, pa.Table.from_pylist(whole, schema=schema))
 
-    def put_table(self, folder: str, shard: int, table: pa.Table) -> None:
-        """Write a side-car of a table."""
+    def put_table(
+        self, folder: str, shard: int, table: pa.Table, files: Iterable[str] = ()
+    ) -> None:
+        """Write a side-car of a table; `files` are those that its rows refer to."""
         counts = Counts(rows_in=table.num_rows, kept=table.num_rows)
-        origin = make_origin("by hand", "0" * 32, table, counts)
+        origin = make_origin("by hand", "0" * 32, table, counts, files=files)
         write_sidecar(self.store, sidecar_path(folder, shard), table, origin)
 
     def put_images(self, shard: int, images: Mapping[str, bytes], **listed: Any) -> None:
@@ -72,7 +74,7 @@ class Desk:
             outcome = raw.finish(rows_in=len(images))
             for path, local in outcome.files.items():
                 self.store.commit_file(path, local)
-        self.put_table("raw", shard, outcome.table)
+        self.put_table("raw", shard, outcome.table, files=outcome.files)
 
     def put_plan(self, sources: Sequence[str]) -> None:
         """Publish a plan with a shard for each name of a source."""
@@ -85,6 +87,11 @@ class Desk:
     def rows(self, folder: str, shard: int) -> list[dict[str, Any]]:
         """Read a side-car."""
         return read_table(self.store, sidecar_path(folder, shard)).to_pylist()
+
+    def tar(self, shard: int) -> Path:
+        """Return the only tar of a shard in `raw/`."""
+        (path,) = Path(self.store.root, "raw").glob(f"{shard_name(shard)}-*.tar")
+        return path
 
     def files(self) -> dict[str, bytes]:
         """Read every file of the corpus."""

@@ -10,7 +10,14 @@ from serve import CorpusServer
 from pipelines.crawl import Crawl
 from pipelines.ingest import Ingest
 from pipelines.plan import make_plan
-from pipelines.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
+from pipelines.sidecar import (
+    dead_letters_path,
+    read_origin,
+    read_origins,
+    read_table,
+    remove_strays,
+    sidecar_path,
+)
 from pipelines.stage import ShardReport, is_fresh, run_shard
 from pipelines.storage import Storage
 from schemas.recipe import Crawl as CrawlRecipe
@@ -90,7 +97,7 @@ def test_the_order_in_which_answers_come_leaves_no_trace(
         crawled(recipe_of(source, concurrency=concurrency), store)
         origin = read_origin(store, sidecar_path("raw", 0))
         assert origin is not None
-        made.append((store.read("raw/00000.tar"), origin.content))
+        made.append(([store.read(file) for file in origin.files], origin.content))
     assert made[0] == made[1] == made[2]
 
 
@@ -104,12 +111,13 @@ def test_where_everything_fails_no_bytes_of_an_earlier_crawl_are_left(
     server: CorpusServer, store: Storage, tmp_path: Path
 ) -> None:
     crawled(recipe_of(list_of(server, tmp_path / "l.csv", "wild/icon.png")), store)
-    assert store.exists("raw/00000.tar")
+    assert len(store.listing("raw")) == 2
     recipe = recipe_of(list_of(server, tmp_path / "l.csv", "wild/gone.png", "wild/no_ai.png"))
     report = crawled(recipe, store)
     assert (report.kept, sum(report.dead.values()), sum(report.dropped.values())) == (0, 1, 1)
     assert raw_rows(store) == []
-    assert not store.exists("raw/00000.tar")
+    remove_strays(store, "raw", read_origins(store, "raw", [0]))
+    assert store.listing("raw").keys() == {"00000.parquet"}
 
 
 def test_trying_harder_or_moving_the_list_rebuilds_nothing(
@@ -132,7 +140,7 @@ def test_an_image_changed_in_its_folder_is_hashed_again(store: Storage, tmp_path
         (row,) = raw_rows(store)
         assert row["sha256"] == hashlib.sha256(body).hexdigest()
         assert row["file"] == f"file://{tmp_path}/pics/a.png"
-    assert not store.exists("raw/00000.tar")
+    assert store.listing("raw").keys() == {"00000.parquet"}
 
 
 def test_a_corpus_and_its_sources_may_lie_in_object_stores(server: CorpusServer) -> None:

@@ -9,7 +9,13 @@ from pipelines.crawl import Crawl
 from pipelines.ingest import Ingest
 from pipelines.plan import make_plan
 from pipelines.retry_dead import MARK, mark_shards
-from pipelines.sidecar import read_origin, read_rejects, sidecar_path
+from pipelines.sidecar import (
+    read_origin,
+    read_origins,
+    read_rejects,
+    remove_strays,
+    sidecar_path,
+)
 from pipelines.stage import is_fresh, run_shard
 from pipelines.storage import Storage
 from schemas.recipe import Recipe
@@ -35,6 +41,7 @@ def crawl(recipe: Recipe, store: Storage) -> Crawl:
 
 def files(store: Storage) -> dict[str, bytes]:
     root = Path(store.root)
+    remove_strays(store, "raw", read_origins(store, "raw", [0]))
     paths = [*root.glob("raw/*"), *root.glob("dead_letters/*/*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
@@ -79,6 +86,31 @@ def test_only_what_may_pass_is_asked_for_again(
     assert files(store) == undisturbed
 
 
+def test_killed_before_its_commit_a_retry_loses_nothing_that_was_fetched(
+    server: CorpusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Storage(str(tmp_path / "out"))
+    recipe = recipe_of(tmp_path, server.base_url)
+    with monkeypatch.context() as full:
+        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+        crawl(recipe, store)
+    before = files(store)
+    mark_shards(store, "raw", range(1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.stage.write_sidecar", killed)
+        with pytest.raises(KeyboardInterrupt):
+            crawl(recipe, store)
+    with monkeypatch.context() as gone:
+        for url in URLS:
+            gone.setitem(SPECIAL, f"/{url}", send_status(503))
+        crawl(recipe, store)
+    assert files(store) == before
+
+
 def test_bytes_that_have_changed_are_fetched_anew(
     server: CorpusServer,
     undisturbed: dict[str, bytes],
@@ -91,7 +123,7 @@ def test_bytes_that_have_changed_are_fetched_anew(
         full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
         crawl(recipe, store)
     mark_shards(store, "raw", range(1))
-    tar = Path(store.root, "raw/00000.tar")
+    (tar,) = Path(store.root).glob("raw/*.tar")
     tar.write_bytes(tar.read_bytes().replace(b"IDAT", b"IDAX"))
     crawl(recipe, store)
     assert files(store) == undisturbed

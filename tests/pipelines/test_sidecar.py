@@ -42,7 +42,12 @@ def selection(*keys: str) -> pa.Table:
 
 
 def write(store: Storage, table: pa.Table, counts: Counts) -> None:
-    write_sidecar(store, PATH, table, make_origin("select", "f" * 32, table, counts, {"bytes": 7}))
+    write_sidecar(
+        store,
+        PATH,
+        table,
+        make_origin("select", "f" * 32, table, counts, tar={"bytes": 7}, files=["a.tar"]),
+    )
 
 
 def test_a_side_car_says_what_made_it_and_what_became_of_its_rows(store: Storage):
@@ -50,7 +55,9 @@ def test_a_side_car_says_what_made_it_and_what_became_of_its_rows(store: Storage
     counts = Counts(rows_in=7, kept=2, dropped={"aspect_max": 3}, dead={"timeout": 2})
     write(store, table, counts)
     origin = read_origin(store, PATH)
-    assert origin == make_origin("select", "f" * 32, table, counts, {"bytes": 7})
+    assert origin == make_origin(
+        "select", "f" * 32, table, counts, tar={"bytes": 7}, files=["a.tar"]
+    )
     assert origin.counts.conserved
 
 

@@ -1,5 +1,6 @@
 """How one shard of a map stage is run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,7 +8,14 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from pipelines.sidecar import Reject, column, dead_letters_path, read_origin, read_table
+from pipelines.sidecar import (
+    Reject,
+    column,
+    dead_letters_path,
+    read_origin,
+    read_table,
+    remove_strays,
+)
 from pipelines.stage import Outcome, is_fresh, run_shard, wanted_fingerprint
 from pipelines.storage import CorpusError, Storage
 from schemas.tables import SELECTION
@@ -26,6 +34,8 @@ class Judge:
     allowed: str = "ab"
     lose: int = 0  # rows that leave by no door
     fail: bool = False
+    note: str = ""  # in the file and its name, which then is its content's alone
+    meanwhile: Callable[[], object] = lambda: None  # called before the shard is made
     ran: list[int] = field(default_factory=list)
 
     def settings(self, shard: int, store: Storage) -> Any:
@@ -33,9 +43,10 @@ class Judge:
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         self.ran.append(shard)
+        self.meanwhile()
         keys = column(read_table(store, f"sources/{shard:05d}.parquet"), "key")
         kept = [key for key in keys if key[0] in self.allowed]
-        (scratch / "note").write_text(" ".join(kept))
+        (scratch / "note").write_text(self.note or " ".join(kept))
         if self.fail:
             raise ZeroDivisionError("a bug")
         rejects = [
@@ -46,7 +57,8 @@ class Judge:
             table=pa.Table.from_pylist(rows, schema=SELECTION),
             rows_in=len(keys) + self.lose,
             rejects=rejects,
-            files={f"selection/{shard:05d}.txt": scratch / "note"},
+            files={f"selection/{shard:05d}{self.note}.txt": scratch / "note"},
+            named_by_content=bool(self.note),
         )
 
 
@@ -155,6 +167,37 @@ def test_a_side_car_never_stands_beside_files_it_does_not_describe(
     assert not is_fresh(Judge(), 0, store)
     run_shard(Judge(), 0, store)
     assert store.read("selection/00000.txt") == b"a1 b1"
+
+
+def test_of_two_attempts_at_once_the_first_to_finish_stands_whole(store: Storage):
+    faster = Judge(note="-one")
+    slower = Judge(note="-two", meanwhile=lambda: run_shard(faster, 0, store))
+    assert run_shard(slower, 0, store).skipped
+    assert (slower.ran, faster.ran) == ([0], [0])
+    origin = read_origin(store, "selection/00000.parquet")
+    assert origin is not None
+    assert origin.files == ("selection/00000-one.txt",)
+    remove_strays(store, "selection", [origin])
+    assert store.listing("selection").keys() == {"00000-one.txt", "00000.parquet"}
+
+
+def test_files_named_by_their_content_leave_the_earlier_shard_whole_until_the_commit(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+):
+    run_shard(Judge(note="-one"), 0, store)
+    before = store.read("selection/00000.parquet")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.stage.write_dead_letters", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_shard(Judge(allowed="c", note="-two"), 0, store)
+    assert store.read("selection/00000.parquet") == before
+    assert store.read("selection/00000-one.txt") == b"-one"
+    run_shard(Judge(allowed="c", note="-two"), 0, store)
+    assert store.read("selection/00000-two.txt") == b"-two"
 
 
 def test_rows_dropped_inside_the_side_car_count_as_dropped():

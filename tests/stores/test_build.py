@@ -73,7 +73,7 @@ def test_images_in_a_bucket_are_read_in_place(
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(RECIPE.format(kind=kind, path=f"{place}/{path}"))
         build(load_recipe(str(recipe)), f"{place}/out", Engine(processes=1))
-        assert "00000.tar" not in Storage(f"{place}/out").listing("raw")
+        assert not [n for n in Storage(f"{place}/out").listing("raw") if n.endswith(".tar")]
         return images_and_tokens(Storage(f"{place}/out"))
 
     here, there = made_from(str(tmp_path)), made_from(bucket)
