@@ -46,10 +46,6 @@ class Call:
             except BrokenProcessPool:
                 self._pool.replace(executor)
 
-    def cancel(self) -> None:
-        """Take the call back, if it has not begun."""
-        self._run[1].cancel()
-
     def _ended(self, future: Future[Any]) -> None:
         if future.cancelled() or not isinstance(future.exception(), BrokenProcessPool):
             self._pool.ended(self)

@@ -98,16 +98,12 @@ class Concurrently(beam.DoFn):
         yield result
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Wait for the calls that were started; the first error cancels what has not begun."""
+        """Wait for the calls that were started; after an error the pool's end drops the others."""
         pending, self._pending = self._pending, []
-        try:
-            for call in pending:
-                with remembered_error():
-                    result = call.result()
-                yield WindowedValue(result, MIN_TIMESTAMP, (GlobalWindow(),))
-        finally:
-            for call in pending:
-                call.cancel()
+        for call in pending:
+            with remembered_error():
+                result = call.result()
+            yield WindowedValue(result, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
 class _RunShard(Concurrently):

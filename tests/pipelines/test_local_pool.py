@@ -20,7 +20,7 @@ if __name__ == "__main__":
     with local_pool(2):
         for _ in range(2):
             submit(time.sleep, 120)
-        submit(print).cancel()
+        submit(print)
         print("ready", flush=True)
         time.sleep(120)
 """
