@@ -1,0 +1,178 @@
+"""A web server on this machine that misbehaves by the byte, as its path says."""
+
+import asyncio
+import gzip
+import io
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+
+
+def an_image(name: str) -> bytes:
+    """Return a small image file of a format that Pillow writes."""
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 30, 90)).save(file, name)
+    return file.getvalue()
+
+
+JPEG = an_image("JPEG")
+Door = Callable[["Server", asyncio.StreamWriter, int], Awaitable[None]]
+DOORS: dict[str, Door] = {}
+
+
+class Server:
+    """One answer a connection, chosen by the first part of the path."""
+
+    def __init__(self) -> None:
+        self.hits: defaultdict[str, list[float]] = defaultdict(list)  # moments by path
+        self.heads: dict[str, str] = {}  # the request as it came
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.url = ""
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Note the request and let its door answer."""
+        try:
+            first = await reader.readexactly(1)
+            if first == b"\x16":  # the greeting of a TLS client, which gets no such answer
+                writer.write(reply())
+                return writer.close()
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            path = head.split()[1]
+            self.hits[path].append(time.monotonic())
+            self.heads[path] = head
+            await DOORS[path.split("/")[1]](self, writer, len(self.hits[path]))
+            await writer.drain()
+            writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.close()
+
+    def tries(self, path: str) -> int:
+        """Return how often a path was asked for."""
+        return len(self.hits[path])
+
+
+def reply(*headers: str, body: bytes = JPEG, status: str = "200 OK", length: int = -1) -> bytes:
+    """Return a whole answer; `length` is what its Content-Length says, if not the truth."""
+    size = len(body) if length < 0 else length
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {size}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def plain(name: str, answer: bytes) -> None:
+    """Make a door that always answers the same."""
+
+    async def door(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+        writer.write(answer)
+
+    DOORS[name] = door
+
+
+def by_visit(name: str, *answers: bytes) -> None:
+    """Make a door with an answer for each visit to a path, the last for all after it."""
+
+    async def door(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+        writer.write(answers[min(visit, len(answers)) - 1])
+
+    DOORS[name] = door
+
+
+def door(run: Door) -> Door:
+    """Make a door of a function, by its name."""
+    DOORS[run.__name__.replace("_", "-")] = run
+    return run
+
+
+def moved(to: str, status: str = "302 Found") -> bytes:
+    """Return a redirect."""
+    return reply(f"Location: {to}", status=status, body=b"")
+
+
+plain("image", reply("Content-Type: image/jpeg"))
+plain("missing", reply(status="404 Not Found", body=b"no"))
+plain("broken", reply(status="500 Oh", body=b"no"))
+by_visit("heals", reply(status="500 Oh", body=b"no"), reply())
+by_visit("busy", reply("Retry-After: 1", status="429 Too Many", body=b""), reply())
+by_visit("busy-for-hours", reply("Retry-After: 7200", status="503 Later", body=b""), reply())
+plain("hop1", moved("../hop2/x", "301 Moved"))
+plain("hop2", moved("/image/end", "308 Moved"))
+plain("loop", moved("/loop/again"))
+plain("to-file", moved("file:///etc/passwd"))
+plain("to-private", moved("http://169.254.169.254/latest/meta-data"))
+plain("to-garbage", moved("http://[::1/"))
+plain("to-bytes", b"HTTP/1.1 302 Found\r\nLocation: http://h\xff\xfe/\r\n\r\n")
+plain("to-nowhere", reply(status="302 Found", body=b""))
+plain("too-big", reply(body=b"", length=10**12))
+plain("longer-than-said", reply(length=len(JPEG) - 100))
+plain("shorter-than-said", reply(length=len(JPEG) + 100))
+plain("half-chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + JPEG[:9])
+plain("odd-type", reply("Content-Type: image/\xe9"))
+plain("until-close", b"HTTP/1.1 200 OK\r\n\r\n" + JPEG)
+plain("gzipped", reply("Content-Encoding: gzip", body=gzip.compress(JPEG)))
+plain("page", reply("Content-Type: image/png", body=b"<html>Sorry</html>"))
+plain("empty", reply("Content-Type: image/png", body=b""))
+plain("noise", b"\x16\x03\x01 what?\r\n\r\n")
+plain("bad-length", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")
+plain("cookie", moved("/image/cookie").replace(b"\r\n\r\n", b"\r\nSet-Cookie: id=7\r\n\r\n"))
+plain("noai", reply("X-Robots-Tag: noindex-ish", "X-Robots-Tag: all, NoAI", body=b"secret"))
+plain("other-bot", reply("X-Robots-Tag: otherbot: noai, noindex"))
+
+
+@door
+async def resets(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@door
+async def endless(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + JPEG)
+    while True:
+        writer.write(bytes(10_000))
+        await writer.drain()
+
+
+@door
+async def drips(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(1000):
+        writer.write(b"\xff")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+@door
+async def holds(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+    server.in_flight += 1
+    server.most_in_flight = max(server.most_in_flight, server.in_flight)
+    await asyncio.sleep(0.1)
+    server.in_flight -= 1
+    writer.write(reply())
+
+
+@contextmanager
+def misbehaving_server() -> Iterator[Server]:
+    """Run the server in a thread until the block ends."""
+    server = Server()
+    loop = asyncio.new_event_loop()
+    listening = loop.run_until_complete(asyncio.start_server(server.answer, "127.0.0.1", 0))
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        listening.close()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
