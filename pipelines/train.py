@@ -24,7 +24,7 @@ from pipelines.lock import build_lock
 from pipelines.storage import CorpusError, Storage
 
 MOST_PROMPTS = 16
-INHERITED = ("size", "text_tokenizer", "tokenizer_preset", "tokenizer_checkpoint")
+INHERITED = ("size", "choices", "text_tokenizer", "tokenizer_preset", "tokenizer_checkpoint")
 """Keys of a recipe that say what the model is; those of the training that it begins as hold."""
 
 

@@ -30,8 +30,9 @@ def by_scale(
         found[f"loss/scale {number:02}"] = _part(surprise_NLK[:, part], images)
         found[f"foretold/scale {number:02}"] = _part(right_NLK[:, part], images)
     name = "bit" if codes.choices == 2 else "element"
-    for number, right_NL in enumerate(right_NLK.unbind(dim=2)):
-        found[f"foretold by {name}/{number:02}"] = _part(right_NL, images)
+    for number in range(right_NLK.shape[2]):
+        found[f"loss by {name}/{number:02}"] = _part(surprise_NLK[:, :, number], images)
+        found[f"foretold by {name}/{number:02}"] = _part(right_NLK[:, :, number], images)
     return found
 
 

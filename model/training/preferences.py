@@ -7,7 +7,6 @@ import torch
 from model.data.loader import Loader
 from model.preferences.dpo import Dpo, DpoConfig
 from model.preferences.reference import CachedReference, MadeOf, labels_of, precompute
-from model.training.checkpoint import find, identity
 from model.training.parallel import Processes
 from model.training.recipe import Recipe
 from model.vargpt.vargpt import Vargpt
@@ -21,14 +20,10 @@ def make_dpo(recipe: Recipe, reference: CachedReference) -> Dpo:
     return Dpo(reference, config)
 
 
-def reference_made_of(init: Path, pairs: Loader) -> MadeOf:
-    """Return what a reference's values of a loader's pairs hold for.
-
-    Raises:
-        StateError: there is no checkpoint.
-    """
+def reference_made_of(model: str, pairs: Loader) -> MadeOf:
+    """Return what the values of a loader's pairs hold for, of a reference known by `model`."""
     return MadeOf(
-        model=identity(find(init)),
+        model=model,
         labels=labels_of(pairs.plan, pairs.self_correction),
         pairs=" ".join(pairs.contents),
     )

@@ -56,6 +56,9 @@ class Recipe(BaseModel):
     text_tokenizer: str = "bundled"  # or a folder or repository of a Qwen2-VL's
     qwen: str | None = None  # folder or repository of a Qwen2-VL
     infinity: str | None = None  # an Infinity-2B for the visual decoder, any fsspec URL
+    released: str | None = None  # folder of a released VARGPT-v1.1, any fsspec URL: all weights
+    # How the model differs from the released code; see the table in model/vargpt/README.md.
+    choices: Literal["own", "released"] = "own"
     tokenizer_preset: str = "bundled"  # size of the one that made the codes
     tokenizer_checkpoint: str | None = None  # its weights, any fsspec URL
 
@@ -91,6 +94,14 @@ class Recipe(BaseModel):
     guidance: float = Field(default=3.0, ge=0)
     temperature: float = Field(default=0.5, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_released(cls, fields: Any) -> Any:
+        """Have released weights bring the choices that they were trained with."""
+        if isinstance(fields, dict) and fields.get("released"):
+            return {"choices": "released", **fields}
+        return fields
+
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         for subset, share in self.mix.items():
@@ -99,6 +110,11 @@ class Recipe(BaseModel):
         for prompt in self.prompts:
             if IMAGE in prompt or IMAGE_GEN in prompt:
                 raise ValueError(f"prompts: {prompt!r} spells the mark of an image")
+        if self.released and (self.qwen or self.infinity or self.choices != "released"):
+            raise ValueError(
+                f"released {self.released} holds all weights, of choices: released; it goes with "
+                f"no qwen ({self.qwen}), no infinity ({self.infinity}), no choices {self.choices}"
+            )
         if self.batch % self.micro_batch:
             raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
         return self
@@ -120,6 +136,10 @@ PASSING: Final = frozenset(
     | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
 """Keys that may change between two runs of one training; the losses do not hang on them."""
+
+
+DEFAULTS: Final = Recipe.model_construct().model_dump(mode="json", warnings=False)
+"""Of the keys that have one."""
 
 
 def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -174,7 +194,11 @@ def _explain(fault: dict[str, Any]) -> str:
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Say what two dumps of recipes differ in, but for what may change."""
+    """Say what two dumps of recipes differ in, but for what may change.
+
+    A key that a dump of an earlier release lacks has its default there.
+    """
+    before = {**DEFAULTS, **before}
     return [
         f"{key}: {before.get(key)!r} in the checkpoint, {after.get(key)!r} here"
         for key in sorted({*before, *after} - PASSING)

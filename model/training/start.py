@@ -25,9 +25,9 @@ from model.training.sources import Corpus, sources_of, tokenizer_of
 from model.vargpt.backbone import load_qwen
 from model.vargpt.check import check_vocabulary
 from model.vargpt.codes import head_of
-from model.vargpt.config import PRESETS, VargptConfig, with_vocabulary
+from model.vargpt.config import PRESETS, VargptConfig, released, with_vocabulary
 from model.vargpt.loss import LossConfig
-from model.vargpt.released import load_infinity
+from model.vargpt.released import load_infinity, load_released
 from model.vargpt.sampling import Sampling
 from model.vargpt.vargpt import Vargpt
 
@@ -100,7 +100,7 @@ def make_objective(
         streams: makes the loader that the reference is asked over.
         out: folder of the training.
         processes: this one among those that train.
-        init: training whose weights are the reference.
+        init: training whose weights are the reference; None for those that the recipe names.
 
     Raises:
         ValueError: preferences without a reference.
@@ -109,15 +109,19 @@ def make_objective(
     if recipe.objective == "likelihood":
         config = LossConfig(image=recipe.image_weight, scales=recipe.scales)
         return Likelihood(config, recipe.without_context)
-    if init is None:
+    if init:
+        checkpoint.load_weights(init, model, processes)
+        known_by = checkpoint.identity(checkpoint.find(init))
+    elif recipe.released:
+        known_by = recipe.released
+    else:
         raise ValueError(
             f"stage {recipe.stage} learns from preferences, against the model that it begins as: "
             "name that training, --init DIR"
         )
-    checkpoint.load_weights(init, model, processes)
     model.to(processes.device)
     pairs = streams.open(processes.rank, processes.count, epochs=1)
-    made_of = reference_made_of(init, pairs)
+    made_of = reference_made_of(known_by, pairs)
     values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
     model.requires_grad_(True)
     return make_dpo(recipe, values)
@@ -137,6 +141,8 @@ def model_config(
 ) -> VargptConfig:
     """Return a recipe's model for the codes and the words that it is trained on."""
     config = PRESETS[recipe.size]
+    if recipe.choices == "released":
+        config = released(config)
     if tokenizer:
         config = replace(config, codes=head_of(tokenizer))
     if recipe.objective == "preferences":  # or the model would differ from its reference
@@ -156,6 +162,8 @@ def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizer
     else:
         model = Vargpt(config)
     check_vocabulary(model.config, words.get_vocab())
+    if recipe.released:
+        load_released(model, recipe.released)
     if recipe.infinity:
         load_infinity(model.decoder, recipe.infinity)
     return model

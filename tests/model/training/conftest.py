@@ -39,6 +39,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of random codes of the bundled tokenizer; tests must not change them."""
+    folder = tmp_path_factory.mktemp("corpora") / "pairs"
+    maker = ShardMaker(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
+    return maker.write(folder, {"preference": [3, 1]})
+
+
+@pytest.fixture(scope="session")
 def make(corpus: Path) -> MakeTrainer:
     """Return a function that makes a tiny training of a stage, to be run."""
 

@@ -19,7 +19,7 @@ def test_the_board_has_losses_by_scale_and_bit_speed_and_pictures(make, tmp_path
     board.Reload()
     scalars = set(board.Tags()["scalars"])
     scales = {f"{of}/scale {number:02}" for of in ("loss", "foretold") for number in (1, 2, 3)}
-    bits = {f"foretold by bit/{number:02}" for number in range(32)}
+    bits = {f"{of} by bit/{number:02}" for of in ("loss", "foretold") for number in range(32)}
     speed = {"speed/tokens a second", "speed/TFLOP/s a device", "speed/MFU"}
     others = {"loss", "loss/text", "loss/image", "lr", "gradient norm"}
     assert scalars == scales | bits | speed | others

@@ -5,22 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_shards import ShardMaker
 
 from model.preferences.reference import CachedReference
 from model.tokenizers.checkpoint import CheckpointError
-from model.tokenizers.load import load_tokenizer
 from model.training import preferences
 from model.training.trained import load_trained, save_trained, trained_images, trained_sha256
 from model.vargpt.folder import ImageTokenizer
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs of random codes of the bundled tokenizer; tests must not change them."""
-    folder = tmp_path_factory.mktemp("corpora") / "pairs"
-    maker = ShardMaker(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
-    return maker.write(folder, {"preference": [3, 1]})
 
 
 def figures(out: Path) -> list[dict]:

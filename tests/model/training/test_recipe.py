@@ -53,6 +53,21 @@ def test_what_is_wrong_is_said(item: str, told: str) -> None:
         stage_recipe("sft256", [item])
 
 
+@pytest.mark.parametrize("item", ["qwen=q", "infinity=i", "choices=own"])
+def test_released_weights_go_with_no_others_and_bring_their_choices(item: str) -> None:
+    assert stage_recipe("sft256", ["released=r"]).choices == "released"
+    with pytest.raises(RecipeError, match="released r holds all weights"):
+        stage_recipe("sft256", ["released=r", item])
+
+
+def test_a_key_that_an_earlier_release_did_not_have_has_its_default_there() -> None:
+    now = stage_recipe("sft256").model_dump(mode="json")
+    before = {key: value for key, value in now.items() if key not in ("tokens", "betas")}
+    assert changed(before, now) == []
+    told = changed(before, now | {"tokens": "var"})
+    assert told == ["tokens: 'tokens' in the checkpoint, 'var' here"]
+
+
 def test_an_unknown_stage_is_refused_with_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"did you mean sft256\? Allowed: pretrain, understand"):
         stage_recipe("sft-256")
