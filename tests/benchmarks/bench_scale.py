@@ -1,6 +1,7 @@
 """The metadata of a corpus through dedup, select, caption, pair, shard assignment and report.
 
     python tests/benchmarks/bench_scale.py [--rows 100000 1000000 8300000] [--processes 2]
+    python tests/benchmarks/bench_scale.py --rows   # what an object store is asked, no more
 
 Side-cars of images that never were are written first, in shards of the recipe's default size, and
 not timed. Then the build's own jobs run on the local engine. Of `shard`, all runs but the last
@@ -49,7 +50,7 @@ from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, parse_recipe
 from schemas.tables import SHARD_INDEX
 
-OPERATIONS_ROWS = 20_000
+OPERATIONS_ROWS = (6_000, 20_000)
 PEER_ROWS = 50_000
 DISTANCE = 4  # bits
 RULES = load_recipe(str(ROOT / "pipelines/recipes/vargpt-v1.1.yaml")).select
@@ -192,15 +193,18 @@ def apart(rows: int, processes: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 8_300_000])
+    parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000, 8_300_000])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one_size(options.rows[0], options.processes, options.one)))
         return
-    figures: dict[str, Any] = {"processes": options.processes, "sizes": []}
-    figures["operations"] = operations(OPERATIONS_ROWS)
+    asked = [operations(rows) for rows in OPERATIONS_ROWS]
+    if not options.rows:
+        report("scale-operations", {"operations": asked})
+        return
+    figures: dict[str, Any] = {"processes": options.processes, "sizes": [], "operations": asked}
     figures["peers"] = peers(PEER_ROWS)
     for rows in options.rows:
         figures["sizes"].append(apart(rows, options.processes))

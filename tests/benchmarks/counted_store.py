@@ -11,10 +11,9 @@ import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
 PROTOCOL = "counted"
-# A footer is read by `open`: one look for the size, one read of the end.
 OPERATIONS = {
     "cat_file": "read",  # a whole file or a range of one
-    "_open": "open",
+    "_open": "read",
     "info": "look",
     "exists": "look",
     "ls": "list",
