@@ -4,6 +4,7 @@ The job server asks the driver to start them (environment type LOOPBACK), and wa
 that was killed (Beam 2.77, with Spark 3.5 inside it).
 """
 
+import atexit
 import signal
 import threading
 from subprocess import Popen
@@ -21,11 +22,16 @@ class LoopbackWorkers(worker_pool_main.BeamFnExternalWorkerPoolServicer):
     carries that to the thread that waits for the job.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._ending = threading.Event()  # this process
+
     def StartWorker(self, start_worker_request: Any, unused_context: Any) -> Any:
         """Start a worker and watch it."""
         number = start_worker_request.worker_id
         answer = super().StartWorker(start_worker_request, unused_context)
         if process := self._worker_processes.get(number):
+            atexit.register(self._ending.set)  # after Beam's own, and so called before it
             watch = threading.Thread(
                 target=self._watch, args=(number, process), name=WATCHING_THREAD, daemon=True
             )
@@ -35,9 +41,8 @@ class LoopbackWorkers(worker_pool_main.BeamFnExternalWorkerPoolServicer):
     def _watch(self, number: str, process: "Popen[bytes]") -> None:
         code = process.wait()
         # Beam forgets a worker before it stops it; those left when this process ends it terminates.
-        stopped = self._worker_processes.get(number) is not process
-        # At a terminal Ctrl-C reaches them too.
-        if code < 0 and -code not in (signal.SIGTERM, signal.SIGINT) and not stopped:
+        stopped = self._worker_processes.get(number) is not process or self._ending.is_set()
+        if code < 0 and code != -signal.SIGINT and not stopped:  # at a terminal they hear Ctrl-C
             raise RuntimeError(f"worker {number} was killed by signal {-code}")
 
 

@@ -59,30 +59,30 @@ def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
         )
         | "Found" >> beam.CombineGlobally(_join)
     )
-    return summary | "Publish" >> beam.Map(
-        write_report,
-        AsSingleton(found),
-        store=store,
-        recipe=recipe,
-        path=path,
+    return (
+        summary
+        | "Beside" >> beam.Map(_beside, AsSingleton(found))
+        | "Publish"
+        >> beam.ParDo(Concurrently(partial(write_report, store=store, recipe=recipe, path=path)))
     )
 
 
 def write_report(
-    summary: Summary, examples: Iterable[Example], *, store: Storage, recipe: Recipe, path: str
+    told: tuple[Summary, list[Example]], *, store: Storage, recipe: Recipe, path: str
 ) -> str:
-    """Draw the examples, write the page and publish it; return its path.
+    """Draw the examples, write the page of a summary and them, publish it; return its path.
 
     Raises:
         CorpusError: if there is no manifest.
     """
+    summary, examples = told
     if not store.exists(MANIFEST):
         raise CorpusError(f"{MANIFEST}: missing; run the build again to make it")
     with attempt(store, "report", 0) as call:
         page = call(
             render_page,
             summary,
-            Found(list(examples)),
+            Found(examples),
             json.loads(store.read(MANIFEST)),
             stage_seconds(store),
             recipe,
@@ -90,6 +90,10 @@ def write_report(
         )
         store.commit_bytes(path, page.encode())
     return path
+
+
+def _beside(summary: Summary, examples: list[Example]) -> tuple[Summary, list[Example]]:
+    return summary, examples
 
 
 def _request(shard: int, rows: Wanted) -> Request:

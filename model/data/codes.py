@@ -74,11 +74,14 @@ def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkToken
         raise DataError(
             f"{source}: {member.member} is of another tokenizer: {'; '.join(differing)}"
         )
-    for aspect in member.schedules:
+    for aspect, scales in member.schedules.items():
         try:
             tokenizer.check_schedule(member.schedule(float(aspect)))
         except ValueError as error:
-            raise DataError(f"{source}: {member.member}, aspect {aspect}: {error}") from error
+            raise DataError(
+                f"{source}: {member.member} of aspect {aspect} has scales {scales!r} in the "
+                f"shards, which the tokenizer {tokenizer.name} cannot do: {error}"
+            ) from error
 
 
 class Targets:

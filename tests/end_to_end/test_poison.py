@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow.parquet as pq
 import pytest
 from corpus import ROOT, Corpus
+from engines import EMBEDDED
 
 from pipelines.attempts import FOLDER
 from pipelines.storage import TEMPORARY_PREFIX
@@ -126,7 +127,6 @@ def test_a_report_that_an_image_kills_is_written_without_it(
     before = copied.shard_sha256
     poison("SIGKILL", DRAWING, sizes=[size_of_a_drawn_one(copied)])
     (copied.out / "report.html").unlink()
-    copied.build(expect=-9)
     copied.build()
     assert copied.shard_sha256 == before
     assert "killed_worker" in (copied.out / "report.html").read_text()
@@ -153,11 +153,25 @@ def test_beams_own_workers_are_replaced_and_get_past_it(
 
 
 @pytest.mark.chaos
-@pytest.mark.spark
-@pytest.mark.engine("spark")
-def test_spark_tries_again_and_gets_past_it(
-    copied: Corpus, built: Corpus, poison: Callable[..., None]
+@pytest.mark.parametrize("engine", EMBEDDED)
+def test_an_embedded_engine_gets_past_it(
+    engine: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
     poison("SIGKILL")
-    make_again(copied, "signals").build(after="--engine spark", timeout_s=800)
+    make_again(copied, "signals").build(after=f"--engine {engine}", timeout_s=800)
+    assert_lost_in("measure", "SIGKILL", copied, built)
+
+
+@pytest.mark.chaos
+@pytest.mark.spark
+@pytest.mark.engine("spark")
+def test_a_spark_cluster_gets_past_it(
+    copied: Corpus,
+    built: Corpus,
+    poison: Callable[..., None],
+    request: pytest.FixtureRequest,
+) -> None:
+    poison("SIGKILL")  # in the environment of the workers, which are started now
+    options = " ".join(request.getfixturevalue("cluster"))
+    make_again(copied, "signals").build(after=f"--engine spark -- {options}", timeout_s=800)
     assert_lost_in("measure", "SIGKILL", copied, built)

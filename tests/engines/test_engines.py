@@ -5,15 +5,10 @@ from pathlib import Path
 
 import pytest
 from corpus import Corpus
-
-ENGINES = [
-    pytest.param("spark", marks=(pytest.mark.engine("spark"), pytest.mark.spark)),
-    pytest.param("flink", marks=pytest.mark.engine("flink")),
-    pytest.param("prism", marks=pytest.mark.engine("prism")),
-]
+from engines import EMBEDDED
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EMBEDDED)
 def test_an_embedded_engine_makes_the_bytes_of_the_local_one(
     engine: str, make_corpus: Callable[..., Corpus], built: Corpus, tmp_path: Path
 ) -> None:
