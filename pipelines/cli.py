@@ -247,17 +247,11 @@ def _export(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
     from pipelines.build import build
     from pipelines.engine import Engine
-    from pipelines.engine_profile import load_profile
     from pipelines.funnel import print_funnel
     from schemas.recipe_file import load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
-    engine = Engine(
-        profile=load_profile(options.engine),
-        beam_options=options.beam_options,
-        processes=options.processes,
-    )
-    manifest = build(recipe, options.out, engine, retry_dead=options.retry_dead)
+    manifest = build(recipe, options.out, Engine.of(options), retry_dead=options.retry_dead)
     print_funnel(manifest, options.out)
     return 0
 

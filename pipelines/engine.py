@@ -1,5 +1,6 @@
 """Where Beam graphs run: this machine by default, any runner by a profile and Beam's options."""
 
+import argparse
 import logging
 import os
 import sys
@@ -23,6 +24,19 @@ class Engine:
     profile: Profile = field(default_factory=lambda: load_profile("local"))
     beam_options: tuple[str, ...] = ()  # as given after `--`; they win over the profile's
     processes: int | None = None  # None for one a core
+
+    @staticmethod
+    def of(options: argparse.Namespace) -> "Engine":
+        """Return the engine that a command names: --engine, --processes, and what is after --.
+
+        Raises:
+            CorpusError: there is none of that name.
+        """
+        return Engine(
+            profile=load_profile(options.engine),
+            beam_options=options.beam_options,
+            processes=options.processes,
+        )
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from model.tokenizers.checkpoint import CheckpointError
 from model.training.trained import trained_images, trained_sha256
 from model.vargpt.sampling import Sampling
 from pipelines.engine import Engine
-from pipelines.engine_profile import load_profile
 from pipelines.preference_job import Asked, PreferenceJob
 from pipelines.preference_tools import ToolsPlan
 from pipelines.preferences import MakePreferences
@@ -66,11 +65,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         ),
         stage=stage,
         images=images,
-        engine=Engine(
-            profile=load_profile(options.engine),
-            beam_options=options.beam_options,
-            processes=options.processes,
-        ),
+        engine=Engine.of(options),
         hints=gpu_hints(Gpu(type=options.gpu) if options.gpu else None),
         max_dead=options.max_dead,
     )

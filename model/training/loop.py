@@ -22,7 +22,7 @@ from model.training.objective import Objective, Step
 from model.training.optimizer import lr_at, make_optimizer
 from model.training.parallel import Processes, blocks_of
 from model.training.recipe import Recipe
-from model.training.samples import Sampler
+from model.training.samples import SampleGrid
 from model.training.saves import Saves
 from model.training.speed import Speed
 from model.vargpt.trainable import set_trainable
@@ -74,7 +74,7 @@ class Trainer:
         out: Path,
         *,
         processes: Processes,
-        sampler: Sampler | None = None,
+        sampler: SampleGrid | None = None,
     ) -> None:
         self._recipe, self._objective, self._out = recipe, objective, out
         self._processes, self._sampler = processes, sampler
@@ -205,7 +205,7 @@ class Trainer:
             states = tuple(itertools.chain(*zip(*gathered, strict=True)))
             self._saves.save(self.step, self.seconds, states)
 
-    def _draw(self, sampler: Sampler, journal: Journal | None) -> None:
+    def _draw(self, sampler: SampleGrid, journal: Journal | None) -> None:
         recipe = self._recipe
         label = (
             f"{recipe.stage}: a {recipe.size} model after {self.step:,} of {recipe.steps:,} steps"

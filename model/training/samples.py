@@ -26,7 +26,7 @@ AT_ONCE: Final = 16  # images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sampler:
+class SampleGrid:
     """Draws the same prompts again and again, each from its own random numbers."""
 
     tokenizer: NetworkTokenizer  # with the schedule of the images

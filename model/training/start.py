@@ -20,7 +20,7 @@ from model.training.objective import Likelihood, Objective
 from model.training.parallel import Processes
 from model.training.preferences import compute_reference, make_dpo, reference_made_of
 from model.training.recipe import Recipe
-from model.training.samples import Sampler
+from model.training.samples import SampleGrid
 from model.training.sources import Corpus, sources_of, tokenizer_of
 from model.vargpt.backbone import load_qwen
 from model.vargpt.check import check_vocabulary
@@ -66,7 +66,9 @@ def make_trainer(
     sampling = Sampling(guidance=recipe.guidance, temperature=recipe.temperature)
     sampler = None
     if tokenizer:
-        sampler = Sampler(tokenizer=tokenizer, text=text, prompts=recipe.prompts, sampling=sampling)
+        sampler = SampleGrid(
+            tokenizer=tokenizer, text=text, prompts=recipe.prompts, sampling=sampling
+        )
     streams = _Streams(recipe, sources, text, tokenizer, config, processes.device)
     model = make_model(recipe, config, words)
     objective = make_objective(recipe, model, streams, out, processes, init)
