@@ -121,9 +121,14 @@ class TokenBatches:
             crops: list[NDArray[np.uint8]] = []
             for view in range(self.recipe.views):
                 box = view_box(image.size, height, width, key=job.key, view=view)
-                if box.covering[0] * box.covering[1] > self.decode.max_pixels:
-                    size = f"{image.width} x {image.height} px"
-                    raise DecodeError("extreme_aspect", f"{size} covers {width} px too widely")
+                covering_width, covering_height = box.covering
+                if covering_width * covering_height > self.decode.max_pixels:
+                    raise DecodeError(
+                        "extreme_aspect",
+                        f"{image.width} x {image.height} px covers {width} x {height} px only as "
+                        f"{covering_width} x {covering_height}, over decode.max_pixels "
+                        f"{self.decode.max_pixels:,}",
+                    )
                 crops.append(view_crop(image, height, width, key=job.key, view=view))
             views[resolution] = np.stack(crops)
         return _Prepared(job=job, aspect=aspect, views_VHWC=views)

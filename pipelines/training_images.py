@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from filters.decode import DecodeError, decode
 from model.tokenizers.prepare import cover_crop
+from pipelines.manifest import MANIFEST
 from pipelines.readers.listing import IMAGE_SUFFIXES
 from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
+from pipelines.write_shard import FOLDER
 from schemas.keys import draw, rank, unit
 
 BATCHES_AHEAD = 4  # each decoded by a thread of its own while the network is at work
@@ -39,7 +41,8 @@ def find_images(urls: Sequence[str]) -> list[ImageFile]:
 
     Args:
         urls: local paths or fsspec URLs of folders, which are listed to any depth, tars among
-            them; or of tars or images, with * where there are many.
+            them; or of tars or images, with * where there are many. Of a built corpus those in its
+            shards are meant, not what they were made of.
 
     Raises:
         CorpusError: a place that holds no image.
@@ -58,6 +61,8 @@ def _images_of(url: str) -> Iterator[ImageFile]:
     paths = fs.glob(path) if "*" in path else fs.find(path)
     # A name must not say where the data lie: moved, they are the same images.
     folder = path.partition("*")[0].rpartition("/")[0] if "*" in path or path in paths else path
+    if f"{path.rstrip('/')}/{MANIFEST}" in paths:
+        paths = [file for file in paths if file.startswith(f"{path.rstrip('/')}/{FOLDER}/")]
     for file in sorted(paths):
         full = fs.unstrip_protocol(file)
         if file.endswith(".tar"):

@@ -1,6 +1,7 @@
 """Images for training: found, parted, decoded once and cropped the same in every run."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from itertools import islice
@@ -91,6 +92,18 @@ def test_images_of_one_name_in_two_places_are_two(
     assert (
         len({square.tobytes() for square in TrainingImages(images=first, side=16).squares()}) == 2
     )
+
+
+def test_of_a_built_corpus_the_shards_are_read_and_not_what_they_are_made_of(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("raw", "shards"):
+        shutil.copytree(folder, tmp_path / "out" / name)
+    (tmp_path / "out/manifest.json").write_text("{}")
+    found = find_images([str(tmp_path / "out")])
+    assert len(found) == len(find_images([str(folder)]))
+    assert all("/out/shards/" in image.url for image in found)
 
 
 def test_a_place_without_images_and_a_broken_tar_are_named(tmp_path: Path) -> None:
