@@ -49,7 +49,7 @@ test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
 	$(BIN)/pytest -q -m 'engine and not chaos'
 
 # Builds that are killed, starved and cut off, and what comes out in the end.
-test-chaos: .venv/ready spark-jar prism $(PYSPARK)
+test-chaos: .venv/ready spark-jar flink-jar prism $(PYSPARK)
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
 
 lint: .venv/ready

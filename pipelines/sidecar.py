@@ -258,7 +258,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         content=data["content"],
         counts=counts,
         tar=data["tar"],
-        files=tuple(data["files"]),
+        files=tuple(data.get("files", ())),  # of earlier releases it names none
     )
 
 

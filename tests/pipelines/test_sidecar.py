@@ -61,6 +61,19 @@ def test_a_side_car_says_what_made_it_and_what_became_of_its_rows(store: Storage
     assert origin.counts.conserved
 
 
+def test_the_footer_of_an_earlier_release_names_no_files(store: Storage):
+    write(store, selection("a"), Counts())
+    table = pq.read_table(pa.BufferReader(store.read(PATH)))
+    said = json.loads(table.schema.metadata[b"vargpt"])
+    assert said.pop("files") == ["a.tar"]
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({b"vargpt": json.dumps(said)}), sink)
+    store.commit_bytes(PATH, sink.getvalue().to_pybytes())
+    origin = read_origin(store, PATH)
+    assert origin is not None
+    assert origin.files == ()
+
+
 def test_a_footer_of_any_length_is_read(store: Storage):
     counts = Counts(rows_in=9000, dropped={f"reason_{n}": 1 for n in range(9000)})
     write(store, selection("a"), counts)
