@@ -108,7 +108,9 @@ def beam_workers(build: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def of_the_cluster(word: str) -> list[psutil.Process]:
     """Return the processes of a Spark cluster that this process started, by a word of theirs."""
-    return [p for p in psutil.Process().children(recursive=True) if word in _command(p)]
+    found = psutil.Process().children(recursive=True)
+    # Not those who wait for the end of this process, with the command line of whom they end.
+    return [p for p in found if word in _command(p) and "tied_program" not in _command(p)]
 
 
 def kill_one(

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pipelines.tied_program import tied
+
 FOLDER = Path("build/engines")
 START_S = 300.0
 STOP_S = 20.0
@@ -86,7 +88,9 @@ def _process(
     name: str, command: Sequence[str], logs: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     with open(logs / f"{name}.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            tied(list(command)), stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
     try:
         yield process
     finally:
@@ -126,7 +130,7 @@ def main() -> int:
     if given.action == "run":
         return _run(given.spark, given.folder, given.workers, held)
     if given.action == "start":
-        return _start(given.folder, held)
+        return _start(given.spark, given.folder, given.workers, held)
     if (pid := _holder(held)) is None:
         print("no cluster runs here", file=sys.stderr)
         return 0 if given.action == "stop" else 1
@@ -143,8 +147,9 @@ def _run(spark: Path, folder: Path, workers: int, held: Path) -> int:
     """Be the parent of the cluster's processes until told to end; the lock says we live."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder.mkdir(parents=True, exist_ok=True)
-    with open(held, "w") as file:
+    with open(held, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)  # not before: another may live by it
         file.write(str(os.getpid()))
         file.flush()
         with running_cluster(spark, folder, workers) as options:
@@ -153,13 +158,14 @@ def _run(spark: Path, folder: Path, workers: int, held: Path) -> int:
     return 0
 
 
-def _start(folder: Path, held: Path) -> int:
+def _start(spark: Path, folder: Path, workers: int, held: Path) -> int:
     if _holder(held) is not None:
         print("it runs already", file=sys.stderr)
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "options").unlink(missing_ok=True)
-    again = [sys.executable, "-m", __spec__.name, "run", *sys.argv[2:]]
+    places = [f"--spark={spark}", f"--folder={folder}", f"--workers={workers}"]
+    again = [sys.executable, "-m", __spec__.name, "run", *places]
     with open(folder / "cluster.log", "wb") as log:
         parent = subprocess.Popen(again, stdout=log, stderr=log, start_new_session=True)
     while not (folder / "options").exists():
