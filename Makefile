@@ -11,6 +11,9 @@ ENGINES = build/engines
 PYSPARK = $(ENGINES)/pyspark
 SPARK_VERSION = 3.5.0
 
+# Or every process would compile what it imports anew: of torch and Beam, five seconds of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
 	lint format wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji tokenizers text-tokenizer proof proof-preferences wild clean
