@@ -1,5 +1,7 @@
 """Rows that died of what may pass get another chance; all others stay what they are."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,15 @@ def files(store: Storage) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
+@contextmanager
+def unavailable(monkeypatch: pytest.MonkeyPatch, *urls: str) -> Iterator[None]:
+    """Have the server say 503 of these while the body runs."""
+    with monkeypatch.context() as patched:
+        for url in urls:
+            patched.setitem(SPECIAL, f"/{url}", send_status(503))
+        yield
+
+
 @pytest.fixture
 def undisturbed(server: CorpusServer, tmp_path: Path) -> dict[str, bytes]:
     """What a crawl writes while the server is there."""
@@ -76,8 +87,7 @@ def test_only_what_may_pass_is_asked_for_again(
 ) -> None:
     store = Storage(str(tmp_path / "out"))
     recipe = recipe_of(tmp_path, server.base_url)
-    with monkeypatch.context() as full:
-        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+    with unavailable(monkeypatch, "wild/grey16.png"):
         crawl(recipe, store)
     assert mark_shards(store, "raw", range(1)) == 1
     server.hits.clear()
@@ -91,8 +101,7 @@ def test_killed_before_its_commit_a_retry_loses_nothing_that_was_fetched(
 ) -> None:
     store = Storage(str(tmp_path / "out"))
     recipe = recipe_of(tmp_path, server.base_url)
-    with monkeypatch.context() as full:
-        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+    with unavailable(monkeypatch, "wild/grey16.png"):
         crawl(recipe, store)
     before = files(store)
     mark_shards(store, "raw", range(1))
@@ -104,9 +113,7 @@ def test_killed_before_its_commit_a_retry_loses_nothing_that_was_fetched(
         patched.setattr("pipelines.stage.write_sidecar", killed)
         with pytest.raises(KeyboardInterrupt):
             crawl(recipe, store)
-    with monkeypatch.context() as gone:
-        for url in URLS:
-            gone.setitem(SPECIAL, f"/{url}", send_status(503))
+    with unavailable(monkeypatch, *URLS):
         crawl(recipe, store)
     assert files(store) == before
 
@@ -119,8 +126,7 @@ def test_bytes_that_have_changed_are_fetched_anew(
 ) -> None:
     store = Storage(str(tmp_path / "out"))
     recipe = recipe_of(tmp_path, server.base_url)
-    with monkeypatch.context() as full:
-        full.setitem(SPECIAL, "/wild/grey16.png", send_status(503))
+    with unavailable(monkeypatch, "wild/grey16.png"):
         crawl(recipe, store)
     mark_shards(store, "raw", range(1))
     (tar,) = Path(store.root).glob("raw/*.tar")
