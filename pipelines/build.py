@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.attempts import forget_attempts
 from pipelines.engine import Engine, shard_numbers
 from pipelines.lock import build_lock
-from pipelines.plan import make_plan
+from pipelines.plan import make_plan, passed_over
 from pipelines.progress import progress
 from pipelines.retry_dead import mark_shards
 from pipelines.sidecar import (
@@ -193,7 +193,10 @@ class Job:
                         lambda root: writer.expand(self._all(root), self.store, outputs, groups),
                         name="shard",
                     )
-                manifest = make_manifest(self.recipe, self.store, self.funnel, made_of, self.shards)
+                passed = passed_over(self.store, origins["sources"])
+                manifest = make_manifest(
+                    self.recipe, self.store, self.funnel, made_of, self.shards, passed
+                )
                 remove_old_shards(self.store, manifest)
                 forget_attempts(self.store, "shard")
                 if not manifest["subsets"][SUBSET]["samples"]:

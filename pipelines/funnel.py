@@ -25,6 +25,9 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     for line in manifest["funnel"]:
         if line["stage"] in STAGES and (rows := passing_dead(line["dead"])):
             print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
+    for source, counts in manifest["passed_over"].items():
+        said = ", ".join(f"{number:,} {what}" for what, number in counts.items())
+        print(f"passed over in {source}: {said}")
     print()
     for name, subset in manifest["subsets"].items():
         count, size = len(subset["shards"]), subset["bytes"] / 1e6

@@ -1,5 +1,6 @@
 """ingest: read lists of samples and give every row its key."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,7 +8,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipelines.plan import make_reader, read_plan
-from pipelines.readers.listing import Listed
+from pipelines.readers.listing import Listed, PassedOver
 from pipelines.sidecar import Reject
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
@@ -40,8 +41,12 @@ class Ingest:
         source = self._source(unit.source)
         rows: dict[str, dict[str, Any]] = {}
         rejects: list[Reject] = []
+        passed_over: Counter[str] = Counter()
         rows_in = 0
         for row in make_reader(source, self.crawl).rows(unit):
+            if isinstance(row, PassedOver):
+                passed_over[row.what] += row.count
+                continue
             rows_in += 1
             if isinstance(row, Reject):
                 rejects.append(row)
@@ -55,7 +60,7 @@ class Ingest:
             else:
                 rows[key] = _source_row(key, row, source)
         table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SOURCES)
-        return Outcome(table=table, rows_in=rows_in, rejects=rejects)
+        return Outcome(table=table, rows_in=rows_in, rejects=rejects, passed_over=passed_over)
 
     def _source(self, name: str) -> Source:
         return next(source for source in self.sources if source.name == name)

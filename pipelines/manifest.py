@@ -30,7 +30,7 @@ MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) -> str:
     """Hash all that the output shards and the funnel are made of: rows and counts of side-cars."""
     contents = {
-        folder: [[origin.content, asdict(origin.counts)] for origin in found]
+        folder: [[o.content, asdict(o.counts), dict(o.passed_over)] for o in found]
         for folder, found in origins.items()
     }
     return fingerprint("shard", VERSION, CONTRACT_VERSION, recipe.fingerprint(), contents)
@@ -42,8 +42,18 @@ def make_manifest(
     funnel: Sequence[tuple[str, Counts]],
     inputs: str,
     shard_count: int,
+    passed_over: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """Describe the shards that lie in the corpus; `shard_count` is of the side-cars."""
+    """Describe the shards that lie in the corpus.
+
+    Args:
+        recipe: as pinned.
+        store: the corpus.
+        funnel: (stage, counts) of the stages before.
+        inputs: `inputs_fingerprint` of them.
+        shard_count: of the side-cars.
+        passed_over: what is in each source and no row, counted.
+    """
     files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
     shards = [
         {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
@@ -72,6 +82,7 @@ def make_manifest(
         },
         # Dead in caption, pair, vq_tokens or shard, which count them; a row may be dead in two.
         "selected_but_dead": selected - samples,
+        "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
     }
 

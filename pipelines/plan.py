@@ -1,6 +1,7 @@
 """The plan: which part of which source becomes which shard, decided before any work."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -12,12 +13,13 @@ from pipelines.readers.hub import HubReader
 from pipelines.readers.listing import Reader, Unit
 from pipelines.readers.lists import ListReader
 from pipelines.readers.tars import TarReader
+from pipelines.sidecar import Origin
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
-PLAN_VERSION = 1  # raised when the code cuts sources differently
+PLAN_VERSION = 2  # raised when the code cuts sources differently
 
 
 def make_plan(recipe: Recipe, store: Storage) -> list[Unit]:
@@ -59,6 +61,20 @@ def _read_plan(root: str, version: str) -> tuple[Unit, ...]:
     return tuple(Unit(**unit) for part in plan.values() for unit in part["units"])
 
 
+def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[str, int]]:
+    """Count by source what is in the input and no row: seen by planning, or by ingest.
+
+    Args:
+        store: the corpus, whose plan is read.
+        ingested: the footers of all side-cars of ingest, in order.
+    """
+    plan = json.loads(store.read(PLAN))
+    found = {name: Counter(part["passed_over"]) for name, part in plan.items()}
+    for unit, origin in zip(read_plan(store), ingested, strict=True):
+        found[unit.source].update(origin.passed_over)
+    return {name: dict(sorted(count.items())) for name, count in found.items() if count}
+
+
 def make_reader(source: Source, crawl: Crawl) -> Reader:
     """Return the reader of a source's kind."""
     limits = FetchLimits(**crawl.model_dump())
@@ -78,5 +94,4 @@ def _plan_source(source: Source, recipe: Recipe, store: Storage, before: dict) -
     known = before.get(source.name, {})
     if known.get("made_of") == made_of:
         return known
-    units = reader.plan(recipe.rows_per_shard, store)
-    return {"made_of": made_of, "units": [asdict(unit) for unit in units]}
+    return {"made_of": made_of, **asdict(reader.plan(recipe.rows_per_shard, store))}

@@ -57,6 +57,7 @@ class Origin:
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # in the input and no row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "dead": dict(counts.dead),
         "tar": dict(origin.tar),
         "files": list(origin.files),
+        "passed_over": dict(origin.passed_over),
     }
     metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
     store.commit_bytes(path, _parquet(table.replace_schema_metadata(metadata)))
@@ -157,6 +159,7 @@ def make_origin(
     *,
     tar: Mapping[str, str | int] | None = None,
     files: Iterable[str] = (),
+    passed_over: Mapping[str, int] | None = None,
 ) -> Origin:
     """Describe a table about to be written."""
     return Origin(
@@ -166,6 +169,7 @@ def make_origin(
         counts=counts,
         tar=tar or {},
         files=tuple(sorted(files)),
+        passed_over=_sum(passed_over or {}, {}),
     )
 
 
@@ -258,7 +262,9 @@ def _origin(data: dict[str, Any]) -> Origin:
         content=data["content"],
         counts=counts,
         tar=data["tar"],
-        files=tuple(data.get("files", ())),  # of earlier releases it names none
+        # Footers of earlier releases name neither.
+        files=tuple(data.get("files", ())),
+        passed_over=data.get("passed_over", {}),
     )
 
 

@@ -35,6 +35,7 @@ class Outcome:
     dropped: Mapping[str, int] = field(default_factory=dict)  # those rows, by reason
     files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
     named_by_content: bool = False  # those paths, so that none ever holds other bytes
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
 
     def counts(self) -> Counts:
         """Count the doors; rows_in is what the stage read, not the sum of the doors."""
@@ -133,7 +134,14 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             store.remove(path)
             _publish(store, outcome.files)
         write_dead_letters(store, stage.name, shard, outcome.rejects)
-        origin = make_origin(stage.name, wanted, outcome.table, counts, files=outcome.files)
+        origin = make_origin(
+            stage.name,
+            wanted,
+            outcome.table,
+            counts,
+            files=outcome.files,
+            passed_over=outcome.passed_over,
+        )
         write_sidecar(store, path, outcome.table, origin)
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)

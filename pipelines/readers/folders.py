@@ -21,6 +21,7 @@ from pipelines.readers.listing import (
     MAX_TEXT_BYTES,
     TEXT_SUFFIXES,
     Listed,
+    SourcePlan,
     Unit,
     is_storable,
     storable,
@@ -55,16 +56,18 @@ class FolderReader:
             return versions(self.source.list)
         return hashlib.sha256(b"".join(self._listing())).hexdigest()
 
-    def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut the source's list into units; without one, list the folder first."""
         source = self.source
         if source.list:
-            return plan_lists(source.name, source.list, rows_per_shard, source.columns.url)
+            units = plan_lists(source.name, source.list, rows_per_shard, source.columns.url)
+            return SourcePlan(units=units)
         lines = self._listing()
         path = f"sources/listing-{source.name}.jsonl"
         store.commit_bytes(path, b"".join(lines))
         url = store.fs.unstrip_protocol(store.locate(path)[1])
-        return list(_listing_units(source.name, url, lines, rows_per_shard))
+        units = list(_listing_units(source.name, url, lines, rows_per_shard))
+        return SourcePlan(units=units, files=[path])
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the images; a path out of the folder is a dead letter."""
@@ -172,6 +175,7 @@ def _listing_units(
             start=start,
             end=start + len(part),
             first_row=first,
+            rows=len(lines[first : first + rows_per_shard]),
         )
         start += len(part)
 

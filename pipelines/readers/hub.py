@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.fetch import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
-from pipelines.readers.listing import Listed, Unit, listed_from, storable
+from pipelines.readers.listing import Listed, SourcePlan, Unit, listed_from, storable
 from pipelines.readers.lists import checked, fetch
 from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage
@@ -34,11 +34,11 @@ class HubReader:
             return "\n".join(f"{name} {os.stat(name).st_mtime_ns}" for name in _files(saved))
         return self._builder().hash
 
-    def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut each file of the dataset into units, after counting its rows."""
         version, dataset = self.version(), self._open(images=False)
         counts = [sum(1 for _ in _part(dataset, n)) for n in range(dataset.num_shards)]
-        return [
+        units = [
             Unit(
                 source=self.source.name,
                 path=self.source.path,
@@ -47,11 +47,13 @@ class HubReader:
                 start=start,
                 end=min(start + rows_per_shard, rows),
                 first_row=start,
+                rows=min(start + rows_per_shard, rows) - start,
                 part=part,
             )
             for part, rows in enumerate(counts)
             for start in range(0, rows, rows_per_shard)
         ]
+        return SourcePlan(units=units)
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; an image without a URL is named by its split, file and row."""

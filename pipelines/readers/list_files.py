@@ -28,7 +28,7 @@ from schemas.recipe import Columns
 MALFORMED = "malformed_row"
 PARQUET_BATCH_ROWS = 4096
 
-Part = tuple[int, int, int]  # start, end, number of the first row
+Part = tuple[int, int, int, int]  # start, end, number of the first row, rows
 
 
 def plan_lists(source: str, path: str, rows_per_shard: int, url_column: str) -> list[Unit]:
@@ -51,8 +51,9 @@ def plan_lists(source: str, path: str, rows_per_shard: int, url_column: str) -> 
                 start=start,
                 end=end,
                 first_row=row,
+                rows=rows,
             )
-            for start, end, row in _plan_file(file, rows_per_shard, url_column)
+            for start, end, row, rows in _plan_file(file, rows_per_shard, url_column)
         ]
     return units
 
@@ -104,7 +105,10 @@ def _plan_file(source: SourceFile, rows_per_shard: int, url_column: str) -> list
             _require(url_column, parquet.schema_arrow.names, source.url)
             rows = parquet.metadata.num_rows
             starts = range(0, rows, rows_per_shard)
-            return [(start, min(start + rows_per_shard, rows), start) for start in starts]
+            ends = [min(start + rows_per_shard, rows) for start in starts]
+            return [
+                (start, end, start, end - start) for start, end in zip(starts, ends, strict=True)
+            ]
         lines = Lines(io.BufferedReader(file, BUFFER_BYTES))
         if not delimiter:
             return _cut(json_lines(lines), lines, rows_per_shard)
@@ -120,10 +124,10 @@ def _cut(records: Iterator[Any], lines: "Lines", rows_per_shard: int) -> list[Pa
     for _ in records:
         rows += 1
         if rows % rows_per_shard == 0:
-            parts.append((start, lines.position, rows - rows_per_shard))
+            parts.append((start, lines.position, rows - rows_per_shard, rows_per_shard))
             start = lines.position
-    if rows % rows_per_shard:
-        parts.append((start, lines.position, rows - rows % rows_per_shard))
+    if left := rows % rows_per_shard:
+        parts.append((start, lines.position, rows - left, left))
     return parts
 
 

@@ -1,8 +1,8 @@
 """What every kind of source gives: units of work, listed rows, and their bytes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -28,7 +28,25 @@ class Unit:
     start: int  # where it begins: a byte of a text list, else a row
     end: int  # where it ends, exclusive
     first_row: int = 0  # number of its first row in the file
+    rows: int | None = None  # in it; None where only reading it tells
     part: int = 0  # file of a dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """A source cut into units, and what of it is no row."""
+
+    units: Sequence[Unit]
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # what it is -> how many
+    files: Sequence[str] = ()  # written into the corpus to be read by units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """Something in a unit that is neither a row nor an image: counted, and named at the end."""
+
+    what: str  # ".svg file", "link to a folder"
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +70,12 @@ class Reader(Protocol):
         """Return what changes with the source's files; cheap beside `plan`."""
         ...
 
-    def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut the source into units; the same input gives the same units."""
         ...
 
-    def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
-        """List a unit's rows in its file's order."""
+    def rows(self, unit: Unit) -> Iterator[Listed | Reject | PassedOver]:
+        """List a unit's rows in its file's order, and say what it passes over."""
         ...
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:

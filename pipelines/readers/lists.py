@@ -11,7 +11,7 @@ from pipelines.fetch import Fetched, FetchFailure, FetchLimits, HttpFetcher
 from pipelines.raw_shard import RawShard
 from pipelines.readers.files import versions
 from pipelines.readers.list_files import plan_lists, read_list
-from pipelines.readers.listing import Listed, Unit
+from pipelines.readers.listing import Listed, SourcePlan, Unit
 from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
 from schemas.recipe import ListSource
@@ -28,10 +28,11 @@ class ListReader:
         """Return the versions of the lists."""
         return versions(self.source.path)
 
-    def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut every file of the source into units of `rows_per_shard` rows."""
         source = self.source
-        return plan_lists(source.name, source.path, rows_per_shard, source.columns.url)
+        units = plan_lists(source.name, source.path, rows_per_shard, source.columns.url)
+        return SourcePlan(units=units)
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; a missing or malformed URL is a dead letter."""

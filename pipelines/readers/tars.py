@@ -19,6 +19,7 @@ from pipelines.readers.listing import (
     MAX_TEXT_BYTES,
     TEXT_SUFFIXES,
     Listed,
+    SourcePlan,
     Unit,
     storable,
     with_texts,
@@ -48,9 +49,9 @@ class TarReader:
         """Return the versions of the tars."""
         return versions(self.source.path)
 
-    def plan(self, rows_per_shard: int, store: Storage) -> list[Unit]:
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Make a unit of every tar, whatever its rows."""
-        return [
+        units = [
             Unit(
                 source=self.source.name,
                 path=file.url,
@@ -61,6 +62,7 @@ class TarReader:
             )
             for file in expand(self.source.path)
         ]
+        return SourcePlan(units=units)
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows that img2dataset failed to fetch, if it made the tar, then the samples."""

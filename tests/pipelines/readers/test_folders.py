@@ -48,7 +48,7 @@ def lay(folder: Path, **files: bytes | str) -> None:
 
 
 def listed(read: FolderReader, store: Storage, rows_per_shard: int = 2) -> list[Listed | Reject]:
-    return [row for unit in read.plan(rows_per_shard, store) for row in read.rows(unit)]
+    return [row for unit in read.plan(rows_per_shard, store).units for row in read.rows(unit)]
 
 
 def acquired(read: FolderReader, places: list[str], scratch: Path) -> Outcome:
@@ -238,10 +238,10 @@ def test_a_folder_in_an_object_store_is_read_through_fsspec_alone(tmp_path: Path
 
 def test_only_the_units_whose_files_changed_get_a_new_version(pics: Path, store: Storage) -> None:
     lay(pics, a__png=PNG, b__png=PNG, c__png=PNG, c__txt="before")
-    before = reader(pics).plan(2, store)
-    assert reader(pics).plan(2, store) == before
+    before = reader(pics).plan(2, store).units
+    assert reader(pics).plan(2, store).units == before
     lay(pics, c__txt="afterwards")
-    after = reader(pics).plan(2, store)
+    after = reader(pics).plan(2, store).units
     assert after[0] == before[0]
     assert after[1].version != before[1].version
     assert [unit.first_row for unit in after] == [0, 2]

@@ -52,7 +52,7 @@ def reader(path: Path | str, **source: Any) -> HubReader:
 
 
 def listed(read: HubReader, rows_per_shard: int = 2) -> list[Listed | Reject]:
-    return [row for unit in read.plan(rows_per_shard, STORE) for row in read.rows(unit)]
+    return [row for unit in read.plan(rows_per_shard, STORE).units for row in read.rows(unit)]
 
 
 def acquired(read: HubReader, scratch: Path, rows_per_shard: int = 2) -> list[Outcome]:

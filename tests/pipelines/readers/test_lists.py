@@ -42,7 +42,7 @@ def write(body: bytes, suffix: str) -> str:
 
 
 def units_of(path: str, rows_per_shard: int) -> list[Unit]:
-    return reader(path).plan(rows_per_shard, STORE)
+    return reader(path).plan(rows_per_shard, STORE).units
 
 
 def raw_rows(units: list[Unit]) -> list[Any]:
@@ -51,7 +51,7 @@ def raw_rows(units: list[Unit]) -> list[Any]:
 
 def listed(path: str, rows_per_shard: int = 2, **source: Any) -> list[Listed | Reject]:
     read = reader(path, **source)
-    return [row for unit in read.plan(rows_per_shard, STORE) for row in read.rows(unit)]
+    return [row for unit in read.plan(rows_per_shard, STORE).units for row in read.rows(unit)]
 
 
 def bounds_are_right(units: list[Unit], rows: int, rows_per_shard: int) -> None:
@@ -161,7 +161,7 @@ def test_units_of_a_parquet_file_are_together_the_table(
 def test_a_large_row_group_is_read_by_parts_of_batches(tmp_path: Path) -> None:
     path = tmp_path / "l.parquet"
     pq.write_table(pa.table({"url": [f"http://a.org/{n}" for n in range(10_000)]}), path)
-    unit = reader(str(path)).plan(3000, STORE)[1]
+    unit = reader(str(path)).plan(3000, STORE).units[1]
     rows = [row["url"] for _, row in read_rows(unit, ["url"]) if isinstance(row, dict)]
     assert rows == [f"http://a.org/{n}" for n in range(3000, 6000)]
 
@@ -261,7 +261,7 @@ def test_memory_does_not_grow_with_the_list(suffix: str, tmp_path: Path) -> None
         path.write_text("\n".join(json.dumps({"url": url}) for url in urls))
     read = reader(str(path))
     tracemalloc.start()
-    (unit,) = read.plan(100_000, STORE)
+    (unit,) = read.plan(100_000, STORE).units
     assert sum(isinstance(row, Listed) for row in read.rows(unit)) == len(urls)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

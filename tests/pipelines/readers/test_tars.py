@@ -48,7 +48,7 @@ def reader(path: Path | str, **source: Any) -> TarReader:
 
 def listed(path: Path | str, **source: Any) -> list[Listed | Reject]:
     read = reader(path, **source)
-    return [row for unit in read.plan(1, STORE) for row in read.rows(unit)]
+    return [row for unit in read.plan(1, STORE).units for row in read.rows(unit)]
 
 
 def rows_of(tmp_path: Path, *members: tuple[str, bytes | str]) -> list[Listed | Reject]:
@@ -311,7 +311,7 @@ def test_a_tar_that_became_shorter_since_it_was_listed_stops_the_build(tmp_path:
     path = tmp_path / "t.tar"
     path.write_bytes(tar_of(("1.jpg", JPEG)))
     read = reader(path)
-    (unit,) = read.plan(1, STORE)
+    (unit,) = read.plan(1, STORE).units
     (row,) = read.rows(unit)
     assert isinstance(row, Listed)
     path.write_bytes(b"")
