@@ -22,7 +22,12 @@ _SMALL = re.compile(
 _SENTENCE = re.compile(
     r"(?:I|You|He|She|It|We|They|There|Here|Who|What|When|Where|Why|How|Is|Are|Was|Were|Do|Does"
     r"|Did|Don't|Let|Please|I'm|It's|He's|She's|We're|You're|They're|Let's|That's|There's|Here's"
-    r"|What's|(?:This|That|These|Those) (?:is|are|was|were|has|have|shows?|can|will))(?= |$)"
+    r"|What's|(?:This|That|These|Those) (?:\w+ ){0,2}(?:has|have|shows?|depicts?|can|will))(?= |$)"
+)
+# A verb that none but a clause about a part of it has: "a fox that is red" names a thing.
+_STATES = regex.compile(
+    r"(?<!\b(?:as|how|if|that|what|when|where|which|while|who|whose \w+))"
+    r" (?:is|are|was|were|isn't|aren't|wasn't|weren't) "
 )
 
 _LETTERS = r"[^\W\d_]"
@@ -35,8 +40,8 @@ _ABBREVIATION = re.compile(
 _STOPS = ".\u3002\uff0e\uff61\u0964\u06d4\u0589\u1362"  # full stops of several scripts
 _ENDS = _STOPS + "!?\u2026\uff01\uff1f\u061f"
 _INNER_END = regex.compile(
-    r"(?:[.!?\u2026\u061f\u0964\u06d4\u0589\u1362][\"')\]\u201d\u2019]*\s+(?=[^\p{Ll}\s])"
-    "|[\u3002\uff01\uff1f\uff61])"
+    r"[.!?\u2026\u061f\u0964\u06d4\u0589\u1362](?:\s+(?=\S)|[\"')\]\u201d\u2019]+\s+(?=[^\p{Ll}\s]))"
+    r"|[\u3002\uff01\uff1f\uff61]"
 )
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 
@@ -56,7 +61,7 @@ def as_phrase(caption: str, *, starts: bool = False) -> str:
         starts: whether the phrase starts a sentence, and so keeps its capital.
     """
     phrase = _without_stop(caption)
-    if not phrase or phrase[-1] in _ENDS or _SENTENCE.match(caption) or _is_several(phrase):
+    if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
         return quoted(caption)
     return phrase if starts else _small(phrase)
 
@@ -76,6 +81,11 @@ def _without_stop(caption: str) -> str:
     if phrase[-1:] not in _STOPS or _ABBREVIATION.search(phrase):
         return phrase
     return phrase[:-1].rstrip(" ,;:")
+
+
+def _is_sentence(caption: str) -> bool:
+    """Tell if a caption says something, in English, rather than naming it."""
+    return bool(_SENTENCE.match(caption) or _STATES.search(caption))
 
 
 def _is_several(phrase: str) -> bool:
