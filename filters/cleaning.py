@@ -64,9 +64,11 @@ _ANYWHERE = re.compile(
     r"|--style (?:cute|expressive|original|raw|scenic)\b|--(?:[sco]ref|niji|testp)(?!\S))",
     re.I,
 )
-# The others end a prompt; between words, two hyphens are a dash.
+# The others end a prompt; between words, two hyphens are a dash. The bound is for
+# hostile input.
 _LAST = re.compile(
-    rf"(?<!\S)(?:--(?:no(?: (?!--)\S+)*|(?:{_BARE})|(?:{_VALUED})(?: (?!--)\S+)?)(?:\s+|$))+$", re.I
+    rf"(?<!\S)(?:--(?:no(?: (?!--)\S+)*|(?:{_BARE})|(?:{_VALUED})(?: (?!--)\S+)?)(?:\s+|$)){{1,40}}$",
+    re.I,
 )
 _WEIGHT = re.compile(r"(?<=[^\W\d_])::(?:-?\d*\.?\d+)?(?=[\s,.]|$)")
 
