@@ -67,7 +67,8 @@ _ANYWHERE = re.compile(
 # The others end a prompt; between words, two hyphens are a dash. The bound is for
 # hostile input.
 _LAST = re.compile(
-    rf"(?<!\S)(?:--(?:no(?: (?!--)\S+)*|(?:{_BARE})|(?:{_VALUED})(?: (?!--)\S+)?)(?:\s+|$)){{1,40}}$",
+    rf"(?<!\S)(?:--(?:no(?: (?!--)\S+)*|(?:{_BARE})|(?:{_VALUED})(?: (?!--)\S+)?)"
+    r"(?:\s+|$)){1,40}$",
     re.I,
 )
 _WEIGHT = re.compile(r"(?<=[^\W\d_])::(?:-?\d*\.?\d+)?(?=[\s,.]|$)")
