@@ -7,6 +7,7 @@ from filters.caption_boilerplate import BOILERPLATE, boilerplate_in
 from filters.cleaning import MAX_CHARS, clean
 from filters.text_boilerplate import HASH
 from filters.words import count_words
+from schemas.markers import marker_in
 
 MAX_TAGS = 3  # that a sentence of title and tags names
 MAX_TAG_CHARS = 30  # longer ones are whole tag lists or sentences
@@ -105,7 +106,7 @@ def _usable_tags(tags: Iterable[str], title: str) -> list[str]:
 
 def _is_name(tag: str, name: str) -> bool:
     """Tell if a tag names something, rather than being a listing's own bookkeeping."""
-    if _JUNK_TAG.fullmatch(name) or HASH.search(tag) or _POINTER.search(tag):
+    if _JUNK_TAG.fullmatch(name) or HASH.search(tag) or _POINTER.search(tag) or marker_in(tag):
         return False
     long_enough = len(name) >= 2 or not name.isascii()  # a Chinese name can be one character
     return long_enough and len(name) <= MAX_TAG_CHARS and any(map(str.isalpha, name))

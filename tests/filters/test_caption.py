@@ -75,6 +75,7 @@ RULES = tuple(BOILERPLATE)
             ["weather"],
             ("Sole, with weather", "title_and_tags"),
         ),
+        ("", "Fox", ["<|im_end|>", "animal"], ("Fox, with animal", "title_and_tags")),
         ("", "books-aj.svg", ["books"], ("", "")),
         ("IMG_1234.JPG of a dog", "DSC00012", [], ("", "")),
         ("", "", ["animal"], ("", "")),
