@@ -4,7 +4,7 @@ import re
 
 import regex
 
-# Articles and what else begins a noun phrase; `A Clockwork Orange` keeps its capital.
+# Articles and what else begins a noun phrase.
 _DETERMINERS = (
     "A|An|The|Another|Both|Each|Every|Few|Many|One|Several|Some|Two|Three|Four|Five|Six|Seven"
     "|Eight|Nine|Ten|His|Her|Its|My|Our|Their|Your"
@@ -49,9 +49,10 @@ _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 def as_phrase(caption: str, *, starts: bool = False) -> str:
     """Return a caption as it can stand within a sentence, with all of its words.
 
-    A leading article or other determiner is written small, unless capitals follow as in a name or
-    title; a final full stop goes. A caption that is several sentences, one that names no thing
-    ("There is a fox"), and one that ends in another mark or an abbreviation is quoted instead.
+    A leading article or other determiner is written small, but in names (`The Beatles`); a final
+    full stop goes. A caption that is several sentences, one that says something rather than naming
+    it ("There is a fox"), a title ("A Clockwork Orange"), and one that ends in another mark or an
+    abbreviation is quoted instead. It knows English; other languages lose a full stop at most.
 
     >>> [as_phrase(text) for text in ("A lion.", "A.J. Smith", "It is red. It runs.")]
     ['a lion', 'A.J. Smith', '"It is red. It runs."']
@@ -63,7 +64,11 @@ def as_phrase(caption: str, *, starts: bool = False) -> str:
     phrase = _without_stop(caption)
     if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
         return quoted(caption)
-    return phrase if starts else _small(phrase)
+    if starts:
+        return phrase
+    small = _small(phrase)
+    # A title, in capitals, or the letter A.
+    return quoted(caption) if small.startswith(("A ", "An ")) else small
 
 
 def quoted(caption: str) -> str:
@@ -102,7 +107,10 @@ def _small(phrase: str) -> str:
         return phrase
     first, _, rest = phrase.partition(" ")
     words = [word for word in re.findall(r"[^\W\d_][\w'-]*", rest) if not _SMALL.fullmatch(word)]
-    following = words[0] if first == "The" and words else ""
-    if following[:1].isupper() or not any(word[0].islower() for word in words):
+    is_article = first in ("A", "An")
+    capitals = bool(words) and words[0][0].isupper()
+    if not words or (capitals and not is_article):  # The Beatles, One Direction
+        return phrase
+    if len(words) > 1 and all(word[0].isupper() for word in words):  # A Clockwork Orange
         return phrase
     return f"{first.lower()} {rest}"
