@@ -9,8 +9,19 @@ import pyarrow as pa
 from filters.signal import Column, Record, Values
 from filters.text import primary_text
 
-URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"]+", re.I)
-EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+# Thai, and Chinese, Japanese and Korean with their punctuation, follow an address without a space.
+_UNSPACED = r"\u0e00-\u0eff\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
+_IN_URL = rf"[^\s<>\"(){_UNSPACED}]"
+URL = re.compile(
+    rf"(?<![A-Za-z0-9])(?:https?://|ftp://|www\.(?=\w))(?:{_IN_URL}|\({_IN_URL}*\))+", re.I
+)
+# `ca@valencia` names a language, `logo@2x.png` and `ca@valencia.po` files.
+EMAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9\u00c0-\u024f._%+-]{1,64}@(?!\dx\.)"
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}"
+    r"(?!(?:gif|html?|jpe?g|json|png|po|svg|txt|webp|xml|ya?ml)(?![A-Za-z0-9]))"
+    r"[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+)
 HASH = re.compile(r"\b(?:hash|array|scalar|code)\(0x[0-9a-f]+\)", re.I)  # a Perl reference
 EPS = re.compile(r"\bEPS converted from\b", re.I)
 FILENAME = re.compile(

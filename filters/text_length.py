@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from filters.signal import Column, Record, Values
 from filters.text import primary_text
+from filters.words import count_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextLength:
-    """Length of the primary text as listed: characters, and words between white space."""
+    """Length of the primary text as listed: characters, and words of any script."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -23,7 +24,7 @@ class TextLength:
         texts = [primary_text(record.text, record.title) for record in records]
         return {
             "text_chars": [len(text) for text in texts],
-            "text_words": [len(text.split()) for text in texts],
+            "text_words": [count_words(text) for text in texts],
         }
 
 
@@ -37,7 +38,7 @@ COLUMNS = (
     Column(
         name="text_words",
         type=pa.int32(),
-        meaning="length of the text, or the title where there is none, words",
+        meaning="length of the text, or the title where there is none, words as UAX 29 has them",
         high=80.0,
     ),
 )

@@ -22,7 +22,7 @@ class Caption:
     name: ClassVar[str] = "caption"
     folder: ClassVar[str] = "captions"
     inputs: ClassVar[tuple[str, ...]] = ("sources", "selection")
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
     recipe: CaptionRecipe
@@ -45,15 +45,13 @@ class Caption:
                     {"key": row["key"], "caption": text.caption, "caption_origin": text.origin}
                 )
             else:
-                said = f"text {row['text']!r:.200}, title {row['title']!r:.200}"
-                rejects.append(
-                    Reject(id=row["key"], reason="no_caption", detail=said, dropped=True)
-                )
+                why = Reject(id=row["key"], reason=text.reason, detail=text.detail, dropped=True)
+                rejects.append(why)
         table = pa.Table.from_pylist(captions, schema=CAPTIONS)
         return Outcome(table=table, rows_in=len(rows), rejects=rejects)
 
     def _engine(self) -> CaptionEngine:
-        return SourceText(self.recipe.max_chars)
+        return SourceText(self.recipe)
 
 
 def selected_keys(shard: int, store: Storage) -> pa.Array:

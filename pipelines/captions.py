@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from filters.caption import source_caption
+from filters.caption import source_caption, why_no_caption
+from schemas.recipe import Caption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +14,8 @@ class Written:
 
     caption: str  # '' if the engine found nothing to say
     origin: str
+    reason: str = ""  # why there is none
+    detail: str = ""
 
 
 class CaptionEngine(Protocol):
@@ -27,14 +30,24 @@ class CaptionEngine(Protocol):
 class SourceText:
     """The source's own words, cleaned; a sentence of title and tags where there is no text."""
 
-    max_chars: int
+    recipe: Caption
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> list[Written]:
         """Choose between a row's text, and its title and tags."""
         return [self._write(row) for row in rows]
 
     def _write(self, row: dict[str, Any]) -> Written:
+        text, title, tags = row["text"], row["title"], row["tags"]
+        rules = self.recipe.boilerplate
         caption, origin = source_caption(
-            row["text"], row["title"], row["tags"], max_chars=self.max_chars
+            text,
+            title,
+            tags,
+            max_chars=self.recipe.max_chars,
+            boilerplate=rules,
+            title_below_words=self.recipe.title_below_words,
         )
-        return Written(caption=caption, origin=origin)
+        if caption:
+            return Written(caption=caption, origin=origin)
+        reason, detail = why_no_caption(text, title, tags, rules)
+        return Written(caption="", origin="", reason=reason, detail=detail)

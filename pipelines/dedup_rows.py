@@ -38,13 +38,16 @@ GONE = pa.schema(
 )
 
 
-def read_rows(shard: int, store: Storage, *, hashed: bool) -> pa.Table | None:
+def read_rows(
+    shard: int, store: Storage, *, hashed: bool, fold_case: bool = True
+) -> pa.Table | None:
     """Read what dedup needs of one shard's measured rows; None where there are none.
 
     Args:
         shard: number of the side-cars.
         store: the corpus.
         hashed: whether looks are compared, and so were measured.
+        fold_case: whether texts that differ in case alone are one.
     """
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
@@ -60,7 +63,7 @@ def read_rows(shard: int, store: Storage, *, hashed: bool) -> pa.Table | None:
         "shard": np.full(signals.num_rows, shard, np.int32),
         **_named(KEY, unhex(column(signals, "key"))),
         **_named(SHA256, unhex(column(raw, "sha256"))),
-        **_named(TEXT, unhex([_digest(text) for text in texts])),
+        **_named(TEXT, unhex([_digest(text, fold_case) for text in texts])),
     }
     if not hashed:
         return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
@@ -116,8 +119,9 @@ def _rows_of(keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
     return found
 
 
-def _digest(text: str) -> str:
-    return blake2b(normalised_text(text).encode(), digest_size=16).hexdigest()
+def _digest(text: str, fold_case: bool) -> str:
+    identity = normalised_text(text, fold_case=fold_case)
+    return blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
 def _named(names: Sequence[str], bytes_NB: np.ndarray) -> dict[str, np.ndarray]:

@@ -75,7 +75,10 @@ class DedupTasks:
 
     def read(self, shards: Sequence[int], store: Storage) -> Sending:
         """Send the rows of some shards by URL."""
-        tables = [read_rows(shard, store, hashed=self.hashed) for shard in sorted(shards)]
+        tables = [
+            read_rows(shard, store, hashed=self.hashed, fold_case=self.recipe.fold_case)
+            for shard in sorted(shards)
+        ]
         found = [table for table in tables if table is not None]
         if not found:
             return {}

@@ -32,7 +32,7 @@ class Measure:
     name: ClassVar[str] = "measure"
     folder: ClassVar[str] = "signals"
     inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decodes: ClassVar[bool] = True
 
     recipe: MeasureRecipe

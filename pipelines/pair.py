@@ -9,9 +9,9 @@ import pyarrow as pa
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
-from pipelines.template_file import converse, load_templates, templates_sha256
+from pipelines.template_file import Conversation, converse, load_templates, templates_sha256
+from schemas.markers import IMAGE_GEN, marker_in
 from schemas.recipe import Pair as PairRecipe
-from schemas.sample import IMAGE, IMAGE_GEN
 from schemas.tables import PAIRS
 
 
@@ -22,14 +22,15 @@ class Pair:
     name: ClassVar[str] = "pair"
     folder: ClassVar[str] = "pairs"
     inputs: ClassVar[tuple[str, ...]] = ("captions",)
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
     recipe: PairRecipe
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return what the template file holds, not where it lies."""
-        return self.recipe.templates_sha256 or templates_sha256(self.recipe.templates)
+        """Return what the template file holds, not where it lies, and how captions are put in."""
+        sha256 = self.recipe.templates_sha256 or templates_sha256(self.recipe.templates)
+        return [sha256, self.recipe.faithful]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `pairs/NNNNN.parquet`."""
@@ -39,11 +40,11 @@ class Pair:
         rejects: list[Reject] = []
         for row in captions:
             key, caption = row["key"], row["caption"]
-            if IMAGE_GEN in caption or IMAGE in caption:
-                detail = f"caption {caption!r:.200} holds a marker"
+            pair = converse(templates, key, caption, faithful=self.recipe.faithful)
+            if marker := _marker(caption, pair):
+                detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
                 rejects.append(Reject(id=key, reason="marker_in_caption", detail=detail))
                 continue
-            pair = converse(templates, key, caption)
             messages = [
                 {"role": "user", "content": pair.user},
                 {"role": "assistant", "content": pair.assistant},
@@ -51,3 +52,9 @@ class Pair:
             pairs.append({"key": key, "messages": messages, "template": pair.template})
         table = pa.Table.from_pylist(pairs, schema=PAIRS)
         return Outcome(table=table, rows_in=len(captions), rejects=rejects)
+
+
+def _marker(caption: str, pair: Conversation) -> str:
+    """Return the first token that a caption spells, by itself or with the words around it."""
+    texts = (caption, pair.user, pair.assistant.removesuffix(IMAGE_GEN))
+    return next(filter(None, map(marker_in, texts)), "")

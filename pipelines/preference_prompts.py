@@ -21,12 +21,12 @@ from pipelines.sidecar import (
 from pipelines.storage import CorpusError, Storage, absolute
 from pipelines.template_file import converse, load_templates
 from schemas.fingerprint import fingerprint
-from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 from schemas.tables import PROMPTS
 
 STAGE = "prompts"
 FOLDER = "prompts"
-VERSION = 1
+VERSION = 2
 EDIT_ANSWER = f"The output image is: {IMAGE_GEN}"  # of VARGPT-v1.1's editing data
 
 
@@ -66,10 +66,12 @@ def write_prompts(
     for each in found:
         if isinstance(each, PromptRow) and need_given and each.given is None:
             each = BadPrompt(id=each.key, reason="no_given_image", detail=f"{each.text!r:.200}")
+        if isinstance(each, PromptRow):
+            messages = each.messages or tuple(_messages(each, words))
+            each = _marked(each, messages) or each
         if isinstance(each, BadPrompt):
             rejects.append(Reject(id=each.id, reason=each.reason, detail=each.detail))
         else:
-            messages = each.messages or tuple(_messages(each, words))
             rows.append(_row(each, messages))
     counts = count(len(rows) + len(rejects), len(rows), rejects)
     write_dead_letters(store, STAGE, 0, rejects)
@@ -106,6 +108,15 @@ def _messages(prompt: PromptRow, words: Any) -> Iterator[Message]:
     pair = converse(words, prompt.key, prompt.text)
     yield Message("user", pair.user)
     yield Message("assistant", pair.assistant)
+
+
+def _marked(prompt: PromptRow, messages: Sequence[Message]) -> BadPrompt | None:
+    """Refuse messages, perhaps of a corpus of an earlier release, that spell a token."""
+    for message in messages:
+        if marker := marker_in(message.content, allowed=MARKS):
+            detail = f"{message.content!r:.200} spells {marker!r}, a token of chat templates"
+            return BadPrompt(id=prompt.key, reason="marker_in_prompt", detail=detail)
+    return None
 
 
 def _row(prompt: PromptRow, messages: Sequence[Message]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from filters.phrase import as_phrase
 from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from schemas.keys import draw
-from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.markers import IMAGE_GEN, marker_in
 
 Word = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[Word, ...], Field(min_length=1)]
@@ -30,6 +31,8 @@ _PARTS = {
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # What an article can stand before: it takes its form from the word that follows.
 _ARTICLE = re.compile(r"\{article\} (?=\w|\{(?:verb|participle|adjective|noun)\})")
+_CAPTION = re.compile(r"\{caption\}")
+_OPENING_QUOTES = ('"', "'", "\u201c", "\u2018", "\u00ab")
 
 
 class Templates(BaseModel):
@@ -56,17 +59,24 @@ class Conversation:
     template: str  # name of the file, then list initial and number of each part drawn
 
 
-def converse(templates: Templates, key: str, caption: str) -> Conversation:
+def converse(
+    templates: Templates, key: str, caption: str, *, faithful: bool = False
+) -> Conversation:
     """Write the pair of one sample; its key draws every part.
+
+    The caption is fitted into each sentence (`filters.phrase`), or copied where it is `faithful`.
 
     >>> templates = load_templates("t2i-v1")
     >>> converse(templates, "00ff", "A red fox.").template
     't2i-v1/u-o7-j3-n4/a-f0-j3-n5'
     """
-    user, user_id = _turn(templates, key, "user", [templates.user], caption)
-    assistant, answer_id = _turn(templates, key, "answer", templates.answers, caption)
-    template = f"{templates.name}/u{user_id}/a{answer_id}"
-    return Conversation(user=user, assistant=assistant, template=template)
+    user, user_id = _turn(templates, key, "user", [templates.user])
+    assistant, answer_id = _turn(templates, key, "answer", templates.answers)
+    return Conversation(
+        user=_filled(user, caption, faithful),
+        assistant=_filled(assistant, caption, faithful),
+        template=f"{templates.name}/u{user_id}/a{answer_id}",
+    )
 
 
 def load_templates(name: str, *, sha256: str = "") -> Templates:
@@ -135,8 +145,8 @@ def _faults(templates: Templates) -> list[str]:
     if "{caption}" not in templates.user:
         faults.append(f"user {templates.user!r} must hold {{caption}}")
     forms = [templates.user, *templates.openers, *answers]
-    for mark in (IMAGE, IMAGE_GEN):
-        faults += [f"{text!r} must not hold {mark}" for text in [*forms, *words] if mark in text]
+    marked = ((text, marker_in(text)) for text in [*forms, *words])
+    faults += [f"{text!r} must not hold {marker}" for text, marker in marked if marker]
     faults += [
         f"opener {o!r} must not hold an opener" for o in templates.openers if "{opener}" in o
     ]
@@ -157,10 +167,8 @@ def _form_faults(form: str) -> list[str]:
     return faults
 
 
-def _turn(
-    templates: Templates, key: str, turn: str, forms: Sequence[str], caption: str
-) -> tuple[str, str]:
-    """Draw one turn; return it, and the letter and number of each part drawn.
+def _turn(templates: Templates, key: str, turn: str, forms: Sequence[str]) -> tuple[str, str]:
+    """Draw one turn; return it but for its caption, and the letter and number of each part drawn.
 
     A form is drawn where there are several, an opener where the form has one, and so on.
     """
@@ -175,15 +183,25 @@ def _turn(
     for name, (letter, part) in _PARTS.items():
         if f"{{{name}}}" in form:
             form = form.replace(f"{{{name}}}", pick(letter, getattr(templates, part)))
-    return _finish(form, caption), "".join(drawn)
+    return _with_articles(form), "".join(drawn)
 
 
-def _finish(form: str, caption: str) -> str:
-    """Close gaps, put the article its word wants, and only then the caption, untouched."""
-    form = " ".join(form.split())
-    form = re.sub(
+def _with_articles(form: str) -> str:
+    """Close gaps, and put the article that its word wants."""
+    return re.sub(
         r"\{article\} (\w)",
         lambda found: ("an " if found[1].lower() in "aeiou" else "a ") + found[1],
-        form,
+        " ".join(form.split()),
     )
-    return form.replace("{caption}", caption)
+
+
+def _filled(form: str, caption: str, faithful: bool) -> str:
+    """Put the caption in its place: as it is, also where the form quotes it, or as a phrase."""
+
+    def fitted(found: re.Match[str]) -> str:
+        before = form[: found.start()].rstrip()
+        if faithful or before.endswith(_OPENING_QUOTES):
+            return caption
+        return as_phrase(caption, starts=not before or before[-1] in ".!?:")
+
+    return _CAPTION.sub(fitted, form)

@@ -4,7 +4,7 @@ Every model rejects unknown keys. `content` leaves out what decides only where t
 how hard we try to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +26,8 @@ STAGES = (
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
+TextOf = Literal["first_line", "whole"]  # of a .txt; the first line that holds more than blanks
+Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
 
 
 class _Model(BaseModel):
@@ -81,6 +83,9 @@ class FolderSource(_Source):
     kind: Literal["folder"]
     path: str
     list: str = ""  # CSV, TSV, JSONL or Parquet
+    # Of a .txt. Trainers of such folders take the first line: other lines are other captions,
+    # perhaps in other languages.
+    text: TextOf = "first_line"
     columns: FolderColumns = FolderColumns()
 
 
@@ -90,6 +95,7 @@ class TarSource(_Source):
     kind: Literal["webdataset"]
     path: str  # tar or glob
     columns: TarColumns = TarColumns()  # a .txt member wins over the text
+    text: TextOf = "whole"  # of a .txt, which img2dataset writes one caption to, as it was listed
 
 
 class HuggingFaceSource(_Source):
@@ -155,6 +161,7 @@ class Dedup(_Model):
     same_bytes: bool = True
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
+    fold_case: bool = True  # whether `A Fox` repeats `a fox`, in the signal text_repeats
 
 
 class Rule(_Model):
@@ -174,14 +181,28 @@ class Rule(_Model):
 
 
 class Caption(_Model):
-    """Which engine writes captions."""
+    """Which engine writes captions.
+
+    A row is dropped only where cleaning leaves nothing of its text and title, or they break a rule
+    named here; how long they must be, `select` says (text_words, text_chars).
+    """
 
     engine: Literal["source"] = "source"
     max_chars: int = Field(default=512, ge=16)
+    # What is no caption; [] keeps all. hash: a printed Perl reference; eps: "EPS converted from";
+    # filename: of an image, or a camera's number; credit: "public domain", "made with Inkscape";
+    # placeholder: nothing but "null", "none", "untitled"; punctuation: no letter, digit or emoji.
+    boilerplate: tuple[Boilerplate, ...] = get_args(Boilerplate)
+    # A text of fewer words yields to a sentence of title and tags, where there is a title.
+    title_below_words: int = Field(default=0, ge=0)
 
 
 class Pair(_Model):
     """Which templates make instruction pairs."""
+
+    # Copy captions letter by letter, as VARGPT-v1.1 did: "an image of A lion.". Else a caption is
+    # fitted into its sentence ("an image of a lion"), or quoted where it is one or more itself.
+    faithful: bool = False
 
     templates: str = "t2i-v1"  # a bundled name, or the path of a YAML file
     templates_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
@@ -270,7 +291,7 @@ class MaxDeadFraction(_Model):
     crawl: Fraction = 0.8
     measure: Fraction = 0.2
     caption: Fraction = 0.05
-    pair: Fraction = 0.01
+    pair: Fraction = 0.2
     vq_tokens: Fraction = 0.05
 
 
@@ -285,7 +306,9 @@ class Recipe(_Model):
     decode: Decode = Decode()
     measure: Measure = Measure()
     dedup: Dedup = Dedup()
-    select: dict[str, Rule] = {}  # signal -> bounds, applied in this order
+    # signal -> bounds, applied in this order. `text_repeats: {max: 50}` drops all rows of a text
+    # that over 50 rows have: a page's boilerplate, of which no row is better than another.
+    select: dict[str, Rule] = {}
     caption: Caption = Caption()
     pair: Pair = Pair()
     vq_tokens: VqTokens = VqTokens()

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from schemas.markers import IMAGE as IMAGE
+from schemas.markers import IMAGE_GEN as IMAGE_GEN
+
 CONTRACT_VERSION = 2
-IMAGE_GEN = "<image_gen>"  # marks the generated image in a message
-IMAGE = "<image>"  # marks an input image
 
 # JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
 # No list but the messages, which are never empty: of five samples with empty lists `datasets`

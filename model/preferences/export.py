@@ -18,7 +18,7 @@ import fsspec
 
 from model.data.manifest import DataError, Manifest, Source, read_manifest, subset_of
 from model.data.reading import ShardReader
-from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 
 Format = Literal["llamafactory-sft", "llamafactory-dpo"]
 
@@ -110,8 +110,9 @@ def sft_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
     """Return a sample's record.
 
     Raises:
-        DataError: not as many marks as images.
+        DataError: not as many marks as images, or a token of chat templates in the messages.
     """
+    _check_tokens(sample)
     texts = [message["content"] for message in sample["messages"]]
     _check_marks(sample["key"], "".join(texts), len(images))
     messages = [
@@ -124,8 +125,10 @@ def dpo_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
     """Return a pair's record: the same answer twice, each with its image.
 
     Raises:
-        DataError: an answer that does not mark one image, or a prompt that marks one.
+        DataError: an answer that does not mark one image, a prompt that marks one, or a token of
+            chat templates in the messages.
     """
+    _check_tokens(sample)
     *before, answer = sample["messages"]
     _check_marks(sample["key"], answer["content"], 1)
     _check_marks(sample["key"], "".join(message["content"] for message in before), 0)
@@ -172,6 +175,16 @@ def _check_size(url: str, expected: int) -> None:
         raise DataError(f"{url}: a shard that the manifest lists is missing") from error
     if found != expected:
         raise DataError(f"{url}: {found:,} bytes, the manifest says {expected:,}")
+
+
+def _check_tokens(sample: Mapping[str, Any]) -> None:
+    """Refuse what the reader's chat template would take for its own."""
+    for message in sample["messages"]:
+        if marker := marker_in(message["content"], allowed=MARKS):
+            raise DataError(
+                f"{sample['key']}: a message spells {marker!r}, a token of chat templates: "
+                f"{message['content']!r:.300}; build the corpus again, which leaves such rows out"
+            )
 
 
 def _check_marks(key: str, text: str, images: int) -> None:

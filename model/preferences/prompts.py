@@ -25,7 +25,7 @@ from model.data.manifest import DataError, Source, read_manifest, subset_of
 from model.data.reading import read_ranges
 from model.data.samples import UNDERSTOOD, Message
 from schemas.keys import sample_key, unit
-from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.markers import marker_in
 
 MAX_CHARS: Final = 4000  # of a prompt
 HELD_OUT_SALT: Final = "held out for preferences"
@@ -190,7 +190,7 @@ def _fault(text: Any, key: Any, image: Any, edited: Any) -> str | None:
         return "empty_prompt"
     if len(text) > MAX_CHARS:
         return "long_prompt"
-    if IMAGE in text or IMAGE_GEN in text:
+    if marker_in(text):
         return "marker_in_prompt"
     if not isinstance(key, str) or (key and not _KEY.fullmatch(key)):
         return "bad_key"

@@ -136,7 +136,7 @@ class FolderReader:
                 return Reject(id=id_, reason="bad_path", detail=f"{name!r} is no file inside")
             end = min(info["size"], MAX_TEXT_BYTES + 1)
             texts.append((name, fs.cat_file(path, start=0, end=end) if end else b""))
-        return with_texts(listed, texts, self.source.columns)
+        return with_texts(listed, texts, self.source.columns, text=self.source.text)
 
     def _listing(self) -> list[bytes]:
         """Return a JSON line an image: its path, the texts beside it, the version of all."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipelines.raw_shard import RawShard
 from pipelines.sidecar import Reject
 from pipelines.storage import Storage
-from schemas.recipe import Columns
+from schemas.recipe import Columns, TextOf
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 TEXT_SUFFIXES = (".txt", ".json")
@@ -98,7 +98,7 @@ def listed_from(id_: str, row: Mapping[str, Any], columns: Columns, *, place: st
 
 
 def with_texts(
-    row: Listed, texts: Iterable[tuple[str, bytes]], columns: Columns
+    row: Listed, texts: Iterable[tuple[str, bytes]], columns: Columns, *, text: TextOf = "whole"
 ) -> Listed | Reject:
     """Add what the .txt and .json files beside an image say; a .txt wins, and so does row.url.
 
@@ -106,6 +106,7 @@ def with_texts(
         row: of which only id, url and place are kept.
         texts: (file name, contents up to one byte over MAX_TEXT_BYTES).
         columns: keys of the .json.
+        text: which part of a .txt is the text.
     """
     prompt, data = "", {}
     for name, body in texts:
@@ -113,13 +114,18 @@ def with_texts(
             if len(body) > MAX_TEXT_BYTES:
                 raise ValueError(f"over {MAX_TEXT_BYTES:,} bytes")
             if name.endswith(".txt"):
-                prompt = as_text(body.decode("utf-8-sig"))
+                prompt = as_text(_part(body.decode("utf-8-sig"), text))
             else:
                 data = json_object(body.decode("utf-8-sig"))
         except ValueError as error:
             return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
     read = listed_from(row.id, data, columns, place=row.place)
     return replace(read, url=row.url or read.url, text=prompt or read.text)
+
+
+def _part(body: str, text: TextOf) -> str:
+    """Return the text of a .txt: all of it, or its first line that holds more than blanks."""
+    return body if text == "whole" else next(filter(str.strip, body.splitlines()), "")
 
 
 def json_object(text: str) -> dict[str, Any]:

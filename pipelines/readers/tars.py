@@ -95,7 +95,12 @@ class TarReader:
             detail = f"its members: {' '.join([*sample.extensions][:SHOWN_MEMBERS])}"
             return Reject(id=id_, reason="no_image", detail=storable(detail))
         place = f"{sample.image.offset_data}+{sample.image.size}"
-        row = with_texts(Listed(id=id_, url="", place=place), sample.texts, self.source.columns)
+        row = with_texts(
+            Listed(id=id_, url="", place=place),
+            sample.texts,
+            self.source.columns,
+            text=self.source.text,
+        )
         if isinstance(row, Reject):
             return row
         return replace(row, url=storable(row.url or f"{unit.name}::{sample.image.name}"))

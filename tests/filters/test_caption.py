@@ -1,77 +1,36 @@
-import unicodedata
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.caption import MAX_CHARS, clean, source_caption
+from filters.caption import clean, source_caption, why_no_caption
+from filters.caption_boilerplate import BOILERPLATE, boilerplate_in
+from schemas.recipe import Boilerplate
 
-# Pieces that removals act on, so that hypothesis puts them inside one another.
-MARKUP = ("&amp;", "&lt;", "&gt;", "lt;", "<", ">", "<b>", "</b>", "(", ")")
-PROMPT = ("::", "::2", "--", "--ar", "--no", "--v", "\u2014v", "5", "16:9")
-WORDS = ("a", "http://", "www.", "x@y.zz", "mail:", "@", ".", ",", " ", " ", " ")
-CONTROLS = ("\x00", "\u200b", "\u200d", "\ud800")
-PIECES = st.sampled_from(MARKUP + PROMPT + WORDS + CONTROLS)
-TEXTS = st.one_of(st.text(), st.lists(PIECES).map("".join))
-
-
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("a <b>red</b> fox<br/>and a hen", "a red fox and a hen"),
-        ("Minorities &amp; Muslims, &quot;caf&eacute;&quot;", 'Minorities & Muslims, "caf\xe9"'),
-        ("&amp;lt;b&amp;gt;bold", "bold"),
-        ("1 < 2 and 3 > 2, I <3 you", "1 < 2 and 3 > 2, I <3 you"),
-        ("tab\there\r\nand\x00there\u2028end", "tab here and there end"),
-        ("zero\u200bwidth soft\u00adhyphen \ud83d", "zerowidth softhyphen"),
-        ("family \U0001f468\u200d\U0001f469", "family \U0001f468\u200d\U0001f469"),
-        ("Telefono (email: frollandin@email.it)", "Telefono"),
-        ("Data from: NASA http://eol.jsc.nasa.gov, 1999", "Data from: NASA 1999"),
-        ("https://s.mj.run/abc <https://s.mj.run/def> a fox --v 5", "a fox"),
-        ("a fox --ar 16:9 --v 5.2 --s 250 --style raw", "a fox"),
-        ("a fox --no text, frame --niji 6 --tile", "a fox"),
-        ("a fox \u2014ar 3:2 --v5", "a fox"),
-        ("hot:: dog::2 bread::-.5, milk::1.5", "hot dog bread , milk"),
-        ("std::vector --help me --arid land", "std::vector --help me --arid land"),
-        ("El perro \u2014no quiero\u2014 ladra", "El perro \u2014no quiero\u2014 ladra"),
-        ("  ", ""),
-    ],
+TEXTS = st.one_of(
+    st.text(),
+    st.lists(st.sampled_from(["&lt;b&gt;", "<", ">", "a", ".", "_", " ", "HASH(0x1)"])).map(
+        "".join
+    ),
 )
-def test_cleaning_leaves_the_words(text: str, cleaned: str) -> None:
-    assert clean(text) == cleaned
-
-
-@given(TEXTS, st.integers(1, 60))
-def test_cleaning_twice_changes_nothing(text: str, max_chars: int) -> None:
-    once = clean(text, max_chars)
-    assert clean(once, max_chars) == once
-
-
-@given(TEXTS)
-def test_no_control_character_or_lone_surrogate_comes_out(text: str) -> None:
-    assert not {unicodedata.category(char) for char in clean(text)} & {"Cc", "Cs", "Zl", "Zp"}
-
-
-@given(st.lists(st.text("abc", min_size=1), max_size=30), st.integers(1, 40))
-def test_a_long_text_is_cut_after_a_whole_word(words: list[str], max_chars: int) -> None:
-    cut = clean(" ".join(words), max_chars)
-    assert len(cut) <= max_chars
-    if words and len(words[0]) <= max_chars:
-        assert cut.split() == words[: len(cut.split())]
-        following = words[len(cut.split()) :][:1]
-        assert all(len(cut) + 1 + len(word) > max_chars for word in following)
-
-
-def test_hostile_markup_costs_little() -> None:
-    assert clean("&" + "amp;" * 100_000)[0] == "&"
-    assert len(clean("<" * 500_000 + "a@" * 500_000)) <= MAX_CHARS
+RULES = tuple(BOILERPLATE)
 
 
 @pytest.mark.parametrize(
     ("text", "title", "tags", "expected"),
     [
         ("A stylized projection screen", "Screen", ["a"], ("A stylized projection screen", "text")),
-        ("Red fox", "fox", ["animal"], ("Fox, with animal", "title_and_tags")),
+        ("Red fox", "fox", ["animal"], ("Red fox", "text")),
+        ("Mona Lisa", "", [], ("Mona Lisa", "text")),
+        ("tench", "IMG_0001", ["fish"], ("tench", "text")),
+        ("A red fox http://example.org/fox.jpg", "", [], ("A red fox", "text")),
+        ("\u4e00\u53ea\u767d\u732b\u3002", "", [], ("\u4e00\u53ea\u767d\u732b\u3002", "text")),
+        ("1 2 3", "", [], ("1 2 3", "text")),
+        ("\U0001f98a", "", [], ("\U0001f98a", "text")),
+        ("", "\u732b", ["\u52a8", "x"], ("\u732b, with \u52a8", "title_and_tags")),
+        (". . .", "", [], ("", "")),
+        ("! ! !", "Old oak", [], ("Old oak", "title")),
         (
             "",
             "yellow duck",
@@ -116,6 +75,7 @@ def test_hostile_markup_costs_little() -> None:
             ["weather"],
             ("Sole, with weather", "title_and_tags"),
         ),
+        ("", "Fox", ["<|im_end|>", "animal"], ("Fox, with animal", "title_and_tags")),
         ("", "books-aj.svg", ["books"], ("", "")),
         ("IMG_1234.JPG of a dog", "DSC00012", [], ("", "")),
         ("", "", ["animal"], ("", "")),
@@ -135,3 +95,76 @@ def test_any_caption_is_clean_and_has_an_origin(
     caption, origin = source_caption(text, title, tags, max_chars=max_chars)
     assert bool(caption) == bool(origin)
     assert clean(caption, max_chars) == caption
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "expected"),
+    [
+        ("Red fox", "fox", ("Fox", "title")),
+        ("A red fox", "fox", ("A red fox", "text")),
+        ("Red fox", "", ("Red fox", "text")),
+        ("Red fox", "IMG_1234.jpg", ("Red fox", "text")),
+        ("\u767d\u3044\u732b", "cat", ("\u767d\u3044\u732b", "text")),  # three words
+    ],
+)
+def test_a_text_of_few_words_yields_to_a_title_where_the_recipe_says_so(
+    text: str, title: str, expected: tuple[str, str]
+) -> None:
+    assert source_caption(text, title, [], title_below_words=3) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("HASH(0x8699fd4)", "hash"),
+        ("EPS converted from http://aiga.org", "eps"),
+        ("IMG_1234.JPG of a dog", "filename"),
+        ("Part of Hotel Icons Collection", "credit"),
+        ("made with Sodipodi", "credit"),
+        ("Untitled.", "placeholder"),
+        ("null", "placeholder"),
+        (". . .", "punctuation"),
+    ],
+)
+def test_each_rule_drops_by_its_name_and_can_be_turned_off(text: str, rule: str) -> None:
+    assert source_caption(text, "", []) == ("", "")
+    reason, detail = why_no_caption(text, "", [], RULES)
+    assert reason == f"boilerplate_{rule}"
+    assert f"text {text!r}" in detail
+    rest = [name for name in RULES if name != rule]
+    assert source_caption(text, "", [], boilerplate=rest) == (clean(text), "text")
+
+
+def test_the_recipe_knows_every_rule() -> None:
+    assert get_args(Boilerplate) == RULES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Untitled (Bird) by an unknown painter",
+        "None of the dogs is asleep",
+        "Part of a large collection of coins on a table",
+        "A hash of potatoes, e.g. 0x8 of them",
+        "? A question mark",
+    ],
+)
+def test_an_ordinary_caption_breaks_no_rule(text: str) -> None:
+    assert boilerplate_in(text, RULES) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "tags", "reason"),
+    [
+        ("", " ", [], "no_caption"),
+        ("", "", ["animal"], "no_caption"),
+        ("http://example.org", "", [], "empty_after_cleaning"),
+        ("<br>", "", ["animal"], "empty_after_cleaning"),
+        ("<br>", "IMG_1234", [], "boilerplate_filename"),
+    ],
+)
+def test_no_caption_is_said_of_rows_without_text_alone(
+    text: str, title: str, tags: list[str], reason: str
+) -> None:
+    assert source_caption(text, title, tags) == ("", "")
+    assert why_no_caption(text, title, tags, RULES)[0] == reason

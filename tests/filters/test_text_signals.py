@@ -44,6 +44,12 @@ def test_texts_that_read_the_same_are_the_same(a: str, b: str) -> None:
     assert normalised_text(a) == normalised_text(b)
 
 
+def test_case_distinguishes_texts_where_it_is_not_folded() -> None:
+    assert normalised_text("A  Fox", fold_case=False) == "A Fox"
+    assert normalised_text("A Fox", fold_case=False) != normalised_text("a fox", fold_case=False)
+    assert normalised_text("\uff26\uff2f\uff38", fold_case=False) == "FOX"
+
+
 def test_texts_that_read_differently_differ() -> None:
     assert normalised_text("a red fox") != normalised_text("a red-fox")
 
@@ -57,9 +63,9 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 def test_length_is_that_of_the_primary_text() -> None:
     values = TextLength().measure(
-        [record(" two  words ", "ignored"), record("", "title"), record("")]
+        [record(" two  words ", "ignored"), record("", "title"), record(""), record("\u767d\u732b")]
     )
-    assert values == {"text_chars": [10, 5, 0], "text_words": [2, 1, 0]}
+    assert values == {"text_chars": [10, 5, 0, 2], "text_words": [2, 1, 0, 2]}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,7 @@ def test_length_is_that_of_the_primary_text() -> None:
         ("see http://example.org/a.html", "text_url"),
         ("EPS converted from  http://aiga.org", "text_url"),
         ("by www.lumenstudio.net", "text_url"),
+        ("\u89c1http://example.org\u3002", "text_url"),
         ("jean.victor.balin@gmail.com", "text_email"),
         ("contact: hermann.schwarting@knackich.de", "text_email"),
         ("HASH(0x8699fd4)", "text_hash"),
@@ -98,6 +105,7 @@ def test_each_kind_of_junk_is_flagged_in_text_and_in_title(text: str, flag: str)
         "Boeing 747 at gate B12, Canon EOS 5D, f/2.8, ISO 1600",
         "the www began in 1989; a gif is a moving picture",
         "Imagine 2004 dogs and a picture of 1000 words",
+        "www... the locale ca@valencia, ca@valencia.po and user@host",
     ],
 )
 def test_an_ordinary_sentence_raises_no_flag(sentence: str) -> None:

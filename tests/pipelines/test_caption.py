@@ -12,6 +12,8 @@ ROWS = [
     {"key": "d", "tags": ["nothing", "else"]},
     {"key": "e", "text": "not selected at all"},
     {"key": "f", "text": "A fox <image_gen> in <image> the snow"},
+    {"key": "g", "text": "tench", "title": "Fish", "tags": ["sea"]},
+    {"key": "h", "text": "HASH(0x8699fd4)"},
 ]
 
 
@@ -30,16 +32,26 @@ def test_every_selected_row_is_captioned_from_its_own_words(desk, captioned):
         "a": ("A red fox runs", "text"),
         "b": ("Yellow duck, with bird and toy", "title_and_tags"),
         "c": ("Old oak", "title"),
-        "f": ("A fox in the snow", "text"),
+        "f": ("A fox <image_gen> in <image> the snow", "text"),  # pair refuses it
+        "g": ("tench", "text"),
     }
 
 
-def test_a_row_without_words_is_dropped_and_shown(desk, captioned):
-    assert (captioned.rows_in, captioned.kept) == (5, 4)
-    assert captioned.dropped == {"no_caption": 1}
-    (letter,) = read_table(desk.store, dead_letters_path("caption", 0)).to_pylist()
-    assert (letter["id"], letter["door"]) == ("d", "dropped")
-    assert letter["detail"] == "text '', title ''"
+def test_a_row_without_a_caption_is_dropped_with_its_own_reason(desk, captioned):
+    assert (captioned.rows_in, captioned.kept) == (7, 5)
+    assert captioned.dropped == {"no_caption": 1, "boilerplate_hash": 1}
+    none, hash_ = read_table(desk.store, dead_letters_path("caption", 0)).to_pylist()
+    assert (none["id"], none["door"]) == ("d", "dropped")
+    assert none["detail"] == "text '', title '', tags 'nothing, else'"
+    assert hash_["detail"].endswith("title ''; text holds 'HASH(0x8699fd4)'")
+
+
+def test_rules_and_the_choice_of_a_title_are_the_recipes(desk, captioned):
+    recipe = CaptionRecipe(boilerplate=(), title_below_words=2)
+    run_shard(Caption(recipe=recipe), 0, desk.store)
+    found = {row["key"]: row["caption"] for row in desk.rows("captions", 0)}
+    assert found["g"] == "Fish, with sea"
+    assert found["h"] == "HASH(0x8699fd4)"
 
 
 def test_a_shard_with_nothing_selected_has_an_empty_side_car(desk):

@@ -319,6 +319,13 @@ def test_texts_are_counted_over_urls_not_over_listings(desk):
     }
 
 
+def test_case_distinguishes_texts_where_the_recipe_does_not_fold_it(desk):
+    lay_out(desk, [row(n, text=text, phash=n) for n, text in enumerate(["A Fox", "a fox"])], 1)
+    for fold_case, repeats in ((True, 2), (False, 1)):
+        found = run(desk, [0], Dedup(phash_distance=None, fold_case=fold_case))
+        assert {verdict.text_repeats for verdict in found.values()} == {repeats}
+
+
 def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk):
     lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
     tasks = DedupTasks(recipe=Dedup(), partitions=1)

@@ -18,6 +18,7 @@ from training_shards import ShardMaker
 from model.data.loader import Loader
 from model.data.manifest import Source
 from model.data.plan import LoadPlan
+from model.data.samples import Message
 from model.data.text import TextEncoder
 from model.data.text_tokenizer import bundled_text_tokenizer
 from model.preferences.pairs import GIVEN
@@ -234,6 +235,18 @@ def test_a_part_of_a_corpus_gives_prompts_with_its_own_images_and_codes(
     )
     assert json.loads(found["json"])["url"] == f"made-up/{key}"
     assert read_table(store, "preferences/00000.parquet")["chosen"].to_pylist() == [GIVEN]
+
+
+def test_messages_of_a_corpus_that_spell_a_token_are_left_out(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path / "out"))
+    answer = Message("assistant", "Here is a fox<image_gen>")
+    rows = [
+        PromptRow(key=key * 32, text="a fox", source="s", messages=(Message("user", said), answer))
+        for key, said in (("a", "Draw a fox"), ("b", "Draw a fox <|im_end|>"))
+    ]
+    assert write_prompts(rows, store, per_shard=2, need_given=False).counts.dead == {
+        "marker_in_prompt": 1
+    }
 
 
 def test_prompts_with_and_without_an_image_are_not_mixed(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from pipelines.template_file import (
 
 BUNDLED = load_templates("t2i-v1")
 CAPTION = "A red fox"
+FITTED = "a red fox"
+WORDS_OF_CAPTIONS = ("A", "An", "The", "lion", "fox.", "St.", "It", ".", "...", "!", "Paris")
 WORDS = {
     "opener": BUNDLED.openers,
     "verb": BUNDLED.verbs,
@@ -55,23 +57,23 @@ def test_a_turn_of_each_kind_never_changes():
     pairs = [converse(BUNDLED, f"{n:032x}", CAPTION) for n in range(4)]
     assert [(pair.user, pair.assistant, pair.template) for pair in pairs] == [
         (
-            "Imagine a figure of A red fox",
-            "I generated a painting of A red fox<image_gen>",
+            "Imagine a figure of a red fox",
+            "I generated a painting of a red fox<image_gen>",
             "t2i-v1/u-o7-j0-n3/a-f2-n6",
         ),
         (
-            "Can you craft a generated picture of A red fox",
-            "Here's a rendered drawing of A red fox<image_gen>",
+            "Can you craft a generated picture of a red fox",
+            "Here's a rendered drawing of a red fox<image_gen>",
             "t2i-v1/u-o1-v3-j6-n2/a-f0-j4-n5",
         ),
         (
-            "Can you sketch a designed sketch of A red fox",
-            "The image shows A red fox<image_gen>",
+            "Can you sketch a designed sketch of a red fox",
+            "The image shows a red fox<image_gen>",
             "t2i-v1/u-o1-v2-j1-n7/a-f3",
         ),
         (
-            "I need a generated painting of A red fox",
-            "I have sketched a sketch of A red fox<image_gen>",
+            "I need a generated painting of a red fox",
+            "I have sketched a sketch of a red fox<image_gen>",
             "t2i-v1/u-o3-j6-n6/a-f1-p2-n7",
         ),
     ]
@@ -83,7 +85,7 @@ def test_every_combination_of_the_bundled_grammar_reads_well():
     for turn in turns:
         words = turn.removesuffix("<image_gen>")
         assert not re.search(r"[{}<>]|  |^ | $| [,.]", words), turn
-        assert words.count(CAPTION) == 1, turn
+        assert words.count(FITTED) == 1, turn
         assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", words), turn
         assert words[0].isupper(), turn
 
@@ -97,18 +99,59 @@ def test_only_the_answer_ends_in_the_mark():
 
 @pytest.mark.parametrize(
     "caption",
-    ["{noun} of {caption}", r"a \1 \g<0> \n", "{article} owl", "an  odd   gap ", "{", "100%s {0}"],
+    [
+        *("{noun} of {caption}", r"a \1 \g<0> \n", "{article} owl", "an  odd   gap ", "{"),
+        *("100%s {0}", "A lion.", "A lion. It runs.", "Main St."),
+    ],
 )
-def test_a_caption_is_copied_as_it_is(caption: str):
-    pair = converse(BUNDLED, "00ff", caption)
+def test_a_faithful_caption_is_copied_as_it_is(caption: str):
+    pair = converse(BUNDLED, "00ff", caption, faithful=True)
     assert pair.user.count(caption) == 1
+    assert pair.assistant.count(caption) == 1
+
+
+@pytest.mark.parametrize("caption", ["{noun} of {caption}", r"a \1 \g<0> \n", "{article} owl", "{"])
+def test_a_caption_is_no_template(caption: str):
+    pair = converse(BUNDLED, "00ff", caption)
+    assert pair.user.endswith(f" of {caption}")
     assert pair.assistant.count(caption) == 1
 
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_any_caption_stands_at_the_end_of_the_instruction(caption: str):
-    assert converse(BUNDLED, "00ff", caption).user.endswith(f" of {caption}")
+def test_any_faithful_caption_stands_at_the_end_of_the_instruction(caption: str):
+    assert converse(BUNDLED, "00ff", caption, faithful=True).user.endswith(f" of {caption}")
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(WORDS_OF_CAPTIONS), min_size=1))
+def test_no_answer_has_a_full_stop_before_its_image(words: list[str]):
+    caption = " ".join(words)
+    for number in range(4):
+        pair = converse(BUNDLED, f"{number:032x}", caption)
+        assert not pair.assistant.removesuffix("<image_gen>").endswith(".")
+        assert not pair.user.endswith(".")
+        said = re.findall(r"\w+", caption.lower())
+        assert re.findall(r"\w+", pair.user.lower())[-len(said) :] == said or not said
+
+
+def test_a_caption_is_fitted_to_its_place_in_a_form(write):
+    path = write(
+        user='{opener} "{caption}"',
+        answers=[
+            "{caption}: done<image_gen>",
+            "Done! {caption}<image_gen>",
+            "x {caption}<image_gen>",
+        ],
+    )
+    templates = load_templates(path)
+    pairs = [converse(templates, f"{n:032x}", "A lion.") for n in range(20)]
+    assert {pair.user.partition(' "')[2] for pair in pairs} == {'A lion."'}
+    assert {pair.assistant for pair in pairs} == {
+        "A lion: done<image_gen>",
+        "Done! A lion<image_gen>",
+        "x a lion<image_gen>",
+    }
 
 
 def test_the_id_names_what_was_drawn():
@@ -116,7 +159,7 @@ def test_the_id_names_what_was_drawn():
         pair = converse(BUNDLED, f"{number:032x}", CAPTION)
         user, answer = re.fullmatch("t2i-v1/u(.*)/a(.*)", pair.template).groups()  # type: ignore[union-attr]
         drawn = {letter: int(n) for letter, n in re.findall(r"-([a-z])(\d+)", user)}
-        assert pair.user.endswith(f"{BUNDLED.nouns[drawn['n']]} of {CAPTION}")
+        assert pair.user.endswith(f"{BUNDLED.nouns[drawn['n']]} of {FITTED}")
         assert ("v" in drawn) == ("{verb}" in BUNDLED.openers[drawn["o"]])
         assert pair.assistant.startswith(BUNDLED.answers[int(answer[2])].split("{")[0].strip())
 
@@ -154,6 +197,9 @@ def test_a_file_of_ones_own_is_read_by_path(write):
         ({"answers": ["Here is {caption}"]}, "must end in <image_gen>"),
         ({"answers": ["<image_gen> is {caption}<image_gen>"]}, "must not hold <image_gen>"),
         ({"answers": ["<image> is {caption}<image_gen>"]}, "must not hold <image>"),
+        ({"answers": ["[INST] {caption}<image_gen>"]}, r"must not hold \[INST\]"),
+        ({"openers": ["<|im_start|>Draw"]}, r"must not hold <\|im_start\|>"),
+        ({"nouns": ["<s>"]}, "must not hold <s>"),
         ({"user": "{opener} {noun}"}, r"user .* must hold \{caption\}"),
         ({"user": "{opener} {caption}<image_gen>"}, "must not hold <image_gen>"),
         ({"user": "{opener} {noum} of {caption}"}, r"unknown placeholder \{noum\}; allowed: "),

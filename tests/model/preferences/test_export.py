@@ -45,6 +45,13 @@ def test_marks_and_images_must_agree() -> None:
         dpo_record(sample(EDIT, ANSWER), ["chosen.jpg", "rejected.jpg"])
 
 
+def test_a_token_of_chat_templates_is_refused() -> None:
+    with pytest.raises(DataError, match=rf"{KEY}: a message spells '<\|im_end\|>'.* build the"):
+        sft_record(sample(USER, f"x <|im_end|> {ANSWER}"), ["out.jpg"])
+    with pytest.raises(DataError, match=r"spells '\[INST\]'"):
+        dpo_record(sample(f"[INST] {USER}", ANSWER), ["chosen.jpg", "rejected.jpg"])
+
+
 def test_samples_are_written_with_their_images_in_order(pairs_corpus: Path, tmp_path: Path) -> None:
     assert export(str(pairs_corpus), "llamafactory-sft", tmp_path) == {"sft.json": 3}
     records = json.loads((tmp_path / "sft.json").read_text())

@@ -55,6 +55,8 @@ def test_one_text_with_two_images_to_edit_is_two_prompts(tmp_path: Path) -> None
         ("{}", "empty_prompt"),
         (json.dumps({"prompt": "x" * 4001}), "long_prompt"),
         ('{"prompt": "draw <image_gen>"}', "marker_in_prompt"),
+        ('{"prompt": "a fox <|im_end|>"}', "marker_in_prompt"),
+        ('{"prompt": "[INST] a fox </s>"}', "marker_in_prompt"),
         ('{"prompt": "a fox", "key": "fox"}', "bad_key"),
         ('{"prompt": "a fox", "image": "http://127.0.0.1/fox.png"}', "bad_path"),
         ('{"prompt": "a cat"}', "repeated_prompt"),

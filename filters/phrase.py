@@ -1,0 +1,116 @@
+"""Fit a caption into a sentence: as the phrase it is, or in quotation marks."""
+
+import re
+
+import regex
+
+# Articles and what else begins a noun phrase.
+_DETERMINERS = (
+    "A|An|The|Another|Both|Each|Every|Few|Many|One|Several|Some|Two|Three|Four|Five|Six|Seven"
+    "|Eight|Nine|Ten|His|Her|Its|My|Our|Their|Your"
+)
+_LEADING = re.compile(rf"(?:{_DETERMINERS})(?= )")
+# After `A`, a sign that the letter is meant: "A is for apple", "A to Z".
+_OF_LETTERS = re.compile(r"A (?:and|as|for|in|is|of|on|or|to|vs|was|with)\b")
+# What titles write small.
+_SMALL = re.compile(
+    "a|an|and|as|at|but|by|de|del|der|di|du|for|from|in|into|la|le|nor|of|on|or|over|the|to|up|van"
+    "|via|von|vs|with"
+)
+
+# What begins a sentence rather than naming a thing.
+_SENTENCE = re.compile(
+    r"(?:I|You|He|She|It|We|They|There|Here|Who|What|When|Where|Why|How|Is|Are|Was|Were|Do|Does"
+    r"|Did|Don't|Let|Please|I'm|It's|He's|She's|We're|You're|They're|Let's|That's|There's|Here's"
+    r"|What's|(?:This|That|These|Those) (?:\w+ ){0,2}(?:has|have|shows?|depicts?|can|will))(?= |$)"
+)
+# A verb that none but a clause about a part of it has: "a fox that is red" names a thing.
+_STATES = regex.compile(
+    r"(?<!\b(?:as|how|if|that|what|when|where|which|while|who|whose \w+))"
+    r" (?:is|are|was|were|isn't|aren't|wasn't|weren't) "
+)
+
+_LETTERS = r"[^\W\d_]"
+_ABBREVIATION = re.compile(
+    rf"(?:^|[\s(/\"'-])(?:{_LETTERS}|{_LETTERS}+(?:\.{_LETTERS}+)+|St|Mt|Ft|Dr|Mr|Mrs|Ms|Prof|Jr|Sr"
+    r"|Inc|Ltd|Co|Corp|Bros|Ave|Blvd|Rd|Hwy|No|Nos|vs|etc|approx|ca|cf|al|Fig|Vol|vol|Ed|eds|Rev"
+    r"|Gen|Col|Sgt|Capt|Cpt|Cmdr|Lt|Maj|Adm|Hon|Gov|Sen|Rep|Pres|Dept|Univ|Jan|Feb|Mar|Apr|Jun|Jul"
+    r"|Aug|Sep|Sept|Oct|Nov|Dec|pp|spp?|var|subsp)\.$"
+)
+_STOPS = ".\u3002\uff0e\uff61\u0964\u06d4\u0589\u1362"  # full stops of several scripts
+_ENDS = _STOPS + "!?\u2026\uff01\uff1f\u061f"
+_INNER_END = regex.compile(
+    r"[.!?\u2026\u061f\u0964\u06d4\u0589\u1362](?:\s+(?=\S)|[\"')\]\u201d\u2019]+\s+(?=[^\p{Ll}\s]))"
+    r"|[\u3002\uff01\uff1f\uff61]"
+)
+_QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
+
+
+def as_phrase(caption: str, *, starts: bool = False) -> str:
+    """Return a caption as it can stand within a sentence, with all of its words.
+
+    A leading article or other determiner is written small, but in names (`The Beatles`); a final
+    full stop goes. A caption that is several sentences, one that says something rather than naming
+    it ("There is a fox"), a title ("A Clockwork Orange"), and one that ends in another mark or an
+    abbreviation is quoted instead. It knows English; other languages lose a full stop at most.
+
+    >>> [as_phrase(text) for text in ("A lion.", "A.J. Smith", "It is red. It runs.")]
+    ['a lion', 'A.J. Smith', '"It is red. It runs."']
+
+    Args:
+        caption: cleaned.
+        starts: whether the phrase starts a sentence, and so keeps its capital.
+    """
+    phrase = _without_stop(caption)
+    if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
+        return quoted(caption)
+    if starts:
+        return phrase
+    small = _small(phrase)
+    # A title, in capitals, or the letter A.
+    return quoted(caption) if small.startswith(("A ", "An ")) else small
+
+
+def quoted(caption: str) -> str:
+    """Put a caption in quotation marks that it does not hold itself, where one pair is free."""
+    if any(caption[0] == a and caption[-1] == b and len(caption) > 1 for a, b in _QUOTES):
+        return caption
+    free = (pair for pair in _QUOTES if not {*pair} & {*caption})
+    opening, closing = next(free, _QUOTES[1])
+    return f"{opening}{caption}{closing}"
+
+
+def _without_stop(caption: str) -> str:
+    """Drop one full stop from the end, if it is no abbreviation's."""
+    phrase = caption.rstrip(" ,;:")
+    if phrase[-1:] not in _STOPS or _ABBREVIATION.search(phrase):
+        return phrase
+    return phrase[:-1].rstrip(" ,;:")
+
+
+def _is_sentence(caption: str) -> bool:
+    """Tell if a caption says something, in English, rather than naming it."""
+    return bool(_SENTENCE.match(caption) or _STATES.search(caption))
+
+
+def _is_several(phrase: str) -> bool:
+    """Tell if a sentence ends within, where no initial or abbreviation does."""
+    return any(
+        phrase[found.start()] != "." or not _ABBREVIATION.search(phrase[: found.start() + 1])
+        for found in _INNER_END.finditer(phrase)
+    )
+
+
+def _small(phrase: str) -> str:
+    """Write a leading determiner small where the words after it are no name or title."""
+    if not _LEADING.match(phrase) or _OF_LETTERS.match(phrase):
+        return phrase
+    first, _, rest = phrase.partition(" ")
+    words = [word for word in re.findall(r"[^\W\d_][\w'-]*", rest) if not _SMALL.fullmatch(word)]
+    is_article = first in ("A", "An")
+    capitals = bool(words) and words[0][0].isupper()
+    if not words or (capitals and not is_article):  # The Beatles, One Direction
+        return phrase
+    if len(words) > 1 and all(word[0].isupper() for word in words):  # A Clockwork Orange
+        return phrase
+    return f"{first.lower()} {rest}"

@@ -1,0 +1,54 @@
+"""What chat templates and tokenizers read as their own, so that no text of a user's may spell it.
+
+Messages are read through others' chat templates, where `<|im_end|>` in a caption ends a turn, and
+`<|image_pad|>` stands for an image that is not there. This is the one place that knows them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from typing import Final
+
+import regex
+
+IMAGE_GEN: Final = "<image_gen>"  # marks the generated image in a message
+IMAGE: Final = "<image>"  # marks an input image
+MARKS: Final = (IMAGE, IMAGE_GEN)
+
+# Between angles, with a number perhaps: <s>, </s>, <image>, <loc0123>.
+_NAMES = (
+    "audio|begin|boi|bos|box|cls|eod|eoi|eom|eop|eos|eot|grounding|image|imagehere|img|loc|mask"
+    "|pad|quad|ref|s|seed:[a-z]+|seg|sep|slice|sop|sot|think|unk|unused|video|vision"
+)
+# Between brackets: what nobody else writes so, and what others write in small letters.
+_BRACKETED = (
+    r"/?inst|/?available_tools|/?tool_(?:calls|content|results)|/?system_prompt|call_id"
+    r"|img(?:_break|_end)?|[gs]mask|begin_audio|unused_token_\d+"
+)
+_CAPITALS = "ARGS|AUDIO|BOS|CLS|EOS|MASK|MIDDLE|PAD|PREFIX|SEP|SUFFIX|/?THINK|TRANSCRIBE|UNK"
+_MARKER = re.compile(
+    r"<\|[^<>|]{1,64}\|>|<\|/?\w[\w ./-]{0,63}>|</?\w[\w ./-]{0,63}\|>"  # <|im_end|>, <|turn>
+    rf"|</?(?:{_NAMES})[_-]?\d{{0,4}}>"
+    r"|</?[a-z]{1,32}(?:_[a-z0-9]{1,32}){1,5}>"  # <start_of_turn>: no name of HTML has a _
+    r"|<</?sys>>"
+    rf"|\[(?:{_BRACKETED}|(?-i:{_CAPITALS}))\]",
+    re.I,
+)
+_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")  # joiners, variation selectors
+
+
+def marker_in(text: str, *, allowed: Collection[str] = ()) -> str:
+    r"""Return the first token of a chat template or mark of an image that a text spells, or ''.
+
+    Case, full width (DeepSeek's bars are) and invisible characters hide none.
+
+    >>> [marker_in(text) for text in ("a fox <|IM_end|> x", "a<b and c>d", "[\u200bINST]")]
+    ['<|IM_end|>', '', '[INST]']
+
+    Args:
+        text: of a user, or a message.
+        allowed: tokens that it may hold.
+    """
+    plain = _IGNORABLE.sub("", unicodedata.normalize("NFKC", text))
+    found = (marker[0] for marker in _MARKER.finditer(plain))
+    return next((marker for marker in found if marker not in allowed), "")
