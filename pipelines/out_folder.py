@@ -7,6 +7,7 @@ import os
 import posixpath
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +19,7 @@ from pipelines.storage import CorpusError, Storage, absolute, is_temporary
 from schemas.recipe import Recipe
 
 RECIPE = "recipe.yaml"
+MARK = ".vargpt-training"  # in the folder of a training: of what kind it is
 HARMLESS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", ".lock"})
 WILDCARDS = "*?[{"
 SHOWN = 6  # names in a message
@@ -65,6 +67,35 @@ def own_folder(out: str, of: str, is_own: Callable[[Storage], bool]) -> Storage:
         there = "a corpus lies here" if store.exists(PLAN) else f"holds {_some(found)}"
         raise CorpusError(f"{store.root}: {there}, and this is no {of}; {ELSEWHERE}")
     return store
+
+
+def training_folder(out: str, kind: str, state: str) -> Storage:
+    """Return where a training is to write: a folder of its own.
+
+    Args:
+        out: the folder, which is local.
+        kind: of training.
+        state: glob of files that show that one has been there.
+
+    Raises:
+        CorpusError: if something else lies there, or it may not be written.
+    """
+    if "://" in out:
+        raise CorpusError(f"--out {out}: expected a local folder")
+
+    def is_own(store: Storage) -> bool:
+        root = Path(store.root)
+        if not (root / MARK).exists():
+            return any(root.glob(state))
+        return (root / MARK).read_text().strip() == kind
+
+    return own_folder(out, f"folder of {kind}", is_own)
+
+
+def mark_training(store: Storage, kind: str) -> None:
+    """Mark a folder as one of a training, before anything else is written there."""
+    if not store.exists(MARK):
+        store.commit_bytes(MARK, f"{kind}\n".encode())
 
 
 def foreign(store: Storage) -> list[str]:

@@ -130,6 +130,11 @@ def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: boo
         _publish(store, {name: {**part, "rows": now[name]} for name, part in parts.items()})
 
 
+def draft_bytes(draft: Draft) -> bytes:
+    """Write a plan as it will stand in the corpus."""
+    return json.dumps(dict(draft.parts), indent=1).encode()
+
+
 def claim(store: Storage) -> None:
     """Publish a plan of nothing where there is none: a mark that a build has begun here."""
     if not store.exists(PLAN):

@@ -76,8 +76,16 @@ class ShardReport(NamedTuple):
     file_bytes: int  # published
 
 
-def wanted_fingerprint(stage: MapStage, shard: int, store: Storage) -> str:
+def wanted_fingerprint(
+    stage: MapStage, shard: int, store: Storage, *, version: int | None = None
+) -> str:
     """Return the fingerprint that a fresh side-car of this stage and shard carries.
+
+    Args:
+        stage: as the recipe has it.
+        shard: number of the shard.
+        store: the corpus.
+        version: of the stage's code, for what an earlier one would have made; None for today's.
 
     Raises:
         CorpusError: if an input side-car is missing.
@@ -89,7 +97,8 @@ def wanted_fingerprint(stage: MapStage, shard: int, store: Storage) -> str:
         if origin is None:
             raise CorpusError(f"{path}: missing; {stage.name} needs it, run the build again")
         contents.append(origin.content)
-    return fingerprint(stage.name, stage.version, stage.settings(shard, store), contents)
+    version = stage.version if version is None else version
+    return fingerprint(stage.name, version, stage.settings(shard, store), contents)
 
 
 def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
