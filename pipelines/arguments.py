@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -71,5 +70,5 @@ class PrintCompletion(argparse.Action):
         """Print it, and exit."""
         import shtab
 
-        sys.stdout.write(shtab.complete(parser, values))
+        print(shtab.complete(parser, values))
         parser.exit()
