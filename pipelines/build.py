@@ -200,9 +200,11 @@ class Job:
         if not limits:
             return {}
         path = cutoffs_path(self.recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
-        if not any(origin.counts.kept for origin in self._origins("signals")):
+        if self.store.exists(path):
+            pass
+        elif not any(origin.counts.kept for origin in self._origins("signals")):
             self.store.commit_bytes(path, b"{}")  # there is nothing to limit
-        elif not self.store.exists(path):
+        else:
             rules = self.recipe.select
             self.engine.run(
                 lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),

@@ -9,6 +9,7 @@ from pipelines.sidecar import Counts
 from pipelines.storage import Storage, absolute
 
 LOG = "build_log.jsonl"
+REPORT = "report.html"
 REASONS = 5  # of a stage, in a sentence
 
 
@@ -17,8 +18,8 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
 
     Of a build that ended before the shards, what there is.
     """
-    out = absolute(out)
-    seconds = stage_seconds(Storage(out))
+    store = Storage(absolute(out))
+    seconds = stage_seconds(store)
     print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'dead':>8}{'seconds':>10}")
     for line in manifest["funnel"]:
         dropped, dead = line["dropped"], line["dead"]
@@ -44,7 +45,8 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     print("\n".join(_subset_lines(manifest)))
     for made in manifest["tokens"]:
         print(f"{made['member']}: {made['name']}, {made['checkpoint']}, {made['precision']}")
-    print(f"report: {out.rstrip('/')}/report.html")
+    if store.exists(REPORT):  # which --until shard leaves out
+        print(f"report: {out.rstrip('/')}/{REPORT}")
 
 
 def print_last_line(manifest: dict[str, Any], out: str) -> None:
@@ -52,7 +54,7 @@ def print_last_line(manifest: dict[str, Any], out: str) -> None:
     last = manifest["funnel"][-1]
     so_far = f"{last['kept']:,} rows left after {last['stage']}"
     made = "; ".join(_subset_lines(manifest)) if "subsets" in manifest else so_far
-    print(f"{absolute(out)}: {made}")
+    print(f"{out}: {made}")
 
 
 def in_words(funnel: Sequence[tuple[str, Counts]]) -> str:

@@ -64,7 +64,11 @@ def own_folder(out: str, of: str, is_own: Callable[[Storage], bool]) -> Storage:
     store = Storage(absolute(out))
     found = foreign(store)
     if found and not is_own(store):
-        there = "a corpus lies here" if store.exists(PLAN) else f"holds {_some(found)}"
+        there = (
+            "a corpus lies here"
+            if store.exists(PLAN) or store.exists(RECIPE)
+            else f"holds {_some(found)}"
+        )
         raise CorpusError(f"{store.root}: {there}, and this is no {of}; {ELSEWHERE}")
     return store
 

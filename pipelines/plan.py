@@ -5,6 +5,7 @@ published, and with it what readers wrote for it.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from schemas.keys import shard_name
 from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
+_BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
 PLAN_VERSION = 2  # raised when the code cuts sources differently
 
 
@@ -53,7 +55,7 @@ class Draft:
         """List what readers wrote for the plan before, and this one does not need."""
         new = {file for part in self.parts.values() for file in part["files"]}
         old = [file for part in self.before.values() for file in part.get("files", ())]
-        return [f for f in old if f not in new and f.startswith("sources/") and ".." not in f]
+        return [file for file in old if file not in new and _BESIDE.fullmatch(file)]
 
 
 def make_plan(recipe: Recipe, store: Storage, *, allow_shrink: bool = False) -> list[Unit]:

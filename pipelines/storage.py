@@ -92,13 +92,14 @@ class Storage:
         fs, full = self.locate("")
         full = full.rstrip("/") or full
         try:
-            if fs.info(full)["type"] == "file":
-                raise NotADirectoryError(full)
-            found = [name.rstrip("/") for name in fs.ls(full, detail=False)]
+            found = fs.ls(full, detail=True)
         except FileNotFoundError:
             return []
+        names = [info["name"].rstrip("/") for info in found]
+        if names == [full] and found[0]["type"] == "file" and not found[0]["name"].endswith("/"):
+            raise NotADirectoryError(full)
         # An object store may list the marker of the folder itself.
-        return sorted(os.path.basename(name) for name in found if name != full.rstrip("/"))
+        return sorted(os.path.basename(name) for name in names if name != full.rstrip("/"))
 
     def listing(self, folder: str) -> dict[str, Any]:
         """Map the name of each file in a folder to what tells its versions apart."""

@@ -30,6 +30,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: if it is missing, not YAML, or not a recipe.
     """
+    path = os.path.expanduser(path)
     try:
         data: Any = load_yaml(_read(path))
     except FileNotFoundError as error:

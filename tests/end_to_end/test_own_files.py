@@ -147,6 +147,26 @@ def test_a_source_that_left_the_recipe_stops_the_build(tmp_path: Path) -> None:
     tiny.build(tiny.recipe(sources=sources[:1]), until="ingest", allow_shrink=True)
 
 
+@pytest.mark.parametrize(("rows", "stops"), [(18, False), (17, True), (3, True)])
+def test_a_list_that_was_cut_short_stops_the_build(rows: int, stops: bool, tmp_path: Path) -> None:
+    """A tenth of the rows may go."""
+    tiny = Tiny(folder=tmp_path)
+    lines = ["url", *(f"http://127.0.0.1:9/{number}.png" for number in range(20))]
+    listed = tmp_path / "list.csv"
+    listed.write_text("\n".join(lines))
+    sources = [{"name": "web", "kind": "list", "path": str(listed)}]
+    tiny.build(tiny.recipe(sources=sources, rows_per_shard=7), until="ingest")
+    before = tiny.files()
+    listed.write_text("\n".join(lines[: rows + 1]))
+    recipe = tiny.recipe(sources=sources, rows_per_shard=3)
+    if stops:
+        with pytest.raises(CorpusError, match=f"web had 20 rows and has {rows}"):
+            tiny.build(recipe, until="ingest")
+        assert tiny.files() == before
+    else:
+        assert tiny.build(recipe, until="ingest")["funnel"][0]["kept"] == rows
+
+
 def test_tars_that_lost_rows_stop_the_build_once_they_are_read(tmp_path: Path) -> None:
     """Their rows are not known before: nothing is fetched or removed for them, though."""
     tiny = Tiny(folder=tmp_path)
@@ -184,6 +204,18 @@ def test_neither_quotas_nor_filters_nor_smaller_shards_are_a_loss(tiny: Tiny) ->
     assert manifest["subsets"]["t2i"]["samples"] == 2
     assert not list(tiny.out.glob("*/00002.parquet"))
     assert not verify(Storage(str(tiny.out)))
+
+
+def test_dead_letters_of_others_are_not_replaced(tmp_path: Path) -> None:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(1))
+    tiny.build(until="ingest")
+    path = tiny.out / "dead_letters/crawl/00000.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(foreign_bytes(path.name))
+    with pytest.raises(CorpusError, match=r"crawl/00000.parquet: not dead letters of ours"):
+        tiny.build(until="crawl")
+    assert path.read_bytes() == foreign_bytes(path.name)
 
 
 def test_an_object_store_is_looked_at_as_a_folder_is(tiny: Tiny) -> None:
