@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from pipelines.ownership import marks
 from pipelines.storage import Storage
 from pipelines.watched import call_watched
 from schemas.keys import shard_name
@@ -50,7 +51,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def begun_attempts(store: Storage, stage: str) -> set[str]:
     """Return the shards of a stage that have a mark."""
-    return set(store.listing(f"{FOLDER}/{stage}"))
+    return marks(store.listing(f"{FOLDER}/{stage}"))
 
 
 def forget_attempts(store: Storage, stage: str) -> None:

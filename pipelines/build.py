@@ -2,19 +2,23 @@
 
 import json
 import math
-import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
+from uuid import uuid4
 
 from pipelines.attempts import forget_attempts
+from pipelines.console import CONSOLE
 from pipelines.engine import Engine, shard_numbers
+from pipelines.funnel import LOG, in_words
 from pipelines.lock import build_lock
-from pipelines.plan import make_plan, passed_over
+from pipelines.out_folder import RECIPE, corpus_folder
+from pipelines.ownership import old_cutoffs, stray_tars, surplus, surplus_letters
+from pipelines.plan import accept_rows, claim, make_plan, passed_over
 from pipelines.progress import progress
 from pipelines.retry_dead import mark_shards
 from pipelines.sidecar import (
@@ -24,17 +28,13 @@ from pipelines.sidecar import (
     each_shard,
     read_origin,
     read_origins,
-    remove_strays,
-    remove_surplus,
     sidecar_path,
 )
-from pipelines.stage import MapStage, stale_shards
-from pipelines.storage import CorpusError, Storage, absolute
+from pipelines.stage import MapStage, run_empty, stale_shards
+from pipelines.storage import CorpusError, Storage
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
 
-RECIPE = "recipe.yaml"
-LOG = "build_log.jsonl"
 SIDECAR_FOLDERS = (
     "sources",
     "raw",
@@ -48,7 +48,13 @@ SIDECAR_FOLDERS = (
 
 
 def build(
-    recipe: Recipe, out: str, engine: Engine, *, retry_dead: Collection[str] = ()
+    recipe: Recipe,
+    out: str,
+    engine: Engine,
+    *,
+    retry_dead: Collection[str] = (),
+    allow_shrink: bool = False,
+    until: str = "",
 ) -> dict[str, Any]:
     """Build a corpus, or bring one up to date; return its manifest.
 
@@ -58,36 +64,37 @@ def build(
         engine: where to run.
         retry_dead: stages, of `pipelines.retry_dead.STAGES`, to try rows again of that died of
             what may pass.
+        allow_shrink: whether sources may have lost any number of rows since the last build.
+        until: last stage to run, '' for all. What is returned then is of a manifest what is known:
+            funnel and passed_over.
 
     Raises:
-        CorpusError: for what the user can mend: another build holds the folder, a source is
-            missing, a file is damaged, a stage lost more rows than the recipe allows.
+        CorpusError: for what the user can mend: another build holds the folder, what lies there is
+            not this corpus, a source is missing or lost rows, a file is damaged, a stage lost more
+            rows than the recipe allows.
     """
     from pipelines.pins import pin
-    from pipelines.stages import stages_after_dedup, stages_before_dedup
 
     recipe = pin(recipe)
-    store = Storage(absolute(out))
+    store = corpus_folder(recipe, out)
     with build_lock(store), engine.started(store):
+        claim(store)
         store.sweep()
+        units = make_plan(recipe, store, allow_shrink=allow_shrink)
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
         job = Job(
             recipe=recipe,
             store=store,
             engine=engine,
-            shards=len(make_plan(recipe, store)),
+            shards=len(units),
             retry_dead=frozenset(retry_dead),
+            allow_shrink=allow_shrink,
         )
-        job.remove_surplus()
-        for stage in stages_before_dedup(recipe):
-            job.map(stage)
-        job.dedup()
-        for stage in stages_after_dedup(recipe, job.cutoffs()):
-            job.map(stage)
-        manifest = job.shard()
-        job.report()
+        for stage in job.stages():
+            if stage == until:
+                break
         store.sweep()  # of workers that were killed, and replaced, on the way
-        return manifest
+        return job.manifest or job.so_far()
 
 
 @dataclass(kw_only=True)
@@ -99,8 +106,44 @@ class Job:
     engine: Engine
     shards: int  # of side-cars
     retry_dead: frozenset[str] = frozenset()  # stages
+    allow_shrink: bool = False
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
     changed: bool = False  # whether any stage had work
+    manifest: dict[str, Any] = field(default_factory=dict)  # once there is one
+    name: str = field(default_factory=lambda: uuid4().hex[:12])  # of this build, in the log
+
+    def stages(self) -> Iterator[str]:
+        """Run stage after stage; yield the name of each when it is done."""
+        from pipelines.stages import stages_after_dedup, stages_before_dedup
+
+        for stage in stages_before_dedup(self.recipe):
+            self.map(stage)
+            if stage.name == "ingest":
+                self.accept_rows()
+            yield stage.name
+        self.dedup()
+        yield "dedup"
+        for stage in stages_after_dedup(self.recipe, self.cutoffs()):
+            self.map(stage)
+            yield stage.name
+        self.manifest = self.shard()
+        yield "shard"
+        self.report()
+        yield "report"
+
+    def so_far(self) -> dict[str, Any]:
+        """Return of a manifest what is known before there is one."""
+        from pipelines.manifest import funnel_line
+
+        return {
+            "funnel": [funnel_line(stage, counts) for stage, counts in self.funnel],
+            "passed_over": passed_over(self.store, self._origins("sources")),
+        }
+
+    def accept_rows(self) -> None:
+        """Take the plan's rows once all are known; only then remove what it no longer has."""
+        accept_rows(self.store, self._origins("sources"), allow_shrink=self.allow_shrink)
+        self._remove(surplus_files(self.store, self.shards))
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
@@ -109,16 +152,21 @@ class Job:
 
         if stage.name in self.retry_dead:
             rows = mark_shards(self.store, stage.folder, range(self.shards))
-            print(f"{stage.name:<10} {rows:,} dead rows to try again", file=sys.stderr, flush=True)
+            CONSOLE.info("%-10s %s dead rows to try again", stage.name, f"{rows:,}")
         waiting = self._rows_waiting(stage, stale_shards(stage, self.store, self.shards))
         with self._timed(stage.name, len(waiting), sum(waiting.values())):
-            hints = resource_hints(self.recipe, stage.name)
-            run_stage(stage, self.store, self.engine, waiting, hints)
-        remove_strays(self.store, stage.folder, self._count(stage.name, stage.folder))
+            if stage.inputs and not any(waiting.values()):
+                run_empty(stage, self.store, waiting)
+            else:
+                hints = resource_hints(self.recipe, stage.name)
+                run_stage(stage, self.store, self.engine, waiting, hints)
+        origins = self._count(stage.name, stage.folder)
+        if stage.name == "crawl":
+            self._remove(stray_tars(self.store, origins))
 
     def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        from pipelines.dedup import ROWS_A_PARTITION, FindDuplicates
+        from pipelines.dedup import ROWS_A_PARTITION, FindDuplicates, WriteDuplicates
         from pipelines.exchange import exchange_folder
         from pipelines.stages import dedup_fingerprint
 
@@ -130,8 +178,11 @@ class Job:
         )
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         with self._timed(stage.name, self.shards * stale):
-            if stale:
-                rows = sum(origin.counts.kept for origin in self._origins("signals"))
+            rows = sum(origin.counts.kept for origin in self._origins("signals")) if stale else 0
+            if stale and not rows:
+                write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
+                write((0, {"shards": range(self.shards), "slices": ()}))
+            elif stale:
                 partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
                 with exchange_folder(self.store):
                     self.engine.run(
@@ -149,15 +200,17 @@ class Job:
         if not limits:
             return {}
         path = cutoffs_path(self.recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
-        if not self.store.exists(path):
+        if self.store.exists(path):
+            pass
+        elif not any(origin.counts.kept for origin in self._origins("signals")):
+            self.store.commit_bytes(path, b"{}")  # there is nothing to limit
+        else:
             rules = self.recipe.select
             self.engine.run(
                 lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),
                 name="quota",
             )
-        for name in self.store.listing("selection"):
-            if name.startswith("quota-") and not path.endswith(name):  # of earlier rules
-                self.store.remove(f"selection/{name}")
+        self._remove(old_cutoffs(self.store, path))
         return json.loads(self.store.read(path))
 
     def shard(self) -> dict[str, Any]:
@@ -170,12 +223,15 @@ class Job:
             make_manifest,
             manifest_bytes,
             remove_old_shards,
+            written,
         )
         from pipelines.shard import SAMPLES_A_TASK, WriteShards, output_shard_count
         from pipelines.write_shard import FOLDER, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
         samples = sum(origin.counts.kept for origin in origins["tokens"])
+        if not samples:  # the shards of an earlier build stay
+            raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
         manifest = _read_json(self.store, MANIFEST)
         stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
@@ -197,11 +253,10 @@ class Job:
                 manifest = make_manifest(
                     self.recipe, self.store, self.funnel, made_of, self.shards, passed
                 )
-                remove_old_shards(self.store, manifest)
                 forget_attempts(self.store, "shard")
                 if not manifest["subsets"][SUBSET]["samples"]:
-                    doors = "; ".join(f"{stage} {counts}" for stage, counts in self.funnel)
-                    raise CorpusError(f"no sample is left: {doors}")
+                    raise CorpusError(in_words([*self.funnel, ("shard", written(manifest))]))
+                remove_old_shards(self.store, manifest)
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
@@ -223,11 +278,10 @@ class Job:
                 )
         forget_attempts(self.store, "report")
 
-    def remove_surplus(self) -> None:
-        """Remove side-cars of shards that the plan no longer has."""
-        # Those of `shard` are numbered as the output shards are.
-        dead_letters = [f"dead_letters/{stage}" for stage in STAGES if stage != "shard"]
-        remove_surplus(self.store, (*SIDECAR_FOLDERS, *dead_letters), self.shards)
+    def _remove(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            CONSOLE.debug("removed %s, which an earlier build wrote", path)
+            self.store.remove(path)
 
     def _count(self, stage: str, folder: str) -> list[Origin]:
         """Take a stage into the funnel; return the footers of its side-cars.
@@ -275,12 +329,22 @@ class Job:
         note = f", {fresh} fresh" if fresh else ""
         speed = f", {rows / seconds:,.0f} img/s" if rows else ""
         line = f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s{speed}"
-        print(line, file=sys.stderr, flush=True)
-        self._log({"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh})
+        CONSOLE.info(line)
+        done = {"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh}
+        self._log({"build": self.name, **done})
 
     def _log(self, line: dict[str, Any]) -> None:
         before = self.store.read(LOG) if self.store.exists(LOG) else b""
         self.store.commit_bytes(LOG, before + json.dumps(line).encode() + b"\n")
+
+
+def surplus_files(store: Storage, shards: int) -> list[str]:
+    """List what stages wrote for shards that the plan no longer has."""
+    found = surplus(store, SIDECAR_FOLDERS, shards)
+    for stage in STAGES:
+        if stage != "shard":  # whose dead letters are numbered as the output shards are
+            found += surplus_letters(store, stage, range(shards))
+    return found
 
 
 def _read_json(store: Storage, path: str) -> dict[str, Any]:

@@ -4,10 +4,14 @@ import argparse
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
+from pipelines.arguments import Parser, PrintCompletion, ShowVersion, check_flags
+from pipelines.build_command import add_build
+from pipelines.option_types import place, positive
 from pipelines.preference_options import add_compare, add_export, add_preferences
+from pipelines.recipe_command import add_recipe
+from pipelines.train_options import add_train, add_train_tokenizer
 
 STAGE_HELP = """\
 stages of a build, in order:
@@ -31,27 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     mark = given.index("--") if "--" in given else len(given)
     parser = _parser()
+    check_flags(parser, given[:mark])
     options = parser.parse_args(given[:mark])
     options.beam_options = tuple(given[mark + 1 :])
     options.given = given
     if options.beam_options and options.command not in ("build", "preferences"):
         parser.error("only build and preferences take Beam options after --")
     logging.basicConfig(level=logging.CRITICAL)
-    from pipelines.storage import CorpusError
+    from pipelines.console import listen
+    from pipelines.errors import CorpusError
     from schemas.recipe_file import RecipeError
 
+    listen(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
     try:
-        return {
-            "build": _build,
-            "verify": _verify,
-            "recipe": _recipe,
-            "engines": _engines,
-            "train-tokenizer": partial(_run_of, "pipelines.train_tokenizer"),
-            "preferences": partial(_run_of, "pipelines.preference_command"),
-            "compare": partial(_run_of, "pipelines.compare"),
-            "export": _export,
-            "train": partial(_run_of, "pipelines.train"),
-        }[options.command](options)
+        return _RUNS[options.command](options)
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
         return 1
@@ -66,93 +63,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vargpt-corpus",
         description="Build corpora of images, instructions and VQ tokens from lists of URLs.",
         epilog=STAGE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print a script that completes commands and options in a shell, and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    build = commands.add_parser(
-        "build",
-        help="build a corpus from a recipe, or bring one up to date",
-        usage="vargpt-corpus build RECIPE --out URL [options] [-- BEAM OPTIONS]",
-        epilog="Options after -- go to Beam and win over those of the engine's profile.",
-    )
-    build.add_argument("recipe", metavar="RECIPE", help="YAML file, any fsspec URL")
-    build.add_argument("--out", required=True, metavar="URL", help="folder of the corpus")
-    build.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        dest="overrides",
-        help="change a value of the recipe, e.g. select.short_side.min=384",
-    )
-    build.add_argument(
-        "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
-    )
-    build.add_argument(
-        "--retry-dead",
-        action="append",
-        default=[],
-        choices=("crawl", "measure", "vq_tokens"),
-        help="try rows again that died there of what may pass: an outage, a time-out, a killed "
-        "worker; may be given several times",
-    )
-    build.add_argument(
-        "--processes", type=int, metavar="N", help="worker processes here (default: one a core)"
+    add_build(
+        commands.add_parser("build", help="build a corpus from a recipe, or bring one up to date")
     )
     commands.add_parser("engines", help="list where a build can run, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
-    verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
-    verify.add_argument("--processes", type=int, metavar="N", help="default: one a core")
-    recipe = commands.add_parser("recipe", help="check a recipe and print it with all defaults")
-    recipe.add_argument("recipe", metavar="RECIPE")
-    recipe.add_argument(
-        "--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE"
+    verify.add_argument(
+        "out", type=place, metavar="OUT", help="folder of the corpus, any fsspec URL"
     )
-    train = commands.add_parser(
-        "train-tokenizer",
-        help="train a tokenizer on folders or shards of images",
-        epilog="Killed, the same command goes on from the last state in DIR.",
+    verify.add_argument("--processes", type=positive, metavar="N", help="default: one a core")
+    add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
+    add_train_tokenizer(
+        commands.add_parser(
+            "train-tokenizer", help="train a tokenizer on folders or shards of images"
+        )
     )
-    train.add_argument("kind", choices=("infinity_bsq", "var_vqvae"))
-    train.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        metavar="URL",
-        help="folder of images or shards, or files with *; may be given several times",
-    )
-    train.add_argument("--out", required=True, metavar="DIR", help="local folder")
-    train.add_argument("--preset", default="bundled", help="size (default: bundled)")
-    train.add_argument(
-        "--phase",
-        action="append",
-        dest="phases",
-        metavar="SIDExBATCH:STEPS",
-        help="stretch of training (default: 128x4:4000, then 256x1:600)",
-    )
-    train.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
-    train.add_argument("--seed", type=int, default=0, help="of the first weights")
-    train.add_argument(
-        "--held-out",
-        type=float,
-        default=0.02,
-        metavar="SHARE",
-        help="of the images, by the hash of their names, for the figures (default: 0.02)",
-    )
-    train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
-    train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
-    train.add_argument(
-        "--perceptual",
-        metavar="MODULE:NAME",
-        help="further loss: any importable callable of (images, images) in [-1, 1] to a scalar",
-    )
-    train.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
-    train.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
-    _add_train(commands)
+    add_train(commands.add_parser("train", help="train a VARGPT on built corpora, stage by stage"))
     add_preferences(
         commands.add_parser(
             "preferences",
@@ -175,58 +115,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser(
-        "train",
-        help="train a VARGPT on built corpora, stage by stage",
-        epilog="Killed, the same command goes on from the last checkpoint in DIR. Several GPUs: "
-        "torchrun --nproc-per-node N -m pipelines train ...",
-    )
-    train.add_argument(
-        "stage",
-        metavar="STAGE",
-        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji, "
-        "emoji_dpo",
-    )
-    train.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        metavar="URL[:WEIGHT]",
-        help="OUT of a build; may be given several times",
-    )
-    train.add_argument("--out", required=True, metavar="DIR", help="local folder")
-    train.add_argument(
-        "--size", help="of the model: tiny, mini, small or v1_1 (default: that of --init)"
-    )
-    train.add_argument("--steps", type=int, metavar="N", help="in place of the recipe's")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a value of the recipe, e.g. batch=8",
-    )
-    train.add_argument(
-        "--prompts", metavar="FILE", help="what to draw on the way: a line each, 16 at most"
-    )
-    train.add_argument(
-        "--init", metavar="DIR", help="training whose weights come first: the stage before"
-    )
-    train.add_argument("--threads", type=int, help="of torch on a CPU (default: its own choice)")
-    train.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+def _run(module: str) -> Callable[[argparse.Namespace], int]:
+    """Return a call of `run` of a module, which is imported only then."""
+    return lambda options: importlib.import_module(module).run(options)
 
 
-def _run_of(module: str, options: argparse.Namespace) -> int:
-    """Call `run` of a module that needs the extra `train`."""
-    from pipelines.storage import CorpusError
+def _run_of_train(module: str) -> Callable[[argparse.Namespace], int]:
+    """Return the same of a module that needs the extra `train`."""
 
-    try:
-        run = importlib.import_module(module).run
-    except ModuleNotFoundError as error:
-        raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
-    return run(options)
+    def run(options: argparse.Namespace) -> int:
+        from pipelines.errors import CorpusError
+
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
+        return imported.run(options)
+
+    return run
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -241,18 +147,6 @@ def _export(options: argparse.Namespace) -> int:
             print(f"{options.to}/{name}: {records:,} records")
     except DataError as error:
         raise CorpusError(str(error)) from error
-    return 0
-
-
-def _build(options: argparse.Namespace) -> int:
-    from pipelines.build import build
-    from pipelines.engine import Engine
-    from pipelines.funnel import print_funnel
-    from schemas.recipe_file import load_recipe
-
-    recipe = load_recipe(options.recipe, options.overrides)
-    manifest = build(recipe, options.out, Engine.of(options), retry_dead=options.retry_dead)
-    print_funnel(manifest, options.out)
     return 0
 
 
@@ -280,11 +174,17 @@ def _engines(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe(options: argparse.Namespace) -> int:
-    from schemas.recipe_file import dump_recipe, load_recipe
-
-    print(dump_recipe(load_recipe(options.recipe, options.overrides)), end="")
-    return 0
+_RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "build": _run("pipelines.build_command"),
+    "verify": _verify,
+    "recipe": _run("pipelines.recipe_command"),
+    "engines": _engines,
+    "train-tokenizer": _run_of_train("pipelines.train_tokenizer"),
+    "preferences": _run_of_train("pipelines.preference_command"),
+    "compare": _run_of_train("pipelines.compare"),
+    "export": _export,
+    "train": _run_of_train("pipelines.train"),
+}
 
 
 if __name__ == "__main__":

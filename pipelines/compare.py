@@ -24,9 +24,11 @@ from model.tokenizers.checkpoint import CheckpointError
 from model.training.samples import grid
 from model.training.trained import trained_sha256
 from pipelines.lock import build_lock
+from pipelines.manifest import MANIFEST
+from pipelines.out_folder import own_folder
 from pipelines.preference_command import sampling_of, scorer_of
 from pipelines.preference_drawing import Drawing, scores_of
-from pipelines.preference_prompts import FOLDER, write_prompts
+from pipelines.preference_prompts import COMPARISON, FOLDER, holds_prompts, write_prompts
 from pipelines.preference_tools import ToolsPlan, tools
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.storage import CorpusError, Storage, absolute
@@ -34,6 +36,7 @@ from schemas.recipe import Decode
 
 SEED: Final = "compare"
 PROMPTS_AT_ONCE: Final = 512
+PAIRS: Final = "preferences"  # folder of side-cars of the command of that name
 SHOWN: Final = 12  # prompts, of which each model's first image is shown
 
 
@@ -57,13 +60,17 @@ def run(options: argparse.Namespace) -> int:
     """
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
-    store = Storage(absolute(options.out))
+    store = own_folder(options.out, "comparison", _holds_comparison)
     with build_lock(store):
         try:
-            _compare(options, store, Path(options.out))
+            _compare(options, store, Path(store.root))
         except (CheckpointError, DataError, ScorerError, ValueError) as error:
             raise CorpusError(str(error)) from error
     return 0
+
+
+def _holds_comparison(store: Storage) -> bool:
+    return holds_prompts(store) and not store.exists(MANIFEST) and not store.listing(PAIRS)
 
 
 def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
@@ -94,7 +101,7 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
         "scorer": scorer.name,
         "sampling": plans[0].described_sampling(),
     }
-    (out / "comparison.json").write_text(f"{json.dumps(facts, indent=2)}\n")
+    (out / COMPARISON).write_text(f"{json.dumps(facts, indent=2)}\n")
     _write(out, keys, [before[key] for key in keys], [after[key] for key in keys])
     print(_sentence(found, scorer.name))
 

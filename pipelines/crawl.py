@@ -49,7 +49,8 @@ class Crawl:
         reader = make_reader(self._source(shard, store), self.recipe)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())
         todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
-        reader.acquire(read_plan(store)[shard], todo, raw)
+        if todo.num_rows:
+            reader.acquire(read_plan(store)[shard], todo, raw)
         return raw.finish(rows_in=rows.num_rows)
 
     def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:

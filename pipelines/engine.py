@@ -24,6 +24,7 @@ class Engine:
     profile: Profile = field(default_factory=lambda: load_profile("local"))
     beam_options: tuple[str, ...] = ()  # as given after `--`; they win over the profile's
     processes: int | None = None  # None for one a core
+    verbose: bool = False  # whether all that Beam has to say is shown
 
     @staticmethod
     def of(options: argparse.Namespace) -> "Engine":
@@ -36,6 +37,7 @@ class Engine:
             profile=load_profile(options.engine),
             beam_options=options.beam_options,
             processes=options.processes,
+            verbose=getattr(options, "verbose", False),
         )
 
     @property
@@ -52,7 +54,8 @@ class Engine:
     @property
     def _log(self) -> str:
         # A runner that the user names says all it has to say.
-        return "INFO" if self.profile.pool and not self.has_pool else self.profile.log
+        named = self.profile.pool and not self.has_pool
+        return "INFO" if self.verbose or named else self.profile.log
 
     @contextmanager
     def started(self, store: Storage) -> Iterator[None]:

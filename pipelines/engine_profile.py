@@ -13,11 +13,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.storage import CorpusError
 from schemas.recipe import STAGES
+from schemas.recipe_file import nearest
+from schemas.strict_yaml import load_yaml
 
 # What an option of Beam may be prefixed by, as in --crawl.num_workers=2: the job that it is of,
 # or `gpu`, for the jobs that ask for an accelerator.
@@ -153,8 +154,12 @@ def load_profile(name: str) -> Profile:
         CorpusError: if there is no such engine.
     """
     if name not in engine_names():
-        raise CorpusError(f"engine {name!r}: there is none; there are {', '.join(engine_names())}")
-    data = yaml.safe_load((_folder() / f"{name}.yaml").read_text())
+        near = nearest(name, engine_names())
+        hint = f"; did you mean {near}?" if near else ""
+        raise CorpusError(
+            f"engine {name!r}: there is none; there are {', '.join(engine_names())}{hint}"
+        )
+    data = load_yaml((_folder() / f"{name}.yaml").read_text())
     return Profile(name=name, **data)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.map_shards import Concurrently
+from pipelines.ownership import exchange_name, exchanged
 from pipelines.storage import Storage
 
 FOLDER = "exchange"
@@ -127,7 +128,7 @@ def _write(
     store: Storage, sender: str, output: str, table: pa.Table, partitions: np.ndarray
 ) -> Iterator[tuple[int, Slice]]:
     """Publish rows, cut by partition and in their order; yield where each partition's lie."""
-    path = f"{FOLDER}/{sender}-{output}.arrow"
+    path = f"{FOLDER}/{exchange_name(f'{sender}-{output}')}"
     order = np.argsort(partitions, kind="stable")
     table, partitions = table.take(order), partitions[order]
     cuts = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
@@ -151,7 +152,8 @@ def _dealt(shard: int, groups: int) -> tuple[int, int]:
 
 def _clear(store: Storage) -> None:
     with ThreadPoolExecutor(REMOVED_AT_ONCE) as threads:
-        list(threads.map(store.remove, [f"{FOLDER}/{name}" for name in store.listing(FOLDER)]))
+        names = exchanged(store.listing(FOLDER))
+        list(threads.map(store.remove, [f"{FOLDER}/{name}" for name in names]))
 
 
 def _mixed(words: np.ndarray) -> np.ndarray:

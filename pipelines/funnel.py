@@ -1,16 +1,25 @@
 """The funnel on the console: what went in, what left by which door, what it took."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.build import LOG
 from pipelines.retry_dead import STAGES, passing_dead
-from pipelines.storage import Storage
+from pipelines.sidecar import Counts
+from pipelines.storage import Storage, absolute
+
+LOG = "build_log.jsonl"
+REPORT = "report.html"
+REASONS = 5  # of a stage, in a sentence
 
 
 def print_funnel(manifest: dict[str, Any], out: str) -> None:
-    """Print rows by stage and door, then the shards and where to look at them."""
-    seconds = stage_seconds(Storage(out))
+    """Print rows by stage and door, then the shards and where to look at them.
+
+    Of a build that ended before the shards, what there is.
+    """
+    store = Storage(absolute(out))
+    seconds = stage_seconds(store)
     print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'dead':>8}{'seconds':>10}")
     for line in manifest["funnel"]:
         dropped, dead = line["dropped"], line["dead"]
@@ -29,19 +38,58 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
         said = ", ".join(f"{number:,} {what}" for what, number in counts.items())
         print(f"passed over in {source}: {said}")
     print()
-    for name, subset in manifest["subsets"].items():
-        count, size = len(subset["shards"]), subset["bytes"] / 1e6
-        print(f"{name}: {subset['samples']:,} samples in {count:,} shards, {size:,.1f} MB")
+    if "subsets" not in manifest:
+        last = manifest["funnel"][-1]
+        print(f"{last['kept']:,} rows left after {last['stage']}; without --until it goes on")
+        return
+    print("\n".join(_subset_lines(manifest)))
     for made in manifest["tokens"]:
         print(f"{made['member']}: {made['name']}, {made['checkpoint']}, {made['precision']}")
-    print(f"report: {out.rstrip('/')}/report.html")
+    if store.exists(REPORT):  # which --until shard leaves out
+        print(f"report: {out.rstrip('/')}/{REPORT}")
+
+
+def print_last_line(manifest: dict[str, Any], out: str) -> None:
+    """Print in one line what came of a build."""
+    last = manifest["funnel"][-1]
+    so_far = f"{last['kept']:,} rows left after {last['stage']}"
+    made = "; ".join(_subset_lines(manifest)) if "subsets" in manifest else so_far
+    print(f"{out}: {made}")
+
+
+def in_words(funnel: Sequence[tuple[str, Counts]]) -> str:
+    """Say which stages took the rows, when no sample is left.
+
+    >>> crawled = Counts(rows_in=3, kept=1, dead={"http_404": 2})
+    >>> in_words([("crawl", crawled), ("select", Counts(rows_in=1, dropped={"blank": 1}))])
+    'no sample is left: 3 rows in; crawl failed 2 (http_404 2); select dropped 1 (blank 1)'
+    """
+    said = [f"{funnel[0][1].rows_in:,} rows in" if funnel else "no rows in"]
+    for stage, counts in funnel:
+        for verb, reasons in (("failed", counts.dead), ("dropped", counts.dropped)):
+            if rows := sum(reasons.values()):
+                said.append(f"{stage} {verb} {rows:,} ({_most(reasons)})")
+    return f"no sample is left: {'; '.join(said)}"
 
 
 def stage_seconds(store: Storage) -> dict[str, float]:
-    """Sum the seconds of every stage over all runs of the build, from its log."""
-    total: dict[str, float] = {}
-    if store.exists(LOG):
-        for line in store.read(LOG).splitlines():
-            run = json.loads(line)
-            total[run["stage"]] = total.get(run["stage"], 0.0) + run["seconds"]
-    return total
+    """Return the seconds of every stage in the last build, from the log, which has all builds."""
+    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
+    runs = [json.loads(line) for line in lines]
+    # Lines of an earlier release do not say of which build they are.
+    last = runs[-1].get("build") if runs else None
+    return {run["stage"]: run["seconds"] for run in runs if run.get("build") == last}
+
+
+def _subset_lines(manifest: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: {subset['samples']:,} samples in {len(subset['shards']):,} shards, "
+        f"{subset['bytes'] / 1e6:,.1f} MB"
+        for name, subset in manifest["subsets"].items()
+    ]
+
+
+def _most(reasons: Mapping[str, int]) -> str:
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    said = [f"{reason} {rows:,}" for reason, rows in ordered if rows]
+    return ", ".join(said[:REASONS] + (["..."] if len(said) > REASONS else []))

@@ -107,8 +107,17 @@ def _claim(owner: str) -> bytes:
 
 
 def _holder(store: Storage) -> dict[str, Any]:
-    """Read who holds the lock; the owner is '' if nobody does."""
+    """Read who holds the lock; the owner is '' if nobody does.
+
+    Raises:
+        CorpusError: if what lies there is no lock of ours.
+    """
     try:
-        return json.loads(store.read(LOCK_NAME))
+        held = json.loads(store.read(LOCK_NAME))
+        return {"owner": str(held["owner"]), "heartbeat": float(held["heartbeat"])}
     except FileNotFoundError:
         return {"owner": "", "heartbeat": 0.0}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{store.root}: {LOCK_NAME} is not a lock of this program; move it away"
+        ) from error

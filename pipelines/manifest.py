@@ -10,14 +10,13 @@ from operator import add
 from typing import Any
 
 from pipelines.local_pool import run_each
-from pipelines.shard import listing_path
+from pipelines.ownership import old_outputs, surplus_letters
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
 from pipelines.token_facts import made_on
 from pipelines.tokenizers import describe_tokens
-from pipelines.write_shard import FOLDER, STAGE, VERSION, ShardFile, output_number
+from pipelines.write_shard import STAGE, VERSION, ShardFile, listing_path, output_number
 from schemas.fingerprint import fingerprint
-from schemas.keys import shard_name
 from schemas.recipe import Recipe, VqTokens
 from schemas.sample import CONTRACT_VERSION
 
@@ -94,14 +93,15 @@ def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
         for subset in manifest["subsets"].values()
         for shard in subset["shards"]
     }
-    for name in store.listing(FOLDER):
-        stem, suffix = os.path.splitext(name)
-        if suffix in (".tar", ".parquet") and stem not in listed:
-            store.remove(f"{FOLDER}/{name}")
-    numbers = {shard_name(output_number(stem)) for stem in listed}
-    for name in store.listing(f"dead_letters/{STAGE}"):
-        if os.path.splitext(name)[0] not in numbers:
-            store.remove(f"dead_letters/{STAGE}/{name}")
+    numbers = {output_number(stem) for stem in listed}
+    for path in (*old_outputs(store, listed), *surplus_letters(store, STAGE, numbers)):
+        store.remove(path)
+
+
+def written(manifest: Mapping[str, Any]) -> Counts:
+    """Return what became of the samples that were to be written."""
+    line = manifest["funnel"][-1]
+    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "dead")})
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:

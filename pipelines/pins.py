@@ -4,6 +4,7 @@ So a typo is met before any work, and a moved file is the same recipe.
 """
 
 import hashlib
+import os.path
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
@@ -11,12 +12,13 @@ from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns
 from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
+from pipelines.plan import make_reader
 from pipelines.retries import open_fs
 from pipelines.select import TEXT_REPEATS
 from pipelines.storage import CorpusError
 from pipelines.template_file import load_templates, templates_sha256
 from pipelines.tokenizers import TokenizerRecipe
-from schemas.recipe import Recipe, Rule
+from schemas.recipe import Recipe, Rule, Source
 from schemas.recipe_file import RecipeError, suggest
 
 CHUNK_BYTES = 1 << 24
@@ -38,6 +40,53 @@ def pin(recipe: Recipe) -> Recipe:
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
+
+
+def recipe_faults(recipe: Recipe) -> list[str]:
+    """Find what a build would refuse, a line a fault, without reading any data."""
+    faults = [*_signal_faults(recipe), *_rule_faults(recipe)]
+    try:
+        load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
+    except CorpusError as error:
+        faults.append(str(error))
+    for tokenizer in recipe.vq_tokens.tokenizers:
+        faults += _checkpoint_faults(tokenizer)
+    for source in recipe.sources:
+        faults += _source_faults(source, recipe)
+    return faults
+
+
+def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
+    if recipe.checkpoint and _is_here(recipe.checkpoint):
+        fs, path = open_fs(recipe.checkpoint)
+        if not fs.isfile(path):
+            where = f"vq_tokens.tokenizers.{recipe.name}.checkpoint"
+            yield f"{where}: {recipe.checkpoint}: no such file"
+
+
+def _source_faults(source: Source, recipe: Recipe) -> Iterator[str]:
+    """Look for files of this machine only: others may need a network, and a user's leave."""
+    where = f"sources.{source.name}"
+    if source.kind == "huggingface":
+        if os.path.isabs(source.path) and not os.path.exists(source.path):
+            yield f"{where}.path: {source.path}: no such folder"
+        return
+    if source.kind == "folder" and _is_here(source.path):
+        fs, path = open_fs(source.path)
+        if not fs.isdir(path):
+            there = "a file, expected a folder" if fs.isfile(path) else "no such folder"
+            yield f"{where}.path: {source.path}: {there}"
+            return
+    listed = source.list if source.kind == "folder" else source.path
+    if listed and _is_here(listed):
+        try:
+            make_reader(source, recipe.crawl).version()
+        except (CorpusError, OSError) as error:
+            yield f"{where}: {error}"
+
+
+def _is_here(path: str) -> bool:
+    return "://" not in path or path.startswith("file://")
 
 
 def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:

@@ -1,43 +1,146 @@
-"""The plan: which part of which source becomes which shard, decided before any work."""
+"""The plan: which part of which source becomes which shard, decided before any work.
+
+It is drafted first, aside from the corpus; only when it may take the place of the one before is it
+published, and with it what readers wrote for it.
+"""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from pipelines.fetch import FetchLimits
+from pipelines.ownership import own_sidecar
 from pipelines.readers.files import file_version
 from pipelines.readers.folders import FolderReader
 from pipelines.readers.hub import HubReader
 from pipelines.readers.listing import Reader, Unit
 from pipelines.readers.lists import ListReader
 from pipelines.readers.tars import TarReader
+from pipelines.retries import open_fs
+from pipelines.shrink import check_shrink
 from pipelines.sidecar import Origin
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
+from schemas.keys import shard_name
 from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
+_BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
 PLAN_VERSION = 2  # raised when the code cuts sources differently
 
 
-def make_plan(recipe: Recipe, store: Storage) -> list[Unit]:
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A plan that is not published yet."""
+
+    parts: Mapping[str, dict[str, Any]]  # by source, as the plan will hold them
+    before: Mapping[str, dict[str, Any]]  # of the plan that is published
+    rows_before: Mapping[str, int]  # by source, as they were accepted last
+
+    @property
+    def units(self) -> list[Unit]:
+        """All units; number n becomes shard number n."""
+        return list(_units(self.parts))
+
+    def rows(self) -> dict[str, int | None]:
+        """Return the rows of each source; None where only reading it tells."""
+        return {name: _known_rows(part) for name, part in self.parts.items()}
+
+    def old_files(self) -> list[str]:
+        """List what readers wrote for the plan before, and this one does not need."""
+        new = {file for part in self.parts.values() for file in part["files"]}
+        old = [file for part in self.before.values() for file in part.get("files", ())]
+        return [file for file in old if file not in new and _BESIDE.fullmatch(file)]
+
+
+def make_plan(recipe: Recipe, store: Storage, *, allow_shrink: bool = False) -> list[Unit]:
     """Cut every source into units, in the recipe's order, and publish the plan.
 
     A source that has not changed since the last plan is not counted again.
 
     Raises:
+        CorpusError: if a source is missing, holds no rows at all, or lost more of those that it
+            had than may pass unasked.
+    """
+    with store.scratch() as aside:
+        draft = draft_plan(recipe, store, aside)
+        check_shrink(draft.rows_before, draft.rows(), allow=allow_shrink)
+        for part in draft.parts.values():
+            for file in part["files"]:
+                if (aside / file).exists():
+                    store.commit_file(file, aside / file)
+    if list(draft.parts.items()) != list(draft.before.items()):  # their order numbers the shards
+        _publish(store, draft.parts)
+    for file in draft.old_files():
+        store.remove(file)
+    return draft.units
+
+
+def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
+    """Cut every source into units; write nothing into the corpus.
+
+    Args:
+        recipe: names the sources.
+        store: the corpus, whose plan is read.
+        aside: local folder for what readers write.
+
+    Raises:
         CorpusError: if a source is missing, or holds no rows at all.
     """
-    before = json.loads(store.read(PLAN)) if store.exists(PLAN) else {}
-    plan = {source.name: _plan_source(source, recipe, store, before) for source in recipe.sources}
-    units = [Unit(**unit) for part in plan.values() for unit in part["units"]]
-    if not units:
+    before = published_plan(store)
+    accepted = {name: _accepted_rows(store, before, name) for name in before}
+    rows_before = {name: rows for name, rows in accepted.items() if rows is not None}
+    parts = {
+        source.name: _plan_source(source, recipe, store, before, aside) for source in recipe.sources
+    }
+    for name, part in parts.items():
+        known = _known_rows(part)
+        part["rows"] = rows_before.get(name) if known is None else known
+    draft = Draft(parts=parts, before=before, rows_before=rows_before)
+    if not draft.units:
         raise CorpusError(f"recipe {recipe.name}: its sources hold no rows")
-    if list(plan.items()) != list(before.items()):  # their order numbers the shards
-        store.commit_bytes(PLAN, json.dumps(plan, indent=1).encode())
-    return units
+    return draft
+
+
+def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: bool = False) -> None:
+    """Take the rows of sources that had to be read for it; the next plan is compared with them.
+
+    Args:
+        store: the corpus, whose plan is read.
+        ingested: the footers of all side-cars of ingest, in order.
+        allow_shrink: whether sources may have lost any number of rows.
+
+    Raises:
+        CorpusError: if they lost more than may pass unasked.
+    """
+    parts = published_plan(store)
+    read: Counter[str] = Counter()
+    for unit, origin in zip(_units(parts), ingested, strict=True):
+        read[unit.source] += origin.counts.rows_in
+    before = {name: part["rows"] for name, part in parts.items() if part["rows"] is not None}
+    now = {
+        name: read[name] if _known_rows(part) is None else part["rows"]
+        for name, part in parts.items()
+    }
+    check_shrink(before, now, allow=allow_shrink)
+    if now != before:
+        _publish(store, {name: {**part, "rows": now[name]} for name, part in parts.items()})
+
+
+def draft_bytes(draft: Draft) -> bytes:
+    """Write a plan as it will stand in the corpus."""
+    return json.dumps(dict(draft.parts), indent=1).encode()
+
+
+def claim(store: Storage) -> None:
+    """Publish a plan of nothing where there is none: a mark that a build has begun here."""
+    if not store.exists(PLAN):
+        _publish(store, {})
 
 
 def read_plan(store: Storage) -> Sequence[Unit]:
@@ -50,15 +153,15 @@ def read_plan(store: Storage) -> Sequence[Unit]:
     """
     fs, path = store.locate(PLAN)
     try:
-        return _read_plan(store.root, file_version(fs.info(path)))
+        return _read_plan(fs.unstrip_protocol(path), file_version(fs.info(path)))
     except FileNotFoundError as error:
         raise CorpusError(f"{store.root}: no {PLAN}; has a build been started here?") from error
 
 
 @lru_cache(maxsize=4)
-def _read_plan(root: str, version: str) -> tuple[Unit, ...]:
-    plan = json.loads(Storage(root).read(PLAN))
-    return tuple(Unit(**unit) for part in plan.values() for unit in part["units"])
+def _read_plan(url: str, version: str) -> tuple[Unit, ...]:
+    fs, path = open_fs(url)
+    return tuple(_units(json.loads(fs.cat_file(path))))
 
 
 def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[str, int]]:
@@ -69,7 +172,7 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
         ingested: the footers of all side-cars of ingest, in order.
     """
     plan = json.loads(store.read(PLAN))
-    found = {name: Counter(part["passed_over"]) for name, part in plan.items()}
+    found = {name: Counter(part.get("passed_over", {})) for name, part in plan.items()}
     for unit, origin in zip(read_plan(store), ingested, strict=True):
         found[unit.source].update(origin.passed_over)
     return {name: dict(sorted(count.items())) for name, count in found.items() if count}
@@ -87,11 +190,68 @@ def make_reader(source: Source, crawl: Crawl) -> Reader:
     return HubReader(source, limits)
 
 
-def _plan_source(source: Source, recipe: Recipe, store: Storage, before: dict) -> dict:
+def _plan_source(
+    source: Source, recipe: Recipe, store: Storage, before: Mapping[str, Any], aside: Path
+) -> dict[str, Any]:
     reader = make_reader(source, recipe.crawl)
     described = source.model_dump(mode="json")
     made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
     known = before.get(source.name, {})
     if known.get("made_of") == made_of:
+        return {"passed_over": {}, "files": [], **known}
+    beside = Storage(str(aside))
+    part = asdict(reader.plan(recipe.rows_per_shard, beside))
+    for unit in part["units"]:  # what was written aside is read where it will lie
+        unit["path"] = unit["path"].replace(_url(beside), _url(store), 1)
+    return {"made_of": made_of, **part, "files": list(part["files"])}
+
+
+def published_plan(store: Storage) -> dict[str, dict[str, Any]]:
+    """Read the published plan by source; {} if there is none.
+
+    Raises:
+        CorpusError: if it is damaged.
+    """
+    if not store.exists(PLAN):
+        return {}
+    try:
+        parts: Any = json.loads(store.read(PLAN))
+        if not isinstance(parts, dict) or not all("units" in part for part in parts.values()):
+            raise ValueError("it does not map sources to their parts")
+    except (ValueError, TypeError) as error:
+        raise CorpusError(f"{PLAN}: damaged ({error}); remove it and build again") from error
+    return parts
+
+
+def _publish(store: Storage, parts: Mapping[str, Any]) -> None:
+    store.commit_bytes(PLAN, json.dumps(dict(parts), indent=1).encode())
+
+
+def _units(parts: Mapping[str, dict[str, Any]]) -> Iterator[Unit]:
+    return (Unit(**unit) for part in parts.values() for unit in part["units"])
+
+
+def _known_rows(part: Mapping[str, Any]) -> int | None:
+    rows = [unit.get("rows") for unit in part["units"]]
+    return None if None in rows else sum(rows)
+
+
+def _accepted_rows(store: Storage, before: Mapping[str, Any], name: str) -> int | None:
+    """Return the rows that a source had; of a plan of an earlier release as far as is known."""
+    part = before[name]
+    if part.get("rows") is not None:
+        return part["rows"]
+    if (known := _known_rows(part)) is not None:
         return known
-    return {"made_of": made_of, **asdict(reader.plan(recipe.rows_per_shard, store))}
+    names = [unit.source for unit in _units(before)]
+    found = [
+        own_sidecar(store, "sources", f"{shard_name(shard)}.parquet")
+        for shard, source in enumerate(names)
+        if source == name
+    ]
+    rows = [origin.counts.rows_in for origin in found if origin is not None]
+    return sum(rows) if rows else None
+
+
+def _url(store: Storage) -> str:
+    return store.fs.unstrip_protocol(store.locate("")[1]).rstrip("/") + "/"

@@ -1,6 +1,5 @@
 """preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,7 +15,7 @@ from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_promp
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import schedule_text
 from model.vargpt.folder import ImageTokenizer
-from pipelines.build import RECIPE
+from pipelines.console import CONSOLE
 from pipelines.engine import Engine
 from pipelines.lock import build_lock
 from pipelines.manifest import (
@@ -27,7 +26,15 @@ from pipelines.manifest import (
     remove_old_shards,
 )
 from pipelines.map_shards import run_stage
-from pipelines.preference_prompts import STAGE, WrittenPrompts, write_prompts
+from pipelines.out_folder import own_folder
+from pipelines.ownership import own_sidecar, shard_of, surplus, surplus_letters
+from pipelines.preference_prompts import (
+    COMPARISON,
+    STAGE,
+    WrittenPrompts,
+    holds_prompts,
+    write_prompts,
+)
 from pipelines.preferences import MakePreferences
 from pipelines.sidecar import (
     Counts,
@@ -36,11 +43,10 @@ from pipelines.sidecar import (
     read_origin,
     read_origins,
     read_table,
-    remove_surplus,
     sidecar_path,
 )
 from pipelines.stage import stale_shards
-from pipelines.storage import CorpusError, Storage, absolute
+from pipelines.storage import CorpusError, Storage
 from pipelines.tokenizers import CROP
 from pipelines.write_shard import FOLDER, output_name
 from schemas.sample import CONTRACT_VERSION
@@ -80,10 +86,9 @@ class PreferenceJob:
             CorpusError: another command holds the folder, it holds a corpus, prompts or tokenizer
                 do not fit, or too many prompts are dead.
         """
-        store = Storage(absolute(out))
+        store = own_folder(out, "folder of pairs", _holds_pairs)
         with build_lock(store), self.engine.started(store):
             store.sweep()
-            _check_folder(store)
             try:
                 tokenizer = self._tokenizer()
                 rows = self.asked.rows(self.stage.member)
@@ -95,8 +100,7 @@ class PreferenceJob:
                 )
             except (DataError, ValueError) as error:
                 raise CorpusError(str(error)) from error
-            numbered = (STAGE, MakePreferences.folder, f"dead_letters/{MakePreferences.name}")
-            remove_surplus(store, numbered, prompts.shards)
+            _remove_surplus(store, prompts.shards)
             subset = "preference_edit" if prompts.edits else "preference"
             stage = replace(self.stage, subset=subset)
             self._map(stage, store, prompts.shards)
@@ -114,7 +118,7 @@ class PreferenceJob:
     def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
         _forget_lost(stage, store)
         todo = stale_shards(stage, store, shards)
-        print(f"{stage.name}: {len(todo)} of {shards} shards to do", file=sys.stderr, flush=True)
+        CONSOLE.info("%s: %s of %s shards to do", stage.name, len(todo), shards)
         if todo:
             # Shards and manifest would disagree from here on, until the new one is written.
             store.remove(MANIFEST)
@@ -163,15 +167,23 @@ def _aspects(store: Storage, shards: int) -> list[float]:
     return sorted(found)
 
 
+def _remove_surplus(store: Storage, shards: int) -> None:
+    """Remove what is numbered as no shard of prompts is any more."""
+    old = surplus(store, (STAGE, MakePreferences.folder), shards)
+    old += surplus_letters(store, MakePreferences.name, range(shards))
+    for path in old:
+        store.remove(path)
+
+
 def _forget_lost(stage: MakePreferences, store: Storage) -> None:
     """Remove side-cars whose output shard is gone, so that both are made again."""
     there = store.listing(FOLDER)
     for name in store.listing(stage.folder):
-        path = f"{stage.folder}/{name}"
-        origin = read_origin(store, path)
-        tar = f"{output_name(stage.subset, int(name.split('.')[0]))}.tar"
-        if origin is not None and origin.counts.kept and tar not in there:
-            store.remove(path)
+        number, origin = shard_of(name), own_sidecar(store, stage.folder, name)
+        if number is None or origin is None or not origin.counts.kept:
+            continue
+        if f"{output_name(stage.subset, number)}.tar" not in there:
+            store.remove(f"{stage.folder}/{name}")
 
 
 def _described(
@@ -213,7 +225,6 @@ def _subset(subset: str, store: Storage, made: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _check_folder(store: Storage) -> None:
-    """Refuse a folder that holds a corpus: a later build would take the pairs for old shards."""
-    if store.exists(RECIPE):
-        raise CorpusError(f"{store.root}: a corpus lies here; give pairs a folder of their own")
+def _holds_pairs(store: Storage) -> bool:
+    """Whether a run wrote there, to its end or not."""
+    return holds_prompts(store) and not store.exists(COMPARISON)

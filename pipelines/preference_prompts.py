@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from model.data.samples import Message
 from model.preferences.prompts import BadPrompt, Place, PromptRow
+from pipelines.ownership import is_own_letters, own_sidecar
 from pipelines.sidecar import (
     Counts,
     Reject,
@@ -26,6 +27,7 @@ from schemas.tables import PROMPTS
 
 STAGE = "prompts"
 FOLDER = "prompts"
+COMPARISON = "comparison.json"  # where `compare` wrote them
 VERSION = 2
 EDIT_ANSWER = f"The output image is: {IMAGE_GEN}"  # of VARGPT-v1.1's editing data
 
@@ -89,6 +91,12 @@ def write_prompts(
         mine = rejects if number == 0 else []
         _write_shard(store, number, rows[start : start + per_shard], mine)
     return WrittenPrompts(shards=len(starts), counts=counts, edits=edits.pop())
+
+
+def holds_prompts(store: Storage) -> bool:
+    """Whether prompts were written to a folder, or the dead letters of some."""
+    first = sidecar_path(FOLDER, 0).rpartition("/")[2]
+    return own_sidecar(store, FOLDER, first) is not None or is_own_letters(store, STAGE, 0)
 
 
 def _write_shard(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from pipelines.console import is_shown
 from pipelines.storage import Storage
 
 POLL_S = 0.5  # on a terminal, where one line is redrawn
@@ -25,6 +26,9 @@ def progress(store: Storage, stage: str, folder: str, todo: Mapping[str, int]) -
         folder: of the files that appear or change as shards are done.
         todo: file -> rows that go into it, of the shards that have work.
     """
+    if not is_shown():
+        yield
+        return
     before = store.listing(folder)
     terminal = sys.stderr.isatty()
     stop = threading.Event()

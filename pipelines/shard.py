@@ -25,13 +25,13 @@ from pipelines.map_shards import Concurrently
 from pipelines.sidecar import column, read_table, sidecar_path
 from pipelines.storage import Storage
 from pipelines.write_shard import (
-    FOLDER,
     OF_ARRAY,
     OF_IMAGE,
     REFERENCES,
     ShardFile,
     WriteShard,
     fitted_size,
+    listing_path,
 )
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
@@ -186,11 +186,6 @@ class ReadSamples:
                 "recipe": self.recipe_fingerprint,
             }
         )
-
-
-def listing_path(subset: str) -> str:
-    """Return the path of the list of a subset's shards."""
-    return f"{FOLDER}/{subset}.json"
 
 
 def _publish(files: list[ShardFile], store: Storage, subset: str) -> str:

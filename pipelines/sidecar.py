@@ -1,7 +1,6 @@
 """Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -110,10 +109,16 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
 
 
 def write_dead_letters(store: Storage, stage: str, shard: int, rejects: Sequence[Reject]) -> None:
-    """Publish a shard's rejects, or remove those of an earlier run if there are none now."""
+    """Publish a shard's rejects, or remove those of an earlier run if there are none now.
+
+    Raises:
+        CorpusError: if what stands under their name is no such file, which is left alone.
+    """
     path = dead_letters_path(stage, shard)
+    before = _letters_there(store, path)
     if not rejects:
-        store.remove(path)
+        if before:
+            store.remove(path)
         return
     rows = [
         {
@@ -128,27 +133,26 @@ def write_dead_letters(store: Storage, stage: str, shard: int, rejects: Sequence
     store.commit_bytes(path, _parquet(pa.Table.from_pylist(rows, schema=DEAD_LETTERS)))
 
 
+def _letters_there(store: Storage, path: str) -> bool:
+    """Whether dead letters of an earlier run are there."""
+    try:
+        found = _footer(store, path).schema.to_arrow_schema()
+    except FileNotFoundError:
+        return False
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+    if found.names != DEAD_LETTERS.names:
+        raise CorpusError(
+            f"{path}: not dead letters of ours, its columns are {', '.join(found.names)}; move it "
+            "out of the corpus"
+        )
+    return True
+
+
 def read_rejects(store: Storage, stage: str, shard: int) -> pa.Table:
     """Read the rejects of a shard, of schema DEAD_LETTERS."""
     path = dead_letters_path(stage, shard)
     return read_table(store, path) if store.exists(path) else DEAD_LETTERS.empty_table()
-
-
-def remove_surplus(store: Storage, folders: Iterable[str], shards: int) -> None:
-    """Remove what is numbered as shards are from `shards` on: of an earlier, longer run."""
-    for folder in folders:
-        for name in store.listing(folder):
-            if (number := _number(name)) is not None and number >= shards:
-                store.remove(f"{folder}/{name}")
-
-
-def remove_strays(store: Storage, folder: str, origins: Iterable[Origin]) -> None:
-    """Remove files of shards that no side-car names: of attempts that died, or came second."""
-    named = {file for origin in origins for file in origin.files}
-    for name in store.listing(folder):
-        path = f"{folder}/{name}"
-        if _number(name) is not None and not name.endswith(".parquet") and path not in named:
-            store.remove(path)
 
 
 def make_origin(
@@ -186,8 +190,16 @@ def read_origin(store: Storage, path: str) -> Origin | None:
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
     if _METADATA_KEY not in metadata:
-        raise CorpusError(f"{path}: not a side-car of ours, its footer says nothing; remove it")
-    return _origin(json.loads(metadata[_METADATA_KEY]))
+        raise CorpusError(
+            f"{path}: not a side-car of ours, its footer says nothing; move it out of the corpus"
+        )
+    try:
+        return _origin(json.loads(metadata[_METADATA_KEY]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorpusError(
+            f"{path}: not a readable side-car (its footer says {error!r}); remove it and build "
+            "again"
+        ) from error
 
 
 def each_shard(function: Callable[[int], T], shards: Iterable[int]) -> list[T]:
@@ -266,12 +278,6 @@ def _origin(data: dict[str, Any]) -> Origin:
         files=tuple(data.get("files", ())),
         passed_over=data.get("passed_over", {}),
     )
-
-
-def _number(name: str) -> int | None:
-    """Return the shard that a file is of, by its name; None if it is of none."""
-    digits = re.match(r"\d+(?=[.-])", name)
-    return int(digits[0]) if digits else None
 
 
 def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:

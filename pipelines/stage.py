@@ -1,7 +1,7 @@
 """What a map stage is, and how one shard of it is run: skip if fresh, else process and commit."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import pyarrow as pa
 
 from pipelines.attempts import attempt
+from pipelines.ownership import files_named
 from pipelines.sidecar import (
     Counts,
     Reject,
@@ -75,8 +76,16 @@ class ShardReport(NamedTuple):
     file_bytes: int  # published
 
 
-def wanted_fingerprint(stage: MapStage, shard: int, store: Storage) -> str:
+def wanted_fingerprint(
+    stage: MapStage, shard: int, store: Storage, *, version: int | None = None
+) -> str:
     """Return the fingerprint that a fresh side-car of this stage and shard carries.
+
+    Args:
+        stage: as the recipe has it.
+        shard: number of the shard.
+        store: the corpus.
+        version: of the stage's code, for what an earlier one would have made; None for today's.
 
     Raises:
         CorpusError: if an input side-car is missing.
@@ -88,7 +97,8 @@ def wanted_fingerprint(stage: MapStage, shard: int, store: Storage) -> str:
         if origin is None:
             raise CorpusError(f"{path}: missing; {stage.name} needs it, run the build again")
         contents.append(origin.content)
-    return fingerprint(stage.name, stage.version, stage.settings(shard, store), contents)
+    version = stage.version if version is None else version
+    return fingerprint(stage.name, version, stage.settings(shard, store), contents)
 
 
 def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
@@ -101,6 +111,11 @@ def stale_shards(stage: MapStage, store: Storage, shards: int) -> list[int]:
     """Return the numbers of the shards that are not fresh, of so many."""
     fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
     return [shard for shard in range(shards) if not fresh[shard]]
+
+
+def run_empty(stage: MapStage, store: Storage, shards: Iterable[int]) -> None:
+    """Make the side-cars of shards in which no row waits, here: no job and no model for those."""
+    each_shard(lambda shard: run_shard(stage, shard, store), shards)
 
 
 def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
@@ -128,9 +143,14 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
         # Another attempt at the shard may have been faster, and the web have told it otherwise.
         found = read_origin(store, path)
         if found is not None and found.fingerprint == wanted:
+            if outcome.named_by_content:
+                _remove_unnamed(store, set(outcome.files) - set(found.files))
             return _report(stage, shard, found.counts, skipped=True)
-        if outcome.files and not outcome.named_by_content:
-            # Or, killed between the two, a later build would find the old side-car of new files.
+        old = set(files_named(found, stage.folder, shard)) if found else set[str]()
+        if not outcome.named_by_content and (old or outcome.files):
+            # First, while a side-car names them; and then that, or, killed before its successor
+            # is there, a later build would find the old side-car of new files.
+            _remove_unnamed(store, old - set(outcome.files))
             store.remove(path)
             _publish(store, outcome.files)
         write_dead_letters(store, stage.name, shard, outcome.rejects)
@@ -143,8 +163,15 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             passed_over=outcome.passed_over,
         )
         write_sidecar(store, path, outcome.table, origin)
+        if outcome.named_by_content:
+            _remove_unnamed(store, old - set(outcome.files))
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+
+
+def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
+    for file in sorted(files):
+        store.remove(file)
 
 
 def _publish(store: Storage, files: Mapping[str, Path]) -> None:

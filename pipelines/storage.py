@@ -1,6 +1,7 @@
 """Where a corpus lies: any fsspec URL, and nothing partial ever under a final name."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,11 +18,28 @@ from pipelines.retries import open_fs
 
 # Written beside local files before they are renamed; a crash may leave one, nothing reads it.
 TEMPORARY_PREFIX = ".partial-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
+# Folders that a command writes into; * stands for the folders of a folder.
+_WRITTEN = (
+    *("", "sources", "raw", "signals", "scores", "selection", "duplicates", "captions", "pairs"),
+    *("tokens", "shards", "exchange", "prompts", "preferences", "dead_letters/*", ".attempts/*"),
+)
 
 
 def absolute(url: str) -> str:
-    """Return a path that workers elsewhere, whose current folder is another, find too."""
-    return url if "://" in url else os.path.abspath(url)
+    """Return a path that workers elsewhere, whose current folder is another, find too.
+
+    Raises:
+        CorpusError: if it is blank, or of a user that there is not.
+    """
+    if not url.strip():
+        raise CorpusError("expected a folder or a URL, got an empty text")
+    if "://" in url:
+        return url
+    path = os.path.expanduser(url)
+    if path.startswith("~"):
+        raise CorpusError(f"{url}: there is no such user; a folder of that name is ./{url}")
+    return os.path.abspath(path)
 
 
 class Storage:
@@ -65,6 +83,24 @@ class Storage:
         fs, full = self.locate(path)
         return fs.exists(full)
 
+    def entries(self) -> list[str]:
+        """Name the files and folders that lie in the root itself, in order; none if it is absent.
+
+        Raises:
+            NotADirectoryError: if it is a file.
+        """
+        fs, full = self.locate("")
+        full = full.rstrip("/") or full
+        try:
+            found = fs.ls(full, detail=True)
+        except FileNotFoundError:
+            return []
+        names = [info["name"].rstrip("/") for info in found]
+        if names == [full] and found[0]["type"] == "file" and not found[0]["name"].endswith("/"):
+            raise NotADirectoryError(full)
+        # An object store may list the marker of the folder itself.
+        return sorted(os.path.basename(name) for name in names if name != full.rstrip("/"))
+
     def listing(self, folder: str) -> dict[str, Any]:
         """Map the name of each file in a folder to what tells its versions apart."""
         fs, full = self.locate(folder)
@@ -75,8 +111,7 @@ class Storage:
         return {
             os.path.basename(info["name"]): _version(info)
             for info in found
-            if info["type"] == "file"
-            and not os.path.basename(info["name"]).startswith(TEMPORARY_PREFIX)
+            if info["type"] == "file" and not is_temporary(os.path.basename(info["name"]))
         }
 
     def read(self, path: str) -> bytes:
@@ -167,22 +202,37 @@ class Storage:
 
         So that publishing is a rename, and a full disk is met before anything is published.
         """
-        folder = None
-        if self.is_local:
-            folder = self._opened[1]
-            os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as name:
-            yield Path(name)
+        if not self.is_local:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
+                yield Path(name)
+            return
+        folder = Path(self._opened[1], _temporary_name())
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what a killed local build left behind; only for the holder of the lock."""
-        if not self.is_local:
-            return
-        for left in Path(self._opened[1]).rglob(f"{TEMPORARY_PREFIX}*"):
+        """Remove what a killed local build left behind; only for the holder of the lock.
+
+        It looks only where builds write, so a corpus in a folder of this one is left alone.
+        """
+        for left in self.leftovers():
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """Return the unfinished files and folders of local builds that were killed, or run now."""
+        if not self.is_local:
+            return []
+        found: list[Path] = []
+        for written in _WRITTEN:
+            places = f"{written}/{TEMPORARY_PREFIX}*".lstrip("/")
+            found += sorted(Path(self._opened[1]).glob(places))
+        return [path for path in found if is_temporary(path.name) and not path.is_symlink()]
 
     @contextmanager
     def _published(self, path: str) -> Iterator[Path]:
@@ -191,7 +241,7 @@ class Storage:
         folder = os.path.dirname(full)
         os.makedirs(folder, exist_ok=True)
         # Not by tempfile, whose files nobody else may read whatever the umask says.
-        temporary = Path(folder, f"{TEMPORARY_PREFIX}{uuid4().hex}")
+        temporary = Path(folder, _temporary_name())
         try:
             yield temporary
             with open(temporary, "rb") as file:
@@ -200,6 +250,19 @@ class Storage:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder has a name that only this module gives.
+
+    >>> is_temporary(".partial-" + 8 * "01ab"), is_temporary(".partial-notes")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def _temporary_name() -> str:
+    return f"{TEMPORARY_PREFIX}{uuid4().hex}"
 
 
 def _version(info: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from schemas.keys import draw
 from schemas.markers import IMAGE_GEN, marker_in
+from schemas.strict_yaml import load_yaml
 
 Word = Annotated[str, Field(min_length=1)]
 Words = Annotated[tuple[Word, ...], Field(min_length=1)]
@@ -123,8 +124,8 @@ def templates_sha256(name: str) -> str:
 @lru_cache(maxsize=8)
 def _parse(name: str, data: bytes) -> Templates:
     try:
-        templates = Templates.model_validate(yaml.safe_load(data))
-    except (yaml.YAMLError, ValidationError) as error:
+        templates = Templates.model_validate(load_yaml(data))
+    except (yaml.YAMLError, ValidationError, ValueError) as error:
         raise CorpusError(f"pair.templates: {name}: {error}") from error
     if faults := _faults(templates):
         raise CorpusError(f"pair.templates: {name}: {'; '.join(faults)}")

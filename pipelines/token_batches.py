@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,6 +92,10 @@ class TokenBatches:
             yield from self._encode(*place, batch)
 
     def _prepared_ahead(self, jobs: Iterable[Job]) -> Iterator[_Prepared | Reject]:
+        jobs = iter(jobs)
+        if (first := next(jobs, None)) is None:
+            return  # before torch is imported
+        jobs = chain([first], jobs)
         threads = decode_threads()
         pending: deque[Future[_Prepared | Reject]] = deque()
         with ThreadPoolExecutor(threads) as pool:

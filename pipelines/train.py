@@ -15,14 +15,17 @@ from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
 from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.compute import best_device
-from model.training.checkpoint import checkpoints, find, read_state
+from model.training.checkpoint import FOLDER as CHECKPOINTS
+from model.training.checkpoint import STATE, checkpoints, find, read_state
 from model.training.loop import SAMPLES
 from model.training.parallel import Processes, started
 from model.training.recipe import Recipe, stage_recipe
 from model.training.start import make_trainer
 from pipelines.lock import build_lock
-from pipelines.storage import CorpusError, Storage
+from pipelines.out_folder import mark_training, training_folder
+from pipelines.storage import CorpusError
 
+KIND = "train"
 MOST_PROMPTS = 16
 INHERITED = ("size", "choices", "text_tokenizer", "tokenizer_preset", "tokenizer_checkpoint")
 """Keys of a recipe that say what the model is; those of the training that it begins as hold."""
@@ -35,8 +38,6 @@ def run(options: argparse.Namespace) -> int:
         CorpusError: data, weights or a checkpoint that do not fit, or a loss that is NaN.
         RecipeError: an unknown stage or key.
     """
-    if "://" in options.out:
-        raise CorpusError(f"--out {options.out}: expected a local folder")
     recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
     device = best_device() if options.device is None else options.device
     if options.threads:
@@ -116,5 +117,7 @@ def _locked(out: str, processes: Processes) -> Iterator[None]:
     if not processes.is_first:
         yield
         return
-    with build_lock(Storage(out)):
+    store = training_folder(out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
+    with build_lock(store):
+        mark_training(store, KIND)
         yield

@@ -23,11 +23,13 @@ from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import STATE, StateError
 from model.tokenizers.compute import best_device, compute_on
 from pipelines.lock import build_lock
-from pipelines.storage import CorpusError, Storage
+from pipelines.out_folder import mark_training, training_folder
+from pipelines.storage import CorpusError
 from pipelines.training_images import ImageFile, TrainingImages, find_images, held_out
 from schemas.fingerprint import fingerprint
 from schemas.keys import rank
 
+KIND = "train-tokenizer"
 DEFAULT_PHASES = ("128x4:4000", "256x1:600")
 MOST_HELD_OUT = 256  # images that figures are taken of
 
@@ -38,8 +40,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CorpusError: no images, a wrong phase, a state of another run, or a loss that is NaN.
     """
-    if "://" in options.out:
-        raise CorpusError(f"--out {options.out}: expected a local folder")
+    store = training_folder(options.out, KIND, STATE)
     device = _device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -48,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     if not train or not rest:
         raise CorpusError(f"{len(images)} images: too few to hold {options.held_out:.0%} out")
     print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
-    with build_lock(Storage(options.out)):
+    with build_lock(store):
+        mark_training(store, KIND)
         return _train(options, train, rest, device)
 
 

@@ -1,7 +1,9 @@
 """Write one output shard: fetch the bytes that its samples refer to, and lay out tar and index."""
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from filters.decode import DecodeError
-from pipelines.attempts import attempt
+from pipelines.attempts import attempt, begun_attempts
 from pipelines.exchange import Slice, receive
 from pipelines.images import WRITTEN, decode_image, read_checked, read_images
 from pipelines.in_hand import in_hand
@@ -25,9 +27,10 @@ from pipelines.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from pipelines.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
+from schemas.keys import shard_name
 from schemas.recipe import Decode
 from schemas.recipe import Shard as ShardRecipe
 from schemas.sample import CONTRACT_VERSION
@@ -79,6 +82,11 @@ def output_name(subset: str, number: int) -> str:
     return f"{subset}-{number:06d}"
 
 
+def listing_path(subset: str) -> str:
+    """Return the path of the list of a subset's shards."""
+    return f"{FOLDER}/{subset}.json"
+
+
 def output_number(path: str) -> int:
     """Return the number of an output shard from its name or the path of its tar.
 
@@ -118,6 +126,8 @@ class WriteShard:
         wanted = self._fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
         if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
+            if found is None:
+                self._check_free(number, name)
             found = self._write(number, name, refs, wanted)
         tar = found.tar
         counts = found.counts
@@ -137,13 +147,42 @@ class WriteShard:
             tar = describe_tar(local)
             # Or, killed between the two, a later build would find the old index of a new tar.
             self.store.remove(f"{name}.parquet")
-            self.store.commit_file(f"{name}.tar", local)
-            write_dead_letters(self.store, STAGE, number, rejects)
-            table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
-            counts = count(len(refs), len(refs) - len(rejects), rejects)
-            origin = make_origin(STAGE, wanted, table, counts, tar=tar)
-            write_sidecar(self.store, f"{name}.parquet", table, origin)
+            with self._published(f"{name}.tar", local):
+                write_dead_letters(self.store, STAGE, number, rejects)
+                table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
+                counts = count(len(refs), len(refs) - len(rejects), rejects)
+                origin = make_origin(STAGE, wanted, table, counts, tar=tar)
+                write_sidecar(self.store, f"{name}.parquet", table, origin)
         return origin
+
+    def _check_free(self, number: int, name: str) -> None:
+        """Refuse to replace a tar that nothing of this corpus names.
+
+        A tar without its index is ours if an attempt at it was killed, or the list of the build
+        before has it.
+        """
+        tar, listing = f"{name}.tar", listing_path(self.subset)
+        if not self.store.exists(tar) or shard_name(number) in begun_attempts(self.store, STAGE):
+            return
+        if read_origin(self.store, f"{name}.parquet") is not None:  # by now, of another attempt
+            return
+        listed = json.loads(self.store.read(listing)) if self.store.exists(listing) else []
+        if tar not in [file[0] for file in listed]:
+            raise CorpusError(
+                f"{tar}: lies where an output shard belongs, and nothing of this corpus names it; "
+                "move it out of the corpus and build again"
+            )
+
+    @contextmanager
+    def _published(self, path: str, local: Path) -> Iterator[None]:
+        """Publish a tar that the body describes; an error there takes it back."""
+        self.store.commit_file(path, local)
+        try:
+            yield
+        except Exception:
+            with suppress(Exception):  # the error of the body is what matters
+                self.store.remove(path)
+            raise
 
     def _write_tar(
         self, local: Path, refs: Sequence[Reference]

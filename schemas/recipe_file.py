@@ -3,6 +3,7 @@
 import difflib
 import os.path
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast, get_args
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.recipe import Recipe, Source
+from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
 
 class RecipeError(ValueError):
@@ -28,10 +30,14 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: if it is missing, not YAML, or not a recipe.
     """
+    path = os.path.expanduser(path)
     try:
-        data: Any = yaml.safe_load(_read(path))
+        data: Any = load_yaml(_read(path))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe") from error
+    except RepeatedKeyError as error:
+        lines = str(error).splitlines()
+        raise RecipeError("\n".join(f"{path}: {line}" for line in lines)) from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from error
     except (ValueError, ImportError, OSError) as error:  # no such protocol, or no access
@@ -74,13 +80,45 @@ def _explain(fault: dict[str, Any]) -> str:
     # Pydantic counts the source's kind among the parts of a path: sources.0.list.path
     parts = [part for n, part in enumerate(fault["loc"]) if n != 2 or fault["loc"][0] != "sources"]
     where = ".".join(str(part) for part in parts)
+    if fault["type"].startswith("union_tag"):  # of the key that says which model it is
+        return f"{where}: {explain_tag(fault)}"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {suggest(str(parts[-1]), _allowed_keys(fault['loc'][:-1]))}"
     message = fault["msg"].removeprefix("Value error, ")
     if not where:  # of the whole recipe, which is not worth showing
         return message
     shown = "" if fault["type"] == "missing" else f", got {fault['input']!r:.200}"
-    return f"{where}: {message}{shown}"
+    return f"{where}: {message}{shown}{meant(fault)}"
+
+
+def meant(fault: Mapping[str, Any]) -> str:
+    """Say which of the allowed values a wrong one was probably meant to be; '' if none is near."""
+    if fault["type"] != "literal_error" or not isinstance(fault["input"], str):
+        return ""
+    near = nearest(fault["input"], re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
+    return f"; did you mean {near}?" if near else ""
+
+
+def explain_tag(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong with the key that tells which of several models a mapping is."""
+    key = str(fault["ctx"]["discriminator"]).strip("'")
+    if fault["type"] == "union_tag_not_found":
+        return f"{key} is missing, got {fault['input']!r:.200}"
+    found, allowed = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
+    near = nearest(found, re.findall(r"'([^']*)'", allowed))
+    hint = f"did you mean {near}? " if near else ""
+    return f"unknown {key} {found!r}; {hint}Allowed: {allowed}"
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str:
+    """Return what `found` was probably meant to be, whatever its case; '' if nothing is near.
+
+    >>> nearest("Foldr", ["list", "folder"]), nearest("x", ["list", "folder"])
+    ('folder', '')
+    """
+    names = {name.lower(): name for name in allowed}
+    near = difflib.get_close_matches(found.lower(), names, n=1)
+    return names[near[0]] if near else ""
 
 
 def suggest(found: str, allowed: Iterable[str]) -> str:
@@ -90,8 +128,8 @@ def suggest(found: str, allowed: Iterable[str]) -> str:
     'did you mean color? Allowed: color, size'
     """
     names = list(allowed)
-    near = difflib.get_close_matches(found, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(found, names)
+    hint = f"did you mean {near}? " if near else ""
     return f"{hint}Allowed: {', '.join(names)}"
 
 
@@ -128,8 +166,8 @@ def override(data: dict[str, Any], item: str) -> None:
     if not equals:
         raise RecipeError(f"override {item!r}: expected dotted.path=value")
     try:
-        given: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        given: Any = load_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"override {item!r}: value is not YAML: {error}") from error
     *parents, last = path.split(".")
     node: Any = data
@@ -150,12 +188,16 @@ def _position(node: Any, part: str, override: str) -> int:
     for number, name in enumerate(names):
         if part in (str(number), name):
             return number
-    there = f"it has {', '.join(str(name) for name in names)}" if items else "it has no parts"
+    known = [str(name) for name in names]
+    near = nearest(part, known)
+    hint = f"; did you mean {near}?" if near else ""
+    there = f"it has {', '.join(known)}{hint}" if items else "it has no parts"
     raise RecipeError(f"override {override!r}: nothing named {part!r} there, {there}")
 
 
 def _resolved(recipe: Recipe, folder: str) -> Recipe:
     def resolve(path: str) -> str:
+        path = os.path.expanduser(path)
         if not path or "://" in path or os.path.isabs(path):
             return path
         protocol, mark, place = folder.rpartition("://")

@@ -10,13 +10,21 @@ rejected, whatever the prompt has: so a pair with an image in its prompt has no 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 import fsspec
 
-from model.data.manifest import DataError, Manifest, Source, read_manifest, subset_of
+from model.data.manifest import (
+    MANIFEST,
+    DataError,
+    Manifest,
+    Source,
+    read_manifest,
+    subset_of,
+)
 from model.data.reading import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 
@@ -68,7 +76,8 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
 
     Raises:
         DataError: nothing to export, pairs that the format cannot hold, a sample whose images and
-            marks do not agree, or a dataset_info.json that is none.
+            marks do not agree, a dataset_info.json that is none, or a folder that holds a corpus or
+            a file of that name that no export wrote.
     """
     manifest = read_manifest(url)
     is_sft = format_ == "llamafactory-sft"
@@ -78,19 +87,39 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     if not subsets:
         raise DataError(f"{url}: {_nothing(manifest, members)}")
     record = sft_record if is_sft else dpo_record
+    entry = f"vargpt_{PurePosixPath(name).stem}"
     described = _described(to / INFO)
+    _check_folder(to, name, entry in described)
     to.mkdir(parents=True, exist_ok=True)
+    # First, so that an export that is killed is known as one.
+    _replace(to / INFO, json.dumps(described | {entry: info}, indent=2) + "\n")
     count = 0
-    with open(to / name, "w", encoding="utf-8") as file:
+    with open(to / f"{name}.part", "w", encoding="utf-8") as file:
         for subset in subsets:
             for each in _records(Source(url=url, subset=subset), manifest, members, record, to):
                 file.write(",\n" if count else "[\n")
                 file.write(json.dumps(each, ensure_ascii=False))
                 count += 1
         file.write("\n]\n" if count else "[]\n")
-    described = described | {f"vargpt_{PurePosixPath(name).stem}": info}
-    (to / INFO).write_text(json.dumps(described, indent=2) + "\n")
+    os.replace(to / f"{name}.part", to / name)
     return {name: count}
+
+
+def _check_folder(to: Path, name: str, exported: bool) -> None:
+    """Refuse to write into a corpus, or over a file that no export wrote."""
+    if (to / MANIFEST).exists():
+        raise DataError(f"{to}: a corpus lies here; give an export a folder of its own")
+    if (to / name).exists() and not exported:
+        raise DataError(
+            f"{to / name}: is there already, and {INFO} beside it names no export; give another "
+            "folder, or move the file"
+        )
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -10,10 +10,9 @@ what any other number wrote.
 import hashlib
 import json
 import os
-import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +32,7 @@ from model.vargpt.vargpt import Vargpt
 
 FOLDER: Final = "checkpoints"
 STATE: Final = "state.json"
+UNFINISHED: Final = ("*.safetensors", f"{STATE}*", "*.metadata")  # while one is written
 FORMAT: Final = 1
 _MEND: Final = "; remove this checkpoint to go on from the one before"
 TIED: Final = "backbone.qwen.lm_head.weight"  # the embedding by another name, where it is tied
@@ -64,7 +64,7 @@ def save(
     path = out / FOLDER / f"step-{state.step:08}"
     partial = path.with_name(f"{path.name}.part")
     if processes.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, UNFINISHED)
         partial.mkdir(parents=True)
     processes.wait()
     with _alone_is_fine():
@@ -78,12 +78,36 @@ def save(
         files = {each.name: each.stat().st_size for each in sorted(partial.iterdir())}
         whole = state.model_copy(update={"files": files})
         publish(partial / STATE, whole.model_dump_json(indent=1).encode())
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path, _written(path))
         os.replace(partial, path)
         for old in checkpoints(out)[:-keep]:
-            shutil.rmtree(old)
+            with suppress(OSError):  # of a folder that holds files of others, which stays
+                _remove(old, _written(old))
     processes.wait()
     return path
+
+
+def _written(path: Path) -> list[str]:
+    """Name the files of a checkpoint, as its own page does; none if that cannot be read."""
+    try:
+        state = TrainingState.model_validate_json((path / STATE).read_bytes())
+    except (OSError, ValidationError):
+        return []
+    return [*state.files, STATE]
+
+
+def _remove(path: Path, names: Iterable[str]) -> None:
+    """Remove a checkpoint's files, which are named or match a pattern, and its folder if empty.
+
+    Raises:
+        OSError: if anything else lies there.
+    """
+    if not path.exists():
+        return
+    for name in names:
+        for file in path.glob(name):
+            file.unlink()
+    path.rmdir()
 
 
 def checkpoints(out: Path) -> list[Path]:

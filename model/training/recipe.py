@@ -1,17 +1,25 @@
 """What a stage of training does: a YAML file a stage, checked key by key."""
 
+import os.path
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from model.data.codes import SelfCorrection
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
-from schemas.recipe_file import RecipeError, override, suggest
+from schemas.recipe_file import RecipeError, meant, override, suggest
 from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.strict_yaml import load_yaml
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 
@@ -94,6 +102,11 @@ class Recipe(BaseModel):
     guidance: float = Field(default=3.0, ge=0)
     temperature: float = Field(default=0.5, ge=0)
 
+    @field_validator("text_tokenizer", "qwen", "infinity", "released", "tokenizer_checkpoint")
+    @classmethod
+    def _at_home(cls, path: str | None) -> str | None:
+        return os.path.expanduser(path) if path else path
+
     @model_validator(mode="before")
     @classmethod
     def _as_released(cls, fields: Any) -> Any:
@@ -155,7 +168,7 @@ def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
     path = RECIPES / f"{stage}.yaml"
     if stage not in recipe_names():
         raise RecipeError(f"stage {stage!r}: unknown; {suggest(stage, recipe_names())}")
-    fields: dict[str, Any] = yaml.safe_load(path.read_text())
+    fields: dict[str, Any] = load_yaml(path.read_text())
     for item in overrides:
         override(fields, item)
     return parse(fields, stage)
@@ -190,7 +203,8 @@ def _explain(fault: dict[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {suggest(where, Recipe.model_fields)}"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}, got {fault['input']!r:.200}" if where else message
+    shown = f"{message}, got {fault['input']!r:.200}{meant(fault)}"
+    return f"{where}: {shown}" if where else message
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -14,7 +14,6 @@ from pipelines.sidecar import (
     dead_letters_path,
     read_origin,
     read_table,
-    remove_strays,
 )
 from pipelines.stage import Outcome, is_fresh, run_shard, wanted_fingerprint
 from pipelines.storage import CorpusError, Storage
@@ -177,7 +176,6 @@ def test_of_two_attempts_at_once_the_first_to_finish_stands_whole(store: Storage
     origin = read_origin(store, "selection/00000.parquet")
     assert origin is not None
     assert origin.files == ("selection/00000-one.txt",)
-    remove_strays(store, "selection", [origin])
     assert store.listing("selection").keys() == {"00000-one.txt", "00000.parquet"}
 
 

@@ -122,12 +122,23 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_under_the_final_name(
 def test_sweeping_leaves_committed_files(tmp_path: Path):
     store = Storage(str(tmp_path))
     store.commit_bytes("raw/a.bin", b"x")
-    (tmp_path / f"{TEMPORARY_PREFIX}folder").mkdir()
-    (tmp_path / f"{TEMPORARY_PREFIX}folder/spool").write_bytes(b"x")
-    (tmp_path / f"raw/{TEMPORARY_PREFIX}1").write_bytes(b"x")
+    folder = tmp_path / f"{TEMPORARY_PREFIX}{'a' * 32}"
+    folder.mkdir()
+    (folder / "spool").write_bytes(b"x")
+    (tmp_path / f"raw/{TEMPORARY_PREFIX}{'1' * 32}").write_bytes(b"x")
     store.sweep()
     assert files_below(tmp_path) == {"raw/a.bin"}
     assert list(tmp_path.iterdir()) == [tmp_path / "raw"]
+
+
+def test_sweeping_leaves_names_of_others_and_corpora_in_folders_of_this_one(tmp_path: Path):
+    store = Storage(str(tmp_path))
+    ours = f"{TEMPORARY_PREFIX}{'0' * 32}"
+    others = {".partial-notes", ".partial-my_notes", f"raw/{ours}.txt", f"other/{ours}"}
+    for name in (*others, f"dead_letters/crawl/{ours}"):
+        store.commit_bytes(name, b"x")
+    store.sweep()
+    assert files_below(tmp_path) == others
 
 
 def test_scratch_is_gone_afterwards_even_if_the_work_fails(store: Storage):

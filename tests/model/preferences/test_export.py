@@ -109,3 +109,19 @@ def test_a_shard_that_was_cut_short_is_refused(pairs_corpus: Path, tmp_path: Pat
     tar.write_bytes(tar.read_bytes()[:-2000])
     with pytest.raises(DataError, match="bytes, the manifest says"):
         export(str(out), "llamafactory-dpo", tmp_path / "to")
+
+
+def test_a_file_that_no_export_wrote_is_not_replaced(pairs_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "sft.json").write_text("mine")
+    with pytest.raises(DataError, match=r"sft\.json: is there already"):
+        export(str(pairs_corpus), "llamafactory-sft", tmp_path)
+    assert (tmp_path / "sft.json").read_text() == "mine"
+    assert export(str(pairs_corpus), "llamafactory-dpo", tmp_path)
+    with pytest.raises(DataError, match="a corpus lies here"):
+        export(str(pairs_corpus), "llamafactory-sft", pairs_corpus)
+
+
+def test_an_export_is_written_again_over_itself(pairs_corpus: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert export(str(pairs_corpus), "llamafactory-sft", tmp_path) == {"sft.json": 3}
+    assert not list(tmp_path.glob("*.part"))

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from model.tokenizer_training.state import StateError
-from model.training.checkpoint import checkpoints, find, read_state
+from model.training.checkpoint import checkpoints, find, read_state, save
 from model.training.loop import Trainer
+from model.training.parallel import Processes
 
 MakeTrainer = Callable[..., Trainer]
 RECIPE = ("steps=2", "save_every=1", "keep=2")  # of the finished training
@@ -108,3 +110,20 @@ def test_weights_of_another_model_are_refused_with_both_sides(saved: Path, make,
         make(tmp_path / "next", init=saved)
     assert "model backbone.vocab: 99 in the checkpoint, 4096 here" in str(error.value)
     assert "model codes.tokenizer: 'abc' in the checkpoint, '25ac4a7b" in str(error.value)
+
+
+def test_old_checkpoints_go_but_for_what_others_put_there(copied: Path) -> None:
+    first, second = checkpoints(copied)
+    (first / "notes.txt").write_text("mine")
+    (copied / "checkpoints/step-00000000").mkdir()
+    (copied / "checkpoints/step-00000000/weights.bin").write_text("mine")
+    partial = copied / "checkpoints/step-00000003.part"
+    partial.mkdir()
+    (partial / "shard-00001.safetensors").write_bytes(b"of a training that was killed")
+    state = read_state(second).model_copy(update={"step": 3})
+    third = save(copied, state, {"x": torch.zeros(2)}, Processes(), keep=1)
+    assert [path.name for path in first.iterdir()] == ["notes.txt"]
+    assert (copied / "checkpoints/step-00000000/weights.bin").read_text() == "mine"
+    assert not second.exists()
+    assert not partial.exists()
+    assert read_state(third).step == 3

@@ -176,8 +176,8 @@ def test_a_build_tells_the_engine_which_job_asks_for_a_gpu(gpu: Any, desk: Any) 
             "vq_tokens": {"gpu": gpu},
         }
     )
-    for folder in ("raw", "selection"):
-        desk.put(folder, 0, [])
+    for folder in ("raw", "selection", "pairs"):
+        desk.put(folder, 0, [{"key": "0" * 32}])  # for no rows there is no job
     job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1)
     with pytest.raises(Submitted) as submitted:
         job.map(stages_after_dedup(recipe, {})[-1])

@@ -1,0 +1,324 @@
+"""build --dry-run: what a build would do, stage by stage, and why; nothing is touched.
+
+What a stage makes of changed input is not known before it has run, so work behind a stage that has
+some is the most that there may be: rows that come out as before cost nothing further on.
+"""
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipelines.build import SIDECAR_FOLDERS, surplus_files
+from pipelines.dedup import FindDuplicates
+from pipelines.manifest import MANIFEST, inputs_fingerprint
+from pipelines.out_folder import RECIPE, corpus_folder
+from pipelines.pins import pin
+from pipelines.plan import PLAN, Draft, draft_bytes, draft_plan
+from pipelines.report import REPORT
+from pipelines.retries import open_fs
+from pipelines.retry_dead import MARK, passing_dead
+from pipelines.shrink import losses
+from pipelines.sidecar import Origin, each_shard, read_origin, sidecar_path
+from pipelines.stage import MapStage, wanted_fingerprint
+from pipelines.stages import (
+    cutoffs_path,
+    dedup_fingerprint,
+    quotas,
+    stages_after_dedup,
+    stages_before_dedup,
+)
+from pipelines.storage import CorpusError, Storage
+from schemas.recipe import Recipe
+from schemas.recipe_file import RecipeError, load_recipe
+
+# Sections of the recipe that decide what a stage makes; of the last, all do.
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "ingest": ("sources", "rows_per_shard", "crawl"),
+    "crawl": ("sources", "crawl"),
+    "measure": ("measure", "decode"),
+    "dedup": ("dedup",),
+    "select": ("select", "sources"),
+    "caption": ("caption",),
+    "pair": ("pair",),
+    "vq_tokens": ("vq_tokens", "decode"),
+}
+SHOWN = 6  # keys in a line
+MISSING, CHANGES, AGAIN = "missing", "its input changes", "failed rows are tried again"
+
+
+def dry_run(
+    recipe: Recipe,
+    out: str,
+    *,
+    retry_dead: Collection[str] = (),
+    allow_shrink: bool = False,
+    until: str = "",
+) -> int:
+    """Print what a build would do; return the exit code that it would have.
+
+    Raises:
+        CorpusError: for what a build would refuse, but for sources that lost rows.
+    """
+    recipe = pin(recipe)
+    store = corpus_folder(recipe, out)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = draft_plan(recipe, store, Path(folder))
+        (Path(folder) / PLAN).parent.mkdir(exist_ok=True)
+        (Path(folder) / PLAN).write_bytes(draft_bytes(draft))
+        ahead = Ahead(
+            recipe=recipe,
+            store=_Planned(store.root, folder),
+            draft=draft,
+            retry_dead=frozenset(retry_dead),
+        )
+        print(f"{store.root}: nothing is touched")
+        for source, rows in draft.rows().items():
+            print(f"source {source}: {_rows(rows)}{_before(draft, source)}")
+        said = losses(draft.rows_before, draft.rows())
+        for line in said:
+            print(f"{'allowed' if allow_shrink else 'would refuse'}: {line}")
+        for stage in ahead.stages():
+            print(stage)
+            if stage.name == until:
+                break
+        left = [str(path) for path in store.leftovers()]
+        for path in (*draft.old_files(), *surplus_files(store, len(draft.units)), *left):
+            print(f"would remove {path}")
+    return 1 if said and not allow_shrink else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageAhead:
+    """What a stage has to do."""
+
+    name: str
+    shards: int
+    todo: int
+    why: Mapping[str, int] = field(default_factory=dict)  # reason -> shards
+    rows: int | None = None  # that wait in those, as far as is known
+
+    def __str__(self) -> str:
+        if not self.todo:
+            return f"{self.name:<10} fresh, {self.shards} shards"
+        why = ", ".join(
+            f"{reason} {n}" if len(self.why) > 1 else reason for reason, n in self.why.items()
+        )
+        rows = "" if self.rows is None else f", {self.rows:,} rows"
+        return f"{self.name:<10} {self.todo} of {self.shards} shards to do{rows}: {why}"
+
+
+@dataclass(kw_only=True)
+class Ahead:
+    """The stages of a build that has not begun."""
+
+    recipe: Recipe
+    store: "_Planned"
+    draft: Draft
+    retry_dead: frozenset[str]
+    stale: dict[str, set[int]] = field(default_factory=dict)  # folder -> shards to do
+
+    @property
+    def shards(self) -> int:
+        """The number of side-cars."""
+        return len(self.draft.units)
+
+    def stages(self) -> Iterator[StageAhead]:
+        """Yield what each stage has to do, in their order."""
+        before = self._before
+        old = dict(zip(*_by_name(stages_before_dedup(before)), strict=True)) if before else {}
+        for stage in stages_before_dedup(self.recipe):
+            yield self._map(stage, old.get(stage.name))
+        yield self._dedup()
+        cutoffs = self._cutoffs(self.recipe)
+        if before:
+            known = self._cutoffs(before) or {}
+            old = dict(zip(*_by_name(stages_after_dedup(before, known)), strict=True))
+        for stage in stages_after_dedup(self.recipe, cutoffs or {}):
+            unknown = cutoffs is None and stage.name == "select"
+            yield self._map(stage, old.get(stage.name), always="quotas change" if unknown else "")
+        shard = self._shard()
+        yield shard
+        missing = not self.store.exists(REPORT)
+        todo = self.shards if missing or any(self.stale.values()) or shard.todo else 0
+        why = MISSING if missing else CHANGES
+        yield StageAhead(name="report", shards=self.shards, todo=todo, why={why: todo})
+
+    @cached_property
+    def _before(self) -> Recipe | None:
+        """The recipe of the last build."""
+        fs, path = self.store.locate(RECIPE)
+        try:
+            return load_recipe(fs.unstrip_protocol(path))
+        except RecipeError:
+            return None
+
+    def _map(self, stage: MapStage, before: MapStage | None, always: str = "") -> StageAhead:
+        reasons = each_shard(lambda n: always or self._why(stage, before, n), range(self.shards))
+        self.stale[stage.folder] = {n for n, reason in enumerate(reasons) if reason}
+        why: dict[str, int] = {}
+        for reason in filter(None, reasons):
+            why[reason] = why.get(reason, 0) + 1
+        return StageAhead(
+            name=stage.name,
+            shards=self.shards,
+            todo=sum(why.values()),
+            why=why,
+            rows=self._waiting(stage),
+        )
+
+    def _why(self, stage: MapStage, before: MapStage | None, shard: int) -> str:
+        """Say why a shard is to be made; '' if it is fresh."""
+        found = self._origin(stage.folder, shard)
+        if any(shard in self.stale.get(folder, ()) for folder in stage.inputs):
+            return CHANGES if found else MISSING
+        if found is None:
+            return MISSING
+        wanted = wanted_fingerprint(stage, shard, self.store)
+        made = found.fingerprint
+        if made == wanted and stage.name in self.retry_dead and passing_dead(found.counts.dead):
+            return AGAIN
+        if made == wanted:
+            return ""
+        if made == f"{MARK}{wanted}":
+            return AGAIN
+        if before and made == wanted_fingerprint(before, shard, self.store):
+            return f"the recipe changed: {self._changed(stage.name)}"
+        for version in range(stage.version):
+            if made == wanted_fingerprint(stage, shard, self.store, version=version):
+                return f"version {stage.version} of the stage, was {version}"
+        return "its input changed"
+
+    def _dedup(self) -> StageAhead:
+        stage = FindDuplicates(recipe=self.recipe.dedup)
+        found = [self._origin(stage.folder, n) for n in range(self.shards)]
+        why = ""
+        if None in found:
+            why = MISSING
+        elif any(self.stale.get(folder) for folder in stage.inputs):
+            why = CHANGES
+        else:
+            inputs = {folder: self._origins(folder) for folder in stage.inputs}
+            made = {origin.fingerprint for origin in found if origin}
+            if made != {dedup_fingerprint(stage, inputs)}:
+                before = self._before and FindDuplicates(recipe=self._before.dedup)
+                of_recipe = before and made == {dedup_fingerprint(before, inputs)}
+                changed = f"the recipe changed: {self._changed('dedup')}"
+                why = changed if of_recipe else "its input changed"
+        todo = self.shards if why else 0
+        self.stale[stage.folder] = set(range(todo))
+        rows = None if self.stale.get("signals") else self._kept("signals", range(self.shards))
+        return StageAhead(name="dedup", shards=self.shards, todo=todo, why={why: todo}, rows=rows)
+
+    def _cutoffs(self, recipe: Recipe) -> dict[str, str] | None:
+        """Return where quotas end; None where a build would have to find out."""
+        if not quotas(recipe):
+            return {}
+        if self.stale["signals"] or self.stale["duplicates"]:
+            return None
+        path = cutoffs_path(recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
+        return json.loads(self.store.read(path)) if self.store.exists(path) else None
+
+    def _shard(self) -> StageAhead:
+        why = ""
+        manifest = json.loads(self.store.read(MANIFEST)) if self.store.exists(MANIFEST) else {}
+        if not manifest:
+            why = MISSING
+        elif any(self.stale.values()):
+            why = CHANGES
+        else:
+            origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
+            listed = {s["path"] for each in manifest["subsets"].values() for s in each["shards"]}
+            there = {f"shards/{name}" for name in self.store.listing("shards")}
+            if manifest.get("inputs") != inputs_fingerprint(self.recipe, origins):
+                why = f"the recipe or the program changed: {self._changed('shard')}"
+            elif not listed <= there:
+                why = MISSING
+        todo = self.shards if why else 0
+        rows = None if self.stale.get("tokens") else self._kept("tokens", range(self.shards))
+        return StageAhead(name="shard", shards=self.shards, todo=todo, why={why: todo}, rows=rows)
+
+    def _waiting(self, stage: MapStage) -> int | None:
+        todo = self.stale[stage.folder]
+        if not stage.inputs:
+            rows = [self.draft.units[n].rows for n in todo]
+            return None if None in rows else sum(filter(None, rows))
+        return None if todo & self.stale[stage.inputs[-1]] else self._kept(stage.inputs[-1], todo)
+
+    def _kept(self, folder: str, shards: Collection[int]) -> int:
+        return sum(self._found(folder, shard).counts.kept for shard in shards)
+
+    def _changed(self, stage: str) -> str:
+        """Name the keys of the recipe that changed: those that decide the stage, if any do."""
+        before = self._before
+        if before is None:
+            return "it cannot be compared"
+        keys = list(_differing(before.model_dump(mode="json"), self.recipe.model_dump(mode="json")))
+        mine = [key for key in keys if key.split(".")[0] in SECTIONS.get(stage, (key,))] or keys
+        return ", ".join([*mine[:SHOWN], *(["..."] if len(mine) > SHOWN else [])]) or "in no key"
+
+    def _origin(self, folder: str, shard: int) -> Origin | None:
+        return read_origin(self.store, sidecar_path(folder, shard))
+
+    def _found(self, folder: str, shard: int) -> Origin:
+        origin = self._origin(folder, shard)
+        if origin is None:
+            raise CorpusError(f"{sidecar_path(folder, shard)}: missing")
+        return origin
+
+    def _origins(self, folder: str) -> list[Origin]:
+        return each_shard(lambda shard: self._found(folder, shard), range(self.shards))
+
+
+class _Planned(Storage):
+    """A corpus as it would be with another plan."""
+
+    def __init__(self, root: str, aside: str) -> None:
+        super().__init__(root)
+        self._aside = aside
+
+    def locate(self, path: str) -> tuple[Any, str]:
+        """Return where a file lies, which for the plan is aside."""
+        return open_fs(f"{self._aside}/{path}") if path == PLAN else super().locate(path)
+
+
+def _by_name(stages: Collection[MapStage]) -> tuple[list[str], list[MapStage]]:
+    return [stage.name for stage in stages], list(stages)
+
+
+def _differing(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Yield what differs in two dumps of recipes, as `key before -> now`.
+
+    >>> list(_differing({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}))
+    ['a.b 1 -> 3']
+    """
+    if isinstance(before, list) and isinstance(now, list):
+        before, now = _numbered(before), _numbered(now)
+    if isinstance(before, dict) or isinstance(now, dict):
+        before, now = before or {}, now or {}
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        if before != now:
+            yield f"{path} {before!r:.40} -> {now!r:.40}"
+        return
+    for key in dict.fromkeys([*before, *now]):
+        yield from _differing(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+
+
+def _numbered(items: list[Any]) -> dict[str, Any]:
+    """Map items by their name, where they have one, else by number."""
+    return {
+        str(item["name"]) if isinstance(item, dict) and "name" in item else str(number): item
+        for number, item in enumerate(items)
+    }
+
+
+def _rows(rows: int | None) -> str:
+    return "rows are counted when it is read" if rows is None else f"{rows:,} rows"
+
+
+def _before(draft: Draft, source: str) -> str:
+    had = draft.rows_before.get(source)
+    return "" if had is None or had == draft.rows()[source] else f", {had:,} before"

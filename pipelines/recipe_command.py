@@ -1,0 +1,28 @@
+"""recipe, the command: find what `build` would refuse, and print the recipe with all defaults."""
+
+import argparse
+
+from pipelines.build_command import add_overrides
+from pipelines.option_types import place
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `recipe`."""
+    parser.add_argument("recipe", type=place, metavar="RECIPE", help="YAML file, any fsspec URL")
+    add_overrides(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check a recipe, and print it if it is sound.
+
+    Raises:
+        RecipeError: with a line a fault.
+    """
+    from pipelines.pins import recipe_faults
+    from schemas.recipe_file import RecipeError, dump_recipe, load_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    if faults := recipe_faults(recipe):
+        raise RecipeError("\n".join(f"{options.recipe}: {fault}" for fault in faults))
+    print(dump_recipe(recipe), end="")
+    return 0

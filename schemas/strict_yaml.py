@@ -1,0 +1,74 @@
+"""YAML in which every key of a mapping stands once (YAML 1.2, section 3.2.1.3).
+
+PyYAML keeps the last of several, without a word.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from typing import Any, cast
+
+import yaml
+
+
+class RepeatedKeyError(yaml.YAMLError):
+    """Keys that are given more than once: a line each, with its path and the lines it stands in."""
+
+
+def load_yaml(text: str | bytes) -> Any:
+    """Read one YAML document of plain values.
+
+    Merge keys (`<<`) are read as ever: what stands beside one wins over what it brings.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, is nested too deeply, or gives a key twice.
+        ValueError: a value that looks like a date and is none.
+    """
+    loader: Any = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if faults := sorted(_repeated(node, loader)):
+            raise RepeatedKeyError("\n".join(said for _, said in faults))
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    finally:
+        loader.dispose()
+
+
+def _repeated(root: yaml.Node, loader: Any) -> Iterator[tuple[int, str]]:
+    """Yield the line of each repeated key, and what is wrong with it; aliases are met once."""
+    waiting: deque[tuple[str, yaml.Node]] = deque([("", root)])
+    met: set[int] = set()
+    while waiting:
+        path, node = waiting.popleft()
+        if id(node) in met:
+            continue
+        met.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(f"{path}{n}.", item) for n, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[Hashable, list[int]] = {}
+            for key, value in cast(list[tuple[yaml.Node, yaml.Node]], node.value):
+                lines.setdefault(_key(key, loader), []).append(key.start_mark.line + 1)
+                waiting += [(f"{path}{key.value}.", value), (f"{path}?.", key)]
+            for name, found in lines.items():
+                if len(found) > 1:
+                    yield found[0], _said(f"{path}{name}", found)
+
+
+def _key(node: yaml.Node, loader: Any) -> Hashable:
+    """Return what tells keys apart: their values, so that `1` is `0x1` and `a` is `"a"`."""
+    if not isinstance(node, yaml.ScalarNode):
+        return id(node)
+    if node.tag == "tag:yaml.org,2002:merge":
+        return "<<"
+    return cast(Hashable, loader.construct_object(node))
+
+
+def _said(path: str, lines: list[int]) -> str:
+    times = "twice" if len(lines) == 2 else f"{len(lines)} times"
+    *first, last = sorted({*lines})
+    where = f"lines {', '.join(map(str, first))} and {last}" if first else f"line {last}"
+    return f"{path} is given {times}, in {where}; keep one of them"
