@@ -172,7 +172,7 @@ def require_columns(
         return
     names = list(dict.fromkeys(name for found in files for name in found.names))
     present = {field for found in files for field in found.fields}
-    missing = [f for f in explicit if f in mapped and f not in present and (url or f != "url")]
+    missing = [f for f in explicit if f in mapped and f not in present]
     if columns.text != "" and not present & {"text", "title"} and "text" not in missing:
         missing.append("text")
     if missing:

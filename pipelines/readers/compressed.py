@@ -1,4 +1,4 @@
-"""Compressed files, told by their first bytes: a suffix may lie, and one file may be many frames."""
+"""Compressed files, told by their first bytes: a suffix may lie, a file may be many frames."""
 
 import bz2
 import gzip
@@ -66,7 +66,7 @@ def _as_is(file: BinaryIO) -> Iterator[BinaryIO]:
     yield file
 
 
-def _arrow_zstd(file: BinaryIO) -> Any:
+def _arrow_zstd(file: Any) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
 
 

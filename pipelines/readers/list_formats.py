@@ -1,11 +1,10 @@
-"""Formats of lists; those that cannot be read from the middle are unpacked once, into the corpus."""
+"""Formats of lists; one that cannot be read from the middle is unpacked once, into the corpus."""
 
 import io
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -134,7 +133,7 @@ def _conversion(kind: str, head: bytes, url: str) -> tuple[str, Any]:
     return kind, _Text(wide, carriage=carriage) if wide or carriage else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=False)
+@dataclass(frozen=True, slots=True)
 class _Text:
     """Rewrite text as UTF-8 in lines."""
 
@@ -144,8 +143,11 @@ class _Text:
 
     def __call__(self, stream: BinaryIO, local: Path) -> None:
         raw = cast(Any, io.BufferedReader(_Raw(stream), COPY_BYTES))
-        text = io.TextIOWrapper(raw, encoding=self.encoding or "utf-8-sig", newline="")
-        with open(local, "w", encoding="utf-8", newline="") as file:
+        encoding = self.encoding or "utf-8-sig"
+        # What is not UTF-8 stays so, for whoever reads the rows.
+        errors = "strict" if self.encoding else "surrogateescape"
+        text = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+        with open(local, "w", encoding="utf-8", errors=errors, newline="") as file:
             if self.to_lines:
                 for item in array_items(text):
                     file.write(re.sub(r"[\r\n]", " ", item) + "\n")
@@ -187,8 +189,7 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path) -> None:
         else:
             reader = pa.ipc.open_stream(file)
             batches = iter(reader)
-        first = next(batches, None)
         with pq.ParquetWriter(local, reader.schema) as writer:
-            for batch in chain([first] if first is not None else [], batches):
+            for batch in batches:
                 writer.write_batch(batch)
     held.unlink()
