@@ -69,7 +69,9 @@ def plan_lists(
     passed_over = Counter(_what(file) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
-    require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
+    require_columns(
+        source.name, source.columns, [cut.found for cut in cuts if cut.found and cut.parts]
+    )
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
     return SourcePlan(
         units=[
