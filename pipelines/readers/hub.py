@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from pipelines.fetch import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
+from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns
 from pipelines.readers.hub_dataset import (
     builder_of,
     folder_of,
     is_local,
+    one_line,
     require_reachable,
     saved_folder,
     schema_of,
@@ -31,8 +33,7 @@ from pipelines.readers.listing import (
     storable,
 )
 from pipelines.readers.lists import checked, fetch
-from pipelines.readers.parquet_lists import found_in_schema, python_rows, roots
-from pipelines.readers.text_lists import Row
+from pipelines.readers.parquet_lists import found_in_schema, roots
 from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
 from schemas.recipe import HuggingFaceSource
@@ -154,7 +155,9 @@ class HubReader:
         for table in tables(part, self.source.path, IMAGE_ROWS if images else BATCH_ROWS):
             low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
             if low < high:
-                yield from enumerate(python_rows(table.slice(low, high - low)), first + low)
+                with one_line(self.source.path, "cannot be read"):
+                    rows = python_rows(table.slice(low, high - low))
+                yield from enumerate(rows, first + low)
             first += table.num_rows
             if first >= unit.end:
                 return

@@ -4,9 +4,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.readers.arrow_rows import python_rows
 from pipelines.readers.columns import column_of
-from pipelines.readers.hub_dataset import tables
-from pipelines.readers.parquet_lists import is_list, python_rows
+from pipelines.readers.hub_dataset import one_line, tables
+from pipelines.readers.parquet_lists import is_list
 from pipelines.storage import CorpusError
 from schemas.recipe import HuggingFaceSource
 
@@ -70,7 +71,8 @@ def _is_text(kind: pa.DataType) -> bool:
 def _first(dataset: Any, path: str) -> str:
     """Return the first image that is named, if it is named by a URL."""
     for table in tables(dataset, path, 1):
-        (row,) = python_rows(table)
+        with one_line(path, "cannot be read"):
+            (row,) = python_rows(table)
         if isinstance(row, dict) and (text := next(iter(row.values()))):
             return text if text.startswith(("http://", "https://")) else ""
     return ""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import ABSENT, FoundColumns, found_in, look_up, require_columns
 from pipelines.readers.files import SourceFile, expand
 from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
@@ -23,7 +24,6 @@ from pipelines.readers.text_lists import (
     BUFFER_BYTES,
     Line,
     Lines,
-    Row,
     csv_records,
     csv_rows,
     dialect_of,

@@ -1,4 +1,4 @@
-"""Parquet lists: parts of row groups, and every value of Arrow's made one of Python's."""
+"""Parquet lists: their columns, and parts of their row groups."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import FoundColumns, column_of
 from pipelines.readers.listing import Unit
-from pipelines.readers.text_lists import BUFFER_BYTES, Row
+from pipelines.readers.text_lists import BUFFER_BYTES
 from pipelines.storage import CorpusError
 from schemas.recipe import Columns
 
@@ -85,29 +86,6 @@ def _group_rows(
             return
     if at < min(end, rows := parquet.metadata.row_group(group).num_rows):
         raise pa.ArrowInvalid(f"row group {group} holds {at:,} rows, its footer says {rows:,}")
-
-
-def python_rows(batch: Any) -> list[Row]:
-    """Return the rows of a batch or table as Python's values.
-
-    A row with a value that Python has none for is malformed: text that is not UTF-8, a date
-    after the year 9999, a mapping that has a key twice.
-    """
-    try:
-        return batch.to_pylist(maps_as_pydicts="strict")
-    except Exception:  # of any value; which one, and whether it is an error, is seen below
-        return [_python_row(batch, number) for number in range(batch.num_rows)]
-
-
-def _python_row(batch: Any, number: int) -> Row:
-    row: dict[str, Any] = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        try:
-            row[name] = column[number].as_py(maps_as_pydicts="strict")
-        # ValueError: Unicode, nanoseconds; OverflowError: dates; KeyError: maps.
-        except (ValueError, OverflowError, KeyError, pa.ArrowException) as error:
-            return f"column {name!r}, of type {column.type}: {error}"
-    return row
 
 
 def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColumns:

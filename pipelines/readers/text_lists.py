@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import column_of
 from pipelines.readers.listing import IMAGE_SUFFIXES, Unit, json_object
 from pipelines.storage import CorpusError
@@ -21,8 +22,6 @@ BUFFER_BYTES = 1_000_000
 MAX_QUOTED_BYTES = 131_072
 
 _STRAY = "a quote that wraps no cell"
-
-Row = dict[Any, Any] | str  # a string says why the row is malformed
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,3 +275,14 @@ def test_an_empty_list_has_no_rows_or_is_named(name: str, tmp_path: Path) -> Non
             plan(tmp_path / name)
     else:
         assert listed(tmp_path / name) == []
+
+
+def test_offsets_that_lead_out_of_an_arrow_file_do_not_end_the_process(tmp_path: Path) -> None:
+    path, table = tmp_path / "l.arrow", pa.table({"url": URLS[:1], "text": ["x" * 12_345]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    end, out = ((0).to_bytes(4, "little") + n.to_bytes(4, "little") for n in (12_345, 10**9))
+    assert path.read_bytes().count(end) == 1
+    path.write_bytes(path.read_bytes().replace(end, out))
+    with pytest.raises(CorpusError, match=r"l\.arrow: "):
+        listed(path)
