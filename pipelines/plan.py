@@ -31,7 +31,7 @@ from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
 _BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
-PLAN_VERSION = 2  # raised when the code cuts sources differently
+PLAN_VERSION = 3  # raised when the code cuts sources differently
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +197,7 @@ def _plan_source(
     described = source.model_dump(mode="json")
     made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
     known = before.get(source.name, {})
-    if known.get("made_of") == made_of:
+    if known.get("made_of") == made_of and all(map(store.exists, known.get("files", ()))):
         return {"passed_over": {}, "files": [], **known}
     beside = Storage(str(aside))
     part = asdict(reader.plan(recipe.rows_per_shard, beside))

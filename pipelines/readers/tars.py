@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.files import expand, versions
-from pipelines.readers.list_files import open_parquet
 from pipelines.readers.listing import (
     IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
@@ -24,6 +23,7 @@ from pipelines.readers.listing import (
     storable,
     with_texts,
 )
+from pipelines.readers.parquet_lists import open_parquet
 from pipelines.retries import open_fs
 from pipelines.sidecar import Reject, column
 from pipelines.storage import CorpusError, Storage

@@ -158,7 +158,7 @@ def test_a_path_out_of_the_folder_is_a_dead_letter(path: str, pics: Path, store:
     (pics / "link.png").symlink_to(pics.parent / "secret.png")
     (pics / "linked").symlink_to(pics.parent)
     (pics.parent / "l.jsonl").write_text(json.dumps({"path": path}))
-    (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl")), store)
+    (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl"), columns={"text": ""}), store)
     assert isinstance(row, Reject)
     assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", "bad_path", False)
     row.detail.encode()
@@ -232,7 +232,8 @@ def test_a_folder_in_an_object_store_is_read_through_fsspec_alone(tmp_path: Path
     assert [reject.reason for reject in outcome.rejects] == ["missing_file"] * 2
     assert column(outcome.table, "file") == ["memory:///bucket/pics/a/b.png"]
     memory.pipe_file("/bucket/l.jsonl", b'{"path": "../x.png"}\n{"path": "/bucket/x.png"}')
-    rows = listed(reader("memory://bucket/pics", list="memory://bucket/l.jsonl"), store)
+    source = {"list": "memory://bucket/l.jsonl", "columns": {"text": ""}}
+    rows = listed(reader("memory://bucket/pics", **source), store)
     assert [getattr(row, "reason", "") for row in rows] == ["bad_path", "bad_path"]
 
 
