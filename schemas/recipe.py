@@ -62,6 +62,10 @@ class _Source(_Model):
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
 
 
+# Which symbolic links of a source are read: those whose target lies inside its folder, all, none.
+Links = Literal["inside", "follow", "never"]
+
+
 class ListSource(_Source):
     """Lists of URLs to crawl: CSV, TSV, JSONL or Parquet, told apart by their suffix."""
 
@@ -82,14 +86,19 @@ class FolderSource(_Source):
     path: str
     list: str = ""  # CSV, TSV, JSONL or Parquet
     columns: FolderColumns = FolderColumns()
+    links: Links = "inside"
 
 
 class TarSource(_Source):
-    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie."""
+    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie.
+
+    Those of a compressed tar (gz, bz2, xz, zst) are copied.
+    """
 
     kind: Literal["webdataset"]
-    path: str  # tar or glob
+    path: str  # tar, glob or {00000..00099}
     columns: TarColumns = TarColumns()  # a .txt member wins over the text
+    links: Links = "inside"  # of tars that a wildcard finds, and of members: to others of their tar
 
 
 class HuggingFaceSource(_Source):
