@@ -1,11 +1,15 @@
 """The funnel on the console: what went in, what left by which door, what it took."""
 
 import json
+import re
 from typing import Any
 
 from pipelines.build import LOG
+from pipelines.manifest import MANIFEST
 from pipelines.retry_dead import STAGES, passing_dead
 from pipelines.storage import Storage
+
+SHOWN_KINDS = 12  # of files that a source passes over
 
 
 def print_funnel(manifest: dict[str, Any], out: str) -> None:
@@ -26,8 +30,7 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
         if line["stage"] in STAGES and (rows := passing_dead(line["dead"])):
             print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
     for source, counts in manifest["passed_over"].items():
-        said = ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        print(f"passed over in {source}: {said}")
+        print(f"passed over in {source}: {_said(counts)}")
     print()
     for name, subset in manifest["subsets"].items():
         count, size = len(subset["shards"]), subset["bytes"] / 1e6
@@ -35,6 +38,25 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     for made in manifest["tokens"]:
         print(f"{made['member']}: {made['name']}, {made['checkpoint']}, {made['precision']}")
     print(f"report: {out.rstrip('/')}/report.html")
+
+
+def _said(counts: dict[str, int]) -> str:
+    """Return counts of kinds of files as words, the most first."""
+    kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    said = [f"{number:,} {_plural(what) if number > 1 else what}" for what, number in kinds]
+    if len(said) > SHOWN_KINDS:
+        rest = sum(number for _, number in kinds[SHOWN_KINDS:])
+        said[SHOWN_KINDS:] = [f"{rest:,} of {len(kinds) - SHOWN_KINDS} other kinds ({MANIFEST})"]
+    return "; ".join(said)
+
+
+def _plural(what: str) -> str:
+    """Say of several what is said of one.
+
+    >>> _plural(".svg file"), _plural("link to a folder")
+    ('.svg files', 'links to a folder')
+    """
+    return re.sub(r"\b(file|link|folder|image|text|device|tar|row|line)\b", r"\1s", what, count=1)
 
 
 def stage_seconds(store: Storage) -> dict[str, float]:

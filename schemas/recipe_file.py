@@ -156,6 +156,7 @@ def _position(node: Any, part: str, override: str) -> int:
 
 def _resolved(recipe: Recipe, folder: str) -> Recipe:
     def resolve(path: str) -> str:
+        path = os.path.expanduser(path)
         if not path or "://" in path or os.path.isabs(path):
             return path
         protocol, mark, place = folder.rpartition("://")

@@ -131,7 +131,8 @@ def nearest_folder(fs: Any, path: str) -> str:
     """Say which folder above a path is there, and what is in it."""
     while (folder := path.rpartition("/")[0]) and folder != path:
         if fs.isdir(folder):
-            names = sorted(os.path.basename(str(each).rstrip("/")) for each in fs.ls(folder, False))
+            found = (os.path.basename(str(each).rstrip("/")) for each in fs.ls(folder, False))
+            names = sorted(name for name in found if not name.startswith("."))
             shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
             return f"; the nearest folder there is, {folder}, holds {shown or 'nothing'}"
         path = folder

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.files import versions
 from pipelines.readers.folder_listing import Listing, list_folder, listing_units
-from pipelines.readers.links import Fault, link_fault, read_file
+from pipelines.readers.links import Fault, link_fault, pointer_fault, read_file
 from pipelines.readers.list_files import plan_lists, read_list, read_rows
 from pipelines.readers.listing import (
     MAX_TEXT_BYTES,
@@ -111,6 +111,8 @@ class FolderReader:
         found = self._read(path, self.max_bytes)
         if isinstance(found, Fault):
             return found
+        if fault := pointer_fault(found[1]):
+            return fault
         return found[0], hashlib.sha256(found[1]).hexdigest()
 
     def _read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:

@@ -13,6 +13,7 @@ NEVER = "is not followed; links is never, set inside or follow to read it"
 GONE = "has no target; fetch what it stands for, as by git annex get or dvc pull"
 LOOP = "leads back to itself"
 
+MOST_POINTER_BYTES = 1024
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)
 
@@ -87,6 +88,25 @@ def file_fault(error: OSError, is_link: bool) -> Fault | None:
         return Fault("missing_file", f"a link that {GONE}" if is_link else "no such file")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
         return Fault("unreadable_file", f"{os.strerror(error.errno)}; give yourself the right")
+    return None
+
+
+def pointer_fault(body: bytes) -> Fault | None:
+    """Return of which file a small text stands in the place; None for any other file.
+
+    Git LFS and git-annex leave such texts where a file has not been fetched, and git itself
+    where it makes no links.
+    """
+    if body.startswith(b"version https://git-lfs"):
+        return Fault("missing_file", "a pointer of Git LFS, not the file; run git lfs pull")
+    if len(body) > MOST_POINTER_BYTES or b"/" not in body or not body.isascii():
+        return None
+    text = body.decode().strip()
+    if "annex/objects/" in text and text.isprintable():
+        return Fault("missing_file", "a pointer of git-annex, not the file; run git annex get")
+    if text.isprintable() and text.startswith(("../", "./")):
+        told = f"a link to {text} that git or an archive left as text; make it a link again"
+        return Fault("missing_file", told)
     return None
 
 
