@@ -24,7 +24,7 @@ class Ingest:
     name: ClassVar[str] = "ingest"
     folder: ClassVar[str] = "sources"
     inputs: ClassVar[tuple[str, ...]] = ()
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]

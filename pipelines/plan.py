@@ -19,7 +19,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import Crawl, Recipe, Source
 
 PLAN = "sources/plan.json"
-PLAN_VERSION = 2  # raised when the code cuts sources differently
+PLAN_VERSION = 3  # raised when the code cuts sources differently
 
 
 def make_plan(recipe: Recipe, store: Storage) -> list[Unit]:
@@ -92,6 +92,6 @@ def _plan_source(source: Source, recipe: Recipe, store: Storage, before: dict) -
     described = source.model_dump(mode="json")
     made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
     known = before.get(source.name, {})
-    if known.get("made_of") == made_of:
+    if known.get("made_of") == made_of and all(map(store.exists, known["files"])):
         return known
     return {"made_of": made_of, **asdict(reader.plan(recipe.rows_per_shard, store))}

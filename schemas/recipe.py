@@ -33,27 +33,67 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Columns(_Model):
-    """Which columns of a list hold what; a column that is absent reads as ''."""
+# Which column: its name, a path into it (`caption[0].text`), or the number of a column of a list
+# that has no header, from 0.
+Column = str | Annotated[int, Field(strict=True, ge=0)]
 
-    url: str = "url"  # URL, or the path of the image inside a folder
-    text: str = "text"  # alt text, prompt or description
-    title: str = "title"
-    tags: str = "tags"  # a list, or a string separated by commas
-    licence: str = "licence"
-    author: str = "author"
+
+class Columns(_Model):
+    """Which columns of a list hold what; '' reads none.
+
+    A column that the recipe names must be in a file of the source. One of the defaults may be
+    absent, and reads as '', but not both text and title: `text: ""` says that there is neither.
+    """
+
+    url: Column = "url"  # URL, or the path of the image inside a folder
+    text: Column = "text"  # alt text, prompt or description
+    title: Column = "title"
+    tags: Column = "tags"  # a list, or a string separated by commas
+    licence: Column = "licence"
+    author: Column = "author"
+    # What a list of strings is as a text: its first that is not blank, all of them, or malformed.
+    lists: Literal["first", "join", "refuse"] = "first"
+
+    @model_validator(mode="after")
+    def _names_or_numbers(self) -> "Columns":
+        given = [column for column in self.explicit().values() if column != ""]
+        if len({isinstance(column, int) for column in given}) > 1:
+            raise ValueError("numbers are for lists without a header: give all columns so, or none")
+        return self
+
+    def explicit(self) -> dict[str, Column]:
+        """Return {field: column} of what the recipe says, '' included."""
+        return {field: column for field, column in self._all() if field in self.model_fields_set}
+
+    def mapped(self) -> dict[str, Column]:
+        """Return {field: column} of what is read; where a number is given, nothing is by name."""
+        named = not self.are_numbers
+        return {
+            field: column
+            for field, column in self._all()
+            if column != "" and (named or isinstance(column, int))
+        }
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether the lists have no header."""
+        return any(isinstance(column, int) for _, column in self._all())
+
+    def _all(self) -> list[tuple[str, Column]]:
+        fields = (field for field in Columns.model_fields if field != "lists")
+        return [(field, getattr(self, field)) for field in fields]
 
 
 class FolderColumns(Columns):
     """The columns of a list of files."""
 
-    url: str = "path"
+    url: Column = "path"
 
 
 class TarColumns(Columns):
     """The keys of a .json member."""
 
-    text: str = "caption"
+    text: Column = "caption"
 
 
 class _Source(_Model):
@@ -65,13 +105,19 @@ class _Source(_Model):
 # Which symbolic links of a source are read: those whose target lies inside its folder, all, none.
 Links = Literal["inside", "follow", "never"]
 
+# What a quote is in CSV and TSV: `quotes` wrap cells, as RFC 4180 says; `none`: a character like
+# any other; `auto`: quotes in CSV, none in TSV.
+Quoting = Literal["auto", "quotes", "none"]
+
 
 class ListSource(_Source):
-    """Lists of URLs to crawl: CSV, TSV, JSONL or Parquet, told apart by their suffix."""
+    """Lists of URLs to crawl: CSV, TSV, JSONL, Parquet and more, told apart by their suffix."""
 
     kind: Literal["list"]
     path: str  # file or glob, any fsspec URL
     columns: Columns = Columns()
+    quoting: Quoting = "auto"
+    links: Links = "inside"  # of lists that a wildcard finds
     base_url: str = ""  # joined to relative URLs
 
 
@@ -84,9 +130,10 @@ class FolderSource(_Source):
 
     kind: Literal["folder"]
     path: str
-    list: str = ""  # CSV, TSV, JSONL or Parquet
+    list: str = ""  # of a format that `kind: list` reads
     columns: FolderColumns = FolderColumns()
     links: Links = "inside"
+    quoting: Quoting = "auto"
 
 
 class TarSource(_Source):
@@ -102,10 +149,10 @@ class TarSource(_Source):
 
 
 class HuggingFaceSource(_Source):
-    """A dataset by Hub name or local path, read through `datasets` streaming."""
+    """A dataset on this machine or on the Hub, read through `datasets` streaming."""
 
     kind: Literal["huggingface"]
-    path: str  # Hub name or local folder
+    path: str  # local folder, file or glob if there is one of that name, else a Hub name
     config: str | None = None
     split: str = "train"
     image: str = "image"  # column of images; '' to crawl the url column instead

@@ -61,8 +61,14 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Write a recipe as YAML that `load_recipe` reads back to an equal one."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Write a recipe as YAML that `load_recipe` reads back to an equal one.
+
+    Columns stand there if the recipe names them, because those must then be in the files.
+    """
+    data = recipe.model_dump(mode="json")
+    for source, fields in zip(recipe.sources, data["sources"], strict=True):
+        fields["columns"] = source.columns.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _read(path: str) -> bytes:
@@ -166,9 +172,10 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
 
     sources: list[Source] = []
     for source in recipe.sources:
-        update: dict[str, str] = {}
-        if source.kind != "huggingface" or source.path.startswith((".", "/")):
-            update["path"] = resolve(source.path)
+        path = resolve(source.path)
+        if source.kind == "huggingface" and not _is_local(source.path, path):
+            path = source.path
+        update = {"path": path}
         if source.kind == "folder":
             update["list"] = resolve(source.list)
         sources.append(source.model_copy(update=update))
@@ -184,3 +191,13 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})
     changes = {"sources": tuple(sources), "vq_tokens": vq_tokens, "pair": pair}
     return recipe.model_copy(update=changes)
+
+
+def _is_local(path: str, resolved: str) -> bool:
+    """Whether a dataset is meant to lie on this machine, and is no name on the Hub.
+
+    A Hub name is `name` or `owner/name`, and gives way to a file or folder beside the recipe.
+    """
+    if path.startswith((".", "/", "~")) or path.count("/") > 1 or any(c in path for c in "*?[{"):
+        return True
+    return "://" not in resolved and os.path.exists(resolved)

@@ -53,15 +53,15 @@ class FolderReader:
     def version(self) -> str:
         """Return the versions of the lists, or of every image and text of the folder."""
         if self.source.list:
-            return versions(self.source.list)
+            source = self.source
+            return f"{versions(source.list, source.links)}\n{sorted(source.columns.explicit())}"
         return self._listing.digest()
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut the source's list into units; without one, list the folder first."""
         source = self.source
         if source.list:
-            units = plan_lists(source.name, source.list, rows_per_shard, source.columns.url)
-            return SourcePlan(units=units)
+            return plan_lists(source, source.list, rows_per_shard, store)
         listing = self._listing
         path = f"sources/listing-{source.name}.jsonl"
         store.commit_bytes(path, b"".join(listing.lines))
@@ -72,10 +72,10 @@ class FolderReader:
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the images; a path out of the folder is a dead letter."""
         if not self.source.list:
-            for _, row in read_rows(unit, ()):
+            for _, row in read_rows(unit, self.source.columns):
                 yield row if isinstance(row, Reject) else self._with_texts_beside(row)
             return
-        for row in read_list(unit, self.source.columns):
+        for row in read_list(unit, self.source.columns, self.source.quoting):
             yield row if isinstance(row, Reject) else self._checked(row)
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:

@@ -1,7 +1,7 @@
-"""Hugging Face datasets, by Hub name or local folder, streamed through `datasets`."""
+"""Hugging Face datasets, by Hub name or local path, streamed through `datasets`."""
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,35 @@ import pyarrow as pa
 
 from pipelines.fetch import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
-from pipelines.readers.listing import Listed, SourcePlan, Unit, listed_from, storable
+from pipelines.readers.columns import column_of, look_up, require_columns
+from pipelines.readers.hub_dataset import (
+    builder_of,
+    folder_of,
+    is_local,
+    require_reachable,
+    saved_folder,
+    schema_of,
+    stream,
+    tables,
+)
+from pipelines.readers.hub_images import require_images
+from pipelines.readers.listing import (
+    MALFORMED,
+    Listed,
+    SourcePlan,
+    Unit,
+    listed_from,
+    storable,
+)
 from pipelines.readers.lists import checked, fetch
+from pipelines.readers.parquet_lists import found_in_schema, python_rows, roots
+from pipelines.readers.text_lists import Row
 from pipelines.sidecar import Reject, column
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 from schemas.recipe import HuggingFaceSource
+
+BATCH_ROWS = 1000
+IMAGE_ROWS = 16  # that memory holds, beside what `datasets` reads ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +53,26 @@ class HubReader:
 
     def version(self) -> str:
         """Return what changes with the dataset's files: the Hub's revision, local files' times."""
-        saved = self._saved()
-        if saved:
-            return "\n".join(f"{name} {os.stat(name).st_mtime_ns}" for name in _files(saved))
-        return self._builder().hash
+        require_reachable(self.source)
+        if saved := saved_folder(self.source):
+            files = "\n".join(f"{name} {os.stat(name).st_mtime_ns}" for name in _files(saved))
+        else:
+            files = builder_of(self.source).hash
+        return f"{files}\n{sorted(self.source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut each file of the dataset into units, after counting its rows."""
-        version, dataset = self.version(), self._open(images=False)
-        counts = [sum(1 for _ in _part(dataset, n)) for n in range(dataset.num_shards)]
+        version = self.version()
+        self._require_columns()
+        dataset, path = self._open(images=False), self.source.path
+        counts = [
+            sum(table.num_rows for table in tables(_part(dataset, part), path, BATCH_ROWS))
+            for part in range(dataset.num_shards)
+        ]
         units = [
             Unit(
                 source=self.source.name,
-                path=self.source.path,
+                path=path,
                 name=self.source.split,
                 version=version,
                 start=start,
@@ -57,10 +88,15 @@ class HubReader:
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; an image without a URL is named by its split, file and row."""
-        for number, row in enumerate(_slice(self._open(images=False), unit), unit.first_row):
+        for number, row in self._slice(unit, images=False):
             id_ = f"{unit.name}/{unit.part}/{number}"
+            if isinstance(row, str):
+                yield Reject(id=id_, reason=MALFORMED, detail=storable(row))
+                continue
             listed = listed_from(id_, row, self.source.columns)
-            if self.source.image:
+            if isinstance(listed, Reject):
+                yield listed
+            elif self.source.image:
                 yield replace(listed, url=storable(listed.url or id_), place=str(number))
             else:
                 yield checked(listed)
@@ -72,85 +108,60 @@ class HubReader:
             fetch(keys, column(rows, "url"), self.limits, raw)
             return
         wanted = dict(zip(column(rows, "place"), keys, strict=True))
-        for number, row in enumerate(_slice(self._open(images=True), unit), unit.first_row):
+        for number, row in self._slice(unit, images=True):
             if key := wanted.get(str(number)):
-                self._store(key, number, row[self.source.image], raw)
+                self._store(key, number, row, raw)
 
-    def _store(self, key: str, number: int, image: dict[str, Any] | None, raw: RawShard) -> None:
-        body = _encoded(image or {}, self.source.path, self.limits.max_bytes)
+    def _store(self, key: str, number: int, row: Row, raw: RawShard) -> None:
+        try:
+            image = _image(row if isinstance(row, str) else look_up(row, self.source.image))
+        except ValueError as error:
+            raw.reject(key, MALFORMED, f"row {number}: {error}")
+            return
+        body = _encoded(image, self.source.path, self.limits.max_bytes)
         if body is None:
-            path = (image or {}).get("path")
-            raw.reject(key, "missing_file", f"row {number}: no image in the dataset ({path!r})")
+            raw.reject(key, "missing_file", f"row {number}: {_why_none(image.get('path'))}")
         elif why := wrong_size(len(body), self.limits.max_bytes, f"row {number}"):
             raw.reject(key, *why)
         else:
             raw.store(key, body)
 
-    def _saved(self) -> str:
-        """Return the folder that `save_to_disk` made of the split, '' if it did not."""
-        split = os.path.join(self.source.path, self.source.split)
-        folders = (self.source.path, split)
-        return next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
-
-    def _builder(self, **options: Any) -> Any:
-        import datasets
-
-        try:
-            return datasets.load_dataset_builder(self.source.path, self.source.config, **options)
-        except (OSError, ValueError) as error:  # no such dataset or configuration, no network
-            raise CorpusError(f"{self.source.path}: cannot be opened: {error}") from error
+    def _require_columns(self) -> None:
+        source, dataset = self.source, stream(self.source)
+        schema = schema_of(dataset, source.path)
+        if source.image:
+            require_images(dataset, schema, source)
+        if schema.names:
+            found = found_in_schema(source.path, schema, source.columns)
+            require_columns(source.name, source.columns, [found], url=not source.image)
 
     def _open(self, *, images: bool) -> Any:
         """Open the split; without `images` it has the mapped columns only."""
-        import datasets
-
-        if saved := self._saved():
-            loaded: Any = datasets.load_from_disk(saved)
-            dataset = loaded.to_iterable_dataset()
-        else:
-            dataset = self._stream(self._builder())
-        names = dataset.column_names or list(next(iter(dataset), {}))
-        image, columns = self.source.image, self.source.columns
-        if (image or columns.url) not in names:
-            raise CorpusError(
-                f"{self.source.path}: no column {image or columns.url!r} among {', '.join(names)}"
-            )
-        if image:
-            _require_images(dataset, image, self.source.path)
+        dataset, source = stream(self.source), self.source
+        names = schema_of(dataset, source.path).names
         if images:
-            return dataset.cast_column(image, datasets.Image(decode=False)).select_columns([image])
-        return self._only(dataset, [n for n in columns.model_dump().values() if n in names])
-
-    def _only(self, dataset: Any, names: list[str]) -> Any:
-        """Return a dataset of some columns; where it can, the others are not even read."""
-        names = list(dict.fromkeys(names))
-        builder = None if self._saved() or not names else self._builder()
+            return dataset.select_columns([column_of(source.image, names)])
+        columns = roots(source.columns, names)
+        # Where the builder can, the other columns are not even read.
+        builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):
-            return self._stream(self._builder(columns=names))
-        return dataset.select_columns(names)
+            return stream(source, builder_of(source, columns=columns))
+        return dataset.select_columns(columns)
 
-    def _stream(self, builder: Any) -> Any:
-        try:
-            return builder.as_streaming_dataset(split=self.source.split)
-        except ValueError as error:
-            raise CorpusError(f"{self.source.path}: {error}") from error
-
-
-def _require_images(dataset: Any, image: str, path: str) -> None:
-    import datasets
-
-    feature = (dataset.features or {}).get(image)
-    castable = ("string", "binary", "large_string", "large_binary", "null")
-    if isinstance(feature, datasets.Value) and feature.dtype not in castable:
-        raise CorpusError(f"{path}: column {image!r} is {feature.dtype}, expected images")
+    def _slice(self, unit: Unit, *, images: bool) -> Iterator[tuple[int, Row]]:
+        """Yield the rows of a unit with their numbers in the file."""
+        part, first = _part(self._open(images=images), unit.part), 0
+        for table in tables(part, self.source.path, IMAGE_ROWS if images else BATCH_ROWS):
+            low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
+            if low < high:
+                yield from enumerate(python_rows(table.slice(low, high - low)), first + low)
+            first += table.num_rows
+            if first >= unit.end:
+                return
 
 
 def _part(dataset: Any, part: int) -> Any:
     return dataset.shard(num_shards=dataset.num_shards, index=part)
-
-
-def _slice(dataset: Any, unit: Unit) -> Any:
-    return _part(dataset, unit.part).skip(unit.start).take(unit.end - unit.start)
 
 
 def _files(folder: str) -> list[str]:
@@ -159,7 +170,28 @@ def _files(folder: str) -> list[str]:
     )
 
 
-def _encoded(image: dict[str, Any], dataset: str, max_bytes: int) -> bytes | None:
+def _image(value: Any) -> Mapping[str, Any]:
+    """Return {bytes, path} of a value of an image column.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, bytes):
+        return {"bytes": value}
+    if value and not isinstance(value, str):
+        raise ValueError(f"expected an image, found {type(value).__name__}")
+    return {"path": value or None}
+
+
+def _why_none(path: Any) -> str:
+    if str(path).startswith(("http://", "https://")):
+        return f"no image but a URL, {path!r}; to fetch it, set image: '' and columns: {{url: ...}}"
+    return f"no image in the dataset ({path!r})"
+
+
+def _encoded(image: Mapping[str, Any], dataset: str, max_bytes: int) -> bytes | None:
     """Return the encoded image of a row: its bytes, or those of a file of the dataset.
 
     One byte over `max_bytes` is read at most. A path that leads anywhere else is not followed:
@@ -168,6 +200,8 @@ def _encoded(image: dict[str, Any], dataset: str, max_bytes: int) -> bytes | Non
     path = image.get("path") or ""
     if image.get("bytes") is not None or not path:
         return image.get("bytes")
+    if is_local(dataset) and "://" not in path:
+        path = os.path.join(folder_of(dataset), path)
     archive = path.rsplit("::", 1)[-1] if path.startswith("zip://") else path
     if path.count("::") > 1 or not _is_inside(archive, dataset):
         return None
@@ -185,5 +219,5 @@ def _is_inside(path: str, dataset: str) -> bool:
         return rest[:1] in ("/", "@") and ".." not in rest.split("/")
     if "::" in path or "://" in path or "\0" in path:
         return False
-    root = os.path.realpath(dataset)
+    root = os.path.realpath(folder_of(dataset))
     return os.path.commonpath([root, os.path.realpath(path)]) == root

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.readers.list_files import open_parquet
 from pipelines.readers.listing import Unit, storable
+from pipelines.readers.parquet_lists import open_parquet
 from pipelines.retries import open_fs
 from pipelines.sidecar import Reject
 from pipelines.storage import CorpusError

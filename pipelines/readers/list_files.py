@@ -1,78 +1,130 @@
-"""CSV, TSV, JSONL and Parquet files, read by parts that never share a row."""
+"""Files of rows in any format, cut into parts that never share a row."""
 
 import io
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipelines.readers.files import SourceFile, expand
-from pipelines.readers.listing import Listed, Unit, listed_from
+from pipelines.readers.columns import ABSENT, FoundColumns, found_in, look_up, require_columns
+from pipelines.readers.files import SourceFile, find_files
+from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
+from pipelines.readers.listing import (
+    MALFORMED,
+    Listed,
+    SourcePlan,
+    Unit,
+    json_object,
+    listed_from,
+)
+from pipelines.readers.names import IMAGE, TEXT, suffix_of, what_file_is
+from pipelines.readers.parquet_lists import found_in_schema, open_parquet, parquet_rows
 from pipelines.readers.text_lists import (
     BUFFER_BYTES,
+    Line,
     Lines,
     Row,
     csv_records,
     csv_rows,
-    json_lines,
+    dialect_of,
+    is_comment,
     jsonl_rows,
     read_header,
+    text_lines,
+    txt_rows,
 )
 from pipelines.retries import open_fs
 from pipelines.sidecar import Reject
-from pipelines.storage import CorpusError
-from schemas.recipe import Columns
+from pipelines.storage import CorpusError, Storage
+from schemas.recipe import Columns, FolderSource, ListSource
 
-# Rows of a list whose bytes or syntax are broken.
-MALFORMED = "malformed_row"
-PARQUET_BATCH_ROWS = 4096
+SHOWN_FILES = 5
+MAX_NAMES = 1000  # of keys of JSON rows, for a message
 
 Part = tuple[int, int, int, int]  # start, end, number of the first row, rows
 
 
-def plan_lists(source: str, path: str, rows_per_shard: int, url_column: str) -> list[Unit]:
+def plan_lists(
+    source: ListSource | FolderSource, path: str, rows_per_shard: int, store: Storage
+) -> SourcePlan:
     """Cut the files of a path or glob into units of `rows_per_shard` rows, in name order.
 
     Costs one pass over text files, and the footers of Parquet files.
 
+    Args:
+        source: how its lists are read.
+        path: of the lists.
+        rows_per_shard: in a unit.
+        store: the corpus, into which lists are unpacked that cannot be read from the middle.
+
     Raises:
-        CorpusError: if nothing is there, a file's suffix is not of a known list format, its
-            header cannot be read or names no `url_column`.
+        CorpusError: if nothing is there, no file is a list, one is damaged, or a column is
+            missing.
     """
-    units: list[Unit] = []
-    for file in expand(path):
-        units += [
-            Unit(
-                source=source,
-                path=file.url,
-                name=file.name,
-                version=file.version,
-                start=start,
-                end=end,
-                first_row=row,
-                rows=rows,
-            )
-            for start, end, row, rows in _plan_file(file, rows_per_shard, url_column)
-        ]
-    return units
+    matched = find_files(path, source.links)
+    files = matched.files
+    lists = [file for file in files if list_format(file.name)]
+    if not lists:
+        shown = ", ".join(file.name for file in files[:SHOWN_FILES])
+        raise CorpusError(f"{path}: {shown}: expected a list in {READ}")
+    passed_over = Counter(matched.passed_over)
+    passed_over.update(_what(file) for file in files if not list_format(file.name))
+    plains = [plain_list(file, source.name, store) for file in lists]
+    cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
+    require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
+    passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
+    return SourcePlan(
+        units=[
+            unit
+            for file, plain, cut in zip(lists, plains, cuts, strict=True)
+            for unit in _units(source.name, file, plain, cut.parts)
+        ],
+        passed_over={what: count for what, count in sorted(passed_over.items()) if count},
+        files=[plain.unpacked for plain in plains if plain.unpacked],
+    )
 
 
-def read_list(unit: Unit, columns: Columns) -> Iterator[Listed | Reject]:
+def _units(source: str, file: SourceFile, plain: PlainList, parts: Iterable[Part]) -> list[Unit]:
+    return [
+        Unit(
+            source=source,
+            path=plain.url,
+            name=file.name,
+            version=file.version,
+            start=start,
+            end=end,
+            first_row=row,
+            rows=rows,
+        )
+        for start, end, row, rows in parts
+    ]
+
+
+def _what(file: SourceFile) -> str:
+    what = what_file_is(file.name.rsplit("/", 1)[-1])
+    return f"{suffix_of(file.name)} file" if what in (IMAGE, TEXT) else what
+
+
+def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[Listed | Reject]:
     """Read the rows of one unit of a list; a row that cannot be parsed is a reject."""
-    for id_, row in read_rows(unit, columns.model_dump().values()):
+    for id_, row in read_rows(unit, columns, quoting):
         yield row if isinstance(row, Reject) else listed_from(id_, row, columns)
 
 
-def read_rows(unit: Unit, wanted: Collection[str]) -> Iterator[tuple[str, dict[str, Any] | Reject]]:
-    """Read (id, row) of one unit; of Parquet the `wanted` columns, of other lists all."""
+def read_rows(
+    unit: Unit, columns: Columns, quoting: str = "auto"
+) -> Iterator[tuple[str, dict[Any, Any] | Reject]]:
+    """Read (id, row) of one unit; of Parquet the columns that are mapped, of other lists all."""
     fs, path = open_fs(unit.path)
-    delimiter = _delimiter(path)
+    kind = list_format(path)
     with fs.open(path, "rb") as file:
-        if delimiter is None:
-            found: Iterator[Row] = _parquet_rows(file, unit, wanted)
-        elif delimiter:
-            found = csv_rows(file, unit, delimiter)
+        if kind == "parquet":
+            found: Iterator[Row] = parquet_rows(file, unit, columns)
+        elif kind in ("csv", "tsv"):
+            found = csv_rows(file, unit, kind, columns, quoting)
+        elif kind == "txt":
+            found = txt_rows(file, unit, columns)
         else:
             found = jsonl_rows(file, unit)
         for number, row in enumerate(found, unit.first_row):
@@ -83,41 +135,46 @@ def read_rows(unit: Unit, wanted: Collection[str]) -> Iterator[tuple[str, dict[s
                 yield id_, row
 
 
-def _delimiter(name: str) -> str | None:
-    """Tell a list's format by its suffix: '' is JSONL, None is Parquet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """A file of a list, cut."""
 
-    Raises:
-        CorpusError: for another suffix.
-    """
-    suffix = name.rsplit(".", 1)[-1].lower()
-    formats = {"csv": ",", "tsv": "\t", "jsonl": "", "ndjson": "", "parquet": None}
-    if suffix not in formats:
-        known = ", ".join(f".{known}" for known in formats)
-        raise CorpusError(f"{name}: expected a list in {known}, not compressed")
-    return formats[suffix]
+    parts: Sequence[Part] = ()
+    found: FoundColumns | None = None  # None where nothing can be said: it has no rows, or .txt
+    comments: int = 0
 
 
-def _plan_file(source: SourceFile, rows_per_shard: int, url_column: str) -> list[Part]:
-    delimiter = _delimiter(source.path)
-    with source.fs.open(source.path, "rb") as file:
-        if delimiter is None:
-            parquet = open_parquet(file, source.url)
-            _require(url_column, parquet.schema_arrow.names, source.url)
-            rows = parquet.metadata.num_rows
-            starts = range(0, rows, rows_per_shard)
-            ends = [min(start + rows_per_shard, rows) for start in starts]
-            return [
-                (start, end, start, end - start) for start, end in zip(starts, ends, strict=True)
-            ]
-        lines = Lines(io.BufferedReader(file, BUFFER_BYTES))
-        if not delimiter:
-            return _cut(json_lines(lines), lines, rows_per_shard)
-        if header := read_header(lines, delimiter, source.url):
-            _require(url_column, header, source.url)
-        return _cut(csv_records(lines, delimiter), lines, rows_per_shard)
+def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | FolderSource) -> _Cut:
+    columns = source.columns
+    with plain.fs.open(plain.path, "rb") as file:
+        if plain.format == "parquet":
+            parquet = open_parquet(file, plain.url)
+            found = found_in_schema(plain.url, parquet.schema_arrow, columns)
+            return _Cut(parts=_even(parquet.metadata.num_rows, rows_per_shard), found=found)
+        buffered = io.BufferedReader(file, BUFFER_BYTES)
+        lines = Lines(buffered)
+        if plain.format == "txt":
+            comments: list[str] = []
+            parts = _cut(_without(comments, text_lines(lines)), lines, rows_per_shard)
+            return _Cut(parts=parts, comments=len(comments))
+        if plain.format == "jsonl":
+            keys = _Keys(plain.url, columns)
+            parts = _cut(map(keys.look, text_lines(lines)), lines, rows_per_shard)
+            return _Cut(parts=parts, found=keys.found())
+        dialect = dialect_of(buffered, plain.format, source.quoting)
+        header = read_header(lines, dialect, columns, plain.url)
+        if header is None:
+            return _Cut()
+        parts = _cut(csv_records(lines, dialect, header), lines, rows_per_shard)
+        return _Cut(parts=parts, found=found_in(plain.url, header.names, columns))
 
 
-def _cut(records: Iterator[Any], lines: "Lines", rows_per_shard: int) -> list[Part]:
+def _even(rows: int, rows_per_shard: int) -> list[Part]:
+    bounds = [(n, min(n + rows_per_shard, rows)) for n in range(0, rows, rows_per_shard)]
+    return [(start, end, start, end - start) for start, end in bounds]
+
+
+def _cut(records: Iterator[Any], lines: Lines, rows_per_shard: int) -> list[Part]:
     """Return the parts of a text list; `records` are what is left of `lines`."""
     parts: list[Part] = []
     start, rows = lines.position, 0
@@ -131,54 +188,48 @@ def _cut(records: Iterator[Any], lines: "Lines", rows_per_shard: int) -> list[Pa
     return parts
 
 
-def _require(column: str, columns: Collection[str], url: str) -> None:
-    if column not in columns:
-        raise CorpusError(f"{url}: no column {column!r} among {', '.join(columns)}")
+def _without(comments: list[str], lines: Iterator[Line]) -> Iterator[Line]:
+    """Yield what is no comment; move the rest to `comments`."""
+    for line in lines:
+        if is_comment(line):
+            comments.append("")
+        else:
+            yield line
 
 
-def open_parquet(file: Any, url: str) -> pq.ParquetFile:
-    """Open a Parquet file, to be streamed.
+class _Keys:
+    """The keys of JSON rows; rows are parsed until each column that must be there was seen."""
 
-    Raises:
-        CorpusError: if it is none.
-    """
-    try:
-        # Buffered, a column of a large row group is not read at once.
-        return pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _damaged(url, error) from error
+    def __init__(self, url: str, columns: Columns) -> None:
+        self.url, self.columns = url, columns
+        self.names: dict[str, None] = {}
+        self.fields: set[str] = set()
+        self.rows = 0
 
+    def look(self, line: Line) -> Line:
+        if not line.fault and self._is_wanting():
+            with suppress(ValueError):
+                self._see(json_object(line.text))
+        return line
 
-def _damaged(url: str, error: Exception) -> Exception:
-    """Tell a damaged file from a store that fails: Arrow's own errors have no number."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error
-    return CorpusError(f"{url}: not a readable Parquet file ({error})")
+    def found(self) -> FoundColumns | None:
+        """Return what was seen, None if there was no row."""
+        if not self.rows:
+            return None
+        return FoundColumns(file=self.url, names=list(self.names), fields=self.fields)
 
+    def _see(self, row: dict[str, Any]) -> None:
+        self.rows += 1
+        if len(self.names) < MAX_NAMES:
+            self.names |= dict.fromkeys(row)
+        for field, path in self.columns.mapped().items():
+            try:
+                if look_up(row, path) is not ABSENT:
+                    self.fields.add(field)
+            except ValueError:  # it is there, and the row will say what is wrong with it
+                self.fields.add(field)
 
-def _parquet_rows(file: Any, unit: Unit, wanted: Collection[str]) -> Iterator[Row]:
-    parquet = open_parquet(file, unit.path)
-    columns = [name for name in dict.fromkeys(wanted) if name in parquet.schema_arrow.names]
-    first = 0
-    try:
-        for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            if first < unit.end and unit.start < first + rows:
-                low, high = unit.start - first, unit.end - first
-                yield from _group_rows(parquet, group, columns, low, high)
-            first += rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _damaged(unit.path, error) from error
-
-
-def _group_rows(
-    parquet: pq.ParquetFile, group: int, columns: list[str], start: int, end: int
-) -> Iterator[dict[str, Any]]:
-    at = 0
-    for batch in parquet.iter_batches(PARQUET_BATCH_ROWS, row_groups=[group], columns=columns):
-        low, high = max(start - at, 0), min(end - at, batch.num_rows)
-        if low < high:
-            yield from batch.slice(low, high - low).to_pylist()
-        at += batch.num_rows
-        if at >= end:
-            return
+    def _is_wanting(self) -> bool:
+        needed = {"url", *self.columns.explicit()} & self.columns.mapped().keys()
+        texts = self.columns.text == "" or self.fields & {"text", "title"}
+        return not (needed <= self.fields and texts)

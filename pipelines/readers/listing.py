@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipelines.raw_shard import RawShard
+from pipelines.readers.columns import as_text, look_up
 from pipelines.sidecar import Reject
 from pipelines.storage import Storage
 from schemas.recipe import Columns
@@ -25,6 +26,8 @@ IMAGE_SUFFIXES = (
 )
 TEXT_SUFFIXES = (".txt", ".json")
 MAX_TEXT_BYTES = 1_000_000  # of a text file beside an image
+# Rows of a list whose bytes, syntax or types are broken.
+MALFORMED = "malformed_row"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +96,24 @@ class Reader(Protocol):
         ...
 
 
-def listed_from(id_: str, row: Mapping[str, Any], columns: Columns, *, place: str = "") -> Listed:
+def listed_from(
+    id_: str, row: Mapping[Any, Any], columns: Columns, *, place: str = ""
+) -> Listed | Reject:
     """Map a row of any list to ours; absent and null values read as ''."""
-    return Listed(
-        id=id_,
-        url=_scalar(row.get(columns.url)),
-        place=place,
-        text=as_text(row.get(columns.text)),
-        title=as_text(row.get(columns.title)),
-        tags=_tags(row.get(columns.tags)),
-        licence=as_text(row.get(columns.licence)),
-        author=as_text(row.get(columns.author)),
-    )
+    try:
+        found = {field: look_up(row, path) for field, path in columns.mapped().items()}
+        return Listed(
+            id=id_,
+            url=_url(found.get("url"), columns),
+            place=place,
+            text=as_text(found.get("text"), columns, "text"),
+            title=as_text(found.get("title"), columns, "title"),
+            tags=_tags(found.get("tags"), columns),
+            licence=as_text(found.get("licence"), columns, "licence"),
+            author=as_text(found.get("author"), columns, "author"),
+        )
+    except ValueError as error:
+        return Reject(id=id_, reason=MALFORMED, detail=storable(str(error)))
 
 
 def with_texts(
@@ -128,7 +137,11 @@ def with_texts(
                 data = json_object(body.decode("utf-8-sig"))
         except ValueError as error:
             return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
+    if prompt:
+        columns = columns.model_copy(update={"text": ""})
     read = listed_from(row.id, data, columns, place=row.place)
+    if isinstance(read, Reject):
+        return replace(read, reason="malformed_text")
     return replace(read, url=row.url or read.url, text=prompt or read.text)
 
 
@@ -149,11 +162,6 @@ def json_object(text: str) -> dict[str, Any]:
     return data
 
 
-def as_text(value: Any) -> str:
-    """Read a scalar of a list as text; null, NaN and lists are ''; UTF-8 can hold the result."""
-    return _scalar(value).encode("utf-8", "replace").decode()
-
-
 def storable(text: str) -> str:
     r"""Spell out what UTF-8 cannot hold, such as the odd bytes of a file name.
 
@@ -168,17 +176,20 @@ def is_storable(text: str) -> bool:
     return storable(text) == text
 
 
-def _scalar(value: Any) -> str:
+def _url(value: Any, columns: Columns) -> str:
+    """Read a URL or path, which may hold the odd bytes of a file's name."""
     if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    # NaN is how pandas writes a missing text.
-    if value is None or value != value or isinstance(value, list | tuple | dict):
-        return ""
-    return str(value).strip()
+        return value.decode("utf-8", "surrogateescape").strip()
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list | tuple) and value:
+        raise ValueError(
+            f"column {columns.url!r} is a list of {len(value)}, expected one URL or path; "
+            f"name one: columns: {{url: '{columns.url}[0]'}}"
+        )
+    return as_text(value, columns, "url")
 
 
-def _tags(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list | tuple):
-        return ()
-    return tuple(tag for tag in map(as_text, items) if tag)
+def _tags(value: Any, columns: Columns) -> tuple[str, ...]:
+    items = value if isinstance(value, list | tuple) else as_text(value, columns, "tags").split(",")
+    return tuple(tag for item in items if (tag := as_text(item, columns, "tags")))

@@ -25,18 +25,17 @@ class ListReader:
     limits: FetchLimits
 
     def version(self) -> str:
-        """Return the versions of the lists."""
-        return versions(self.source.path)
+        """Return the versions of the lists, and which columns must be in them."""
+        source = self.source
+        return f"{versions(source.path, source.links)}\n{sorted(source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut every file of the source into units of `rows_per_shard` rows."""
-        source = self.source
-        units = plan_lists(source.name, source.path, rows_per_shard, source.columns.url)
-        return SourcePlan(units=units)
+        return plan_lists(self.source, self.source.path, rows_per_shard, store)
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; a missing or malformed URL is a dead letter."""
-        for row in read_list(unit, self.source.columns):
+        for row in read_list(unit, self.source.columns, self.source.quoting):
             if isinstance(row, Reject):
                 yield row
             else:

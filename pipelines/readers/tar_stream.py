@@ -1,33 +1,18 @@
 """Bytes of a tar from beginning to end, unpacked on the way where it is compressed."""
 
-import bz2
-import gzip
-import lzma
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import zstandard
-
+from pipelines.readers.compressed import CompressedDataError, compression, decompressed
 from pipelines.retries import open_fs
 
-# A compressed tar may unpack to so much, and beyond it to so many times its size: images hardly
-# shrink, and a few bytes can unpack to more than any disk holds.
-FREE_BYTES = 1_000_000_000
-MOST_TIMES = 100
 CHUNK_BYTES = 1 << 20
 # Of one read: more than any header, and less than what a header may claim.
 HEADER_BYTES = 16_000_000
 MOST_VAIN = 8  # reads past the end
 
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
 _OTHERS = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "a zip archive",
@@ -53,7 +38,8 @@ class NotATarError(tarfile.ReadError):
 class TarStream:
     """A file read forward, as `tarfile` reads one; a block may be put back."""
 
-    def __init__(self, file: Any, packed: str, most_bytes: int) -> None:
+    def __init__(self, file: Any, url: str, packed: str, most_bytes: int) -> None:
+        self.url = url
         self.packed = packed  # by what; '' where bytes may be referenced as they lie
         self._file = file
         self._most_bytes = most_bytes  # of one read
@@ -72,7 +58,7 @@ class TarStream:
         parts = [self._back[:size]]
         self._back = self._back[size:]
         left = size - len(parts[0])
-        while left and (part := self._file.read(left)):
+        while left and (part := self._unpacked(left)):
             parts.append(part)
             left -= len(part)
         body = b"".join(parts)
@@ -81,6 +67,13 @@ class TarStream:
             raise tarfile.ReadError("a header that goes on past the end")
         self._at += len(body)
         return body
+
+    def _unpacked(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except CompressedDataError as error:
+            told = str(error).removeprefix(f"{self.url}: ")  # the dead letter names the file
+            raise tarfile.ReadError(told) from error
 
     def put_back(self, block: bytes) -> None:
         """Let the next read begin with what was read last."""
@@ -119,51 +112,13 @@ def open_tar(url: str, most_bytes: int = HEADER_BYTES) -> Iterator[TarStream]:
     with fs.open(path, "rb") as file:
         start = file.read(SIGNATURE_BYTES)
         file.seek(0)
-        packed = next((name for mark, name in _PACKED.items() if start.startswith(mark)), "")
+        packed = compression(start)
         if not start:
             raise NotATarError("expected a tar, this is an empty file")
         if what := next((what for mark, what in _OTHERS.items() if start.startswith(mark)), ""):
             raise NotATarError(f"expected a tar, this is {what}")
-        stream = _Unpacked(_unpack(file, packed), file, packed) if packed else file
-        yield TarStream(stream, packed, most_bytes)
-
-
-def _unpack(file: Any, packed: str) -> Any:
-    if packed == "gzip":
-        return gzip.GzipFile(fileobj=file, mode="rb")
-    if packed == "bzip2":
-        return bz2.BZ2File(file)
-    if packed == "xz":
-        return lzma.LZMAFile(file)
-    # fsspec's own would end with the first frame of several.
-    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-
-
-class _Unpacked:
-    """A compressed file read forward; its faults are those of a tar, and it does not swell."""
-
-    def __init__(self, stream: Any, file: Any, name: str) -> None:
-        self._stream = stream
-        self._file = file
-        self._name = name
-        self._read_bytes = 0
-
-    def read(self, size: int) -> bytes:
-        try:
-            body = self._stream.read(size)
-        except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-            raise self._damage(error) from error
-        except OSError as error:  # a number means that the store fails, not the data
-            if error.errno is not None:
-                raise
-            raise self._damage(error) from error
-        self._read_bytes += len(body)
-        if self._read_bytes > FREE_BYTES and self._read_bytes > MOST_TIMES * self._file.tell():
-            raise tarfile.ReadError(
-                f"{self._name} data that unpacks to over {MOST_TIMES} times its size; "
-                "unpack it yourself if it is sound"
-            )
-        return body
-
-    def _damage(self, error: Exception) -> tarfile.ReadError:
-        return tarfile.ReadError(f"damaged or truncated {self._name} data ({error})")
+        if not packed:
+            yield TarStream(file, url, packed, most_bytes)
+            return
+        with decompressed(file, url, fs.size(path)) as unpacked:
+            yield TarStream(unpacked, url, packed, most_bytes)

@@ -1,123 +1,269 @@
-"""CSV, TSV and JSONL, read by bytes: where each record ends, and what is wrong with it."""
+"""CSV, TSV, JSONL and text, read by bytes: where each record ends, and what is wrong with it."""
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.readers.listing import Unit, json_object
+from pipelines.readers.columns import column_of
+from pipelines.readers.listing import IMAGE_SUFFIXES, Unit, json_object
 from pipelines.storage import CorpusError
+from schemas.recipe import Column, Columns
 
 # A longer line is skipped: no list has one, and memory must not depend on the input.
 MAX_LINE_BYTES = 16_000_000
 BUFFER_BYTES = 1_000_000
+# A quote that is not closed within so many bytes is taken for a stray one, as Python's own limit
+# of a cell's length would have it.
+MAX_QUOTED_BYTES = 131_072
 
-Row = dict[str, Any] | str  # a string says why the row is malformed
+Row = dict[Any, Any] | str  # a string says why the row is malformed
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as text, its end included."""
+
+    text: str
+    size: int  # bytes
+    fault: str = ""  # what is wrong with it
 
 
 @dataclass(slots=True)
 class Lines:
-    """Lines of a binary file as text, from `position` up to `end`.
-
-    What is wrong with a line is left in `fault`, for whoever knows where its record ends.
-    """
+    """Lines of a binary file, from `position` on; records begin before `end`."""
 
     file: io.BufferedReader
     position: int = 0  # byte where the next line begins
     end: float = float("inf")
-    fault: str = ""
+    _again: deque[Line] = field(default_factory=deque)
 
-    def __iter__(self) -> Iterator[str]:
-        return self
+    def start(self) -> Line | None:
+        """Take the first line of a record, None where records end."""
+        return self.take() if self.position < self.end else None
 
-    def __next__(self) -> str:
-        line = self.file.readline(MAX_LINE_BYTES) if self.position < self.end else b""
+    def take(self) -> Line | None:
+        """Take a line, also past `end`; None at the end of the file."""
+        line = self._again.popleft() if self._again else self._read()
+        self.position += line.size if line else 0
+        return line
+
+    def back(self, lines: Sequence[Line]) -> None:
+        """Give lines back that were taken last, to be taken again."""
+        self._again.extendleft(reversed(lines))
+        self.position -= sum(line.size for line in lines)
+
+    def _read(self) -> Line | None:
+        line = self.file.readline(MAX_LINE_BYTES)
         if not line:
-            raise StopIteration
-        encoding = "utf-8" if self.position else "utf-8-sig"
-        self.position += len(line)
+            return None
         if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            self._skip_line()
-            self.fault = f"a line of more than {MAX_LINE_BYTES:,} bytes: {line[:100]!r}"
-            return ""
-        if b"\0" in line:
-            self.fault = "a NUL byte"
+            fault = f"a line of more than {MAX_LINE_BYTES:,} bytes: {line[:100]!r}"
+            return Line("", len(line) + self._skip_line(), fault)
+        encoding = "utf-8" if self.position else "utf-8-sig"
+        fault = "a NUL byte" if b"\0" in line else ""
         try:
-            return line.decode(encoding)
+            return Line(line.decode(encoding), len(line), fault)
         except UnicodeDecodeError as error:
-            self.fault = str(error)
-            return line.decode(encoding, "replace")
+            return Line(line.decode(encoding, "replace"), len(line), str(error))
 
-    def _skip_line(self) -> None:
+    def _skip_line(self) -> int:
+        skipped = 0
         while more := self.file.readline(MAX_LINE_BYTES):
-            self.position += len(more)
+            skipped += len(more)
             if more.endswith(b"\n"):
-                return
-
-    def take_fault(self) -> str:
-        """Return the fault of the lines read since the last call, '' if there is none."""
-        fault, self.fault = self.fault, ""
-        return fault
+                break
+        return skipped
 
 
-def csv_records(lines: Lines, delimiter: str) -> Iterator[list[str] | str]:
-    """Yield the cells of each record; go on after one that is malformed; skip empty lines."""
-    records = csv.reader(lines, delimiter=delimiter)
-    while True:
-        try:
-            cells = next(records, None)
-        except csv.Error as error:  # a cell over 128 KiB, a bare carriage return
-            yield lines.take_fault() or str(error)
-            continue
-        if cells is None:
-            return
-        if fault := lines.take_fault():
-            yield f"{fault}: {cells!r:.200}"
-        elif cells:
-            yield cells
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How cells stand in a line."""
+
+    delimiter: str
+    quotes: bool  # wrap cells, as in RFC 4180; otherwise a quote is a character
 
 
-def read_header(lines: Lines, delimiter: str, url: str) -> list[str]:
-    """Return the names of the columns, [] in an empty file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The columns of a CSV or TSV."""
+
+    names: Sequence[Column]  # numbers where the file has no header
+    url: Any  # number of the one that holds URLs, None if there is none
+
+
+def csv_records(
+    lines: Lines, dialect: Dialect, header: Header | None = None
+) -> Iterator[list[str] | str]:
+    """Yield the cells of each record, a string for one that is malformed; skip blank lines.
+
+    A quoted cell may hold line ends. A quote that is never closed must not take the rows after it
+    along: a record of several lines is undone if it ends in no way that RFC 4180 knows, within
+    MAX_QUOTED_BYTES; or with another number of cells than the header; or if lines inside it are
+    rows themselves, of as many cells and with a URL in its place. Its first line alone is then
+    malformed, and its second begins the next record.
+    """
+    while (line := lines.start()) is not None:
+        if line.fault or line.text.strip(" \r\n"):
+            yield _record(line, lines, dialect, header)
+
+
+def _record(line: Line, lines: Lines, dialect: Dialect, header: Header | None) -> list[str] | str:
+    if not dialect.quotes or '"' not in line.text:
+        return _unquoted(line, dialect)
+    taken: list[Line] = []
+    try:
+        feed = _feed(line, lines, taken)
+        cells = next(csv.reader(feed, delimiter=dialect.delimiter, strict=True))
+        why = _swallows(line, taken, cells, dialect, header) if taken and header else ""
+    except csv.Error as error:
+        cells, why = [], str(error)
+    if why:
+        lines.back(taken)
+        stray = "a quote that wraps no cell" if dialect.quotes else ""
+        return f"{line.fault or f'{stray} ({why})'}: {line.text!r:.200}"
+    fault = next((each.fault for each in (line, *taken) if each.fault), "")
+    return f"{fault}: {cells!r:.200}" if fault else cells
+
+
+def _unquoted(line: Line, dialect: Dialect) -> list[str] | str:
+    text = line.text.removesuffix("\n").removesuffix("\r")
+    fault = line.fault or ("a carriage return inside a row" if "\r" in text else "")
+    if not fault and len(text) > csv.field_size_limit():
+        fault = f"a row of {len(text):,} characters"
+    return f"{fault}: {text!r:.200}" if fault else text.split(dialect.delimiter)
+
+
+def _feed(line: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
+    held = line.size
+    yield line.text
+    while held < MAX_QUOTED_BYTES and (more := lines.take()) is not None:
+        held += more.size
+        taken.append(more)
+        yield more.text
+
+
+def _swallows(
+    line: Line, taken: Sequence[Line], cells: Sequence[str], dialect: Dialect, header: Header
+) -> str:
+    """Return why a record of several lines is none, '' if it is one."""
+    if len(cells) != len(header.names):
+        return f"{len(cells)} cells under {len(header.names)} columns"
+    if header.url is None:
+        return ""
+    *inside, last = ([cell.strip(' "\r\n') for cell in _split(each, dialect)] for each in taken)
+    # The last line of a good record may be a row too, where the URL comes after the text.
+    first = [cell.strip(' "\r\n') for cell in _split(line, dialect)]
+    begins = len(first) > header.url and is_like_url(first[header.url])
+    rows = [*inside, last] if begins else inside
+    if any(len(row) == len(header.names) and is_like_url(row[header.url]) for row in rows):
+        return "the lines that it would take along are rows"
+    return ""
+
+
+def _split(line: Line, dialect: Dialect) -> list[str]:
+    return line.text.split(dialect.delimiter)
+
+
+def is_like_url(cell: str) -> bool:
+    """Whether a cell is a URL, or a file's path by its suffix, rather than words."""
+    if cell.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    return bool(re.fullmatch(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,5}", cell))
+
+
+def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> Header | None:
+    """Return the columns of a file, None if it is empty; their row is taken, if there is one.
+
+    Names lose the blanks around them, unless the recipe has these too.
 
     Raises:
-        CorpusError: if the first record is malformed.
+        CorpusError: if the first record is malformed, or a column that is read stands there twice.
     """
-    header = next(csv_records(lines, delimiter), [])
-    if isinstance(header, str):
-        raise CorpusError(f"{url}: its header cannot be read: {header}")
-    return header
+    taken_from = lines.position
+    first = next(csv_records(lines, dialect), None)
+    if first is None:
+        return None
+    if isinstance(first, str):
+        raise CorpusError(f"{url}: its first row cannot be read: {first}")
+    if columns.are_numbers:
+        lines.file.seek(taken_from)
+        lines.position = taken_from
+        at = columns.mapped().get("url")
+        return Header(names=range(len(first)), url=at if at in range(len(first)) else None)
+    wanted = columns.mapped()
+    names = [name if name in wanted.values() else name.strip() for name in first]
+    read = {field: column_of(path, names) for field, path in wanted.items()}
+    if twice := sorted({name for name in read.values() if name and names.count(name) > 1}):
+        raise CorpusError(f"{url}: more than one column is named {', '.join(twice)}")
+    return Header(names=names, url=names.index(read["url"]) if read.get("url") else None)
 
 
-def csv_rows(file: Any, unit: Unit, delimiter: str) -> Iterator[Row]:
-    """Read the rows of a unit as `csv.DictReader` would; one with too many cells is malformed."""
+def dialect_of(file: io.BufferedReader, kind: str, quoting: str) -> Dialect:
+    """Return how cells stand in a CSV or TSV; `auto` takes quotes in a TSV's header at its word."""
+    if kind == "csv":
+        return Dialect(",", quoting != "none")
+    quoted = file.peek(4)[:4].removeprefix(b"\xef\xbb\xbf").startswith(b'"')
+    return Dialect("\t", quoting == "quotes" or (quoting == "auto" and quoted))
+
+
+def csv_rows(file: Any, unit: Unit, kind: str, columns: Columns, quoting: str) -> Iterator[Row]:
+    """Read the rows of a unit as `csv.DictReader` would.
+
+    One with more cells than columns, or without a cell of a column that is read, is malformed.
+    """
     buffered = io.BufferedReader(file, BUFFER_BYTES)
-    header = read_header(Lines(buffered), delimiter, unit.path)
+    dialect = dialect_of(buffered, kind, quoting)
+    header = read_header(Lines(buffered), dialect, columns, unit.path)
+    if header is None:
+        return
+    names = list(header.names)
+    read = [column_of(path, names) for path in columns.mapped().values()]
+    least = max((names.index(name) + 1 for name in read if name is not None), default=0)
     buffered.seek(unit.start)
-    for cells in csv_records(Lines(buffered, unit.start, unit.end), delimiter):
+    for cells in csv_records(Lines(buffered, unit.start, unit.end), dialect, header):
         if isinstance(cells, str):
             yield cells
-        elif len(cells) > len(header):
-            yield f"{len(cells)} cells under {len(header)} columns: {cells!r:.200}"
+        elif not least <= len(cells) <= len(names):
+            yield f"{len(cells)} cells under {len(names)} columns: {cells!r:.200}"
         else:
-            yield dict(zip(header, cells, strict=False))
+            yield dict(zip(names, cells, strict=False))
 
 
-def json_lines(lines: Lines) -> Iterator[tuple[str, str]]:
-    """Yield (line, fault); skip empty lines."""
-    for line in lines:
-        fault = lines.take_fault()
-        if fault or line.strip():
-            yield line, fault
+def text_lines(lines: Lines) -> Iterator[Line]:
+    """Yield the lines that are not blank."""
+    while (line := lines.start()) is not None:
+        if line.fault or line.text.strip():
+            yield line
 
 
 def jsonl_rows(file: Any, unit: Unit) -> Iterator[Row]:
     """Read the objects of a unit."""
-    buffered = io.BufferedReader(file, BUFFER_BYTES)
-    buffered.seek(unit.start)
-    for line, fault in json_lines(Lines(buffered, unit.start, unit.end)):
+    for line in text_lines(_lines_of(file, unit)):
         try:
-            yield f"{fault}: {line!r:.200}" if fault else json_object(line)
+            yield f"{line.fault}: {line.text!r:.200}" if line.fault else json_object(line.text)
         except ValueError as error:
             yield str(error)
+
+
+def is_comment(line: Line) -> bool:
+    """Whether a line of a text list is none of its rows."""
+    return line.text.startswith("#")
+
+
+def txt_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
+    """Read the URLs of a unit, one a line."""
+    for line in text_lines(_lines_of(file, unit)):
+        if line.fault:
+            yield f"{line.fault}: {line.text!r:.200}"
+        elif not is_comment(line):
+            yield {columns.url: line.text.strip()}
+
+
+def _lines_of(file: Any, unit: Unit) -> Lines:
+    buffered = io.BufferedReader(file, BUFFER_BYTES)
+    buffered.seek(unit.start)
+    return Lines(buffered, unit.start, unit.end)

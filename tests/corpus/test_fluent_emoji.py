@@ -9,7 +9,8 @@ import pytest
 
 from pipelines.readers.list_files import plan_lists, read_list
 from pipelines.readers.listing import Listed
-from schemas.recipe import FolderColumns
+from pipelines.storage import Storage
+from schemas.recipe import FolderSource
 
 EMOJI = [
     {
@@ -84,9 +85,10 @@ def test_an_emoji_without_tags_keeps_its_title(tree: Path):
 
 def test_a_folder_source_reads_the_list_with_the_columns_it_has_by_default(tree: Path):
     fluent_emoji.write_list(tree)
-    columns = FolderColumns()
-    (unit,) = plan_lists("emoji", str(tree / "fluent-emoji.jsonl"), 100, columns.url)
-    hand = list(read_list(unit, columns))[IMAGES.index("1f44b")]
+    listed = str(tree / "fluent-emoji.jsonl")
+    source = FolderSource(name="emoji", kind="folder", path=str(tree), list=listed)
+    (unit,) = plan_lists(source, listed, 100, Storage("memory://unused")).units
+    hand = list(read_list(unit, source.columns))[IMAGES.index("1f44b")]
     assert isinstance(hand, Listed)
     assert hand.url == "root/images/package/assets/1f44b.webp"
     assert (hand.title, tuple(hand.tags)) == ("waving hand", ("hand", "hello"))

@@ -1,0 +1,210 @@
+"""Columns of any list: what a recipe's name for one finds in a row, and what a value is as text."""
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.storage import CorpusError
+from schemas.recipe import Column, Columns
+
+SHOWN_COLUMNS = 40
+# Where captions stand in well-known lists, for a suggestion.
+_USUAL = ("caption", "captions", "text", "prompt", "alt", "alt_text", "description", "title")
+_INDEX = re.compile(r"\[(-?\d+)\]")
+
+
+class _Absent:
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT = _Absent()  # what `look_up` returns where nothing has that name
+
+
+def column_of(path: Column, names: Collection[Any]) -> Any:
+    """Return the one of `names` that a path begins with, the longest; None if there is none.
+
+    >>> column_of("a.b[0].c", ["a", "a.b"])
+    'a.b'
+    """
+    if path in names:
+        return path
+    if isinstance(path, int):
+        return None
+    ends = [mark.start() for mark in re.finditer(r"[.\[]", path)]
+    return next((path[:end] for end in reversed(ends) if path[:end] in names), None)
+
+
+def look_up(row: Mapping[Any, Any], path: Column) -> Any:
+    """Return what a path leads to in a row, ABSENT if it leads nowhere.
+
+    A name stands before a path that reads the same. A name asked of a list is asked of each of
+    its items. Text that a path goes into is read as JSON.
+
+    Raises:
+        ValueError: if a path goes into what has no parts.
+
+    >>> row = {"a.b": 1, "a": [{"b": 2}, {"b": 3}], "c": '{"d": 4}'}
+    >>> [look_up(row, path) for path in ("a.b", "a[1].b", "a[0]", "c.d")]
+    [1, 3, {'b': 2}, 4]
+    """
+    name = column_of(path, row)
+    if name is None:
+        return ABSENT
+    return row[name] if isinstance(path, int) else _part(row[name], path[len(name) :], path)
+
+
+def _part(value: Any, rest: str, path: str) -> Any:
+    if not rest or value is None:
+        return value
+    if isinstance(value, str):
+        value = _parsed(value, rest, path)
+    if isinstance(value, list | tuple):
+        if not (index := _INDEX.match(rest)):
+            parts = (_part(item, rest, path) for item in value)
+            return [part for part in parts if part is not ABSENT]
+        number = int(index[1])
+        inside = -len(value) <= number < len(value)
+        return _part(value[number], rest[index.end() :], path) if inside else ABSENT
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{path!r} asks for {rest!r} of {_type(value)}")
+    inner = rest.removeprefix(".")
+    name = column_of(inner, value)
+    return ABSENT if name is None else _part(value[name], inner[len(name) :], path)
+
+
+def _parsed(text: str, rest: str, path: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    if isinstance(value, list | dict):
+        return value
+    raise ValueError(f"{path!r} asks for {rest!r} of a text: {text!r:.80}")
+
+
+def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> str:  # noqa: B008
+    """Read a value of a list as text that UTF-8 can hold; null, NaN and what is empty are ''.
+
+    Raises:
+        ValueError: for what is no text, with its type.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        try:
+            value = bytes(value).decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"column {_shown(columns, field)} is not UTF-8: {error}") from error
+    if isinstance(value, list | tuple):
+        return _text_of_list(value, columns, field)
+    if isinstance(value, Mapping) and value:
+        path = getattr(columns, field)
+        raise ValueError(
+            f"column {_shown(columns, field)} is a mapping of {', '.join(map(str, value))}; "
+            f"name one: columns: {{{field}: {path}.{next(iter(value))}}}"
+        )
+    # NaN is how pandas writes a missing text.
+    if value is None or value is ABSENT or isinstance(value, Mapping) or value != value:
+        return ""
+    return str(value).strip().encode("utf-8", "replace").decode()
+
+
+def _text_of_list(items: Sequence[Any], columns: Columns, field: str) -> str:
+    if items and columns.lists == "refuse":
+        raise ValueError(
+            f"column {_shown(columns, field)} is a list of {len(items)}; "
+            "set columns: {lists: first} or {lists: join}"
+        )
+    texts = (text for item in items if (text := as_text(item, columns, field)))
+    return " ".join(texts) if columns.lists == "join" else next(texts, "")
+
+
+def _shown(columns: Columns, field: str) -> str:
+    return repr(getattr(columns, field))
+
+
+def _type(value: Any) -> str:
+    names = {bool: "a flag", int: "a number", float: "a number", bytes: "bytes", list: "a list"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundColumns:
+    """The columns of one file of a source."""
+
+    file: str
+    names: Sequence[Any]  # as they stand there
+    fields: Collection[str]  # the fields of `Columns` that have one
+
+
+def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
+    """Say which fields have their column among the names of a file."""
+    names = list(dict.fromkeys(names))
+    fields = {f for f, path in columns.mapped().items() if column_of(path, names) is not None}
+    return FoundColumns(file=file, names=names, fields=fields)
+
+
+def require_columns(
+    source: str, columns: Columns, files: Sequence[FoundColumns], *, url: bool = True
+) -> None:
+    """Refuse a source that lacks a column: that of URLs in any file, or in all of them another.
+
+    Files that hold no row are not to be among `files`.
+
+    Args:
+        source: its name.
+        columns: as mapped by the recipe.
+        files: what each has.
+        url: whether rows without a URL are no rows.
+
+    Raises:
+        CorpusError: with the columns found, and what to write instead.
+    """
+    mapped, explicit = columns.mapped(), columns.explicit()
+    for found in files if url else ():
+        if "url" not in found.fields:
+            hint = _hint("url", columns, found.names)
+            what = f"no column {columns.url!r} among {_listed(found.names)}"
+            raise CorpusError(f"{found.file}: {what}; {hint}")
+    if not files:
+        return
+    names = list(dict.fromkeys(name for found in files for name in found.names))
+    present = {field for found in files for field in found.fields}
+    missing = [f for f in explicit if f in mapped and f not in present]
+    if columns.text != "" and not present & {"text", "title"} and "text" not in missing:
+        missing.append("text")
+    if missing:
+        raise CorpusError("\n".join(_missing(source, f, columns, names) for f in missing))
+
+
+def _missing(source: str, field: str, columns: Columns, names: Sequence[Any]) -> str:
+    if columns.are_numbers and not isinstance(getattr(columns, field), int):
+        what = f"source {source}: the recipe gives no number of the column of the {field}"
+    else:
+        what = f"column {_shown(columns, field)} is in no file of source {source}"
+    without = "; for a source without captions, columns: {text: ''}" if field == "text" else ""
+    return f"{what}; columns found: {_listed(names)}; {_hint(field, columns, names)}{without}"
+
+
+def _listed(names: Sequence[Any]) -> str:
+    more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
+    return ", ".join(str(name) for name in names[:SHOWN_COLUMNS]) + more
+
+
+def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
+    if field == "url" and any("://" in str(name) for name in names):
+        return "if the file has no header, give numbers: columns: {url: 0, text: 1}"
+    likely = _likely(str(getattr(columns, field)), [str(name) for name in names], field)
+    return f"name it in columns: {{{field}: {likely or 'COLUMN'}}}"
+
+
+def _likely(name: str, names: Sequence[str], field: str) -> str | None:
+    """Return the one of `names` that was probably meant."""
+    plain = {each.strip().casefold(): each for each in reversed(names)}
+    wanted = [name.strip().casefold(), *(_USUAL if field in ("text", "title") else (field,))]
+    if exact := next((plain[each] for each in wanted if each in plain), None):
+        return exact
+    near = difflib.get_close_matches(wanted[0], plain, n=1)
+    return plain[near[0]] if near else None

@@ -1,0 +1,148 @@
+"""Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
+
+import glob
+import os.path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.readers.parquet_lists import open_parquet
+from pipelines.storage import CorpusError
+from schemas.recipe import HuggingFaceSource
+
+HUB_TIMEOUT_S = 10.0
+SHOWN_CHARS = 400  # of an error of `datasets`
+# Suffix of a data file -> its builder, and the builder's options.
+_BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "parquet": ("parquet", {}),
+    "csv": ("csv", {}),
+    "tsv": ("csv", {"sep": "\t"}),
+    "json": ("json", {}),
+    "jsonl": ("json", {}),
+    "ndjson": ("json", {}),
+    "arrow": ("arrow", {}),
+    "tar": ("webdataset", {}),
+}
+
+
+@contextmanager
+def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
+    """Raise what `datasets` raises, of no class in common, as a CorpusError of one line."""
+    try:
+        yield
+    except CorpusError:
+        raise
+    except Exception as error:
+        _name_damaged(path)
+        said = " ".join(str(error).split())[:SHOWN_CHARS] or type(error).__name__
+        raise CorpusError(f"{path}: {what}: {said.removeprefix(f'{path}: ')}") from error
+
+
+def _name_damaged(path: str) -> None:
+    """Raise a CorpusError with the name of a Parquet file here that cannot be opened."""
+    files = glob.glob(os.path.join(glob.escape(path), "**/*.parquet"), recursive=True)
+    for name in sorted(files if os.path.isdir(path) else glob.glob(path, recursive=True)):
+        if name.endswith(".parquet"):
+            with open(name, "rb") as file:
+                open_parquet(file, name)
+
+
+def is_local(path: str) -> bool:
+    """Whether a dataset lies on this machine."""
+    return os.path.isabs(path) or os.path.exists(path)
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of a local dataset."""
+    if os.path.isdir(path):
+        return path
+    fixed = path[: min((path.index(c) for c in "*?[" if c in path), default=len(path))]
+    return os.path.dirname(fixed)
+
+
+def saved_folder(source: HuggingFaceSource) -> str:
+    """Return the folder that `save_to_disk` made of the split, '' if it did not."""
+    folders = (source.path, os.path.join(source.path, source.split))
+    return next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
+
+
+def require_reachable(source: HuggingFaceSource) -> None:
+    """Ask for the dataset once, where `datasets` would retry for half a minute.
+
+    Raises:
+        CorpusError: if it is neither here nor on the Hub, or the Hub is out of reach.
+    """
+    path = source.path
+    if is_local(path):
+        if not os.path.exists(path) and not glob.glob(path, recursive=True):
+            raise CorpusError(f"{path}: cannot be opened: no such file or folder")
+        return
+    import datasets
+    import huggingface_hub
+
+    if datasets.config.HF_HUB_OFFLINE:
+        return  # nothing is asked, and the cache is looked at
+    try:
+        huggingface_hub.HfApi().dataset_info(path, timeout=HUB_TIMEOUT_S)
+    except huggingface_hub.errors.RepositoryNotFoundError as error:
+        raise CorpusError(
+            f"{path}: cannot be opened: no folder beside the recipe, and no dataset on the Hub "
+            "that may be seen (a private or gated one needs `hf auth login`)"
+        ) from error
+    except Exception as error:  # of the client's, of three libraries
+        said = " ".join(str(error).split())[:SHOWN_CHARS]
+        raise CorpusError(
+            f"{path}: cannot be opened: no folder beside the recipe, and the Hub did not answer "
+            f"({type(error).__name__}: {said}); give the path of a folder, or try again"
+        ) from error
+
+
+def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
+    """Return the builder of a dataset that `save_to_disk` did not make."""
+    import datasets
+
+    path = source.path
+    with one_line(path):
+        if is_local(path) and not os.path.isdir(path):
+            suffix = path.rsplit(".", 1)[-1].lower()
+            if suffix not in _BUILDERS:
+                known = ", ".join(f".{known}" for known in _BUILDERS)
+                raise CorpusError(f"{path}: cannot be opened: expected a folder, or {known}")
+            name, more = _BUILDERS[suffix]
+            files = {source.split: [path]}
+            return datasets.load_dataset_builder(name, data_files=files, **more, **options)
+        return datasets.load_dataset_builder(path, source.config, **options)
+
+
+def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
+    """Open the split to be streamed."""
+    import datasets
+
+    with one_line(source.path):
+        if saved := saved_folder(source):
+            loaded: Any = datasets.load_from_disk(saved)
+            return loaded.to_iterable_dataset()
+        builder = builder or builder_of(source)
+        return builder.as_streaming_dataset(split=source.split)
+
+
+def schema_of(dataset: Any, path: str) -> pa.Schema:
+    """Return the schema of a dataset, of its first rows where it has none itself."""
+    if dataset.features is not None:
+        return dataset.features.arrow_schema
+    first = next(tables(dataset, path, 1), None)
+    return pa.schema([]) if first is None else first.schema
+
+
+def tables(dataset: Any, path: str, batch_rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of a dataset as Arrow holds them: no image is decoded."""
+    with one_line(path, "cannot be read"):
+        found = iter(dataset.with_format("arrow").iter(batch_rows))
+    while True:
+        with one_line(path, "cannot be read"):
+            table = next(found, None)
+        if table is None:
+            return
+        yield table

@@ -1,0 +1,83 @@
+"""JSON arrays of rows, read item by item: memory holds one item."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+CHUNK_CHARS = 1_000_000
+MAX_ITEM_CHARS = 16_000_000
+_BLANK = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+def array_items(text: Any) -> Iterator[str]:
+    """Yield the items of the JSON array that a text file holds, as they are written.
+
+    The standard decoder finds where each ends, so that NaN and large numbers are what they are
+    in JSON Lines.
+
+    Raises:
+        ValueError: where the array is damaged, with the number of items before.
+    """
+    buffer, number = _Buffer(text), 0
+    if buffer.next() != "[":
+        raise ValueError("no JSON array")
+    buffer.position += 1
+    ended = buffer.next() == "]"
+    buffer.position += ended
+    while not ended:
+        item = buffer.item(number)
+        mark = buffer.next()
+        buffer.position += 1
+        if mark not in {",", "]"}:
+            raise ValueError(f"after item {number} expected , or ], found {mark[:1]!r}")
+        yield item
+        number += 1
+        ended = mark == "]"
+    if after := buffer.next():
+        raise ValueError(f"text after the end of the array: {after!r}")
+
+
+class _Buffer:
+    def __init__(self, text: Any) -> None:
+        self.text, self.data, self.position, self.ended = text, "", 0, False
+
+    def next(self) -> str:
+        """Return the next character that is not blank, '' at the end; it is not taken."""
+        while True:
+            while self.position < len(self.data):
+                if self.data[self.position] not in _BLANK:
+                    return self.data[self.position]
+                self.position += 1
+            if not self._more(CHUNK_CHARS):
+                return ""
+
+    def item(self, number: int) -> str:
+        """Take the value that begins next; it is whole only if something follows it."""
+        self.next()
+        while True:
+            end, fault = self._decoded()
+            if not fault and (end < len(self.data) or self.ended):
+                item = self.data[self.position : end]
+                self.position = end
+                return item
+            held = len(self.data) - self.position
+            if held > MAX_ITEM_CHARS or self.ended:
+                shown = self.data[self.position :][:80]
+                why = fault or f"over {MAX_ITEM_CHARS:,} characters"
+                raise ValueError(f"item {number} cannot be read ({why}): {shown!r}")
+            # As much again, so that a long item is not decoded once a chunk.
+            self._more(max(held, CHUNK_CHARS))
+
+    def _decoded(self) -> tuple[int, str]:
+        """Return where the value that begins here ends, or why it does not."""
+        try:
+            return _DECODER.raw_decode(self.data, self.position)[1], ""
+        except (ValueError, RecursionError) as error:
+            return len(self.data), str(error)
+
+    def _more(self, length: int) -> bool:
+        data = self.text.read(length)
+        self.data, self.position = self.data[self.position :] + data, 0
+        self.ended = not data
+        return bool(data)

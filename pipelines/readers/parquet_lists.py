@@ -1,0 +1,156 @@
+"""Parquet lists: parts of row groups, and every value of Arrow's made one of Python's."""
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.readers.columns import FoundColumns, column_of
+from pipelines.readers.listing import Unit
+from pipelines.readers.text_lists import BUFFER_BYTES, Row
+from pipelines.storage import CorpusError
+from schemas.recipe import Columns
+
+PARQUET_BATCH_ROWS = 4096
+
+
+def open_parquet(file: Any, url: str) -> pq.ParquetFile:
+    """Open a Parquet file, to be streamed.
+
+    Raises:
+        CorpusError: if it is none.
+    """
+    try:
+        # Buffered, a column of a large row group is not read at once.
+        return pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(url, error) from error
+
+
+def _damaged(url: str, error: Exception) -> Exception:
+    """Tell a damaged file from a store that fails: Arrow's own errors have no number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return CorpusError(f"{url}: not a readable Parquet file ({' '.join(str(error).split())})")
+
+
+def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
+    """Read the rows of a unit; only the columns that are mapped.
+
+    Raises:
+        CorpusError: if the file is damaged.
+    """
+    parquet = open_parquet(file, unit.path)
+    names = roots(columns, parquet.schema_arrow.names)
+    first = 0
+    try:
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            if first < unit.end and unit.start < first + rows:
+                low, high = unit.start - first, unit.end - first
+                yield from _group_rows(parquet, group, names, low, high)
+            first += rows
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(unit.path, error) from error
+
+
+def roots(columns: Columns, names: Collection[str]) -> list[str]:
+    """Return which of the names have to be read for the columns that are mapped."""
+    found = (column_of(path, names) for path in columns.mapped().values())
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def _group_rows(
+    parquet: pq.ParquetFile, group: int, columns: list[str], start: int, end: int
+) -> Iterator[Row]:
+    at = 0
+    for batch in parquet.iter_batches(PARQUET_BATCH_ROWS, row_groups=[group], columns=columns):
+        low, high = max(start - at, 0), min(end - at, batch.num_rows)
+        if low < high:
+            yield from python_rows(batch.slice(low, high - low))
+        at += batch.num_rows
+        if at >= end:
+            return
+
+
+def python_rows(batch: Any) -> list[Row]:
+    """Return the rows of a batch or table as Python's values.
+
+    A row with a value that Python has none for is malformed: text that is not UTF-8, a date
+    after the year 9999, a mapping that has a key twice.
+    """
+    try:
+        return batch.to_pylist(maps_as_pydicts="strict")
+    except Exception:  # of any value; which one, and whether it is an error, is seen below
+        return [_python_row(batch, number) for number in range(batch.num_rows)]
+
+
+def _python_row(batch: Any, number: int) -> Row:
+    row: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[number].as_py(maps_as_pydicts="strict")
+        # ValueError: Unicode, nanoseconds; OverflowError: dates; KeyError: maps.
+        except (ValueError, OverflowError, KeyError, pa.ArrowException) as error:
+            return f"column {name!r}, of type {column.type}: {error}"
+    return row
+
+
+def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColumns:
+    """Say which fields have their column in a file.
+
+    Raises:
+        CorpusError: if it is of a type that holds no text, or stands there twice.
+    """
+    fields: set[str] = set()
+    for field, path in columns.mapped().items():
+        name = column_of(path, schema.names)
+        if name is None:
+            continue
+        if schema.names.count(name) > 1:
+            raise CorpusError(f"{url}: more than one column is named {name}")
+        kind = _type_at(schema.field(name).type, str(path)[len(name) :])
+        if kind is None:
+            continue
+        fields.add(field)
+        while is_list(kind) and field != "url":
+            kind = kind.value_type
+        if pa.types.is_struct(kind):
+            keys = [kind.field(number).name for number in range(kind.num_fields)]
+            raise CorpusError(
+                f"{url}: column {path!r} is a struct of {', '.join(keys)}, expected text; "
+                f"name one: columns: {{{field}: {path}.{keys[0] if keys else 'KEY'}}}"
+            )
+    return FoundColumns(file=url, names=schema.names, fields=fields)
+
+
+def _type_at(kind: Any, rest: str) -> Any:
+    """Return the type that the rest of a path leads to, None if it leads nowhere."""
+    if not rest or pa.types.is_map(kind):  # whose keys are values
+        return pa.string() if rest else kind
+    if is_list(kind):
+        index = re.match(r"\[-?\d+\]", rest)
+        return _type_at(kind.value_type, rest[index.end() :] if index else rest)
+    if not pa.types.is_struct(kind):
+        return kind  # text may be JSON; of another value the row says what is wrong
+    inner = rest.removeprefix(".")
+    names = [kind.field(number).name for number in range(kind.num_fields)]
+    name = column_of(inner, names)
+    return None if name is None else _type_at(kind.field(name).type, inner[len(name) :])
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type of Arrow's is a list of any sort."""
+    types = pa.types
+    return any(
+        test(kind)
+        for test in (
+            types.is_list,
+            types.is_large_list,
+            types.is_fixed_size_list,
+            types.is_list_view,
+            types.is_large_list_view,
+        )
+    )
