@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os.path
 import posixpath
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.files import versions
 from pipelines.readers.folder_listing import Listing, list_folder, listing_units
+from pipelines.readers.keys import SeenKeys
 from pipelines.readers.links import Fault, link_fault, pointer_fault, read_file
 from pipelines.readers.list_files import plan_lists, read_list, read_rows
 from pipelines.readers.listing import (
@@ -55,7 +57,7 @@ class FolderReader:
         if self.source.list:
             source = self.source
             return f"{versions(source.list, source.links)}\n{sorted(source.columns.explicit())}"
-        return self._listing.digest()
+        return f"{self._listing.digest()}\n{sorted(self.source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut the source's list into units; without one, list the folder first."""
@@ -63,6 +65,7 @@ class FolderReader:
         if source.list:
             return plan_lists(source, source.list, rows_per_shard, store)
         listing = self._listing
+        self._require_keys(listing)
         path = f"sources/listing-{source.name}.jsonl"
         store.commit_bytes(path, b"".join(listing.lines))
         url = store.fs.unstrip_protocol(store.locate(path)[1])
@@ -106,6 +109,15 @@ class FolderReader:
         """The folder as it is found when first asked for; listing it is what costs."""
         return list_folder(self.source.path, self.source.links)
 
+    def _require_keys(self, listing: Listing) -> None:
+        keys = SeenKeys(self.source.name, self.source.columns, url=False)
+        for line in listing.lines:
+            if not keys.is_wanting:
+                return
+            found = {text: self._read(text, MAX_TEXT_BYTES) for text in json.loads(line)["texts"]}
+            keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
+        keys.require()
+
     def _hash(self, path: str) -> tuple[int, str] | Fault:
         """Return (bytes, sha256) of an image."""
         found = self._read(path, self.max_bytes)
@@ -136,11 +148,9 @@ class FolderReader:
         return replace(row, place=row.url)
 
     def _fault(self, path: str) -> Fault | None:
-        """Return why a path relative to the folder may not be read, None if it may."""
-        if not is_storable(path) or "\0" in path:
-            return Fault("bad_path", "not a name that UTF-8 can hold")
-        if "::" in path or "://" in path:
-            return Fault("bad_path", "would be read as a URL")
+        """Return why a path of a list may not be read, None if it may."""
+        if fault := _name_fault(path):
+            return fault
         if posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == "..":
             return Fault("bad_path", "leaves the folder; expected a path below it")
         if isinstance(self._folder[0], LocalFileSystem):
@@ -150,10 +160,10 @@ class FolderReader:
     def _with_texts_beside(self, row: dict[str, Any]) -> Listed | Reject:
         name = row["path"]
         listed = Listed(id=storable(name), url=name, place=name)
-        fault = Fault(*row["fault"]) if "fault" in row else self._fault(name)
+        fault = Fault(*row["fault"]) if "fault" in row else _name_fault(name)
         texts: list[tuple[str, bytes]] = []
         for text in row["texts"]:
-            found = fault or self._fault(text) or self._read(text, MAX_TEXT_BYTES)
+            found = fault or self._read(text, MAX_TEXT_BYTES)
             if isinstance(found, Fault):
                 base = posixpath.basename(text)
                 fault = fault or Fault(found.reason, f"{base}: {found.what}")
@@ -162,6 +172,15 @@ class FolderReader:
         if fault:
             return Reject(id=listed.id, reason=fault.reason, detail=storable(fault.what))
         return with_texts(listed, texts, self.source.columns)
+
+
+def _name_fault(path: str) -> Fault | None:
+    """Return why no file of such a name can be read."""
+    if not is_storable(path) or "\0" in path:
+        return Fault("bad_path", "not a name that UTF-8 can hold")
+    if "::" in path or "://" in path:
+        return Fault("bad_path", "would be read as a URL")
+    return None
 
 
 def _file_info(fs: Any, path: str) -> dict[str, Any] | None:

@@ -3,14 +3,16 @@
 import hashlib
 import posixpath
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from pipelines.raw_shard import RawShard, wrong_size
-from pipelines.readers.files import find_files, versions
+from pipelines.readers.files import SourceFile, find_files, versions
 from pipelines.readers.img2dataset import failures_beside
+from pipelines.readers.keys import SeenKeys
 from pipelines.readers.listing import Listed, PassedOver, SourcePlan, Unit, storable, with_texts
 from pipelines.readers.tar_members import members
 from pipelines.readers.tar_samples import Sample, samples
@@ -33,12 +35,18 @@ class TarReader:
     max_bytes: int  # of an image
 
     def version(self) -> str:
-        """Return the versions of the tars."""
-        return versions(self.source.path, self.source.links)
+        """Return the versions of the tars, and which keys must be in them."""
+        source = self.source
+        return f"{versions(source.path, source.links)}\n{sorted(source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
-        """Make a unit of every tar, whatever its rows."""
+        """Make a unit of every tar, whatever its rows.
+
+        Raises:
+            CorpusError: if no tar is there, or a key that the recipe names is in no .json.
+        """
         found = find_files(self.source.path, self.source.links)
+        self._require_keys(found.files)
         units = [
             Unit(
                 source=self.source.name,
@@ -81,6 +89,17 @@ class TarReader:
                 self._acquire(unit, rows, stream, raw)
         except tarfile.TarError as error:
             raise _changed(unit) from error
+
+    def _require_keys(self, files: Sequence[SourceFile]) -> None:
+        keys = SeenKeys(self.source.name, self.source.columns, url=True)
+        for file in files:
+            with suppress(tarfile.TarError):  # which its rows will say
+                for sample in samples(members(file.url, self.source.links)):
+                    if not keys.is_wanting:
+                        return
+                    if isinstance(sample, Sample):
+                        keys.look((text.name, text.body) for text in sample.texts)
+        keys.require()
 
     def _acquire(self, unit: Unit, rows: pa.Table, stream: TarStream, raw: RawShard) -> None:
         places = (tuple(map(int, place.split("+"))) for place in column(rows, "place"))
