@@ -2,6 +2,7 @@
 
 import posixpath
 import struct
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,8 +175,9 @@ def _walk(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int]]:
                 continue
             except tarfile.HeaderError as error:
                 raise _no_header(error, at, is_first, stream.packed) from error
-            if info.size < 0 or tar.offset <= at:  # would be walked round and round
-                raise tarfile.ReadError(f"{info.name} has a negative size")
+            # Or it would be walked round and round.
+            if not at < tar.offset <= sys.maxsize or info.size < 0:
+                raise tarfile.ReadError(f"{info.name} has a size of {info.size:,} bytes")
             is_first = False
             yield tar, info, part
 

@@ -88,68 +88,83 @@ def samples(members: Iterable[Member | PassedOver]) -> Iterator[Sample | PassedO
 
 def _without_last(run: _Run) -> str:
     """Take the sample before a damage out of its run, because it may lack members; name it."""
-    middles = [extension.rpartition(".")[0] for extension in run.members]
-    if "" in middles:
+    middles = [_middle(extension) for extension in run.members]
+    if None in middles:
         run.members.clear()
         return run.key[1]
-    run.members = {e: m for e, m in run.members.items() if e.rpartition(".")[0] != middles[-1]}
+    run.members = {e: m for e, m in run.members.items() if _middle(e) != middles[-1]}
     return f"{run.key[1]}.{middles[-1]}"
 
 
 def _cut(path: str) -> tuple[str, str]:
     """Cut a path at the first dot of its name, or at the last if that begins with one.
 
-    >>> _cut("a.b/img.seg.PNG"), _cut(".x.jpg")
-    (('a.b/img', 'seg.png'), ('.x', 'jpg'))
+    >>> _cut("a.b/img.Seg.PNG"), _cut(".x.jpg")
+    (('a.b/img', 'Seg.png'), ('.x', 'jpg'))
     """
     folder, base = posixpath.split(path)
     stem, _, extension = base.rpartition(".") if base.startswith(".") else base.partition(".")
-    return posixpath.join(folder, stem), extension.lower()
+    middle, dot, suffix = extension.rpartition(".")
+    return posixpath.join(folder, stem), f"{middle}{dot}{suffix.lower()}"
+
+
+def _middle(extension: str) -> str | None:
+    """Return what stands between the first dot of a name and its last; None in KEY.jpg."""
+    return extension.rpartition(".")[0] if "." in extension else None
 
 
 def _samples(run: _Run) -> Iterator[Sample | PassedOver]:
-    groups: dict[str, dict[str, Member]] = {}  # by what stands between first and last dot
+    groups: dict[str | None, dict[str, Member]] = {}
     for extension, member in run.members.items():
-        middle, _, last = extension.rpartition(".")
-        groups.setdefault(middle, {})[f".{last}"] = member
-    if "" in groups:
-        alone = [middle for middle, group in groups.items() if middle and _stands(middle, group)]
-    else:
-        alone = [middle for middle, group in groups.items() if _images(group)]
+        group = groups.setdefault(_middle(extension), {})
+        group[f".{extension.rpartition('.')[2]}"] = member
+    part, key = run.key
+    whole = None in groups
+    alone = [m for m, of in groups.items() if m is not None and _stands(m, of, whole=whole)]
     for middle in alone:
-        group = groups.pop(middle)
-        yield from _sample(f"{run.key[1]}.{middle}", run.key[0], [group])
-    rest = [groups.pop("", {}), *groups.values()]
-    if any(rest):
-        yield from _sample(run.key[1], run.key[0], rest)
+        yield from _sample(f"{key}.{middle}", part, [groups.pop(middle)])
+    rest = [groups.pop(None, {}), *groups.values()]
+    yield from _sample(key, part, rest, has_images=bool(alone))
 
 
-def _stands(middle: str, group: Mapping[str, Member]) -> bool:
-    """Whether an image of a webdataset sample is a sample of its own rather than, say, its mask.
+def _stands(middle: str, group: Mapping[str, Member], *, whole: bool) -> bool:
+    """Whether the image of a group is a sample of its own.
 
-    It has a .txt of its own; a .json is a sign only where a number tells it from others, because
-    a mask may have one.
+    In a webdataset sample, `whole`, it may be a mask, say: there it is one if it has a .txt of
+    its own. A .json is a sign only where a number tells it from others, for a mask may have one.
     """
+    if not whole:
+        return bool(_images(group))
     numbered = any(letter.isdigit() for letter in middle)
     return bool(_images(group)) and (".txt" in group or (numbered and ".json" in group))
 
 
-def _sample(name: str, part: int, groups: list[dict[str, Member]]) -> Iterator[Sample | PassedOver]:
-    """Make a sample of the first group, and count what further members it has."""
+def _sample(
+    name: str, part: int, groups: list[dict[str, Member]], *, has_images: bool = False
+) -> Iterator[Sample | PassedOver]:
+    """Make a sample of the first group, and count what further members it has.
+
+    Args:
+        name: of the sample.
+        part: of the tar.
+        groups: members by suffix.
+        has_images: other samples of its run have, and its texts are theirs.
+    """
     members = [member for group in groups for member in group.values()]
     images = [member for member in members if member.what == IMAGE]
     texts = [member for member in members if member.what == TEXT]
-    own = [groups[0][suffix] for suffix in TEXT_SUFFIXES if suffix in groups[0]]
+    own = [groups[0][suffix] for suffix in TEXT_SUFFIXES if suffix in groups[0] and images]
     yield from (PassedOver(what=member.what) for member in members if member.what not in _READ)
     if len(images) > 1:
         yield PassedOver(what=FURTHER_IMAGE, count=len(images) - 1)
-    if images and len(texts) > len(own):
-        yield PassedOver(what=FURTHER_TEXT, count=len(texts) - len(own))
-    if images:
-        yield Sample(name, part, images[0], own)
+    if images or has_images:
+        if further := len(texts) - len(own):
+            yield PassedOver(what=FURTHER_TEXT, count=further)
     elif texts:
         suffixes = [member.name.removeprefix(name) for member in members]
         yield Sample(name, part, None, texts, suffixes)
+    if images:
+        yield Sample(name, part, images[0], own)
 
 
 def _images(group: Mapping[str, Member]) -> list[Member]:

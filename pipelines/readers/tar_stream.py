@@ -55,6 +55,9 @@ class TarStream:
         """
         if not 0 <= size <= self._most_bytes:
             raise tarfile.ReadError(f"a header that claims {size:,} bytes")
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
         parts = [self._back[:size]]
         self._back = self._back[size:]
         left = size - len(parts[0])
@@ -88,7 +91,7 @@ class TarStream:
             return
         if offset < self._at:
             raise tarfile.ReadError(f"a header that leads back to byte {offset:,}")
-        while self._at < offset and self.read(min(CHUNK_BYTES, offset - self._at)):
+        while self._at < offset and self._take(min(CHUNK_BYTES, offset - self._at)):
             pass
 
     def tell(self) -> int:

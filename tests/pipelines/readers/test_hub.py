@@ -201,7 +201,10 @@ def test_an_image_that_is_too_large_or_empty_is_a_dead_letter(place: Path, tmp_p
         ({"image": "picture"}, "data: no column 'picture' among number, text"),
         ({"image": ""}, "data: no column 'url' among number, text"),
         ({"image": "number"}, "data: column 'number' is int64, expected images"),
-        ({"image": "text", "split": "tset"}, "data: cannot be opened: Bad split: tset. Available splits: .'train'"),
+        (
+            {"image": "text", "split": "tset"},
+            "data: cannot be opened: Bad split: tset. Available splits: .'train'",
+        ),
         ({"config": "nope"}, "data: cannot be opened: .*nope"),
     ],
 )

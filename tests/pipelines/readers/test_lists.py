@@ -319,7 +319,9 @@ def test_a_relative_url_is_joined_to_the_base_url_and_keyed_as_listed(tmp_path: 
 @pytest.mark.parametrize("name", ["l.orc", "l.xlsx", "l", "l.csv.7z", "._l.csv"])
 def test_a_list_of_another_format_is_refused_by_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"url\n")
-    with pytest.raises(CorpusError, match=rf"{name}: expected a list in \.csv, .*, also compressed"):
+    with pytest.raises(
+        CorpusError, match=rf"{name}: expected a list in \.csv, .*, also compressed"
+    ):
         listed(str(tmp_path / name))
 
 
