@@ -66,7 +66,7 @@ def members(url: str, links: Links) -> Iterator[Member | PassedOver]:
         if info.isdir():
             continue
         if not info.isreg() and info.type not in _LINKS:
-            yield PassedOver(what=SPECIAL)
+            yield PassedOver(what=SPECIAL if info.isdev() else "entry of a kind unknown")
         elif what in (SYSTEM, HIDDEN_FILE):
             yield PassedOver(what=what)
         elif what not in (IMAGE, TEXT):
