@@ -53,11 +53,12 @@ class _Buffer:
                 return ""
 
     def item(self, number: int) -> str:
-        """Take the value that begins next; it is whole only if something follows it."""
+        """Take the value that begins next; it is whole if what follows ends it: 1 may be of 1.5."""
         self.next()
         while True:
             end, fault = self._decoded()
-            if not fault and (end < len(self.data) or self.ended):
+            after = self.data[end : end + 1]
+            if not fault and (self.ended or (after and after in f"{_BLANK},]")):
                 item = self.data[self.position : end]
                 self.position = end
                 return item

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from schemas.recipe import Links
 
-OUTSIDE = "leads out of the source's folder; set links: follow to read it"
-NEVER = "is not followed; links is never, set inside or follow to read it"
-GONE = "has no target; fetch what it stands for, as by git annex get or dvc pull"
+OUTSIDE = "leads out of the source's folder (set links: follow to read it)"
+NEVER = "is not followed, as links: never says (set inside or follow to read it)"
+GONE = "has no target (fetch what it stands for, as by git annex get or dvc pull)"
 LOOP = "leads back to itself"
 
 MOST_POINTER_BYTES = 1024

@@ -72,7 +72,9 @@ def plan_lists(
     passed_over.update(_what(file) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
-    require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
+    require_columns(
+        source.name, source.columns, [cut.found for cut in cuts if cut.found and cut.parts]
+    )
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
     return SourcePlan(
         units=[
@@ -148,8 +150,8 @@ def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | Folder
     columns = source.columns
     with plain.fs.open(plain.path, "rb") as file:
         if plain.format == "parquet":
-            parquet = open_parquet(file, plain.url)
-            found = found_in_schema(plain.url, parquet.schema_arrow, columns)
+            parquet = open_parquet(file, plain.origin)
+            found = found_in_schema(plain.origin, parquet.schema_arrow, columns)
             return _Cut(parts=_even(parquet.metadata.num_rows, rows_per_shard), found=found)
         buffered = io.BufferedReader(file, BUFFER_BYTES)
         lines = Lines(buffered)
@@ -158,15 +160,15 @@ def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | Folder
             parts = _cut(_without(comments, text_lines(lines)), lines, rows_per_shard)
             return _Cut(parts=parts, comments=len(comments))
         if plain.format == "jsonl":
-            keys = _Keys(plain.url, columns)
+            keys = _Keys(plain.origin, columns)
             parts = _cut(map(keys.look, text_lines(lines)), lines, rows_per_shard)
             return _Cut(parts=parts, found=keys.found())
         dialect = dialect_of(buffered, plain.format, source.quoting)
-        header = read_header(lines, dialect, columns, plain.url)
+        header = read_header(lines, dialect, columns, plain.origin)
         if header is None:
             return _Cut()
         parts = _cut(csv_records(lines, dialect, header), lines, rows_per_shard)
-        return _Cut(parts=parts, found=found_in(plain.url, header.names, columns))
+        return _Cut(parts=parts, found=found_in(plain.origin, header.names, columns))
 
 
 def _even(rows: int, rows_per_shard: int) -> list[Part]:

@@ -45,6 +45,7 @@ class PlainList:
     path: str  # on `fs`
     url: str
     name: str  # of the file it comes from
+    origin: str  # URL of that file, for messages
     format: str  # csv, tsv, txt, jsonl or parquet
     unpacked: str = ""  # its path in the corpus, '' if it lies in the source as it is
 
@@ -74,7 +75,14 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
             packed = bool(compression(raw.read(MAGIC_BYTES)))
     kind, convert = _conversion(kind, head, file.url)
     if not packed and convert is None:
-        return PlainList(fs=file.fs, path=file.path, url=file.url, name=file.name, format=kind)
+        return PlainList(
+            fs=file.fs,
+            path=file.path,
+            url=file.url,
+            name=file.name,
+            origin=file.url,
+            format=kind,
+        )
     name = fingerprint(file.url, file.version)[:16]
     unpacked = f"sources/unpacked-{source}-{name}.{kind}"
     with store.scratch() as scratch:
@@ -84,7 +92,15 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         store.commit_file(unpacked, local)
     fs, path = store.locate(unpacked)
     url = fs.unstrip_protocol(path)
-    return PlainList(fs=fs, path=path, url=url, name=file.name, format=kind, unpacked=unpacked)
+    return PlainList(
+        fs=fs,
+        path=path,
+        url=url,
+        name=file.name,
+        origin=file.url,
+        format=kind,
+        unpacked=unpacked,
+    )
 
 
 @contextmanager

@@ -20,6 +20,8 @@ BUFFER_BYTES = 1_000_000
 # of a cell's length would have it.
 MAX_QUOTED_BYTES = 131_072
 
+_STRAY = "a quote that wraps no cell"
+
 Row = dict[Any, Any] | str  # a string says why the row is malformed
 
 
@@ -102,9 +104,9 @@ def csv_records(
 
     A quoted cell may hold line ends. A quote that is never closed must not take the rows after it
     along: a record of several lines is undone if it ends in no way that RFC 4180 knows, within
-    MAX_QUOTED_BYTES; or with another number of cells than the header; or if lines inside it are
-    rows themselves, of as many cells and with a URL in its place. Its first line alone is then
-    malformed, and its second begins the next record.
+    MAX_QUOTED_BYTES; or with another number of cells than the header; or if most of its lines
+    are rows themselves. Its first line alone is then malformed, and its second begins the next
+    record.
     """
     while (line := lines.start()) is not None:
         if line.fault or line.text.strip(" \r\n"):
@@ -123,8 +125,9 @@ def _record(line: Line, lines: Lines, dialect: Dialect, header: Header | None) -
         cells, why = [], str(error)
     if why:
         lines.back(taken)
-        stray = "a quote that wraps no cell" if dialect.quotes else ""
-        return f"{line.fault or f'{stray} ({why})'}: {line.text!r:.200}"
+        why = why.replace("unexpected end of data", "it is not closed")
+        fault = line.fault or f"{_STRAY} ({why}); if quotes are characters here, set quoting: none"
+        return f"{fault}: {line.text!r:.200}"
     fault = next((each.fault for each in (line, *taken) if each.fault), "")
     return f"{fault}: {cells!r:.200}" if fault else cells
 
@@ -152,26 +155,26 @@ def _swallows(
     """Return why a record of several lines is none, '' if it is one."""
     if len(cells) != len(header.names):
         return f"{len(cells)} cells under {len(header.names)} columns"
-    if header.url is None:
-        return ""
-    *inside, last = ([cell.strip(' "\r\n') for cell in _split(each, dialect)] for each in taken)
-    # The last line of a good record may be a row too, where the URL comes after the text.
-    first = [cell.strip(' "\r\n') for cell in _split(line, dialect)]
-    begins = len(first) > header.url and is_like_url(first[header.url])
-    rows = [*inside, last] if begins else inside
-    if any(len(row) == len(header.names) and is_like_url(row[header.url]) for row in rows):
+    rows = [_is_row(each, dialect, header) for each in (line, *taken)]
+    # The last line of a good record of two is like a row where the URL comes after the text.
+    if 2 * sum(rows[1:]) > len(taken) and (rows[0] or len(taken) > 1):
         return "the lines that it would take along are rows"
     return ""
 
 
-def _split(line: Line, dialect: Dialect) -> list[str]:
-    return line.text.split(dialect.delimiter)
+def _is_row(line: Line, dialect: Dialect, header: Header) -> bool:
+    """Whether a line is a row by itself: of enough cells, with a URL where one is to be."""
+    cells = [cell.strip('"\r\n') for cell in line.text.split(dialect.delimiter)]
+    if header.url is None or len(cells) < len(header.names):
+        return False
+    # Delimiters inside the text move what comes after it: counted from the end it is in place.
+    return is_like_url(cells[header.url]) or is_like_url(cells[header.url - len(header.names)])
 
 
 def is_like_url(cell: str) -> bool:
     """Whether a cell is a URL, or a file's path by its suffix, rather than words."""
     if cell.lower().endswith(IMAGE_SUFFIXES):
-        return True
+        return cell == cell.strip()
     return bool(re.fullmatch(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,5}", cell))
 
 

@@ -42,7 +42,8 @@ def store(tmp_path: Path) -> Storage:
 
 def list_of(server: CorpusServer, path: Path, *urls: str) -> dict[str, Any]:
     path.write_text("\n".join(["url", *urls]))
-    return {"kind": "list", "path": str(path), "base_url": server.base_url}
+    columns = {"text": ""}
+    return {"kind": "list", "path": str(path), "columns": columns, "base_url": server.base_url}
 
 
 def stage_of(recipe: Recipe) -> Crawl:
@@ -147,7 +148,8 @@ def test_a_corpus_and_its_sources_may_lie_in_object_stores(server: CorpusServer)
     store = Storage("memory://crawl/out")
     url = f"{server.base_url}wild/icon.png"
     store.fs.pipe_file("/crawl/l.csv", f"url\n{url}\n".encode())
-    report = crawled(recipe_of({"kind": "list", "path": "memory://crawl/l.csv"}), store)
+    source = {"kind": "list", "path": "memory://crawl/l.csv", "columns": {"text": ""}}
+    report = crawled(recipe_of(source), store)
     (row,) = raw_rows(store)
     assert report.kept == 1
     body = (server.folder / "wild/icon.png").read_bytes()

@@ -8,7 +8,7 @@ from pipelines.sidecar import dead_letters_path, read_table, sidecar_path
 from pipelines.stage import Outcome, is_fresh, run_shard
 from pipelines.storage import CorpusError, Storage
 from schemas.keys import sample_key
-from schemas.recipe import ListSource, Recipe
+from schemas.recipe import Columns, ListSource, Recipe
 from schemas.tables import SOURCES
 
 LIST = """url,text,licence
@@ -96,7 +96,12 @@ def test_only_shards_whose_part_of_the_list_changed_are_made_again(
         update={
             "sources": (
                 recipe.sources[0],
-                ListSource(name="b", kind="list", path=f"{tmp_path}/b.csv"),
+                ListSource(
+                    name="b",
+                    kind="list",
+                    path=f"{tmp_path}/b.csv",
+                    columns=Columns(text=""),
+                ),
             )
         }
     )

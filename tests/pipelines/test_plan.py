@@ -14,7 +14,7 @@ from schemas.recipe import Recipe
 
 
 def recipe(*sources: dict[str, Any], rows_per_shard: int = 2) -> Recipe:
-    named = [{"kind": "list"} | source for source in sources]
+    named = [{"kind": "list", "columns": {"text": ""}} | source for source in sources]
     return Recipe.model_validate({"name": "r", "sources": named, "rows_per_shard": rows_per_shard})
 
 

@@ -29,6 +29,7 @@ def recipe_of(folder: Path, base_url: str) -> Recipe:
     listed = folder / "list.csv"
     listed.write_text("\n".join(["url", *URLS]))
     source = {"name": "web", "kind": "list", "path": str(listed), "base_url": base_url}
+    source |= {"columns": {"text": ""}}
     crawl = {"timeout_s": 2.0, "retries": 0, "allow_private_addresses": True}
     return Recipe.model_validate({"name": "r", "sources": [source], "crawl": crawl})
 

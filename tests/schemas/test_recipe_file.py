@@ -59,7 +59,7 @@ def test_an_unknown_key_of_a_source_gets_the_keys_of_its_kind():
     sources = [{"name": "web", "kind": "list", "path": "a", "base-url": "x"}]
     assert faults_of(sources=sources) == [
         "r.yaml: sources.0.base-url: unknown key; did you mean base_url? "
-        "Allowed: name, licence, quota, kind, path, columns, quoting, base_url"
+        "Allowed: name, licence, quota, kind, path, columns, quoting, links, base_url"
     ]
 
 
@@ -137,6 +137,38 @@ def test_what_is_no_relative_path_is_left_alone(path: str, tmp_path: Path):
     ]
     assert recipe.pair.templates == "t2i-v1"
     assert recipe.vq_tokens.tokenizers[0].checkpoint is None
+
+
+def test_a_dataset_beside_the_recipe_goes_before_one_on_the_hub(path: str, tmp_path: Path):
+    here = tmp_path / "recipes"
+    (here / "data").mkdir()
+    (here / "one.parquet").touch()
+    (here / "someone/set").mkdir(parents=True)
+    for given, wanted in {
+        "data": f"{here}/data",
+        "data/": f"{here}/data",
+        "one.parquet": f"{here}/one.parquet",
+        "someone/set": f"{here}/someone/set",
+        "someone/other": "someone/other",
+        "imagenet": "imagenet",
+        "./missing": f"{here}/missing",
+        "../missing": f"{tmp_path}/missing",
+        "data/*.parquet": f"{here}/data/*.parquet",
+        "a/b/c": f"{here}/a/b/c",
+    }.items():
+        assert load_recipe(path, [f"sources.hub.path={given}"]).sources[2].path == wanted
+
+
+def test_a_home_folder_is_spelled_out(path: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    items = [f"sources.{name}.path=~/{name}" for name in ("web", "drawn", "hub")]
+    recipe = load_recipe(path, [*items, "sources.drawn.list=~/list.csv"])
+    assert [source.path for source in recipe.sources] == [
+        "/home/me/web",
+        "/home/me/drawn",
+        "/home/me/hub",
+    ]
+    assert getattr(recipe.sources[1], "list") == "/home/me/list.csv"  # noqa: B009
 
 
 def test_relative_paths_are_taken_from_a_url_as_well():

@@ -158,8 +158,7 @@ def test_a_path_out_of_the_folder_is_a_dead_letter(path: str, pics: Path, store:
     (pics / "link.png").symlink_to(pics.parent / "secret.png")
     (pics / "linked").symlink_to(pics.parent)
     (pics.parent / "l.jsonl").write_text(json.dumps({"path": path}))
-    columns = FolderColumns(text="")
-    (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl"), columns=columns), store)
+    (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl"), columns={"text": ""}), store)
     assert isinstance(row, Reject)
     reason = "link_not_followed" if "link" in path else "bad_path"
     assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", reason, False)
@@ -249,9 +248,8 @@ def test_a_folder_in_an_object_store_is_read_through_fsspec_alone(tmp_path: Path
     assert [reject.reason for reject in outcome.rejects] == ["missing_file"] * 2
     assert column(outcome.table, "file") == ["memory:///bucket/pics/a/b.png"]
     memory.pipe_file("/bucket/l.jsonl", b'{"path": "../x.png"}\n{"path": "/bucket/x.png"}')
-    columns = FolderColumns(text="")
-    read = reader("memory://bucket/pics", list="memory://bucket/l.jsonl", columns=columns)
-    rows = listed(read, store)
+    source = {"list": "memory://bucket/l.jsonl", "columns": {"text": ""}}
+    rows = listed(reader("memory://bucket/pics", **source), store)
     assert [getattr(row, "reason", "") for row in rows] == ["bad_path", "bad_path"]
 
 

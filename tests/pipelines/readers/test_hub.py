@@ -1,6 +1,7 @@
 """Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
 
 import io
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -237,3 +238,169 @@ def test_the_version_changes_with_the_files(place: Path) -> None:
         assert read.version() == before
         changed.write_bytes(changed.read_bytes())
         assert read.version() != before
+
+
+def image_rows(count: int) -> list[dict[str, Any]]:
+    return [{"bytes": png(n), "path": None} for n in range(count)]
+
+
+def refusal(read: HubReader) -> str:
+    with pytest.raises(CorpusError) as caught:
+        read.plan(2, STORE)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{read.source.path}: ")
+
+
+MANY = {
+    "list": lambda: datasets.List(datasets.Image()),
+    "sequence": lambda: datasets.Sequence(datasets.Image()),
+    "large list": lambda: datasets.LargeList(datasets.Image()),
+    "list of lists": lambda: datasets.List(datasets.List(datasets.Image())),
+    "fixed": lambda: datasets.List(datasets.Image(), length=2),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_list_of_images_is_refused_before_anything_is_read(kind: str, place: Path) -> None:
+    images: Any = [image_rows(2), image_rows(2)]
+    images = [[each] for each in images] if kind == "list of lists" else images
+    features = datasets.Features({"image": MANY[kind](), "text": datasets.Value("string")})
+    rows = datasets.Dataset.from_dict({"image": images, "text": ["a", "b"]}, features=features)
+    rows.to_parquet(place / "a.parquet")
+    assert refusal(reader(place)) == (
+        "column 'image' is a list, expected images; to take one of each, set image: 'image[0]'"
+    )
+    rows.save_to_disk(str(place / "saved"))
+    assert "is a list, expected images" in refusal(reader(place / "saved"))
+
+
+def test_one_image_of_a_list_is_taken_by_its_path(place: Path, tmp_path: Path) -> None:
+    features = datasets.Features(
+        {"image": datasets.List(datasets.Image()), "text": datasets.Value("string")}
+    )
+    images = [image_rows(2), []]
+    rows = datasets.Dataset.from_dict({"image": images, "text": ["a", "b"]}, features=features)
+    rows.to_parquet(place / "a.parquet")
+    outcomes = acquired(reader(place, image="image[0]"), tmp_path)
+    assert stored(outcomes, tmp_path) == [png(0)]
+    assert reasons(outcomes) == ["missing_file"]
+
+
+def test_what_holds_no_images_is_refused_with_what_to_write(place: Path) -> None:
+    url = "https://a.org/1.jpg"
+    columns = {
+        "URL": [url],
+        "text": ["a"],
+        "image": [url],
+        "flag": [True],
+        "struct": [{"height": 1, "width": 2}],
+        "numbers": [[1, 2]],
+    }
+    pq.write_table(pa.table(columns), place / "a.parquet")
+    assert refusal(reader(place)) == (
+        f"column 'image' holds URLs such as '{url}', expected images; "
+        "to fetch them, set image: '' and columns: {url: image}"
+    )
+    assert refusal(reader(place, image="struct")) == (
+        "column 'struct' is a struct of height, width, expected images"
+    )
+    assert refusal(reader(place, image="flag")) == "column 'flag' is bool, expected images"
+    assert "is a list, expected images" in refusal(reader(place, image="numbers"))
+    assert refusal(reader(place, image="picture")) == (
+        "no column 'picture' among URL, text, image, flag, struct, numbers; name one that holds "
+        "images, or to fetch URLs set image: '' and columns: {url: URL}"
+    )
+    of_images(*image_rows(1)).rename_column("image", "jpg").to_parquet(place / "a.parquet")
+    assert refusal(reader(place)).endswith("name it: image: jpg")
+
+
+def test_images_may_be_bytes_or_paths_beside_the_data(place: Path, tmp_path: Path) -> None:
+    (place / "in").mkdir()
+    (place / "in/1.png").write_bytes(png(1))
+    paths = ["in/1.png", f"{place}/in/1.png", "in/none.png", "../data/in/1.png", "", None]
+    pq.write_table(pa.table({"image": paths, "text": ["a"] * 6}), place / "a.parquet")
+    outcomes = acquired(reader(place), tmp_path, rows_per_shard=10)
+    assert stored(outcomes, tmp_path) == [png(1)] * 3
+    assert reasons(outcomes) == ["missing_file"] * 3
+    rejected = [reject.detail for outcome in outcomes for reject in outcome.rejects]
+    assert "row 2: no image in the dataset ('in/none.png')" in rejected
+
+
+def test_binary_images_and_garbage_are_copied_as_they_are(place: Path, tmp_path: Path) -> None:
+    bodies = pa.array([png(1), b"no image", None], pa.binary())
+    pq.write_table(pa.table({"image": bodies, "text": ["a"] * 3}), place / "a.parquet")
+    outcomes = acquired(reader(place), tmp_path, rows_per_shard=10)
+    assert stored(outcomes, tmp_path) == sorted([png(1), b"no image"])
+    assert reasons(outcomes) == ["missing_file"]
+
+
+def test_text_that_is_not_utf8_costs_its_row_alone(place: Path, tmp_path: Path) -> None:
+    raw = pa.array([b"a", b"caf\xe9", b"c"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    images = pa.array([png(n) for n in range(3)], pa.binary())
+    pq.write_table(pa.table({"image": images, "text": text}), place / "a.parquet")
+    rows = listed(reader(place))
+    assert [getattr(row, "reason", "") for row in rows] == ["", "malformed_row", ""]
+    assert [row.id for row in rows] == ["train/0/0", "train/0/1", "train/0/2"]
+    assert stored(acquired(reader(place), tmp_path), tmp_path) == sorted([png(0), png(2)])
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("a.csv", "url,text\nx,caf\xe9\n".encode("latin-1")),
+        ("a.jsonl", b'{"url": "x", "text": '),
+        ("a.parquet", b""),
+        ("README.md", b"---\nconfigs: [\n---\n"),
+        ("dataset_infos.json", b"{"),
+        ("data.py", b"import os\n"),
+    ],
+)
+def test_a_damaged_dataset_is_one_line(name: str, body: bytes, place: Path) -> None:
+    (place / name).write_bytes(body)
+    assert refusal(reader(place, image=""))
+
+
+def test_files_that_differ_are_one_line(place: Path) -> None:
+    for part, text in enumerate((["a"], [{"en": "b"}])):
+        table = pa.table({"url": ["http://a.org/1"], "text": text})
+        pq.write_table(table, place / f"train-0000{part}.parquet")
+    assert refusal(reader(place, image=""))
+
+
+@pytest.mark.parametrize("path", ["data/a.parquet", "data/*.parquet", "data"])
+def test_a_file_or_glob_is_read_as_a_folder_is(path: str, place: Path, tmp_path: Path) -> None:
+    of_images(*image_rows(3)).to_parquet(place / "a.parquet")
+    assert [row.id for row in listed(reader(tmp_path / path))] == [f"train/0/{n}" for n in range(3)]
+
+
+def test_a_file_that_is_no_dataset_is_refused(place: Path) -> None:
+    (place / "a.zip").write_bytes(b"")
+    assert "expected a folder, or .parquet, .csv" in refusal(reader(place / "a.zip"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"split": "test"}, "Available splits: ['train']"),
+        ({"config": "fr"}, "Available: ['default']"),
+    ],
+)
+def test_what_there_is_is_named(source: dict, message: str, place: Path) -> None:
+    of_images(*image_rows(1)).to_parquet(place / "a.parquet")
+    assert message in refusal(reader(place, **source))
+
+
+def test_a_hub_out_of_reach_is_one_line_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    start = time.monotonic()
+    message = refusal(reader("someone/set"))
+    assert time.monotonic() - start < 5
+    assert message.startswith("cannot be opened: no folder beside the recipe, and the Hub did not")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    assert "OfflineModeIsEnabled" in refusal(reader("someone/set"))

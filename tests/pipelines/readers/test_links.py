@@ -15,7 +15,7 @@ from pipelines.storage import Storage
 from schemas.recipe import FolderColumns, FolderSource, Links
 from schemas.tables import SOURCES
 
-OUTSIDE = "link to a folder that leads out of the source's folder; set links: follow to read it"
+OUTSIDE = "link to a folder that leads out of the source's folder (set links: follow to read it)"
 
 
 def link(place: Path, target: str) -> None:
@@ -57,8 +57,11 @@ def hub(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("links", "said"),
     [
-        ("inside", "b0 that leads out of the source's folder; set links: follow to read it"),
-        ("never", "b0 that is not followed; links is never, set inside or follow to read it"),
+        ("inside", "b0 that leads out of the source's folder (set links: follow to read it)"),
+        (
+            "never",
+            "b0 that is not followed, as links: never says (set inside or follow to read it)",
+        ),
     ],
 )
 def test_a_link_that_is_not_followed_is_a_dead_letter_that_names_the_key(
@@ -82,7 +85,7 @@ def test_the_layout_of_git_annex_is_read_without_a_key(tmp_path: Path) -> None:
     link(tmp_path / "2.jpg", ".git/annex/objects/gone.jpg/gone.jpg")
     rows, passed_over = listed(tmp_path)
     assert rows["a/1.jpg"] == ""
-    assert rows["2.jpg"].startswith("missing_file: a link that has no target; fetch what")
+    assert rows["2.jpg"].startswith("missing_file: a link that has no target (fetch what")
     assert passed_over == {"hidden folder": 1}
 
 
@@ -99,7 +102,7 @@ def test_a_linked_folder_is_counted_or_entered(tmp_path: Path) -> None:
     link(tmp_path / "mine/sub", "../elsewhere")
     assert listed(tmp_path / "mine") == ({"6.jpg": ""}, {OUTSIDE: 1})
     assert listed(tmp_path / "mine", "follow") == ({"6.jpg": "", "sub/5.jpg": "five"}, {})
-    assert "links is never" in next(iter(listed(tmp_path / "mine", "never")[1]))
+    assert "links: never" in next(iter(listed(tmp_path / "mine", "never")[1]))
 
 
 def test_a_folder_that_several_links_lead_to_is_entered_once(tmp_path: Path) -> None:
