@@ -1,5 +1,6 @@
 """Files of a source: which ones a path names, and what tells their versions apart."""
 
+import errno
 import os.path
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.readers.links import GONE, not_followed
-from pipelines.readers.listing import IMAGE_SUFFIXES
+from pipelines.readers.listing import IMAGE_SUFFIXES, is_storable, storable
 from pipelines.readers.names import (
     HIDDEN_FILE,
     LINK_TO_FILE,
@@ -40,6 +41,7 @@ class SourceFile:
     name: str  # below the last folder that the source's path names without a wildcard
     size: int  # bytes
     version: str  # changes when the file does
+    matched: bool  # by a wildcard, rather than named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +94,9 @@ def find_files(path: str, links: Links = "follow") -> Found:
     fs, full = open_path(path)
     infos: dict[str, Mapping[str, Any]] = {}
     passed_over: Counter[str] = Counter()
-    fixed, named = named_by(fs, full, path, links, passed_over)
-    for each in {each.path: each for each in named}.values():
+    fixed, names = named_by(fs, full, path, links, passed_over)
+    named = {each.path: each for each in names}
+    for each in named.values():
         info = _info(fs, each.path)
         if what := _why_not(each, fixed, info, links):
             passed_over[what] += 1
@@ -105,7 +108,9 @@ def find_files(path: str, links: Links = "follow") -> Found:
         raise _nothing(fs, path, full, passed_over)
     if isinstance(fs, LocalFileSystem) and len(infos) > 1:
         infos = _each_once(infos, passed_over)
-    files = [_source_file(fs, name, fixed, infos[name]) for name in sorted(infos)]
+    if odd := next((name for name in sorted(infos) if not is_storable(name)), ""):
+        raise CorpusError(f"{storable(odd)}: not a name that UTF-8 can hold; rename the file")
+    files = [_source_file(fs, named[name], fixed, infos[name]) for name in sorted(infos)]
     return Found(files=files, passed_over=passed_over)
 
 
@@ -132,21 +137,22 @@ def nearest_folder(fs: Any, path: str) -> str:
     while (folder := path.rpartition("/")[0]) and folder != path:
         if fs.isdir(folder):
             found = (os.path.basename(str(each).rstrip("/")) for each in fs.ls(folder, False))
-            names = sorted(name for name in found if not name.startswith("."))
+            names = sorted(storable(name) for name in found if not name.startswith("."))
             shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
             return f"; the nearest folder there is, {folder}, holds {shown or 'nothing'}"
         path = folder
     return ""
 
 
-def _source_file(fs: Any, path: str, fixed: str, info: Mapping[str, Any]) -> SourceFile:
+def _source_file(fs: Any, file: NamedFile, fixed: str, info: Mapping[str, Any]) -> SourceFile:
     return SourceFile(
         fs=fs,
-        path=path,
-        url=fs.unstrip_protocol(path),
-        name=path.removeprefix(fixed),
+        path=file.path,
+        url=fs.unstrip_protocol(file.path),
+        name=file.path.removeprefix(fixed),
         size=info["size"],
         version=file_version(info),
+        matched=file.matched,
     )
 
 
@@ -167,8 +173,10 @@ def _each_once(
 def _why_not(file: NamedFile, fixed: str, info: Mapping[str, Any] | None, links: Links) -> str:
     """Return what a file that a wildcard matched is passed over as, '' if it is not."""
     below = file.path.removeprefix(fixed)
-    if not file.matched or (info is not None and info["type"] == "directory"):
+    if not file.matched:
         return ""
+    if info is not None and info["type"] == "directory":
+        return "folder" if file.is_local else ""
     if is_of_system(below.rpartition("/")[2]):
         return SYSTEM
     if any(is_hidden(part) for part in below.split("/")[:-1]) and not file.hidden:
@@ -183,9 +191,11 @@ def _why_not(file: NamedFile, fixed: str, info: Mapping[str, Any] | None, links:
 def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
     try:
         return fs.info(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            return None
         raise CorpusError(f"{path}: cannot be looked at: {error.strerror or error}") from error
 
 

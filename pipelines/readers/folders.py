@@ -90,7 +90,7 @@ class FolderReader:
             for key, place, result in zip(column(rows, "key"), places, found, strict=True):
                 path = posixpath.join(root, place)
                 if isinstance(result, Fault):
-                    raw.reject(key, result.reason, f"{path}: {result.what}")
+                    raw.reject(key, result.reason, storable(f"{path}: {result.what}"))
                 elif why := wrong_size(result[0], self.max_bytes, path):
                     raw.reject(key, *why)
                 else:

@@ -21,7 +21,7 @@ def failures_beside(unit: Unit) -> Iterator[Reject]:
     A file there that cannot be read is a dead letter of its own; the tar does not need it.
     """
     fs, path = open_fs(posixpath.splitext(unit.path)[0] + ".parquet")
-    if not fs.isfile(path):
+    if not fs.exists(path) or fs.info(path)["type"] != "file":
         return
     try:
         with fs.open(path, "rb") as file:

@@ -18,7 +18,7 @@ from pipelines.readers.listing import (
     json_object,
     listed_from,
 )
-from pipelines.readers.names import IMAGE, TEXT, suffix_of, what_file_is
+from pipelines.readers.names import as_other
 from pipelines.readers.parquet_lists import found_in_schema, open_parquet, parquet_rows
 from pipelines.readers.text_lists import (
     BUFFER_BYTES,
@@ -69,7 +69,7 @@ def plan_lists(
         shown = ", ".join(file.name for file in files[:SHOWN_FILES])
         raise CorpusError(f"{path}: {shown}: expected a list in {READ}")
     passed_over = Counter(matched.passed_over)
-    passed_over.update(_what(file) for file in files if not list_format(file.name))
+    passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
     require_columns(
@@ -101,11 +101,6 @@ def _units(source: str, file: SourceFile, plain: PlainList, parts: Iterable[Part
         )
         for start, end, row, rows in parts
     ]
-
-
-def _what(file: SourceFile) -> str:
-    what = what_file_is(file.name.rsplit("/", 1)[-1])
-    return f"{suffix_of(file.name)} file" if what in (IMAGE, TEXT) else what
 
 
 def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[Listed | Reject]:

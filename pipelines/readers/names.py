@@ -21,6 +21,7 @@ LINK_TO_FILE = "link to a file"
 _IMAGES = frozenset(IMAGE_SUFFIXES)
 _SYSTEM_NAMES = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
+_TAR = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz|tbz2?|txz|tzst)$")
 _SHORT = re.compile(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}")  # a suffix worth a line of its own
 
 
@@ -74,6 +75,22 @@ def is_hidden(folder: str) -> bool:
 def suffix_of(name: str) -> str:
     """Return the suffix of a name in lower case, with its dot; '' if it has none."""
     return posixpath.splitext(name)[1].lower()
+
+
+def is_tar(name: str) -> bool:
+    """Whether a name is one of tars, compressed or not.
+
+    >>> is_tar("0.TAR"), is_tar("0.tar.zst"), is_tar("0.tgz"), is_tar("0.json")
+    (True, True, True, False)
+    """
+    return bool(_TAR.search(name.lower()))
+
+
+def as_other(path: str) -> str:
+    """Return what a file is counted as where images and texts are not looked for."""
+    name = path.rpartition("/")[2]
+    what = what_file_is(name)
+    return f"{suffix_of(name)} file" if what in (IMAGE, TEXT) else what
 
 
 def text_alone(name: str) -> str:

@@ -46,6 +46,9 @@ class TarStream:
         self._at = 0
         self._back = b""
         self._vain = 0  # reads at the end
+        self._size = 0 if packed else file.seek(0, 2)
+        if not packed:
+            file.seek(0)
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes, fewer only at the end.
@@ -84,8 +87,16 @@ class TarStream:
         self._at -= len(block)
 
     def seek(self, offset: int) -> None:
-        """Go forward to a byte, or to the end where that comes first in a compressed file."""
+        """Go to a byte; in a compressed file only forward, or to the end if that comes first.
+
+        Raises:
+            tarfile.ReadError: for a byte that cannot be reached.
+        """
         if not self.packed:
+            if offset > self._size:
+                raise tarfile.ReadError(
+                    f"a member that is cut short: it goes up to byte {offset:,}"
+                )
             self._file.seek(offset)
             self._at, self._back = offset, b""
             return

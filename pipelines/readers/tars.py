@@ -3,6 +3,7 @@
 import hashlib
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pipelines.readers.files import SourceFile, find_files, versions
 from pipelines.readers.img2dataset import failures_beside
 from pipelines.readers.keys import SeenKeys
 from pipelines.readers.listing import Listed, PassedOver, SourcePlan, Unit, storable, with_texts
+from pipelines.readers.names import as_other, is_tar
 from pipelines.readers.tar_members import members
 from pipelines.readers.tar_samples import Sample, samples
 from pipelines.readers.tar_stream import NotATarError, TarStream, open_tar
@@ -42,11 +44,16 @@ class TarReader:
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Make a unit of every tar, whatever its rows.
 
+        Of what a wildcard matches beside tars, other files by their name are counted.
+
         Raises:
             CorpusError: if no tar is there, or a key that the recipe names is in no .json.
         """
         found = find_files(self.source.path, self.source.links)
-        self._require_keys(found.files)
+        kept = {file.path for file in found.files if not file.matched or is_tar(file.name)}
+        tars = [file for file in found.files if file.path in kept or not kept]
+        others = [file.name for file in found.files if kept and file.path not in kept]
+        self._require_keys(tars)
         units = [
             Unit(
                 source=self.source.name,
@@ -56,9 +63,11 @@ class TarReader:
                 start=0,
                 end=file.size,
             )
-            for file in found.files
+            for file in tars
         ]
-        return SourcePlan(units=units, passed_over=found.passed_over)
+        passed_over = Counter(found.passed_over)
+        passed_over.update(as_other(name) for name in others)
+        return SourcePlan(units=units, passed_over=dict(sorted(passed_over.items())))
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject | PassedOver]:
         """List the rows that img2dataset failed to fetch, if it made the tar, then the samples."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pipelines.readers.links import LOOP, NEVER, OUTSIDE, is_inside
+from pipelines.readers.listing import storable
 from pipelines.readers.names import LINK_TO_FOLDER, what_folder_is
 from pipelines.storage import CorpusError
 from schemas.recipe import Links
@@ -60,7 +61,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
             yield from entries
     except OSError as error:
         raise CorpusError(
-            f"{folder}: this folder cannot be listed: {error.strerror}; "
+            f"{storable(folder)}: this folder cannot be listed: {error.strerror}; "
             "give yourself the right, or move it out of the source"
         ) from error
 
@@ -70,7 +71,8 @@ def _enter(folder: str, entered: set[tuple[int, int]]) -> bool:
     try:
         info = os.stat(folder)
     except OSError as error:
-        raise CorpusError(f"{folder}: this folder cannot be entered: {error.strerror}") from error
+        said = f"{storable(folder)}: this folder cannot be entered: {error.strerror}"
+        raise CorpusError(said) from error
     place = (info.st_dev, info.st_ino)
     is_new = place not in entered
     entered.add(place)

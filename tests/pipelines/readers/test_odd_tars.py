@@ -325,3 +325,13 @@ def test_a_damaged_side_file_of_img2dataset_is_a_dead_row(body: bytes, tmp_path:
 def test_a_folder_in_the_place_of_a_side_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").mkdir()
     assert read(tmp_path / "t.tar", tar_of(*pair("0"))) == [("t.tar::0", "text 0")]
+
+
+def test_other_files_that_a_wildcard_matches_are_counted(tmp_path: Path) -> None:
+    for name in ("0.tar", "1.tar.gz", "0.parquet", "0_stats.json", "README"):
+        (tmp_path / name).write_bytes(tar_of(*pair("0")))
+    plan = reader(tmp_path / "*").plan(1, Storage("memory://odd"))
+    assert [unit.name for unit in plan.units] == ["0.tar", "1.tar.gz"]
+    assert plan.passed_over == {".json file": 1, ".parquet file": 1, "file without a suffix": 1}
+    plan = reader(tmp_path / "R*").plan(1, Storage("memory://odd"))
+    assert [unit.name for unit in plan.units] == ["README"]

@@ -135,6 +135,7 @@ def test_what_a_wildcard_matches_and_is_not_read_is_counted(tmp_path: Path) -> N
     found = find_files(f"{tmp_path}/*.tar")
     assert [file.name for file in found.files] == ["0.tar"]
     assert sorted(found.passed_over.values()) == [1, 1, 1]
+    assert find_files(f"{tmp_path}/*").passed_over["folder"] == 3
     assert find_files(f"{tmp_path}/**").passed_over["hidden folder"] == 1
     assert names(tmp_path / ".git/*.tar") == ["1.tar"]
 
@@ -170,3 +171,15 @@ def test_only_links_not_followed_is_an_error_that_names_the_key(tmp_path: Path) 
     (tmp_path / "mine/1.tar").symlink_to("../far/1")
     with pytest.raises(CorpusError, match=r"1 link to a file that leads out.*set links: follow"):
         names(tmp_path / "mine/*.tar", "inside")
+
+
+def test_a_link_that_leads_to_itself_is_counted(tmp_path: Path) -> None:
+    lay(tmp_path, "0.tar")
+    (tmp_path / "1.tar").symlink_to("1.tar")
+    assert names(tmp_path / "*.tar") == ["0.tar"]
+
+
+def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tar")).write_bytes(b"x")
+    with pytest.raises(CorpusError, match=r"caf\\udce9.tar: not a name that UTF-8 can hold"):
+        names(tmp_path / "*.tar")
