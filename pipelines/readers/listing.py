@@ -137,6 +137,8 @@ def with_texts(
                 data = json_object(body.decode("utf-8-sig"))
         except ValueError as error:
             return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
+    if not data:
+        return replace(row, text=prompt)
     if prompt:
         columns = columns.model_copy(update={"text": ""})
     read = listed_from(row.id, data, columns, place=row.place)
