@@ -95,6 +95,12 @@ class TarColumns(Columns):
 
     text: Column = "caption"
 
+    @model_validator(mode="after")
+    def _are_names(self) -> "TarColumns":
+        if self.are_numbers:
+            raise ValueError("numbers are for lists without a header, expected keys of JSON")
+        return self
+
 
 class _Source(_Model):
     name: Name

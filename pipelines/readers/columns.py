@@ -3,14 +3,16 @@
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from pipelines.storage import CorpusError
 from schemas.recipe import Column, Columns
 
 SHOWN_COLUMNS = 40
+SHOWN_CHARS = 80  # of a column's name
 # Where captions stand in well-known lists, for a suggestion.
 _USUAL = ("caption", "captions", "text", "prompt", "alt", "alt_text", "description", "title")
 _INDEX = re.compile(r"\[(-?\d+)\]")
@@ -24,6 +26,16 @@ class _Absent:
 ABSENT = _Absent()  # what `look_up` returns where nothing has that name
 
 
+def mapped(columns: Columns) -> Mapping[str, Column]:
+    """Return {field: column} of what is read; as `Columns.mapped`, for use at every row."""
+    return _mapped(cast(Hashable, columns))  # which a frozen model is
+
+
+@lru_cache(maxsize=16)
+def _mapped(columns: Any) -> Mapping[str, Column]:
+    return columns.mapped()
+
+
 def column_of(path: Column, names: Collection[Any]) -> Any:
     """Return the one of `names` that a path begins with, the longest; None if there is none.
 
@@ -32,7 +44,7 @@ def column_of(path: Column, names: Collection[Any]) -> Any:
     """
     if path in names:
         return path
-    if isinstance(path, int):
+    if isinstance(path, int) or not ("." in path or "[" in path):
         return None
     ends = [mark.start() for mark in re.finditer(r"[.\[]", path)]
     return next((path[:end] for end in reversed(ends) if path[:end] in names), None)
@@ -51,10 +63,12 @@ def look_up(row: Mapping[Any, Any], path: Column) -> Any:
     >>> [look_up(row, path) for path in ("a.b", "a[1].b", "a[0]", "c.d")]
     [1, 3, {'b': 2}, 4]
     """
+    if path in row:
+        return row[path]
     name = column_of(path, row)
-    if name is None:
+    if name is None or isinstance(path, int):
         return ABSENT
-    return row[name] if isinstance(path, int) else _part(row[name], path[len(name) :], path)
+    return _part(row[name], path[len(name) :], path)
 
 
 def _part(value: Any, rest: str, path: str) -> Any:
@@ -92,9 +106,11 @@ def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> st
     Raises:
         ValueError: for what is no text, with its type.
     """
+    if isinstance(value, str):
+        return value.strip().encode("utf-8", "replace").decode()
     if isinstance(value, bytes | bytearray | memoryview):
         try:
-            value = bytes(value).decode()
+            return bytes(value).decode().strip()
         except UnicodeDecodeError as error:
             raise ValueError(f"column {_shown(columns, field)} is not UTF-8: {error}") from error
     if isinstance(value, list | tuple):
@@ -190,14 +206,22 @@ def _missing(source: str, field: str, columns: Columns, names: Sequence[Any]) ->
 
 def _listed(names: Sequence[Any]) -> str:
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
-    return ", ".join(str(name) for name in names[:SHOWN_COLUMNS]) + more
+    return ", ".join(map(_on_one_line, names[:SHOWN_COLUMNS])) + more or "none"
+
+
+def _on_one_line(name: Any) -> str:
+    return " ".join(str(name).split())[:SHOWN_CHARS].encode("utf-8", "backslashreplace").decode()
 
 
 def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
     if field == "url" and any("://" in str(name) for name in names):
         return "if the file has no header, give numbers: columns: {url: 0, text: 1}"
+    if field == "url" and len(names) == 1:
+        mark = next((mark for mark in (";", ",", "\t", "|") if mark in str(names[0])), "")
+        if mark:
+            return f"its cells seem to be separated by {mark!r}, not by ',' (.csv) or a tab (.tsv)"
     likely = _likely(str(getattr(columns, field)), [str(name) for name in names], field)
-    return f"name it in columns: {{{field}: {likely or 'COLUMN'}}}"
+    return f"name it in columns: {{{field}: {_on_one_line(likely or 'COLUMN')}}}"
 
 
 def _likely(name: str, names: Sequence[str], field: str) -> str | None:

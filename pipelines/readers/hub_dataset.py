@@ -50,8 +50,8 @@ def _name_damaged(path: str) -> None:
 
 
 def is_local(path: str) -> bool:
-    """Whether a dataset lies on this machine."""
-    return os.path.isabs(path) or os.path.exists(path)
+    """Whether a dataset lies on this machine, rather than on the Hub."""
+    return os.path.isabs(path)
 
 
 def folder_of(path: str) -> str:
@@ -75,11 +75,16 @@ def require_reachable(source: HuggingFaceSource) -> None:
         CorpusError: if it is neither here nor on the Hub, or the Hub is out of reach.
     """
     path = source.path
+    if os.path.exists(path) and not os.path.isabs(path):
+        raise CorpusError(
+            f"{path}: cannot be opened: it lies in the working directory, not beside the recipe; "
+            "give its whole path"
+        )
     if is_local(path):
         if not os.path.exists(path) and not glob.glob(path, recursive=True):
             raise CorpusError(f"{path}: cannot be opened: no such file or folder")
         return
-    import datasets
+    import datasets.config
     import huggingface_hub
 
     if datasets.config.HF_HUB_OFFLINE:

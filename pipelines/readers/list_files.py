@@ -19,7 +19,7 @@ from pipelines.readers.listing import (
     listed_from,
 )
 from pipelines.readers.names import as_other
-from pipelines.readers.parquet_lists import found_in_schema, open_parquet, parquet_rows
+from pipelines.readers.parquet_lists import found_in_schema, open_parquet, parquet_rows, rows_in
 from pipelines.readers.text_lists import (
     BUFFER_BYTES,
     Line,
@@ -72,9 +72,7 @@ def plan_lists(
     passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
-    require_columns(
-        source.name, source.columns, [cut.found for cut in cuts if cut.found and cut.parts]
-    )
+    require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
     return SourcePlan(
         units=[
@@ -147,7 +145,7 @@ def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | Folder
         if plain.format == "parquet":
             parquet = open_parquet(file, plain.origin)
             found = found_in_schema(plain.origin, parquet.schema_arrow, columns)
-            return _Cut(parts=_even(parquet.metadata.num_rows, rows_per_shard), found=found)
+            return _Cut(parts=_even(rows_in(parquet), rows_per_shard), found=found)
         buffered = io.BufferedReader(file, BUFFER_BYTES)
         lines = Lines(buffered)
         if plain.format == "txt":

@@ -144,7 +144,8 @@ def _conversion(kind: str, head: bytes, url: str) -> tuple[str, Any]:
         raise CorpusError(f"{url}: no JSON array of rows: it begins {text[:40]!r}")
     if kind in ("json", "jsonl") and text.lstrip()[:1] == "[":
         return "jsonl", _Text(wide, to_lines=True)
-    carriage = "\r" in text and "\n" not in text
+    lone = text.count("\r") - text.count("\r\n")
+    carriage = lone > text.count("\n") and "\r" in text.split("\n", 1)[0].rstrip("\r")
     kind = "jsonl" if kind == "json" else kind
     return kind, _Text(wide, carriage=carriage) if wide or carriage else None
 
@@ -154,7 +155,7 @@ class _Text:
     """Rewrite text as UTF-8 in lines."""
 
     encoding: str
-    carriage: bool = False  # lines end in carriage returns
+    carriage: bool = False  # most lines end in carriage returns
     to_lines: bool = False  # of a JSON array
 
     def __call__(self, stream: BinaryIO, local: Path) -> None:
@@ -162,14 +163,16 @@ class _Text:
         encoding = self.encoding or "utf-8-sig"
         # What is not UTF-8 stays so, for whoever reads the rows.
         errors = "strict" if self.encoding else "surrogateescape"
-        text = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+        text = io.TextIOWrapper(
+            raw, encoding=encoding, errors=errors, newline=None if self.carriage else ""
+        )
         with open(local, "w", encoding="utf-8", errors=errors, newline="") as file:
             if self.to_lines:
                 for item in array_items(text):
                     file.write(re.sub(r"[\r\n]", " ", item) + "\n")
                 return
             while part := text.read(COPY_BYTES):
-                file.write(part.replace("\r", "\n") if self.carriage else part)
+                file.write(part)
 
 
 class _Raw(io.RawIOBase):
@@ -195,7 +198,7 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path) -> None:
     """Rewrite a file or stream of Arrow, batch by batch."""
     held = local.with_suffix(".arrow")
     _copy(stream, held)
-    with pa.memory_map(str(held)) as file:
+    with pa.OSFile(str(held), "rb") as file:  # mapped, a damaged file would kill the process
         of_file = file.read(6) == b"ARROW1"
         file.seek(0)
         batches: Any
@@ -207,5 +210,20 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path) -> None:
             batches = iter(reader)
         with pq.ParquetWriter(local, reader.schema) as writer:
             for batch in batches:
+                _check(batch)
                 writer.write_batch(batch)
     held.unlink()
+
+
+def _check(batch: pa.RecordBatch) -> None:
+    """Find offsets that lead out of their buffers, which nothing looks for after this.
+
+    Raises:
+        pa.ArrowInvalid: if there is one. Text that is not UTF-8 is left to who reads the rows.
+    """
+    for column in batch.columns:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error):
+                raise

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipelines.raw_shard import RawShard
-from pipelines.readers.columns import as_text, look_up
+from pipelines.readers.columns import as_text, look_up, mapped
 from pipelines.sidecar import Reject
 from pipelines.storage import Storage
 from schemas.recipe import Columns
@@ -101,7 +101,7 @@ def listed_from(
 ) -> Listed | Reject:
     """Map a row of any list to ours; absent and null values read as ''."""
     try:
-        found = {field: look_up(row, path) for field, path in columns.mapped().items()}
+        found = {field: look_up(row, path) for field, path in mapped(columns).items()}
         return Listed(
             id=id_,
             url=_url(found.get("url"), columns),

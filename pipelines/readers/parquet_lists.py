@@ -24,8 +24,10 @@ def open_parquet(file: Any, url: str) -> pq.ParquetFile:
     """
     try:
         # Buffered, a column of a large row group is not read at once.
-        return pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
-    except (pa.ArrowException, OSError) as error:
+        parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
+        _ = parquet.schema_arrow.names  # that UTF-8 can hold
+        return parquet
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise _damaged(url, error) from error
 
 
@@ -42,7 +44,9 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
     Raises:
         CorpusError: if the file is damaged.
     """
-    parquet = open_parquet(file, unit.path)
+    # One that was unpacked is known to its owner by the name it had.
+    url = unit.path if unit.path.endswith(unit.name) else f"{unit.name}, unpacked as {unit.path}"
+    parquet = open_parquet(file, url)
     names = roots(columns, parquet.schema_arrow.names)
     first = 0
     try:
@@ -53,7 +57,13 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
                 yield from _group_rows(parquet, group, names, low, high)
             first += rows
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(unit.path, error) from error
+        raise _damaged(url, error) from error
+
+
+def rows_in(parquet: pq.ParquetFile) -> int:
+    """Count the rows that are read: those of the row groups, whatever the file says in all."""
+    metadata = parquet.metadata
+    return sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
 
 
 def roots(columns: Columns, names: Collection[str]) -> list[str]:
@@ -73,6 +83,8 @@ def _group_rows(
         at += batch.num_rows
         if at >= end:
             return
+    if at < min(end, rows := parquet.metadata.row_group(group).num_rows):
+        raise pa.ArrowInvalid(f"row group {group} holds {at:,} rows, its footer says {rows:,}")
 
 
 def python_rows(batch: Any) -> list[Row]:

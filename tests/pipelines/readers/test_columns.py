@@ -231,6 +231,15 @@ def test_numbers_and_names_do_not_mix() -> None:
             parse_recipe({"name": "r", "sources": [source]})
 
 
+def test_other_delimiters_and_numbers_of_json_keys_are_named(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(f"url;text\n{URL};a dog\n")
+    with pytest.raises(CorpusError, match="cells seem to be separated by ';'"):
+        listed(tmp_path / "l.csv")
+    source = {"name": "a", "kind": "webdataset", "path": "a", "columns": {"text": 0}}
+    with pytest.raises(RecipeError, match="expected keys of JSON"):
+        parse_recipe({"name": "r", "sources": [source]})
+
+
 def test_a_dumped_recipe_names_the_columns_that_the_recipe_names(tmp_path: Path) -> None:
     columns = {"text": "text", "title": "", "lists": "join"}
     source = {"name": "a", "kind": "list", "path": "/a", "columns": columns}

@@ -404,3 +404,7 @@ def test_a_hub_out_of_reach_is_one_line_at_once(
     assert message.startswith("cannot be opened: no folder beside the recipe, and the Hub did not")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     assert "OfflineModeIsEnabled" in refusal(reader("someone/set"))
+    (tmp_path / "someone/set").mkdir(parents=True)
+    assert "it lies in the working directory, not beside the recipe" in refusal(
+        reader("someone/set")
+    )

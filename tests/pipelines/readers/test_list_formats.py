@@ -86,6 +86,7 @@ FORMATS = {
     "wide.json": json.dumps(ROWS).encode("utf-16"),
     "wider.jsonl": JSONL.encode("utf-32"),
     "mac.tsv": TSV.replace("\n", "\r").encode(),
+    "mixed.tsv": (TSV.replace("\n", "\r") + "\n").encode(),
     "windows.tsv": TSV.replace("\n", "\r\n").encode(),
 }
 
