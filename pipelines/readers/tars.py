@@ -131,7 +131,8 @@ class TarReader:
         tar = unit.name if sample.part == 1 else f"{unit.name}#{sample.part}"
         id_, image = storable(f"{tar}::{sample.name}"), sample.image
         if image is None:
-            detail = f"its members: {' '.join(sample.suffixes[:SHOWN_MEMBERS])}"
+            shown = " ".join(sample.suffixes[:SHOWN_MEMBERS])
+            detail = f"its members: {shown}; an image stands beside its texts (tar --sort=name)"
             return Reject(id=id_, reason="no_image", detail=storable(detail))
         for member in (image, *sample.texts):
             if fault := member.fault:
