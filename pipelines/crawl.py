@@ -36,7 +36,9 @@ class Crawl:
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what decides which bytes are taken, not how hard we try to get them."""
         source = self._source(shard, store)
-        elsewhere = {"quota", "licence", "columns"} | ({"path"} if source.kind == "list" else set())
+        elsewhere = {"quota", "licence", "columns", "quoting", "text"}
+        if source.kind == "list":
+            elsewhere |= {"path", "links"}
         decides = source.model_dump(mode="json", exclude=elsewhere)
         how = self.recipe.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""

@@ -1,6 +1,7 @@
 """The funnel on the console: what went in, what left by which door, what it took."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipelines.storage import Storage, absolute
 LOG = "build_log.jsonl"
 REPORT = "report.html"
 REASONS = 5  # of a stage, in a sentence
+SHOWN_KINDS = 12  # of files that a source passes over
 
 
 def print_funnel(manifest: dict[str, Any], out: str) -> None:
@@ -35,8 +37,7 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
         if line["stage"] in STAGES and (rows := passing_dead(line["dead"])):
             print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
     for source, counts in manifest["passed_over"].items():
-        said = ", ".join(f"{number:,} {what}" for what, number in counts.items())
-        print(f"passed over in {source}: {said}")
+        print(f"passed over in {source}: {_said(counts)}")
     print()
     if "subsets" not in manifest:
         last = manifest["funnel"][-1]
@@ -70,6 +71,25 @@ def in_words(funnel: Sequence[tuple[str, Counts]]) -> str:
             if rows := sum(reasons.values()):
                 said.append(f"{stage} {verb} {rows:,} ({_most(reasons)})")
     return f"no sample is left: {'; '.join(said)}"
+
+
+def _said(counts: dict[str, int]) -> str:
+    """Return counts of kinds of files as words, the most first."""
+    kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    said = [f"{number:,} {_plural(what) if number > 1 else what}" for what, number in kinds]
+    if len(said) > SHOWN_KINDS:
+        rest = sum(number for _, number in kinds[SHOWN_KINDS:])
+        said[SHOWN_KINDS:] = [f"{rest:,} of {len(kinds) - SHOWN_KINDS} other kinds (manifest.json)"]
+    return "; ".join(said)
+
+
+def _plural(what: str) -> str:
+    """Say of several what is said of one.
+
+    >>> _plural(".svg file"), _plural("link to a folder")
+    ('.svg files', 'links to a folder')
+    """
+    return re.sub(r"\b(file|link|folder|image|text|device|tar|row|line)\b", r"\1s", what, count=1)
 
 
 def stage_seconds(store: Storage) -> dict[str, float]:

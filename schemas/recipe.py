@@ -110,6 +110,9 @@ class _Source(_Model):
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
 
 
+# Which symbolic links of a source are read: those whose target lies inside its folder, all, none.
+Links = Literal["inside", "follow", "never"]
+
 # What a quote is in CSV and TSV: `quotes` wrap cells, as RFC 4180 says; `none`: a character like
 # any other; `auto`: quotes in CSV, none in TSV.
 Quoting = Literal["auto", "quotes", "none"]
@@ -122,6 +125,7 @@ class ListSource(_Source):
     path: str  # file or glob, any fsspec URL
     columns: Columns = Columns()
     quoting: Quoting = "auto"
+    links: Links = "inside"  # of lists that a wildcard finds
     base_url: str = ""  # joined to relative URLs
 
 
@@ -139,16 +143,21 @@ class FolderSource(_Source):
     # perhaps in other languages.
     text: TextOf = "first_line"
     columns: FolderColumns = FolderColumns()
+    links: Links = "inside"
     quoting: Quoting = "auto"
 
 
 class TarSource(_Source):
-    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie."""
+    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie.
+
+    Those of a compressed tar (gz, bz2, xz, zst) are copied.
+    """
 
     kind: Literal["webdataset"]
-    path: str  # tar or glob
+    path: str  # tar, glob or {00000..00099}
     columns: TarColumns = TarColumns()  # a .txt member wins over the text
     text: TextOf = "whole"  # of a .txt, which img2dataset writes one caption to, as it was listed
+    links: Links = "inside"  # of tars that a wildcard finds, and of members: to others of their tar
 
 
 class HuggingFaceSource(_Source):

@@ -14,7 +14,8 @@ from pipelines.storage import CorpusError
 
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
 MAGIC_BYTES = 10
-# What no list reaches: text shrinks by 3 to 30 times. Small files may unpack to so much anyway.
+# What no list or tar reaches: text shrinks by 3 to 30 times. Small files may unpack to so much
+# anyway.
 MAX_RATIO = 300
 ALWAYS_ALLOWED_BYTES = 1 << 28
 
@@ -37,12 +38,16 @@ def without_suffix(name: str) -> str:
     return name[: len(name) - len(suffix)]
 
 
+class CompressedDataError(CorpusError):
+    """Compressed data that cannot be read whole; the file system did nothing wrong."""
+
+
 @contextmanager
 def decompressed(file: BinaryIO, url: str, size: int) -> Iterator[BinaryIO]:
     """Open a compressed file to be read once from its start, in bounded memory.
 
-    Reading it raises CorpusError where it is damaged or cut short, and where it unpacks to far
-    more than a list can.
+    Reading it raises CompressedDataError where it is damaged or cut short, and where it unpacks
+    to far more than a list can.
 
     Args:
         file: at its start.
@@ -83,13 +88,13 @@ class _Bounded:
             if getattr(error, "errno", None) is not None:  # of the store, not of the bytes
                 raise
             what = f"damaged or cut short {self.kind} ({error}); fetch it again"
-            raise CorpusError(f"{self.url}: {what}") from error
+            raise CompressedDataError(f"{self.url}: {what}") from error
         if not self.kind:
             return data
         self.left -= len(data)
         if self.left < 0:
-            raise CorpusError(
-                f"{self.url}: unpacks to over {MAX_RATIO} times its bytes, which no list does; "
+            raise CompressedDataError(
+                f"{self.url}: unpacks to over {MAX_RATIO} times its bytes, as no list or tar does; "
                 "unpack it yourself if that is right"
             )
         return data

@@ -8,18 +8,20 @@ import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.raw_shard import RawShard, wrong_size
-from pipelines.readers.files import file_version, open_path, versions
+from pipelines.readers.files import versions
+from pipelines.readers.folder_listing import Listing, list_folder, listing_units
+from pipelines.readers.keys import SeenKeys
+from pipelines.readers.links import Fault, link_fault, pointer_fault, read_file
 from pipelines.readers.list_files import plan_lists, read_list, read_rows
 from pipelines.readers.listing import (
-    IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
-    TEXT_SUFFIXES,
     Listed,
     SourcePlan,
     Unit,
@@ -29,7 +31,7 @@ from pipelines.readers.listing import (
 )
 from pipelines.retries import open_fs
 from pipelines.sidecar import Reject, column
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 from schemas.recipe import FolderSource
 
 # Images read at once, for file systems whose latency is longer than the hashing; memory holds
@@ -38,13 +40,13 @@ READ_THREADS = 8
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FolderReader:
     """Images of a folder; bytes are referenced, not copied.
 
     Without a list the folder itself is listed, by the one process that plans: a few hundred bytes
-    of its memory a file. Paths stand as they are listed, and may not leave the folder, by `..`
-    or by a link.
+    of its memory a file. Paths stand as they are listed; they may not leave the folder by `..`,
+    and by a link where the recipe lets them.
     """
 
     source: FolderSource
@@ -53,20 +55,22 @@ class FolderReader:
     def version(self) -> str:
         """Return the versions of the lists, or of every image and text of the folder."""
         if self.source.list:
-            return f"{versions(self.source.list)}\n{sorted(self.source.columns.explicit())}"
-        return hashlib.sha256(b"".join(self._listing())).hexdigest()
+            source = self.source
+            return f"{versions(source.list, source.links)}\n{sorted(source.columns.explicit())}"
+        return f"{self._listing.digest()}\n{sorted(self.source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut the source's list into units; without one, list the folder first."""
         source = self.source
         if source.list:
             return plan_lists(source, source.list, rows_per_shard, store)
-        lines = self._listing()
+        listing = self._listing
+        self._require_keys(listing)
         path = f"sources/listing-{source.name}.jsonl"
-        store.commit_bytes(path, b"".join(lines))
+        store.commit_bytes(path, b"".join(listing.lines))
         url = store.fs.unstrip_protocol(store.locate(path)[1])
-        units = list(_listing_units(source.name, url, lines, rows_per_shard))
-        return SourcePlan(units=units, files=[path])
+        units = list(listing_units(source.name, url, listing.lines, rows_per_shard))
+        return SourcePlan(units=units, passed_over=listing.passed_over, files=[path])
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the images; a path out of the folder is a dead letter."""
@@ -79,104 +83,104 @@ class FolderReader:
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Hash each image where it lies."""
-        fs, root = open_fs(self.source.path)
-        paths = [posixpath.join(root, place) for place in column(rows, "place")]
+        fs, root = self._folder
+        places = column(rows, "place")
         with ThreadPoolExecutor(READ_THREADS) as threads:
-            found = threads.map(lambda path: self._hash(fs, path), paths)
-            for key, path, result in zip(column(rows, "key"), paths, found, strict=True):
-                if isinstance(result, Reject):
-                    raw.reject(key, result.reason, result.detail)
+            found = threads.map(self._hash, places)
+            for key, place, result in zip(column(rows, "key"), places, found, strict=True):
+                path = posixpath.join(root, place)
+                if isinstance(result, Fault):
+                    raw.reject(key, result.reason, storable(f"{path}: {result.what}"))
+                elif why := wrong_size(result[0], self.max_bytes, path):
+                    raw.reject(key, *why)
                 else:
-                    length, digest = result
-                    raw.refer(key, fs.unstrip_protocol(path), 0, length, digest)
+                    raw.refer(key, fs.unstrip_protocol(path), 0, *result)
 
-    def _hash(self, fs: Any, path: str) -> tuple[int, str] | Reject:
+    @cached_property
+    def _folder(self) -> tuple[Any, str]:
+        return open_fs(self.source.path)
+
+    @cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self._folder[1])
+
+    @cached_property
+    def _listing(self) -> Listing:
+        """The folder as it is found when first asked for; listing it is what costs."""
+        return list_folder(self.source.path, self.source.links)
+
+    def _require_keys(self, listing: Listing) -> None:
+        keys = SeenKeys(self.source.name, self.source.columns, url=False)
+        for line in listing.lines:
+            if not keys.is_wanting:
+                return
+            found = {text: self._read(text, MAX_TEXT_BYTES) for text in json.loads(line)["texts"]}
+            keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
+        keys.require()
+
+    def _hash(self, path: str) -> tuple[int, str] | Fault:
         """Return (bytes, sha256) of an image."""
-        info = _file_info(fs, path)
+        found = self._read(path, self.max_bytes)
+        if isinstance(found, Fault):
+            return found
+        if fault := pointer_fault(found[1]):
+            return fault
+        return found[0], hashlib.sha256(found[1]).hexdigest()
+
+    def _read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
+        """Return the size of a file of the folder, and up to one byte more than `most_bytes`."""
+        fs, root = self._folder
+        if isinstance(fs, LocalFileSystem):
+            return read_file(self._real_root, path, most_bytes, self.source.links)
+        full = posixpath.join(root, path)
+        info = _file_info(fs, full)
         if info is None:
-            return Reject(id=path, reason="missing_file", detail=f"{path}: no such file")
-        if why := wrong_size(info["size"], self.max_bytes, path):
-            return Reject(id=path, reason=why[0], detail=why[1])
-        body = fs.cat_file(path)
-        return len(body), hashlib.sha256(body).hexdigest()
+            return Fault("missing_file", "no such file")
+        end = min(info["size"], most_bytes + 1)
+        return info["size"], fs.cat_file(full, start=0, end=end) if end else b""
 
     def _checked(self, row: Listed) -> Listed | Reject:
         if not row.url:
             return Reject(id=row.id, reason="missing_path", detail="the row names no image")
-        if why := self._why_not(row.url):
-            return Reject(id=row.id, reason="bad_path", detail=f"{row.url!r} {why}")
+        if fault := self._fault(row.url):
+            detail = f"{row.url!r}: {storable(fault.what)}"
+            return Reject(id=row.id, reason=fault.reason, detail=detail)
         return replace(row, place=row.url)
 
-    def _why_not(self, path: str) -> str:
-        """Return why a path relative to the folder may not be read, '' if it may."""
-        if not is_storable(path) or "\0" in path:
-            return "is not a name that UTF-8 can hold"
-        if "::" in path or "://" in path:
-            return "would be read as a URL"
-        fs, root = open_fs(self.source.path)
-        outside = posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == ".."
-        if not outside and isinstance(fs, LocalFileSystem):
-            real_root = os.path.realpath(root)
-            real = os.path.realpath(os.path.join(root, path))
-            outside = os.path.commonpath([real_root, real]) != real_root
-        return "leaves the folder" if outside else ""
+    def _fault(self, path: str) -> Fault | None:
+        """Return why a path of a list may not be read, None if it may."""
+        if fault := _name_fault(path):
+            return fault
+        if posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == "..":
+            return Fault("bad_path", "leaves the folder; expected a path below it")
+        if isinstance(self._folder[0], LocalFileSystem):
+            return link_fault(self._real_root, path, self.source.links)
+        return None
 
     def _with_texts_beside(self, row: dict[str, Any]) -> Listed | Reject:
-        fs, root = open_fs(self.source.path)
-        id_ = storable(row["path"])
-        listed = self._checked(Listed(id=id_, url=row["path"]))
-        if isinstance(listed, Reject):
-            return listed
+        name = row["path"]
+        listed = Listed(id=storable(name), url=name, place=name)
+        fault = Fault(*row["fault"]) if "fault" in row else _name_fault(name)
         texts: list[tuple[str, bytes]] = []
-        for name in row["texts"]:
-            path = posixpath.join(root, name)
-            info = _file_info(fs, path)
-            if info is None or self._why_not(name):
-                return Reject(id=id_, reason="bad_path", detail=f"{name!r} is no file inside")
-            end = min(info["size"], MAX_TEXT_BYTES + 1)
-            texts.append((name, fs.cat_file(path, start=0, end=end) if end else b""))
+        for text in row["texts"]:
+            found = fault or self._read(text, MAX_TEXT_BYTES)
+            if isinstance(found, Fault):
+                base = posixpath.basename(text)
+                fault = fault or Fault(found.reason, f"{base}: {found.what}")
+            else:
+                texts.append((posixpath.basename(text), found[1]))
+        if fault:
+            return Reject(id=listed.id, reason=fault.reason, detail=storable(fault.what))
         return with_texts(listed, texts, self.source.columns, text=self.source.text)
 
-    def _listing(self) -> list[bytes]:
-        """Return a JSON line an image: its path, the texts beside it, the version of all."""
-        fs, root = open_path(self.source.path)
-        if not fs.isdir(root):
-            raise CorpusError(f"{self.source.path}: no such folder")
-        found = fs.find(root, detail=True)
-        files = {posixpath.relpath(path, root): info for path, info in found.items()}
-        lines: list[bytes] = []
-        for name in sorted(files):
-            stem, suffix = posixpath.splitext(name)
-            if suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            texts = [stem + end for end in TEXT_SUFFIXES if stem + end in files]
-            version = [file_version(files[each]) for each in (name, *texts)]
-            line = json.dumps({"path": name, "texts": texts, "version": version})
-            lines.append(f"{line}\n".encode())
-        if not lines:
-            known = ", ".join(IMAGE_SUFFIXES)
-            raise CorpusError(f"{self.source.path}: no image in this folder ({known})")
-        return lines
 
-
-def _listing_units(
-    source: str, url: str, lines: list[bytes], rows_per_shard: int
-) -> Iterator[Unit]:
-    """Cut a listing; a unit's version is that of its own images, so others may change."""
-    start = 0
-    for first in range(0, len(lines), rows_per_shard):
-        part = b"".join(lines[first : first + rows_per_shard])
-        yield Unit(
-            source=source,
-            path=url,
-            name=posixpath.basename(url),
-            version=hashlib.sha256(part).hexdigest(),
-            start=start,
-            end=start + len(part),
-            first_row=first,
-            rows=len(lines[first : first + rows_per_shard]),
-        )
-        start += len(part)
+def _name_fault(path: str) -> Fault | None:
+    """Return why no file of such a name can be read."""
+    if not is_storable(path) or "\0" in path:
+        return Fault("bad_path", "not a name that UTF-8 can hold")
+    if "::" in path or "://" in path:
+        return Fault("bad_path", "would be read as a URL")
+    return None
 
 
 def _file_info(fs: Any, path: str) -> dict[str, Any] | None:

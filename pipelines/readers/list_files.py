@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import ABSENT, FoundColumns, found_in, look_up, require_columns
-from pipelines.readers.files import SourceFile, expand
+from pipelines.readers.files import SourceFile, find_files
 from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
 from pipelines.readers.listing import (
     MALFORMED,
@@ -19,6 +19,7 @@ from pipelines.readers.listing import (
     json_object,
     listed_from,
 )
+from pipelines.readers.names import as_other
 from pipelines.readers.parquet_lists import found_in_schema, open_parquet, parquet_rows, rows_in
 from pipelines.readers.text_lists import (
     BUFFER_BYTES,
@@ -61,12 +62,14 @@ def plan_lists(
         CorpusError: if nothing is there, no file is a list, one is damaged, or a column is
             missing.
     """
-    files = expand(path)
+    matched = find_files(path, source.links)
+    files = matched.files
     lists = [file for file in files if list_format(file.name)]
     if not lists:
         shown = ", ".join(file.name for file in files[:SHOWN_FILES])
         raise CorpusError(f"{path}: {shown}: expected a list in {READ}")
-    passed_over = Counter(_what(file) for file in files if not list_format(file.name))
+    passed_over = Counter(matched.passed_over)
+    passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
     require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
@@ -96,14 +99,6 @@ def _units(source: str, file: SourceFile, plain: PlainList, parts: Iterable[Part
         )
         for start, end, row, rows in parts
     ]
-
-
-def _what(file: SourceFile) -> str:
-    base = file.name.rsplit("/", 1)[-1]
-    if base.startswith("._"):
-        return "._ file of macOS"
-    stem, dot, suffix = base.rpartition(".")
-    return f".{suffix} file" if dot and stem else f"file {base}"
 
 
 def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[Listed | Reject]:

@@ -13,7 +13,17 @@ from pipelines.sidecar import Reject
 from pipelines.storage import Storage
 from schemas.recipe import Columns, TextOf
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+# What looks like an image by its name, whether it can be decoded or not: a row, never passed over.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"),
+    *(".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs"),
+    *(".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".hdp"),
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".jpm", ".j2c", ".jpc", ".jph", ".jls"),
+    *(".ico", ".cur", ".icns", ".psd", ".psb", ".xcf", ".tga", ".pcx", ".dds", ".sgi", ".qoi"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".exr", ".hdr", ".bpg", ".flif"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf"),
+    *(".rw2", ".raf", ".pef", ".srw", ".x3f", ".3fr", ".erf", ".kdc", ".dcr", ".mrw", ".iiq"),
+)
 TEXT_SUFFIXES = (".txt", ".json")
 MAX_TEXT_BYTES = 1_000_000  # of a text file beside an image
 # Rows of a list whose bytes, syntax or types are broken.
@@ -122,12 +132,14 @@ def with_texts(
         try:
             if len(body) > MAX_TEXT_BYTES:
                 raise ValueError(f"over {MAX_TEXT_BYTES:,} bytes")
-            if name.endswith(".txt"):
+            if name.lower().endswith(".txt"):
                 prompt = as_text(_part(body.decode("utf-8-sig"), text))
             else:
                 data = json_object(body.decode("utf-8-sig"))
         except ValueError as error:
             return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
+    if not data:
+        return replace(row, text=prompt)
     if prompt:
         columns = columns.model_copy(update={"text": ""})
     read = listed_from(row.id, data, columns, place=row.place)

@@ -26,7 +26,8 @@ class ListReader:
 
     def version(self) -> str:
         """Return the versions of the lists, and which columns must be in them."""
-        return f"{versions(self.source.path)}\n{sorted(self.source.columns.explicit())}"
+        source = self.source
+        return f"{versions(source.path, source.links)}\n{sorted(source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
         """Cut every file of the source into units of `rows_per_shard` rows."""

@@ -6,8 +6,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipelines.plan import make_plan, read_plan
+from pipelines.plan import make_plan, passed_over, read_plan
 from pipelines.readers.lists import ListReader
+from pipelines.sidecar import Counts, Origin
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Recipe
 
@@ -132,3 +133,21 @@ def test_a_plan_in_an_object_store_is_read_back() -> None:
     units = make_plan(recipe({"name": "l", "path": "memory://plans/*.jsonl"}), store)
     assert list(read_plan(store)) == units
     assert json.loads(store.read("sources/plan.json"))["l"]["units"][0]["name"] == "l.jsonl"
+
+
+def test_what_planning_and_reading_pass_over_is_counted_together(
+    tmp_path: Path, store: Storage
+) -> None:
+    (tmp_path / "pics").mkdir()
+    for name in ("a.png", "b.svg", "c.svg"):
+        (tmp_path / "pics" / name).write_bytes(b"a")
+    source = {"name": "pics", "kind": "folder", "path": str(tmp_path / "pics")}
+    make_plan(recipe(source), store)
+    assert passed_over(store, [_origin({})]) == {"pics": {".svg file": 2}}
+    assert passed_over(store, [_origin({".md file": 2})]) == {
+        "pics": {".md file": 2, ".svg file": 2}
+    }
+
+
+def _origin(counts: dict[str, int]) -> Origin:
+    return Origin(stage="ingest", fingerprint="", content="", counts=Counts(), passed_over=counts)

@@ -59,7 +59,7 @@ def test_an_unknown_key_of_a_source_gets_the_keys_of_its_kind():
     sources = [{"name": "web", "kind": "list", "path": "a", "base-url": "x"}]
     assert faults_of(sources=sources) == [
         "r.yaml: sources.0.base-url: unknown key; did you mean base_url? "
-        "Allowed: name, licence, quota, kind, path, columns, quoting, base_url"
+        "Allowed: name, licence, quota, kind, path, columns, quoting, links, base_url"
     ]
 
 

@@ -160,7 +160,8 @@ def test_a_path_out_of_the_folder_is_a_dead_letter(path: str, pics: Path, store:
     (pics.parent / "l.jsonl").write_text(json.dumps({"path": path}))
     (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl"), columns={"text": ""}), store)
     assert isinstance(row, Reject)
-    assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", "bad_path", False)
+    reason = "link_not_followed" if "link" in path else "bad_path"
+    assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", reason, False)
     row.detail.encode()
 
 
@@ -179,8 +180,8 @@ def test_links_out_of_a_listed_folder_are_dead_letters_texts_too(
     (pics / "d.png").symlink_to("c.png")
     rows = listed(reader(pics), store)
     assert [(row.id, getattr(row, "reason", "")) for row in rows] == [
-        ("a.png", "bad_path"),
-        ("b.png", "bad_path"),
+        ("a.png", "link_not_followed"),
+        ("b.png", "link_not_followed"),
         ("c.png", ""),
         ("d.png", ""),
     ]
@@ -221,6 +222,21 @@ def test_bytes_are_referenced_and_what_cannot_be_read_is_a_dead_letter(
     assert (good["offset"], good["length"]) == (0, len(PNG))
     assert good["sha256"] == hashlib.sha256(PNG).hexdigest()
     assert Storage("memory://x").read_ranges([(good["file"], 0, good["length"])]) == [PNG]
+
+
+def test_pointers_in_the_place_of_images_are_said_to_be_such(pics: Path, tmp_path: Path) -> None:
+    pointers = {
+        "lfs.jpg": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "annex.jpg": "/annex/objects/SHA256E-s1--0.jpg\n",
+        "link.jpg": "../../blobs/b0",
+    }
+    for name, body in pointers.items():
+        (pics / name).write_text(body)
+    outcome = acquired(reader(pics), list(pointers), tmp_path)
+    said = [reject.detail for reject in outcome.rejects]
+    assert [reject.reason for reject in outcome.rejects] == ["missing_file"] * 3
+    for word, detail in zip(("git lfs pull", "git annex get", "../../blobs/b0"), said, strict=True):
+        assert word in detail
 
 
 def test_a_folder_in_an_object_store_is_read_through_fsspec_alone(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""Keys of the .json texts of a source: one that the recipe maps and no file has is refused."""
+
+from collections.abc import Iterable
+
+from pipelines.readers.columns import ABSENT, FoundColumns, look_up, require_columns
+from pipelines.readers.listing import json_object
+from pipelines.readers.names import suffix_of
+from pipelines.storage import CorpusError
+from schemas.recipe import Columns
+
+# Samples that are looked at for the text's default key, which a recipe need not name.
+MOST_LOOKED = 200
+MAX_NAMES = 1000  # of keys, for a message
+
+
+class SeenKeys:
+    """What the texts of a source hold; they are looked at until each mapped key was seen."""
+
+    def __init__(self, source: str, columns: Columns, *, url: bool) -> None:
+        """Expect the keys that a recipe names; `url` says whether that of the URL is read."""
+        self.source, self.columns = source, columns
+        self._wanted = {
+            field
+            for field, path in columns.explicit().items()
+            if path != "" and (url or field != "url")
+        }
+        self._names: dict[str, None] = {}
+        self._fields: set[str] = set()
+        self._looked = 0
+        self._any_json = False
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether another sample is to be looked at."""
+        if self._wanted - self._fields:
+            return True
+        has_text = self.columns.text == "" or self._fields & {"text", "title"}
+        return not has_text and self._looked < MOST_LOOKED
+
+    def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
+        """Look at the texts of one sample: (file name, contents)."""
+        self._looked += 1
+        for name, body in texts:
+            if suffix_of(name) == ".txt":
+                self._fields.add("text")
+                continue
+            self._any_json = True
+            try:
+                row = json_object(body.decode("utf-8-sig"))
+            except ValueError:  # the row will say so
+                continue
+            if len(self._names) < MAX_NAMES:
+                self._names |= dict.fromkeys(row)
+            self._fields |= {f for f, path in self.columns.mapped().items() if _has(row, path)}
+
+    def require(self) -> None:
+        """Refuse the source if a key that the recipe names was not seen.
+
+        Raises:
+            CorpusError: with the keys found.
+        """
+        missing = sorted(self._wanted - self._fields)
+        if missing and not self._any_json:
+            shown = ", ".join(f"{field}: {getattr(self.columns, field)}" for field in missing)
+            raise CorpusError(
+                f"source {self.source}: columns: {{{shown}}} are keys of .json files beside the "
+                "images, and it has none; take them out of the recipe"
+            )
+        if self._names:
+            seen = FoundColumns(file=self.source, names=list(self._names), fields=self._fields)
+            require_columns(self.source, self.columns, [seen], url=False)
+
+
+def _has(row: dict, path: str | int) -> bool:
+    try:
+        return look_up(row, path) is not ABSENT
+    except ValueError:  # it is there, and the row will say what is wrong with it
+        return True
