@@ -108,9 +108,7 @@ def _decoded(data: bytes, max_pixels: int, background: str) -> Image.Image:
         raise DecodeError(_reason(error, data), f"{type(error).__name__}: {error}") from error
 
 
-def _without_end(
-    data: bytes, error: DecodeError, max_pixels: int, background: str
-) -> Image.Image:
+def _without_end(data: bytes, error: DecodeError, max_pixels: int, background: str) -> Image.Image:
     """Decode a JPEG that lacks its end mark and no pixel, or raise what was raised of it."""
     pixels, image = None, None
     for ended in ended_otherwise(data) or ():

@@ -15,8 +15,8 @@ from PIL import Image
 
 from filters.jpeg_scans import scan_count, segments
 
-# Encoders write about ten scans. Empty ones go over a pixel in 0.05 to 0.7 ns, full ones in 3 ns, but
-# those need bytes for it. An image of 100 megapixels may have 50.
+# Encoders write about ten scans. Empty ones go over a pixel in 0.05 to 0.7 ns, full ones in 3 ns,
+# but those need bytes for it. An image of 100 megapixels may have 50.
 MAX_SCANS = 500
 MAX_SCANNED_PIXELS = 5_000_000_000
 MAX_JPEG_SEGMENTS = 10_000  # before the first scan; each costs a round of Python
@@ -54,7 +54,9 @@ def _excess_of_scans(data: bytes, pixels: int) -> str:
     if data.count(b"\xff\xda") <= allowed:  # thumbnails may have some of them
         return ""
     scans = scan_count(data)
-    return "" if scans <= allowed else f"{scans:,} scans of {pixels:,} pixels, over {allowed:,}"
+    if scans <= allowed:
+        return ""
+    return f"{scans:,} scans of {pixels:,} pixels, at most {allowed:,} are decoded"
 
 
 def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, object]) -> str:
@@ -68,11 +70,11 @@ def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, ob
         # All scans that are not one a tile may be of one tile, which others repeat.
         pixels *= max(1, min(_SCANS_OF_A_TILE, data.count(b"\xff\xda") - different + 1))
     if pixels > MAX_SCANNED_PIXELS:
-        return f"tiles of {pixels:,} pixels, over {MAX_SCANNED_PIXELS:,}"
+        return f"tiles of {pixels:,} pixels, at most {MAX_SCANNED_PIXELS:,} are decoded"
     counts = next((found for tag in _BYTE_COUNTS if (found := tags.get(tag))), ())
     read = sum(counts) if isinstance(counts, tuple) else 0
     if read > MAX_TIFF_BYTES:
-        return f"strips of {read:,} bytes, over {MAX_TIFF_BYTES:,}"
+        return f"strips of {read:,} bytes, at most {MAX_TIFF_BYTES:,} are decoded"
     return ""
 
 

@@ -74,11 +74,12 @@ TGA = FileFormat("TGA")
 HTML = FileFormat("HTML", image=False)
 GZIP = FileFormat("gzip", image=False)
 
-_HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
-_HEIF_BRANDS = frozenset(b"mif1 mif2 msf1 miaf MiHE MiHB".split())
-# Tags that only a page begins with (WHATWG, MIME Sniffing, section 7.1).
-_HTML_TAGS = frozenset(
-    "html head body script iframe h1 div font table a style title b br p span meta link".split()
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_HEIF_BRANDS = (b"mif1", b"mif2", b"msf1", b"miaf", b"MiHE", b"MiHB")
+# What only a page begins with (WHATWG, MIME Sniffing, section 7.1).
+_HTML_TAGS = (
+    *("html", "head", "body", "script", "iframe", "h1", "div", "font", "table", "a", "style"),
+    *("title", "b", "br", "p", "span", "meta", "link"),
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LOOKED_AT = 1 << 16  # bytes, of a text
@@ -113,7 +114,7 @@ def _of_brands(data: bytes) -> FileFormat:
         return HEIC
     if brands & {b"avif", b"avis"}:
         return AVIF
-    if brands & (_HEIC_BRANDS | _HEIF_BRANDS):
+    if brands & {*_HEIC_BRANDS, *_HEIF_BRANDS}:
         return HEIC
     if major == b"crx ":
         return FileFormat("Camera RAW (CR3)")

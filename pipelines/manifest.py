@@ -70,7 +70,7 @@ def make_manifest(
                 "shards": shards,
             }
         },
-        # Dead in caption, pair, vq_tokens or shard, which count them; a row may be dead in two.
+        # Dropped or dead in caption, pair, vq_tokens or shard, each in one of them.
         "selected_but_dead": selected - samples,
         "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
     }

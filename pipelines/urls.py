@@ -11,7 +11,9 @@ from typing import NamedTuple
 from yarl import URL
 
 # RFC 3986, appendix B; the last part is the fragment, which no server sees.
-_PARTS = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.S)
+_PARTS = re.compile(
+    r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.S
+)
 # All but what RFC 3986 lets stand in a path or query, with square brackets, which browsers send as
 # they are; and but controls, which nothing makes fit to send.
 _NOT_IN_A_URL = re.compile(
@@ -42,11 +44,11 @@ def split_url(text: str) -> Parts:
 
 
 def quoted(text: str) -> str:
-    """Quote what may not stand in a path or query, as UTF-8 or as the bytes that were sent.
+    r"""Quote what may not stand in a path or query, as UTF-8 or as the bytes that were sent.
 
     Bytes that were no UTF-8 come as lone surrogates (PEP 383).
 
-    >>> quoted("/a%2Cb,c d/\\u00e9?x=%2F&y=[1]+z;%")
+    >>> quoted("/a%2Cb,c d/\u00e9?x=%2F&y=[1]+z;%")
     '/a%2Cb,c%20d/%C3%A9?x=%2F&y=[1]+z;%25'
     """
     return _NOT_IN_A_URL.sub(_percent, text)

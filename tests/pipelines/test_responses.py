@@ -7,7 +7,7 @@ from fetching import fails, fetch, succeeds
 from misbehaving_server import JPEG, Server, an_image, misbehaving_server
 
 from pipelines.fetch import Fetched, FetchFailure
-from pipelines.responses import forbidding_directive, image_format, retry_after_s
+from pipelines.responses import forbidding_directive, retry_after_s
 
 
 @pytest.fixture
@@ -116,26 +116,3 @@ def test_a_directive_the_user_does_not_respect_is_not_found() -> None:
 )
 def test_retry_after_is_read(value: str, sent: str, expected: float) -> None:
     assert retry_after_s({"Retry-After": value, "Date": sent}) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("JPEG", "jpeg"),
-        ("PNG", "png"),
-        ("GIF", "gif"),
-        ("WEBP", "webp"),
-        ("BMP", "bmp"),
-        ("TIFF", "tiff"),
-        ("AVIF", "heif"),
-    ],
-)
-def test_what_pillow_writes_is_an_image(name: str, expected: str) -> None:
-    assert image_format(an_image(name)) == expected
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"\xff", b"<svg/>", b"BMW is a maker of cars", b"RIFF1234WAVE", b"1234ftypmp42"]
-)
-def test_what_is_no_image_has_no_format(body: bytes) -> None:
-    assert image_format(body) is None
