@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from fetching import fails, fetch, succeeds
-from misbehaving_server import JPEG, Server, an_image, misbehaving_server
+from misbehaving_server import JPEG, Server, misbehaving_server
 
 from pipelines.fetch import Fetched, FetchFailure
 from pipelines.responses import forbidding_directive, retry_after_s
@@ -26,12 +26,23 @@ def test_a_header_that_is_no_utf8_can_be_stored(server: Server) -> None:
 
 def test_a_page_declared_as_an_image_is_shown_in_the_detail(server: Server) -> None:
     failure = fails(f"{server.url}/page")
-    assert "<html>" in failure.detail
+    assert ": HTML, 18 bytes, starting with b'<html>" in failure.detail
     assert "image/png" in failure.detail
 
 
-def test_a_compressed_body_is_named_as_such(server: Server) -> None:
-    assert "gzip" in fails(f"{server.url}/gzipped").detail
+def test_a_format_that_is_not_read_is_named_and_its_bytes_are_not_shown(server: Server) -> None:
+    detail = fails(f"{server.url}/svg").detail
+    assert ": SVG is not read; " in detail
+    assert "xml version" not in detail
+
+
+@pytest.mark.parametrize("door", ["gzipped", "called-gzipped", "called-compressed"])
+def test_an_image_arrives_whatever_its_encoding_is_said_to_be(server: Server, door: str) -> None:
+    assert succeeds(f"{server.url}/{door}").body == JPEG
+
+
+def test_a_body_that_is_not_in_its_encoding_says_so(server: Server) -> None:
+    assert "it is not in content encoding 'gzip'" in fails(f"{server.url}/not-gzipped").detail
 
 
 def test_a_body_longer_than_said_ends_where_it_was_said_to(server: Server) -> None:
