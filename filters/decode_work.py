@@ -10,6 +10,7 @@ limits stand for a few seconds of one core; a time limit is the last resort afte
 import struct
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Any
 
 from PIL import Image
 
@@ -45,7 +46,7 @@ def excess_in_image(data: bytes, image: Image.Image) -> str:
     width, height = image.size
     if data.startswith(b"\xff\xd8\xff"):
         return _excess_of_scans(data, width * height)
-    tags = getattr(image, "tag_v2", None)
+    tags: Any = getattr(image, "tag_v2", None)
     return "" if tags is None else _excess_of_tiles(data, width, height, tags)
 
 
@@ -59,26 +60,30 @@ def _excess_of_scans(data: bytes, pixels: int) -> str:
     return f"{scans:,} scans of {pixels:,} pixels, at most {allowed:,} are decoded"
 
 
-def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, object]) -> str:
+def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, Any]) -> str:
     across, down = (_integer(tags.get(tag)) for tag in _TILE_SIDES)
     pixels = width * height
     if across > 0 and down > 0:
         pixels = -(-width // across) * across * -(-height // down) * down
     if _integer(tags.get(259)) in _JPEG_IN_TIFF:
-        places = next((found for tag in _OFFSETS if (found := tags.get(tag))), ())
-        different = len(set(places)) if isinstance(places, tuple) else 1
+        different = len(set(_integers(tags, _OFFSETS))) or 1
         # All scans that are not one a tile may be of one tile, which others repeat.
         pixels *= max(1, min(_SCANS_OF_A_TILE, data.count(b"\xff\xda") - different + 1))
     if pixels > MAX_SCANNED_PIXELS:
         return f"tiles of {pixels:,} pixels, at most {MAX_SCANNED_PIXELS:,} are decoded"
-    counts = next((found for tag in _BYTE_COUNTS if (found := tags.get(tag))), ())
-    read = sum(counts) if isinstance(counts, tuple) else 0
+    read = sum(_integers(tags, _BYTE_COUNTS))
     if read > MAX_TIFF_BYTES:
         return f"strips of {read:,} bytes, at most {MAX_TIFF_BYTES:,} are decoded"
     return ""
 
 
-def _integer(value: object) -> int:
+def _integers(tags: Mapping[int, Any], either: tuple[int, int]) -> list[int]:
+    """Return what the first of two tags holds, of those that are there."""
+    found: Any = next((tags[tag] for tag in either if tag in tags), ())
+    return [_integer(value) for value in (found if isinstance(found, tuple) else (found,))]
+
+
+def _integer(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 

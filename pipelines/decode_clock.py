@@ -1,37 +1,40 @@
 """A time limit for one image, as the last resort after `filters.decode_work`.
 
 The work runs in a thread of its own and whoever asked for it waits no longer than the limit. This
-holds in every process and on every engine, because Pillow's decoders let other threads run
-(tests/pipelines/test_decode_clock.py sees to it); nobody is killed, so neither a driver nor a
-worker of Beam's is lost. A thread that is left behind takes its core until its decoder returns.
+holds in every process and on every engine, and nobody is killed for it, so neither a driver nor a
+worker is lost. A thread that is left behind takes its core until its decoder returns; a worker
+with several of them ends.
 
-That cannot help against C code that keeps Python's lock. For it there are two more lines, both
-outside of Python: in a worker of the local pool a timer of C ends the process, its shard begins
-anew in a watched child (`pipelines.attempts`), and there the watcher, which is another process,
-kills the child and puts the death down to the image (`pipelines.watched`). In the driver, with
-`--processes 1`, and in Beam's own workers there is no such line before a shard is watched.
+It cannot help against C code that keeps Python's lock, as Pillow's AVIF decoder does, alone of
+those that are read (tests/pipelines/test_decode_clock.py). For that there are two more lines, both
+outside of Python. Workers, of the local pool or Beam's, are ended by a timer of the kernel, whose
+signal has no handler that could wait; the shard begins anew in a watched child
+(`pipelines.attempts`). There the watcher, another process, kills the child and puts the death down
+to the image (`pipelines.watched`). Only a driver that decodes itself, as with `--processes 1`, has
+no line after the first: it waits for such a decoder.
 """
 
-import faulthandler
 import os
+import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from queue import Empty, SimpleQueue
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from filters.decode import DecodeError
-from pipelines.in_hand import DECODE_TIMEOUT, GRACE_S, clocked, too_late
+from pipelines.in_hand import DECODE_TIMEOUT, beyond_help_s, clocked, too_late
 
 T = TypeVar("T")
 
 MOST_LEFT_BEHIND = 2  # threads, in a worker that can be replaced
+BEAMS_WORKER = "apache_beam.runners.worker.sdk_worker_main"
 
 _idle: deque["_Hand"] = deque()
 _left_behind: list["_Hand"] = []
-_is_replaceable = False
+_is_a_pools = False
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
@@ -41,7 +44,7 @@ def within(seconds: float, function: Callable[[], T]) -> T:
         DecodeError: `decode_timeout` if it does not.
     """
     hand = _take()
-    with clocked(seconds), _timer_of_c(seconds + GRACE_S):
+    with clocked(seconds), _kernel_timer(beyond_help_s(seconds)):
         try:
             value, error = hand.call(function, seconds)
         except Empty:
@@ -54,9 +57,14 @@ def within(seconds: float, function: Callable[[], T]) -> T:
 
 
 def let_end() -> None:
-    """Allow this process to be ended where a decoder cannot be left: it will be replaced."""
-    global _is_replaceable
-    _is_replaceable = True
+    """Say that this process is a worker of our pool, which replaces those that end."""
+    global _is_a_pools
+    _is_a_pools = True
+
+
+def _is_replaceable() -> bool:
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    return _is_a_pools or getattr(main, "name", "") == BEAMS_WORKER
 
 
 class _Hand:
@@ -105,8 +113,8 @@ def _take() -> _Hand:
 def _leave_behind(hand: _Hand) -> None:
     hand.dismiss()
     _left_behind[:] = [each for each in (*_left_behind, hand) if each.is_busy]
-    if _is_replaceable and len(_left_behind) > MOST_LEFT_BEHIND:
-        os._exit(1)
+    if _is_replaceable() and len(_left_behind) > MOST_LEFT_BEHIND:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 _clocks = 0
@@ -114,27 +122,22 @@ _counting = threading.Lock()
 
 
 @contextmanager
-def _timer_of_c(seconds: float) -> Iterator[None]:
+def _kernel_timer(seconds: float) -> Iterator[None]:
     """End this process after so many seconds in which Python did not run, if it is replaceable.
 
     There is one such timer a process, set anew by each image.
     """
     global _clocks
-    if not _is_replaceable:
+    if not _is_replaceable():
         yield
         return
     with _counting:
         _clocks += 1
-        faulthandler.dump_traceback_later(seconds, exit=True, file=_nowhere())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         with _counting:
             _clocks -= 1
             if not _clocks:
-                faulthandler.cancel_dump_traceback_later()
-
-
-@cache
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w")
+                signal.setitimer(signal.ITIMER_REAL, 0)

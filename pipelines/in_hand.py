@@ -15,7 +15,7 @@ from filters.decode import DecodeError
 
 KILLED_WORKER = "killed_worker"
 DECODE_TIMEOUT = "decode_timeout"
-GRACE_S = 5.0  # past its limit, after which an image is beyond the help of its own process
+MOST_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,11 @@ def clocked(seconds: float) -> Iterator[None]:
         return
     with _watched.clocked(seconds):
         yield
+
+
+def beyond_help_s(seconds: float) -> float:
+    """Return when an image with a limit of `seconds` is beyond the help of its own process."""
+    return seconds + min(seconds, MOST_GRACE_S)
 
 
 def too_late(seconds: float) -> str:

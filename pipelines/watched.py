@@ -21,10 +21,10 @@ from typing import Any
 
 from pipelines.in_hand import (
     DECODE_TIMEOUT,
-    GRACE_S,
     KILLED_WORKER,
     Orders,
     be_watched,
+    beyond_help_s,
     too_late,
 )
 from pipelines.lasting_pool import DEATHS, die_with_parent
@@ -173,7 +173,7 @@ class _Heard:
             thread, seconds = said
             self.clocks.pop(thread, None)
             if seconds is not None:
-                self.clocks[thread] = time.monotonic() + seconds + GRACE_S, seconds
+                self.clocks[thread] = time.monotonic() + beyond_help_s(seconds), seconds
 
 
 def _value(value: Any, error: Exception | None) -> Any:
