@@ -80,7 +80,8 @@ def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, An
 def _integers(tags: Mapping[int, Any], either: tuple[int, int]) -> list[int]:
     """Return what the first of two tags holds, of those that are there."""
     found: Any = next((tags[tag] for tag in either if tag in tags), ())
-    return [_integer(value) for value in (found if isinstance(found, tuple) else (found,))]
+    values: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
+    return [_integer(value) for value in values]
 
 
 def _integer(value: Any) -> int:
