@@ -30,7 +30,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes one image deadly: how, and inside which functions of ours."""
 
     def poison(way: str, *inside: str, sizes: Sequence[tuple[int, int]] = (SIZE,)) -> None:
-        monkeypatch.setenv("PYTHONPATH", f"{KILLER}:{KILLER.parent}")
+        monkeypatch.setenv("PYTHONPATH", f"{KILLER}:{KILLER.parent}:{ROOT}")
         killer = {"sizes": sizes, "way": way, "inside": inside}
         monkeypatch.setenv("VARGPT_TEST_KILLER", json.dumps(killer))
 
