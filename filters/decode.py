@@ -83,7 +83,7 @@ def not_read(found: FileFormat | None, data: bytes) -> DecodeError:
     """Return why a file of another format than `FORMATS`, or of none, is no image here."""
     if found is not None and found.image:
         read = ", ".join(FORMATS)
-        return DecodeError("unsupported_image", f"{found.name} is not read; {read} are")
+        return DecodeError("unsupported_image", f"{found.name} is not read, only {read}")
     what = f"{found.name}, " if found else ""
     return DecodeError("not_an_image", f"{what}{len(data):,} bytes, starting with {data[:16]!r}")
 

@@ -135,7 +135,8 @@ def refuse_literal(url: URL, *, allow_private: bool) -> None:
     if address is None:
         return
     if why := _why_closed(address, allow_private=allow_private):
-        raise PrivateAddressError(f"{host} is {address}, {why}")
+        spelt = "" if host == str(address) else f" ({address})"
+        raise PrivateAddressError(f"{host}{spelt} is {why}")
     # Clients and resolvers disagree on such forms, so none may reach them.
     if address.version == 4 and str(address) != host:
         raise ValueError(f"host {host!r} is an odd form of {address}")
@@ -145,7 +146,7 @@ def _why_closed(address: IPAddress, *, allow_private: bool) -> str:
     """Return why an address may not be connected to, or ''."""
     if not is_never_open(address):
         return "" if allow_private or is_public(address) else "not a public address"
-    return "a link-local, metadata or multicast address, which no recipe opens"
+    return "a link-local, metadata or multicast address, and no recipe opens those"
 
 
 def is_never_open(address: IPAddress) -> bool:
@@ -218,7 +219,7 @@ class CheckedResolver(AbstractResolver):
         ]
         if found and all(reasons):
             addresses = ", ".join(each["host"] for each in found)
-            raise PrivateAddressError(f"{host} resolves to {addresses}, {reasons[0]}")
+            raise PrivateAddressError(f"{host} resolves to {addresses}, which is {reasons[0]}")
         return [each for each, reason in zip(found, reasons, strict=True) if not reason]
 
     async def close(self) -> None:

@@ -1,12 +1,13 @@
 """Bodies that a server compressed unasked (RFC 9110 section 8.4), undone and never over a size."""
 
 import zlib
+from typing import Literal
 
 import pyarrow as pa
 
 MOST_ENCODINGS = 4  # of one body; each is undone in the memory of the one before
 _PLAIN = ("", "identity", "none")
-_ARROW = {"br": "brotli", "zstd": "zstd"}
+_ARROW: dict[str, Literal["brotli", "zstd"]] = {"br": "brotli", "zstd": "zstd"}
 _GZIP_MEMBERS = 1_000
 
 

@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from filters.decode import DecodeError
-from pipelines.in_hand import DECODE_TIMEOUT, beyond_help_s, clocked, too_late
+from pipelines.in_hand import DECODE_TIMEOUT, beyond_help_s, clocked, is_watched, too_late
 
 T = TypeVar("T")
 
@@ -63,6 +63,9 @@ def let_end() -> None:
 
 
 def _is_replaceable() -> bool:
+    """Whether this is a worker that its pool or runner replaces; its watched children are not."""
+    if is_watched():
+        return False
     main = getattr(sys.modules["__main__"], "__spec__", None)
     return _is_a_pools or getattr(main, "name", "") == BEAMS_WORKER
 

@@ -190,7 +190,8 @@ class HttpClient:
             raise _AttemptFailed("empty_body", "no body", status=200)
         if found is None or not found.read:
             error = not_read(found, body)
-            detail = f"{error.detail}, declared as {said!r}{why}"
+            declared = f", declared as {said!r}" if said else ""
+            detail = error.detail + declared + why
             raise _AttemptFailed(error.reason, detail, status=200)
         return body
 

@@ -76,6 +76,11 @@ def be_watched(line: Connection, orders: Orders) -> None:
     _watched = _Watched(orders=orders, line=line)
 
 
+def is_watched() -> bool:
+    """Whether another process watches this one."""
+    return _watched is not None
+
+
 @contextmanager
 def in_hand(*keys: str) -> Iterator[None]:
     """Have images in hand while the body decodes them or computes on them.

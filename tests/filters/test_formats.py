@@ -111,7 +111,7 @@ def test_a_known_format_that_is_not_read_is_named(name: str, body: bytes) -> Non
     with pytest.raises(DecodeError) as caught:
         decode(body, max_pixels=10**6)
     assert caught.value.reason == "unsupported_image"
-    assert caught.value.detail == f"{name} is not read; {', '.join(FORMATS)} are"
+    assert caught.value.detail == f"{name} is not read, only {', '.join(FORMATS)}"
 
 
 @pytest.mark.parametrize(

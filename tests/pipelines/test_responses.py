@@ -32,7 +32,7 @@ def test_a_page_declared_as_an_image_is_shown_in_the_detail(server: Server) -> N
 
 def test_a_format_that_is_not_read_is_named_and_its_bytes_are_not_shown(server: Server) -> None:
     detail = fails(f"{server.url}/svg").detail
-    assert ": SVG is not read; " in detail
+    assert ": SVG is not read, only " in detail
     assert "xml version" not in detail
 
 
