@@ -15,6 +15,7 @@ from schemas.recipe import Decode
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
 BATCH_BYTES = 64_000_000
+BRIEF_BYTES = 100_000  # of a file that is likely decoded in a few milliseconds
 
 # What is said of bytes that have changed, and what to do about it; filled in from their row.
 FETCHED = (
@@ -74,7 +75,7 @@ def decode_image(body: bytes, settings: Decode) -> Image:
         DecodeError: as `filters.decode.decode` does, and `decode_timeout` where it takes too long.
     """
     call = partial(decode, body, max_pixels=settings.max_pixels, background=settings.background)
-    return within(settings.timeout_s, call)
+    return within(settings.timeout_s, call, is_brief=len(body) < BRIEF_BYTES)
 
 
 def refused(key: str, listed: Mapping[str, Any], error: DecodeError) -> Reject:
