@@ -7,24 +7,15 @@ from io import BytesIO
 from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError, features
 
 from filters.colour import to_srgb
+from filters.decode_work import excess_in_bytes, excess_in_image
+from filters.formats import FileFormat, file_format
+from filters.jpeg_scans import ended_otherwise
 
 _ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 FORMATS = tuple(name for name in _ALLOWED if name != "AVIF" or features.check("avif"))
 
-_SIGNATURES = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "GIF": rb"GIF8[79]a",
-    "WEBP": rb"RIFF.{4}WEBP",
-    "BMP": rb"BM.{4}\0{4}",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "AVIF": rb".{4}ftypavi[fs]",
-    "HEIC": rb".{4}ftyp(?:hei[cmsx]|hev[cx]|mif1|msf1)",
-    "JPEG 2000": rb"\0{3}\x0cjP  |\xff\x4f\xff\x51",
-    "JPEG XL": rb"\xff\x0a|\0{3}\x0cJXL ",
-    "ICO": rb"\0\0[\1\2]\0[\1-\xff]\0",
-    "PSD": rb"8BPS",
-}
+# Tags of TIFF.
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,7 +36,8 @@ class DecodeError(Exception):
     """A file that cannot be used as an image.
 
     `reason` is one of `not_an_image`, `unsupported_image`, `too_many_pixels`,
-    `truncated_image`, `corrupt_image` and `out_of_memory`; `detail` is a sentence.
+    `truncated_image`, `corrupt_image`, `out_of_memory` and `decode_timeout`, which also stands for
+    more work than `filters.decode_work` allows; `detail` is a sentence.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -60,8 +52,9 @@ class DecodeError(Exception):
 def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Image.Image:
     """Decode the first frame of a file to a plain RGB image: upright, sRGB, no alpha.
 
-    The header is read and the size checked before any pixel is. `filters.colour.to_srgb`
-    says how each pixel format is converted. Safe to call from many threads.
+    The header is read, and the size and the work checked, before any pixel is.
+    `filters.colour.to_srgb` says how each pixel format is converted. A JPEG that lacks nothing but
+    its end mark is whole; it costs a few decodes more. Safe to call from many threads.
 
     Args:
         data: a whole JPEG, PNG, GIF, WebP, BMP, TIFF or (if Pillow has it) AVIF file.
@@ -74,9 +67,34 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
         ValueError: if `background` is not a colour.
     """
     ImageColor.getrgb(background)
+    if (found := file_format(data)) is not None and not found.read:
+        raise not_read(found, data)
+    if excess := excess_in_bytes(data):
+        raise DecodeError("decode_timeout", excess)
+    try:
+        return _decoded(data, max_pixels, background)
+    except DecodeError as error:
+        if error.reason == "truncated_image" and data.startswith(b"\xff\xd8\xff"):
+            return _without_end(data, error, max_pixels, background)
+        raise
+
+
+def not_read(found: FileFormat | None, data: bytes) -> DecodeError:
+    """Return why a file of another format than `FORMATS`, or of none, is no image here."""
+    if found is not None and found.image:
+        read = ", ".join(FORMATS)
+        return DecodeError("unsupported_image", f"{found.name} is not read, only {read}")
+    what = f"{found.name}, " if found else ""
+    return DecodeError("not_an_image", f"{what}{len(data):,} bytes, starting with {data[:16]!r}")
+
+
+def _decoded(data: bytes, max_pixels: int, background: str) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_size(image, max_pixels)
+            _check_kind(image)
+            if excess := excess_in_image(data, image):
+                raise DecodeError("decode_timeout", excess)
             image.load()
             return to_srgb(_upright(image), background)
     except DecodeError:
@@ -90,12 +108,36 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
         raise DecodeError(_reason(error, data), f"{type(error).__name__}: {error}") from error
 
 
+def _without_end(data: bytes, error: DecodeError, max_pixels: int, background: str) -> Image.Image:
+    """Decode a JPEG that lacks its end mark and no pixel, or raise what was raised of it."""
+    pixels, image = None, None
+    for ended in ended_otherwise(data) or ():
+        try:
+            image = _decoded(ended, max_pixels, background)
+        except DecodeError:
+            raise error from None
+        if pixels not in (None, image.tobytes()):
+            raise error
+        pixels = image.tobytes()
+    if image is None:
+        raise error
+    return image
+
+
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     if not (image.width and image.height):
         raise DecodeError("corrupt_image", f"size is {image.width} x {image.height}")
     if image.width * image.height > max_pixels:
         size = f"{image.width} x {image.height}"
         raise DecodeError("too_many_pixels", f"{size} is over {max_pixels} pixels")
+
+
+def _check_kind(image: Image.Image) -> None:
+    """Refuse a camera's RAW in a TIFF (DNG, NEF, ARW): what can be read of it is a thumbnail."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    is_reduced = tags.get(_NEW_SUBFILE_TYPE, 0) == 1 and _SUB_IFDS in tags
+    if _DNG_VERSION in tags or is_reduced:
+        raise DecodeError("unsupported_image", "Camera RAW (in TIFF) is not read")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -109,13 +151,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> DecodeError:
-    """Tell a broken header from a format that is not read and from no image at all."""
-    for name, signature in _SIGNATURES.items():
-        if re.match(signature, data, re.DOTALL):
-            if name in FORMATS:
-                return DecodeError("corrupt_image", f"{name} with a header that cannot be read")
-            return DecodeError("unsupported_image", f"{name} is not one of {', '.join(FORMATS)}")
-    return DecodeError("not_an_image", f"{len(data)} bytes, starting with {data[:16]!r}")
+    """Tell a broken header from a format that this Pillow does not read and from no image."""
+    found = file_format(data)
+    if found is not None and found.name in FORMATS:
+        return DecodeError("corrupt_image", f"{found.name} with a header that cannot be read")
+    return not_read(found, data)
 
 
 def _reason(error: Exception, data: bytes) -> str:

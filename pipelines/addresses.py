@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Iterator
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
@@ -26,6 +27,22 @@ _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has allocate
 # Blocks `is_global` lets through in some supported Python: 6to4 relays, RFC 9637 documentation.
 _ALSO_REFUSED = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "3fff::/20")))
 
+# What `allow_private_addresses` leaves closed: link-local, multicast and broadcast, and where
+# clouds keep metadata and keys: AWS (fd00:ec2::/32), Google (fd20:ce::254), Alibaba
+# (100.100.100.200), Oracle (192.0.0.192), Scaleway (fd00:42::42), Azure (168.63.129.16).
+_NEVER_OPEN = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+            *("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"),
+            *("fe80::/10", "ff00::/8", "fd00:ec2::/32", "fd20:ce::254/128", "fd00:42::42/128"),
+        ),
+    )
+)
+# IPv4-compatible and -translated addresses (RFC 4291, RFC 2765), local NAT64 (RFC 8215).
+_ENDS_IN_IPV4 = tuple(map(ipaddress.ip_network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48")))
+
 
 class PrivateAddressError(Exception):
     """A host is, or resolves only to, addresses outside the public internet."""
@@ -36,26 +53,24 @@ def check_url(url: str) -> str | None:
 
     Well formed: http or https, a host that is a name or an IP literal, a port of 1 to 65535, no
     user or password, no control characters or lone surrogates. Spaces and non-ASCII letters are
-    quoted on the way out, as browsers do, and are no reason.
+    quoted on the way out (`pipelines.urls`), and are no reason.
     """
     if found := _UNUSABLE.search(url):
-        return f"unusable character {found[0]!r} at position {found.start()} of {url!r}"
+        return f"unusable character {found[0]!r} at position {found.start()}"
     try:
-        parsed = parse_url(url)
+        return _why_not(parse_url(url))
     except ValueError as error:
-        return f"cannot parse {url!r}: {error}"
-    reason = _why_not(parsed)
-    return f"{reason} in {url!r}" if reason else None
+        return f"cannot parse it: {error}"
 
 
-def parse_url(text: str, base: URL | None = None) -> URL:
-    """Parse a URL, relative to `base` if one is given.
+def parse_url(text: str) -> URL:
+    """Parse a URL.
 
     Raises:
         ValueError: it cannot be parsed.
     """
     try:
-        return base.join(URL(text)) if base else URL(text)
+        return URL(text)
     except IndexError as error:  # yarl 1.25 raises it for "http://[]@"
         raise ValueError("no host") from error
 
@@ -111,18 +126,50 @@ def refuse_literal(url: URL, *, allow_private: bool) -> None:
     Needed beside `CheckedResolver`, which an HTTP client does not ask about literals.
 
     Raises:
-        PrivateAddressError: the address is not public and `allow_private` is off.
+        PrivateAddressError: the address is not public and `allow_private` is off, or is one that
+            `allow_private` does not open.
         ValueError: IPv4 spelt otherwise than as four decimal parts.
     """
     host = url.raw_host or ""
     address = literal_address(host)
     if address is None:
         return
-    if not allow_private and not is_public(address):
-        raise PrivateAddressError(f"{host} is {address}, not a public address")
+    if why := _why_closed(address, allow_private=allow_private):
+        spelt = "" if host == str(address) else f" ({address})"
+        raise PrivateAddressError(f"{host}{spelt} is {why}")
     # Clients and resolvers disagree on such forms, so none may reach them.
     if address.version == 4 and str(address) != host:
         raise ValueError(f"host {host!r} is an odd form of {address}")
+
+
+def _why_closed(address: IPAddress, *, allow_private: bool) -> str:
+    """Return why an address may not be connected to, or ''."""
+    if not is_never_open(address):
+        return "" if allow_private or is_public(address) else "not a public address"
+    return "a link-local, metadata or multicast address, and no recipe opens those"
+
+
+def is_never_open(address: IPAddress) -> bool:
+    """Tell whether an address stays closed where private ones are allowed.
+
+    Metadata services give away the keys of the machine that asks, and link-local addresses are of
+    its own wire. IPv6 forms that carry an IPv4 address are judged by that too.
+    """
+    if any(address in block for block in _NEVER_OPEN):
+        return True
+    return isinstance(address, ipaddress.IPv6Address) and any(
+        is_never_open(inner) for inner in _all_carried(address)
+    )
+
+
+def _all_carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """Yield the IPv4 addresses that any form of IPv6 carries, public or not."""
+    if (inner := _carried_ipv4(address)) is not None:
+        yield inner
+    if address.teredo is not None:
+        yield from address.teredo
+    if any(address in block for block in _ENDS_IN_IPV4) and not address.is_loopback:
+        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def is_public(address: IPAddress) -> bool:
@@ -137,6 +184,8 @@ def is_public(address: IPAddress) -> bool:
             return is_public(inner)
         if address not in _GLOBAL_UNICAST:
             return False
+    if is_never_open(address):
+        return False
     special = address.is_multicast or any(address in block for block in _ALSO_REFUSED)
     return address.is_global and not special
 
@@ -148,26 +197,30 @@ def _carried_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | Non
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolve names by another resolver and pass on the public addresses only."""
+    """Resolve names by another resolver and pass on the addresses that may be connected to."""
 
-    def __init__(self, resolver: AbstractResolver) -> None:
+    def __init__(self, resolver: AbstractResolver, *, allow_private: bool = False) -> None:
         self._resolver = resolver
+        self._allow_private = allow_private
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the public addresses of `host`.
+        """Return the addresses of `host` that may be connected to.
 
         Raises:
             OSError: the name does not resolve.
-            PrivateAddressError: it does, and to no public address.
+            PrivateAddressError: it does, and to no such address.
         """
         found = await self._resolver.resolve(host, port, family)
-        public = [each for each in found if is_public(ipaddress.ip_address(each["host"]))]
-        if found and not public:
+        reasons = [
+            _why_closed(ipaddress.ip_address(each["host"]), allow_private=self._allow_private)
+            for each in found
+        ]
+        if found and all(reasons):
             addresses = ", ".join(each["host"] for each in found)
-            raise PrivateAddressError(f"{host} resolves to {addresses}, not a public address")
-        return public
+            raise PrivateAddressError(f"{host} resolves to {addresses}, which is {reasons[0]}")
+        return [each for each, reason in zip(found, reasons, strict=True) if not reason]
 
     async def close(self) -> None:
         """Close the resolver underneath."""

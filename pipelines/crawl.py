@@ -27,7 +27,7 @@ class Crawl:
     name: ClassVar[str] = "crawl"
     folder: ClassVar[str] = "raw"
     inputs: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # 3: URLs as listed, compressed bodies, formats by name
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]

@@ -34,8 +34,8 @@ def fetch_all(requests: Iterable[tuple[int, str]], limits: FetchLimits, sink: Si
     time limits running. `requests` is read only as requests end: at most `limits.concurrency`
     ahead of `sink`. Retried are 429, 5xx, a broken connection and a name server's temporary
     failure; not a time-out, which has already had its full time. Redirects start anew with each
-    attempt. Compressed bodies are neither asked for nor decompressed. No cookies, no proxies of
-    the environment.
+    attempt. Compressed bodies are not asked for; an image that comes in one all the same is
+    decompressed, up to the limit on bytes. No cookies, no proxies of the environment.
 
     Raises:
         RuntimeError: called where an event loop runs already.

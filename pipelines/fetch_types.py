@@ -56,12 +56,12 @@ class FetchFailure:
 
     `error` is one of `http_<status>`, `timeout`, `too_large`, `too_many_redirects`,
     `private_address`, `bad_url`, `dns_error`, `connection_error` (also a response that is cut
-    short or is no HTTP), `tls_error`, `not_an_image`, `empty_body`, or `robots_<directive>`: the
-    last is the owner's wish, a decision to drop, all others are errors.
+    short or is no HTTP), `tls_error`, `not_an_image`, `unsupported_image`, `empty_body`, or
+    `robots_<directive>`: the last is the owner's wish, a decision to drop, all others are errors.
     """
 
     error: str
-    detail: str  # for a person, with the offending value
+    detail: str  # for a person: the URL as listed, and the offending value
     status: int = 0  # of HTTP, 0 when it did not come to that
     dropped: bool = False
 

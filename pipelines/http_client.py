@@ -1,6 +1,7 @@
 """One URL over HTTP: redirects, limits, retries, and a name for everything that can go wrong.
 
-What may be connected to is judged in `addresses`; what an answer says, in `responses`.
+What may be connected to is judged in `addresses`; what an answer says, in `responses`. Of a URL
+goes out what was listed, byte for byte (`urls`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
+from filters.decode import not_read
+from filters.formats import file_format
 from pipelines.addresses import (
     CheckedResolver,
     PrivateAddressError,
@@ -22,8 +25,10 @@ from pipelines.addresses import (
     parse_url,
     refuse_literal,
 )
+from pipelines.content_encoding import TooLargeError, named_encodings, undone
 from pipelines.fetch_types import Fetched, FetchFailure, FetchLimits
-from pipelines.responses import forbidding_directive, image_format, retry_after_s, storable
+from pipelines.responses import forbidding_directive, retry_after_s, storable
+from pipelines.urls import join_url, quoted, split_url, wire_url
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 # Idle connections are kept this short so that a crawl over many hosts does not use up its
@@ -35,11 +40,12 @@ _OUR_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 def open_session(limits: FetchLimits) -> aiohttp.ClientSession:
     """Open a session that keeps no cookies, asks no proxy and connects as `limits` allow."""
-    resolver = aiohttp.ThreadedResolver()
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # the number of running tasks is the limit
-            resolver=resolver if limits.allow_private_addresses else CheckedResolver(resolver),
+            resolver=CheckedResolver(
+                aiohttp.ThreadedResolver(), allow_private=limits.allow_private_addresses
+            ),
             keepalive_timeout=_KEEP_ALIVE_S,
         ),
         headers={
@@ -67,11 +73,21 @@ class _AttemptFailed(Exception):
         retry: bool = False,
         retry_after_s: float = 0.0,
     ) -> None:
-        detail = storable(detail)
         super().__init__(detail)
-        self.failure = FetchFailure(error=error, detail=detail, status=status, dropped=dropped)
+        self.error, self.detail, self.status, self.dropped = error, detail, status, dropped
         self.retry = retry
         self.retry_after_s = retry_after_s
+
+    def failure(self, url: str, asked: list[URL]) -> FetchFailure:
+        """Name the URL as it was listed, once, and where redirects led."""
+        listed = url if url.isprintable() else repr(url)
+        led = f"redirected to {asked[-1]}: " if len(asked) > 1 else ""
+        return FetchFailure(
+            error=self.error,
+            detail=storable(f"{listed}: {led}{self.detail}"),
+            status=self.status,
+            dropped=self.dropped,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,32 +100,36 @@ class HttpClient:
 
     async def fetch(self, url: str, attempt: int = 0) -> Fetched | FetchFailure:
         """Fetch one URL, with retries from the given attempt on."""
+        asked: list[URL] = []
         try:
-            return await self.attempt(url)
+            return await self.attempt(url, asked)
         except _AttemptFailed as failed:
             if not failed.retry or attempt == self.limits.retries:
-                return failed.failure
+                return failed.failure(url, asked)
             pause_s = _pause_s(url, attempt, failed.retry_after_s, self.limits)
         await asyncio.sleep(pause_s)
         return await self.fetch(url, attempt + 1)
 
-    async def attempt(self, url: str) -> Fetched:
-        """Try once, turning what the outside world raises into `_AttemptFailed`."""
+    async def attempt(self, url: str, asked: list[URL]) -> Fetched:
+        """Try once, turning what the outside world raises into `_AttemptFailed`.
+
+        `asked` takes up each URL that is asked for.
+        """
         if (reason := check_url(url)) is not None:
             raise _AttemptFailed("bad_url", reason)
-        parsed = URL(url)
+        first = wire_url(parse_url(url), url)
         # The wait for a turn is no fault of the server: it is outside the time limit.
-        async with self.gate(parsed):
+        async with self.gate(first):
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    return await self.follow(parsed)
+                    return await self.follow(first, asked)
             except TimeoutError:
-                detail = f"{url} was not complete after {self.limits.timeout_s} s"
+                detail = f"not complete after {self.limits.timeout_s} s"
                 raise _AttemptFailed("timeout", detail) from None
             except PrivateAddressError as error:
                 raise _AttemptFailed("private_address", str(error)) from error
             except (aiohttp.ClientError, OSError) as error:
-                raise _connection_failure(url, error) from error
+                raise _connection_failure(error) from error
 
     def gate(self, url: URL) -> contextlib.AbstractAsyncContextManager[None]:
         """Return what limits the requests to the host of `url`."""
@@ -119,9 +139,10 @@ class HttpClient:
             url.raw_host or "", asyncio.Semaphore(self.limits.max_per_host)
         )
 
-    async def follow(self, url: URL) -> Fetched:
+    async def follow(self, url: URL, asked: list[URL]) -> Fetched:
         """Go from redirect to redirect; every hop passes the checks that the first one did."""
         for _ in range(self.limits.max_redirects + 1):
+            asked.append(url)
             try:
                 refuse_literal(url, allow_private=self.limits.allow_private_addresses)
             except ValueError as error:
@@ -131,18 +152,15 @@ class HttpClient:
                 if target is None:
                     return await self.receive(response)
             url = target
-        detail = f"over {self.limits.max_redirects} redirects, the last to {url}"
-        raise _AttemptFailed("too_many_redirects", detail)
+        raise _AttemptFailed("too_many_redirects", f"over {self.limits.max_redirects} redirects")
 
     async def receive(self, response: aiohttp.ClientResponse) -> Fetched:
         """Judge the headers, read the body, judge the body."""
         if response.status != 200:
             raise _status_failure(response)
         tags = response.headers.getall("X-Robots-Tag", [])
-        self.refuse_by_robots(response, tags)
-        body = await self.read(response)
-        if image_format(body) is None:
-            raise _not_an_image(response, body)
+        self.refuse_by_robots(tags)
+        body = self.image(response, await self.read(response))
         return Fetched(
             body=body,
             final_url=str(response.url),
@@ -151,19 +169,45 @@ class HttpClient:
             robots=storable(", ".join(tags)),
         )
 
-    def refuse_by_robots(self, response: aiohttp.ClientResponse, tags: list[str]) -> None:
+    def image(self, response: aiohttp.ClientResponse, body: bytes) -> bytes:
+        """Return the image that a body is, or holds compressed; what it is said to be is no proof.
+
+        Compression is never asked for, but some servers send what they have stored.
+        """
+        found = file_format(body)
+        encodings = named_encodings(response.headers.getall("Content-Encoding", []))
+        said, why = response.headers.get("Content-Type", ""), ""
+        if encodings and not (found and found.read):
+            try:
+                plain = undone(body, encodings, self.limits.max_bytes)
+            except TooLargeError as error:
+                raise _AttemptFailed("too_large", str(error), status=200) from error
+            except ValueError as error:
+                why = f", {error}"
+            else:
+                body, found = plain, file_format(plain)
+        if not body:
+            raise _AttemptFailed("empty_body", "no body", status=200)
+        if found is None or not found.read:
+            error = not_read(found, body)
+            declared = f", declared as {said!r}" if said else ""
+            detail = error.detail + declared + why
+            raise _AttemptFailed(error.reason, detail, status=200)
+        return body
+
+    def refuse_by_robots(self, tags: list[str]) -> None:
         """Respect an opt-out before the body is read."""
         respected = self.limits.robots_directives
         directive = forbidding_directive(tags, respected, self.limits.user_agent)
         if directive is not None:
-            detail = f"{response.url} is sent with X-Robots-Tag {', '.join(tags)!r}"
+            detail = f"sent with X-Robots-Tag {', '.join(tags)!r}"
             raise _AttemptFailed(f"robots_{directive}", detail, status=200, dropped=True)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a body of 1 to `max_bytes` bytes, and not a byte block more."""
+        """Read a body of up to `max_bytes` bytes, and not a byte block more."""
         limit = self.limits.max_bytes
         if (response.content_length or 0) > limit:
-            detail = f"Content-Length {response.content_length} of {response.url} is over {limit}"
+            detail = f"Content-Length {response.content_length:,}, over {limit:,} bytes"
             raise _AttemptFailed("too_large", detail, status=200)
         chunks: list[bytes] = []
         size = 0
@@ -171,44 +215,29 @@ class HttpClient:
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
-                detail = f"the body of {response.url} is over {limit} bytes"
+                detail = f"the body is over {limit:,} bytes"
                 raise _AttemptFailed("too_large", detail, status=200)
-        if not size:
-            raise _AttemptFailed("empty_body", f"{response.url} has no body", status=200)
         return b"".join(chunks)
 
 
 def _redirect_target(response: aiohttp.ClientResponse) -> URL | None:
+    """Return where a redirect leads, spelt as the server spelt it, bytes that are no UTF-8 too."""
     location = response.headers.get("Location")
     if response.status not in _REDIRECTS or location is None:
         return None
-    try:
-        target = parse_url(location, response.url)
-    except ValueError as error:
-        raise _bad_redirect(response, f"cannot parse {location!r}: {error}") from error
-    if (reason := check_url(str(target))) is not None:
-        raise _bad_redirect(response, reason)
-    return target
-
-
-def _bad_redirect(response: aiohttp.ClientResponse, reason: str) -> _AttemptFailed:
-    detail = f"{response.url} redirects: {reason}"
-    return _AttemptFailed("bad_url", detail, status=response.status)
-
-
-def _not_an_image(response: aiohttp.ClientResponse, body: bytes) -> _AttemptFailed:
-    declared = response.headers.get("Content-Type", "")
-    encoding = response.headers.get("Content-Encoding", "")
-    detail = f"{response.url} starts with {body[:16]!r}, declared as {declared!r}"
-    if encoding:
-        detail += f" in content encoding {encoding!r}"
-    return _AttemptFailed("not_an_image", detail, status=response.status)
+    parts = split_url(location.strip())
+    sendable = parts._replace(path=quoted(parts.path), query=quoted(parts.query))
+    target = join_url(str(response.url), str(sendable))
+    if (reason := check_url(target)) is not None:
+        detail = f"redirects to {location!r}: {reason}"
+        raise _AttemptFailed("bad_url", detail, status=response.status)
+    return wire_url(parse_url(target), target)
 
 
 def _status_failure(response: aiohttp.ClientResponse) -> _AttemptFailed:
     return _AttemptFailed(
         f"http_{response.status}",
-        f"{response.url} answered {response.status}",
+        f"answered {response.status}",
         status=response.status,
         retry=response.status == 429 or response.status >= 500,
         retry_after_s=retry_after_s(response.headers),
@@ -223,11 +252,12 @@ def _pause_s(url: str, attempt: int, retry_after_s: float, limits: FetchLimits) 
     return max(backoff_s, min(retry_after_s, limits.max_retry_after_s))
 
 
-def _connection_failure(url: str, error: aiohttp.ClientError | OSError) -> _AttemptFailed:
+def _connection_failure(error: aiohttp.ClientError | OSError) -> _AttemptFailed:
     """Name what a connection died of; raise `error` itself when it is this machine's own."""
     if isinstance(error, OSError) and error.errno in _OUR_SHORTAGE:
         raise error
-    detail = f"{url}: {type(error).__name__}: {error}"
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+    detail = f"{type(error).__name__}: {said}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _AttemptFailed("dns_error", detail, retry=error.errno == socket.EAI_AGAIN)
     if isinstance(error, aiohttp.ClientSSLError):

@@ -1,17 +1,21 @@
 """Read bytes that side-cars refer to, each checked against its hash, and decode images."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from PIL.Image import Image
 
-from filters.decode import decode
+from filters.decode import DecodeError, decode
+from pipelines.decode_clock import within
+from pipelines.sidecar import Reject
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Decode
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
 BATCH_BYTES = 64_000_000
+BRIEF_BYTES = 100_000  # of a file that is likely decoded in a few milliseconds
 
 # What is said of bytes that have changed, and what to do about it; filled in from their row.
 FETCHED = (
@@ -65,8 +69,28 @@ def read_each(rows: Sequence[dict[str, Any]], store: Storage) -> list[bytes | Co
 
 
 def decode_image(body: bytes, settings: Decode) -> Image:
-    """Decode as a recipe says; raises `DecodeError` as `filters.decode.decode` does."""
-    return decode(body, max_pixels=settings.max_pixels, background=settings.background)
+    """Decode as a recipe says.
+
+    Raises:
+        DecodeError: as `filters.decode.decode` does, and `decode_timeout` where it takes too long.
+    """
+    call = partial(decode, body, max_pixels=settings.max_pixels, background=settings.background)
+    return within(settings.timeout_s, call, is_brief=len(body) < BRIEF_BYTES)
+
+
+def refused(key: str, listed: Mapping[str, Any], error: DecodeError) -> Reject:
+    """Return the dead letter of an image, which names it by its `source` and `url` as listed."""
+    return Reject(id=key, reason=error.reason, detail=f"{image_name(listed)}: {error.detail}")
+
+
+def image_name(listed: Mapping[str, Any]) -> str:
+    """Name an image so that a user finds it: its URL, or its source and the file there.
+
+    >>> image_name({"source": "mine", "url": "a/0.jpg"})
+    'mine: a/0.jpg'
+    """
+    url = listed["url"]
+    return url if "://" in url else f"{listed['source']}: {url}"
 
 
 def batches(rows: Sequence[dict[str, Any]], batch_rows: int) -> Iterator[list[dict[str, Any]]]:

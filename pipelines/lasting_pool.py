@@ -137,5 +137,8 @@ def _die_with_parent() -> None:
 
 def _start_worker() -> None:
     """Let this worker die at once, and quietly, when the build is interrupted or killed."""
+    from pipelines.decode_clock import let_end  # not for the driver, which decodes nothing
+
+    let_end()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

@@ -79,7 +79,7 @@ def make_manifest(
                 "shards": shards,
             }
         },
-        # Dead in caption, pair, vq_tokens or shard, which count them; a row may be dead in two.
+        # Dropped or dead in caption, pair, vq_tokens or shard, each in one of them.
         "selected_but_dead": selected - samples,
         "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],

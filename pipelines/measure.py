@@ -11,7 +11,7 @@ from PIL.Image import Image
 from filters.decode import DecodeError
 from filters.registry import SIGNALS, columns
 from filters.signal import Record
-from pipelines.images import decode_image, read_images
+from pipelines.images import decode_image, read_images, refused
 from pipelines.in_hand import in_hand, most_at_once
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
@@ -32,7 +32,7 @@ class Measure:
     name: ClassVar[str] = "measure"
     folder: ClassVar[str] = "signals"
     inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
     decodes: ClassVar[bool] = True
 
     recipe: MeasureRecipe
@@ -40,7 +40,7 @@ class Measure:
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the signals and how images are decoded."""
-        return [list(self.recipe.signals), self.decode.model_dump(mode="json")]
+        return [list(self.recipe.signals), self.decode.decides()]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `signals/NNNNN.parquet`."""
@@ -72,7 +72,7 @@ class Measure:
                     with in_hand(row["key"]):
                         image = decode_image(body, self.decode)
                 except DecodeError as error:
-                    rejects.append(Reject(id=row["key"], reason=error.reason, detail=error.detail))
+                    rejects.append(refused(row["key"], sources[row["key"]], error))
                     continue
                 records.append((row["key"], _record(image, len(body), sources[row["key"]])))
                 pixels += image.width * image.height

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from pipelines.responses import image_format
+from filters.formats import file_format
 from pipelines.sidecar import Reject
 from pipelines.stage import Outcome
 from pipelines.tar_writer import TarWriter, describe_tar
@@ -46,7 +46,9 @@ class RawShard:
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
         """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
-        self._stored[key] = (self._spool.tell(), len(body), f"{key}.{image_format(body) or 'bin'}")
+        found = file_format(body)
+        name = f"{key}.{found.suffix if found else 'bin'}"
+        self._stored[key] = self._spool.tell(), len(body), name
         self._spool.write(body)
         self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 

@@ -1,4 +1,4 @@
-"""What the headers and first bytes of an HTTP answer say: opt-outs, waits, the image's format."""
+"""What the headers of an HTTP answer say: opt-outs and waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 _AGENT = re.compile(r"[a-z0-9_.*-]+")
 # Directives that have a value after a colon, which is otherwise the mark of an agent's name.
 _WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
-_ISO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 def forbidding_directive(
@@ -81,29 +80,3 @@ def storable(header: str) -> str:
     HTTP clients hand such bytes on as lone surrogates (PEP 383).
     """
     return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def image_format(body: bytes) -> str | None:
-    """Return the image format that the first bytes of a file show, or None if they show none.
-
-    One of jpeg, png, gif, webp, bmp, tiff, and heif for AVIF and HEIC. Only the first bytes are
-    looked at: a decoder may still refuse the rest.
-    """
-    if body.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if body.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if body.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if body.startswith((b"II*\0", b"MM\0*")):
-        return "tiff"
-    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
-        return "webp"
-    return _loosely_marked_format(body)
-
-
-def _loosely_marked_format(body: bytes) -> str | None:
-    if body[4:8] == b"ftyp" and body[8:12] in _ISO_BRANDS:
-        return "heif"
-    # Two letters are a weak mark; the high bytes of the second header's size are always 0.
-    return "bmp" if body.startswith(b"BM") and body[15:18] == b"\0\0\0" else None

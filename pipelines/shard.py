@@ -136,7 +136,7 @@ class ReadSamples:
         return send(self.store, f"shard-read-{number:05d}", sending)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one shard that have both a pair and tokens, in key order."""
+        """Yield the rows of one shard that have tokens, and so a pair, in key order."""
         tables = {
             folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
             for folder, columns in COLUMNS.items()
@@ -144,9 +144,8 @@ class ReadSamples:
         tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
         # In the order of keys and then of members, which is that of the side-car.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
-            if key in tables["pairs"]:
-                rows = {folder: table[key] for folder, table in tables.items()}
-                yield self._reference(key, rows, list(arrays))
+            rows = {folder: table[key] for folder, table in tables.items()}
+            yield self._reference(key, rows, list(arrays))
 
     def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
         return read_table(self.store, sidecar_path(folder, shard), columns).to_pylist()

@@ -65,7 +65,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     twins = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
     selection = read("selection", "key", "kept", "reason").to_pylist()
     captions = read("captions", "key", "caption_origin").to_pylist()
-    kept = _common(read("pairs", "key"), read("tokens", "key"))
+    kept = frozenset(_keys(read("tokens", "key")))
     line = ShardLine(
         shard=shard,
         source=sources[0]["source"] if sources else "",
@@ -123,10 +123,6 @@ def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
 def _rows_in(store: Storage, shard: int) -> int:
     origin = read_origin(store, sidecar_path("sources", shard))
     return origin.counts.rows_in if origin else 0
-
-
-def _common(a: pa.Table, b: pa.Table) -> frozenset[str]:
-    return frozenset(set(_keys(a)) & set(_keys(b)))
 
 
 def _keys(table: pa.Table) -> list[str]:

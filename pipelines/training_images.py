@@ -11,14 +11,16 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.decode import DecodeError, decode
+from filters.decode import DecodeError
 from model.tokenizers.prepare import cover_crop
+from pipelines.images import decode_image
 from pipelines.manifest import MANIFEST
 from pipelines.readers.listing import IMAGE_SUFFIXES
 from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from pipelines.write_shard import FOLDER
 from schemas.keys import draw, rank, unit
+from schemas.recipe import Decode
 
 BATCHES_AHEAD = 4  # each decoded by a thread of its own while the network is at work
 MAX_PIXELS = 50_000_000
@@ -157,7 +159,7 @@ class TrainingImages:
         if image in self._cache:
             return self._cache[image]
         try:
-            decoded = decode(_read(image), max_pixels=MAX_PIXELS)
+            decoded = decode_image(_read(image), Decode(max_pixels=MAX_PIXELS))
             if max(decoded.size) > MAX_ASPECT * min(decoded.size):
                 size = f"{decoded.width} x {decoded.height} px"
                 raise DecodeError("too_long", f"{size}, over {MAX_ASPECT} times as long as wide")

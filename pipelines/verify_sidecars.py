@@ -121,7 +121,7 @@ class CheckSidecars:
             ("select", "selection", unique),
             ("caption", "captions", selected),
             ("pair", "pairs", column(tables["captions"], "key")),
-            ("vq_tokens", "tokens", selected),
+            ("vq_tokens", "tokens", column(tables["pairs"], "key")),
         ]
         for stage, folder, rows_in in steps:
             rejects = column(read_rejects(self.store, stage, shard), "id")

@@ -1,8 +1,8 @@
-"""vq_tokens: turn every kept image into multi-scale codes, once."""
+"""vq_tokens: turn every image that has a pair into multi-scale codes, once."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.array_spool import ArraySpool
-from pipelines.caption import selected_keys
-from pipelines.images import batches, read_each
+from pipelines.images import batches, image_name, read_each
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import CorpusError, Storage
@@ -25,6 +24,8 @@ from schemas.recipe import VqTokens as VqTokensRecipe
 from schemas.tables import TOKENS
 
 READ_ROWS = 64
+UNREADABLE_BYTES = "unreadable_bytes"
+METHOD_VERSION = 4  # raised when codes change for the same image; that of the stage is another
 
 # Columns of TOKENS that an array keeps when it is taken over.
 KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "method", "image_sha256")
@@ -32,17 +33,17 @@ KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "metho
 
 @dataclass(frozen=True, kw_only=True)
 class VqTokens:
-    """Tokenize the selected images of one shard, at every resolution and by every tokenizer.
+    """Tokenize the images of one shard that have a pair, at every resolution, by every tokenizer.
 
     Codes of an earlier build are taken over where the same method made them from the same bytes,
-    so a changed selection costs only the images that are new in it, and a further resolution
-    only its own codes.
+    so a changed selection or caption costs only the images that are new in it, and a further
+    resolution only its own codes.
     """
 
     name: ClassVar[str] = "vq_tokens"
     folder: ClassVar[str] = "tokens"
-    inputs: ClassVar[tuple[str, ...]] = ("raw", "selection")
-    version: ClassVar[int] = 4  # 4: the side-car names its files
+    inputs: ClassVar[tuple[str, ...]] = ("raw", "pairs")
+    version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
     decodes: ClassVar[bool] = True
 
     recipe: VqTokensRecipe
@@ -55,11 +56,12 @@ class VqTokens:
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         raw = read_table(store, sidecar_path("raw", shard))
-        rows = raw.filter(pc.is_in(raw["key"], selected_keys(shard, store))).to_pylist()
+        paired = read_table(store, sidecar_path("pairs", shard), ["key"])["key"].combine_chunks()
+        rows = raw.filter(pc.is_in(raw["key"], paired)).to_pylist()
         methods = {member: self._method(t) for t in targets(self.recipe) for member in t.members}
         with ArraySpool(scratch / "spool") as spool:
             _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)
-            rejects = self._tokenize(rows, store, methods, spool)
+            rejects = _named(self._tokenize(rows, store, methods, spool), shard, store)
             return self._outcome(shard, scratch, rows, list(methods), spool, rejects)
 
     def _method(self, target: Target) -> str:
@@ -68,8 +70,8 @@ class VqTokens:
             mode="json", exclude={"name", "checkpoint", "resolutions", "features"}
         )
         recipe = self.recipe.model_dump(mode="json", include={"aspects", "views", "precision"})
-        decode = self.decode.model_dump(mode="json")
-        return fingerprint(self.name, self.version, tokenizer, target.resolution, recipe, decode)
+        decode = self.decode.decides()
+        return fingerprint(self.name, METHOD_VERSION, tokenizer, target.resolution, recipe, decode)
 
     def _tokenize(
         self,
@@ -79,9 +81,13 @@ class VqTokens:
         spool: ArraySpool,
     ) -> dict[str, Reject]:
         """Put what is not in the spool yet there; return the images that could not be."""
+        wanted = {row["key"]: self._missing(row["key"], spool) for row in rows}
+        todo = [row for row in rows if wanted[row["key"]]]
+        if not todo:  # and no library of tensors is loaded for it
+            return {}
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
-        jobs = self._jobs(rows, store, spool, rejects)
+        jobs = self._jobs(todo, wanted, store, rejects)
         for result in TokenBatches(recipe=self.recipe, decode=self.decode).run(jobs):
             if isinstance(result, Reject):
                 rejects.setdefault(result.id, result)
@@ -91,29 +97,29 @@ class VqTokens:
                 spool.add(result.key, member, array, {**result.about, **made})
         return rejects
 
+    def _missing(self, key: str, spool: ArraySpool) -> list[Target]:
+        """Return the targets whose arrays of an image are not in the spool."""
+        return [
+            target
+            for target in targets(self.recipe)
+            if any((key, member) not in spool for member in target.members)
+        ]
+
     def _jobs(
         self,
         rows: Sequence[dict[str, Any]],
+        wanted: Mapping[str, Sequence[Target]],
         store: Storage,
-        spool: ArraySpool,
         rejects: dict[str, Reject],
     ) -> Iterator[Job]:
-        todo = {
-            row["key"]: [
-                target
-                for target in targets(self.recipe)
-                if any((row["key"], member) not in spool for member in target.members)
-            ]
-            for row in rows
-        }
-        for batch in batches([row for row in rows if todo[row["key"]]], READ_ROWS):
+        for batch in batches(rows, READ_ROWS):
             for row, body in zip(batch, read_each(batch, store), strict=True):
                 if isinstance(body, CorpusError):
                     rejects[row["key"]] = Reject(
-                        id=row["key"], reason="unreadable_bytes", detail=str(body)
+                        id=row["key"], reason=UNREADABLE_BYTES, detail=str(body)
                     )
                 else:
-                    yield Job(key=row["key"], body=body, targets=todo[row["key"]])
+                    yield Job(key=row["key"], body=body, targets=wanted[row["key"]])
 
     def _outcome(
         self,
@@ -140,6 +146,20 @@ class VqTokens:
             kept=len(made),
             files=files,
         )
+
+
+def _named(rejects: Mapping[str, Reject], shard: int, store: Storage) -> dict[str, Reject]:
+    """Put the name of its image before each detail that does not name a file itself."""
+    if not rejects:
+        return {}
+    sources = read_table(store, sidecar_path("sources", shard), ["key", "source", "url"])
+    names = {row["key"]: image_name(row) for row in sources.to_pylist() if row["key"] in rejects}
+    return {
+        key: reject
+        if reject.reason == UNREADABLE_BYTES
+        else replace(reject, detail=f"{names[key]}: {reject.detail}")
+        for key, reject in rejects.items()
+    }
 
 
 def _take_over(

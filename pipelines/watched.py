@@ -2,11 +2,14 @@
 
 The child says which images it has in hand (`pipelines.in_hand`). When it dies, those are tried one
 by one in further children; one that has killed `DEATHS` of them is refused from then on with
-`killed_worker`, and the call is made again. All else about the call is as if it were made here.
+`killed_worker`, and the call is made again. A child that works on one image past its clock is
+killed from here, which no decoder can put off, and that image is refused with `decode_timeout` at
+once. All else about the call is as if it were made here.
 """
 
 import multiprocessing
 import signal
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +19,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipelines.in_hand import Orders, be_watched
+from pipelines.in_hand import (
+    DECODE_TIMEOUT,
+    KILLED_WORKER,
+    Orders,
+    be_watched,
+    beyond_help_s,
+    too_late,
+)
 from pipelines.lasting_pool import DEATHS, die_with_parent
 from pipelines.storage import CorpusError
 
@@ -47,6 +57,7 @@ class _End:
     answer: tuple[Any, Exception | None] | None  # None if it died
     in_hand: frozenset[str] = frozenset()
     cause: str = ""  # of death
+    late_s: float | None = None  # the limit that it was killed for
 
 
 @dataclass(kw_only=True)
@@ -54,16 +65,17 @@ class _Inquest:
     what: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    killers: dict[str, str] = field(default_factory=dict)
+    killers: dict[str, tuple[str, str]] = field(default_factory=dict)  # key -> reason, detail
+    late: set[str] = field(default_factory=set)  # of those, the ones that took too long
     deaths: Counter[str] = field(default_factory=Counter)  # with that image alone in hand
 
     def result(self) -> Any:
         unexplained = 0
         while (end := self._run()).answer is None:
-            known = self.deaths.total()
+            known = self._known
             self._count(end)
             self._try_each(end.in_hand)
-            unexplained += self.deaths.total() == known
+            unexplained += self._known == known
             if unexplained == DEATHS:
                 raise CorpusError(
                     f"{self.what}: its process died {DEATHS} times ({end.cause}), and by no one "
@@ -71,6 +83,10 @@ class _Inquest:
                     "with more of it a worker, or with fewer --processes"
                 )
         return _value(*end.answer)
+
+    @property
+    def _known(self) -> int:
+        return self.deaths.total() + len(self.late)
 
     def _try_each(self, suspects: frozenset[str]) -> None:
         """Take up suspects one after the other until all that is left of them is harmless."""
@@ -85,12 +101,16 @@ class _Inquest:
         if len(end.in_hand) != 1:
             return
         [key] = end.in_hand
+        if end.late_s is not None:
+            self.late.add(key)
+            self.killers[key] = DECODE_TIMEOUT, too_late(end.late_s)
+            return
         self.deaths[key] += 1
         if self.deaths[key] >= DEATHS:
-            self.killers[key] = f"killed the worker {DEATHS} times ({end.cause})"
-        if len(self.killers) > MOST_KILLERS:
+            self.killers[key] = KILLED_WORKER, f"killed the worker {DEATHS} times ({end.cause})"
+        if (killers := len(self.killers) - len(self.late)) > MOST_KILLERS:
             raise CorpusError(
-                f"{self.what}: {len(self.killers)} images killed its process, the last {key} "
+                f"{self.what}: {killers} images killed its process, the last {key} "
                 f"({end.cause}): so many are rather the machine's fault; nothing of them is kept"
             )
 
@@ -104,27 +124,56 @@ class _Inquest:
         )
         child.start()
         childs.close()
+        heard = _Heard()
         try:
-            answer, in_hand = _listen(ours)
+            heard.listen(ours)
         except BaseException:
             child.kill()
             raise
         finally:
+            if heard.late_s is not None:
+                child.kill()
             ours.close()
             child.join()
-        return _End(answer=answer, in_hand=in_hand, cause=_cause(child.exitcode))
+        return _End(
+            answer=heard.answer,
+            in_hand=frozenset(heard.in_hand),
+            cause=_cause(child.exitcode),
+            late_s=heard.late_s,
+        )
 
 
-def _listen(line: Connection) -> tuple[tuple[Any, Exception | None] | None, frozenset[str]]:
-    """Follow a child to its end; return its answer, if it lived to give one, and what it held."""
-    in_hand: set[str] = set()
-    with suppress(EOFError, OSError):  # the end of the line, perhaps within a message
-        while True:
-            what, said = line.recv()
-            if what == "answer":
-                return said, frozenset()
-            in_hand = in_hand | {*said} if what == "up" else in_hand - {*said}
-    return None, frozenset(in_hand)
+@dataclass(kw_only=True)
+class _Heard:
+    """What a child has said."""
+
+    answer: tuple[Any, Exception | None] | None = None
+    in_hand: set[str] = field(default_factory=set)
+    clocks: dict[int, tuple[float, float]] = field(default_factory=dict)  # thread -> end, seconds
+    late_s: float | None = None  # the limit of a clock that has run out
+
+    def listen(self, line: Connection) -> None:
+        """Follow a child to its answer, its death, or the end of one of its clocks."""
+        with suppress(EOFError, OSError):  # the end of the line, perhaps within a message
+            while self.answer is None:
+                end, seconds = min(self.clocks.values(), default=(None, None))
+                if not line.poll(None if end is None else max(0.0, end - time.monotonic())):
+                    self.late_s = seconds
+                    return
+                self._hear(*line.recv())
+
+    def _hear(self, what: str, said: Any) -> None:
+        if what == "answer":
+            self.answer, self.in_hand = said, set()
+        elif what == "up":
+            self.in_hand |= {*said}
+        elif what == "down":
+            self.in_hand -= {*said}
+        else:
+            thread, seconds = said
+            self.clocks.pop(thread, None)
+            if seconds is not None:
+                self.clocks[thread] = time.monotonic() + beyond_help_s(seconds), seconds
 
 
 def _value(value: Any, error: Exception | None) -> Any:

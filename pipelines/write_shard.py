@@ -15,7 +15,7 @@ from PIL import Image
 from filters.decode import DecodeError
 from pipelines.attempts import attempt, begun_attempts
 from pipelines.exchange import Slice, receive
-from pipelines.images import WRITTEN, decode_image, read_checked, read_images
+from pipelines.images import WRITTEN, decode_image, read_checked, read_images, refused
 from pipelines.in_hand import in_hand
 from pipelines.sidecar import (
     Counts,
@@ -137,7 +137,7 @@ class WriteShard:
 
     def _fingerprint(self, refs: Sequence[Reference]) -> str:
         made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
-        settings = [self.image.model_dump(mode="json"), self.decode.model_dump(mode="json")]
+        settings = [self.image.model_dump(mode="json"), self.decode.decides()]
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
 
     def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
@@ -199,8 +199,7 @@ class WriteShard:
                         jpg = self._jpeg(ref["key"], body)
                     # Measured and tokenized well before: by another library, or in more memory.
                     except DecodeError as error:
-                        reject = Reject(id=ref["key"], reason=error.reason, detail=error.detail)
-                        rejects.append(reject)
+                        rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
                         continue
                     members = {"jpg": jpg, "json": ref["json"].encode(), **members}
                     index += tar.add_sample(ref["key"], members)

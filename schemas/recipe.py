@@ -186,7 +186,8 @@ class Crawl(_Model):
     user_agent: str = "vargpt-corpus/0.1"
     max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
     max_redirects: int = Field(default=5, ge=0, le=50)
-    allow_private_addresses: bool = False  # loopback and private networks
+    # Loopback and private networks, but never link-local and metadata addresses.
+    allow_private_addresses: bool = False
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
 
 
@@ -201,6 +202,12 @@ class Decode(_Model):
     max_pixels: int = Field(default=100_000_000, gt=0)
     # Under transparent pixels.
     background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
+    # For one image: the last resort, after limits on work that are the same on every machine.
+    timeout_s: float = Field(default=30.0, gt=0, le=86_400)
+
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the pixels of an image that can be decoded."""
+        return self.model_dump(mode="json", exclude={"timeout_s"})
 
 
 class Measure(_Model):
@@ -396,6 +403,7 @@ class Recipe(_Model):
                 source.pop(place, None)
         for knob in HOW_HARD_WE_TRY:
             del data["crawl"][knob]
+        del data["decode"]["timeout_s"]
         for knob in ("batch_size", "gpu"):  # which no code depends on
             del data["vq_tokens"][knob]
         for tokenizer in data["vq_tokens"]["tokenizers"]:

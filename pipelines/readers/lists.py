@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
 import pyarrow as pa
 
@@ -14,6 +13,7 @@ from pipelines.readers.list_files import plan_lists, read_list
 from pipelines.readers.listing import Listed, SourcePlan, Unit
 from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
+from pipelines.urls import join_url
 from schemas.recipe import ListSource
 
 
@@ -47,10 +47,7 @@ class ListReader:
         fetch(column(rows, "key"), urls, self.limits, raw)
 
     def _join(self, url: str) -> str:
-        try:
-            return urljoin(self.source.base_url, url) if self.source.base_url else url
-        except ValueError:  # "http://[::1": check_url says what is wrong with it
-            return url
+        return join_url(self.source.base_url, url) if self.source.base_url else url
 
 
 def checked(row: Listed) -> Listed | Reject:
@@ -81,7 +78,6 @@ def fetch(keys: list[str], urls: list[str], limits: FetchLimits, raw: RawShard) 
                 robots=result.robots,
             )
         else:
-            detail = f"{urls[index]}: {result.detail}"
-            raw.reject(key, result.error, detail, dropped=result.dropped)
+            raw.reject(key, result.error, result.detail, dropped=result.dropped)
 
     HttpFetcher(limits)(enumerate(urls), sink)

@@ -3,9 +3,11 @@
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from filters.decode import DecodeError
+from pipelines.decode_clock import within
 from pipelines.in_hand import in_hand, most_at_once
 
 # What becomes of the process, as `pipelines.watched` says it.
@@ -14,6 +16,12 @@ WAYS: dict[str, Callable[[], object]] = {
     "SIGSEGV": lambda: ctypes.string_at(0),
     "SIGABRT": os.abort,
     "exit code 3": lambda: os._exit(3),
+}
+HOURS_S = 10_000
+# In which nothing becomes of it.
+HANGS: dict[str, Callable[[], object]] = {
+    "hangs": lambda: time.sleep(HOURS_S),
+    "hangs and keeps the lock": lambda: ctypes.PyDLL(None).sleep(HOURS_S),
 }
 
 
@@ -45,6 +53,32 @@ def _meet(way: str, *, alone: bool) -> None:
         way = "" if alone else "SIGKILL"
     if way:
         WAYS[way]()
+
+
+def decode_each(keys: Sequence[str], slow: Mapping[str, str], limit_s: float) -> dict[str, str]:
+    """Take up keys and work on each under a clock; `slow` maps a key to one of HANGS."""
+    became: dict[str, str] = {}
+    for key in keys:
+        try:
+            with in_hand(key):
+                became[key] = within(limit_s, lambda key=key: _hang(slow.get(key, "")))
+        except DecodeError as error:
+            became[key] = str(error)
+    return became
+
+
+def _hang(way: str) -> str:
+    if way:
+        HANGS[way]()
+    return "done"
+
+
+def hang_once(mark: str, way: str, limit_s: float) -> str:
+    """Hang under a clock if a file is there, and remove it."""
+    if not os.path.exists(mark):
+        return "done"
+    os.unlink(mark)
+    return within(limit_s, lambda: _hang(way))
 
 
 def die_once(mark: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow.parquet as pq
 import pytest
 from corpus import ROOT, Corpus
+from deadly import HANGS
 from engines import EMBEDDED
 
 from pipelines.attempts import FOLDER
@@ -16,7 +17,9 @@ from schemas.keys import rank, sample_key
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLER = ROOT / "tests/corpus/killer"
-POISON = sample_key("openclipart", "openclipart/animals/az-lizard_benji_park_01.png")
+FILE = "openclipart/animals/az-lizard_benji_park_01.png"
+POISON = sample_key("openclipart", FILE)
+NAME = f"openclipart: {FILE}"
 SIZE = (746, 669)  # px, which no other image of the corpus has
 # Functions of ours that have images in hand.
 MEASURING, CUTTING, WRITING, DRAWING = "_measure", "_prepare", "_jpeg", "make_thumbnail"
@@ -27,11 +30,16 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes one image deadly: how, and inside which functions of ours."""
 
     def poison(way: str, *inside: str, sizes: Sequence[tuple[int, int]] = (SIZE,)) -> None:
-        monkeypatch.setenv("PYTHONPATH", f"{KILLER}:{KILLER.parent}")
+        monkeypatch.setenv("PYTHONPATH", f"{KILLER}:{KILLER.parent}:{ROOT}")
         killer = {"sizes": sizes, "way": way, "inside": inside}
         monkeypatch.setenv("VARGPT_TEST_KILLER", json.dumps(killer))
 
     return poison
+
+
+# Of a whole second are the decodings that hang, or each test would take minutes of waiting.
+LIMIT_S = 2
+LATE = f"not decoded in {LIMIT_S} s, which decode.timeout_s allows"
 
 
 def letters(corpus: Corpus, stage: str) -> dict[str, str]:
@@ -53,13 +61,14 @@ def samples(corpus: Corpus) -> dict[str, bytes]:
 
 def assert_lost_in(stage: str, way: str, corpus: Corpus, built: Corpus) -> None:
     """The poisonous image is a dead letter of the stage; all else is as it was without it."""
-    assert letters(corpus, stage)[POISON] == (
-        f"dead killed_worker: killed the worker 3 times ({way})"
-    )
+    said = f"killed_worker: {NAME}: killed the worker 3 times ({way})"
+    if way in HANGS:
+        said = f"decode_timeout: {NAME}: {LATE}"
+    assert letters(corpus, stage)[POISON] == f"dead {said}"
     others = {name: body for name, body in samples(built).items() if not name.startswith(POISON)}
     assert samples(corpus) == others
     funnel = {line["stage"]: line for line in corpus.manifest["funnel"]}
-    assert funnel[stage]["dead"]["killed_worker"] == 1
+    assert funnel[stage]["dead"]["decode_timeout" if way in HANGS else "killed_worker"] == 1
     assert corpus.faults() == []
     assert not list(corpus.out.rglob(f"{TEMPORARY_PREFIX}*"))
     assert not corpus.files(f"{FOLDER}/*/*")
@@ -80,6 +89,31 @@ def test_an_image_that_kills_its_decoder_costs_itself_alone(
     poison(way)
     make_again(copied, "signals").build()
     assert_lost_in("measure", way, copied, built)
+
+
+@pytest.mark.parametrize("way", HANGS)
+def test_an_image_that_hangs_its_decoder_costs_itself_alone(
+    way: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison(way)
+    make_again(copied, "signals").build(f"decode.timeout_s={LIMIT_S}")
+    assert_lost_in("measure", way, copied, built)
+
+
+def test_one_that_hangs_where_codes_are_made_is_lost_there(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("hangs", CUTTING)
+    make_again(copied, "tokens").build(f"decode.timeout_s={LIMIT_S}")
+    assert_lost_in("vq_tokens", "hangs", copied, built)
+
+
+def test_a_driver_that_decodes_itself_gets_past_one_that_hangs(
+    copied: Corpus, built: Corpus, poison: Callable[..., None]
+) -> None:
+    poison("hangs")
+    make_again(copied, "signals").build(f"decode.timeout_s={LIMIT_S}", processes=1)
+    assert_lost_in("measure", "hangs", copied, built)
 
 
 def test_one_that_kills_a_signal_is_found_in_its_batch(
@@ -143,13 +177,15 @@ def size_of_a_drawn_one(corpus: Corpus) -> tuple[int, int]:
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("way", ["SIGKILL", *HANGS])
 def test_beams_own_workers_are_replaced_and_get_past_it(
-    copied: Corpus, built: Corpus, poison: Callable[..., None]
+    way: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
-    poison("SIGKILL")
+    poison(way)
     mode = "--direct_running_mode=multi_processing --direct_num_workers=2"
-    make_again(copied, "signals").build(after=f"-- --runner=FnApiRunner {mode}", timeout_s=800)
-    assert_lost_in("measure", "SIGKILL", copied, built)
+    after, limit = f"-- --runner=FnApiRunner {mode}", f"decode.timeout_s={LIMIT_S}"
+    make_again(copied, "signals").build(limit, after=after, timeout_s=800)
+    assert_lost_in("measure", way, copied, built)
 
 
 @pytest.mark.chaos

@@ -15,6 +15,7 @@ from pipelines.addresses import (
     CheckedResolver,
     PrivateAddressError,
     check_url,
+    is_never_open,
     is_public,
     literal_address,
 )
@@ -127,6 +128,65 @@ def test_a_name_of_this_machine_is_refused(server: Server) -> None:
     assert fails(url, allow_private_addresses=False).error == "private_address"
     assert server.tries("/image") == 0
     assert succeeds(url, allow_private_addresses=True).body == JPEG
+
+
+NEVER_OPEN = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "2852039166",
+    "0xa9fea9fe",
+    "100.100.100.200",
+    "192.0.0.192",
+    "168.63.129.16",
+    "224.0.0.1",
+    "255.255.255.255",
+    "[::ffff:169.254.169.254]",
+    "[::ffff:6464:64c8]",
+    "[::169.254.169.254]",
+    "[::ffff:0:169.254.169.254]",
+    "[64:ff9b::169.254.169.254]",
+    "[64:ff9b:1::169.254.169.254]",
+    "[2002:a9fe:a9fe::1]",
+    "[2001:0:4136:e378:8000:63bf:5601:5601]",
+    "[fe80::1]",
+    "[fe80::a9fe:a9fe]",
+    "[fd00:ec2::254]",
+    "[fd20:ce::254]",
+    "[ff02::1]",
+]
+
+
+@pytest.mark.parametrize("allow", [True, False])
+@pytest.mark.parametrize("host", NEVER_OPEN)
+def test_no_key_opens_link_local_and_metadata_addresses(host: str, allow: bool) -> None:
+    failure = fails(f"http://{host}:9/", allow_private_addresses=allow)
+    assert failure.error == "private_address", failure
+    assert "no recipe opens" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fc00::1"],
+)
+def test_the_key_opens_loopback_and_private_networks(address: str) -> None:
+    names = CheckedResolver(Names([address]), allow_private=True)
+    assert [each["host"] for each in asyncio.run(names.resolve("inner.example"))] == [address]
+    assert not is_never_open(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254"])
+def test_no_name_leads_to_a_metadata_address_with_the_key(address: str) -> None:
+    names = CheckedResolver(Names([address]), allow_private=True)
+    with pytest.raises(PrivateAddressError, match=r"inner\.example resolves to .* no recipe opens"):
+        asyncio.run(names.resolve("inner.example"))
+    mixed = CheckedResolver(Names([address, "10.0.0.1"]), allow_private=True)
+    assert [each["host"] for each in asyncio.run(mixed.resolve("inner.example"))] == ["10.0.0.1"]
+
+
+def test_no_redirect_leads_to_a_metadata_address_with_the_key(server: Server) -> None:
+    failure = fails(f"{server.url}/to-private", allow_private_addresses=True)
+    assert failure.error == "private_address"
+    assert failure.detail.startswith(f"{server.url}/to-private: redirected to http://169.254.")
 
 
 class Names(AbstractResolver):

@@ -59,7 +59,12 @@ def test_the_fetcher_object_does_what_the_function_does(server: Server) -> None:
         ("noise", "connection_error", 3),
         ("bad-length", "connection_error", 3),
         ("page", "not_an_image", 1),
-        ("gzipped", "not_an_image", 1),
+        ("gzipped-page", "not_an_image", 1),
+        ("not-gzipped", "not_an_image", 1),
+        ("gzipped-bomb", "too_large", 1),
+        ("svg", "unsupported_image", 1),
+        ("jp2", "unsupported_image", 1),
+        ("to-controls", "bad_url", 1),
         ("empty", "empty_body", 1),
         ("to-file", "bad_url", 1),
         ("to-garbage", "bad_url", 1),
@@ -69,8 +74,10 @@ def test_the_fetcher_object_does_what_the_function_does(server: Server) -> None:
 def test_a_bad_answer_has_its_class_and_is_retried_only_if_it_may_pass(
     server: Server, door: str, error: str, tries: int
 ) -> None:
-    failure = fails(f"{server.url}/{door}", retries=2)
+    failure = fails(f"{server.url}/{door}", retries=2, max_bytes=1_000_000)
     assert failure.error == error, failure
+    assert failure.detail.startswith(f"{server.url}/{door}: ")
+    assert failure.detail.count(f"{server.url}/{door}") == 1
     assert not failure.dropped
     assert server.tries(f"/{door}") == tries
 

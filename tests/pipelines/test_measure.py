@@ -1,12 +1,17 @@
 import io
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from jpegs import of_empty_scans
 from PIL import Image
 
+from filters.decode import decode
 from filters.phash import phash
 from filters.registry import SIGNALS
 from filters.size import Size
+from pipelines import images as images_module
 from pipelines import measure
 from pipelines.measure import Measure
 from pipelines.sidecar import dead_letters_path, read_table
@@ -45,7 +50,44 @@ def test_every_door_of_decoding_is_taken_and_counted(desk, images: dict[str, byt
     assert {letter["id"]: letter["reason"] for letter in letters} == {
         sample_key("web", name): name for name in dead
     }
-    assert all(letter["detail"] for letter in letters)
+    names = {sample_key("web", name): name for name in dead}
+    for letter in letters:  # each names its image, once
+        assert letter["detail"].startswith(f"web: {names[letter['id']]}: ")
+        assert letter["detail"].count("web: ") == 1
+
+
+def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[..., bytes]):
+    url = "http://host/a%2Cb.jpg"
+    desk.put_images(0, {url: of_empty_scans(2_500, 9_000, 9_000), "fine": picture(0)})
+    started = time.process_time()
+    report = run_shard(Measure(recipe=MeasureRecipe(), decode=Decode()), 0, desk.store)
+    assert time.process_time() - started < 10
+    assert (report.kept, report.dead) == (1, {"decode_timeout": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert letter["detail"] == f"{url}: 2,501 scans of 81,000,000 pixels, at most 61 are decoded"
+
+
+def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    def slow(body: bytes, **options: Any) -> Image.Image:
+        if body == picture(1):
+            time.sleep(60)
+        return decode(body, **options)
+
+    monkeypatch.setattr(images_module, "decode", slow)
+    desk.put_images(0, {str(n): picture(n) for n in range(3)})
+    stage = Measure(recipe=MeasureRecipe(), decode=Decode(timeout_s=0.3))
+    report = run_shard(stage, 0, desk.store)
+    assert (report.kept, report.dead) == (2, {"decode_timeout": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert letter["detail"] == ("web: 1: not decoded in 0.3 s, which decode.timeout_s allows")
+
+
+def test_how_long_an_image_may_take_makes_no_shard_again(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    stages = [Measure(recipe=STAGE.recipe, decode=Decode(timeout_s=s)) for s in (1, 2)]
+    assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 1
 
 
 def test_signals_are_those_of_the_decoded_image_in_key_order(desk, picture: Callable[..., bytes]):

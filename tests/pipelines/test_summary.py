@@ -83,7 +83,6 @@ def write_shard(store: Storage, shard: int, rows: list[Row]) -> None:
     fetched = [row for row in rows if row.came_to("unfetched")]
     measured = [row for row in rows if row.came_to("unreadable")]
     unique = [row for row in rows if row.came_to("near_duplicate")]
-    selected = [row for row in rows if row.came_to("quota")]
     kept = [row for row in rows if row.fate == "kept"]
     signals = signals_schema([column.field for column in columns(SIGNALS)])
     write(store, "sources", shard, SOURCES, [listed(row) for row in rows])
@@ -94,7 +93,7 @@ def write_shard(store: Storage, shard: int, rows: list[Row]) -> None:
     origin = {"caption_origin": "text"}
     write(store, "captions", shard, CAPTIONS, [blank(CAPTIONS, row) | origin for row in kept])
     write(store, "pairs", shard, PAIRS, [blank(PAIRS, row) for row in kept])
-    write(store, "tokens", shard, TOKENS, [blank(TOKENS, row) for row in selected])
+    write(store, "tokens", shard, TOKENS, [blank(TOKENS, row) for row in kept])
     reject(store, "crawl", shard, "http_404", [r for r in rows if r.fate == "unfetched"])
     reject(store, "measure", shard, "not_an_image", [r for r in rows if r.fate == "unreadable"])
     reject(store, "caption", shard, "empty_caption", [r for r in rows if r.fate == "wordless"])

@@ -62,8 +62,8 @@ def images(desk, picture: Callable[..., bytes]) -> dict[str, bytes]:
     return {sample_key("web", name): file for name, file in files.items()}
 
 
-def select(desk, keys) -> None:
-    desk.put("selection", 0, [{"key": key, "kept": True} for key in keys])
+def pair(desk, keys, template: str = "") -> None:
+    desk.put("pairs", 0, [{"key": key, "messages": [], "template": template} for key in keys])
 
 
 def codes(desk, member: str = "tokens256.npy") -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def run(desk, made_by: VqTokens) -> ShardReport:
 
 
 def test_codes_are_those_of_the_prepared_image(desk, images: dict[str, bytes]):
-    select(desk, images)
+    pair(desk, images)
     report = run(desk, stage())
     assert (report.rows_in, report.kept, report.dead) == (3, 3, {})
     found = codes(desk)
@@ -94,7 +94,7 @@ def test_codes_are_those_of_the_prepared_image(desk, images: dict[str, bytes]):
 
 
 def test_each_row_says_where_its_codes_lie_and_what_they_are(desk, images: dict[str, bytes]):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage())
     stacked = np.load(io.BytesIO(desk.store.read(ARRAYS)))
     rows = desk.rows("tokens", 0)
@@ -106,14 +106,16 @@ def test_each_row_says_where_its_codes_lie_and_what_they_are(desk, images: dict[
         np.testing.assert_array_equal(codes(desk)[row["key"]], array)
 
 
-def test_only_selected_images_are_encoded(desk, images: dict[str, bytes], encoded: list[int]):
-    select(desk, sorted(images)[:2])
+def test_only_images_that_have_a_pair_are_encoded(
+    desk, images: dict[str, bytes], encoded: list[int]
+):
+    pair(desk, sorted(images)[:2])
     assert run(desk, stage()).rows_in == 2
     assert encoded == [2]
 
 
 def test_how_images_are_batched_does_not_matter(desk, images: dict[str, bytes]):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage(batch_size=1))
     one = desk.store.read(ARRAYS), desk.store.read("tokens/00000.parquet")
     for name in (ARRAYS, "tokens/00000.parquet"):
@@ -122,14 +124,14 @@ def test_how_images_are_batched_does_not_matter(desk, images: dict[str, bytes]):
     assert (desk.store.read(ARRAYS), desk.store.read("tokens/00000.parquet")) == one
 
 
-def test_after_a_changed_selection_only_new_images_are_encoded(
+def test_after_changed_pairs_only_new_images_are_encoded(
     desk, images: dict[str, bytes], encoded: list[int]
 ):
     a, b, c = images
-    select(desk, [a, b])
+    pair(desk, [a, b])
     run(desk, stage())
     before = codes(desk)
-    select(desk, [b, c])
+    pair(desk, [b, c])
     assert not run(desk, stage()).skipped
     assert encoded == [2, 1]
     after = codes(desk)
@@ -145,7 +147,7 @@ def test_after_a_changed_selection_only_new_images_are_encoded(
 def test_codes_made_in_another_way_are_not_taken_over(
     desk, images: dict[str, bytes], encoded: list[int], changed: VqTokens
 ):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage())
     run(desk, changed)
     assert sum(encoded) >= 6
@@ -157,7 +159,7 @@ def test_codes_made_in_another_way_are_not_taken_over(
 def test_codes_of_other_bytes_are_not_taken_over(
     desk, images: dict[str, bytes], encoded: list[int], picture: Callable[..., bytes]
 ):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage())
     desk.put_images(0, {"a": picture(9), "b": picture(1, (61, 40)), "c": picture(2, (62, 40))})
     run(desk, stage())
@@ -168,7 +170,7 @@ def test_codes_of_other_bytes_are_not_taken_over(
 def test_an_array_file_that_is_not_as_written_is_not_trusted(
     desk, images: dict[str, bytes], encoded: list[int], damage: str, again: int
 ):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage())
     before = codes(desk)
     path = Path(desk.store.root, ARRAYS)
@@ -177,7 +179,7 @@ def test_an_array_file_that_is_not_as_written_is_not_trusted(
     path.unlink()
     if (left := changed[damage]) is not None:
         path.write_bytes(left)
-    desk.put("selection", 0, [{"key": key, "kept": True, "reason": "again"} for key in images])
+    pair(desk, images, template="again")
     encoded.clear()
     run(desk, stage())
     assert sum(encoded) == again
@@ -190,35 +192,35 @@ def test_an_image_too_long_to_be_cropped_is_dead(desk, picture: Callable[..., by
     file = io.BytesIO()
     Image.new("RGB", (3000, 1)).save(file, "PNG")
     desk.put_images(0, {"long": file.getvalue(), "fine": picture(0)})
-    select(desk, [sample_key("web", name) for name in ("long", "fine")])
+    pair(desk, [sample_key("web", name) for name in ("long", "fine")])
     report = run(desk, stage(decoded=Decode(max_pixels=1_000_000)))
     assert (report.kept, report.dead) == (1, {"extreme_aspect": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert letter["id"] == sample_key("web", "long")
     told = "3000 x 1 px covers 256 x 256 px only as 768000 x 256, over decode.max_pixels 1,000,000"
-    assert letter["detail"].endswith(told)
+    assert letter["detail"] == f"web: long: {told}"
 
 
 def test_images_that_cover_too_widely_are_dead(desk, picture: Callable[..., bytes]):
     desk.put_images(0, {"big": picture(0, (200, 100)), "fine": picture(1)})
-    select(desk, [sample_key("web", name) for name in ("big", "fine")])
+    pair(desk, [sample_key("web", name) for name in ("big", "fine")])
     report = run(desk, stage(decoded=Decode(max_pixels=66_000)))
     assert (report.kept, report.dead) == (0, {"extreme_aspect": 2})
 
 
 def test_a_file_that_no_longer_decodes_costs_itself_alone(desk, picture: Callable[..., bytes]):
     desk.put_images(0, {"cut": picture(0, (200, 100))[:300], "fine": picture(1)})
-    select(desk, [sample_key("web", name) for name in ("cut", "fine")])
+    pair(desk, [sample_key("web", name) for name in ("cut", "fine")])
     report = run(desk, stage())
     assert (report.kept, sum(report.dead.values())) == (1, 1)
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert (letter["id"], letter["reason"]) == (sample_key("web", "cut"), "truncated_image")
 
 
-def test_a_shard_with_nothing_selected_loads_no_tokenizer(
+def test_a_shard_without_pairs_loads_no_tokenizer(
     desk, images: dict[str, bytes], encoded: list[int]
 ):
-    select(desk, [])
+    pair(desk, [])
     assert run(desk, stage()).rows_in == 0
     assert encoded == []
     assert desk.store.listing("tokens").keys() == {"00000.parquet"}
@@ -227,7 +229,7 @@ def test_a_shard_with_nothing_selected_loads_no_tokenizer(
 def test_where_weights_lie_and_how_they_are_batched_make_no_shard_again(
     desk, images: dict[str, bytes]
 ):
-    select(desk, images)
+    pair(desk, images)
     prints = [
         wanted_fingerprint(made_by, 0, desk.store)
         for made_by in (
@@ -253,7 +255,7 @@ def test_several_tokenizers_and_resolutions_come_of_one_decoding(
         "pipelines.token_batches.decode_image",
         lambda body, settings: decoded.append(1) or decode_image(body, settings),
     )
-    select(desk, images)
+    pair(desk, images)
     tokenizers = (BSQ.model_copy(update={"resolutions": (256, 512), "features": True}), VAR)
     report = run(desk, stage(tokenizers=tokenizers))
     assert (report.rows_in, report.kept) == (3, 3)
@@ -276,7 +278,7 @@ def test_several_tokenizers_and_resolutions_come_of_one_decoding(
 def test_a_further_resolution_costs_only_its_own_codes(
     desk, images: dict[str, bytes], encoded: list[int]
 ):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage())
     before = codes(desk)
     encoded.clear()
@@ -289,7 +291,7 @@ def test_a_further_resolution_costs_only_its_own_codes(
 
 
 def test_views_are_the_centre_and_then_drawn_crops(desk, images: dict[str, bytes]):
-    select(desk, images)
+    pair(desk, images)
     run(desk, stage(views=3))
     tokenizer = loaded_tokenizer(BSQ, "fp32")
     for key, file in images.items():
@@ -302,7 +304,7 @@ def test_views_are_the_centre_and_then_drawn_crops(desk, images: dict[str, bytes
 def test_buckets_take_the_shape_nearest_to_each_image(desk, picture: Callable[..., bytes]):
     sizes = {"wide": (90, 45), "tall": (40, 80), "square": (50, 50)}
     desk.put_images(0, {name: picture(3, size) for name, size in sizes.items()})
-    select(desk, [sample_key("web", name) for name in sizes])
+    pair(desk, [sample_key("web", name) for name in sizes])
     made_by = stage(aspects="buckets")
     run(desk, made_by)
     rows = {row["key"]: row for row in desk.rows("tokens", 0)}
@@ -323,7 +325,7 @@ def test_another_precision_is_compared_with_fp32_on_a_share_of_the_images(
     monkeypatch.setattr("pipelines.token_batches.CHECKED_SHARE", 0.5)
     files = {f"{n}": picture(n, (60, 60 + n)) for n in range(8)}
     desk.put_images(0, files)
-    select(desk, [sample_key("web", name) for name in files])
+    pair(desk, [sample_key("web", name) for name in files])
     run(desk, stage(precision="bf16"))
     rows = desk.rows("tokens", 0)
     compared = [row for row in rows if row["compared"]]
@@ -357,7 +359,7 @@ def test_an_image_whose_features_are_not_finite_is_dead_and_the_rest_goes_on(
         return found
 
     monkeypatch.setattr(NetworkTokenizer, "features", spoiled)
-    select(desk, images)
+    pair(desk, images)
     report = run(desk, stage())
     assert (report.kept, report.dead) == (2, {"not_finite": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
@@ -368,7 +370,7 @@ def test_an_image_whose_features_are_not_finite_is_dead_and_the_rest_goes_on(
 def test_an_image_whose_bytes_changed_after_the_crawl_is_dead_and_the_rest_goes_on(
     desk, images: dict[str, bytes]
 ):
-    select(desk, images)
+    pair(desk, images)
     row = desk.rows("raw", 0)[1]
     path = Path(desk.store.locate(row["file"])[1])
     data = bytearray(path.read_bytes())

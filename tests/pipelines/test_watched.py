@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from deadly import WAYS, die, die_once, fail, work
+from deadly import HANGS, WAYS, decode_each, die, die_once, fail, work
 
 from pipelines.storage import CorpusError
 from pipelines.watched import DEATHS, MOST_KILLERS, call_watched
@@ -16,6 +16,20 @@ def test_an_image_that_kills_every_time_is_refused_and_the_rest_goes_through(way
     became = call_watched("work", work, KEYS, {"c": way})
     killed = f"killed_worker: killed the worker {DEATHS} times ({way})"
     assert became == dict.fromkeys(KEYS, "done") | {"c": killed}
+
+
+@pytest.mark.parametrize("way", HANGS)
+def test_an_image_that_hangs_is_refused_as_late_and_the_rest_goes_through(way: str):
+    became = call_watched("work", decode_each, KEYS, {"c": way, "g": way}, 0.4)
+    late = "decode_timeout: not decoded in 0.4 s, which decode.timeout_s allows"
+    assert became == dict.fromkeys(KEYS, "done") | {"c": late, "g": late}
+
+
+def test_more_images_may_hang_than_kill():
+    keys = [f"{number:02}" for number in range(MOST_KILLERS + 2)]
+    hangs = dict.fromkeys(keys, "hangs and keeps the lock")
+    became = call_watched("work", decode_each, keys, hangs, 0.05)
+    assert {what.partition(":")[0] for what in became.values()} == {"decode_timeout"}
 
 
 def test_the_killers_of_a_batch_are_found_among_the_others():

@@ -26,7 +26,7 @@ BSQ = {"tokenizer": "infinity_bsq"}
 # What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
 IGNORED = {
     *(f"crawl.{knob}" for knob in HOW_HARD_WE_TRY),
-    *("sources.path", "sources.base_url", "sources.list"),
+    *("sources.path", "sources.base_url", "sources.list", "decode.timeout_s"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
     *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "machine_type", "min_ram")),
     *(f"max_dead_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),

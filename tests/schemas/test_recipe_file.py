@@ -46,7 +46,7 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed():
 
 def test_an_unknown_key_like_no_other_gets_no_suggestion():
     assert faults_of(decode={"zzz": 3}) == [
-        "r.yaml: decode.zzz: unknown key; Allowed: max_pixels, background"
+        "r.yaml: decode.zzz: unknown key; Allowed: max_pixels, background, timeout_s"
     ]
 
 

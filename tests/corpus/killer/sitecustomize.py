@@ -1,16 +1,16 @@
 """An image that kills: with this folder on PYTHONPATH, every Python process dies of it.
 
 VARGPT_TEST_KILLER names the images and how they kill, as JSON:
-    {"sizes": [[width, height], ...], "way": one of deadly.WAYS, "inside": function names}
+    {"sizes": [[width, height], ...], "way": one of deadly.WAYS or HANGS, "inside": function names}
 A process dies when it works on an image of such a size in Pillow, while one of those functions is
-on the stack; an empty list means any.
+on the stack of any thread, as one waits for another's decoding; an empty list means any.
 """
 
 import json
 import os
 import sys
 
-from deadly import WAYS
+from deadly import HANGS, WAYS
 from PIL import Image, PngImagePlugin
 
 KILLER = json.loads(os.environ["VARGPT_TEST_KILLER"])
@@ -20,14 +20,15 @@ SIZES = {tuple(size) for size in KILLER["sizes"]}
 def meet(image: Image.Image) -> None:
     """Die of the image, if it is one to die of here."""
     if image.size in SIZES and _is_inside():
-        WAYS[KILLER["way"]]()
+        (WAYS | HANGS)[KILLER["way"]]()
 
 
 def _is_inside() -> bool:
-    frame, names = sys._getframe(), set()
-    while frame is not None:
-        names.add(frame.f_code.co_name)
-        frame = frame.f_back
+    names = set()
+    for frame in sys._current_frames().values():
+        while frame is not None:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
     return not KILLER["inside"] or not names.isdisjoint(KILLER["inside"])
 
 

@@ -1,0 +1,94 @@
+"""What the markers of a JPEG say of its scans: how many there are, and whether all came."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# Any marker but stuffed zeros, fill bytes and, as they stand within a scan, restarts.
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_START, _END, _SCAN, _TABLES = 0xD8, 0xD9, 0xDA, 0xC4
+_ALONE = (0x01, _START)  # markers without a body
+_PROGRESSIVE = (0xC2, 0xCA)
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {_TABLES, 0xC8, 0xCC})
+_COEFFICIENTS = 64
+_FILLING_BYTES = 4096  # past what a decoder looks ahead
+# Bits that differ from the first on: a code that is cut off must not end the same way with each.
+_FILLINGS = tuple(
+    (start + hashlib.shake_128(start).digest(_FILLING_BYTES)).replace(b"\xff", b"\xfe")
+    for start in (b"\x0f", b"\x55", b"\xaa", b"\xf0")
+)
+
+
+class Segment(NamedTuple):
+    """One marker and the bytes that belong to it; of a scan, its header alone."""
+
+    marker: int
+    start: int  # of the body
+    body: bytes
+
+
+def segments(data: bytes) -> Iterator[Segment]:
+    """Walk the markers of a JPEG file up to the end mark or one that is cut."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        marker = found[1][0]
+        at = found.end()
+        if marker == _END:
+            return
+        if marker in _ALONE:
+            continue
+        length = int.from_bytes(data[at : at + 2], "big")
+        if length < 2 or at + length > len(data):
+            return
+        yield Segment(marker, at + 2, data[at + 2 : at + length])
+        at += length
+
+
+def scan_count(data: bytes) -> int:
+    """Count the scans of a JPEG file."""
+    return sum(segment.marker == _SCAN for segment in segments(data))
+
+
+def ended_otherwise(data: bytes) -> tuple[bytes, ...] | None:
+    """Return a JPEG that has no end mark with one, in several ways; None if scans are missing.
+
+    The first is the file and the end mark. The others put other bits between: where the last scan
+    is whole they change no pixel, as nothing reads them, and where it is cut they stand for the
+    bits that are missing. So the image is whole if all of them decode to the same pixels.
+    """
+    cut = data.rstrip(b"\xff")  # the first half of the end mark, or of a byte of the scan
+    if not _all_scans_begun(cut):
+        return None
+    last = max((s.start + len(s.body) for s in segments(cut) if s.marker == _SCAN), default=0)
+    restarts = _RESTART.findall(cut, last)
+    number = (restarts[-1][0] + 1) % 8 if restarts else 0
+    end = b"\xff\xd9"
+    return (cut + end, *(cut + _repeated(filling, number) + end for filling in _FILLINGS))
+
+
+def _repeated(filling: bytes, number: int) -> bytes:
+    """Return bits for what may be missing of this interval, and of those after it."""
+    restarts = (bytes([0xFF, 0xD0 + (number + i) % 8]) for i in range(8))
+    return filling + b"".join(restart + filling for restart in restarts)
+
+
+def _all_scans_begun(data: bytes) -> bool:
+    """Whether scans have begun for every component, and in a progressive file for every bit."""
+    missing: dict[int, dict[int, int]] = {}  # component -> coefficient -> bits still to come
+    progressive = False
+    for segment in segments(data):
+        body = segment.body
+        if segment.marker in _FRAMES:
+            progressive = segment.marker in _PROGRESSIVE
+            wanted = _COEFFICIENTS if progressive else 1
+            missing = {component: dict.fromkeys(range(wanted), 1) for component in body[6::3]}
+        elif segment.marker == _SCAN and len(body) >= 6:
+            first, last, low = (body[-3], body[-2], body[-1] & 15) if progressive else (0, 0, 0)
+            for component in body[1 : 1 + 2 * body[0] : 2]:
+                left = missing.get(component, {})
+                if low == 0:
+                    for coefficient in range(first, last + 1):
+                        left.pop(coefficient, None)
+    return bool(missing) and not any(missing.values())
