@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +22,6 @@ import pyarrow.compute as pc
 from pipelines.dedup_rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
 from pipelines.dedup_tasks import DedupTasks
 from pipelines.exchange import Sent, Task, dealt, receive, run_tasks, send, taken
-from pipelines.map_shards import Concurrently
 from pipelines.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from pipelines.words import hexed
@@ -54,6 +52,10 @@ class FindDuplicates:
 
         `partitions` says into how many tasks each step is cut; it changes no result.
         """
+        import apache_beam as beam
+
+        from pipelines.map_shards import Concurrently
+
         tasks = DedupTasks(recipe=self.recipe, partitions=partitions)
         groups = dealt(shards, partitions)
         read = (
@@ -94,6 +96,8 @@ class Steps:
 
     def expand(self, read: Any) -> Any:
         """Return (group of shards, Slice): the verdicts on rows that go, and repeats of texts."""
+        import apache_beam as beam
+
         steps = self.tasks.steps
         urls = last = self._run("urls", (read, "by_url"))
         totals = self._run("count", (urls, "counts"))

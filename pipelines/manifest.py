@@ -9,7 +9,6 @@ from importlib.metadata import version
 from operator import add
 from typing import Any
 
-from pipelines.local_pool import run_each
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
@@ -18,7 +17,7 @@ from pipelines.tokenizers import describe_tokens
 from pipelines.write_shard import FOLDER, STAGE, VERSION, ShardFile, output_number
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import Recipe, VqTokens
+from schemas.recipe import Recipe
 from schemas.sample import CONTRACT_VERSION
 
 MANIFEST = "manifest.json"
@@ -61,7 +60,7 @@ def make_manifest(
         "made_with": {name: version(name) for name in MADE_WITH},
         "tokens": [
             {**described, **made_on(store, str(described["member"]), shard_count)}
-            for described in _described(recipe.vq_tokens)
+            for described in describe_tokens(recipe.vq_tokens)
         ],
         "subsets": {
             SUBSET: {
@@ -96,11 +95,6 @@ def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """Write a manifest as it stands in the corpus."""
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _described(recipe: VqTokens) -> list[dict[str, object]]:
-    """Ask a worker, which has the tokenizers loaded, where there is one."""
-    return next(run_each(describe_tokens, [recipe]))
 
 
 def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:

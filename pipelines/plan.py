@@ -5,13 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
-from pipelines.fetch import FetchLimits
 from pipelines.readers.files import file_version
-from pipelines.readers.folders import FolderReader
-from pipelines.readers.hub import HubReader
 from pipelines.readers.listing import Reader, Unit
-from pipelines.readers.lists import ListReader
-from pipelines.readers.tars import TarReader
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Crawl, Recipe, Source
@@ -61,6 +56,12 @@ def _read_plan(root: str, version: str) -> tuple[Unit, ...]:
 
 def make_reader(source: Source, crawl: Crawl) -> Reader:
     """Return the reader of a source's kind."""
+    from pipelines.fetch import FetchLimits
+    from pipelines.readers.folders import FolderReader
+    from pipelines.readers.hub import HubReader
+    from pipelines.readers.lists import ListReader
+    from pipelines.readers.tars import TarReader
+
     limits = FetchLimits(**crawl.model_dump())
     if source.kind == "list":
         return ListReader(source, limits)

@@ -178,7 +178,7 @@ def _described(
     member: str, images: ImageTokenizer, tokenizer: NetworkTokenizer, aspects: Sequence[float]
 ) -> dict[str, Any]:
     """Return what the manifest says of the codes: of `chosen.MEMBER` and `rejected.MEMBER`."""
-    from model.tokenizers.load import PRESETS, schedule_of
+    from model.tokenizers.sizes import PRESETS, schedule_of
 
     config = PRESETS[images.tokenizer][images.preset]
     ofs = {
