@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from pipelines.preference_options import add_compare, add_export, add_preferences
+from pipelines.verify_command import add_verify
 
 STAGE_HELP = """\
 stages of a build, in order:
@@ -105,8 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("engines", help="list where a build can run, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
-    verify.add_argument("out", metavar="OUT", help="folder of the corpus, any fsspec URL")
-    verify.add_argument("--processes", type=int, metavar="N", help="default: one a core")
+    add_verify(verify)
     recipe = commands.add_parser("recipe", help="check a recipe and print it with all defaults")
     recipe.add_argument("recipe", metavar="RECIPE")
     recipe.add_argument(
@@ -257,16 +257,9 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from pipelines.local_pool import default_processes
-    from pipelines.storage import Storage
-    from pipelines.verify import verify
+    from pipelines.verify_command import run
 
-    processes = options.processes or default_processes()
-    faults = verify(Storage(options.out), processes=processes)
-    for fault in faults:
-        print(fault)
-    print(f"{options.out}: {f'{len(faults)} faults' if faults else 'verified, no fault'}")
-    return 1 if faults else 0
+    return run(options)
 
 
 def _engines(options: argparse.Namespace) -> int:

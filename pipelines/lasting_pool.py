@@ -54,8 +54,9 @@ class Call:
 class LastingPool:
     """An executor that is replaced when one of its workers dies, which ends them all."""
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, preload: str = "pipelines.worker_imports") -> None:
         self._processes = processes
+        self._preload = preload
         self._executor = self._start()
         self._replacing = threading.Lock()
         self._waiting: dict[Call, None] = {}  # calls that have not ended, in their order
@@ -115,7 +116,7 @@ class LastingPool:
         # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
         context = multiprocessing.get_context("forkserver")
         # Imported once, by the server that the workers are forked from.
-        context.set_forkserver_preload(["pipelines.worker_imports"])
+        context.set_forkserver_preload([self._preload])
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_start_worker)
 
 

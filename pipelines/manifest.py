@@ -44,6 +44,27 @@ def make_manifest(
 ) -> dict[str, Any]:
     """Describe the shards that lie in the corpus; `shard_count` is of the side-cars."""
     files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
+    made_with = {name: version(name) for name in MADE_WITH}
+    return describe(recipe, files, funnel, inputs, tokens_of(recipe, store, shard_count), made_with)
+
+
+def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str, Any]]:
+    """Describe the arrays of every member: what they are, and what made them on what."""
+    return [
+        {**described, **made_on(store, str(described["member"]), shard_count)}
+        for described in describe_tokens(recipe.vq_tokens)
+    ]
+
+
+def describe(
+    recipe: Recipe,
+    files: Sequence[ShardFile],
+    funnel: Sequence[tuple[str, Counts]],
+    inputs: str,
+    tokens: Sequence[Mapping[str, Any]],
+    made_with: Mapping[str, str],
+) -> dict[str, Any]:
+    """Lay out a manifest; `funnel` is of the stages before the shards."""
     shards = [
         {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
         for file in files
@@ -57,11 +78,8 @@ def make_manifest(
         "description": recipe.description,
         "recipe": recipe.fingerprint(),
         "inputs": inputs,
-        "made_with": {name: version(name) for name in MADE_WITH},
-        "tokens": [
-            {**described, **made_on(store, str(described["member"]), shard_count)}
-            for described in describe_tokens(recipe.vq_tokens)
-        ],
+        "made_with": dict(made_with),
+        "tokens": [dict(made) for made in tokens],
         "subsets": {
             SUBSET: {
                 "samples": samples,
