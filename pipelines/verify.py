@@ -32,6 +32,7 @@ from pipelines.stages import (
     stages_before_dedup,
 )
 from pipelines.storage import Storage
+from pipelines.summary import Summary
 from pipelines.tokenizers import describe_tokens
 from pipelines.verify_dedup import duplicates_found_again
 from pipelines.verify_files import Files, expect_outputs, find_files, read_footers
@@ -40,6 +41,7 @@ from pipelines.verify_manifest import (
     listing_sound,
     lock_sound,
     log_sound,
+    manifest_again,
     manifest_sound,
     plan_sound,
     quotas_sound,
@@ -49,6 +51,7 @@ from pipelines.verify_manifest import (
 from pipelines.verify_report import report_sound
 from pipelines.verify_shard import CheckShard
 from pipelines.verify_sidecars import CheckSidecars, Findings
+from pipelines.write_shard import ShardFile
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
@@ -160,11 +163,24 @@ class _Verify:
         if origins and check.complete:
             # Bytes and hashes as the manifest tells of them: each tar is compared with that.
             files = [file._replace(**told(check.lines.get(file.path, {}))) for _, file in checked]
-            faults += self._whole(MANIFEST, manifest_sound, look, self._manifest, origins, files)
-            faults += self._whole(f"shards/{SUBSET}.json", listing_sound, look.store, files)
             summaries = [one.summary for one in found if one.summary is not None]
-            faults += self._whole("report.html", report_sound, look, self._manifest, summaries)
+            faults += guarded(MANIFEST, self._told_sound, look, origins, files, summaries)
         return faults
+
+    def _told_sound(
+        self,
+        look: Look,
+        origins: Mapping[str, Sequence[Origin]],
+        files: Sequence[ShardFile],
+        summaries: Sequence[Summary],
+    ) -> list[Fault]:
+        """Make again what tells of the whole corpus."""
+        manifest = manifest_again(look, self._manifest, origins, files)
+        return [
+            *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
+            *self._whole(f"shards/{SUBSET}.json", listing_sound, look.store, files),
+            *self._whole("report.html", report_sound, look, manifest, summaries),
+        ]
 
     def _look(
         self,

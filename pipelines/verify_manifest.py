@@ -35,12 +35,12 @@ HEX = re.compile(r"[0-9a-f]{32}")
 VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
 
 
-def manifest_sound(
+def manifest_again(
     look: Look, manifest: Any, origins: Mapping[str, Sequence[Origin]], files: Sequence[ShardFile]
-) -> Iterator[Fault]:
+) -> dict[str, Any]:
     """Make the manifest again from the footers of side-cars and the output shards."""
     counts = {f: reduce(add, (o.counts for o in origins[f]), Counts()) for f in SIDECAR_FOLDERS}
-    expected = describe(
+    return describe(
         look.recipe,
         files,
         [(STAGE_OF[folder], counts[folder]) for folder in SIDECAR_FOLDERS],
@@ -48,9 +48,13 @@ def manifest_sound(
         tokens_of(look.recipe, look.store, len(look.sources)),
         _made_with(manifest),
     )
+
+
+def manifest_sound(store: Storage, manifest: Any, expected: dict[str, Any]) -> Iterator[Fault]:
+    """Compare the manifest with what it should be."""
     said = [*differences(manifest, expected)]
     yield from (Fault(MANIFEST, what) for what in said)
-    if not said and look.store.read(MANIFEST) != manifest_bytes(expected):
+    if not said and store.read(MANIFEST) != manifest_bytes(expected):
         yield Fault(MANIFEST, "is written otherwise than the build writes it")
 
 
@@ -62,7 +66,7 @@ def told(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _made_with(manifest: Any) -> dict[str, str]:
     """Return the versions that the manifest tells of; nothing else knows them."""
-    told = manifest.get("made_with")
+    told = manifest.get("made_with") if isinstance(manifest, dict) else None
     told = told if isinstance(told, dict) else {}
     known = {name: told.get(name) for name in MADE_WITH}
     return {

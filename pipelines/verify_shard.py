@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from filters.colour_layout import colour_layout, layout_distance
+from pipelines.errors import CorpusError, StoreError
 from pipelines.faults import Fault, capped, differences, guarded
 from pipelines.sidecar import (
     Counts,
@@ -109,15 +110,17 @@ class CheckShard:
         waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.gone}
         with self.corpus.store.open(shard.tar) as file:
             tar = StrictTar(file, MAX_MEMBER_BYTES)
-            sound = False
             try:
                 yield from self._members_sound(shard, tar, waiting)
-                sound = True
-            finally:
-                tar.read_on()
-                shard.bytes, shard.sha256 = tar.bytes, tar.sha256
-        if sound and waiting:
-            yield Fault(shard.tar, f"{len(waiting):,} samples are missing, first {min(waiting)}")
+                if waiting:
+                    said = f"{len(waiting):,} samples are missing, first {min(waiting)}"
+                    yield Fault(shard.tar, said)
+            except StoreError:
+                raise
+            except CorpusError as error:  # what follows cannot be understood
+                yield Fault(shard.tar, str(error))
+            tar.read_on()
+            shard.bytes, shard.sha256 = tar.bytes, tar.sha256
         yield from self._line_faults(shard)
 
     def _line_faults(self, shard: _Shard) -> Iterator[Fault]:
