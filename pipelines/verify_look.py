@@ -4,7 +4,7 @@ A check is a generator of faults. It is run by `pipelines.faults.guarded`, so da
 not foresee ends it alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from filters.registry import columns
 from pipelines.build import SIDECAR_FOLDERS
 from pipelines.faults import Fault
 from pipelines.regular_store import RegularStorage
-from pipelines.sidecar import Origin, column, sidecar_path
+from pipelines.sidecar import Origin, column, is_as_written, sidecar_path
 from pipelines.stage import MapStage
+from pipelines.storage import Storage
 from schemas import tables
 from schemas.recipe import Recipe, Source
 
@@ -100,3 +101,9 @@ def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:
         for name in schema.names
         if table[name].null_count
     ]
+
+
+def as_written(store: Storage, path: str, schema: pa.Schema) -> Iterator[Fault]:
+    """Say whether a file holds more than its rows."""
+    if not is_as_written(store.read(path), schema):
+        yield Fault(path, "holds more than its rows, or is written otherwise")

@@ -23,7 +23,7 @@ from pipelines.sidecar import (
 )
 from pipelines.tar_reader import StrictTar
 from pipelines.verify_deep import image_differs
-from pipelines.verify_look import Look, schema_faults
+from pipelines.verify_look import Look, as_written, schema_faults
 from pipelines.verify_rows import expected_array
 from pipelines.verify_samples import read_samples
 from pipelines.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
@@ -92,6 +92,8 @@ class CheckShard:
         """Read which samples could not be written; the others should be there."""
         letters = read_rejects(self.corpus.store, STAGE, shard.number)
         yield from (Fault(shard.letters, what) for what in schema_faults(letters, DEAD_LETTERS))
+        if self.corpus.store.exists(shard.letters):
+            yield from as_written(self.corpus.store, shard.letters, DEAD_LETTERS)
         rows = letters.to_pylist()
         ids = [row["id"] for row in rows]
         if ids != sorted(set(ids)):
@@ -204,6 +206,7 @@ class CheckShard:
         if wrong := schema_faults(table, SHARD_INDEX):
             yield from (Fault(path, what) for what in wrong)
             return
+        yield from as_written(store, path, SHARD_INDEX)
         listed = [tuple(row.values()) for row in table.to_pylist()]
         if shard.sha256 and listed != shard.places:
             yield Fault(path, f"does not say where the members of {shard.tar} lie")

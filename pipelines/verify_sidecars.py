@@ -25,6 +25,7 @@ from pipelines.verify_look import (
     WITHOUT_LETTERS,
     Look,
     ShardLook,
+    as_written,
     schema_faults,
     schema_of,
 )
@@ -132,11 +133,12 @@ def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
     origin = read_origin(store, path)
     if origin is not None:
         look.origins[folder] = origin
-    table = read_table(store, path)
-    if wrong := schema_faults(table, schema_of(folder, look.corpus.recipe)):
+    table, schema = read_table(store, path), schema_of(folder, look.corpus.recipe)
+    if wrong := schema_faults(table, schema):
         yield from (Fault(path, what) for what in wrong)
         return
     look.tables[folder] = table
+    yield from as_written(store, path, schema)
     if folder in WITHOUT_LETTERS:
         look.letters[folder] = DEAD_LETTERS.empty_table()
         return
@@ -152,6 +154,8 @@ def _read_letters(look: ShardLook, folder: str, path: str) -> Iterator[Fault]:
         yield from (Fault(path, what) for what in wrong)
         return
     look.letters[folder] = letters
+    if look.corpus.store.exists(path):
+        yield from as_written(look.corpus.store, path, DEAD_LETTERS)
     rows = letters.to_pylist()
     if any(row["stage"] != STAGE_OF[folder] for row in rows):
         yield Fault(path, "holds rows of another stage")

@@ -421,6 +421,20 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "its source is a list",
     ),
     "another schema": (another_schema, "signals/00001.parquet", "column width is of double"),
+    "bytes before rows": (
+        lambda c: put("pairs/00000.parquet", b"#" + (c.out / "pairs/00000.parquet").read_bytes())(
+            c
+        ),
+        "pairs/00000.parquet",
+        "holds more than its rows",
+    ),
+    "bytes in index": (
+        lambda c: put(
+            "shards/t2i-000000.parquet", 2 * (c.out / "shards/t2i-000000.parquet").read_bytes()
+        )(c),
+        "shards/t2i-000000.parquet",
+        "holds more than its rows",
+    ),
     "no footer": (no_footer, "captions/00000.parquet", "not a side-car of ours"),
     "odd footer": (odd_footer, "pairs/00000.parquet", "damaged: KeyError"),
     "text for a side-car": (put("raw/00000.parquet", b"text"), "raw/00000.parquet", "readable"),
