@@ -80,9 +80,9 @@ def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> 
         processes = 1 if files.bytes < SMALL_BYTES and not deep else default_processes()
     if store.root.startswith("memory://"):  # which workers do not share
         processes = 1
-    with tempfile.TemporaryDirectory(prefix="verify-") as exchange:
-        with local_pool(processes, preload=__name__):
-            return capped(_Verify(checked, files, exchange, deep).faults())
+    scratch = tempfile.TemporaryDirectory(prefix="verify-")
+    with scratch as exchange, local_pool(processes, preload=__name__):
+        return capped(_Verify(checked, files, exchange, deep).faults())
 
 
 def _files(store: RegularStorage) -> Files:

@@ -12,9 +12,9 @@ from pipelines.plan import PLAN
 from pipelines.regular_store import RegularStorage
 from pipelines.report import REPORT
 from pipelines.shard import listing_path
-from pipelines.sidecar import Origin, dead_letters_path, read_origin, sidecar_path
+from pipelines.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.storage import TEMPORARY_PREFIX
-from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS
+from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, checked_origin
 from pipelines.write_shard import FOLDER, STAGE, output_name
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
@@ -98,7 +98,7 @@ def _footer(store: RegularStorage, path: str, files: Files) -> tuple[Origin | No
     found: list[Origin | None] = []
 
     def read() -> Iterator[Fault]:
-        found.append(read_origin(store, path))
+        found.append(checked_origin(store, path))
         yield from ()
 
     if files.found.get(path, "nothing"):

@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from filters.registry import columns
 from pipelines.build import SIDECAR_FOLDERS
+from pipelines.errors import CorpusError
 from pipelines.faults import Fault
 from pipelines.regular_store import RegularStorage
-from pipelines.sidecar import Origin, column, is_as_written, sidecar_path
+from pipelines.sidecar import Origin, column, is_as_written, read_origin, sidecar_path
 from pipelines.stage import MapStage
 from pipelines.storage import Storage
 from schemas import tables
@@ -28,6 +29,7 @@ STAGE_OF: dict[str, str] = dict(
         strict=True,
     )
 )
+MAX_ROWS = 1 << 62  # of a stage
 # Their rejects are rows of the side-car.
 WITHOUT_LETTERS = ("duplicates", "selection")
 
@@ -101,6 +103,26 @@ def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:
         for name in schema.names
         if table[name].null_count
     ]
+
+
+def checked_origin(store: Storage, path: str) -> Origin:
+    """Read a footer whose values are of their types.
+
+    Raises:
+        CorpusError: if there is none, or they are not.
+    """
+    origin = read_origin(store, path)
+    if origin is None:
+        raise CorpusError("missing")
+    counts = origin.counts
+    rows = [counts.rows_in, counts.kept]
+    for doors in (counts.dropped, counts.dead):
+        rows += [*doors.values()] if isinstance(doors, dict) else [None]
+    texts = [origin.stage, origin.fingerprint, origin.content, *origin.files]
+    sound = all(type(count) is int and 0 <= count < MAX_ROWS for count in rows)
+    if not (sound and all(isinstance(t, str) for t in texts) and isinstance(origin.tar, dict)):
+        raise CorpusError(f"its footer does not hold what a footer does: {origin}")
+    return origin
 
 
 def as_written(store: Storage, path: str, schema: pa.Schema) -> Iterator[Fault]:

@@ -17,13 +17,12 @@ from pipelines.faults import Fault, capped, differences, guarded
 from pipelines.sidecar import (
     Counts,
     dead_letters_path,
-    read_origin,
     read_rejects,
     read_table,
 )
 from pipelines.tar_reader import StrictTar
 from pipelines.verify_deep import image_differs
-from pipelines.verify_look import Look, as_written, schema_faults
+from pipelines.verify_look import Look, as_written, checked_origin, schema_faults
 from pipelines.verify_rows import expected_array
 from pipelines.verify_samples import read_samples
 from pipelines.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
@@ -202,7 +201,7 @@ class CheckShard:
 
     def _index_sound(self, shard: _Shard) -> Iterator[Fault]:
         store, path = self.corpus.store, shard.index
-        table, origin = read_table(store, path), read_origin(store, path)
+        table, origin = read_table(store, path), checked_origin(store, path)
         if wrong := schema_faults(table, SHARD_INDEX):
             yield from (Fault(path, what) for what in wrong)
             return
@@ -210,7 +209,7 @@ class CheckShard:
         listed = [tuple(row.values()) for row in table.to_pylist()]
         if shard.sha256 and listed != shard.places:
             yield Fault(path, f"does not say where the members of {shard.tar} lie")
-        if origin is None or content_digest(table) != origin.content:
+        if content_digest(table) != origin.content:
             yield Fault(path, "rows are not those that were written")
             return
         writer = WriteShard(

@@ -12,7 +12,6 @@ from pipelines.sidecar import (
     Counts,
     column,
     dead_letters_path,
-    read_origin,
     read_rejects,
     read_table,
 )
@@ -26,6 +25,7 @@ from pipelines.verify_look import (
     Look,
     ShardLook,
     as_written,
+    checked_origin,
     schema_faults,
     schema_of,
 )
@@ -130,9 +130,7 @@ class CheckSidecars:
 def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
     """Read a side-car and its dead letters; those that are not of their schema are left out."""
     store, path = look.corpus.store, look.path(folder)
-    origin = read_origin(store, path)
-    if origin is not None:
-        look.origins[folder] = origin
+    yield from guarded(path, _read_footer, look, folder)
     table, schema = read_table(store, path), schema_of(folder, look.corpus.recipe)
     if wrong := schema_faults(table, schema):
         yield from (Fault(path, what) for what in wrong)
@@ -144,6 +142,11 @@ def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
         return
     letters_path = dead_letters_path(STAGE_OF[folder], look.shard)
     yield from guarded(letters_path, _read_letters, look, folder, letters_path)
+
+
+def _read_footer(look: ShardLook, folder: str) -> Iterator[Fault]:
+    look.origins[folder] = checked_origin(look.corpus.store, look.path(folder))
+    yield from ()
 
 
 def _read_letters(look: ShardLook, folder: str, path: str) -> Iterator[Fault]:
