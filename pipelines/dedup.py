@@ -21,14 +21,13 @@ import pyarrow.compute as pc
 
 from pipelines.dedup_rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
 from pipelines.dedup_tasks import DedupTasks
-from pipelines.exchange import Sent, Task, dealt, receive, run_tasks, send, taken
+from pipelines.exchange import Sent, Tables, Task, dealt, receive, run_tasks, send, taken
 from pipelines.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from pipelines.words import hexed
 from schemas.recipe import Dedup as DedupRecipe
 from schemas.tables import DUPLICATES
 
-NO_REPEATS, NO_VERDICTS = REPEATS.empty_table(), GONE.empty_table()
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 
@@ -151,7 +150,7 @@ class WriteDuplicates:
         """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
         _, found = group
         tables = receive(self.store, found["slices"])
-        rows = verdicts(tables.get("repeats", NO_REPEATS), tables.get("done", NO_VERDICTS))
+        rows = verdicts(tables)
         shards = sorted(found["shards"])
         for shard in shards:
             self._write(shard, rows)
@@ -175,12 +174,14 @@ def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
     return table, Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
 
 
-def verdicts(repeats: pa.Table, gone: pa.Table) -> pa.Table:
+def verdicts(tables: Tables) -> pa.Table:
     """Join rows whose text was counted with verdicts; a repeated URL has a verdict only.
 
     Returns:
         Columns of GONE, and `repeats`, in the order of shards and keys.
     """
+    repeats = tables.get("repeats", REPEATS.empty_table())
+    gone = tables.get("done", GONE.empty_table())
     rows = repeats.join(gone, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
     stays = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.dedup import (
-    NO_REPEATS,
-    NO_VERDICTS,
     ROWS_A_PARTITION,
     Steps,
     verdict_table,
@@ -41,7 +39,7 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     )
     for group in range(partitions):
         tables = receive(local, found.get(group, []))
-        told = verdicts(tables.get("repeats", NO_REPEATS), tables.get("done", NO_VERDICTS))
+        told = verdicts(tables)
         for shard in shards[group::partitions]:
             yield from _compared(look, shard, verdict_table(told, shard)[0].to_pylist())
 
