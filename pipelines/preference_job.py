@@ -26,9 +26,9 @@ from pipelines.manifest import (
     manifest_bytes,
     remove_old_shards,
 )
-from pipelines.map_shards import run_stage
 from pipelines.preference_prompts import STAGE, WrittenPrompts, write_prompts
 from pipelines.preferences import MakePreferences
+from pipelines.run_stage import run_stage
 from pipelines.sidecar import (
     Counts,
     column,
