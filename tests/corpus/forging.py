@@ -27,6 +27,7 @@ from pipelines.stage import wanted_fingerprint
 from pipelines.stages import dedup_fingerprint, stages_after_dedup, stages_before_dedup
 from pipelines.storage import Storage
 from pipelines.tar_writer import TarWriter, describe_tar
+from pipelines.verify_look import schema_of
 from pipelines.write_shard import npy
 from schemas.recipe_file import load_recipe
 from schemas.tables import SHARD_INDEX
@@ -127,7 +128,8 @@ def forge_rows(corpus: Corpus, folder: str, shard: int, change: Callable[[list[R
     assert origin is not None
     rows = table.to_pylist()
     change(rows)
-    _rewrite(store, path, pa.Table.from_pylist(rows, schema=table.schema), origin)
+    recipe = load_recipe(str(Path(corpus.out) / "recipe.yaml"))
+    _rewrite(store, path, pa.Table.from_pylist(rows, schema=schema_of(folder, recipe)), origin)
     reseal(corpus)
     return path
 
@@ -175,7 +177,11 @@ def _rename(store: Storage, path: str, fingerprint: str) -> None:
     origin = read_origin(store, path)
     assert origin is not None
     if origin.fingerprint != fingerprint:
-        _rewrite(store, path, read_table(store, path), origin, fingerprint)
+        # The footer alone: a table that was read is written otherwise.
+        table = read_table(store, path)
+        recipe = load_recipe(store.fs.unstrip_protocol(store.locate("recipe.yaml")[1]))
+        table = pa.table(table.columns, schema=schema_of(path.partition("/")[0], recipe))
+        _rewrite(store, path, table, origin, fingerprint)
 
 
 def _rewrite(
