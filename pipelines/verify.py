@@ -38,6 +38,8 @@ from pipelines.verify_dedup import duplicates_found_again
 from pipelines.verify_files import Files, expect_outputs, find_files, read_footers
 from pipelines.verify_look import Look
 from pipelines.verify_manifest import (
+    folder_listing_sound,
+    folder_listings,
     listing_sound,
     lock_sound,
     log_sound,
@@ -228,7 +230,11 @@ class _Verify:
 
     def _read_plan(self, recipe: Recipe) -> list[Fault]:
         faults = guarded(PLAN, plan_sound, self._store, recipe)
-        sources = tuple(unit.source for unit in read_plan(self._store))
+        units = read_plan(self._store)
+        for path, parts in folder_listings(recipe, units).items():
+            self._files.required.add(path)
+            faults += self._whole(path, folder_listing_sound, self._store, path, parts)
+        sources = tuple(unit.source for unit in units)
         if {*sources} <= {source.name for source in recipe.sources}:
             self._sources = sources
         if not self._sources:

@@ -1,9 +1,10 @@
 """The files that tell of the whole corpus are made again from its side-cars and compared."""
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import reduce
 from operator import add
@@ -113,6 +114,30 @@ def plan_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
                 yield Fault(PLAN, f"{at}: {', '.join(wrong)} is neither text nor a whole number")
             elif unit["source"] != name or not 0 <= unit["start"] <= unit["end"]:
                 yield Fault(PLAN, f"{at}: is no part of its source: {unit}")
+
+
+def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """Return the listings that the plan wrote of folders, and the units that are parts of each."""
+    folders = {source.name for source in recipe.sources if source.kind == "folder"}
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        path = f"sources/{unit.name}"
+        if unit.source in folders and unit.path.endswith(f"/{path}"):
+            found.setdefault(path, []).append(unit)
+    return found
+
+
+def folder_listing_sound(store: Storage, path: str, units: Sequence[Unit]) -> Iterator[Fault]:
+    """Each unit is named by the hash of its part; nothing stands beside them."""
+    body = store.read(path)
+    at = 0
+    for unit in units:
+        digest = hashlib.sha256(body[unit.start : unit.end]).hexdigest()
+        if unit.start != at or digest != unit.version:
+            yield Fault(path, f"bytes {unit.start:,} to {unit.end:,} are not those of the plan")
+        at = unit.end
+    if at != len(body):
+        yield Fault(path, "bytes after its last part")
 
 
 def log_sound(store: Storage) -> Iterator[Fault]:
