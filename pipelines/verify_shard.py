@@ -275,7 +275,7 @@ def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: Shard) -> Iter
     # The writer hands on a comment that stands in the image as fetched.
     if {name for name, _ in image.applist} - {"APP0", "COM"}:  # type: ignore[attr-defined]
         yield "jpg: holds more than pixels"
-    if image.quantization != _quantization(settings.jpeg_quality):
+    if image.quantization != _quantization(settings.jpeg_quality):  # type: ignore[attr-defined]
         yield f"jpg: not of quality {settings.jpeg_quality}"
     layout = sample["signals"].get("colour_layout")
     if layout and (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:

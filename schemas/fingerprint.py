@@ -34,7 +34,7 @@ def content_digest(table: "pa.Table") -> str:
 
     digest = blake2b(json.dumps(table.column_names).encode(), digest_size=HEX_DIGITS // 2)
     # A copy: buffers of a slice hold bits of its neighbours.
-    numbers = pa.py_buffer(np.arange(table.num_rows, dtype=np.int64))
+    numbers = pa.py_buffer(np.arange(table.num_rows, dtype=np.int64).tobytes())
     every = pa.Array.from_buffers(pa.int64(), table.num_rows, [None, numbers])
     rows = table.combine_chunks().take(every)
     for batch in rows.to_batches():
