@@ -11,6 +11,7 @@ where that history begins: it is taken as it is.
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -32,7 +33,7 @@ from pipelines.stages import (
     stages_before_dedup,
 )
 from pipelines.storage import Storage
-from pipelines.summary import Summary
+from pipelines.summary import Summary, merge
 from pipelines.tokenizers import describe_tokens
 from pipelines.verify_dedup import duplicates_found_again
 from pipelines.verify_files import Files, expect_outputs, find_files, read_footers
@@ -53,7 +54,7 @@ from pipelines.verify_manifest import (
 from pipelines.verify_report import report_sound
 from pipelines.verify_shard import CheckShard
 from pipelines.verify_sidecars import CheckSidecars, Findings
-from pipelines.write_shard import ShardFile
+from pipelines.write_shard import FOLDER, ShardFile, output_name
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
@@ -142,31 +143,39 @@ class _Verify:
         faults += expect_outputs(self._store, outputs, self._files)
         faults += self._files.faults()
         look = self._look(recipe, complete if known else {}, cutoffs, outputs)
-        found = list(run_each(CheckSidecars(corpus=look), range(len(self._sources))))
+        found: list[Findings] = []
+        summary = Summary()
+        for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
+            summary = merge(summary, one.summary or Summary())
+            found.append(replace(one, summary=None))
         faults += [fault for one in found for fault in one.faults]
         if path and not faults:
             kept = [(one.within, one.last) for one in found]
             faults += guarded(path, quotas_sound, path, limits, cutoffs, self._sources, kept)
         if self._deep and all(one.told for one in found):
             faults += guarded("duplicates", duplicates_found_again, look)
-        return faults + self._with_samples(look, complete if known else {}, found)
+        return faults + self._with_samples(look, complete if known else {}, found, summary)
 
     def _with_samples(
-        self, look: Look, origins: Mapping[str, Sequence[Origin]], found: Sequence[Findings]
+        self,
+        look: Look,
+        origins: Mapping[str, Sequence[Origin]],
+        found: Sequence[Findings],
+        summary: Summary,
     ) -> list[Fault]:
-        check = CheckShard(
-            corpus=look,
-            subset=SUBSET,
-            complete=all(one.told for one in found),
-            lines=_lines(self._manifest),
-        )
-        checked = list(run_each(check, range(look.outputs)))
+        complete = all(one.told for one in found)
+        check = CheckShard(corpus=look, subset=SUBSET, complete=complete)
+        lines = _lines(self._manifest)
+        asked = [
+            (n, lines.get(f"{FOLDER}/{output_name(SUBSET, n)}.tar", {}))
+            for n in range(look.outputs)
+        ]
+        checked = list(run_each(check, asked))
         faults = [fault for said, _ in checked for fault in said]
-        if origins and check.complete:
+        if origins and complete:
             # Bytes and hashes as the manifest tells of them: each tar is compared with that.
-            files = [file._replace(**told(check.lines.get(file.path, {}))) for _, file in checked]
-            summaries = [one.summary for one in found if one.summary is not None]
-            faults += guarded(MANIFEST, self._told_sound, look, origins, files, summaries)
+            files = [file._replace(**told(lines.get(file.path, {}))) for _, file in checked]
+            faults += guarded(MANIFEST, self._told_sound, look, origins, files, summary)
         return faults
 
     def _told_sound(
@@ -174,14 +183,14 @@ class _Verify:
         look: Look,
         origins: Mapping[str, Sequence[Origin]],
         files: Sequence[ShardFile],
-        summaries: Sequence[Summary],
+        summary: Summary,
     ) -> list[Fault]:
         """Make again what tells of the whole corpus."""
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
             *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
             *self._whole(f"shards/{SUBSET}.json", listing_sound, look.store, files),
-            *self._whole("report.html", report_sound, look, manifest, summaries),
+            *self._whole("report.html", report_sound, look, manifest, summary),
         ]
 
     def _look(

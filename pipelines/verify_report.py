@@ -5,7 +5,7 @@ for, the bytes of thumbnails, which hold nothing but base64.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipelines.report import REPORT
 from pipelines.report_page.examples import Example, Found, Thumbnail, find_examples, make_thumbnail
 from pipelines.report_page.examples import wanted as rows_wanted
 from pipelines.report_page.page import render_page
-from pipelines.summary import Summary, merge_all
+from pipelines.summary import Summary
 from pipelines.verify_look import Look
 
 _TIME = re.compile(
@@ -26,9 +26,8 @@ _PICTURE = re.compile(
 )
 
 
-def report_sound(look: Look, manifest: Any, summaries: Sequence[Summary]) -> Iterator[Fault]:
+def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]:
     """Say whether the report is the page of this corpus, and where it begins to differ."""
-    summary = merge_all(summaries)
     rows = rows_wanted(summary)
     requests = [rows.of(shard) for shard in range(len(look.sources))]
     found = [

@@ -1,19 +1,15 @@
 """Check one output shard: every byte of it is what the side-cars make of its samples."""
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from filters.colour_layout import colour_layout, layout_distance
 from pipelines.errors import CorpusError, StoreError
-from pipelines.faults import Fault, capped, differences, guarded
+from pipelines.faults import Fault, capped, guarded
 from pipelines.sidecar import (
     Counts,
     dead_letters_path,
@@ -23,17 +19,14 @@ from pipelines.sidecar import (
 from pipelines.tar_reader import StrictTar
 from pipelines.verify_deep import image_differs
 from pipelines.verify_look import Look, as_written, checked_origin, schema_faults
-from pipelines.verify_rows import expected_array
+from pipelines.verify_members import array_faults, image_faults, json_differs
 from pipelines.verify_samples import read_samples
 from pipelines.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
 from schemas.fingerprint import content_digest
 from schemas.keys import output_shard
-from schemas.recipe import Shard
 from schemas.tables import DEAD_LETTERS, SHARD_INDEX
 
 MAX_MEMBER_BYTES = 1 << 30
-# Levels in any cell of a 4 x 4 grid between an image and its JPEG, which is mostly within 3.
-LAYOUT_APART = 24
 
 Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
 Place = tuple[str, str, int, int]  # key, member, offset and length in bytes
@@ -47,6 +40,7 @@ class _Shard:
     tar: str  # path
     index: str  # path
     letters: str  # path
+    told: Mapping[str, Any]  # by the manifest
     samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
     dead: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
     gone: set[str] = field(default_factory=set)  # keys of those
@@ -62,10 +56,14 @@ class CheckShard:
     corpus: Look
     subset: str
     complete: bool  # the samples of all side-cars are known
-    lines: Mapping[str, Mapping[str, Any]]  # of the manifest, by path
 
-    def __call__(self, number: int) -> tuple[list[Fault], ShardFile]:
-        """Return the faults of a shard, and what a list of shards has to say of it."""
+    def __call__(self, asked: tuple[int, Mapping[str, Any]]) -> tuple[list[Fault], ShardFile]:
+        """Return the faults of a shard, and what a list of shards has to say of it.
+
+        Args:
+            asked: its number, and the manifest's line of it; an empty one if there is none.
+        """
+        number, told = asked
         name = f"{FOLDER}/{output_name(self.subset, number)}"
         samples, twice = read_samples(self.corpus, number)
         shard = _Shard(
@@ -74,6 +72,7 @@ class CheckShard:
             index=f"{name}.parquet",
             letters=dead_letters_path(STAGE, number),
             samples=samples,
+            told=told,
         )
         faults = [Fault(shard.tar, f"{key}: a sample of two shards of side-cars") for key in twice]
         for path, check in (
@@ -125,13 +124,11 @@ class CheckShard:
         yield from self._line_faults(shard)
 
     def _line_faults(self, shard: _Shard) -> Iterator[Fault]:
-        line = self.lines.get(shard.tar)
-        if line is None:
+        if not shard.told:
             return
-        if line.get("bytes") != shard.bytes:
-            what = f"{shard.bytes:,} bytes, the manifest says {line.get('bytes')!r}"
-            yield Fault(shard.tar, what)
-        elif line.get("sha256") != shard.sha256:
+        if (told := shard.told.get("bytes")) != shard.bytes:
+            yield Fault(shard.tar, f"{shard.bytes:,} bytes, the manifest says {told!r}")
+        elif shard.told.get("sha256") != shard.sha256:
             yield Fault(shard.tar, "sha256 is not the manifest's; some byte has changed")
 
     def _members_sound(
@@ -177,7 +174,7 @@ class CheckShard:
         if list(members) != (expected := ["jpg", "json", *arrays]):
             yield Fault("", f"members {list(members)}, expected {expected}")
         if "json" in members and members["json"] != ref["json"].encode():
-            yield from (Fault("", what) for what in _json_differs(members["json"], ref["json"]))
+            yield from (Fault("", what) for what in json_differs(members["json"], ref["json"]))
         for member, array in arrays.items():
             if member in members:
                 yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
@@ -230,61 +227,3 @@ class CheckShard:
         found = {"bytes": shard.bytes, "sha256": shard.sha256}
         if shard.sha256 and dict(origin.tar) != found:
             yield Fault(path, f"its footer tells of another tar: {dict(origin.tar)}")
-
-
-def _json_differs(found: bytes, expected: str) -> Iterator[str]:
-    try:
-        said = [*differences(json.loads(found), json.loads(expected))]
-    except (ValueError, RecursionError) as error:
-        said = [str(error)]
-    yield from (f"json: {what}" for what in said or ["it is written otherwise"])
-
-
-def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterator[str]:
-    """Say in what a member is not what the manifest's line of it says."""
-    name = made["member"]
-    try:
-        array = np.load(io.BytesIO(body), allow_pickle=False)
-        dtype, shape = expected_array(made, aspect)
-    except (ValueError, EOFError, OSError) as error:
-        yield f"{name}: {error}"
-        return
-    if array.shape != (*shape,) or array.dtype != dtype:
-        yield f"{name}: {array.dtype} {array.shape}, expected {dtype} {(*shape,)}"
-    elif made["kind"] == "features" and not np.isfinite(array).all():
-        yield f"{name}: NaN or infinite features"
-    elif made["kind"] == "codes" and int(array.max()) >= made["codes_limit"]:
-        yield f"{name}: code {array.max()}, the limit is {made['codes_limit']}"
-
-
-def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: Shard) -> Iterator[str]:
-    """Say in what a JPEG is not that of its sample; the image as fetched is not looked at."""
-    try:
-        with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        yield f"jpg: {error}"
-        return
-    size = sample["width"], sample["height"]
-    if (image.mode, *image.size) != ("RGB", *size):
-        yield f"jpg: {image.mode} {image.size}, the json says RGB {size}"
-        return
-    # In coded pixels 0xff is never followed by 0xd9, which ends them; the first scan is the only.
-    if jpg.find(b"\xff\xd9", jpg.find(b"\xff\xda")) != len(jpg) - 2:
-        yield "jpg: bytes after its end, or none that mark it"
-    # The writer hands on a comment that stands in the image as fetched.
-    if {name for name, _ in image.applist} - {"APP0", "COM"}:  # type: ignore[attr-defined]
-        yield "jpg: holds more than pixels"
-    if image.quantization != _quantization(settings.jpeg_quality):  # type: ignore[attr-defined]
-        yield f"jpg: not of quality {settings.jpeg_quality}"
-    layout = sample["signals"].get("colour_layout")
-    if layout and (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:
-        yield f"jpg: colours are up to {apart} levels from those measured of its image"
-
-
-@cache
-def _quantization(quality: int) -> dict[int, list[int]]:
-    encoded = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(encoded, "JPEG", quality=quality)
-    with Image.open(encoded) as image:
-        return image.quantization  # type: ignore[attr-defined]
