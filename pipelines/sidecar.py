@@ -230,8 +230,9 @@ def is_as_written(data: bytes, schema: pa.Schema) -> bool:
     Not known, and so true, of one that another release of Arrow wrote.
     """
     parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-    if parquet.metadata.created_by != f"parquet-cpp-arrow version {pa.__version__}":
-        return True
+    version = re.fullmatch(r"parquet-cpp-arrow version ([\d.]+)", parquet.metadata.created_by)
+    if version is None or version[1] != pa.__version__:
+        return version is not None
     # In the words of the schema: Parquet gives names and metadata inside lists back as its own.
     rows = pa.table(parquet.read(use_threads=False).columns, schema=schema)
     footer = parquet.metadata.metadata or {}
