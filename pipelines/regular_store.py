@@ -59,10 +59,11 @@ class RegularStorage(Storage):
     def everything(self) -> Iterator[tuple[str, str, int]]:
         """Yield what lies below the root: its path, '' or what it is if no regular file, its size.
 
-        Folders are gone into and not named; where the store has none, all are regular files.
+        Folders are gone into, and named where they are empty; where the store has none, all are
+        regular files.
         """
         if self.is_local:
-            yield from _walk(super().locate("")[1].rstrip("/"), "")
+            yield from _walk(super().locate("")[1].rstrip("/"))
             return
         fs, root = super().locate("")
         root = root.rstrip("/")
@@ -70,16 +71,21 @@ class RegularStorage(Storage):
             yield name.removeprefix(root).lstrip("/"), "", info["size"]
 
 
-def _walk(root: str, below: str) -> Iterator[tuple[str, str, int]]:
-    with os.scandir(f"{root}/{below}") as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        path = f"{below}/{entry.name}".lstrip("/")
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, path)
-        else:
-            status = entry.stat(follow_symlinks=False)
-            yield path, _kind(status.st_mode), status.st_size
+def _walk(root: str) -> Iterator[tuple[str, str, int]]:
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(f"{root}/{below}") as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        if below and not found:
+            yield below, _KINDS[stat.S_IFDIR], 0
+        for entry in found:
+            path = f"{below}/{entry.name}".lstrip("/")
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            else:
+                status = entry.stat(follow_symlinks=False)
+                yield path, _kind(status.st_mode), status.st_size
 
 
 def _odd_kind(full: str, *, follow: bool) -> str:

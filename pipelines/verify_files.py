@@ -1,10 +1,11 @@
 """Every file of a corpus is known, or named: missing, stray, left behind, or no file at all."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipelines.attempts import FOLDER as ATTEMPTS
-from pipelines.build import LOG, RECIPE
+from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
 from pipelines.faults import Fault, guarded
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
@@ -16,8 +17,13 @@ from pipelines.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.storage import TEMPORARY_PREFIX
 from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, checked_origin
 from pipelines.write_shard import FOLDER, STAGE, output_name
+from schemas.recipe import STAGES
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
+# Folders that a build may leave with nothing in them.
+_EMPTY = re.compile(
+    rf"({'|'.join(SIDECAR_FOLDERS)}|shards|exchange|(dead_letters|\.attempts)(/({'|'.join(STAGES)}))?)"
+)
 LEFT = "left by a build that was killed; the next build removes it"
 
 
@@ -59,6 +65,8 @@ def find_files(store: RegularStorage) -> Files:
     found: dict[str, str] = {}
     size = 0
     for path, kind, length in store.everything():
+        if kind == "a folder" and _EMPTY.fullmatch(path):
+            continue
         found[path] = kind
         size += length
     return Files(found=found, bytes=size)

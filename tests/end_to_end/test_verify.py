@@ -574,13 +574,18 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "fifo for the recipe": (instead("recipe.yaml", os.mkfifo), "recipe.yaml", "is a FIFO"),
     "fifo beside": (instead("shards/extra.tar", os.mkfifo), "shards/extra.tar", "is a FIFO"),
     "socket": (instead("report.html", a_socket), "report.html", "is a socket"),
-    "folder for a tar": (instead(TAR, lambda p: (p / "x").mkdir(parents=True)), TAR, "missing"),
+    "folder for a tar": (instead(TAR, Path.mkdir), TAR, "is a folder"),
+    "folder beside": (instead("shards/t2i-000099.tar", Path.mkdir), "t2i-000099", "is a folder"),
     "files in a folder for a tar": (
         lambda c: (instead(TAR, Path.mkdir)(c), put(f"{TAR}/x", b"x")(c)),
         TAR,
         "is a folder",
     ),
-    "folder for the manifest": (instead("manifest.json", Path.mkdir), "manifest.json", "missing"),
+    "folder for the manifest": (
+        instead("manifest.json", Path.mkdir),
+        "manifest.json",
+        "is a folder",
+    ),
     "device": (
         instead("report.html", lambda p: p.symlink_to("/dev/zero")),
         "report.html",
