@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import imagehash
 import pyarrow as pa
 from PIL import Image
 
@@ -29,6 +28,8 @@ class PHash:
 
 def phash(image: Image.Image) -> int:
     """Return the perceptual hash of an image, 0..2**64-1."""
+    import imagehash  # and with it scipy, for those who hash
+
     return int(str(imagehash.phash(image)), 16)
 
 

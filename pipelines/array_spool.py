@@ -1,6 +1,8 @@
 """Arrays on local disk in the order they are made, written out in the order of their rows."""
 
 import hashlib
+import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,18 @@ class Spooled:
     sha256: str
     offset: int  # in the spool, bytes
     length: int  # bytes
+
+
+def array_header(dtype: str, shapes: Sequence[Sequence[int]]) -> bytes:
+    """Return what stands before arrays in an `.npy`: stacked if all are of a shape, else flat."""
+    of = np.dtype(dtype)
+    whole = (len(shapes), *shapes[0])
+    if len({tuple(shape) for shape in shapes}) > 1:
+        whole = (sum(math.prod(shape) for shape in shapes),)
+    header = io.BytesIO()
+    described = {"descr": of.newbyteorder("<").str, "fortran_order": False, "shape": whole}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
 
 
 class ArraySpool:
@@ -68,14 +82,10 @@ class ArraySpool:
         they stand flat, one after the other. The column `file` is the caller's.
         """
         arrays = [(key, self._arrays[key, member]) for key in keys]
-        shapes = {spooled.shape for _, spooled in arrays}
-        total = sum(spooled.length for _, spooled in arrays)
-        dtype = np.dtype(arrays[0][1].dtype)
-        whole = (len(arrays), *shapes.pop()) if len(shapes) == 1 else (total // dtype.itemsize,)
+        header = array_header(arrays[0][1].dtype, [spooled.shape for _, spooled in arrays])
         rows: list[dict[str, Any]] = []
         with open(path, "wb") as file:
-            header = {"descr": dtype.newbyteorder("<").str, "fortran_order": False, "shape": whole}
-            np.lib.format.write_array_header_1_0(file, header)
+            file.write(header)
             for key, spooled in arrays:
                 rows.append(
                     {

@@ -147,7 +147,7 @@ class Job:
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
-        from pipelines.map_shards import run_stage
+        from pipelines.run_stage import run_stage
         from pipelines.stages import resource_hints
 
         if stage.name in self.retry_dead:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipelines.arguments import Parser, PrintCompletion, ShowVersion, check_flags
 from pipelines.build_command import add_build
-from pipelines.option_types import place, positive
 from pipelines.preference_options import add_compare, add_export, add_preferences
 from pipelines.recipe_command import add_recipe
 from pipelines.train_options import add_train, add_train_tokenizer
+from pipelines.verify_command import add_verify
 
 STAGE_HELP = """\
 stages of a build, in order:
@@ -82,10 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("engines", help="list where a build can run, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
-    verify.add_argument(
-        "out", type=place, metavar="OUT", help="folder of the corpus, any fsspec URL"
-    )
-    verify.add_argument("--processes", type=positive, metavar="N", help="default: one a core")
+    add_verify(verify)
     add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
     add_train_tokenizer(
         commands.add_parser(
@@ -151,16 +148,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from pipelines.local_pool import default_processes
-    from pipelines.storage import Storage
-    from pipelines.verify import verify
+    from pipelines.verify_command import run
 
-    processes = options.processes or default_processes()
-    faults = verify(Storage(options.out), processes=processes)
-    for fault in faults:
-        print(fault)
-    print(f"{options.out}: {f'{len(faults)} faults' if faults else 'verified, no fault'}")
-    return 1 if faults else 0
+    return run(options)
 
 
 def _engines(options: argparse.Namespace) -> int:

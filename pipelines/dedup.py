@@ -15,22 +15,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dedup_rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
 from pipelines.dedup_tasks import DedupTasks
-from pipelines.exchange import Sent, Task, dealt, receive, run_tasks, send, taken
-from pipelines.map_shards import Concurrently
+from pipelines.exchange import Sent, Tables, Task, dealt, receive, run_tasks, send, taken
 from pipelines.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
 from pipelines.storage import Storage
 from pipelines.words import hexed
 from schemas.recipe import Dedup as DedupRecipe
 from schemas.tables import DUPLICATES
 
-NO_REPEATS, NO_VERDICTS = REPEATS.empty_table(), GONE.empty_table()
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 
@@ -54,6 +51,10 @@ class FindDuplicates:
 
         `partitions` says into how many tasks each step is cut; it changes no result.
         """
+        import apache_beam as beam
+
+        from pipelines.map_shards import Concurrently
+
         tasks = DedupTasks(recipe=self.recipe, partitions=partitions)
         groups = dealt(shards, partitions)
         read = (
@@ -94,6 +95,12 @@ class Steps:
 
     def expand(self, read: Any) -> Any:
         """Return (group of shards, Slice): the verdicts on rows that go, and repeats of texts."""
+        import apache_beam as beam
+
+        return self.sent(read) | "AllWritten" >> beam.Flatten()
+
+    def sent(self, read: Any) -> tuple[Any, ...]:
+        """Return those, in collections of one output each."""
         steps = self.tasks.steps
         urls = last = self._run("urls", (read, "by_url"))
         totals = self._run("count", (urls, "counts"))
@@ -113,14 +120,16 @@ class Steps:
             followed = self._run(f"follow_{step}", *verdicts, (sent[step], "now"))
             output = self.tasks.passed_on(step)
             verdicts = [(followed, output), (sent[step], output)]
-        return self._taken("write", *verdicts, (texts, "repeats")) | "AllWritten" >> beam.Flatten()
+        return self._taken("write", *verdicts, (texts, "repeats"))
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
         """Run a task on outputs of earlier ones."""
+        return run_tasks(self._taken(name, *received), self._task(name))
+
+    def _task(self, name: str) -> Task:
         _, _, followed = name.partition("follow_")
         function = self.tasks.follow(followed) if followed else getattr(self.tasks, name)
-        task = Task(name=f"dedup-{name}", store=self.store, function=function)
-        return run_tasks(self._taken(name, *received), task)
+        return Task(name=f"dedup-{name}", store=self.store, function=function)
 
     def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
         return tuple(
@@ -141,32 +150,38 @@ class WriteDuplicates:
         """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
         _, found = group
         tables = receive(self.store, found["slices"])
-        rows = _verdicts(tables.get("repeats", NO_REPEATS), tables.get("done", NO_VERDICTS))
+        rows = verdicts(tables)
         shards = sorted(found["shards"])
         for shard in shards:
-            self._write(shard, rows.filter(pc.field("shard") == shard))
+            self._write(shard, rows)
         return shards
 
     def _write(self, shard: int, rows: pa.Table) -> None:
-        key, kept = (
-            pa.array(hexed(numbers(rows, names)), pa.string()) for names in (KEY, KEPT_KEY)
-        )
-        apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
-        distance = pa.array(apart, pa.int8())
-        table = pa.table([key, kept, rows["reason"], distance, rows["repeats"]], schema=DUPLICATES)
-        dropped = Counter(filter(None, column(rows, "reason")))
-        kept_rows = len(rows) - dropped.total()
-        counts = Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
+        table, counts = verdict_table(rows, shard)
         origin = make_origin(self.stage, self.fingerprint, table, counts)
         write_sidecar(self.store, sidecar_path("duplicates", shard), table, origin)
 
 
-def _verdicts(repeats: pa.Table, gone: pa.Table) -> pa.Table:
+def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
+    """Return the side-car of a shard, of what `verdicts` says of many, and its counts."""
+    rows = rows.filter(pc.field("shard") == shard)
+    key, kept = (pa.array(hexed(numbers(rows, names)), pa.string()) for names in (KEY, KEPT_KEY))
+    apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
+    distance = pa.array(apart, pa.int8())
+    table = pa.table([key, kept, rows["reason"], distance, rows["repeats"]], schema=DUPLICATES)
+    dropped = Counter(filter(None, column(rows, "reason")))
+    kept_rows = len(rows) - dropped.total()
+    return table, Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
+
+
+def verdicts(tables: Tables) -> pa.Table:
     """Join rows whose text was counted with verdicts; a repeated URL has a verdict only.
 
     Returns:
         Columns of GONE, and `repeats`, in the order of shards and keys.
     """
+    repeats = tables.get("repeats", REPEATS.empty_table())
+    gone = tables.get("done", GONE.empty_table())
     rows = repeats.join(gone, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
     stays = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.resources import files
 from typing import Literal
 
@@ -172,7 +173,12 @@ def _is_profile(file) -> bool:
 
 
 def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package it would be in
-        return False
+    """Whether a module is installed; not even the package that it is in is imported."""
+    package, *parts = name.split(".")
+    spec = importlib.util.find_spec(package)
+    for part in parts:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        places = list(spec.submodule_search_locations)
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", places)
+    return spec is not None

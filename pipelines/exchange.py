@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipelines.map_shards import Concurrently
 from pipelines.ownership import exchange_name, exchanged
 from pipelines.storage import Storage
 
@@ -98,11 +96,15 @@ class Task:
 
 def dealt(shards: Any, groups: int) -> Any:
     """Deal shard numbers out to groups: a collection of (group, shard)."""
+    import apache_beam as beam
+
     return shards | "Deal" >> beam.Map(_dealt, groups).with_output_types(tuple[int, int])
 
 
 def taken(sent: Any, label: str, *outputs: str) -> Any:
     """Take some outputs of what tasks sent: a collection of (partition, Slice)."""
+    import apache_beam as beam
+
     return sent | label >> beam.FlatMap(_taken, outputs).with_output_types(tuple[int, Slice])
 
 
@@ -116,6 +118,10 @@ def run_tasks(received: Sequence[Any], task: Task) -> Any:
     Returns:
         A collection of what each task sent.
     """
+    import apache_beam as beam
+
+    from pipelines.map_shards import Concurrently
+
     first, *others = received
     return (
         (received | f"All_{task.name}" >> beam.Flatten() if others else first)

@@ -54,9 +54,10 @@ class Call:
 class LastingPool:
     """An executor that is replaced when one of its workers dies, which ends them all."""
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, preload: str = "pipelines.worker_imports") -> None:
         self._processes = processes
-        self._executor = self._start()
+        self._preload = preload
+        self._executor: ProcessPoolExecutor | None = None  # started by the first call
         self._replacing = threading.Lock()
         self._waiting: dict[Call, None] = {}  # calls that have not ended, in their order
         self._deaths = 0  # since a call ended
@@ -66,7 +67,7 @@ class LastingPool:
         """Begin a call as soon as a worker is free."""
         call = Call(self, function, arguments)
         self._waiting[call] = None
-        executor = self._executor
+        executor = self._started()
         try:
             call.start(executor)
         except LOST:
@@ -109,13 +110,20 @@ class LastingPool:
 
     def shutdown(self) -> None:
         """Wait for the workers to end; what has not begun never does."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _started(self) -> ProcessPoolExecutor:
+        with self._replacing:
+            if self._executor is None:
+                self._executor = self._start()
+            return self._executor
 
     def _start(self) -> ProcessPoolExecutor:
         # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
         context = multiprocessing.get_context("forkserver")
         # Imported once, by the server that the workers are forked from.
-        context.set_forkserver_preload(["pipelines.worker_imports"])
+        context.set_forkserver_preload([self._preload])
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_start_worker)
 
 

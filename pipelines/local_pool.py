@@ -23,13 +23,16 @@ def default_processes() -> int:
 
 
 @contextmanager
-def local_pool(processes: int) -> Iterator[None]:
-    """Run what is submitted below in `processes` worker processes; 1 means in this one."""
+def local_pool(processes: int, preload: str = "pipelines.worker_imports") -> Iterator[None]:
+    """Run what is submitted below in `processes` worker processes; 1 means in this one.
+
+    `preload` is a module that imports what they need.
+    """
     global _pool
     if processes <= 1:
         yield
         return
-    _pool = LastingPool(processes)
+    _pool = LastingPool(processes, preload)
     try:
         yield
     except KeyboardInterrupt:

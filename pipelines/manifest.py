@@ -9,7 +9,6 @@ from importlib.metadata import version
 from operator import add
 from typing import Any
 
-from pipelines.local_pool import run_each
 from pipelines.ownership import old_outputs, surplus_letters
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
@@ -17,7 +16,7 @@ from pipelines.token_facts import made_on
 from pipelines.tokenizers import describe_tokens
 from pipelines.write_shard import STAGE, VERSION, ShardFile, listing_path, output_number
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Recipe, VqTokens
+from schemas.recipe import Recipe
 from schemas.sample import CONTRACT_VERSION
 
 MANIFEST = "manifest.json"
@@ -54,6 +53,29 @@ def make_manifest(
         passed_over: what is in each source and no row, counted.
     """
     files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
+    made_with = {name: version(name) for name in MADE_WITH}
+    tokens = tokens_of(recipe, store, shard_count)
+    return describe(recipe, files, funnel, inputs, tokens, made_with, passed_over)
+
+
+def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str, Any]]:
+    """Describe the arrays of every member: what they are, and what made them on what."""
+    return [
+        {**described, **made_on(store, str(described["member"]), shard_count)}
+        for described in describe_tokens(recipe.vq_tokens)
+    ]
+
+
+def describe(
+    recipe: Recipe,
+    files: Sequence[ShardFile],
+    funnel: Sequence[tuple[str, Counts]],
+    inputs: str,
+    tokens: Sequence[Mapping[str, Any]],
+    made_with: Mapping[str, str],
+    passed_over: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
+    """Lay out a manifest; `funnel` is of the stages before the shards."""
     shards = [
         {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
         for file in files
@@ -67,11 +89,8 @@ def make_manifest(
         "description": recipe.description,
         "recipe": recipe.fingerprint(),
         "inputs": inputs,
-        "made_with": {name: version(name) for name in MADE_WITH},
-        "tokens": [
-            {**described, **made_on(store, str(described["member"]), shard_count)}
-            for described in _described(recipe.vq_tokens)
-        ],
+        "made_with": dict(made_with),
+        "tokens": [dict(made) for made in tokens],
         "subsets": {
             SUBSET: {
                 "samples": samples,
@@ -107,11 +126,6 @@ def written(manifest: Mapping[str, Any]) -> Counts:
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """Write a manifest as it stands in the corpus."""
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
-
-
-def _described(recipe: VqTokens) -> list[dict[str, object]]:
-    """Ask a worker, which has the tokenizers loaded, where there is one."""
-    return next(run_each(describe_tokens, [recipe]))
 
 
 def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:

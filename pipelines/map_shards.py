@@ -9,14 +9,10 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.attempts import begun_attempts, forget_attempts
-from pipelines.engine import Engine, shard_numbers
 from pipelines.lasting_pool import Call
 from pipelines.local_pool import remembered_error, submit
-from pipelines.progress import progress
-from pipelines.stage import MapStage, ShardReport, run_shard
+from pipelines.stage import MapStage, RunShard, ShardReport
 from pipelines.storage import Storage
-from schemas.keys import shard_name
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -45,35 +41,6 @@ class MapShards(beam.PTransform[Any, Any]):
             .with_output_types(ShardReport)
             .with_resource_hints(**self._hints)
         )
-
-
-def run_stage(
-    stage: MapStage,
-    store: Storage,
-    engine: Engine,
-    waiting: Mapping[int, int],
-    hints: Mapping[str, str],
-) -> None:
-    """Run a map stage as one Beam job, and show how far it is.
-
-    Args:
-        stage: what to run.
-        store: the corpus.
-        engine: where to run.
-        waiting: shard -> rows that wait for the stage in it; none for nothing to do.
-        hints: Beam's resource hints.
-    """
-    if waiting:
-        rows = {f"{shard_name(shard)}.parquet": count for shard, count in waiting.items()}
-        with progress(store, stage.name, stage.folder, rows):
-            engine.run(
-                lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store, hints),
-                name=stage.name,
-                gpu="accelerator" in hints,
-                so_far=lambda: (store.listing(stage.folder), begun_attempts(store, stage.name)),
-            )
-    if stage.decodes:
-        forget_attempts(store, stage.name)
 
 
 class Concurrently(beam.DoFn):
@@ -110,7 +77,7 @@ class _RunShard(Concurrently):
     """Run one stage, and count its doors for the runner's own monitoring."""
 
     def __init__(self, stage: MapStage, store: Storage) -> None:
-        super().__init__(_Call(stage, store))
+        super().__init__(RunShard(stage, store))
         self._name = stage.name
 
     def process(self, element: int) -> Iterator[ShardReport]:
@@ -134,14 +101,3 @@ class _RunShard(Concurrently):
         if not report.skipped:
             Metrics.distribution(self._name, "milliseconds").update(int(report.seconds * 1000))
             Metrics.distribution(self._name, "bytes").update(report.file_bytes)
-
-
-class _Call:
-    """A picklable call of `run_shard` with its stage and store bound."""
-
-    def __init__(self, stage: MapStage, store: Storage) -> None:
-        self._stage = stage
-        self._store = store
-
-    def __call__(self, shard: int) -> ShardReport:
-        return run_shard(self._stage, shard, self._store)

@@ -13,14 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.fetch import FetchLimits
 from pipelines.ownership import own_sidecar
 from pipelines.readers.files import file_version
-from pipelines.readers.folders import FolderReader
-from pipelines.readers.hub import HubReader
 from pipelines.readers.listing import Reader, Unit
-from pipelines.readers.lists import ListReader
-from pipelines.readers.tars import TarReader
 from pipelines.retries import open_fs
 from pipelines.shrink import check_shrink
 from pipelines.sidecar import Origin
@@ -53,9 +48,8 @@ class Draft:
 
     def old_files(self) -> list[str]:
         """List what readers wrote for the plan before, and this one does not need."""
-        new = {file for part in self.parts.values() for file in part["files"]}
-        old = [file for part in self.before.values() for file in part.get("files", ())]
-        return [file for file in old if file not in new and _BESIDE.fullmatch(file)]
+        old = files_of(self.before) - files_of(self.parts)
+        return sorted(file for file in old if _BESIDE.fullmatch(file))
 
 
 def make_plan(recipe: Recipe, store: Storage, *, allow_shrink: bool = False) -> list[Unit]:
@@ -180,6 +174,12 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
 
 def make_reader(source: Source, crawl: Crawl) -> Reader:
     """Return the reader of a source's kind."""
+    from pipelines.fetch import FetchLimits
+    from pipelines.readers.folders import FolderReader
+    from pipelines.readers.hub import HubReader
+    from pipelines.readers.lists import ListReader
+    from pipelines.readers.tars import TarReader
+
     limits = FetchLimits(**crawl.model_dump())
     if source.kind == "list":
         return ListReader(source, limits)
@@ -204,6 +204,11 @@ def _plan_source(
     for unit in part["units"]:  # what was written aside is read where it will lie
         unit["path"] = unit["path"].replace(_url(beside), _url(store), 1)
     return {"made_of": made_of, **part, "files": list(part["files"])}
+
+
+def files_of(parts: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return what readers wrote into the corpus for a plan."""
+    return {file for part in parts.values() for file in part.get("files", ())}
 
 
 def published_plan(store: Storage) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,6 @@ from pipelines.manifest import (
     manifest_bytes,
     remove_old_shards,
 )
-from pipelines.map_shards import run_stage
 from pipelines.out_folder import own_folder
 from pipelines.ownership import own_sidecar, shard_of, surplus, surplus_letters
 from pipelines.preference_prompts import (
@@ -36,6 +35,7 @@ from pipelines.preference_prompts import (
     write_prompts,
 )
 from pipelines.preferences import MakePreferences
+from pipelines.run_stage import run_stage
 from pipelines.sidecar import (
     Counts,
     column,
@@ -190,7 +190,7 @@ def _described(
     member: str, images: ImageTokenizer, tokenizer: NetworkTokenizer, aspects: Sequence[float]
 ) -> dict[str, Any]:
     """Return what the manifest says of the codes: of `chosen.MEMBER` and `rejected.MEMBER`."""
-    from model.tokenizers.load import PRESETS, schedule_of
+    from model.tokenizers.sizes import PRESETS, schedule_of
 
     config = PRESETS[images.tokenizer][images.preset]
     ofs = {

@@ -67,7 +67,7 @@ class Tools:
 
     def _with_aspect(self, aspect: float) -> "NetworkTokenizer":
         from model.tokenizers.compute import best_compute
-        from model.tokenizers.load import PRESETS, schedule_of
+        from model.tokenizers.sizes import PRESETS, schedule_of
 
         images = self.trained.images
         config = PRESETS[images.tokenizer][images.preset]

@@ -9,9 +9,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import AsDict
-
 from pipelines.plan import read_plan
 from pipelines.select import QUOTA, judged
 from pipelines.storage import Storage
@@ -25,6 +22,9 @@ def write_cutoffs(
     shards: Any, store: Storage, rules: dict[str, Rule], quotas: dict[str, int], path: str
 ) -> Any:
     """Build the graph: shard numbers in, one JSON file of source -> cut-off out."""
+    import apache_beam as beam
+    from apache_beam.pvalue import AsDict
+
     ranks = (
         shards
         | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)

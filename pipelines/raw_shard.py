@@ -30,6 +30,12 @@ def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None
     return None
 
 
+def member_name(key: str, body: bytes) -> str:
+    """Name the member of a raw tar that holds a sample's bytes."""
+    found = file_format(body)
+    return f"{key}.{found.suffix if found else 'bin'}"
+
+
 class RawShard:
     """The bytes of one shard: stored in its own tar, or referenced where they lie.
 
@@ -46,9 +52,7 @@ class RawShard:
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
         """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
-        found = file_format(body)
-        name = f"{key}.{found.suffix if found else 'bin'}"
-        self._stored[key] = self._spool.tell(), len(body), name
+        self._stored[key] = self._spool.tell(), len(body), member_name(key, body)
         self._spool.write(body)
         self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 

@@ -10,13 +10,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.pvalue import AsSingleton
-
 from pipelines.attempts import attempt
 from pipelines.funnel import stage_seconds
 from pipelines.manifest import MANIFEST
-from pipelines.map_shards import Concurrently
 from pipelines.report_page.examples import (
     Example,
     Found,
@@ -40,6 +36,11 @@ def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
     Raises, when run:
         CorpusError: if a side-car or the manifest is missing or damaged.
     """
+    import apache_beam as beam
+    from apache_beam.pvalue import AsSingleton
+
+    from pipelines.map_shards import Concurrently
+
     spread = shards | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
     summary = (
         spread

@@ -17,7 +17,7 @@ import fsspec
 from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import CorpusError
+from pipelines.errors import CorpusError, StoreError
 from pipelines.store_errors import StoreFault, store_fault
 
 PAUSES_S = (5.0, 15.0, 45.0)
@@ -112,8 +112,8 @@ class PatientFileSystem:
             return StoreFault(True, "the store lost an upload")
         return StoreFault(False, f"there is no bucket {bucket!r}, or it may not be seen")
 
-    def _final(self, path: str | list[str], fault: StoreFault) -> CorpusError:
-        return CorpusError(f"{self._url(path)}: {fault.said}; what was committed is kept")
+    def _final(self, path: str | list[str], fault: StoreFault) -> StoreError:
+        return StoreError(f"{self._url(path)}: {fault.said}; what was committed is kept")
 
     def _url(self, path: str | list[str]) -> str:
         return self.fs.unstrip_protocol(path if isinstance(path, str) else path[0])

@@ -16,12 +16,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 from pipelines.exchange import Sending, Sent, Tables, Task, dealt, run_tasks, send, taken
-from pipelines.map_shards import Concurrently
 from pipelines.sidecar import column, read_table, sidecar_path
 from pipelines.storage import Storage
 from pipelines.write_shard import (
@@ -59,6 +57,10 @@ class WriteShards:
 
     def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
         """Build the graph; `groups` says how many tasks read, and changes no byte."""
+        import apache_beam as beam
+
+        from pipelines.map_shards import Concurrently
+
         writer = WriteShard(
             store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
         )

@@ -1,6 +1,7 @@
 """Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -240,6 +241,24 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
         raise _unreadable(path, error) from error
 
 
+def is_as_written(data: bytes, schema: pa.Schema) -> bool:
+    """Whether a side-car holds its rows and its footer and nothing else, byte for byte.
+
+    Not known, and so true, of one that another release of Arrow wrote.
+    """
+    parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    version = re.fullmatch(r"parquet-cpp-arrow version ([\d.]+)", parquet.metadata.created_by)
+    if version is None or version[1] != pa.__version__:
+        return version is not None
+    # In the words of the schema: Parquet gives names and metadata inside lists back as its own.
+    rows = pa.table(parquet.read(use_threads=False).columns, schema=schema)
+    footer = parquet.metadata.metadata or {}
+    if _METADATA_KEY in footer:
+        told = json.dumps(json.loads(footer[_METADATA_KEY]), sort_keys=True)
+        rows = rows.replace_schema_metadata({_METADATA_KEY: told.encode()})
+    return _parquet(rows) == data
+
+
 def column(table: pa.Table, name: str) -> list[Any]:
     """Return one column's values."""
     return table[name].to_pylist()
@@ -262,7 +281,8 @@ def _unreadable(path: str, error: Exception) -> Exception:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    # Whatever chunks it was put together from.
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 

@@ -174,6 +174,21 @@ def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
         store.remove(file)
 
 
+class RunShard:
+    """A picklable call of `run_shard` with its stage and store bound.
+
+    Worker processes of our own unpickle it, and need no Beam for it.
+    """
+
+    def __init__(self, stage: MapStage, store: Storage) -> None:
+        self._stage = stage
+        self._store = store
+
+    def __call__(self, shard: int) -> ShardReport:
+        """Run one shard."""
+        return run_shard(self._stage, shard, self._store)
+
+
 def _publish(store: Storage, files: Mapping[str, Path]) -> None:
     for final, local in files.items():
         store.commit_file(final, local)

@@ -22,12 +22,7 @@ class TarWriter:
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
         """Append a member; return (offset, length) of its data in the file, in bytes."""
-        if len(name) > 100 or "/" in name or not name.isascii():
-            raise ValueError(f"member name {name!r}: expected up to 100 ASCII characters, no '/'")
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        member.mode = 0o644
-        member.mtime = 0
+        member = _info(name, len(data))
         offset = self._tar.offset + tarfile.BLOCKSIZE
         self._tar.addfile(member, io.BytesIO(data))
         return offset, len(data)
@@ -50,6 +45,25 @@ class TarWriter:
         trace: TracebackType | None,
     ) -> None:
         self._tar.close()
+
+
+def member_header(name: str, size: int) -> bytes:
+    """Return the 512 bytes that stand before the data of a member.
+
+    Raises:
+        ValueError: for a name that `TarWriter.add` does not take.
+    """
+    return _info(name, size).tobuf(tarfile.USTAR_FORMAT)
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    if len(name) > 100 or "/" in name or not name.isascii():
+        raise ValueError(f"member name {name!r}: expected up to 100 ASCII characters, no '/'")
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mode = 0o644
+    member.mtime = 0
+    return member
 
 
 def describe_tar(path: Path) -> dict[str, str | int]:

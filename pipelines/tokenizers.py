@@ -1,9 +1,14 @@
 """The recipe's tokenizers, loaded once a worker process however many threads it runs."""
 
+import posixpath
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model.tokenizers.bundled import BUNDLED
+from model.tokenizers.protocol import Schedule, schedule_text
+from model.tokenizers.schedules import ASPECTS
+from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
 from pipelines.storage import CorpusError
 from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokens, members_of
 
@@ -47,11 +52,13 @@ def target_tokenizer(target: Target, recipe: VqTokens, aspect: float = 1.0) -> "
     Raises:
         CorpusError: as `loaded_tokenizer` does.
     """
-    from model.tokenizers.load import PRESETS, schedule_of
-
     tokenizer = loaded_tokenizer(target.tokenizer, recipe.precision)
-    config = PRESETS[target.tokenizer.tokenizer][target.tokenizer.preset]
-    return tokenizer.with_schedule(schedule_of(config, target.resolution, aspect))
+    return tokenizer.with_schedule(target_schedule(target, aspect))
+
+
+def target_schedule(target: Target, aspect: float = 1.0) -> Schedule:
+    """Return the schedule of a target and an aspect; nothing is loaded."""
+    return schedule_of(_config(target), target.resolution, aspect)
 
 
 def loaded_tokenizer(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
@@ -101,24 +108,25 @@ def describe_tokens(recipe: VqTokens) -> list[dict[str, object]]:
     """Return what the manifest says of each member that tokenizers write.
 
     Enough to read it without this package: the schedule of every aspect, sizes, types, and how
-    pixels were cut.
+    pixels were cut. All of it follows from the recipe; no weight is read.
     """
-    from model.tokenizers.protocol import schedule_text
-    from model.tokenizers.schedules import ASPECTS
-
     aspects = ASPECTS if recipe.aspects == "buckets" else (1.0,)
     described: list[dict[str, object]] = []
     for target in targets(recipe):
-        ofs = {aspect: target_tokenizer(target, recipe, aspect) for aspect in aspects}
-        square = ofs[1.0]
+        schedules = {aspect: target_schedule(target, aspect) for aspect in aspects}
+        config = _config(target)
         common: dict[str, object] = {
             "resolution": target.resolution,
             "views": recipe.views,
             "crop": CROP if recipe.views == 1 else f"{CROP}, then drawn",
             "aspects": recipe.aspects,
-            "image_sizes": {str(a): "{}x{}".format(*of.image_size) for a, of in ofs.items()},
-            "schedules": {str(a): schedule_text(of.schedule) for a, of in ofs.items()},
-            **square.describe(),
+            "image_sizes": {str(a): _size(of, config.stride) for a, of in schedules.items()},
+            "schedules": {str(a): schedule_text(of) for a, of in schedules.items()},
+            "name": target.tokenizer.tokenizer,
+            **_weights(target.tokenizer),
+            **config.stored,
+            "precision": recipe.precision,
+            **config.meaning,
         }
         codes, *features = target.members
         described.append({"member": codes, "kind": "codes", **common})
@@ -128,7 +136,7 @@ def describe_tokens(recipe: VqTokens) -> list[dict[str, object]]:
                 "kind": "features",
                 "of": codes,
                 "dtype": "float16",
-                "channels": square.channels,
+                "channels": config.channels,
                 **common,
             }
             for member in features
@@ -137,3 +145,23 @@ def describe_tokens(recipe: VqTokens) -> list[dict[str, object]]:
 
 
 CROP = "cover, centre"
+
+
+def _config(target: Target) -> BsqConfig | VarConfig:
+    return PRESETS[target.tokenizer.tokenizer][target.tokenizer.preset]
+
+
+def _size(schedule: Schedule, stride: int) -> str:
+    height, width = schedule[-1]
+    return f"{height * stride}x{width * stride}"
+
+
+def _weights(recipe: TokenizerRecipe) -> dict[str, str]:
+    """Say where the weights are from, in the words of `model.tokenizers.load`."""
+    if recipe.checkpoint:
+        name = posixpath.basename(recipe.checkpoint)
+    elif recipe.preset == BUNDLED:
+        name = f"bundled {recipe.tokenizer}"
+    else:
+        name = f"random weights, seed {recipe.seed}"
+    return {"checkpoint": name, "checkpoint_sha256": recipe.checkpoint_sha256}

@@ -1,201 +1,229 @@
-"""Check one output shard, as a reader of the corpus meets it: tar, members, types, ranges."""
+"""Check one output shard: every byte of it is what the side-cars make of its samples."""
 
 import hashlib
-import io
 import json
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from filters.registry import columns
-from model.tokenizers.protocol import count_codes, read_schedule
-from pipelines.sidecar import column, read_rejects, read_table
-from pipelines.storage import CorpusError, Storage
-from pipelines.verify_sidecars import Findings
-from pipelines.write_shard import STAGE, output_number
+from pipelines.errors import CorpusError, StoreError
+from pipelines.faults import Fault, capped, guarded
+from pipelines.sidecar import (
+    Counts,
+    dead_letters_path,
+    read_rejects,
+    read_table,
+)
+from pipelines.tar_reader import StrictTar
+from pipelines.verify_deep import image_differs
+from pipelines.verify_look import Look, as_written, checked_origin, schema_faults
+from pipelines.verify_members import array_faults, image_faults, json_differs
+from pipelines.verify_samples import read_samples
+from pipelines.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
+from schemas.fingerprint import content_digest
 from schemas.keys import output_shard
-from schemas.recipe import Recipe
-from schemas.sample import json_faults
+from schemas.tables import DEAD_LETTERS, SHARD_INDEX
 
-CHUNK_BYTES = 1 << 24
-# A shard with more faults than this says how many more there are.
-MAX_FAULTS = 20
+MAX_MEMBER_BYTES = 1 << 30
 
-Member = tuple[str, str, int, bytes]  # key, extension, offset, data
+Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
+Place = tuple[str, str, int, int]  # key, member, offset and length in bytes
+
+
+@dataclass(kw_only=True)
+class _Shard:
+    """An output shard under examination."""
+
+    number: int
+    tar: str  # path
+    index: str  # path
+    letters: str  # path
+    told: Mapping[str, Any]  # by the manifest
+    samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
+    dead: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
+    gone: set[str] = field(default_factory=set)  # keys of those
+    places: list[Place] = field(default_factory=list)  # members, as found
+    bytes: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckShard:
-    """Check a shard against the manifest's line of it."""
+    """Check an output shard by its number."""
 
-    store: Storage
-    recipe: Recipe
-    recipe_fingerprint: str
-    output_shards: int
-    tokens: Sequence[Mapping[str, Any]]  # the manifest's, one a member
+    corpus: Look
+    subset: str
+    complete: bool  # the samples of all side-cars are known
 
-    def __call__(self, line: Mapping[str, Any]) -> Findings:
-        """Return the faults of a shard, and the samples in it or dead on the way into it."""
-        path = line["path"]
-        if not self.store.exists(path):
-            return Findings(faults=[f"{path}: missing"])
-        keys: list[str] = []
-        faults = list(self._file_faults(line))
-        try:
-            faults += self._tar_faults(path, keys)
-        except (tarfile.TarError, CorpusError) as error:
-            faults.append(f"{path}: {error}")
-        if len(keys) != line["samples"]:
-            faults.append(f"{path}: {len(keys)} samples, the manifest says {line['samples']}")
-        keys += column(read_rejects(self.store, STAGE, output_number(path)), "id")
-        if len(faults) > MAX_FAULTS:
-            faults[MAX_FAULTS:] = [f"{path}: {len(faults) - MAX_FAULTS} more faults"]
-        return Findings.of_keys([key for key in keys if _is_key(key)], faults)
+    def __call__(self, asked: tuple[int, Mapping[str, Any]]) -> tuple[list[Fault], ShardFile]:
+        """Return the faults of a shard, and what a list of shards has to say of it.
 
-    def _file_faults(self, line: Mapping[str, Any]) -> Iterator[str]:
-        digest, size = hashlib.sha256(), 0
-        with self.store.open(line["path"]) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        if size != line["bytes"]:
-            yield f"{line['path']}: {size:,} bytes, the manifest says {line['bytes']:,}"
-        elif digest.hexdigest() != line["sha256"]:
-            yield f"{line['path']}: sha256 is not the manifest's; some byte has changed"
+        Args:
+            asked: its number, and the manifest's line of it; an empty one if there is none.
+        """
+        number, told = asked
+        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        samples, twice = read_samples(self.corpus, number)
+        shard = _Shard(
+            number=number,
+            tar=f"{name}.tar",
+            index=f"{name}.parquet",
+            letters=dead_letters_path(STAGE, number),
+            samples=samples,
+            told=told,
+        )
+        faults = [Fault(shard.tar, f"{key}: a sample of two shards of side-cars") for key in twice]
+        for path, check in (
+            (shard.letters, self._letters_sound),
+            (shard.tar, self._tar_sound),
+            (shard.index, self._index_sound),
+        ):
+            if path not in self.corpus.broken:
+                faults += guarded(path, check, shard)
+        kept = len(shard.samples) - sum(shard.dead.values())
+        line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.dead)
+        return capped(faults), line
 
-    def _tar_faults(self, path: str, keys: list[str]) -> Iterator[str]:
-        number = output_number(path)
-        index: list[tuple[str, str, int, int]] = []
+    def _letters_sound(self, shard: _Shard) -> Iterator[Fault]:
+        """Read which samples could not be written; the others should be there."""
+        letters = read_rejects(self.corpus.store, STAGE, shard.number)
+        yield from (Fault(shard.letters, what) for what in schema_faults(letters, DEAD_LETTERS))
+        if self.corpus.store.exists(shard.letters):
+            yield from as_written(self.corpus.store, shard.letters, DEAD_LETTERS)
+        rows = letters.to_pylist()
+        ids = [row["id"] for row in rows]
+        if ids != sorted(set(ids)):
+            yield Fault(shard.letters, "rows are not in order, or not unique")
+        for row in rows:
+            if row["id"] not in shard.samples:
+                if self.complete:
+                    yield Fault(shard.letters, f"{row['id']!r} is no sample of this shard")
+            elif (row["stage"], row["door"]) != (STAGE, "dead"):
+                yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['door']}")
+            else:
+                shard.dead[row["reason"]] = shard.dead.get(row["reason"], 0) + 1
+        shard.gone.update(ids)
+
+    def _tar_sound(self, shard: _Shard) -> Iterator[Fault]:
+        waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.gone}
+        with self.corpus.store.open(shard.tar) as file:
+            tar = StrictTar(file, MAX_MEMBER_BYTES)
+            try:
+                yield from self._members_sound(shard, tar, waiting)
+                if waiting:
+                    said = f"{len(waiting):,} samples are missing, first {min(waiting)}"
+                    yield Fault(shard.tar, said)
+            except StoreError:
+                raise
+            except CorpusError as error:  # what follows cannot be understood
+                yield Fault(shard.tar, str(error))
+            tar.read_on()
+            shard.bytes, shard.sha256 = tar.bytes, tar.sha256
+        yield from self._line_faults(shard)
+
+    def _line_faults(self, shard: _Shard) -> Iterator[Fault]:
+        if not shard.told:
+            return
+        if (told := shard.told.get("bytes")) != shard.bytes:
+            yield Fault(shard.tar, f"{shard.bytes:,} bytes, the manifest says {told!r}")
+        elif shard.told.get("sha256") != shard.sha256:
+            yield Fault(shard.tar, "sha256 is not the manifest's; some byte has changed")
+
+    def _members_sound(
+        self, shard: _Shard, tar: StrictTar, waiting: dict[str, dict[str, Any]]
+    ) -> Iterator[Fault]:
+        """Check sample by sample; take those that are there out of `waiting`."""
         seen: set[str] = set()
-        for key, members in _samples(self._members(path)):
-            keys.append(key)
-            index += [(key, ext, offset, len(data)) for ext, (offset, data) in members.items()]
-            where = f"{path}: {key}"
-            if key in seen:
-                yield f"{where}: a second sample of this key"
+        last = ""
+        for key, members in self._gathered(shard, tar):
+            where = f"{shard.tar}: {key}"
+            said = [f"{key}: a second sample of this key"] * (key in seen)
+            said += [f"{key}: not in the order of keys"] * (key < last)
             seen.add(key)
-            if not _is_key(key) or output_shard(key, self.output_shards) != number:
-                yield f"{where}: does not belong into this shard"
-            expected = ["jpg", "json", *sorted(made["member"] for made in self.tokens)]
-            if list(members) != expected:
-                yield f"{where}: members {list(members)}, expected {expected}"
-                continue
-            bodies = [data for _, data in members.values()]
-            yield from (f"{where}: {fault}" for fault in self._sample_faults(key, *bodies))
-        yield from self._index_faults(path, index)
+            last = max(key, last)
+            ref = waiting.pop(key, None)
+            if output_shard(key, self.corpus.outputs) != shard.number:
+                said.append(f"{key}: does not belong into this shard")
+            elif key not in shard.samples and self.complete:
+                said.append(f"{key}: no sample of the side-cars")
+            elif key in shard.gone:
+                said.append(f"{key}: dead by {shard.letters}")
+            yield from (Fault(shard.tar, what) for what in said)
+            if ref is not None:
+                found = guarded(where, self._sample_sound, ref, members)
+                yield from (Fault(shard.tar, f"{key}: {fault.what}") for fault in found)
 
-    def _members(self, path: str) -> Iterator[Member]:
-        with self.store.open(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                key, _, extension = member.name.partition(".")
-                body = tar.extractfile(member)
-                yield key, extension, member.offset_data, body.read() if body else b""
+    def _gathered(self, shard: _Shard, tar: StrictTar) -> Iterator[tuple[str, dict[str, bytes]]]:
+        """Gather adjacent members of one key, as webdataset does; note where each lies."""
+        key, members = "", {}
+        for name, offset, data in tar.members():
+            of, _, extension = name.partition(".")
+            shard.places.append((of, extension, offset, len(data)))
+            if of != key or extension in members:
+                if members:
+                    yield key, members
+                key, members = of, {}
+            members[extension] = data
+        if members:
+            yield key, members
 
-    def _index_faults(self, path: str, found: list[tuple[str, str, int, int]]) -> Iterator[str]:
-        index = path.removesuffix(".tar") + ".parquet"
-        listed = [tuple(row.values()) for row in read_table(self.store, index).to_pylist()]
-        if listed != found:
-            yield f"{index}: does not say where the members of {path} lie"
+    def _sample_sound(self, ref: dict[str, Any], members: dict[str, bytes]) -> Iterator[Fault]:
+        arrays = {array["member"]: array for array in ref["arrays"]}
+        if list(members) != (expected := ["jpg", "json", *arrays]):
+            yield Fault("", f"members {list(members)}, expected {expected}")
+        if "json" in members and members["json"] != ref["json"].encode():
+            yield from (Fault("", what) for what in json_differs(members["json"], ref["json"]))
+        for member, array in arrays.items():
+            if member in members:
+                yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
+        if "jpg" in members:
+            sample = json.loads(ref["json"])
+            faults = [*image_faults(members["jpg"], sample, self.corpus.recipe.shard)]
+            if not faults and self.corpus.deep:
+                faults = [*image_differs(self.corpus, ref, members["jpg"])]
+            yield from (Fault("", what) for what in faults)
 
-    def _sample_faults(self, key: str, jpg: bytes, text: bytes, *arrays: bytes) -> Iterator[str]:
-        try:
-            sample = json.loads(text)
-        except ValueError as error:
-            yield f"json: {error}"
+    def _array_sound(self, array: Reference, body: bytes, ref: Reference) -> Iterator[str]:
+        dtype = np.dtype(array["dtype"])
+        data = body[len(body) - dtype.itemsize * int(np.prod(array["shape"])) :]
+        if hashlib.sha256(data).hexdigest() != array["sha256"]:
+            yield f"{array['member']}: values are not those of {array['file']}"
+        elif npy(np.frombuffer(data, dtype).reshape(array["shape"])) != body:
+            yield f"{array['member']}: its header is not as it was written"
+        else:
+            made = next(m for m in self.corpus.tokens if m["member"] == array["member"])
+            yield from array_faults(made, body, json.loads(ref["json"])["crop_aspect"])
+
+    def _index_sound(self, shard: _Shard) -> Iterator[Fault]:
+        store, path = self.corpus.store, shard.index
+        table, origin = read_table(store, path), checked_origin(store, path)
+        if wrong := schema_faults(table, SHARD_INDEX):
+            yield from (Fault(path, what) for what in wrong)
             return
-        if not isinstance(sample, dict):
-            yield f"json: {type(sample).__name__}, expected an object"
+        yield from as_written(store, path, SHARD_INDEX)
+        listed = [tuple(row.values()) for row in table.to_pylist()]
+        if shard.sha256 and listed != shard.places:
+            yield Fault(path, f"does not say where the members of {shard.tar} lie")
+        if content_digest(table) != origin.content:
+            yield Fault(path, "rows are not those that were written")
             return
-        faults = json_faults(sample)
-        yield from faults
-        if not faults:
-            yield from self._json_faults(key, sample)
-            yield from _image_faults(jpg, sample["width"], sample["height"])
-            made_by = sorted(self.tokens, key=lambda made: made["member"])
-            for made, npy in zip(made_by, arrays, strict=True):
-                yield from array_faults(made, npy, sample["crop_aspect"])
-
-    def _json_faults(self, key: str, sample: Mapping[str, Any]) -> Iterator[str]:
-        if sample["key"] != key:
-            yield f"json: key is {sample['key']!r}"
-        if sample["recipe"] != self.recipe_fingerprint:
-            yield f"json: made by recipe {sample['recipe']}, not {self.recipe_fingerprint}"
-        expected = {c.name: str(c.type) for c in columns(self.recipe.measure.signals)}
-        found = sample["signals"]
-        if {*found} - {"text_repeats"} != {*expected}:
-            yield f"json: signals {sorted(found)}, expected {sorted(expected)}"
-        for name, type_ in expected.items():
-            if name in found and not isinstance(found[name], _PYTHON_TYPES[type_]):
-                yield f"json: signal {name} is {found[name]!r}, expected {type_}"
-
-
-def array_faults(made: Mapping[str, Any], npy: bytes, aspect: float) -> Iterator[str]:
-    """Say in what a member is not what the manifest's line of it says."""
-    name = made["member"]
-    try:
-        array = np.load(io.BytesIO(npy), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        yield f"{name}: {error}"
-        return
-    schedule = made["schedules"].get(str(aspect))
-    if schedule is None:
-        yield f"{name}: aspect {aspect} is not one of the manifest's"
-        return
-    scales = read_schedule(schedule)
-    if made["kind"] == "features":
-        dtype, shape = made["dtype"], (made["channels"], *scales[-1])
-    else:
-        length = count_codes(scales)
-        words = made["code_words"]
-        dtype, shape = made["codes_dtype"], (length, words) if words > 1 else (length,)
-    if made["views"] > 1:
-        shape = (made["views"], *shape)
-    if array.shape != shape or array.dtype != dtype:
-        yield f"{name}: {array.dtype} {array.shape}, expected {dtype} {shape}"
-    elif made["kind"] == "features" and not np.isfinite(array).all():
-        yield f"{name}: NaN or infinite features"
-    elif made["kind"] == "codes" and int(array.max()) >= made["codes_limit"]:
-        yield f"{name}: code {array.max()}, the limit is {made['codes_limit']}"
-
-
-_PYTHON_TYPES = {
-    "bool": bool,
-    "double": float,
-    "float": float,
-    "string": str,
-    **{f"{sign}int{bits}": int for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    "uint64": str,  # hexadecimal: readers of JSON hold integers in 53 or 63 bits
-}
-
-
-def _samples(members: Iterator[Member]) -> Iterator[tuple[str, dict[str, tuple[int, bytes]]]]:
-    """Gather adjacent members of one key, as webdataset does."""
-    key: str | None = None
-    gathered: dict[str, tuple[int, bytes]] = {}
-    for name, extension, offset, data in members:
-        if name != key or extension in gathered:
-            if key is not None:
-                yield key, gathered
-            key, gathered = name, {}
-        gathered[extension] = (offset, data)
-    if key is not None:
-        yield key, gathered
-
-
-def _image_faults(jpg: bytes, width: int, height: int) -> Iterator[str]:
-    try:
-        with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        yield f"jpg: {error}"
-        return
-    if (image.mode, *image.size) != ("RGB", width, height):
-        yield f"jpg: {image.mode} {image.size}, the json says RGB {(width, height)}"
-
-
-def _is_key(text: str) -> bool:
-    return len(text) == 32 and not set(text) - set("0123456789abcdef")
+        writer = WriteShard(
+            store=store,
+            subset=self.subset,
+            image=self.corpus.recipe.shard,
+            decode=self.corpus.recipe.decode,
+        )
+        if origin.stage != STAGE or origin.files:
+            yield Fault(path, f"its footer tells of stage {origin.stage!r}, files {origin.files}")
+        if self.complete and origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
+            yield Fault(path, "made by another recipe, another version or from other samples")
+        gone = sum(shard.dead.values())
+        kept = len(shard.samples) - gone
+        counts = Counts(rows_in=kept + gone, kept=kept, dead=dict(sorted(shard.dead.items())))
+        if self.complete and origin.counts != counts:
+            yield Fault(path, f"its footer counts {origin.counts}, the side-cars {counts}")
+        found = {"bytes": shard.bytes, "sha256": shard.sha256}
+        if shard.sha256 and dict(origin.tar) != found:
+            yield Fault(path, f"its footer tells of another tar: {dict(origin.tar)}")

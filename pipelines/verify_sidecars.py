@@ -1,154 +1,184 @@
 """Check the side-cars of one shard: made by this recipe, undamaged, and no row lost between."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import pyarrow as pa
-
-from pipelines.images import FETCHED, WRITTEN, batches, read_checked
+from pipelines.build import SIDECAR_FOLDERS
+from pipelines.faults import Fault, capped, guarded
+from pipelines.select import QUOTA
 from pipelines.sidecar import (
-    Origin,
     column,
     dead_letters_path,
-    read_origin,
     read_rejects,
     read_table,
-    sidecar_path,
 )
-from pipelines.stage import MapStage, wanted_fingerprint
-from pipelines.storage import CorpusError, Storage
-from schemas.fingerprint import content_digest
+from pipelines.summary import Summary, summarise_shard
+from pipelines.verify_bytes import arrays_sound, fetched_bytes_sound
+from pipelines.verify_counts import conserved, counted, made_by_recipe
+from pipelines.verify_deep import encoded_again, measured_again
+from pipelines.verify_look import (
+    STAGE_OF,
+    WITHOUT_LETTERS,
+    Look,
+    ShardLook,
+    as_written,
+    checked_origin,
+    schema_faults,
+    schema_of,
+)
+from pipelines.verify_rows import (
+    duplicates_sound,
+    listed_rows_sound,
+    measured_rows_sound,
+    token_rows_sound,
+)
+from pipelines.verify_samples import write_samples
+from pipelines.verify_stages import made_again
+from schemas.keys import rank
+from schemas.tables import DEAD_LETTERS
 
-BATCH_ROWS = 256
-KEY_SPACE = 1 << 128
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a check found, and which samples it saw: two sets of keys are equal if both are."""
+    """What a check of one shard's side-cars found, and what it adds to checks of the whole."""
 
-    faults: list[str] = field(default_factory=list)
-    samples: int = 0
-    key_sum: int = 0  # of all keys as 128-bit numbers, modulo 2**128
+    faults: list[Fault] = field(default_factory=list)
+    within: int = 0  # rows that select kept
+    last: str = ""  # the highest rank of those, in the order of quotas
+    told: bool = True  # the samples of this shard were written down for the output shards
+    summary: Summary | None = None  # for the report
 
-    def __add__(self, other: "Findings") -> "Findings":
-        return Findings(
-            faults=self.faults + other.faults,
-            samples=self.samples + other.samples,
-            key_sum=(self.key_sum + other.key_sum) % KEY_SPACE,
+
+class Check(NamedTuple):
+    """A check, the side-cars that it needs, and the folder whose file it speaks of."""
+
+    folder: str
+    needs: tuple[str, ...]
+    function: Callable[[ShardLook], Iterator[Fault]]
+
+
+CHECKS = (
+    Check("sources", ("sources",), listed_rows_sound),
+    Check("raw", ("raw",), fetched_bytes_sound),
+    Check("signals", ("sources", "raw", "signals"), measured_rows_sound),
+    Check("duplicates", ("signals", "duplicates"), duplicates_sound),
+    Check("tokens", ("raw", "signals", "tokens"), token_rows_sound),
+    Check("tokens", ("tokens",), arrays_sound),
+    *(
+        Check(folder, needs, lambda look, folder=folder: made_again(look, folder))
+        for folder, needs in (
+            ("selection", ("signals", "duplicates", "selection")),
+            ("captions", ("sources", "selection", "captions")),
+            ("pairs", ("captions", "pairs")),
         )
+    ),
+)
+DEEP_CHECKS = (
+    Check("signals", ("sources", "raw", "signals"), measured_again),
+    Check("tokens", ("raw", "tokens"), encoded_again),
+)
 
-    @staticmethod
-    def of_keys(keys: Sequence[str], faults: list[str]) -> "Findings":
-        """Sum up the keys of one shard."""
-        total = sum(int(key, 16) for key in keys) % KEY_SPACE
-        return Findings(faults=faults, samples=len(keys), key_sum=total)
+# Folder -> the keys of the rows that its stage read.
+ROWS_IN: Mapping[str, tuple[tuple[str, ...], Callable[[ShardLook], list[str]]]] = {
+    "raw": (("sources",), lambda look: look.column("sources", "key")),
+    "signals": (("raw",), lambda look: look.column("raw", "key")),
+    "duplicates": (("signals",), lambda look: look.column("signals", "key")),
+    "selection": (("duplicates",), lambda look: _unique(look)),
+    "captions": (("selection",), lambda look: _selected(look)),
+    "pairs": (("captions",), lambda look: look.column("captions", "key")),
+    "tokens": (("pairs",), lambda look: look.column("pairs", "key")),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSidecars:
     """Check every stage's side-car of one shard number."""
 
-    store: Storage
-    stages: tuple[MapStage, ...]
-    dedup_fingerprint: str
+    corpus: Look
 
     def __call__(self, shard: int) -> Findings:
-        """Return the faults of a shard, and the samples that should be in the corpus."""
-        try:
-            tables = {stage.folder: self._table(stage.folder, shard) for stage in self.stages}
-            tables["duplicates"] = self._table("duplicates", shard)
-            origins = {folder: self._origin(folder, shard) for folder in tables}
-            faults = [*self._made_by_recipe(shard, origins)]
-            faults += self._undamaged(shard, tables, origins)
-            faults += self._conserved(shard, tables)
-            faults += self._bytes_sound(tables)
-        except CorpusError as error:
-            return Findings(faults=[str(error)])
-        keys = sorted({*column(tables["pairs"], "key")} & {*column(tables["tokens"], "key")})
-        return Findings.of_keys(keys, faults)
-
-    def _table(self, folder: str, shard: int) -> pa.Table:
-        return read_table(self.store, sidecar_path(folder, shard))
-
-    def _made_by_recipe(self, shard: int, origins: Mapping[str, Origin]) -> Iterator[str]:
-        wanted = {s.folder: wanted_fingerprint(s, shard, self.store) for s in self.stages}
-        wanted["duplicates"] = self.dedup_fingerprint
-        for folder, fingerprint in wanted.items():
-            if origins[folder].fingerprint != fingerprint:
-                path = sidecar_path(folder, shard)
-                yield f"{path}: made by another recipe, another version or from other input"
-
-    def _undamaged(
-        self, shard: int, tables: Mapping[str, pa.Table], origins: Mapping[str, Origin]
-    ) -> Iterator[str]:
-        for folder, table in tables.items():
-            path, origin = sidecar_path(folder, shard), origins[folder]
-            if content_digest(table) != origin.content:
-                yield f"{path}: rows are not those that were written"
-            keys = column(table, "key")
-            members = (
-                zip(keys, column(table, "member"), strict=True) if folder == "tokens" else keys
-            )
-            if (rows := list(members)) != sorted(set(rows)):
-                yield f"{path}: keys are not in order, or not unique"
-            if not origin.counts.conserved:
-                yield f"{path}: rows in are not rows out: {origin.counts}"
-            yield from self._counted(shard, folder, origin)
-
-    def _counted(self, shard: int, folder: str, origin: Origin) -> Iterator[str]:
-        """Compare the counts of rejects with the dead letters themselves."""
-        if folder in ("duplicates", "selection"):  # their rejects are rows of the table
-            return
-        letters = read_rejects(self.store, origin.stage, shard)
-        found = Counter(zip(column(letters, "door"), column(letters, "reason"), strict=True))
-        counted = Counter({("dropped", r): n for r, n in origin.counts.dropped.items()})
-        counted.update({("dead", r): n for r, n in origin.counts.dead.items()})
-        if found != counted:
-            path = dead_letters_path(origin.stage, shard)
-            yield f"{path}: holds {dict(found)}, its stage counted {dict(counted)}"
-
-    def _conserved(self, shard: int, tables: Mapping[str, pa.Table]) -> Iterator[str]:
-        """Every row that went into a stage left by exactly one door."""
-        duplicates, selection = tables["duplicates"], tables["selection"]
-        unique = _where(duplicates, [not reason for reason in column(duplicates, "reason")])
-        selected = _where(selection, column(selection, "kept"))
-        steps = [
-            ("crawl", "raw", column(tables["sources"], "key")),
-            ("measure", "signals", column(tables["raw"], "key")),
-            ("dedup", "duplicates", column(tables["signals"], "key")),
-            ("select", "selection", unique),
-            ("caption", "captions", selected),
-            ("pair", "pairs", column(tables["captions"], "key")),
-            ("vq_tokens", "tokens", column(tables["pairs"], "key")),
-        ]
-        for stage, folder, rows_in in steps:
-            rejects = column(read_rejects(self.store, stage, shard), "id")
-            left = Counter({*column(tables[folder], "key")}) + Counter(rejects)
-            if lost := sorted({*rows_in} - {*left}):
-                yield f"{sidecar_path(folder, shard)}: {len(lost)} rows lost, first {lost[0]}"
-            if twice := sorted(key for key, times in left.items() if times > 1):
-                yield f"{sidecar_path(folder, shard)}: {twice[0]} left by two doors"
-            if new := sorted({*left} - {*rows_in}):
-                yield f"{sidecar_path(folder, shard)}: {new[0]} comes from nowhere"
-
-    def _bytes_sound(self, tables: Mapping[str, pa.Table]) -> Iterator[str]:
-        """Read what raw and tokens refer to; each row has the hash of its bytes."""
-        for name, fault in (("raw", FETCHED), ("tokens", WRITTEN)):
-            try:
-                for batch in batches(tables[name].to_pylist(), BATCH_ROWS):
-                    read_checked(batch, self.store, fault)
-            except (CorpusError, FileNotFoundError) as error:
-                yield f"{name}: {error}"
-
-    def _origin(self, folder: str, shard: int) -> Origin:
-        path = sidecar_path(folder, shard)
-        origin = read_origin(self.store, path)
-        if origin is None:
-            raise CorpusError(f"{path}: missing")
-        return origin
+        """Return what is wrong with a shard, and what the output shards must hold of it."""
+        look = ShardLook(corpus=self.corpus, shard=shard)
+        faults: list[Fault] = []
+        for folder in SIDECAR_FOLDERS:
+            if (path := look.path(folder)) not in self.corpus.broken:
+                faults += guarded(path, _read, look, folder)
+                faults += guarded(path, made_by_recipe, look, folder)
+                faults += guarded(path, counted, look, folder)
+        for check in (*CHECKS, *(DEEP_CHECKS if self.corpus.deep else ())):
+            if look.tables.keys() >= {*check.needs}:
+                faults += guarded(look.path(check.folder), check.function, look)
+        for folder, (needs, rows_in) in ROWS_IN.items():
+            if look.tables.keys() >= {*needs, folder} and look.letters.keys() >= {folder}:
+                faults += guarded(look.path(folder), conserved, look, folder, rows_in)
+        whole = look.tables.keys() == {*SIDECAR_FOLDERS}
+        untold = guarded(look.path("tokens"), write_samples, look) if whole else []
+        kept = _selected(look) if "selection" in look.tables else []
+        return Findings(
+            faults=capped([*faults, *untold]),
+            within=len(kept),
+            last=max((rank(key, QUOTA) for key in kept), default=""),
+            told=whole and not untold,
+            summary=_summary(look) if whole and not untold else None,
+        )
 
 
-def _where(table: pa.Table, flags: Sequence[bool]) -> list[str]:
-    return [key for key, flag in zip(column(table, "key"), flags, strict=True) if flag]
+def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
+    """Read a side-car and its dead letters; those that are not of their schema are left out."""
+    store, path = look.corpus.store, look.path(folder)
+    yield from guarded(path, _read_footer, look, folder)
+    table, schema = read_table(store, path), schema_of(folder, look.corpus.recipe)
+    if wrong := schema_faults(table, schema):
+        yield from (Fault(path, what) for what in wrong)
+        return
+    look.tables[folder] = table
+    yield from as_written(store, path, schema)
+    if folder in WITHOUT_LETTERS:
+        look.letters[folder] = DEAD_LETTERS.empty_table()
+        return
+    letters_path = dead_letters_path(STAGE_OF[folder], look.shard)
+    yield from guarded(letters_path, _read_letters, look, folder, letters_path)
+
+
+def _read_footer(look: ShardLook, folder: str) -> Iterator[Fault]:
+    look.origins[folder] = checked_origin(look.corpus.store, look.path(folder))
+    yield from ()
+
+
+def _read_letters(look: ShardLook, folder: str, path: str) -> Iterator[Fault]:
+    if path in look.corpus.broken:
+        return
+    letters = read_rejects(look.corpus.store, STAGE_OF[folder], look.shard)
+    if wrong := schema_faults(letters, DEAD_LETTERS):
+        yield from (Fault(path, what) for what in wrong)
+        return
+    look.letters[folder] = letters
+    if look.corpus.store.exists(path):
+        yield from as_written(look.corpus.store, path, DEAD_LETTERS)
+    rows = letters.to_pylist()
+    if any(row["stage"] != STAGE_OF[folder] for row in rows):
+        yield Fault(path, "holds rows of another stage")
+    order = [(row["id"], row["reason"]) for row in rows]
+    if order != sorted(order):
+        yield Fault(path, "rows are not in order")
+
+
+def _unique(look: ShardLook) -> list[str]:
+    table = look.tables["duplicates"]
+    flags = zip(column(table, "key"), column(table, "reason"), strict=True)
+    return [key for key, reason in flags if not reason]
+
+
+def _selected(look: ShardLook) -> list[str]:
+    table = look.tables["selection"]
+    flags = zip(column(table, "key"), column(table, "kept"), strict=True)
+    return [key for key, kept in flags if kept]
+
+
+def _summary(look: ShardLook) -> Summary | None:
+    try:
+        return summarise_shard(look.shard, look.corpus.store, look.corpus.recipe)
+    # Of side-cars whose faults are known; then there is no report to compare with.
+    except Exception:
+        return None

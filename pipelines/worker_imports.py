@@ -1,9 +1,20 @@
-"""What every local worker process needs, imported once by the server they are forked from."""
+"""What every local worker process needs, imported once by the server they are forked from.
+
+Beam is not among it: it stays in the process that started the build.
+"""
 
 import logging
 
-# Before Beam is imported, which logs the optional packages that it misses. Errors reach the driver.
+# Errors reach the driver.
 logging.basicConfig(level=logging.CRITICAL)
 
+import imagehash  # noqa: E402, F401
+import scipy.fftpack  # noqa: E402, F401
+
+import pipelines.fetch  # noqa: E402
+import pipelines.readers.folders  # noqa: E402
+import pipelines.readers.hub  # noqa: E402
+import pipelines.readers.lists  # noqa: E402
+import pipelines.readers.tars  # noqa: E402
 import pipelines.report  # noqa: E402
 import pipelines.stages  # noqa: E402, F401

@@ -123,7 +123,7 @@ class WriteShard:
         (table,) = receive(self.store, slices).values()
         refs = table.sort_by("key").to_pylist()
         name = f"{FOLDER}/{output_name(self.subset, number)}"
-        wanted = self._fingerprint(refs)
+        wanted = self.fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
         if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
             if found is None:
@@ -135,7 +135,8 @@ class WriteShard:
             f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.dead)
         )
 
-    def _fingerprint(self, refs: Sequence[Reference]) -> str:
+    def fingerprint(self, refs: Sequence[Reference]) -> str:
+        """Return the fingerprint of the shard that is made of these samples."""
         made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
         settings = [self.image.model_dump(mode="json"), self.decode.decides()]
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)

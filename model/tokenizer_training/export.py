@@ -18,12 +18,13 @@ from model.tokenizer_training.card import Facts, Made, card
 from model.tokenizer_training.evaluate import Figures, evaluate, reconstructions
 from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import publish, read_state
-from model.tokenizers.bsq_network import BsqConfig, wrapped_key
+from model.tokenizers.bsq_network import wrapped_key
 from model.tokenizers.checkpoint import read_checkpoint
 from model.tokenizers.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop
+from model.tokenizers.sizes import BsqConfig
 
 CHECKPOINT: Final = "tokenizer.safetensors"
 PICTURE: Final = "reconstructions.webp"  # a tenth of the PNG's size

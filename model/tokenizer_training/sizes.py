@@ -12,11 +12,11 @@ from model.tokenizer_training.objectives import (
     VarObjective,
 )
 from model.tokenizer_training.start import start_near_identity
-from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
-from model.tokenizers.load import PRESETS
+from model.tokenizers.bsq_network import BsqNetwork
 from model.tokenizers.protocol import Schedule
 from model.tokenizers.schedules import bsq_schedule, double
-from model.tokenizers.var_network import PATCH_NUMS, VarConfig, VarNetwork
+from model.tokenizers.sizes import PATCH_NUMS, PRESETS, BsqConfig, VarConfig
+from model.tokenizers.var_network import VarNetwork
 
 # Sides of the scales of crops smaller than any published schedule; both end where the crop does.
 _SMALL_VAR: Final = {64: (1, 2, 3, 4), 128: (1, 2, 3, 4, 5, 6, 7, 8)}

@@ -1,49 +1,11 @@
-"""Sizes and weights of Infinity's BSQ-VAE (arXiv 2412.04431; models/bsq_vae of its repository)."""
+"""Weights of Infinity's BSQ-VAE (arXiv 2412.04431; models/bsq_vae of its repository)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
 
 from torch import Tensor, nn
 
 from model.tokenizers.conv_blocks import Decoder, Encoder
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BsqConfig:
-    """Size of a BSQ-VAE; the defaults are those of d32, which VARGPT-v1.1 uses.
-
-    Raises:
-        ValueError: more bits a position than two words of 32 hold.
-    """
-
-    bits: int = 32  # a position, and channels of the features
-    ch: int = 128  # width of the highest resolution
-    ch_mult: tuple[int, ...] = (1, 2, 4, 4, 4)  # width of each level, in ch
-    num_res_blocks: int = 2  # a level
-    norm_groups: int | None = None  # of every norm; 0 for none, None for the published rule
-    patchify: bool = False  # the next-scale model sees 2 x 2 positions as one
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 64:
-            raise ValueError(f"expected 1 to 64 bits a position, not {self.bits}")
-
-    @property
-    def stride(self) -> int:
-        """Pixels a feature, on either axis."""
-        return 2 ** (len(self.ch_mult) - 1)
-
-
-PRESETS: Final = {
-    "d16": BsqConfig(bits=16),
-    "d24": BsqConfig(bits=24),
-    "d32": BsqConfig(),
-    "d64": BsqConfig(bits=64),
-    "d14_patchify": BsqConfig(bits=14, ch_mult=(1, 2, 4, 4), patchify=True),
-    "bundled": BsqConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1, norm_groups=0),
-}
-"""The published sizes, 110 M parameters each (d14_patchify 82 M), and `bundled`, that of the
-trained checkpoint that ships with this package."""
+from model.tokenizers.sizes import BsqConfig
 
 
 class BsqNetwork(nn.Module):

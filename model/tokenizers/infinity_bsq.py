@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.tokenizers import bsq_quantizer
-from model.tokenizers.bit_codes import pack_bits, unpack_bits, words
-from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
+from model.tokenizers.bit_codes import pack_bits, unpack_bits
+from model.tokenizers.bsq_network import BsqNetwork
 from model.tokenizers.bsq_quantizer import Shrink
 from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import CodeArray, Codes, Schedule, count_codes, scale_slices
+from model.tokenizers.sizes import BsqConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,15 +59,11 @@ class InfinityBsq(NetworkTokenizer):
         checkpoint: str,
         checkpoint_sha256: str,
     ) -> None:
-        self.config = config
-        self.codes_dtype = np.dtype(np.uint32)
-        self.codes_limit = 2 ** min(config.bits, 32)
-        self.code_words = words(config.bits)
-        self.channels = config.bits
+        self.config: BsqConfig = config
         super().__init__(
             network,
+            config,
             schedule=schedule,
-            stride=config.stride,
             compute=compute,
             checkpoint=checkpoint,
             checkpoint_sha256=checkpoint_sha256,
@@ -169,14 +166,6 @@ class InfinityBsq(NetworkTokenizer):
         """Compare two arrays of codes: how many bits there are, and how many differ."""
         positions = codes.size // self.code_words
         return positions * self.config.bits, int(np.bitwise_count(codes ^ others).sum())
-
-    def describe(self) -> dict[str, str | int]:
-        """Return what the manifest must say for the codes to be read again."""
-        return {
-            **super().describe(),
-            "bits": self.config.bits,
-            "patchify": int(self.config.patchify),
-        }
 
     def _quantize(self, features_BCHW: Tensor) -> Tensor:
         return pack_bits(bsq_quantizer.encode(features_BCHW, self.schedule))

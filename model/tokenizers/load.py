@@ -6,22 +6,19 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
-from model.tokenizers import bsq_network, var_network
-from model.tokenizers.bsq_network import BsqConfig, BsqNetwork, plain_keys
+from model.tokenizers.bsq_network import BsqNetwork, plain_keys
 from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from model.tokenizers.checkpoint import Checkpoint, check_fit, read_checkpoint
 from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
-from model.tokenizers.protocol import Schedule
-from model.tokenizers.schedules import bsq_schedule, double
-from model.tokenizers.var_network import VarConfig, VarNetwork
+from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
+from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
 
 TokenizerName = Literal["infinity_bsq", "var_vqvae"]
 
-PRESETS: Final = {"infinity_bsq": bsq_network.PRESETS, "var_vqvae": var_network.PRESETS}
 HIT_COUNTS: Final = "quantize.ema_vocab_hit_SV"
 
 
@@ -64,23 +61,6 @@ def load_tokenizer(
     if isinstance(config, BsqConfig):
         return make_infinity_bsq(config, source, seed=seed, compute=compute).with_schedule(schedule)
     return make_var_vqvae(config, source, seed=seed, compute=compute).with_schedule(schedule)
-
-
-def schedule_of(config: BsqConfig | VarConfig, resolution: int, aspect: float = 1.0) -> Schedule:
-    """Return the schedule that a tokenizer codes an image of this size and shape in.
-
-    Raises:
-        ValueError: a resolution or an aspect that the tokenizer has no schedule for.
-    """
-    if isinstance(config, BsqConfig):
-        schedule = bsq_schedule(aspect, resolution)
-        return double(schedule) if config.patchify else schedule
-    if aspect != 1.0:
-        raise ValueError(f"var_vqvae has square schedules only, none of aspect {aspect}")
-    if resolution not in var_network.PATCH_NUMS:
-        known = sorted(var_network.PATCH_NUMS)
-        raise ValueError(f"unknown resolution {resolution} of var_vqvae, expected one of {known}")
-    return replace(config, patch_nums=var_network.PATCH_NUMS[resolution]).schedule
 
 
 def make_var_vqvae(

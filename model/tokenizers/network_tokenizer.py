@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from model.tokenizers.compute import Compute, Passes
 from model.tokenizers.protocol import CodeArray, Codes, Schedule, check_schedule
+from model.tokenizers.sizes import BsqConfig, VarConfig
 
 
 class NetworkTokenizer(ABC):
@@ -23,8 +24,8 @@ class NetworkTokenizer(ABC):
 
     Args:
         network: with its weights; it is frozen, moved and laid out anew in place.
+        config: the sizes that the network was built with.
         schedule: size of every scale.
-        stride: pixels a feature, on either axis.
         compute: where and how.
         checkpoint: where the weights are from, as the manifest shall say it.
         checkpoint_sha256: of the checkpoint file, empty for random weights.
@@ -36,15 +37,15 @@ class NetworkTokenizer(ABC):
     name: str
     codes_dtype: np.dtype[Any]
     codes_limit: int
-    code_words: int = 1
+    code_words: int
     channels: int  # of the features
 
     def __init__(
         self,
         network: nn.Module,
+        config: BsqConfig | VarConfig,
         *,
         schedule: Schedule,
-        stride: int,
         compute: Compute,
         checkpoint: str,
         checkpoint_sha256: str,
@@ -52,7 +53,12 @@ class NetworkTokenizer(ABC):
         network.eval().requires_grad_(False)
         self._network: Any = network.to(compute.device).to(memory_format=compute.layout)  # type: ignore[call-overload]
         self._source = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
-        self._stride = stride
+        self._stride = config.stride
+        self._told = config.stored, config.meaning
+        self.codes_dtype = np.dtype(str(config.stored["codes_dtype"]))
+        self.codes_limit = int(config.stored["codes_limit"])
+        self.code_words = int(config.stored["code_words"])
+        self.channels = config.channels
         self.compute = compute
         self.passes = Passes(compute)
         self.schedule = schedule
@@ -151,14 +157,9 @@ class NetworkTokenizer(ABC):
 
     def describe(self) -> dict[str, str | int]:
         """Return what the manifest must say for the codes to be read again."""
-        return {
-            "name": self.name,
-            **self._source,
-            "codes_dtype": self.codes_dtype.name,
-            "codes_limit": self.codes_limit,
-            "code_words": self.code_words,
-            "precision": self.compute.precision,
-        }
+        stored, meaning = self._told
+        precision = {"precision": self.compute.precision}
+        return {"name": self.name, **self._source, **stored, **precision, **meaning}
 
     def differing(self, codes: CodeArray, others: CodeArray) -> tuple[int, int]:
         """Compare two arrays of codes: how many units there are, and how many differ.

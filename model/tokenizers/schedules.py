@@ -1,7 +1,7 @@
 """Infinity's dynamic resolution: which scales an image of a given shape and size is coded in.
 
 The table is that of FoundationVision/Infinity, infinity/utils/dynamic_resolution.py. Aspects are
-height / width throughout. VAR's square schedules are in var_network.py.
+height / width throughout. VAR's square schedules are in sizes.py.
 """
 
 from typing import Final

@@ -3,13 +3,13 @@
 Shapes: B images, C channels, L codes over all scales, n those of the first scale.
 """
 
-import numpy as np
 from torch import Tensor
 
 from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes
-from model.tokenizers.var_network import VarConfig, VarNetwork
+from model.tokenizers.sizes import VarConfig
+from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_quantizer import shrink
 
 
@@ -27,13 +27,10 @@ class VarVqvae(NetworkTokenizer):
         checkpoint: str,
         checkpoint_sha256: str,
     ) -> None:
-        self.codes_dtype = np.dtype(np.uint16)
-        self.codes_limit = config.vocab
-        self.channels = config.z_channels
         super().__init__(
             network,
+            config,
             schedule=config.schedule,
-            stride=config.stride,
             compute=compute,
             checkpoint=checkpoint,
             checkpoint_sha256=checkpoint_sha256,

@@ -62,8 +62,8 @@ class Corpus:
         )
 
     def faults(self) -> list[str]:
-        """Verify in this process."""
-        return verify(Storage(str(self.out)))
+        """Verify in this process; a line a fault."""
+        return [str(fault) for fault in verify(Storage(str(self.out)))]
 
     def build_until(self, moment: Callable[[], bool], *sets: str, processes: int = 2) -> None:
         """Start a build and kill it the moment `moment` says so."""

@@ -1,182 +1,721 @@
-"""The verifier finds what is put into a sound corpus."""
+"""The verifier finds what is put into a sound corpus, whatever hashes were rewritten with it."""
 
 import io
 import json
+import os
+import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpus import Corpus
+from forging import (
+    Row,
+    Samples,
+    forge_array,
+    forge_bytes,
+    forge_codes,
+    forge_json,
+    forge_manifest,
+    forge_rows,
+    forge_shard,
+    read_samples,
+    store_of,
+)
+from PIL import Image, ImageOps
 
+from pipelines.errors import NotLookedError
 from pipelines.sidecar import make_origin, read_origin, read_table, write_sidecar
 from pipelines.storage import Storage
+from pipelines.verify import verify
+
+TAR, RAW, CODES = "shards/t2i-000000.tar", "raw/00000", "tokens/00000.tokens256.npy"
+INDEX = "shards/t2i-000000.parquet"
+
+Damage = Callable[[Corpus], Any]
 
 
-def flip_a_byte(path: Path, at: float = 0.5) -> None:
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * at)] ^= 0x40
-    path.write_bytes(data)
+def flip(pattern: str, at: float = 0.5) -> Damage:
+    def damage(corpus: Corpus) -> None:
+        path = corpus.files(pattern)[0]
+        data = bytearray(path.read_bytes())
+        data[int(len(data) * at)] ^= 0x40
+        path.write_bytes(data)
+
+    return damage
 
 
-def rewrite(path: Path, change: Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]) -> None:
-    with tarfile.open(path) as tar:
-        members = [(member, tar.extractfile(member).read()) for member in tar]
-    change(members)
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for member, data in members:
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
+def put(path: str, data: bytes = b"") -> Damage:
+    def damage(corpus: Corpus) -> None:
+        place = corpus.out / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+    return damage
 
 
-def first_tar(corpus: Corpus) -> Path:
-    return corpus.files("shards/*.tar")[0]
+def copy_of(path: str, name: str) -> Damage:
+    return lambda corpus: put(name, (corpus.out / path).read_bytes())(corpus)
 
 
-def flipped_image(corpus: Corpus) -> str:
-    flip_a_byte(first_tar(corpus))
-    return "sha256 is not the manifest's"
+def doubled(path: str) -> Damage:
+    return lambda corpus: put(path, 2 * (corpus.out / path).read_bytes())(corpus)
 
 
-def flipped_raw(corpus: Corpus) -> str:
-    flip_a_byte(corpus.files("raw/*.tar")[0], at=0.3)
-    return "are not what was fetched"
+def remove(pattern: str) -> Damage:
+    return lambda corpus: corpus.files(pattern)[0].unlink()
 
 
-def flipped_codes(corpus: Corpus) -> str:
-    flip_a_byte(corpus.files("tokens/*.npy")[0])
-    return "tokens/00000.tokens256.npy"
+def instead(path: str, make: Callable[[Path], Any]) -> Damage:
+    """Put something else in the place of a file."""
+
+    def damage(corpus: Corpus) -> None:
+        place = corpus.out / path
+        place.unlink(missing_ok=True)
+        make(place)
+
+    return damage
 
 
-def flipped_sidecar(corpus: Corpus) -> str:
-    flip_a_byte(corpus.files("signals/*.parquet")[0], at=0.1)
-    return "signals/00000.parquet"
+def replaced(path: str, old: str, new: str) -> Damage:
+    def damage(corpus: Corpus) -> None:
+        place = corpus.out / path
+        text = place.read_text()
+        assert old in text
+        place.write_text(text.replace(old, new, 1))
+
+    return damage
 
 
-def missing_member(corpus: Corpus) -> str:
-    rewrite(first_tar(corpus), lambda members: members.pop(1))
-    return "expected ['jpg', 'json', 'tokens256.npy']"
+def appended(path: str, data: bytes) -> Damage:
+    def damage(corpus: Corpus) -> None:
+        with open(corpus.out / path, "ab") as file:
+            file.write(data)
+
+    return damage
 
 
-def truncated_tar(corpus: Corpus) -> str:
-    path = first_tar(corpus)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 + 100])
-    return "bytes, the manifest says"
+def sample(change: Callable[[Row], Any]) -> Damage:
+    return lambda corpus: forge_json(corpus, change)
 
 
-def duplicated_key(corpus: Corpus) -> str:
-    rewrite(first_tar(corpus), lambda members: members.extend(members[:3]))
-    return "a second sample of this key"
+def samples(change: Callable[[Samples], Any]) -> Damage:
+    return lambda corpus: forge_shard(corpus, change)
 
 
-def missing_shard(corpus: Corpus) -> str:
-    first_tar(corpus).unlink()
-    return "missing"
+def codes(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    return lambda corpus: forge_array(corpus, change)
 
 
-def moved_sample(corpus: Corpus) -> str:
-    with tarfile.open(corpus.files("shards/*.tar")[1]) as tar:
-        stranger = [(member, tar.extractfile(member).read()) for member in tar][:3]
-    rewrite(first_tar(corpus), lambda members: members.extend(stranger))
-    return "does not belong into this shard"
+def tar_bytes(change: Callable[[bytes], bytes]) -> Damage:
+    return lambda corpus: forge_bytes(corpus, change)
 
 
-def wrong_json_type(corpus: Corpus) -> str:
-    def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
-        sample = json.loads(members[1][1])
-        sample["signals"]["sharpness"] = 1
-        members[1] = (members[1][0], json.dumps(sample).encode())
-
-    rewrite(first_tar(corpus), change)
-    return "signal sharpness is 1, expected"
+def manifest(change: Callable[[Row], Any]) -> Damage:
+    return lambda corpus: forge_manifest(corpus, change)
 
 
-def sidecar_of_another_recipe(corpus: Corpus) -> str:
-    store = Storage(str(corpus.out))
-    path = "captions/00000.parquet"
+def rows(folder: str, change: Callable[[list[Row]], Any], shard: int = 0) -> Damage:
+    return lambda corpus: forge_rows(corpus, folder, shard, change)
+
+
+def first(**values: Any) -> Callable[[list[Row]], Any]:
+    return lambda table: table[0].update(values)
+
+
+def every(**values: Any) -> Callable[[list[Row]], Any]:
+    return lambda table: [row.update(values) for row in table]
+
+
+def retold(path: str, change: Callable[[Any], Any], indent: int | None = 1) -> Damage:
+    """Change a JSON file, written as the build writes it."""
+
+    def damage(corpus: Corpus) -> None:
+        place = corpus.out / path
+        told = json.loads(place.read_text())
+        change(told)
+        place.write_text(json.dumps(told, indent=indent))
+
+    return damage
+
+
+def swapped(member: str) -> Callable[[Samples], None]:
+    def change(found: Samples) -> None:
+        a, b = list(found.values())[:2]
+        a[member], b[member] = b[member], a[member]
+
+    return change
+
+
+def redrawn(change: Callable[[Image.Image], Image.Image]) -> Damage:
+    def damage(found: Samples) -> None:
+        members = next(iter(found.values()))
+        image, out = change(Image.open(io.BytesIO(members["jpg"]))), io.BytesIO()
+        image.save(out, "JPEG", quality=95)
+        members["jpg"] = out.getvalue()
+
+    return samples(damage)
+
+
+def another_member(found: Samples) -> None:
+    next(iter(found.values()))["txt"] = b"more"
+
+
+def stranger(corpus: Corpus) -> None:
+    others = read_samples(corpus.files("shards/*.tar")[1])
+    forge_shard(corpus, lambda found: found.update([next(iter(others.items()))]))
+
+
+def lost_sample(found: Samples) -> None:
+    del found[next(iter(found))]
+
+
+def other_order(found: Samples) -> None:
+    key = next(iter(found))
+    found[key] = found.pop(key)
+
+
+def twice(data: bytes) -> bytes:
+    """Repeat the samples, as a tar that was appended to."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for _ in range(2):
+            with tarfile.open(fileobj=io.BytesIO(data)) as old:
+                for member in old:
+                    tar.addfile(member, old.extractfile(member))
+    return out.getvalue()
+
+
+def with_pax(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with (
+        tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(fileobj=io.BytesIO(data)) as old,
+    ):
+        for member in old:
+            member.pax_headers = {"comment": "hidden"}
+            tar.addfile(member, old.extractfile(member))
+    return out.getvalue()
+
+
+def with_link(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        member = tarfile.TarInfo("../../outside.jpg")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member)
+    return out.getvalue()[:512] + data
+
+
+def gzipped(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(data)
+
+
+def no_rows(table: list[Row]) -> None:
+    table.pop(0)
+
+
+def another_schema(corpus: Corpus) -> None:
+    store, path = store_of(corpus), "signals/00001.parquet"
     table, origin = read_table(store, path), read_origin(store, path)
     assert origin is not None
-    write_sidecar(store, path, table, make_origin("caption", "0" * 32, table, origin.counts))
-    return "captions/00000.parquet: made by another recipe"
+    table = table.set_column(1, "width", table["width"].cast(pa.float64()))
+    made = make_origin(origin.stage, origin.fingerprint, table, origin.counts)
+    write_sidecar(store, path, table, made)
 
 
-def lost_row(corpus: Corpus) -> str:
-    store = Storage(str(corpus.out))
-    path = "captions/00001.parquet"
-    table, origin = read_table(store, path).slice(1), read_origin(store, path)
-    assert origin is not None
-    same = make_origin("caption", origin.fingerprint, table, origin.counts)
-    write_sidecar(store, path, table, same)
-    return "captions/00001.parquet: 1 rows lost"
+def no_footer(corpus: Corpus) -> None:
+    path = corpus.out / "captions/00000.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
 
 
-def missing_dead_letters(corpus: Corpus) -> str:
-    corpus.files("dead_letters/crawl/*.parquet")[0].unlink()
-    return "its stage counted"
+def odd_footer(corpus: Corpus) -> None:
+    path = corpus.out / "pairs/00000.parquet"
+    footer = {b"vargpt": json.dumps({"stage": 7, "rows_in": [], "kept": None}).encode()}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(footer), path)
 
 
-def missing_sidecar(corpus: Corpus) -> str:
-    corpus.files("pairs/*.parquet")[2].unlink()
-    return "pairs/00002.parquet: missing"
+def letters(corpus: Corpus, change: Callable[[list[Row]], Any]) -> None:
+    path = corpus.files("dead_letters/crawl/*.parquet")[0]
+    table = pq.read_table(path)
+    found = table.to_pylist()
+    change(found)
+    pq.write_table(pa.Table.from_pylist(found, schema=table.schema), path)
 
 
-def another_recipe_beside_it(corpus: Corpus) -> str:
-    recipe = corpus.out / "recipe.yaml"
-    text = recipe.read_text()
-    assert "jpeg_quality: 95" in text
-    recipe.write_text(text.replace("jpeg_quality: 95", "jpeg_quality: 94"))
-    return "manifest.json: recipe is"
+def a_socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # the names of sockets are short
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(here)
 
 
-def cut_manifest(corpus: Corpus) -> str:
-    (corpus.out / "manifest.json").write_text('{"contract": 1')
-    return "manifest or plan is damaged"
+def moved_away(path: str) -> Damage:
+    """Leave a link in the place of a file."""
+
+    def damage(corpus: Corpus) -> None:
+        away = corpus.out.parent / "away"
+        (corpus.out / path).rename(away)
+        (corpus.out / path).symlink_to(away)
+
+    return damage
 
 
-def no_manifest(corpus: Corpus) -> str:
-    (corpus.out / "manifest.json").unlink()
-    return "no finished build lies here"
+def deep_json(path: Path) -> None:
+    path.write_text("[" * 100_000)
 
 
-FAULTS = [
-    flipped_image,
-    flipped_raw,
-    flipped_codes,
-    flipped_sidecar,
-    missing_member,
-    truncated_tar,
-    duplicated_key,
-    missing_shard,
-    moved_sample,
-    wrong_json_type,
-    sidecar_of_another_recipe,
-    lost_row,
-    missing_dead_letters,
-    missing_sidecar,
-    another_recipe_beside_it,
-    cut_manifest,
-    no_manifest,
-]
+def of_a_member(corpus: Corpus) -> None:
+    """Swap two arrays of a shard's side-car, with all that tells of them."""
+
+    def change(table: list[Row]) -> None:
+        a, b = table[:2]
+        for name in ("offset", "sha256"):
+            a[name], b[name] = b[name], a[name]
+
+    forge_rows(corpus, "tokens", 0, change)
 
 
-@pytest.mark.parametrize("spoil", FAULTS, ids=lambda spoil: spoil.__name__)
-def test_a_fault_is_found_and_named(spoil: Callable[[Corpus], str], copied: Corpus) -> None:
-    expected = spoil(copied)
+def more_raw(corpus: Corpus) -> None:
+    path = corpus.files("raw/*.tar")[0]
+    path.write_bytes(path.read_bytes() + bytes(512))
+
+
+# Name: what is done, the file that the fault names, and what it says.
+DAMAGES: dict[str, tuple[Damage, str, str]] = {
+    # Bytes that changed by chance.
+    "flipped image": (flip("shards/*.tar"), TAR, "sha256 is not the manifest's"),
+    "flipped raw image": (flip("raw/*.tar", 0.3), RAW, "are not what was fetched"),
+    "flipped codes": (flip("tokens/*.npy"), CODES, "are not what was written"),
+    "flipped side-car": (flip("signals/*.parquet", 0.1), "signals/00000.parquet", "readable"),
+    "cut tar": (tar_bytes(lambda data: data[:7000]), TAR, "cut short"),
+    "cut raw tar": (lambda c: os.truncate(c.files("raw/*.tar")[0], 9000), RAW, "cut short"),
+    "cut codes": (lambda c: os.truncate(c.out / CODES, 3000), CODES, "not what was written"),
+    "cut manifest": (put("manifest.json", b'{"contract": 1'), "manifest.json", "damaged"),
+    "empty tar": (put(TAR), TAR, "0 bytes, the manifest says"),
+    "empty recipe": (put("recipe.yaml"), "recipe.yaml", "expected a mapping"),
+    "empty plan": (put("sources/plan.json"), "sources/plan.json", "damaged"),
+    "deep manifest": (instead("manifest.json", deep_json), "manifest.json", "RecursionError"),
+    "deep plan": (instead("sources/plan.json", deep_json), "sources/plan.json", "Recursion"),
+    "missing shard": (remove("shards/*.tar"), TAR, "missing"),
+    "missing index": (remove("shards/*.parquet"), "shards/t2i-000000.parquet", "missing"),
+    "missing list": (remove("shards/t2i.json"), "shards/t2i.json", "missing"),
+    "missing side-car": (remove("pairs/*.parquet"), "pairs/00000.parquet", "missing"),
+    "missing raw tar": (remove("raw/*.tar"), RAW, "missing"),
+    "missing codes": (remove("tokens/*.npy"), CODES, "missing"),
+    "missing letters": (remove("dead_letters/crawl/*"), "dead_letters/crawl/0000", "missing"),
+    "missing report": (remove("report.html"), "report.html", "missing"),
+    "missing plan": (remove("sources/plan.json"), "sources/plan.json", "missing"),
+    "missing recipe": (remove("recipe.yaml"), "recipe.yaml", "missing"),
+    "missing log": (remove("build_log.jsonl"), "build_log.jsonl", "missing"),
+    # Samples, with every hash of the tar rewritten.
+    "text": (sample(lambda s: s.update(text="x")), TAR, "json: text is 'x', expected"),
+    "title": (sample(lambda s: s.update(title="x")), TAR, "json: title is"),
+    "tags": (sample(lambda s: s.update(tags="x")), TAR, "json: tags is"),
+    "caption": (sample(lambda s: s.update(caption="x")), TAR, "json: caption is"),
+    "origin": (sample(lambda s: s.update(caption_origin="x")), TAR, "json: caption_origin"),
+    "message": (
+        sample(lambda s: s["messages"][0].update(content="x")),
+        TAR,
+        "json: messages.0.content is 'x'",
+    ),
+    "template": (sample(lambda s: s.update(template="x")), TAR, "json: template is"),
+    "licence": (sample(lambda s: s.update(licence="x")), TAR, "json: licence is"),
+    "author": (sample(lambda s: s.update(author="x")), TAR, "json: author is"),
+    "url": (sample(lambda s: s.update(url="x")), TAR, "json: url is"),
+    "source": (sample(lambda s: s.update(source="x")), TAR, "json: source is"),
+    "image hash": (sample(lambda s: s.update(sha256="x")), TAR, "json: sha256 is"),
+    "width": (sample(lambda s: s.update(width=7)), TAR, "json: width is 7, expected"),
+    "aspect": (sample(lambda s: s.update(crop_aspect=2.0)), TAR, "json: crop_aspect is"),
+    "recipe": (sample(lambda s: s.update(recipe="x")), TAR, "json: recipe is"),
+    "signal": (
+        sample(lambda s: s["signals"].update(sharpness=1)),
+        TAR,
+        "json: signals.sharpness is 1, expected",
+    ),
+    "further field": (sample(lambda s: s.update(more=1)), TAR, "json: more is not expected"),
+    "missing field": (sample(lambda s: s.pop("licence")), TAR, "json: licence is missing"),
+    "order of fields": (sample(lambda s: s.update(key=s.pop("key"))), TAR, "written otherwise"),
+    "no json": (samples(lambda s: next(iter(s.values())).update(json=b"{")), TAR, "json: "),
+    "nan": (
+        sample(lambda s: s["signals"].update(sharpness=float("nan"))),
+        TAR,
+        "json: signals.sharpness is nan",
+    ),
+    "codes": (codes(lambda a: a ^ 1), TAR, "tokens256.npy: values are not those of"),
+    "dtype of codes": (codes(lambda a: a.astype(np.uint64)), TAR, "tokens256.npy: values"),
+    "shape of codes": (codes(lambda a: a[None]), TAR, "its header is not as it was written"),
+    "swapped codes": (samples(swapped("tokens256.npy")), TAR, "tokens256.npy: values"),
+    "swapped images": (samples(swapped("jpg")), TAR, "jpg: "),
+    "swapped records": (samples(swapped("json")), TAR, "json: key is"),
+    "other colours": (redrawn(ImageOps.invert), TAR, "jpg: colours are up to"),
+    "grey image": (redrawn(lambda image: image.convert("L")), TAR, "jpg: L"),
+    "smaller image": (redrawn(lambda image: image.reduce(2)), TAR, "jpg: RGB"),
+    "no image": (samples(lambda s: next(iter(s.values())).update(jpg=b"x")), TAR, "jpg: "),
+    "bytes in image": (
+        samples(lambda s: next(iter(s.values())).update(jpg=next(iter(s.values()))["jpg"] + b"x")),
+        TAR,
+        "jpg: bytes after its end",
+    ),
+    "missing member": (
+        samples(lambda s: next(iter(s.values())).pop("json")),
+        TAR,
+        "expected ['jpg",
+    ),
+    "further member": (samples(another_member), TAR, "'txt'], expected"),
+    "missing sample": (samples(lost_sample), TAR, "1 samples are missing"),
+    "stranger": (stranger, TAR, "does not belong into this shard"),
+    "other order": (samples(other_order), TAR, "not in the order of keys"),
+    # Tars that readers may read otherwise.
+    "samples twice": (tar_bytes(twice), TAR, "a second sample of this key"),
+    "pax headers": (tar_bytes(with_pax), TAR, "no header as the build writes them"),
+    "link in tar": (tar_bytes(with_link), TAR, "no header as the build writes them"),
+    "gzipped tar": (tar_bytes(gzipped), TAR, "no header as the build writes them"),
+    "bytes after the end": (tar_bytes(lambda d: d + b"more"), TAR, "bytes after its end"),
+    "two ends": (tar_bytes(lambda d: d + bytes(10240)), TAR, "bytes after its end"),
+    "hidden after the mark": (
+        tar_bytes(lambda d: d[:-9] + b"123456789"),
+        TAR,
+        "bytes after the mark of its end",
+    ),
+    "raw tar appended to": (more_raw, RAW, "bytes after its end"),
+    # Side-cars, with every fingerprint from there on rewritten.
+    "signals row": (rows("signals", every(sharpness=1.0)), TAR, "signals.sharpness"),
+    "text signal": (rows("signals", first(text_chars=999)), "signals/00000", "measured again"),
+    "size signal": (rows("signals", first(pixels=1)), "signals/00000.parquet", "pixels is 1"),
+    "key": (rows("sources", first(url="https://x")), "sources/00000.parquet", "is not the key"),
+    "source row": (rows("sources", first(source="x")), "sources/00000.parquet", "is of source 'x'"),
+    "caption row": (
+        rows("captions", first(caption="x")),
+        "captions/00000.parquet",
+        "caption is 'x'",
+    ),
+    "pair row": (rows("pairs", first(template="x")), "pairs/00000.parquet", "template is 'x'"),
+    "selection row": (
+        rows("selection", lambda table: table[0].update(kept=not table[0]["kept"])),
+        "selection/00000.parquet",
+        "its stage makes it",
+    ),
+    "duplicates row": (
+        rows("duplicates", first(kept_key="0" * 32)),
+        "duplicates/00000",
+        "stands for",
+    ),
+    "text repeats": (rows("duplicates", first(text_repeats=-1)), "duplicates/00000", "-1 rows"),
+    "lost row": (rows("captions", no_rows, 1), "captions/00001.parquet", "1 rows lost"),
+    "swapped arrays": (of_a_member, CODES, "does not follow"),
+    "codes method": (rows("tokens", first(method="0" * 32)), "tokens/00000.parquet", "method is"),
+    "codes device": (rows("tokens", first(device="abacus")), "tokens/00000", "made on 'abacus'"),
+    "outside file": (
+        rows("raw", first(file="../../x")),
+        "raw/00000.parquet",
+        "no tar of this shard",
+    ),
+    "url as file": (
+        rows("raw", first(file="http://127.0.0.1:9/x")),
+        "raw/00000.parquet",
+        "its source is a list",
+    ),
+    "another schema": (another_schema, "signals/00001.parquet", "column width is of double"),
+    "side-car twice": (doubled("pairs/00000.parquet"), "pairs/00000.parquet", "more than its rows"),
+    "index twice": (doubled(INDEX), INDEX, "holds more than its rows"),
+    "no footer": (no_footer, "captions/00000.parquet", "not a side-car of ours"),
+    "odd footer": (odd_footer, "pairs/00000.parquet", "damaged: KeyError"),
+    "text for a side-car": (put("raw/00000.parquet", b"text"), "raw/00000.parquet", "readable"),
+    "letters of nobody": (
+        lambda c: letters(c, lambda t: t[0].update(id="0" * 32)),
+        "raw/0000",
+        "comes from nowhere",
+    ),
+    "letters twice": (
+        lambda c: letters(c, lambda t: t.append(t[-1])),
+        "dead_letters/crawl/0000",
+        "its stage counted",
+    ),
+    "letters for another reason": (
+        lambda c: letters(c, lambda t: t[0].update(reason="x")),
+        "dead_letters/crawl/0000",
+        "its stage counted",
+    ),
+    # What tells of the whole.
+    "other recipe": (
+        replaced("recipe.yaml", "jpeg_quality: 95", "jpeg_quality: 94"),
+        "manifest.json",
+        "recipe is",
+    ),
+    "comment in recipe": (appended("recipe.yaml", b"# mine\n"), "recipe.yaml", "written otherwise"),
+    "samples told": (
+        manifest(lambda m: m["subsets"]["t2i"].update(samples=7)),
+        "manifest.json",
+        "subsets.t2i.samples is 7, expected",
+    ),
+    "bytes told": (
+        manifest(lambda m: m["subsets"]["t2i"].update(bytes=7)),
+        "manifest.json",
+        "bytes is 7",
+    ),
+    "shard not told": (
+        manifest(lambda m: m["subsets"]["t2i"]["shards"].pop()),
+        "manifest.json",
+        "items",
+    ),
+    "shard told twice": (
+        manifest(lambda m: m["subsets"]["t2i"]["shards"].append(m["subsets"]["t2i"]["shards"][0])),
+        "manifest.json",
+        "items, expected",
+    ),
+    "funnel": (
+        manifest(lambda m: m["funnel"][-1].update(kept=1)),
+        "manifest.json",
+        "funnel.8.kept",
+    ),
+    "dead told": (
+        manifest(lambda m: m.update(selected_but_dead=5)),
+        "manifest.json",
+        "but_dead is 5",
+    ),
+    "name": (manifest(lambda m: m.update(name="x")), "manifest.json", "name is 'x'"),
+    "description": (manifest(lambda m: m.update(description="x")), "manifest.json", "description"),
+    "tokens told": (
+        manifest(lambda m: m["tokens"][0].update(codes_limit=2**40)),
+        "manifest.json",
+        "tokens.0.codes_limit",
+    ),
+    "devices told": (
+        manifest(lambda m: m["tokens"][0].update(made_on={"cuda, 8 a pass": 1})),
+        "manifest.json",
+        "tokens.0.made_on",
+    ),
+    "versions": (
+        manifest(lambda m: m["made_with"].update(numpy=[1])),
+        "manifest.json",
+        "made_with",
+    ),
+    "flag for a number": (
+        manifest(lambda m: m.update(selected_but_dead=False)),
+        "manifest.json",
+        "selected_but_dead is False, expected 0",
+    ),
+    "list for a manifest": (put("manifest.json", b"[]"), "manifest.json", "it is []"),
+    "numbers for shards": (
+        manifest(lambda m: m["subsets"]["t2i"].update(shards=[1, None, {"path": []}])),
+        "manifest.json",
+        "subsets.t2i.shards",
+    ),
+    "null subsets": (
+        manifest(lambda m: m.update(subsets=None)),
+        "manifest.json",
+        "subsets is None",
+    ),
+    "key twice": (
+        replaced("manifest.json", '"contract": 2,', '"contract": 1, "contract": 2,'),
+        "manifest.json",
+        "written otherwise",
+    ),
+    "list of shards": (
+        retold("shards/t2i.json", lambda files: files[0].__setitem__(3, 99)),
+        "shards/t2i.json",
+        "0.3 is 99",
+    ),
+    "script in report": (
+        replaced("report.html", "</body>", "<script>alert(1)</script></body>"),
+        "report.html",
+        "is not the page of this corpus",
+    ),
+    "number in report": (
+        replaced("report.html", "rows listed</dt><dd>", "rows listed</dt><dd>9"),
+        "report.html",
+        "is not the page of this corpus",
+    ),
+    "plan": (
+        retold("sources/plan.json", lambda p: p["openclipart"]["units"].pop()),
+        "sources/0000",
+        "stray",
+    ),
+    "unit of plan": (
+        retold("sources/plan.json", lambda p: p["openclipart"]["units"][0].update(start=1)),
+        "sources/00000.parquet",
+        "made by another recipe",
+    ),
+    "log": (appended("build_log.jsonl", b"{}\n"), "build_log.jsonl", "none that a build writes"),
+    # Files that should not be there.
+    "stray shard": (copy_of(TAR, "shards/t2i-000099.tar"), "shards/t2i-000099.tar", "stray"),
+    "stray tar": (copy_of(TAR, "shards/extra.tar"), "shards/extra.tar", "stray"),
+    "stray suffix": (copy_of(TAR, "shards/t2i-000000.tar.gz"), "t2i-000000.tar.gz", "stray"),
+    "stray list": (copy_of("shards/t2i.json", "shards/extra.json"), "shards/extra.json", "stray"),
+    "stray subset": (copy_of(TAR, "shards/edit-000000.tar"), "edit-000000.tar", "stray"),
+    "stray side-car": (
+        copy_of("pairs/00000.parquet", "pairs/00099.parquet"),
+        "pairs/00099.parquet",
+        "stray",
+    ),
+    "stray raw tar": (put("raw/00000-0123456789ab.tar", b"x"), "raw/00000-0123456789ab", "stray"),
+    "stray codes": (put("tokens/00000.more.npy", b"x"), "tokens/00000.more.npy", "stray"),
+    "stray letters": (put("dead_letters/pair/00000.parquet", b"x"), "dead_letters/pair", "stray"),
+    "stray folder": (put("notes/todo.txt", b"x"), "notes/todo.txt", "stray"),
+    "hidden file": (put("shards/.t2i.swp", b"x"), "shards/.t2i.swp", "stray and hidden"),
+    "left behind": (put("shards/.partial-1a2b", b"x"), ".partial-1a2b", "was killed"),
+    "left attempt": (put(".attempts/measure/00000", b"x"), ".attempts/measure/00000", "killed"),
+    "line in a name": (put("shards/a\nb\x1b[2J.tar", b"x"), r"shards/a\nb\x1b[2J.tar", "stray"),
+    # No files.
+    "fifo for a tar": (instead(TAR, os.mkfifo), TAR, "is a FIFO"),
+    "fifo for a side-car": (instead("raw/00000.parquet", os.mkfifo), "raw/00000", "is a FIFO"),
+    "fifo for the manifest": (instead("manifest.json", os.mkfifo), "manifest.json", "is a FIFO"),
+    "fifo for the plan": (instead("sources/plan.json", os.mkfifo), "plan.json", "is a FIFO"),
+    "fifo for the recipe": (instead("recipe.yaml", os.mkfifo), "recipe.yaml", "is a FIFO"),
+    "fifo beside": (instead("shards/extra.tar", os.mkfifo), "shards/extra.tar", "is a FIFO"),
+    "socket": (instead("report.html", a_socket), "report.html", "is a socket"),
+    "folder for a tar": (instead(TAR, Path.mkdir), TAR, "is a folder"),
+    "folder beside": (instead("shards/t2i-000099.tar", Path.mkdir), "t2i-000099", "is a folder"),
+    "files in a folder for a tar": (
+        lambda c: (instead(TAR, Path.mkdir)(c), put(f"{TAR}/x", b"x")(c)),
+        TAR,
+        "is a folder",
+    ),
+    "folder for the manifest": (
+        instead("manifest.json", Path.mkdir),
+        "manifest.json",
+        "is a folder",
+    ),
+    "device": (
+        instead("report.html", lambda p: p.symlink_to("/dev/zero")),
+        "report.html",
+        "a link",
+    ),
+    "link out": (moved_away(TAR), TAR, "is a link"),
+    "link to a folder": (
+        lambda c: (
+            (c.out / "raw").rename(c.out.parent / "raw"),
+            (c.out / "raw").symlink_to("../raw"),
+        ),
+        "raw",
+        "is a link",
+    ),
+}
+
+
+# Damages that leave each other alone are done at once, which saves a run of the verifier each.
+TOGETHER = (
+    [
+        "text",
+        "title",
+        "tags",
+        "caption",
+        "origin",
+        "template",
+        "licence",
+        "author",
+        "url",
+        "source",
+    ],
+    [
+        "source",
+        "image hash",
+        "width",
+        "aspect",
+        "recipe",
+        "signal",
+        "further field",
+        "missing field",
+    ],
+    [name for name in DAMAGES if name.startswith(("stray ", "left ", "hidden file"))],
+    ["samples told", "bytes told", "funnel", "dead told", "name", "tokens told", "devices told"],
+    ["message", "versions", "log", "script in report", "comment in recipe", "list of shards"],
+    ["missing index", "missing raw tar", "missing codes", "missing letters", "missing report"],
+)
+ALONE = [[name] for name in DAMAGES if not any(name in names for names in TOGETHER)]
+
+
+@pytest.mark.parametrize("names", [*TOGETHER, *ALONE], ids=lambda names: names[0])
+def test_damages_are_found_and_named(names: list[str], copied: Corpus) -> None:
+    for name in names:
+        DAMAGES[name][0](copied)
     faults = copied.faults()
-    assert any(expected in fault for fault in faults), faults
+    for name in names:
+        _, file, said = DAMAGES[name]
+        assert any(file in fault and said in fault for fault in faults), (name, faults)
+    assert all(fault.isprintable() for fault in faults)
 
 
-def test_the_command_names_the_fault_and_fails(copied: Corpus) -> None:
-    missing_shard(copied)
-    code, printed = copied.verify()
+def test_a_sound_corpus_has_no_fault(built: Corpus) -> None:
+    assert built.faults() == []
+
+
+def test_every_check_goes_on_after_a_fault(copied: Corpus) -> None:
+    for name in ("folder for a tar", "missing side-car", "log", "stray list"):
+        DAMAGES[name][0](copied)
+    found = {fault.file for fault in verify(Storage(str(copied.out)))}
+    assert found >= {TAR, "pairs/00000.parquet", "shards/extra.json", "build_log.jsonl"}
+
+
+def test_a_file_of_many_faults_says_how_many_more(copied: Corpus) -> None:
+    forge_shard(copied, lambda found: [m.update(json=b"{}") for m in found.values()])
+    of_tar = [fault for fault in copied.faults() if fault.startswith(TAR)]
+    assert len(of_tar) == 21
+    assert of_tar[-1].endswith("more faults")
+
+
+def test_where_no_finished_build_lies_nothing_is_said_of_faults(copied: Corpus) -> None:
+    (copied.out / "manifest.json").unlink()
+    with pytest.raises(NotLookedError, match="no finished build lies here"):
+        copied.faults()
+
+
+def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    from pipelines.cli import main
+
+    def told(*words: str) -> tuple[int, str]:
+        return main(["verify", *words]), capsys.readouterr().out
+
+    out = str(copied.out)
+    assert told(out) == (0, f"{out}: verified, no fault\n")
+    DAMAGES["line in a name"][0](copied)
+    code, printed = told(out)
     assert code == 1
-    assert "shards/t2i-000000.tar: missing" in printed
+    assert printed.splitlines()[-1] == f"{out}: 1 faults"
+    code, printed = told(out, "--json")
+    faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": "stray: the build did not write it"}]
+    expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
+    assert (code, json.loads(printed)) == (1, expected)
+    for nothing in (f"{out}/absent", f"{out}/shards", ""):
+        code, printed = told(nothing, "--json")
+        assert code == 2
+        assert json.loads(printed)["error"]
+
+
+def test_deep_finds_what_a_build_on_forged_side_cars_makes_consistent(copied: Corpus) -> None:
+    forge_rows(copied, "signals", 0, every(sharpness=1.0))
+    forge_codes(copied, shard=1)
+    for told in ("manifest.json", "report.html"):
+        (copied.out / told).unlink()
+    copied.rebuild()
+    redrawn(lambda image: image)(copied)
+    (copied.out / "report.html").unlink()
+    copied.rebuild()
+    assert copied.faults() == []
+    faults = [str(fault) for fault in verify(Storage(str(copied.out)), deep=True)]
+    assert {fault.partition(":")[0] for fault in faults} == {
+        "signals/00000.parquet",
+        "tokens/00001.tokens256.npy",
+        TAR,
+    }
+    assert any("sharpness is 1.0, its stage makes it" in fault for fault in faults)
+    assert any("encoded again, 1 of 521 differ" in fault for fault in faults), faults
+    assert any("jpg: bytes are not those that its image is encoded to" in f for f in faults)
 
 
 def test_a_repaired_corpus_is_what_it_was(copied: Corpus) -> None:
     before = copied.shard_sha256
-    (copied.out / "shards/t2i-000000.tar").unlink()
+    (copied.out / TAR).unlink()
     (copied.out / "pairs/00001.parquet").unlink()
     copied.rebuild()
     assert copied.shard_sha256 == before

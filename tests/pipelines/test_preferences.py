@@ -26,8 +26,8 @@ from model.preferences.prompts import PromptRow, held_out, read_prompts
 from model.preferences.sampling import sample_seed
 from model.preferences.scorers import ScorerPlan
 from model.tokenizers import load
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.prepare import cover_crop, to_model_input
+from model.tokenizers.sizes import BsqConfig
 from model.vargpt.codes import head_of
 from model.vargpt.config import TINY, with_vocabulary
 from model.vargpt.folder import ImageTokenizer, folder_sha256, save_folder

@@ -14,9 +14,8 @@ from model.tokenizer_training.export import CHECKPOINT, PICTURE
 from model.tokenizer_training.loop import Trainer
 from model.tokenizer_training.state import STATE
 from model.tokenizers import load
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.checkpoint import read_checkpoint
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import BsqConfig, VarConfig
 from pipelines.cli import main
 from pipelines.lock import build_lock
 from pipelines.storage import Storage

@@ -13,9 +13,9 @@ from model.data.order import Shuffle
 from model.data.plan import LoadPlan
 from model.data.text import TextEncoder
 from model.data.text_tokenizer import bundled_text_tokenizer
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq
+from model.tokenizers.sizes import BsqConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -7,12 +7,11 @@ from training_shards import SHAPES, SQUARE
 
 from model.data.codes import StoredImage, Targets, check_tokenizer, draw_flips
 from model.data.manifest import DataError, Source, TokenMember
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.protocol import Codes, Schedule, schedule_text
 from model.tokenizers.schedules import bsq_schedule
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import BsqConfig, VarConfig
 
 SCHEDULE = SQUARE[1.0]
 

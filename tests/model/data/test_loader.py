@@ -25,10 +25,9 @@ from model.data.loader import Loader
 from model.data.manifest import DataError, Source, read_manifest
 from model.data.plan import LoadPlan
 from model.data.text import TextEncoder
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import BsqConfig, VarConfig
 
 Load = Callable[..., Loader]
 

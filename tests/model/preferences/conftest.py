@@ -14,9 +14,9 @@ from model.data.manifest import Source
 from model.data.plan import LoadPlan
 from model.data.text import TextEncoder
 from model.data.text_tokenizer import bundled_text_tokenizer
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq
+from model.tokenizers.sizes import BsqConfig
 from model.vargpt.codes import head_of
 from model.vargpt.config import TINY, VargptConfig, with_vocabulary
 from model.vargpt.vargpt import Vargpt

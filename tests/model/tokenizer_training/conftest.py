@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.tokenizer_training.sizes import Trainee
-from model.tokenizers.bsq_network import BsqConfig
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import BsqConfig, VarConfig
 
 SMALL = {"ch": 16, "ch_mult": (1, 1, 1, 1, 1), "num_res_blocks": 1, "norm_groups": 0}
 TINY = {

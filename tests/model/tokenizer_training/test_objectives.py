@@ -11,8 +11,9 @@ from model.tokenizer_training.objectives import (
 )
 from model.tokenizer_training.start import start_near_identity
 from model.tokenizers import bsq_quantizer
-from model.tokenizers.bsq_network import BsqConfig, BsqNetwork
-from model.tokenizers.var_network import VarConfig, VarNetwork
+from model.tokenizers.bsq_network import BsqNetwork
+from model.tokenizers.sizes import BsqConfig, VarConfig
+from model.tokenizers.var_network import VarNetwork
 
 MULT = (1, 1, 1, 1, 1)
 SCHEDULE = ((1, 1), (2, 2), (4, 4))

@@ -13,7 +13,8 @@ from model.tokenizers.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, load_tokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input
 from model.tokenizers.schedules import bsq_schedule, pixel_size
-from model.tokenizers.var_network import PRESETS, VarNetwork
+from model.tokenizers.sizes import VAR_PRESETS as PRESETS
+from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
 

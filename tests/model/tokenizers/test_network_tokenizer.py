@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.compute import Compute
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes, Schedule, count_codes
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import BsqConfig, VarConfig
 
 SCHEDULE: Schedule = ((1, 1), (2, 2), (4, 4))
 MULT = (1, 1, 1)  # 4 pixels a code, so that images are tiny

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.tokenizers.protocol import Codes
-from model.tokenizers.var_network import VarConfig
+from model.tokenizers.sizes import VarConfig
 from model.tokenizers.var_vqvae import VarVqvae
 
 

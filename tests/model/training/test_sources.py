@@ -9,8 +9,8 @@ from training_shards import ShardMaker
 from transformers import Qwen2VLForConditionalGeneration
 
 from model.data.manifest import DataError, Source
-from model.tokenizers.bsq_network import BsqConfig
 from model.tokenizers.load import load_tokenizer, make_infinity_bsq
+from model.tokenizers.sizes import BsqConfig
 from model.training.recipe import stage_recipe
 from model.training.sources import Corpus, sources_of, split_weight
 from model.vargpt.backbone import qwen_config

@@ -21,7 +21,7 @@ def text_in_folder(path: Path, **source: Any) -> str:
     (path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (path / "a.txt").write_bytes(LINES.encode())
     read = FolderReader(FolderSource(name="s", kind="folder", path=str(path), **source), 1000)
-    (unit,) = read.plan(10, Storage("memory://unused"))
+    (unit,) = read.plan(10, Storage("memory://unused")).units
     (row,) = read.rows(unit)
     assert isinstance(row, Listed)
     return row.text
@@ -35,7 +35,7 @@ def text_in_tar(path: Path, **source: Any) -> str:
             tar.addfile(member, io.BytesIO(body))
     place = str(path / "t.tar")
     read = TarReader(TarSource(name="s", kind="webdataset", path=place, **source), 1000)
-    (unit,) = read.plan(10, Storage("memory://unused"))
+    (unit,) = read.plan(10, Storage("memory://unused")).units
     (row,) = read.rows(unit)
     assert isinstance(row, Listed)
     return row.text

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.verify_shard import array_faults
+from pipelines.verify_members import array_faults
 
 CODES: dict[str, Any] = {
     "member": "tokens256.npy",

@@ -1,0 +1,58 @@
+"""verify, the command: its options, what it prints, and its exit code."""
+
+import argparse
+import json
+import sys
+
+from pipelines.option_types import place, positive
+
+EXIT_CODES = """\
+exit code: 0 the corpus is sound, 1 it has faults, 2 nothing could be checked (no finished build,
+or a store that cannot be read)
+"""
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXIT_CODES
+    parser.add_argument(
+        "out", type=place, metavar="OUT", help="folder of the corpus, any fsspec URL"
+    )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also decode, measure and encode every image again; takes as long as the build, but "
+        "for fetching",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--processes", type=positive, metavar="N", help="default: one a core; one if it is small"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify a corpus and print a line a fault."""
+    from pipelines.errors import CorpusError
+    from pipelines.storage import Storage
+    from pipelines.verify import verify
+
+    out = options.out
+    try:
+        faults = verify(Storage(out), processes=options.processes, deep=options.deep)
+    except (CorpusError, OSError) as error:
+        told = {"corpus": out, "deep": options.deep, "error": str(error)}
+        if options.json:
+            print(json.dumps(told))
+        else:
+            print(f"vargpt-corpus: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        lines = [{"file": fault.file, "fault": fault.what} for fault in faults]
+        told = {"corpus": out, "deep": options.deep, "sound": not faults, "faults": lines}
+        print(json.dumps(told))
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"{out}: {f'{len(faults):,} faults' if faults else 'verified, no fault'}")
+    return 1 if faults else 0

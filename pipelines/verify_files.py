@@ -1,0 +1,132 @@
+"""Every file of a corpus is known, or named: missing, stray, left behind, or no file at all."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipelines.attempts import FOLDER as ATTEMPTS
+from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
+from pipelines.faults import Fault, guarded
+from pipelines.lock import LOCK_NAME
+from pipelines.manifest import MANIFEST, SUBSET
+from pipelines.plan import PLAN
+from pipelines.regular_store import RegularStorage
+from pipelines.report import REPORT
+from pipelines.shard import listing_path
+from pipelines.sidecar import Origin, dead_letters_path, sidecar_path
+from pipelines.storage import TEMPORARY_PREFIX
+from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, checked_origin
+from pipelines.write_shard import FOLDER, STAGE, output_name
+from schemas.recipe import STAGES
+
+ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
+# Folders that a build may leave with nothing in them.
+_EMPTY = re.compile(
+    rf"({'|'.join(SIDECAR_FOLDERS)}|shards|exchange|(dead_letters|\.attempts)(/({'|'.join(STAGES)}))?)"
+)
+LEFT = "left by a build that was killed; the next build removes it"
+
+
+@dataclass(kw_only=True)
+class Files:
+    """What lies in a corpus, and what should."""
+
+    found: dict[str, str]  # path -> '' or what it is, if no regular file
+    bytes: int  # of all
+    required: set[str] = field(default_factory=lambda: {*ALWAYS})
+    allowed: set[str] = field(default_factory=lambda: {LOCK_NAME})
+
+    def missing(self) -> set[str]:
+        """Return the files that are required and not there as regular files."""
+        return {path for path in self.required if self.found.get(path, "nothing")}
+
+    def faults(self) -> Iterator[Fault]:
+        """Say of every file whether it should be there, and of those that should whether they are.
+
+        A FIFO or link under a known name is no file; one under another name is named as well.
+        """
+        known = self.required | self.allowed
+        for path, kind in self.found.items():
+            if kind:
+                yield Fault(path, f"is {kind}, expected a regular file")
+            elif path not in known:
+                yield Fault(path, _stray(path))
+        for path in sorted(self.required - self.found.keys()):
+            inside = any(other.startswith(f"{path}/") for other in self.found)
+            yield Fault(path, "is a folder, expected a regular file" if inside else "missing")
+
+
+def find_files(store: RegularStorage) -> Files:
+    """List a corpus, folder by folder.
+
+    Raises:
+        OSError, CorpusError: if that is not possible.
+    """
+    found: dict[str, str] = {}
+    size = 0
+    for path, kind, length in store.everything():
+        if kind == "a folder" and _EMPTY.fullmatch(path):
+            continue
+        found[path] = kind
+        size += length
+    return Files(found=found, bytes=size)
+
+
+def read_footers(
+    store: RegularStorage, folder: str, shards: int, files: Files
+) -> tuple[list[Origin | None], list[Fault]]:
+    """Read the footers of a folder's side-cars, and learn which files belong to them."""
+    origins: list[Origin | None] = []
+    faults: list[Fault] = []
+    for shard in range(shards):
+        path = sidecar_path(folder, shard)
+        files.required.add(path)
+        origin, said = _footer(store, path, files)
+        origins.append(origin)
+        faults += said
+        files.required.update(origin.files if origin else ())
+        if folder not in WITHOUT_LETTERS:
+            _expect_letters(files, dead_letters_path(STAGE_OF[folder], shard), origin)
+    return origins, faults
+
+
+def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fault]:
+    """Learn which files belong to the output shards."""
+    faults: list[Fault] = []
+    for number in range(outputs):
+        name = f"{FOLDER}/{output_name(SUBSET, number)}"
+        files.required |= {f"{name}.tar", f"{name}.parquet"}
+        origin, said = _footer(store, f"{name}.parquet", files)
+        faults += said
+        _expect_letters(files, dead_letters_path(STAGE, number), origin)
+    return faults
+
+
+def _footer(store: RegularStorage, path: str, files: Files) -> tuple[Origin | None, list[Fault]]:
+    found: list[Origin | None] = []
+
+    def read() -> Iterator[Fault]:
+        found.append(checked_origin(store, path))
+        yield from ()
+
+    if files.found.get(path, "nothing"):
+        return None, []
+    faults = guarded(path, read)
+    return (found[0] if found else None), faults
+
+
+def _expect_letters(files: Files, path: str, origin: Origin | None) -> None:
+    counts = origin.counts if origin else None
+    if counts is None:
+        files.allowed.add(path)
+    elif any(counts.dropped.values()) or any(counts.dead.values()):
+        files.required.add(path)
+
+
+def _stray(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    if TEMPORARY_PREFIX in path or path.startswith((f"{ATTEMPTS}/", "exchange/")):
+        return LEFT
+    if name.startswith("."):
+        return "stray and hidden: the build did not write it"
+    return "stray: the build did not write it"

@@ -1,0 +1,208 @@
+"""The files that tell of the whole corpus are made again from its side-cars and compared."""
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import reduce
+from operator import add
+from typing import Any
+
+from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
+from pipelines.faults import Fault, differences
+from pipelines.lock import LOCK_NAME
+from pipelines.manifest import (
+    MADE_WITH,
+    MANIFEST,
+    SUBSET,
+    describe,
+    inputs_fingerprint,
+    manifest_bytes,
+    tokens_of,
+)
+from pipelines.plan import PLAN, passed_over, published_plan
+from pipelines.readers.listing import Unit
+from pipelines.shard import listing_path
+from pipelines.sidecar import Counts, Origin
+from pipelines.storage import Storage
+from pipelines.verify_look import STAGE_OF, Look
+from pipelines.write_shard import ShardFile
+from schemas.recipe import STAGES, Recipe
+from schemas.recipe_file import dump_recipe
+
+HEX = re.compile(r"[0-9a-f]{32}")
+VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
+
+
+def manifest_again(
+    look: Look, manifest: Any, origins: Mapping[str, Sequence[Origin]], files: Sequence[ShardFile]
+) -> dict[str, Any]:
+    """Make the manifest again from the footers of side-cars and the output shards."""
+    counts = {f: reduce(add, (o.counts for o in origins[f]), Counts()) for f in SIDECAR_FOLDERS}
+    return describe(
+        look.recipe,
+        files,
+        [(STAGE_OF[folder], counts[folder]) for folder in SIDECAR_FOLDERS],
+        inputs_fingerprint(look.recipe, origins),
+        tokens_of(look.recipe, look.store, len(look.sources)),
+        _made_with(manifest),
+        passed_over(look.store, origins["sources"]),
+    )
+
+
+def manifest_sound(store: Storage, manifest: Any, expected: dict[str, Any]) -> Iterator[Fault]:
+    """Compare the manifest with what it should be."""
+    said = [*differences(manifest, expected)]
+    yield from (Fault(MANIFEST, what) for what in said)
+    if not said and store.read(MANIFEST) != manifest_bytes(expected):
+        yield Fault(MANIFEST, "is written otherwise than the build writes it")
+
+
+def told(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest's line of a tar tells of its bytes, as far as it is of the type."""
+    kinds = (("bytes", int), ("sha256", str))
+    return {name: line[name] for name, kind in kinds if type(line.get(name)) is kind}
+
+
+def _made_with(manifest: Any) -> dict[str, str]:
+    """Return the versions that the manifest tells of; nothing else knows them."""
+    told = manifest.get("made_with") if isinstance(manifest, dict) else None
+    told = told if isinstance(told, dict) else {}
+    known = {name: told.get(name) for name in MADE_WITH}
+    return {
+        name: version if isinstance(version, str) and VERSION.fullmatch(version) else "a version"
+        for name, version in known.items()
+    }
+
+
+def listing_sound(store: Storage, files: Sequence[ShardFile]) -> Iterator[Fault]:
+    """Compare the list of shards, which the manifest is made of, with the shards."""
+    path = listing_path(SUBSET)
+    body = store.read(path)
+    expected = json.dumps(sorted(files), indent=1)
+    if body != expected.encode():
+        said = [*differences(json.loads(body), json.loads(expected))]
+        yield from (Fault(path, what) for what in said or ["is written otherwise"])
+
+
+def recipe_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
+    """A recipe that is read and written again is the same file."""
+    if store.read(RECIPE) != dump_recipe(recipe).encode():
+        yield Fault(RECIPE, "is written otherwise than the build writes it")
+
+
+def plan_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
+    """The plan tells of the recipe's sources, in their order, each in units of its own.
+
+    Side-cars of `sources` carry a fingerprint of their unit.
+    """
+    body = store.read(PLAN)
+    plan = json.loads(body)
+    if body != json.dumps(plan, indent=1).encode():
+        yield Fault(PLAN, "is written otherwise than the build writes it")
+    names = [source.name for source in recipe.sources]
+    if list(plan) != names:
+        yield Fault(PLAN, f"is of sources {list(plan)}, the recipe has {names}")
+    for name, part in plan.items():
+        if not HEX.fullmatch(part["made_of"]):
+            yield Fault(PLAN, f"{name}: made_of is {part['made_of']!r}, expected 32 hex digits")
+        for number, unit in enumerate(part["units"]):
+            at = f"{name}, unit {number}"
+            types = {key: type(value) for key, value in asdict(Unit(**unit)).items()}
+            allowed = {"rows": (int, type(None))}
+            if wrong := [k for k, kind in types.items() if kind not in allowed.get(k, (str, int))]:
+                yield Fault(PLAN, f"{at}: {', '.join(wrong)} is neither text nor a whole number")
+            elif unit["source"] != name or not 0 <= unit["start"] <= unit["end"]:
+                yield Fault(PLAN, f"{at}: is no part of its source: {unit}")
+
+
+def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin]) -> Iterator[Fault]:
+    """The plan remembers how many rows each source gave to ingest."""
+    given: Counter[str] = Counter()
+    for source, origin in zip(sources, listed, strict=True):
+        given[source] += origin.counts.rows_in
+    for name, part in published_plan(store).items():
+        if part.get("rows") != given[name]:
+            what = f"{name}: rows is {part.get('rows')!r}, its side-cars have {given[name]:,}"
+            yield Fault(PLAN, what)
+
+
+def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """Return the listings that the plan wrote of folders, and the units that are parts of each."""
+    folders = {source.name for source in recipe.sources if source.kind == "folder"}
+    found: dict[str, list[Unit]] = {}
+    for unit in units:
+        path = f"sources/{unit.name}"
+        if unit.source in folders and unit.path.endswith(f"/{path}"):
+            found.setdefault(path, []).append(unit)
+    return found
+
+
+def folder_listing_sound(store: Storage, path: str, units: Sequence[Unit]) -> Iterator[Fault]:
+    """Each unit is named by the hash of its part; nothing stands beside them."""
+    body = store.read(path)
+    at = 0
+    for unit in units:
+        digest = hashlib.sha256(body[unit.start : unit.end]).hexdigest()
+        if unit.start != at or digest != unit.version:
+            yield Fault(path, f"bytes {unit.start:,} to {unit.end:,} are not those of the plan")
+        at = unit.end
+    if at != len(body):
+        yield Fault(path, "bytes after its last part")
+
+
+def log_sound(store: Storage) -> Iterator[Fault]:
+    """A line of the log tells of a stage and what it took; nothing else knows how long."""
+    body = store.read(LOG)
+    if not body.endswith(b"\n"):
+        yield Fault(LOG, "its last line is cut short")
+    for number, text in enumerate(body.splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            sound = line["stage"] in STAGES and _is_duration(line["seconds"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            sound = False
+        if not sound:
+            yield Fault(LOG, f"line {number} is none that a build writes: {text[:80]!r}")
+
+
+def lock_sound(store: Storage) -> Iterator[Fault]:
+    """The lock of a folder is the kernel's; its file is empty."""
+    if store.is_local and store.exists(LOCK_NAME) and store.read(LOCK_NAME):
+        yield Fault(LOCK_NAME, "holds bytes, expected none")
+
+
+def quotas_sound(
+    path: str,
+    limits: Mapping[str, int],
+    cutoffs: Mapping[str, str],
+    sources: Sequence[str],
+    found: Sequence[tuple[int, str]],
+) -> Iterator[Fault]:
+    """A source that has as many rows as its quota ends at the rank of the last of them.
+
+    Args:
+        path: of the file that cut-offs lie in.
+        limits: most rows of each source that has a limit.
+        cutoffs: the highest rank within, by source; none where it has fewer rows.
+        sources: of each shard.
+        found: rows that each shard keeps, and the highest rank of them.
+    """
+    if unknown := sorted({*cutoffs} - {*limits}):
+        yield Fault(path, f"{unknown[0]!r} has no quota")
+    for name, limit in limits.items():
+        mine = [told for source, told in zip(sources, found, strict=True) if source == name]
+        rows, last = sum(rows for rows, _ in mine), max((last for _, last in mine), default="")
+        if name in cutoffs and (rows, last) != (limit, cutoffs[name]):
+            yield Fault(path, f"{name}: keeps {rows:,} rows up to {last}, its quota is {limit:,}")
+        elif name not in cutoffs and rows >= limit:
+            yield Fault(
+                path, f"{name}: keeps {rows:,} rows without a cut-off, its quota is {limit:,}"
+            )
+
+
+def _is_duration(seconds: Any) -> bool:
+    return type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0
