@@ -54,6 +54,7 @@ class Origin:
     stage: str
     fingerprint: str  # of the stage's configuration, version and inputs
     content: str  # digest of the rows
+    keys: str = ""  # digest of their keys alone
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
@@ -97,6 +98,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "stage": origin.stage,
         "fingerprint": origin.fingerprint,
         "content": origin.content,
+        "keys": origin.keys,
         "rows_in": counts.rows_in,
         "kept": counts.kept,
         "dropped": dict(counts.dropped),
@@ -171,6 +173,7 @@ def make_origin(
         stage=stage,
         fingerprint=fingerprint,
         content=content_digest(table),
+        keys=content_digest(table.select(["key"])),
         counts=counts,
         tar=tar or {},
         files=tuple(sorted(files)),
@@ -292,6 +295,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         stage=data["stage"],
         fingerprint=data["fingerprint"],
         content=data["content"],
+        keys=data.get("keys", ""),  # of earlier releases there is none
         counts=counts,
         tar=data["tar"],
         # Footers of earlier releases name neither.

@@ -32,6 +32,8 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
     table, origin = look.tables[folder], look.origins[folder]
     if content_digest(table) != origin.content:
         yield look.fault(folder, "rows are not those that were written")
+    elif content_digest(table.select(["key"])) != origin.keys:
+        yield look.fault(folder, "its footer does not tell of its keys")
     keys = column(table, "key")
     members = zip(keys, column(table, "member"), strict=True) if folder == "tokens" else keys
     if (rows := list(members)) != sorted(set(rows)):

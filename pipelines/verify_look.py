@@ -118,7 +118,7 @@ def checked_origin(store: Storage, path: str) -> Origin:
     rows = [counts.rows_in, counts.kept]
     for doors in (counts.dropped, counts.dead):
         rows += [*doors.values()] if isinstance(doors, dict) else [None]
-    texts = [origin.stage, origin.fingerprint, origin.content, *origin.files]
+    texts = [origin.stage, origin.fingerprint, origin.content, origin.keys, *origin.files]
     sound = all(type(count) is int and 0 <= count < MAX_ROWS for count in rows)
     if not (sound and all(isinstance(t, str) for t in texts) and isinstance(origin.tar, dict)):
         raise CorpusError(f"its footer does not hold what a footer does: {origin}")

@@ -75,6 +75,13 @@ class CheckShard:
             told=told,
         )
         faults = [Fault(shard.tar, f"{key}: a sample of two shards of side-cars") for key in twice]
+        there = [path for path in (shard.tar, shard.index) if self.corpus.store.lies_there(path)]
+        if not samples and self.complete:
+            stray = [Fault(path, "stray: no sample of the corpus goes there") for path in there]
+            return faults + stray, ShardFile(shard.tar, 0, "", 0, {})
+        if not there and not {shard.tar, shard.index} & self.corpus.broken:
+            missing = [Fault(path, "missing") for path in (shard.tar, shard.index)]
+            return faults + missing, ShardFile(shard.tar, 0, "", len(samples), {})
         for path, check in (
             (shard.letters, self._letters_sound),
             (shard.tar, self._tar_sound),

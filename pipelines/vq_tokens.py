@@ -43,6 +43,7 @@ class VqTokens:
     name: ClassVar[str] = "vq_tokens"
     folder: ClassVar[str] = "tokens"
     inputs: ClassVar[tuple[str, ...]] = ("raw", "pairs")
+    keys_only: ClassVar[frozenset[str]] = frozenset({"pairs"})  # another template changes no code
     version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
     decodes: ClassVar[bool] = True
 

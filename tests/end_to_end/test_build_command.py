@@ -64,7 +64,7 @@ CHANGES = {
     "a lost side-car": (
         [],
         lambda tiny: (tiny.out / "pairs/00000.parquet").unlink(),
-        {"pair", "shard", "report"},
+        {"pair", "vq_tokens", "shard", "report"},
     ),
     "images": (
         [],

@@ -154,7 +154,7 @@ def test_a_list_that_was_cut_short_stops_the_build(rows: int, stops: bool, tmp_p
     lines = ["url", *(f"http://127.0.0.1:9/{number}.png" for number in range(20))]
     listed = tmp_path / "list.csv"
     listed.write_text("\n".join(lines))
-    sources = [{"name": "web", "kind": "list", "path": str(listed)}]
+    sources = [{"name": "web", "kind": "list", "path": str(listed), "columns": {"text": ""}}]
     tiny.build(tiny.recipe(sources=sources, rows_per_shard=7), until="ingest")
     before = tiny.files()
     listed.write_text("\n".join(lines[: rows + 1]))

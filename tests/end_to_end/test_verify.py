@@ -429,7 +429,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "side-car twice": (doubled("pairs/00000.parquet"), "pairs/00000.parquet", "more than its rows"),
     "index twice": (doubled(INDEX), INDEX, "holds more than its rows"),
     "no footer": (no_footer, "captions/00000.parquet", "not a side-car of ours"),
-    "odd footer": (odd_footer, "pairs/00000.parquet", "damaged: KeyError"),
+    "odd footer": (odd_footer, "pairs/00000.parquet", "its footer says KeyError"),
     "text for a side-car": (put("raw/00000.parquet", b"text"), "raw/00000.parquet", "readable"),
     "letters of nobody": (
         lambda c: letters(c, lambda t: t[0].update(id="0" * 32)),
@@ -686,7 +686,7 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
     faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": "stray: the build did not write it"}]
     expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
     assert (code, json.loads(printed)) == (1, expected)
-    for nothing in (f"{out}/absent", f"{out}/shards", ""):
+    for nothing in (f"{out}/absent", f"{out}/shards"):
         code, printed = told(nothing, "--json")
         assert code == 2
         assert json.loads(printed)["error"]
