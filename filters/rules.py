@@ -17,11 +17,18 @@ class Verdict:
 KEEP = Verdict(kept=True, reason="")
 
 
-def judge(values: Mapping[str, float | int | bool], rules: Mapping[str, Rule]) -> Verdict:
+def judge(
+    values: Mapping[str, float | int | bool], rules: Mapping[str, Rule], *, drawn: float = 0.0
+) -> Verdict:
     """Apply `rules` in their order and stop at the first that a value breaks.
 
     The reason is the signal's name with the bound it broke: `short_side_min`,
     `text_chars_max`; a forbidden flag is its own reason: `text_url`.
+
+    Args:
+        values: by signal.
+        rules: by signal, in their order.
+        drawn: a number in [0, 1) that the row's key decides, for caps.
 
     Raises:
         KeyError: if a rule names a signal that was not measured.
@@ -34,4 +41,6 @@ def judge(values: Mapping[str, float | int | bool], rules: Mapping[str, Rule]) -
             return Verdict(kept=False, reason=f"{name}_min")
         if rule.max is not None and not value <= rule.max:
             return Verdict(kept=False, reason=f"{name}_max")
+        if rule.cap is not None and drawn * value >= rule.cap:
+            return Verdict(kept=False, reason=f"{name}_cap")
     return KEEP

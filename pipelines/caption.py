@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.captions import CaptionEngine, SourceText
+from pipelines.images import named
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
@@ -48,7 +49,7 @@ class Caption:
                 why = Reject(id=row["key"], reason=text.reason, detail=text.detail, dropped=True)
                 rejects.append(why)
         table = pa.Table.from_pylist(captions, schema=CAPTIONS)
-        return Outcome(table=table, rows_in=len(rows), rejects=rejects)
+        return Outcome(table=table, rows_in=len(rows), rejects=named(rejects, shard, store))
 
     def _engine(self) -> CaptionEngine:
         return SourceText(self.recipe)

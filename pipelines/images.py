@@ -1,7 +1,8 @@
 """Read bytes that side-cars refer to, each checked against its hash, and decode images."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,13 @@ from PIL.Image import Image
 
 from filters.decode import DecodeError, decode
 from pipelines.decode_clock import within
-from pipelines.sidecar import Reject
+from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Decode
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
 BATCH_BYTES = 64_000_000
+UNREADABLE_BYTES = "unreadable_bytes"  # reason of a dead letter whose detail names the file
 BRIEF_BYTES = 100_000  # of a file that is likely decoded in a few milliseconds
 
 # What is said of bytes that have changed, and what to do about it; filled in from their row.
@@ -91,6 +93,21 @@ def image_name(listed: Mapping[str, Any]) -> str:
     """
     url = listed["url"]
     return url if "://" in url else f"{listed['source']}: {url}"
+
+
+def named(rejects: Iterable[Reject], shard: int, store: Storage) -> list[Reject]:
+    """Put the name of its image before each detail that does not name a file itself."""
+    found = list(rejects)
+    if not found:
+        return []
+    sources = read_table(store, sidecar_path("sources", shard), ["key", "source", "url"])
+    names = {row["key"]: image_name(row) for row in sources.to_pylist()}
+    return [
+        reject
+        if reject.reason == UNREADABLE_BYTES
+        else replace(reject, detail=f"{names[reject.id]}: {reject.detail}")
+        for reject in found
+    ]
 
 
 def batches(rows: Sequence[dict[str, Any]], batch_rows: int) -> Iterator[list[dict[str, Any]]]:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipelines.images import named
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
@@ -51,7 +52,7 @@ class Pair:
             ]
             pairs.append({"key": key, "messages": messages, "template": pair.template})
         table = pa.Table.from_pylist(pairs, schema=PAIRS)
-        return Outcome(table=table, rows_in=len(captions), rejects=rejects)
+        return Outcome(table=table, rows_in=len(captions), rejects=named(rejects, shard, store))
 
 
 def _marker(caption: str, pair: Conversation) -> str:

@@ -131,6 +131,8 @@ def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Ite
     if pa.types.is_string(types[name]):
         yield f"select.{name}: text, of which a rule can say nothing"
         return
+    if rule.cap is not None and name != TEXT_REPEATS:
+        yield f"select.{name}: cap is for {TEXT_REPEATS} alone; use min or max"
     is_flag = pa.types.is_boolean(types[name])
     if rule.forbid and not is_flag:
         flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]

@@ -13,11 +13,12 @@ from pipelines.plan import read_plan
 from pipelines.sidecar import read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import Storage
-from schemas.keys import rank
+from schemas.keys import rank, unit
 from schemas.recipe import Rule
 from schemas.tables import SELECTION
 
 QUOTA = "quota"
+CAP = "cap"
 TEXT_REPEATS = "text_repeats"  # what rules can name besides the columns of signals
 
 
@@ -62,4 +63,5 @@ def judged(shard: int, store: Storage, rules: dict[str, Rule]) -> Iterator[tuple
         if row["key"] != twin["key"]:
             raise AssertionError(f"shard {shard}: signals of {row['key']} meet {twin['key']}")
         if not twin["reason"]:
-            yield row["key"], judge(row | {TEXT_REPEATS: twin[TEXT_REPEATS]}, rules)
+            values = row | {TEXT_REPEATS: twin[TEXT_REPEATS]}
+            yield row["key"], judge(values, rules, drawn=unit(row["key"], CAP))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.array_spool import ArraySpool
-from pipelines.images import batches, image_name, read_each
+from pipelines.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.sidecar import Reject, read_table, sidecar_path
 from pipelines.stage import Outcome
 from pipelines.storage import CorpusError, Storage
@@ -24,7 +24,6 @@ from schemas.recipe import VqTokens as VqTokensRecipe
 from schemas.tables import TOKENS
 
 READ_ROWS = 64
-UNREADABLE_BYTES = "unreadable_bytes"
 METHOD_VERSION = 4  # raised when codes change for the same image; that of the stage is another
 
 # Columns of TOKENS that an array keeps when it is taken over.
@@ -62,7 +61,8 @@ class VqTokens:
         methods = {member: self._method(t) for t in targets(self.recipe) for member in t.members}
         with ArraySpool(scratch / "spool") as spool:
             _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)
-            rejects = _named(self._tokenize(rows, store, methods, spool), shard, store)
+            found = self._tokenize(rows, store, methods, spool)
+            rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
             return self._outcome(shard, scratch, rows, list(methods), spool, rejects)
 
     def _method(self, target: Target) -> str:
@@ -147,20 +147,6 @@ class VqTokens:
             kept=len(made),
             files=files,
         )
-
-
-def _named(rejects: Mapping[str, Reject], shard: int, store: Storage) -> dict[str, Reject]:
-    """Put the name of its image before each detail that does not name a file itself."""
-    if not rejects:
-        return {}
-    sources = read_table(store, sidecar_path("sources", shard), ["key", "source", "url"])
-    names = {row["key"]: image_name(row) for row in sources.to_pylist() if row["key"] in rejects}
-    return {
-        key: reject
-        if reject.reason == UNREADABLE_BYTES
-        else replace(reject, detail=f"{names[key]}: {reject.detail}")
-        for key, reject in rejects.items()
-    }
 
 
 def _take_over(

@@ -234,15 +234,21 @@ class Dedup(_Model):
 
 
 class Rule(_Model):
-    """Bounds of one signal, both inclusive; `forbid` drops rows whose flag is set."""
+    """Bounds of one signal, both inclusive; `forbid` drops rows whose flag is set.
+
+    `cap` is for `text_repeats`: of a text that more rows have, about that many stay. Each stays
+    with probability cap / rows, drawn by the hash of its key (MetaCLIP balances so,
+    arXiv 2309.16671 section 3).
+    """
 
     min: float | None = None
     max: float | None = None
     forbid: bool = False
+    cap: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
-        if self.min is None and self.max is None and not self.forbid:
+        if self.min is None and self.max is None and self.cap is None and not self.forbid:
             raise ValueError("a rule needs min, max or forbid: true")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError("min is over max, so no image passes")
@@ -376,7 +382,7 @@ class Recipe(_Model):
     measure: Measure = Measure()
     dedup: Dedup = Dedup()
     # signal -> bounds, applied in this order. `text_repeats: {max: 50}` drops all rows of a text
-    # that over 50 rows have: a page's boilerplate, of which no row is better than another.
+    # that over 50 rows have, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
     select: dict[str, Rule] = {}
     caption: Caption = Caption()
     pair: Pair = Pair()

@@ -107,6 +107,8 @@ def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
             found[name] = name, f"the recipe forbids {name}"
         if rule.min is not None:
             found[f"{name}_min"] = name, f"{asks} least {value(rule.min)}"
+        if rule.cap is not None:
+            found[f"{name}_cap"] = name, f"the recipe keeps about {value(rule.cap)} of a text"
         if rule.max is not None:
             found[f"{name}_max"] = name, f"{asks} most {value(rule.max)}"
     return found

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from filters.rules import KEEP, Verdict, judge
+from schemas.keys import unit
 from schemas.recipe import Rule
 
 
@@ -58,3 +59,13 @@ def test_without_rules_everything_stays() -> None:
 def test_a_rule_on_a_signal_that_was_not_measured_is_an_error() -> None:
     with pytest.raises(KeyError, match="sharpness"):
         judge({"short_side": 10}, {"sharpness": Rule(min=1)})
+
+
+def test_a_cap_keeps_about_as_many_rows_of_a_text() -> None:
+    """Which ones, their keys decide; a text that fewer rows have loses none."""
+    rules = {"text_repeats": Rule(cap=10)}
+    drawn = [unit(f"{number:032x}", "cap") for number in range(1000)]
+    kept = [judge({"text_repeats": 1000}, rules, drawn=each).kept for each in drawn]
+    assert 4 <= sum(kept) <= 18
+    assert all(judge({"text_repeats": 10}, rules, drawn=each).kept for each in drawn)
+    assert judge({"text_repeats": 11}, rules, drawn=0.95) == dropped("text_repeats_cap")

@@ -83,6 +83,11 @@ def test_a_rule_on_repeated_texts_and_on_any_column_is_fine():
     assert list(pin(recipe(select=rules)).select) == list(rules)
 
 
+def test_a_cap_is_for_repeats_of_texts_alone():
+    [line] = faults_of(select={"text_chars": {"cap": 3}, "text_repeats": {"cap": 3}})
+    assert line == "select.text_chars: cap is for text_repeats alone; use min or max"
+
+
 def test_bounds_are_for_numbers_and_forbid_for_flags():
     lines = faults_of(select={"aspect": {"forbid": True}, "text_url": {"max": 0}})
     assert lines[0].startswith("select.aspect: a number has bounds; forbid is for flags: text_url")
