@@ -12,7 +12,6 @@ import re
 import socket
 from collections.abc import Iterator
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -134,7 +133,7 @@ def refuse_literal(url: URL, *, allow_private: bool) -> None:
     address = literal_address(host)
     if address is None:
         return
-    if why := _why_closed(address, allow_private=allow_private):
+    if why := why_closed(address, allow_private=allow_private):
         spelt = "" if host == str(address) else f" ({address})"
         raise PrivateAddressError(f"{host}{spelt} is {why}")
     # Clients and resolvers disagree on such forms, so none may reach them.
@@ -142,7 +141,7 @@ def refuse_literal(url: URL, *, allow_private: bool) -> None:
         raise ValueError(f"host {host!r} is an odd form of {address}")
 
 
-def _why_closed(address: IPAddress, *, allow_private: bool) -> str:
+def why_closed(address: IPAddress, *, allow_private: bool) -> str:
     """Return why an address may not be connected to, or ''."""
     if not is_never_open(address):
         return "" if allow_private or is_public(address) else "not a public address"
@@ -194,34 +193,3 @@ def _carried_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | Non
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
-
-
-class CheckedResolver(AbstractResolver):
-    """Resolve names by another resolver and pass on the addresses that may be connected to."""
-
-    def __init__(self, resolver: AbstractResolver, *, allow_private: bool = False) -> None:
-        self._resolver = resolver
-        self._allow_private = allow_private
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the addresses of `host` that may be connected to.
-
-        Raises:
-            OSError: the name does not resolve.
-            PrivateAddressError: it does, and to no such address.
-        """
-        found = await self._resolver.resolve(host, port, family)
-        reasons = [
-            _why_closed(ipaddress.ip_address(each["host"]), allow_private=self._allow_private)
-            for each in found
-        ]
-        if found and all(reasons):
-            addresses = ", ".join(each["host"] for each in found)
-            raise PrivateAddressError(f"{host} resolves to {addresses}, which is {reasons[0]}")
-        return [each for each, reason in zip(found, reasons, strict=True) if not reason]
-
-    async def close(self) -> None:
-        """Close the resolver underneath."""
-        await self._resolver.close()

@@ -19,7 +19,6 @@ from yarl import URL
 from filters.decode import not_read
 from filters.formats import file_format
 from pipelines.addresses import (
-    CheckedResolver,
     PrivateAddressError,
     check_url,
     parse_url,
@@ -27,6 +26,7 @@ from pipelines.addresses import (
 )
 from pipelines.content_encoding import TooLargeError, named_encodings, undone
 from pipelines.fetch_types import Fetched, FetchFailure, FetchLimits
+from pipelines.resolver import CheckedResolver
 from pipelines.responses import forbidding_directive, retry_after_s, storable
 from pipelines.urls import join_url, quoted, split_url, wire_url
 

@@ -174,7 +174,7 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
 
 def make_reader(source: Source, crawl: Crawl) -> Reader:
     """Return the reader of a source's kind."""
-    from pipelines.fetch import FetchLimits
+    from pipelines.fetch_types import FetchLimits
     from pipelines.readers.folders import FolderReader
     from pipelines.readers.hub import HubReader
     from pipelines.readers.lists import ListReader

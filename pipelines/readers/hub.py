@@ -8,7 +8,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
-from pipelines.fetch import FetchLimits
+from pipelines.fetch_types import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns

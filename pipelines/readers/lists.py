@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipelines.addresses import check_url
-from pipelines.fetch import Fetched, FetchFailure, FetchLimits, HttpFetcher
+from pipelines.fetch_types import Fetched, FetchFailure, FetchLimits
 from pipelines.raw_shard import RawShard
 from pipelines.readers.files import versions
 from pipelines.readers.list_files import plan_lists, read_list
@@ -65,6 +65,7 @@ def _refused(row: Listed, url: str) -> Reject | None:
 
 def fetch(keys: list[str], urls: list[str], limits: FetchLimits, raw: RawShard) -> None:
     """Fetch a URL for each key into `raw`; each key leaves by exactly one door."""
+    from pipelines.fetch import HttpFetcher  # and all of aiohttp with it
 
     def sink(index: int, result: Fetched | FetchFailure) -> None:
         key = keys[index]

@@ -12,13 +12,13 @@ from misbehaving_server import JPEG, Server, misbehaving_server
 
 from pipelines import addresses
 from pipelines.addresses import (
-    CheckedResolver,
     PrivateAddressError,
     check_url,
     is_never_open,
     is_public,
     literal_address,
 )
+from pipelines.resolver import CheckedResolver
 
 PRIVATE_HOSTS = [
     "127.0.0.1",

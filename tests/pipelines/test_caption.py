@@ -9,7 +9,7 @@ ROWS = [
     {"key": "a", "text": "A red fox <b>runs</b>", "title": "fox"},
     {"key": "b", "title": "yellow_duck", "tags": ["bird", "toy"]},
     {"key": "c", "title": "old oak"},
-    {"key": "d", "tags": ["nothing", "else"]},
+    {"key": "d", "source": "s", "url": "d.jpg", "tags": ["nothing", "else"]},
     {"key": "e", "text": "not selected at all"},
     {"key": "f", "text": "A fox <image_gen> in <image> the snow"},
     {"key": "g", "text": "tench", "title": "Fish", "tags": ["sea"]},
@@ -42,7 +42,7 @@ def test_a_row_without_a_caption_is_dropped_with_its_own_reason(desk, captioned)
     assert captioned.dropped == {"no_caption": 1, "boilerplate_hash": 1}
     none, hash_ = read_table(desk.store, dead_letters_path("caption", 0)).to_pylist()
     assert (none["id"], none["door"]) == ("d", "dropped")
-    assert none["detail"] == "text '', title '', tags 'nothing, else'"
+    assert none["detail"] == "s: d.jpg: text '', title '', tags 'nothing, else'"
     assert hash_["detail"].endswith("title ''; text holds 'HASH(0x8699fd4)'")
 
 

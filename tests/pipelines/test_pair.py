@@ -27,6 +27,7 @@ FITTED = {"a": "a red fox", "b": CAPTIONS["b"]}
 def paired(desk):
     rows = [{"key": k, "caption": c, "caption_origin": "text"} for k, c in CAPTIONS.items()]
     desk.put("captions", 0, rows)
+    desk.put("sources", 0, [{"key": k, "source": "s", "url": f"{k}.jpg"} for k in CAPTIONS])
     return run_shard(Pair(recipe=PairRecipe()), 0, desk.store)
 
 
@@ -54,7 +55,7 @@ def test_a_caption_that_holds_a_marker_is_dead(desk, paired):
     assert (paired.rows_in, paired.kept, paired.dead) == (7, 2, {"marker_in_caption": 5})
     letters = read_table(desk.store, dead_letters_path("pair", 0)).to_pylist()
     assert [letter["id"] for letter in letters] == ["c", "d", "e", "f", "g"]
-    assert "'a fox <image_gen>'" in letters[0]["detail"]
+    assert letters[0]["detail"].startswith("s: c.jpg: caption 'a fox <image_gen>'")
     assert "spells '<|im_end|>'" in letters[2]["detail"]
 
 
@@ -62,6 +63,7 @@ def test_a_token_that_the_template_completes_is_found(desk, tmp_path: Path):
     words = read_template_file("t2i-v1").decode().replace("noun} of {caption}", "noun} <{caption}>")
     (tmp_path / "mine.yaml").write_text(words)
     desk.put("captions", 0, [{"key": "a", "caption": "s", "caption_origin": "text"}])
+    desk.put("sources", 0, [{"key": "a", "source": "s", "url": "a.jpg"}])
     stage = Pair(recipe=PairRecipe(templates=str(tmp_path / "mine.yaml")))
     assert run_shard(stage, 0, desk.store).dead == {"marker_in_caption": 1}
 

@@ -73,7 +73,8 @@ def test_an_unknown_column_of_a_source_gets_the_columns():
 
 def test_an_unknown_bound_of_a_rule_gets_the_bounds():
     assert faults_of(select={"aspect": {"minimum": 1, "max": 2}}) == [
-        "r.yaml: select.aspect.minimum: unknown key; did you mean min? Allowed: min, max, forbid"
+        "r.yaml: select.aspect.minimum: unknown key; did you mean min? "
+        "Allowed: min, max, forbid, cap"
     ]
 
 
