@@ -56,8 +56,18 @@ def read_checked(rows: Sequence[dict[str, Any]], store: Storage, fault: str) -> 
     bodies = store.read_ranges([(row["file"], row["offset"], row["length"]) for row in rows])
     for row, body in zip(rows, bodies, strict=True):
         if hashlib.sha256(body).hexdigest() != row["sha256"]:
-            raise CorpusError(fault.format_map(row))
+            raise CorpusError(changed(row) if fault is FETCHED else fault.format_map(row))
     return bodies
+
+
+def changed(row: Mapping[str, Any]) -> str:
+    """Say that an image is no longer what `raw/` says, and what to do; `row` is of schema RAW."""
+    if "://" not in row["file"]:
+        return FETCHED.format_map(row)
+    return (
+        f"{row['file']}: bytes of {row['key']} are not what was fetched; put the file back as it "
+        "was, or build again"
+    )
 
 
 def read_each(rows: Sequence[dict[str, Any]], store: Storage) -> list[bytes | CorpusError]:

@@ -292,7 +292,9 @@ def _cat(fs: Any, wanted: Sequence[_Range]) -> list[bytes]:
 def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
     """Return what was read of a range, if it is all of it."""
     if isinstance(body, FileNotFoundError):
-        raise CorpusError(f"{wanted.path}: a file that was referenced is gone") from body
+        raise CorpusError(
+            f"{wanted.path}: a file that was referenced is gone; put it back, or build again"
+        ) from body
     # A range past the end is an error of its own kind in every object store.
     if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
         body = fs.cat_file(wanted.path, start=wanted.offset, end=wanted.end)

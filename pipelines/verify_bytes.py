@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.array_spool import array_header
 from pipelines.errors import CorpusError, StoreError
 from pipelines.faults import Fault, guarded
-from pipelines.images import FETCHED, WRITTEN, batches, read_each
+from pipelines.images import WRITTEN, batches, changed, read_each
 from pipelines.raw_shard import HASH_DIGITS, member_name
 from pipelines.tar_reader import StrictTar
 from pipelines.verify_look import ShardLook
@@ -49,7 +49,7 @@ def _tar_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterator[Faul
                 yield Fault(file, f"{member.name!r}: no row of {look.path('raw')} lies there")
                 continue
             if hashlib.sha256(member.data).hexdigest() != row["sha256"]:
-                yield Fault(file, FETCHED.format_map(row).removeprefix(f"{file}: "))
+                yield Fault(file, changed(row).removeprefix(f"{file}: "))
                 continue
             name = member_name(row["key"], member.data)
             found = (member.name, member.offset, len(member.data))
@@ -76,7 +76,7 @@ def _elsewhere_sound(look: ShardLook, rows: Sequence[Row]) -> Iterator[Fault]:
             if isinstance(body, StoreError):
                 raise body
             if isinstance(body, CorpusError):
-                yield Fault(row["file"], str(body).removeprefix(f"{row['file']}: "))
+                yield Fault(row["file"], _plainly(str(body), row["file"]))
 
 
 def arrays_sound(look: ShardLook) -> Iterator[Fault]:
@@ -113,6 +113,11 @@ def _array_file_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterat
                 yield Fault(file, WRITTEN.format_map(row).removeprefix(f"{file}: "))
         if opened.read(1):
             yield Fault(file, "bytes after its last array")
+
+
+def _plainly(said: str, file: str) -> str:
+    """Leave out the name of the file, which stands before what is said of it."""
+    return said.removeprefix(f"{file}: ").removeprefix(f"{file.removeprefix('file://')}: ")
 
 
 def _protocol(path: str) -> str:

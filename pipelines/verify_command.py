@@ -54,5 +54,11 @@ def run(options: argparse.Namespace) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{out}: {f'{len(faults):,} faults' if faults else 'verified, no fault'}")
+        print(f"{out}: {_in_all(len(faults)) if faults else 'verified, no fault'}")
     return 1 if faults else 0
+
+
+def _in_all(faults: int) -> str:
+    """Count the faults, and say what mends them."""
+    count = "1 fault" if faults == 1 else f"{faults:,} faults"
+    return f"{count}; a build makes what is missing anew: remove damaged files, then build again"

@@ -66,7 +66,7 @@ def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: Shard) -> Iter
         yield f"jpg: not of quality {settings.jpeg_quality}"
     layout = sample["signals"].get("colour_layout")
     if layout and (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:
-        yield f"jpg: colours are up to {apart} levels from those measured of its image"
+        yield f"jpg: another picture: colours are up to {apart} levels from those measured"
 
 
 @cache

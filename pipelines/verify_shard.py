@@ -233,4 +233,6 @@ class CheckShard:
             yield Fault(path, f"its footer counts {origin.counts}, the side-cars {counts}")
         found = {"bytes": shard.bytes, "sha256": shard.sha256}
         if shard.sha256 and dict(origin.tar) != found:
-            yield Fault(path, f"its footer tells of another tar: {dict(origin.tar)}")
+            yield Fault(
+                path, f"is the index of a tar of {dict(origin.tar)}, and this one is another"
+            )
