@@ -357,7 +357,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "swapped codes": (samples(swapped("tokens256.npy")), TAR, "tokens256.npy: values"),
     "swapped images": (samples(swapped("jpg")), TAR, "jpg: "),
     "swapped records": (samples(swapped("json")), TAR, "json: key is"),
-    "other colours": (redrawn(ImageOps.invert), TAR, "jpg: colours are up to"),
+    "other colours": (redrawn(ImageOps.invert), TAR, "jpg: another picture"),
     "grey image": (redrawn(lambda image: image.convert("L")), TAR, "jpg: L"),
     "smaller image": (redrawn(lambda image: image.reduce(2)), TAR, "jpg: RGB"),
     "no image": (samples(lambda s: next(iter(s.values())).update(jpg=b"x")), TAR, "jpg: "),
