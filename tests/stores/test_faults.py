@@ -168,8 +168,9 @@ def test_the_command_line_says_it_in_a_line(
     assert "Traceback" not in printed
     proxy.share, proxy.faults = 1.0, ["403"]
     code, printed = cli("verify", f"{store.protocol}://denied/corpus")
-    assert code == 1
-    assert printed.startswith(f"{store.protocol}://denied/corpus/manifest.json: the store denies")
+    assert code == 2
+    denied = f"vargpt-corpus: {store.protocol}://denied/corpus/manifest.json: the store denies"
+    assert printed.startswith(denied)
     assert "Traceback" not in printed
 
 
