@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from pipelines.arguments import Parser, PrintCompletion, ShowVersion, check_flags
+from pipelines.arguments import Parser, PrintCompletion, ShowVersion, check_flags, commands_of
 from pipelines.build_command import add_build
 from pipelines.preference_options import add_compare, add_export, add_preferences
 from pipelines.recipe_command import add_recipe
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.beam_options and options.command not in ("build", "preferences"):
         parser.error("only build and preferences take Beam options after --")
     logging.basicConfig(level=logging.CRITICAL)
+    if options.beam_options:
+        _check_beam_options(commands_of(parser)[options.command], options)
     from pipelines.console import listen
     from pipelines.errors import CorpusError
     from schemas.recipe_file import RecipeError
@@ -60,6 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vargpt-corpus: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse words after -- that mean nothing; exits with 2."""
+    from pipelines.beam_options import check_beam_options
+    from pipelines.engine import Engine
+    from pipelines.engine_profile import parse_options
+    from pipelines.errors import CorpusError
+
+    ours = {name for action in parser._actions for name in action.option_strings}
+    try:
+        runner = parse_options(Engine.of(options).arguments).get("runner", "")
+        check_beam_options(options.beam_options, runner, ours)
+    except CorpusError as error:
+        parser.error(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
