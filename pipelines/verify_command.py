@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from pipelines.counting import counted
 from pipelines.option_types import place, positive
 
 EXIT_CODES = """\
@@ -54,5 +55,5 @@ def run(options: argparse.Namespace) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{out}: {f'{len(faults):,} faults' if faults else 'verified, no fault'}")
+        print(f"{out}: {counted(len(faults), 'fault') if faults else 'verified, no fault'}")
     return 1 if faults else 0

@@ -681,7 +681,7 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
     DAMAGES["line in a name"][0](copied)
     code, printed = told(out)
     assert code == 1
-    assert printed.splitlines()[-1] == f"{out}: 1 faults"
+    assert printed.splitlines()[-1] == f"{out}: 1 fault"
     code, printed = told(out, "--json")
     faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": "stray: the build did not write it"}]
     expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
