@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"vargpt-corpus: {error}; nothing committed is lost", file=sys.stderr)
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print(f"vargpt-corpus: {what}; nothing committed is lost", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vargpt-corpus: stopped; the same command goes on from here", file=sys.stderr)
