@@ -308,8 +308,8 @@ class Job:
             if stage == "crawl" and mark_shards(self.store, folder, range(self.shards)):
                 again = "; the next build tries those again that died of what may pass"
             raise CorpusError(
-                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them {worst}{first}; "
-                f"max_dead_fraction.{stage} is {allowed}{again}"
+                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them "
+                f"{worst}{first}; max_dead_fraction.{stage} is {allowed}{again}"
             )
         return origins
 
@@ -335,7 +335,9 @@ class Job:
         fresh = self.shards - todo
         note = f", {fresh} fresh" if fresh else ""
         speed = f", {rows / seconds:,.0f} img/s" if rows else ""
-        line = f"{stage:<10} {todo} of {counted(self.shards, 'shard')}{note}, {seconds:.1f} s{speed}"
+        line = (
+            f"{stage:<10} {todo} of {counted(self.shards, 'shard')}{note}, {seconds:.1f} s{speed}"
+        )
         CONSOLE.info(line)
         done = {"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh}
         self._log({"build": self.name, **done})

@@ -62,8 +62,8 @@ def check_shrink(
     if said and not allow:
         raise CorpusError(
             "the sources lost more than a tenth of all rows together, or one of them lost all of "
-            f"its own: {'; '.join(said)}. The corpus is as it was. If a download failed, mend it; if this "
-            "is meant, go on with --allow-shrink"
+            f"its own: {'; '.join(said)}. The corpus is as it was. If a download "
+            "failed, mend it; if this is meant, go on with --allow-shrink"
         )
     for line in fewer_rows(before, now):
         CONSOLE.info(line)

@@ -95,13 +95,17 @@ def _explained(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
 
     One that differs in nothing from a finished one is sound, however the last build ended.
     """
-    if not faults:
-        return []
+    said = _how_far(store).removeprefix("; ") if faults else ""
+    return [Fault(LOG, said)] if said else faults
+
+
+def _how_far(store: RegularStorage) -> str:
+    """Say what the log tells of a build that did not finish; '' if there is none, or no log."""
     try:
         said = unfinished(store)
     except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
-        return faults  # the log is damaged, and they say so
-    return [Fault(LOG, f"{said}; run build again to finish it, then verify")] if said else faults
+        return ""  # where the log is damaged, a fault says so
+    return f"; {said}; run build again to finish it, then verify" if said else ""
 
 
 def _files(store: RegularStorage) -> Files:
@@ -109,7 +113,9 @@ def _files(store: RegularStorage) -> Files:
     try:
         # Before all else: this may be any folder.
         if not store.lies_there(MANIFEST):
-            raise NotLookedError(f"{store.root}: no {MANIFEST}; no finished build lies here")
+            raise NotLookedError(
+                f"{store.root}: no {MANIFEST}; no finished build lies here{_how_far(store)}"
+            )
         return find_files(store)
     except OSError as error:
         raise NotLookedError(f"{store.root}: {error.strerror or error}") from error

@@ -151,7 +151,9 @@ def test_seconds_are_of_this_build(tiny: Tiny, capsys: pytest.CaptureFixture[str
     log.write_text("".join(f"{line}\n" for line in old))
     assert run(tiny) == 0
     assert "5000.0" not in capsys.readouterr().out
-    assert len(log.read_text().splitlines()) == len(lines) + 1 + len(STAGES)  # the first says that it began
+    assert len(log.read_text().splitlines()) == len(lines) + 1 + len(
+        STAGES
+    )  # the first says that it began
 
 
 def test_a_build_that_drops_every_row_says_which_stage_took_them(

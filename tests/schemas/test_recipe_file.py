@@ -247,7 +247,7 @@ def test_a_missing_recipe_is_named():
     ("text", "message"),
     [
         ("a: [", "not YAML"),
-        ("- a", "found a list"),
+        ("- a", "expected a mapping .*found a list"),
         ("", "is empty; expected a mapping"),
         ("\x00", "not YAML"),
     ],
