@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser: Any = _Parser(add_help=False, allow_abbrev=False)
     # A class that is defined twice, as in a notebook, counts once.
     for options in {str(found): found for found in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)

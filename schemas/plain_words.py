@@ -38,7 +38,7 @@ _PATTERNS = {
 }
 _LISTS = ("list_type", "tuple_type")
 _OF_MAPPINGS = ("sources", "tokenizers")  # keys of lists whose items are no single words
-_KINDS = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
+_KINDS: dict[Any, str] = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
 MOST_CHARS = 200  # of a value
 
 

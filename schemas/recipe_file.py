@@ -111,9 +111,12 @@ def _path(loc: tuple[int | str, ...]) -> list[int | str]:
 
     It counts the kind of a source or tokenizer, and of a value: sources.0.list.columns.url.str
     """
-    tag = {("sources",): 2, ("vq_tokens", "tokenizers"): 3}
-    at = tag.get(loc[:1], tag.get(loc[:2], len(loc)))
-    parts = [part for n, part in enumerate(loc) if n != at]
+    tag = len(loc)  # its place
+    if loc[:1] == ("sources",):
+        tag = 2
+    elif loc[:2] == ("vq_tokens", "tokenizers"):
+        tag = 3
+    parts = [part for n, part in enumerate(loc) if n != tag]
     return parts[:-1] if parts and parts[-1] in _COLUMN else parts
 
 
