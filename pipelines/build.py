@@ -13,10 +13,12 @@ from uuid import uuid4
 
 from pipelines.attempts import forget_attempts
 from pipelines.console import CONSOLE
+from pipelines.counting import counted
+from pipelines.dead_example import first_dead
 from pipelines.engine import Engine, shard_numbers
-from pipelines.funnel import LOG, in_words
+from pipelines.funnel import BEGUN, LOG, in_words
 from pipelines.lock import build_lock
-from pipelines.out_folder import RECIPE, corpus_folder
+from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.ownership import old_cutoffs, stray_tars, surplus, surplus_letters
 from pipelines.plan import accept_rows, claim, make_plan, passed_over
 from pipelines.progress import progress
@@ -24,7 +26,6 @@ from pipelines.retry_dead import mark_shards
 from pipelines.sidecar import (
     Counts,
     Origin,
-    dead_letters_path,
     each_shard,
     read_origin,
     read_origins,
@@ -77,10 +78,11 @@ def build(
 
     recipe = pin(recipe)
     store = corpus_folder(recipe, out)
-    with build_lock(store), engine.started(store):
+    with refused_leaves_nothing(store) as begun, build_lock(store), engine.started(store):
         claim(store)
         store.sweep()
         units = make_plan(recipe, store, allow_shrink=allow_shrink)
+        begun()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
         job = Job(
             recipe=recipe,
@@ -90,6 +92,7 @@ def build(
             retry_dead=frozenset(retry_dead),
             allow_shrink=allow_shrink,
         )
+        job.begin()
         for stage in job.stages():
             if stage == until:
                 break
@@ -111,6 +114,10 @@ class Job:
     changed: bool = False  # whether any stage had work
     manifest: dict[str, Any] = field(default_factory=dict)  # once there is one
     name: str = field(default_factory=lambda: uuid4().hex[:12])  # of this build, in the log
+
+    def begin(self) -> None:
+        """Say in the log that the corpus is between two states from here on."""
+        self._log({"build": self.name, "stage": BEGUN, "seconds": 0.0})
 
     def stages(self) -> Iterator[str]:
         """Run stage after stage; yield the name of each when it is done."""
@@ -296,13 +303,13 @@ class Job:
         allowed = getattr(self.recipe.max_dead_fraction, stage, 1.0)
         if dead > allowed * counts.rows_in:
             worst = max(counts.dead, key=lambda error: counts.dead[error])
+            first = first_dead(self.store, stage, worst, range(self.shards))
             again = ""
             if stage == "crawl" and mark_shards(self.store, folder, range(self.shards)):
                 again = "; the next build tries those again that died of what may pass"
             raise CorpusError(
-                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them {worst}; "
-                f"max_dead_fraction.{stage} is {allowed}; see {dead_letters_path(stage, 0)} ff."
-                f"{again}"
+                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them "
+                f"{worst}{first}; max_dead_fraction.{stage} is {allowed}{again}"
             )
         return origins
 
@@ -328,7 +335,9 @@ class Job:
         fresh = self.shards - todo
         note = f", {fresh} fresh" if fresh else ""
         speed = f", {rows / seconds:,.0f} img/s" if rows else ""
-        line = f"{stage:<10} {todo} of {self.shards} shards{note}, {seconds:.1f} s{speed}"
+        line = (
+            f"{stage:<10} {todo} of {counted(self.shards, 'shard')}{note}, {seconds:.1f} s{speed}"
+        )
         CONSOLE.info(line)
         done = {"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh}
         self._log({"build": self.name, **done})

@@ -8,6 +8,7 @@ STAGES = (
     *("ingest", "crawl", "measure", "dedup", "select", "caption", "pair", "vq_tokens", "shard"),
     "report",
 )
+ENGINES = ("local", "dataflow", "flink", "prism", "spark")  # as their data files are named
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,8 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-shrink",
         action="store_true",
-        help="go on where sources have lost more than a tenth of their rows, or all of one's",
+        help="go on where the sources have lost more than a tenth of all rows together, or one of "
+        "them all of its own",
     )
     parser.add_argument(
         "--until", default="", choices=STAGES, metavar="STAGE", help="stop when this one is done"
@@ -63,7 +65,11 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where a job runs."""
     parser.add_argument(
-        "--engine", default="local", metavar="NAME", help="one of `vargpt-corpus engines`"
+        "--engine",
+        default="local",
+        choices=ENGINES,
+        metavar="NAME",
+        help="one of `vargpt-corpus engines`",
     )
     parser.add_argument(
         "--processes",

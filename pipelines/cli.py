@@ -6,7 +6,14 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from pipelines.arguments import Parser, PrintCompletion, ShowVersion, check_flags
+from pipelines.arguments import (
+    Parser,
+    PrintCompletion,
+    ShowVersion,
+    check_flags,
+    commands_of,
+    meant,
+)
 from pipelines.build_command import add_build
 from pipelines.preference_options import add_compare, add_export, add_preferences
 from pipelines.recipe_command import add_recipe
@@ -36,12 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mark = given.index("--") if "--" in given else len(given)
     parser = _parser()
     check_flags(parser, given[:mark])
-    options = parser.parse_args(given[:mark])
+    options, unknown = parser.parse_known_args(given[:mark])
+    command = commands_of(parser)[options.command]
+    if unknown:
+        named = (name for action in command._actions for name in action.option_strings)
+        command.error(f"unknown argument {unknown[0]!r}{meant(unknown[0], named)}")
     options.beam_options = tuple(given[mark + 1 :])
     options.given = given
     if options.beam_options and options.command not in ("build", "preferences"):
-        parser.error("only build and preferences take Beam options after --")
+        command.error("only build and preferences take Beam options after --")
     logging.basicConfig(level=logging.CRITICAL)
+    if options.beam_options:
+        _check_beam_options(command, options)
     from pipelines.console import listen
     from pipelines.errors import CorpusError
     from schemas.recipe_file import RecipeError
@@ -55,11 +68,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        print(f"vargpt-corpus: {error}; nothing committed is lost", file=sys.stderr)
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print(f"vargpt-corpus: {what}; nothing committed is lost", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vargpt-corpus: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse words after -- that mean nothing; exits with 2."""
+    from pipelines.beam_options import check_beam_options
+    from pipelines.engine import Engine
+    from pipelines.engine_profile import parse_options
+    from pipelines.errors import CorpusError
+
+    ours = {name for action in parser._actions for name in action.option_strings}
+    try:
+        runner = parse_options(Engine.of(options).arguments).get("runner", "")
+        check_beam_options(options.beam_options, runner, ours)
+    except CorpusError as error:
+        parser.error(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.build import SIDECAR_FOLDERS, surplus_files
+from pipelines.counting import counted
 from pipelines.dedup import FindDuplicates
 from pipelines.manifest import MANIFEST, inputs_fingerprint
 from pipelines.out_folder import RECIPE, corpus_folder
@@ -103,12 +104,12 @@ class StageAhead:
 
     def __str__(self) -> str:
         if not self.todo:
-            return f"{self.name:<10} fresh, {self.shards} shards"
+            return f"{self.name:<10} fresh, {counted(self.shards, 'shard')}"
         why = ", ".join(
             f"{reason} {n}" if len(self.why) > 1 else reason for reason, n in self.why.items()
         )
-        rows = "" if self.rows is None else f", {self.rows:,} rows"
-        return f"{self.name:<10} {self.todo} of {self.shards} shards to do{rows}: {why}"
+        rows = "" if self.rows is None else f", {counted(self.rows, 'row')}"
+        return f"{self.name:<10} {self.todo} of {counted(self.shards, 'shard')} to do{rows}: {why}"
 
 
 @dataclass(kw_only=True)
@@ -316,7 +317,7 @@ def _numbered(items: list[Any]) -> dict[str, Any]:
 
 
 def _rows(rows: int | None) -> str:
-    return "rows are counted when it is read" if rows is None else f"{rows:,} rows"
+    return "rows are counted when it is read" if rows is None else counted(rows, "row")
 
 
 def _before(draft: Draft, source: str) -> str:

@@ -5,11 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.counting import counted
 from pipelines.retry_dead import STAGES, passing_dead
 from pipelines.sidecar import Counts
 from pipelines.storage import Storage, absolute
 
 LOG = "build_log.jsonl"
+BEGUN = "begun"  # stands in the log for a stage, at the start of a build
 REPORT = "report.html"
 REASONS = 5  # of a stage, in a sentence
 SHOWN_KINDS = 12  # of files that a source passes over
@@ -41,7 +43,8 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     print()
     if "subsets" not in manifest:
         last = manifest["funnel"][-1]
-        print(f"{last['kept']:,} rows left after {last['stage']}; without --until it goes on")
+        rows = counted(last["kept"], "row")
+        print(f"{rows} left after {last['stage']}; without --until it goes on")
         return
     print("\n".join(_subset_lines(manifest)))
     for made in manifest["tokens"]:
@@ -53,7 +56,7 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
 def print_last_line(manifest: dict[str, Any], out: str) -> None:
     """Print in one line what came of a build."""
     last = manifest["funnel"][-1]
-    so_far = f"{last['kept']:,} rows left after {last['stage']}"
+    so_far = f"{counted(last['kept'], 'row')} left after {last['stage']}"
     made = "; ".join(_subset_lines(manifest)) if "subsets" in manifest else so_far
     print(f"{out}: {made}")
 
@@ -92,18 +95,35 @@ def _plural(what: str) -> str:
     return re.sub(r"\b(file|link|folder|image|text|device|tar|row|line)\b", r"\1s", what, count=1)
 
 
+def unfinished(store: Storage) -> str:
+    """Say how far the last build came that the log tells of; '' if it came to its end.
+
+    Raises:
+        ValueError, KeyError, TypeError: the log is damaged.
+    """
+    lines = store.read(LOG).splitlines()
+    last = json.loads(lines[-1])
+    if last["stage"] == "report":
+        return ""
+    if last["stage"] == BEGUN:
+        return "the last build did not finish"
+    return f"the last build stopped after {last['stage']}, or did not finish"
+
+
 def stage_seconds(store: Storage) -> dict[str, float]:
     """Return the seconds of every stage in the last build, from the log, which has all builds."""
     lines = store.read(LOG).splitlines() if store.exists(LOG) else []
     runs = [json.loads(line) for line in lines]
     # Lines of an earlier release do not say of which build they are.
     last = runs[-1].get("build") if runs else None
-    return {run["stage"]: run["seconds"] for run in runs if run.get("build") == last}
+    mine = [run for run in runs if run.get("build") == last and run["stage"] != BEGUN]
+    return {run["stage"]: run["seconds"] for run in mine}
 
 
 def _subset_lines(manifest: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name}: {subset['samples']:,} samples in {len(subset['shards']):,} shards, "
+        f"{name}: {counted(subset['samples'], 'sample')} in "
+        f"{counted(len(subset['shards']), 'shard')}, "
         f"{subset['bytes'] / 1e6:,.1f} MB"
         for name, subset in manifest["subsets"].items()
     ]

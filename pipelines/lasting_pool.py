@@ -123,7 +123,7 @@ class LastingPool:
         # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
         context = multiprocessing.get_context("forkserver")
         # Imported once, by the server that the workers are forked from.
-        context.set_forkserver_preload([self._preload])
+        context.set_forkserver_preload(["pipelines.ignore_interrupts", self._preload])
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_start_worker)
 
 

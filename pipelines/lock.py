@@ -39,7 +39,13 @@ def build_lock(store: Storage) -> Iterator[None]:
 @contextmanager
 def _local_lock(store: Storage) -> Iterator[None]:
     _, path = store.locate(LOCK_NAME)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        raise CorpusError(
+            f"{store.root}: this folder cannot be made ({error.strerror}); give --out one on a "
+            "disk that can be written"
+        ) from error
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

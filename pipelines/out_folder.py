@@ -5,13 +5,15 @@ Looked at before anything is written. A folder that holds anything else is anoth
 
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines.lock import LOCK_NAME
 from pipelines.ownership import own_sidecar
 from pipelines.plan import PLAN, published_plan
 from pipelines.retries import open_fs
@@ -249,3 +251,36 @@ def _place(url: str) -> tuple[str, str]:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN:,} more" if len(names) > SHOWN else shown
+
+
+@contextmanager
+def refused_leaves_nothing(store: Storage) -> Iterator[Callable[[], None]]:
+    """Leave no trace of a build that is refused before it has begun; give what says it has begun.
+
+    It goes around the lock, and removes only what was not there before: the lock's file, the plan
+    of nothing, and folders, if they are empty.
+    """
+    known, locked = store.exists(PLAN), store.exists(LOCK_NAME)
+    made = _missing_folders(store) if store.is_local else []
+    begun: list[bool] = []
+    try:
+        yield lambda: begun.append(True)
+    except BaseException:
+        if not known and not begun and not published_plan(store):
+            store.remove(PLAN)
+            if store.is_local and not locked:
+                store.remove(LOCK_NAME)
+            for folder in made:
+                with suppress(OSError):  # something lies there, or it was never made
+                    os.rmdir(folder)
+        raise
+
+
+def _missing_folders(store: Storage) -> list[str]:
+    """List the folders that are made for a plan, the deepest first."""
+    folder = os.path.dirname(store.locate(PLAN)[1])
+    missing: list[str] = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing

@@ -86,7 +86,8 @@ class PatientFileSystem:
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         path = arguments[1] if name == "put_file" else arguments[0]
-        for pause_s in (*PAUSES_S, None):
+        tries = (*PAUSES_S, None)
+        for number, pause_s in enumerate(tries, start=1):
             try:
                 return getattr(self.fs, name)(*arguments, **options)
             except Exception as error:  # the clients' errors have no class in common
@@ -96,7 +97,8 @@ class PatientFileSystem:
                     raise
                 if pause_s is None or not fault.may_pass:
                     raise self._final(path, fault) from error
-            print(f"{self._url(path)}: {fault.said}; again in {pause_s:.0f} s", file=sys.stderr)
+            told = f"try {number} of {len(tries)}, again in {pause_s:.0f} s"
+            print(f"{self._url(path)}: {fault.said}; {told}", file=sys.stderr)
             time.sleep(pause_s)
         raise AssertionError("unreachable: the last round returns or raises")
 

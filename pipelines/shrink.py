@@ -6,6 +6,8 @@ what it made of all.
 
 from collections.abc import Mapping
 
+from pipelines.console import CONSOLE
+from pipelines.counting import counted
 from pipelines.storage import CorpusError
 
 LARGEST_LOSS = 10  # a tenth of all rows; more stops
@@ -34,10 +36,23 @@ def losses(before: Mapping[str, int], now: Mapping[str, int | None]) -> list[str
     return [_said(name, before[name], rows, name in now) for name, rows in fewer.items()]
 
 
+def fewer_rows(before: Mapping[str, int], now: Mapping[str, int | None]) -> list[str]:
+    """Say which sources have fewer rows than before, a line each.
+
+    >>> fewer_rows({"web": 25, "old": 1}, {"web": 19})
+    ['web: 6 rows fewer than before (25 -> 19)', 'old: 1 row fewer than before (1 -> 0)']
+    """
+    return [
+        f"{name}: {counted(had - rows, 'row')} fewer than before ({had:,} -> {rows:,})"
+        for name, had in before.items()
+        if (rows := now.get(name, 0)) is not None and rows < had
+    ]
+
+
 def check_shrink(
     before: Mapping[str, int], now: Mapping[str, int | None], *, allow: bool = False
 ) -> None:
-    """Stop where rows were lost.
+    """Stop where many rows were lost; say where a few were.
 
     Raises:
         CorpusError: if more than a tenth of all rows is gone, or a whole source, and that was not
@@ -46,17 +61,19 @@ def check_shrink(
     said = losses(before, now)
     if said and not allow:
         raise CorpusError(
-            f"the sources lost more than a tenth of their rows, or one of them all: "
-            f"{'; '.join(said)}. The corpus is as it was. If a download failed, mend it; if this "
-            "is meant, go on with --allow-shrink"
+            "the sources lost more than a tenth of all rows together, or one of them lost all of "
+            f"its own: {'; '.join(said)}. The corpus is as it was. If a download "
+            "failed, mend it; if this is meant, go on with --allow-shrink"
         )
+    for line in fewer_rows(before, now):
+        CONSOLE.info(line)
 
 
 def _said(name: str, before: int, now: int, in_recipe: bool) -> str:
     if not in_recipe:
-        return f"{name} had {before:,} rows and is no longer in the recipe"
+        return f"{name} had {counted(before, 'row')} and is no longer in the recipe"
     return (
-        f"{name} had {before:,} rows and has {now:,}"
+        f"{name} had {counted(before, 'row')} and has {now:,}"
         if now
-        else f"{name} had {before:,} rows and has none"
+        else f"{name} had {counted(before, 'row')} and has none"
     )

@@ -4,6 +4,11 @@ import argparse
 
 from pipelines.option_types import place, positive
 
+STAGES = (
+    *("pretrain", "understand", "sft256", "dpo256", "sft512", "dpo512", "edit"),
+    *("demo", "emoji", "emoji_dpo"),
+)
+
 
 def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
     """Add the options of `train-tokenizer`."""
@@ -53,6 +58,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "stage",
+        choices=STAGES,
         metavar="STAGE",
         help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji, "
         "emoji_dpo",

@@ -17,8 +17,9 @@ from typing import Any
 
 from pipelines.build import RECIPE, SIDECAR_FOLDERS
 from pipelines.dedup import FindDuplicates
-from pipelines.errors import NotLookedError
+from pipelines.errors import CorpusError, NotLookedError
 from pipelines.faults import Fault, capped, guarded
+from pipelines.funnel import LOG, unfinished
 from pipelines.local_pool import default_processes, local_pool, run_each
 from pipelines.manifest import MANIFEST, SUBSET
 from pipelines.plan import PLAN, files_of, published_plan, read_plan
@@ -86,7 +87,25 @@ def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> 
         processes = 1
     scratch = tempfile.TemporaryDirectory(prefix="verify-")
     with scratch as exchange, local_pool(processes, preload=__name__):
-        return capped(_Verify(checked, files, exchange, deep).faults())
+        return capped(_explained(checked, _Verify(checked, files, exchange, deep).faults()))
+
+
+def _explained(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
+    """Say one thing of a corpus that a build left half-way: all else follows from it, or may.
+
+    One that differs in nothing from a finished one is sound, however the last build ended.
+    """
+    said = _how_far(store).removeprefix("; ") if faults else ""
+    return [Fault(LOG, said)] if said else faults
+
+
+def _how_far(store: RegularStorage) -> str:
+    """Say what the log tells of a build that did not finish; '' if there is none, or no log."""
+    try:
+        said = unfinished(store)
+    except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
+        return ""  # where the log is damaged, a fault says so
+    return f"; {said}; run build again to finish it, then verify" if said else ""
 
 
 def _files(store: RegularStorage) -> Files:
@@ -94,7 +113,9 @@ def _files(store: RegularStorage) -> Files:
     try:
         # Before all else: this may be any folder.
         if not store.lies_there(MANIFEST):
-            raise NotLookedError(f"{store.root}: no {MANIFEST}; no finished build lies here")
+            raise NotLookedError(
+                f"{store.root}: no {MANIFEST}; no finished build lies here{_how_far(store)}"
+            )
         return find_files(store)
     except OSError as error:
         raise NotLookedError(f"{store.root}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from pipelines.counting import counted
 from pipelines.option_types import place, positive
 
 EXIT_CODES = """\
@@ -60,5 +61,5 @@ def run(options: argparse.Namespace) -> int:
 
 def _in_all(faults: int) -> str:
     """Count the faults, and say what mends them."""
-    count = "1 fault" if faults == 1 else f"{faults:,} faults"
-    return f"{count}; a build makes what is missing anew: remove damaged files, then build again"
+    mend = "a build makes what is missing anew: remove damaged files, then build again"
+    return f"{counted(faults, 'fault')}; {mend}"

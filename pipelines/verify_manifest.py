@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
 from pipelines.faults import Fault, differences
+from pipelines.funnel import BEGUN
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import (
     MADE_WITH,
@@ -162,7 +163,7 @@ def log_sound(store: Storage) -> Iterator[Fault]:
     for number, text in enumerate(body.splitlines(), start=1):
         try:
             line = json.loads(text)
-            sound = line["stage"] in STAGES and _is_duration(line["seconds"])
+            sound = line["stage"] in (BEGUN, *STAGES) and _is_duration(line["seconds"])
         except (ValueError, TypeError, KeyError, RecursionError):
             sound = False
         if not sound:

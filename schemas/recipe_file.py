@@ -11,6 +11,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from schemas.plain_words import explained, kind_of, not_yaml, shown
 from schemas.recipe import Recipe, Source
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
@@ -33,17 +34,23 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
     path = os.path.expanduser(path)
     try:
         data: Any = load_yaml(_read(path))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(f"{path}: no such recipe") from error
     except RepeatedKeyError as error:
         lines = str(error).splitlines()
         raise RecipeError("\n".join(f"{path}: {line}" for line in lines)) from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
+        raise RecipeError(f"{path}: {not_yaml(error)}") from error
+    except IsADirectoryError as error:
+        raise RecipeError(f"{path}: is a folder; give the YAML file itself") from error
+    except PermissionError as error:
+        raise RecipeError(f"{path}: may not be read by this user") from error
     except (ValueError, ImportError, OSError) as error:  # no such protocol, or no access
         raise RecipeError(f"{path}: {error}") from error
+    if data is None:
+        raise RecipeError(f"{path}: is empty; expected a mapping that begins as `name: my-corpus`")
     if not isinstance(data, dict):
-        raise RecipeError(f"{path}: expected a mapping, found {type(data).__name__}")
+        raise RecipeError(f"{path}: expected a mapping (key: value), found {kind_of(data)}")
     fields = cast(dict[str, Any], data)
     for item in overrides:
         override(fields, item)
@@ -62,7 +69,7 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     except ValidationError as error:
         # A tuple whose items are wrong is reported as too short besides: noise.
         faults = [dict(f) for f in error.errors() if f["type"] != "too_short" or not f["input"]]
-        lines = [_explain(fault) for fault in faults]
+        lines = dict.fromkeys(_explain(fault) for fault in faults)
         raise RecipeError("\n".join(f"{name}: {line}" for line in lines)) from error
 
 
@@ -83,18 +90,34 @@ def _read(path: str) -> bytes:
 
 
 def _explain(fault: dict[str, Any]) -> str:
-    # Pydantic counts the source's kind among the parts of a path: sources.0.list.path
-    parts = [part for n, part in enumerate(fault["loc"]) if n != 2 or fault["loc"][0] != "sources"]
+    parts = _path(fault["loc"])
     where = ".".join(str(part) for part in parts)
     if fault["type"].startswith("union_tag"):  # of the key that says which model it is
         return f"{where}: {explain_tag(fault)}"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {suggest(str(parts[-1]), _allowed_keys(fault['loc'][:-1]))}"
-    message = fault["msg"].removeprefix("Value error, ")
     if not where:  # of the whole recipe, which is not worth showing
-        return message
-    shown = "" if fault["type"] == "missing" else f", got {fault['input']!r:.200}"
-    return f"{where}: {message}{shown}{meant(fault)}"
+        return fault["msg"].removeprefix("Value error, ")
+    if fault["loc"][-1] in _COLUMN:
+        return f"{where}: expected a column's name or number, got {shown(fault['input'])}"
+    return f"{where}: {explained(fault)}{meant(fault)}"
+
+
+_COLUMN = ("str", "constrained-int")  # the two ways to name one, as pydantic calls them
+
+
+def _path(loc: tuple[int | str, ...]) -> list[int | str]:
+    """Return the keys that a fault lies under, without what pydantic puts among them.
+
+    It counts the kind of a source or tokenizer, and of a value: sources.0.list.columns.url.str
+    """
+    tag = len(loc)  # its place
+    if loc[:1] == ("sources",):
+        tag = 2
+    elif loc[:2] == ("vq_tokens", "tokenizers"):
+        tag = 3
+    parts = [part for n, part in enumerate(loc) if n != tag]
+    return parts[:-1] if parts and parts[-1] in _COLUMN else parts
 
 
 def meant(fault: Mapping[str, Any]) -> str:
@@ -109,7 +132,7 @@ def explain_tag(fault: Mapping[str, Any]) -> str:
     """Say what is wrong with the key that tells which of several models a mapping is."""
     key = str(fault["ctx"]["discriminator"]).strip("'")
     if fault["type"] == "union_tag_not_found":
-        return f"{key} is missing, got {fault['input']!r:.200}"
+        return f"{key} is missing, got {shown(fault['input'])}"
     found, allowed = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
     near = nearest(found, re.findall(r"'([^']*)'", allowed))
     hint = f"did you mean {near}? " if near else ""
@@ -174,7 +197,8 @@ def override(data: dict[str, Any], item: str) -> None:
     try:
         given: Any = load_yaml(value)
     except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"override {item!r}: value is not YAML: {error}") from error
+        why = not_yaml(error) if isinstance(error, yaml.YAMLError) else error
+        raise RecipeError(f"override {item!r}: value is {why}") from error
     *parents, last = path.split(".")
     node: Any = data
     for part in parents:

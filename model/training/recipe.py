@@ -17,6 +17,7 @@ from pydantic import (
 from model.data.codes import SelfCorrection
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
+from schemas.plain_words import explained
 from schemas.recipe_file import RecipeError, meant, override, suggest
 from schemas.sample import IMAGE, IMAGE_GEN
 from schemas.strict_yaml import load_yaml
@@ -202,9 +203,8 @@ def _explain(fault: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {suggest(where, Recipe.model_fields)}"
-    message = fault["msg"].removeprefix("Value error, ")
-    shown = f"{message}, got {fault['input']!r:.200}{meant(fault)}"
-    return f"{where}: {shown}" if where else message
+    shown = f"{explained(fault)}{meant(fault)}"
+    return f"{where}: {shown}" if where else fault["msg"].removeprefix("Value error, ")
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

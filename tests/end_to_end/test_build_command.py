@@ -151,7 +151,9 @@ def test_seconds_are_of_this_build(tiny: Tiny, capsys: pytest.CaptureFixture[str
     log.write_text("".join(f"{line}\n" for line in old))
     assert run(tiny) == 0
     assert "5000.0" not in capsys.readouterr().out
-    assert len(log.read_text().splitlines()) == len(lines) + len(STAGES)
+    assert len(log.read_text().splitlines()) == len(lines) + 1 + len(
+        STAGES
+    )  # the first says that it began
 
 
 def test_a_build_that_drops_every_row_says_which_stage_took_them(
@@ -278,3 +280,41 @@ def test_a_merged_key_may_be_given_again(
     )
     assert main(["recipe", str(path)]) == 0
     assert "name: b" in capsys.readouterr().out
+
+
+def test_verify_after_a_build_that_did_not_finish_says_just_that(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a finished corpus that such a build did not change is sound."""
+    assert run(tiny, "-q", "--until", "select") == 0
+    assert main(["verify", str(tiny.out)]) == 0
+    assert run(tiny, "-q", "--until", "select", "--set", "select.short_side.min=9") == 0
+    capsys.readouterr()
+    assert main(["verify", str(tiny.out)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "build_log.jsonl: the last build stopped after select, or did not finish; run build again "
+        "to finish it, then verify",
+        f"{tiny.out}: 1 fault",
+    ]
+    assert run(tiny, "-q", "--set", "select.short_side.min=9") == 0
+    assert main(["verify", str(tiny.out)]) == 0
+
+
+def test_a_refused_build_leaves_nothing_behind(tiny: Tiny) -> None:
+    out = tiny.folder / "new/corpus"
+    build = ["build", str(tiny.folder / "r.yaml"), "--out", str(out), "--processes", "1"]
+    nowhere = ["--set", f"sources.pics.path={tiny.folder}/no-such"]
+    assert main([*build, *nowhere]) == 1
+    assert not out.parent.exists()
+    out.mkdir(parents=True)
+    assert main([*build, *nowhere]) == 1
+    assert not list(out.iterdir())
+
+
+def test_a_few_rows_fewer_are_told(tiny: Tiny, capsys: pytest.CaptureFixture[str]) -> None:
+    draw_images(tiny.folder / "images", range(4, 12))
+    assert run(tiny, "-q", "--until", "ingest") == 0
+    (tiny.folder / "images/11.png").unlink()
+    assert run(tiny, "--until", "ingest") == 0
+    assert "pics: 1 row fewer than before (12 -> 11)" in capsys.readouterr().err

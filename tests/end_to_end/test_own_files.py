@@ -142,7 +142,7 @@ def test_a_source_that_left_the_recipe_stops_the_build(tmp_path: Path) -> None:
     draw_images(tmp_path / "b", range(3, 4))
     sources = [{"name": n, "kind": "folder", "path": str(tmp_path / n)} for n in "ab"]
     tiny.build(tiny.recipe(sources=sources), until="ingest")
-    with pytest.raises(CorpusError, match="b had 1 rows and is no longer in the recipe"):
+    with pytest.raises(CorpusError, match="b had 1 row and is no longer in the recipe"):
         tiny.build(tiny.recipe(sources=sources[:1]), until="ingest")
     tiny.build(tiny.recipe(sources=sources[:1]), until="ingest", allow_shrink=True)
 

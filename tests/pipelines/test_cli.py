@@ -39,6 +39,11 @@ BUILD = ["build", "r.yaml", "--out", "x"]
         (["train-tokenizer", "var_vqvae", "--data", "d", "--out", ""], "expected a path or a URL"),
         (["compare", "a", "b", "--prompts", "p", "--scorer", "clip", "--out="], "expected a path"),
         (["export", "x", "--format", "llamafactory-sft", "--to="], "expected a path"),
+        ([*BUILD, "--engine", "sprak"], "did you mean spark?"),
+        (["train", "prtrain", "--data", "d", "--out", "o"], "did you mean pretrain?"),
+        ([*BUILD, "extra"], "usage: vargpt-corpus build.*unknown argument 'extra'"),
+        ([*BUILD, "-dry-run"], "usage: vargpt-corpus build.*did you mean --dry-run?"),
+        (["verify", "x", "y"], "usage: vargpt-corpus verify.*unknown argument 'y'"),
         ([*BUILD, "-q", "-v"], "not allowed with argument"),
     ],
 )  # fmt: skip
@@ -115,3 +120,12 @@ def test_help_and_completion_import_nothing_heavy() -> None:
 
 def test_until_takes_every_stage() -> None:
     assert build_command.STAGES == STAGES
+
+
+def test_the_names_that_can_be_completed_are_those_there_are() -> None:
+    from model.training.recipe import recipe_names
+    from pipelines.engine_profile import engine_names
+    from pipelines.train_options import STAGES as TRAINED
+
+    assert engine_names() == build_command.ENGINES
+    assert {*recipe_names()} == {*TRAINED}

@@ -90,7 +90,9 @@ def test_what_the_client_gives_up_is_tried_again_after_a_pause(
     assert bucket.read("a") == b"x"
     assert pauses == [5.0]
     said = capsys.readouterr().err
-    assert re.fullmatch(rf"{bucket.root}/a: the store answered 503 \(.*\); again in 5 s\n", said)
+    assert re.fullmatch(
+        rf"{bucket.root}/a: the store answered 503 \(.*\); try 1 of \d, again in 5 s\n", said
+    )
 
 
 @pytest.mark.slow
