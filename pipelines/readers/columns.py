@@ -214,6 +214,8 @@ def _on_one_line(name: Any) -> str:
 
 
 def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
+    if field != "url" and list(names) == [columns.url]:
+        return f"expected a list with a column of the {field} too, as a .csv has"
     if field == "url" and any("://" in str(name) for name in names):
         return "if the file has no header, give numbers: columns: {url: 0, text: 1}"
     if field == "url" and len(names) == 1:

@@ -53,7 +53,7 @@ def listed(path: Path | str, rows_per_shard: int = 2, **source: Any) -> list[Lis
 
 
 def expected(name: str) -> list[Listed]:
-    return [Listed(id=f"{name}:{n}", **row) for n, row in enumerate(ROWS)]
+    return [Listed(id=f"{name} row {n + 1}", **row) for n, row in enumerate(ROWS)]
 
 
 def parquet() -> bytes:
@@ -167,11 +167,23 @@ def test_a_txt_list_has_a_url_a_line(tmp_path: Path) -> None:
     lines = ["# of 2026", URLS[0], "", f"  {URLS[1]} ", "#", "not a url", "  "]
     (tmp_path / "l.txt").write_text("\n".join(lines))
     for size in (1, 2, 100):
-        one, two, bad = listed(tmp_path / "l.txt", size)
-        assert [one, two] == [Listed(id=f"l.txt:{n}", url=URLS[n]) for n in range(2)]
+        one, two, bad = listed(tmp_path / "l.txt", size, columns={"text": ""})
+        assert [one, two] == [Listed(id=f"l.txt row {n + 1}", url=URLS[n]) for n in range(2)]
         assert isinstance(bad, Reject)
-        assert (bad.id, bad.reason) == ("l.txt:2", "bad_url")
-    assert plan(tmp_path / "l.txt").passed_over == {"comment in a .txt list": 2}
+        assert (bad.id, bad.reason) == ("l.txt row 3", "bad_url")
+    found = plan(tmp_path / "l.txt", columns={"text": ""})
+    assert found.passed_over == {"comment in a .txt list": 2}
+
+
+@pytest.mark.parametrize("name", ["l.txt", "l.txt.gz"])
+def test_a_txt_list_has_no_captions_and_is_refused_as_any_list_without(
+    name: str, tmp_path: Path
+) -> None:
+    body = "\n".join(URLS).encode()
+    (tmp_path / name).write_bytes(gzip.compress(body) if name.endswith("gz") else body)
+    with pytest.raises(CorpusError, match=r"columns found: url; .*\{text: ''\}"):
+        plan(tmp_path / name)
+    assert len(listed(tmp_path / name, columns={"text": ""})) == len(URLS)
 
 
 def test_what_is_no_list_beside_lists_is_passed_over_and_counted(tmp_path: Path) -> None:

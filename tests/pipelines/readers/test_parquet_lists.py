@@ -45,7 +45,7 @@ def test_text_that_is_not_utf8_costs_its_row_alone(rows_per_shard: int, tmp_path
     found = listed(path, rows_per_shard)
     assert words(found) == ["a", "malformed_row", "c"]
     assert isinstance(found[1], Reject)
-    assert found[1].id == "l.parquet:1"
+    assert found[1].id == "l.parquet row 2"
     assert found[1].detail.startswith("column 'text', of type string: 'utf-8' codec can't decode")
 
 
