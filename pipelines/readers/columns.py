@@ -103,6 +103,8 @@ def _parsed(text: str, rest: str, path: str) -> Any:
 def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> str:  # noqa: B008
     """Read a value of a list as text that UTF-8 can hold; null, NaN and what is empty are ''.
 
+    A number is text too, as a licence, author, title or tag may be one, but never a caption.
+
     Raises:
         ValueError: for what is no text, with its type.
     """
@@ -124,6 +126,9 @@ def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> st
     # NaN is how pandas writes a missing text.
     if value is None or value is ABSENT or isinstance(value, Mapping) or value != value:
         return ""
+    if field == "text":  # the number of a class, say, is no caption
+        what = f"column {_shown(columns, field)} is {_type(value)}, expected text"
+        raise ValueError(f"{what}: {value!r:.80}")
     return str(value).strip().encode("utf-8", "replace").decode()
 
 

@@ -18,6 +18,7 @@ from pipelines.readers.names import (
     SYSTEM,
     is_hidden,
     is_of_system,
+    is_tar,
     suffix_of,
 )
 from pipelines.readers.walk import AGAIN
@@ -209,12 +210,18 @@ def _not_a_file(fs: Any, path: str, name: str, info: Mapping[str, Any] | None) -
 
 
 def _how_to_name(fs: Any, folder: str) -> str:
-    """Say how the files of a folder may be named, by the suffix that most of them have."""
-    suffixes = Counter(suffix_of(str(each)) for each in fs.ls(folder, False))
-    suffix = max(sorted(suffixes), key=lambda each: suffixes[each], default="")
-    if suffix in IMAGE_SUFFIXES:
-        return f"name them, or read the folder's images with kind: folder ({suffix} is one)"
-    return f"name them, such as {folder}/*{suffix}"
+    """Say how the files of a folder may be named: tars, else images, else what most are."""
+    names = [str(each).rstrip("/") for each in fs.ls(folder, False)]
+    suffixes = Counter(suffix_of(name) for name in names)
+    most = sorted(suffixes, key=lambda each: (-suffixes[each], each))
+    if tars := [suffix for suffix in most if is_tar(f"0{suffix}")]:
+        return f"name them, such as {folder}/*{tars[0]}; kind: webdataset reads tars"
+    if packed := next((name for name in sorted(names) if is_tar(name)), ""):
+        suffix = f".tar{suffix_of(packed)}"
+        return f"name them, such as {folder}/*{suffix}; kind: webdataset reads tars"
+    if images := [suffix for suffix in most if suffix in IMAGE_SUFFIXES]:
+        return f"name them, or read the folder's images with kind: folder ({images[0]} is one)"
+    return f"name them, such as {folder}/*{most[0] if most else ''}"
 
 
 def _nothing(fs: Any, path: str, full: str, passed_over: Mapping[str, int]) -> CorpusError:

@@ -15,6 +15,7 @@ from pipelines.readers.arrow_rows import require_sound
 from pipelines.readers.compressed import MAGIC_BYTES, compression, decompressed, without_suffix
 from pipelines.readers.files import SourceFile
 from pipelines.readers.json_arrays import array_items
+from pipelines.readers.names import shown
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
 
@@ -46,7 +47,7 @@ class PlainList:
     path: str  # on `fs`
     url: str
     name: str  # of the file it comes from
-    origin: str  # URL of that file, for messages
+    origin: str  # that file, for messages
     format: str  # csv, tsv, txt, jsonl or parquet
     unpacked: str = ""  # its path in the corpus, '' if it lies in the source as it is
 
@@ -74,21 +75,21 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         head = stream.read(HEAD_BYTES)
         with file.fs.open(file.path, "rb") as raw:
             packed = bool(compression(raw.read(MAGIC_BYTES)))
-    kind, convert = _conversion(kind, head, file.url)
+    kind, convert = _conversion(kind, head, shown(file.url))
     if not packed and convert is None:
         return PlainList(
             fs=file.fs,
             path=file.path,
             url=file.url,
             name=file.name,
-            origin=file.url,
+            origin=shown(file.url),
             format=kind,
         )
     name = fingerprint(file.url, file.version)[:16]
     unpacked = f"sources/unpacked-{source}-{name}.{kind}"
     with store.scratch() as scratch:
         local = scratch / "unpacked"
-        with _read(file) as stream, _faults_of(file.url):
+        with _read(file) as stream, _faults_of(shown(file.url)):
             (convert or _copy)(stream, local)
         store.commit_file(unpacked, local)
     fs, path = store.locate(unpacked)
@@ -98,7 +99,7 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         path=path,
         url=url,
         name=file.name,
-        origin=file.url,
+        origin=shown(file.url),
         format=kind,
         unpacked=unpacked,
     )
@@ -108,7 +109,7 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
 def _read(file: SourceFile) -> Iterator[BinaryIO]:
     with (
         file.fs.open(file.path, "rb") as raw,
-        decompressed(raw, file.url, file.size) as stream,
+        decompressed(raw, shown(file.url), file.size) as stream,
     ):
         yield stream
 

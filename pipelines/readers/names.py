@@ -77,6 +77,11 @@ def suffix_of(name: str) -> str:
     return posixpath.splitext(name)[1].lower()
 
 
+def shown(url: str) -> str:
+    """Return a file's URL as messages name it: a file of this machine by its path."""
+    return url.removeprefix("file://")
+
+
 def is_tar(name: str) -> bool:
     """Whether a name is one of tars, compressed or not.
 

@@ -15,7 +15,7 @@ from pipelines.readers.files import SourceFile, find_files, versions
 from pipelines.readers.img2dataset import failures_beside
 from pipelines.readers.keys import SeenKeys
 from pipelines.readers.listing import Listed, PassedOver, SourcePlan, Unit, storable, with_texts
-from pipelines.readers.names import as_other, is_tar
+from pipelines.readers.names import as_other, is_tar, shown
 from pipelines.readers.tar_members import members
 from pipelines.readers.tar_samples import Sample, samples
 from pipelines.readers.tar_stream import NotATarError, TarStream, open_tar
@@ -147,4 +147,4 @@ class TarReader:
 
 
 def _changed(unit: Unit) -> CorpusError:
-    return CorpusError(f"{unit.path}: changed while it was read; build again")
+    return CorpusError(f"{shown(unit.path)}: changed while it was read; build again")

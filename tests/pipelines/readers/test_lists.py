@@ -250,8 +250,8 @@ def test_an_endless_line_is_a_dead_letter_and_never_held_whole(
     monkeypatch.setattr(text_lists, "MAX_LINE_BYTES", 50)
     (tmp_path / name).write_text(body.format("x" * 220))
     one, fault, two = listed(str(tmp_path / name), rows_per_shard=1)
-    assert one == Listed(id=f"{name}:0", url="http://a.org/1")
-    assert two == Listed(id=f"{name}:2", url="http://a.org/2")
+    assert one == Listed(id=f"{name} row 1", url="http://a.org/1")
+    assert two == Listed(id=f"{name} row 3", url="http://a.org/2")
     assert isinstance(fault, Reject)
     assert "a line of more than 50 bytes" in fault.detail
 
@@ -391,3 +391,22 @@ def test_a_list_is_streamed_from_a_file_that_is_fetched_by_ranges() -> None:
     fs.pipe_file("/far.csv", body)
     lines = text_lists.Lines(io.BufferedReader(_Far(fs, "/far.csv", "rb", 1000, size=len(body))))
     assert "".join(line.text for line in iter(lines.take, None)) == body.decode()
+
+
+def test_a_number_is_no_caption_but_may_be_a_title(tmp_path: Path) -> None:
+    rows = [
+        {"url": "http://a.org/1", "text": 5},
+        {"url": "http://a.org/2", "text": "a", "title": 1984},
+    ]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fault, titled = listed(f"{tmp_path}/l.jsonl")
+    assert isinstance(fault, Reject)
+    assert fault.detail == "column 'text' is a number, expected text: 5"
+    assert isinstance(titled, Listed)
+    assert titled.title == "1984"
+
+
+def test_messages_name_a_local_list_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("link,text\nhttp://a.org/1,a\n")
+    with pytest.raises(CorpusError, match=f"^{tmp_path}/l.csv: no column 'url'"):
+        listed(f"file://{tmp_path}/l.csv")
