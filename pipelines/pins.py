@@ -66,7 +66,8 @@ def warnings(recipe: Recipe) -> Iterator[str]:
         beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)
         if beside or recipe.caption.engine != "source" or columns.text != "":
             continue
-        titled = "title" in columns.mapped()
+        lists = source.list if source.kind == "folder" else source.path
+        titled = "title" in columns.mapped() and not (lists or "").endswith(".txt")
         if "title" in columns.explicit() and titled:
             continue
         row = f"every row of it without a {columns.title!r}" if titled else "every row of it"

@@ -104,8 +104,8 @@ def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
 
 def _places(recipe: Recipe) -> Iterator[str]:
     for source in recipe.sources:
-        of_list = source.kind == "folder" and source.list
-        yield f"source {source.name}: {source.list if of_list else source.path}"
+        listed = source.list if source.kind == "folder" else ""
+        yield f"source {source.name}: {listed or source.path}"
 
 
 def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: bool = False) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+from pipelines.readers.compressed import without_suffix
 from pipelines.storage import CorpusError
 from schemas.recipe import Column, Columns
 
@@ -188,6 +189,8 @@ def require_columns(
         if "url" not in found.fields:
             hint = _hint("url", columns, found.names)
             what = f"no column {columns.url!r} among {_listed(found.names)}"
+            if without_suffix(found.file).lower().endswith(".json"):
+                hint = f"{hint}; expected an array of rows, or a row a line"
             raise CorpusError(f"{found.file}: {what}; {hint}")
     if not files:
         return

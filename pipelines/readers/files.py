@@ -20,6 +20,7 @@ from pipelines.readers.names import (
     is_of_system,
     is_tar,
     suffix_of,
+    what_file_is,
 )
 from pipelines.readers.walk import AGAIN
 from pipelines.readers.wildcards import NamedFile, named_by
@@ -211,13 +212,12 @@ def _not_a_file(fs: Any, path: str, name: str, info: Mapping[str, Any] | None) -
 
 def _how_to_name(fs: Any, folder: str) -> str:
     """Say how the files of a folder may be named: tars, else images, else what most are."""
-    names = [str(each).rstrip("/") for each in fs.ls(folder, False)]
+    names = sorted(str(each).rstrip("/").rpartition("/")[2] for each in fs.ls(folder, False))
+    names = [name for name in names if not is_of_system(name)]
     suffixes = Counter(suffix_of(name) for name in names)
     most = sorted(suffixes, key=lambda each: (-suffixes[each], each))
-    if tars := [suffix for suffix in most if is_tar(f"0{suffix}")]:
-        return f"name them, such as {folder}/*{tars[0]}; kind: webdataset reads tars"
-    if packed := next((name for name in sorted(names) if is_tar(name)), ""):
-        suffix = f".tar{suffix_of(packed)}"
+    if tars := Counter(what_file_is(name) for name in names if is_tar(name)):
+        suffix = tars.most_common(1)[0][0].removesuffix(" file")
         return f"name them, such as {folder}/*{suffix}; kind: webdataset reads tars"
     if images := [suffix for suffix in most if suffix in IMAGE_SUFFIXES]:
         return f"name them, or read the folder's images with kind: folder ({images[0]} is one)"

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipelines.readers.arrow_rows import require_sound
 from pipelines.readers.compressed import MAGIC_BYTES, compression, decompressed, without_suffix
 from pipelines.readers.files import SourceFile
-from pipelines.readers.json_arrays import array_items
+from pipelines.readers.json_arrays import array_items, json_values
 from pipelines.readers.names import shown
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
@@ -137,15 +137,12 @@ def _conversion(kind: str, head: bytes, url: str) -> tuple[str, Any]:
     if kind == "json" and text.lstrip()[:1] == "{":
         first = text.lstrip().split("\n", 1)[0]
         if "\n" in text.lstrip() and not re.search(r"}\s*$", first):
-            raise CorpusError(
-                f"{url}: one JSON object, which begins {' '.join(text.split())[:80]!r}; "
-                "expected an array of rows, or a row a line"
-            )
+            return "jsonl", _Text(wide, to_lines=json_values)
         kind = "jsonl"
     if kind == "json" and text.strip() and text.lstrip()[0] != "[":
         raise CorpusError(f"{url}: no JSON array of rows: it begins {text[:40]!r}")
     if kind in ("json", "jsonl") and text.lstrip()[:1] == "[":
-        return "jsonl", _Text(wide, to_lines=True)
+        return "jsonl", _Text(wide, to_lines=array_items)
     lone = text.count("\r") - text.count("\r\n")
     carriage = lone > text.count("\n") and "\r" in text.split("\n", 1)[0].rstrip("\r")
     kind = "jsonl" if kind == "json" else kind
@@ -158,7 +155,7 @@ class _Text:
 
     encoding: str
     carriage: bool = False  # most lines end in carriage returns
-    to_lines: bool = False  # of a JSON array
+    to_lines: Callable[[Any], Iterator[str]] | None = None  # what gives the rows of JSON
 
     def __call__(self, stream: BinaryIO, local: Path) -> None:
         raw = cast(Any, io.BufferedReader(_Raw(stream), COPY_BYTES))
@@ -170,7 +167,7 @@ class _Text:
         )
         with open(local, "w", encoding="utf-8", errors=errors, newline="") as file:
             if self.to_lines:
-                for item in array_items(text):
+                for item in self.to_lines(text):
                     file.write(re.sub(r"[\r\n]", " ", item) + "\n")
                 return
             while part := text.read(COPY_BYTES):

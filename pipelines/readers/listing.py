@@ -1,10 +1,10 @@
 """What every kind of source gives: units of work, listed rows, and their bytes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
@@ -158,11 +158,12 @@ def json_columns(row: Mapping[str, Any], columns: Columns) -> Columns:
     if "text" in columns.explicit():
         return columns
     other = "caption" if columns.text == "text" else "text"
-    return _with_text(columns, other) if columns.text not in row and other in row else columns
+    hashable = cast(Hashable, columns)  # which a frozen model is
+    return _with_text(hashable, other) if columns.text not in row and other in row else columns
 
 
 @lru_cache(maxsize=16)
-def _with_text(columns: Any, key: str) -> Columns:  # a frozen model is hashable
+def _with_text(columns: Any, key: str) -> Columns:
     return columns.model_copy(update={"text": key})
 
 

@@ -45,6 +45,8 @@ def what_file_is(name: str) -> str:
     """Return IMAGE, TEXT, or what a file of this name is counted as, wherever it lies."""
     if is_of_system(name):
         return SYSTEM
+    if tar := _TAR.search(name.lower()):
+        return f"{tar[0]} file"
     suffix = suffix_of(name)
     if suffix in _IMAGES:
         return IMAGE

@@ -144,6 +144,7 @@ def test_bundled_weights_are_pinned_too_and_random_ones_cannot_be():
         ({"kind": "list", "columns": {"text": "", "title": ""}}, "every row of it is dropped"),
         ({"kind": "folder", "list": "/l", "columns": {"text": "", "title": ""}}, "every row of it"),
         ({"kind": "list", "columns": {"text": "", "title": "t"}}, ""),
+        ({"kind": "list", "path": "/a.txt", "columns": {"text": ""}}, "every row of it is dropped"),
         ({"kind": "list"}, ""),
         ({"kind": "folder", "columns": {"text": ""}}, ""),  # a .txt beside an image is read
     ],

@@ -399,7 +399,7 @@ def test_a_number_is_no_caption_but_may_be_a_title(tmp_path: Path) -> None:
         {"url": "http://a.org/2", "text": "a", "title": 1984},
     ]
     (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    fault, titled = listed(f"{tmp_path}/l.jsonl")
+    fault, titled = listed(f"{tmp_path}/l.jsonl", columns={})
     assert isinstance(fault, Reject)
     assert fault.detail == "column 'text' is a number, expected text: 5"
     assert isinstance(titled, Listed)
