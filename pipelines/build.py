@@ -74,9 +74,11 @@ def build(
             not this corpus, a source is missing or lost rows, a file is damaged, a stage lost more
             rows than the recipe allows.
     """
-    from pipelines.pins import pin
+    from pipelines.pins import pin, warnings
 
     recipe = pin(recipe)
+    for line in warnings(recipe):
+        CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
     with refused_leaves_nothing(store) as begun, build_lock(store), engine.started(store):
         claim(store)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.build import SIDECAR_FOLDERS, surplus_files
+from pipelines.console import CONSOLE
 from pipelines.counting import counted
 from pipelines.dedup import FindDuplicates
 from pipelines.manifest import MANIFEST, inputs_fingerprint
 from pipelines.out_folder import RECIPE, corpus_folder
-from pipelines.pins import pin
+from pipelines.pins import pin, warnings
 from pipelines.plan import PLAN, Draft, draft_bytes, draft_plan
 from pipelines.report import REPORT
 from pipelines.retries import open_fs
@@ -65,6 +66,8 @@ def dry_run(
         CorpusError: for what a build would refuse, but for sources that lost rows.
     """
     recipe = pin(recipe)
+    for line in warnings(recipe):
+        CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
     with tempfile.TemporaryDirectory() as folder:
         draft = draft_plan(recipe, store, Path(folder))

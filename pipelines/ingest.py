@@ -24,7 +24,7 @@ class Ingest:
     name: ClassVar[str] = "ingest"
     folder: ClassVar[str] = "sources"
     inputs: ClassVar[tuple[str, ...]] = ()
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # 3: rows from 1, numbers no captions, tars in any order
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]

@@ -56,6 +56,27 @@ def recipe_faults(recipe: Recipe) -> list[str]:
     return faults
 
 
+def warnings(recipe: Recipe) -> Iterator[str]:
+    """Say which sources have no captions by the recipe's own word, a line a source.
+
+    A text file beside an image is its caption whatever the columns are.
+    """
+    for source in recipe.sources:
+        columns = source.columns
+        beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)
+        if beside or recipe.caption.engine != "source" or columns.text != "":
+            continue
+        lists = source.list if source.kind == "folder" else source.path
+        titled = "title" in columns.mapped() and not (lists or "").endswith(".txt")
+        if "title" in columns.explicit() and titled:
+            continue
+        row = f"every row of it without a {columns.title!r}" if titled else "every row of it"
+        yield (
+            f"source {source.name} has no captions: with caption.engine source {row} is dropped "
+            "as no_caption"
+        )
+
+
 def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
     if recipe.checkpoint and _is_here(recipe.checkpoint):
         fs, path = open_fs(recipe.checkpoint)

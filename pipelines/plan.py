@@ -97,8 +97,15 @@ def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
         part["rows"] = rows_before.get(name) if known is None else known
     draft = Draft(parts=parts, before=before, rows_before=rows_before)
     if not draft.units:
-        raise CorpusError(f"recipe {recipe.name}: its sources hold no rows")
+        places = ", ".join(_places(recipe))
+        raise CorpusError(f"recipe {recipe.name}: its sources hold no rows ({places})")
     return draft
+
+
+def _places(recipe: Recipe) -> Iterator[str]:
+    for source in recipe.sources:
+        listed = source.list if source.kind == "folder" else ""
+        yield f"source {source.name}: {listed or source.path}"
 
 
 def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: bool = False) -> None:

@@ -18,11 +18,14 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         RecipeError: with a line a fault.
     """
-    from pipelines.pins import recipe_faults
+    from pipelines.console import CONSOLE
+    from pipelines.pins import recipe_faults, warnings
     from schemas.recipe_file import RecipeError, dump_recipe, load_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
     if faults := recipe_faults(recipe):
         raise RecipeError("\n".join(f"{options.recipe}: {fault}" for fault in faults))
+    for line in warnings(recipe):
+        CONSOLE.warning("%s: %s", options.recipe, line)
     print(dump_recipe(recipe), end="")
     return 0

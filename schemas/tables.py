@@ -152,7 +152,9 @@ SHARD_INDEX = pa.schema(
 
 DEAD_LETTERS = pa.schema(
     [
-        _field("id", pa.string(), "key, or file and row number where there is no key yet"),
+        _field(
+            "id", pa.string(), "key, or file and row (from 1, no header) where there is none yet"
+        ),
         _field("stage", pa.string(), "stage that the row did not leave"),
         _field("door", pa.string(), "dropped (a decision) or dead (unusable input)"),
         _field("reason", pa.string(), "stable class: the counter's name"),

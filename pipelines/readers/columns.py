@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+from pipelines.readers.compressed import without_suffix
 from pipelines.storage import CorpusError
 from schemas.recipe import Column, Columns
 
@@ -103,6 +104,8 @@ def _parsed(text: str, rest: str, path: str) -> Any:
 def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> str:  # noqa: B008
     """Read a value of a list as text that UTF-8 can hold; null, NaN and what is empty are ''.
 
+    A number is text too, as a licence, author, title or tag may be one, but never a caption.
+
     Raises:
         ValueError: for what is no text, with its type.
     """
@@ -124,6 +127,9 @@ def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> st
     # NaN is how pandas writes a missing text.
     if value is None or value is ABSENT or isinstance(value, Mapping) or value != value:
         return ""
+    if field == "text":  # the number of a class, say, is no caption
+        what = f"column {_shown(columns, field)} is {_type(value)}, expected text"
+        raise ValueError(f"{what}: {value!r:.80}")
     return str(value).strip().encode("utf-8", "replace").decode()
 
 
@@ -183,6 +189,8 @@ def require_columns(
         if "url" not in found.fields:
             hint = _hint("url", columns, found.names)
             what = f"no column {columns.url!r} among {_listed(found.names)}"
+            if without_suffix(found.file).lower().endswith(".json"):
+                hint = f"{hint}; expected an array of rows, or a row a line"
             raise CorpusError(f"{found.file}: {what}; {hint}")
     if not files:
         return
@@ -214,6 +222,8 @@ def _on_one_line(name: Any) -> str:
 
 
 def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
+    if field != "url" and list(names) == [columns.url]:
+        return f"expected a list with a column of the {field} too, as a .csv has"
     if field == "url" and any("://" in str(name) for name in names):
         return "if the file has no header, give numbers: columns: {url: 0, text: 1}"
     if field == "url" and len(names) == 1:

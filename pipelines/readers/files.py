@@ -18,7 +18,9 @@ from pipelines.readers.names import (
     SYSTEM,
     is_hidden,
     is_of_system,
+    is_tar,
     suffix_of,
+    what_file_is,
 )
 from pipelines.readers.walk import AGAIN
 from pipelines.readers.wildcards import NamedFile, named_by
@@ -209,12 +211,17 @@ def _not_a_file(fs: Any, path: str, name: str, info: Mapping[str, Any] | None) -
 
 
 def _how_to_name(fs: Any, folder: str) -> str:
-    """Say how the files of a folder may be named, by the suffix that most of them have."""
-    suffixes = Counter(suffix_of(str(each)) for each in fs.ls(folder, False))
-    suffix = max(sorted(suffixes), key=lambda each: suffixes[each], default="")
-    if suffix in IMAGE_SUFFIXES:
-        return f"name them, or read the folder's images with kind: folder ({suffix} is one)"
-    return f"name them, such as {folder}/*{suffix}"
+    """Say how the files of a folder may be named: tars, else images, else what most are."""
+    names = sorted(str(each).rstrip("/").rpartition("/")[2] for each in fs.ls(folder, False))
+    names = [name for name in names if not is_of_system(name)]
+    suffixes = Counter(suffix_of(name) for name in names)
+    most = sorted(suffixes, key=lambda each: (-suffixes[each], each))
+    if tars := Counter(what_file_is(name) for name in names if is_tar(name)):
+        suffix = tars.most_common(1)[0][0].removesuffix(" file")
+        return f"name them, such as {folder}/*{suffix}; kind: webdataset reads tars"
+    if images := [suffix for suffix in most if suffix in IMAGE_SUFFIXES]:
+        return f"name them, or read the folder's images with kind: folder ({images[0]} is one)"
+    return f"name them, such as {folder}/*{most[0] if most else ''}"
 
 
 def _nothing(fs: Any, path: str, full: str, passed_over: Mapping[str, int]) -> CorpusError:

@@ -23,6 +23,7 @@ from pipelines.readers.names import (
     SPECIAL,
     TEXT,
     is_hidden,
+    is_tar,
     suffix_of,
     text_alone,
     what_file_is,
@@ -205,6 +206,9 @@ def _no_folder(fs: Any, path: str, root: str) -> CorpusError:
 def _no_image(path: str, passed_over: Counter[str]) -> CorpusError:
     found = ", ".join(f"{number} {what}" for what, number in passed_over.most_common(_SHOWN))
     known = ", ".join(IMAGE_SUFFIXES[:_SHOWN])
+    tars = [suffix for what in passed_over if is_tar(suffix := what.removesuffix(" file"))]
+    folder = path.rstrip("/")
+    hint = f"; kind: webdataset reads tars, as path: {folder}/**/*{tars[0]}" if tars else ""
     return CorpusError(
-        f"{path}: no image in this folder ({known}, ...); found: {found or 'nothing'}"
+        f"{path}: no image in this folder ({known}, ...); found: {found or 'nothing'}{hint}"
     )

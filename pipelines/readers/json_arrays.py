@@ -1,4 +1,4 @@
-"""JSON arrays of rows, read item by item: memory holds one item."""
+"""JSON arrays of rows, and values over several lines, read one by one: memory holds one."""
 
 import json
 from collections.abc import Iterator
@@ -36,6 +36,21 @@ def array_items(text: Any) -> Iterator[str]:
         ended = mark == "]"
     if after := buffer.next():
         raise ValueError(f"text after the end of the array: {after!r}")
+
+
+def json_values(text: Any) -> Iterator[str]:
+    """Yield the JSON values that stand one after the other in a text file, over any lines.
+
+    Raises:
+        ValueError: where one is damaged, with the number of values before.
+    """
+    buffer, number = _Buffer(text), 0
+    while buffer.next():
+        try:
+            yield buffer.item(number)
+        except ValueError as error:
+            raise ValueError(f"{error}; expected an array of rows, or a row a line") from error
+        number += 1
 
 
 class _Buffer:

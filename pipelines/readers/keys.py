@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipelines.readers.columns import ABSENT, FoundColumns, look_up, require_columns
-from pipelines.readers.listing import json_object
+from pipelines.readers.listing import json_columns, json_object
 from pipelines.readers.names import suffix_of
 from pipelines.storage import CorpusError
 from schemas.recipe import Columns
@@ -51,7 +51,8 @@ class SeenKeys:
                 continue
             if len(self._names) < MAX_NAMES:
                 self._names |= dict.fromkeys(row)
-            self._fields |= {f for f, path in self.columns.mapped().items() if _has(row, path)}
+            mapped = json_columns(row, self.columns).mapped()
+            self._fields |= {field for field, path in mapped.items() if _has(row, path)}
 
     def require(self) -> None:
         """Refuse the source if a key that the recipe names was not seen.

@@ -110,7 +110,10 @@ def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[L
 def read_rows(
     unit: Unit, columns: Columns, quoting: str = "auto"
 ) -> Iterator[tuple[str, dict[Any, Any] | Reject]]:
-    """Read (id, row) of one unit; of Parquet the columns that are mapped, of other lists all."""
+    """Read (id, row) of one unit; of Parquet the columns that are mapped, of other lists all.
+
+    Ids count rows from 1, without the header, blank lines and comments.
+    """
     fs, path = open_fs(unit.path)
     kind = list_format(path)
     with fs.open(path, "rb") as file:
@@ -123,7 +126,7 @@ def read_rows(
         else:
             found = jsonl_rows(file, unit)
         for number, row in enumerate(found, unit.first_row):
-            id_ = f"{unit.name}:{number}"
+            id_ = f"{unit.name} row {number + 1}"
             if isinstance(row, str):
                 yield id_, Reject(id=id_, reason=MALFORMED, detail=row)
             else:
@@ -135,7 +138,7 @@ class _Cut:
     """A file of a list, cut."""
 
     parts: Sequence[Part] = ()
-    found: FoundColumns | None = None  # None where nothing can be said: it has no rows, or .txt
+    found: FoundColumns | None = None  # None where it has no rows
     comments: int = 0
 
 
@@ -151,7 +154,9 @@ def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | Folder
         if plain.format == "txt":
             comments: list[str] = []
             parts = _cut(_without(comments, text_lines(lines)), lines, rows_per_shard)
-            return _Cut(parts=parts, comments=len(comments))
+            # Lines of URLs have no header: their one column is that of the URL.
+            found = FoundColumns(file=plain.origin, names=[columns.url], fields={"url"})
+            return _Cut(parts=parts, found=found if parts else None, comments=len(comments))
         if plain.format == "jsonl":
             keys = _Keys(plain.origin, columns)
             parts = _cut(map(keys.look, text_lines(lines)), lines, rows_per_shard)

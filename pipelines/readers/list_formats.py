@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pipelines.readers.arrow_rows import require_sound
 from pipelines.readers.compressed import MAGIC_BYTES, compression, decompressed, without_suffix
 from pipelines.readers.files import SourceFile
-from pipelines.readers.json_arrays import array_items
+from pipelines.readers.json_arrays import array_items, json_values
+from pipelines.readers.names import shown
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
 
@@ -46,7 +47,7 @@ class PlainList:
     path: str  # on `fs`
     url: str
     name: str  # of the file it comes from
-    origin: str  # URL of that file, for messages
+    origin: str  # that file, for messages
     format: str  # csv, tsv, txt, jsonl or parquet
     unpacked: str = ""  # its path in the corpus, '' if it lies in the source as it is
 
@@ -74,21 +75,21 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         head = stream.read(HEAD_BYTES)
         with file.fs.open(file.path, "rb") as raw:
             packed = bool(compression(raw.read(MAGIC_BYTES)))
-    kind, convert = _conversion(kind, head, file.url)
+    kind, convert = _conversion(kind, head, shown(file.url))
     if not packed and convert is None:
         return PlainList(
             fs=file.fs,
             path=file.path,
             url=file.url,
             name=file.name,
-            origin=file.url,
+            origin=shown(file.url),
             format=kind,
         )
     name = fingerprint(file.url, file.version)[:16]
     unpacked = f"sources/unpacked-{source}-{name}.{kind}"
     with store.scratch() as scratch:
         local = scratch / "unpacked"
-        with _read(file) as stream, _faults_of(file.url):
+        with _read(file) as stream, _faults_of(shown(file.url)):
             (convert or _copy)(stream, local)
         store.commit_file(unpacked, local)
     fs, path = store.locate(unpacked)
@@ -98,7 +99,7 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         path=path,
         url=url,
         name=file.name,
-        origin=file.url,
+        origin=shown(file.url),
         format=kind,
         unpacked=unpacked,
     )
@@ -108,7 +109,7 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
 def _read(file: SourceFile) -> Iterator[BinaryIO]:
     with (
         file.fs.open(file.path, "rb") as raw,
-        decompressed(raw, file.url, file.size) as stream,
+        decompressed(raw, shown(file.url), file.size) as stream,
     ):
         yield stream
 
@@ -136,15 +137,12 @@ def _conversion(kind: str, head: bytes, url: str) -> tuple[str, Any]:
     if kind == "json" and text.lstrip()[:1] == "{":
         first = text.lstrip().split("\n", 1)[0]
         if "\n" in text.lstrip() and not re.search(r"}\s*$", first):
-            raise CorpusError(
-                f"{url}: one JSON object, which begins {' '.join(text.split())[:80]!r}; "
-                "expected an array of rows, or a row a line"
-            )
+            return "jsonl", _Text(wide, to_lines=json_values)
         kind = "jsonl"
     if kind == "json" and text.strip() and text.lstrip()[0] != "[":
         raise CorpusError(f"{url}: no JSON array of rows: it begins {text[:40]!r}")
     if kind in ("json", "jsonl") and text.lstrip()[:1] == "[":
-        return "jsonl", _Text(wide, to_lines=True)
+        return "jsonl", _Text(wide, to_lines=array_items)
     lone = text.count("\r") - text.count("\r\n")
     carriage = lone > text.count("\n") and "\r" in text.split("\n", 1)[0].rstrip("\r")
     kind = "jsonl" if kind == "json" else kind
@@ -157,7 +155,7 @@ class _Text:
 
     encoding: str
     carriage: bool = False  # most lines end in carriage returns
-    to_lines: bool = False  # of a JSON array
+    to_lines: Callable[[Any], Iterator[str]] | None = None  # what gives the rows of JSON
 
     def __call__(self, stream: BinaryIO, local: Path) -> None:
         raw = cast(Any, io.BufferedReader(_Raw(stream), COPY_BYTES))
@@ -169,7 +167,7 @@ class _Text:
         )
         with open(local, "w", encoding="utf-8", errors=errors, newline="") as file:
             if self.to_lines:
-                for item in array_items(text):
+                for item in self.to_lines(text):
                     file.write(re.sub(r"[\r\n]", " ", item) + "\n")
                 return
             while part := text.read(COPY_BYTES):

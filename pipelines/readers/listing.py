@@ -1,9 +1,10 @@
 """What every kind of source gives: units of work, listed rows, and their bytes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 import pyarrow as pa
 
@@ -140,12 +141,30 @@ def with_texts(
             return Reject(id=row.id, reason="malformed_text", detail=storable(f"{name}: {error}"))
     if not data:
         return replace(row, text=prompt)
+    columns = json_columns(data, columns)
     if prompt:
         columns = columns.model_copy(update={"text": ""})
     read = listed_from(row.id, data, columns, place=row.place)
     if isinstance(read, Reject):
         return replace(read, reason="malformed_text")
     return replace(read, url=row.url or read.url, text=prompt or read.text)
+
+
+def json_columns(row: Mapping[str, Any], columns: Columns) -> Columns:
+    """Return the keys of the .json beside an image: `text` and `caption` are one and the same.
+
+    Where the recipe names neither, the other is read of a .json without the default.
+    """
+    if "text" in columns.explicit():
+        return columns
+    other = "caption" if columns.text == "text" else "text"
+    hashable = cast(Hashable, columns)  # which a frozen model is
+    return _with_text(hashable, other) if columns.text not in row and other in row else columns
+
+
+@lru_cache(maxsize=16)
+def _with_text(columns: Any, key: str) -> Columns:
+    return columns.model_copy(update={"text": key})
 
 
 def _part(body: str, text: TextOf) -> str:

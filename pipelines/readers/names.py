@@ -45,6 +45,8 @@ def what_file_is(name: str) -> str:
     """Return IMAGE, TEXT, or what a file of this name is counted as, wherever it lies."""
     if is_of_system(name):
         return SYSTEM
+    if tar := _TAR.search(name.lower()):
+        return f"{tar[0]} file"
     suffix = suffix_of(name)
     if suffix in _IMAGES:
         return IMAGE
@@ -75,6 +77,11 @@ def is_hidden(folder: str) -> bool:
 def suffix_of(name: str) -> str:
     """Return the suffix of a name in lower case, with its dot; '' if it has none."""
     return posixpath.splitext(name)[1].lower()
+
+
+def shown(url: str) -> str:
+    """Return a file's URL as messages name it: a file of this machine by its path."""
+    return url.removeprefix("file://")
 
 
 def is_tar(name: str) -> bool:

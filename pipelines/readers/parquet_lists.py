@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import FoundColumns, column_of
 from pipelines.readers.listing import Unit
+from pipelines.readers.names import shown
 from pipelines.readers.text_lists import BUFFER_BYTES
 from pipelines.storage import CorpusError
 from schemas.recipe import Columns
@@ -46,7 +47,8 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
         CorpusError: if the file is damaged.
     """
     # One that was unpacked is known to its owner by the name it had.
-    url = unit.path if unit.path.endswith(unit.name) else f"{unit.name}, unpacked as {unit.path}"
+    path = shown(unit.path)
+    url = path if path.endswith(unit.name) else f"{unit.name}, unpacked as {path}"
     parquet = open_parquet(file, url)
     names = roots(columns, parquet.schema_arrow.names)
     first = 0

@@ -15,7 +15,8 @@ from pipelines.readers.files import SourceFile, find_files, versions
 from pipelines.readers.img2dataset import failures_beside
 from pipelines.readers.keys import SeenKeys
 from pipelines.readers.listing import Listed, PassedOver, SourcePlan, Unit, storable, with_texts
-from pipelines.readers.names import as_other, is_tar
+from pipelines.readers.names import as_other, is_tar, shown
+from pipelines.readers.tar_join import joined
 from pipelines.readers.tar_members import members
 from pipelines.readers.tar_samples import Sample, samples
 from pipelines.readers.tar_stream import NotATarError, TarStream, open_tar
@@ -74,7 +75,7 @@ class TarReader:
         yield from failures_beside(unit)
         seen = False
         try:
-            for found in samples(members(unit.path, self.source.links)):
+            for found in joined(samples(members(unit.path, self.source.links))):
                 seen = True
                 yield found if isinstance(found, PassedOver) else self._listed(found, unit)
         except NotATarError as error:
@@ -132,7 +133,7 @@ class TarReader:
         id_, image = storable(f"{tar}::{sample.name}"), sample.image
         if image is None:
             shown = " ".join(sample.suffixes[:SHOWN_MEMBERS])
-            detail = f"its members: {shown}; an image stands beside its texts (tar --sort=name)"
+            detail = f"its members: {shown}; the tar holds no image of this folder and name"
             return Reject(id=id_, reason="no_image", detail=storable(detail))
         for member in (image, *sample.texts):
             if fault := member.fault:
@@ -147,4 +148,4 @@ class TarReader:
 
 
 def _changed(unit: Unit) -> CorpusError:
-    return CorpusError(f"{unit.path}: changed while it was read; build again")
+    return CorpusError(f"{shown(unit.path)}: changed while it was read; build again")

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import column_of
 from pipelines.readers.listing import IMAGE_SUFFIXES, Unit, json_object
+from pipelines.readers.names import shown
 from pipelines.storage import CorpusError
 from schemas.recipe import Column, Columns
 
@@ -219,7 +220,7 @@ def csv_rows(file: Any, unit: Unit, kind: str, columns: Columns, quoting: str) -
     """
     buffered = io.BufferedReader(file, BUFFER_BYTES)
     dialect = dialect_of(buffered, kind, quoting)
-    header = read_header(Lines(buffered), dialect, columns, unit.path)
+    header = read_header(Lines(buffered), dialect, columns, shown(unit.path))
     if header is None:
         return
     names = list(header.names)

@@ -43,10 +43,10 @@ def doors(corpus: Corpus) -> dict[str, str]:
 
 def test_every_row_that_goes_wrong_leaves_by_its_door(built: Corpus, demo_rows: list[dict]) -> None:
     found = doors(built)
-    for number, row in enumerate(demo_rows):
+    for number, row in enumerate(demo_rows, start=1):
         if expected := row.get("expect"):
             key = sample_key("openclipart", row.get("url", ""))
-            seen = found.get(f"rows.jsonl:{number}") or found[key]
+            seen = found.get(f"rows.jsonl row {number}") or found[key]
             if expected == "dropped:same_bytes":  # the smaller key of the two stays
                 twin = sample_key("openclipart", url_of(demo_rows, "two_cats_tess_brady_01.png"))
                 assert {seen, found[twin]} == {expected, "kept"}

@@ -69,10 +69,10 @@ def test_dead_letters_name_the_file_and_the_row(recipe: Recipe, store: Storage) 
     run_shard(stage_of(recipe), 0, store)
     letters = read_table(store, dead_letters_path("ingest", 0)).to_pylist()
     assert [(letter["id"], letter["door"], letter["reason"]) for letter in letters] == [
-        ("l.csv:2", "dead", "missing_url"),
-        ("l.csv:3", "dropped", "repeated_url"),
-        ("l.csv:4", "dead", "bad_url"),
-        ("l.csv:5", "dead", "malformed_row"),
+        ("l.csv row 3", "dead", "missing_url"),
+        ("l.csv row 4", "dropped", "repeated_url"),
+        ("l.csv row 5", "dead", "bad_url"),
+        ("l.csv row 6", "dead", "malformed_row"),
     ]
 
 

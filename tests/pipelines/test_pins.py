@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.pins import pin
+from pipelines.pins import pin, warnings
 from pipelines.storage import CorpusError
 from pipelines.template_file import read_template_file, templates_sha256
 from schemas.recipe import Recipe
@@ -135,3 +135,21 @@ def test_bundled_weights_are_pinned_too_and_random_ones_cannot_be():
         (tokenizer,) = pin(recipe(vq_tokens=parts)).vq_tokens.tokenizers
         assert bool(tokenizer.checkpoint_sha256) == pinned
         assert tokenizer.checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"kind": "list", "columns": {"text": ""}}, "every row of it without a 'title' is dropped"),
+        ({"kind": "list", "columns": {"text": "", "title": ""}}, "every row of it is dropped"),
+        ({"kind": "folder", "list": "/l", "columns": {"text": "", "title": ""}}, "every row of it"),
+        ({"kind": "list", "columns": {"text": "", "title": "t"}}, ""),
+        ({"kind": "list", "path": "/a.txt", "columns": {"text": ""}}, "every row of it is dropped"),
+        ({"kind": "list"}, ""),
+        ({"kind": "folder", "columns": {"text": ""}}, ""),  # a .txt beside an image is read
+    ],
+)
+def test_a_source_without_captions_is_warned_of(source: dict[str, Any], said: str):
+    lines = list(warnings(recipe(sources=[{"name": "s", "path": "/a", **source}])))
+    assert len(lines) == bool(said)
+    assert all(f"source s has no captions: with caption.engine source {said}" in x for x in lines)

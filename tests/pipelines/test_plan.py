@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(kind: str, path: str, tmp_path: Path, store: St
 
 
 def test_sources_without_rows_are_refused(tmp_path: Path, store: Storage) -> None:
-    with pytest.raises(CorpusError, match="recipe r: its sources hold no rows"):
+    with pytest.raises(CorpusError, match=r"recipe r: its sources hold no rows \(source .*: .*\)"):
         make_plan(recipe(write(tmp_path / "a.csv")), store)
 
 

@@ -108,7 +108,7 @@ def test_a_source_has_no_captions_if_the_recipe_says_so(kind: str, tmp_path: Pat
 def test_a_column_may_be_in_one_of_the_files(tmp_path: Path) -> None:
     write(tmp_path, [{"url": URL, "text": "a dog"}], "csv", "a")
     write(tmp_path, [{"url": URL, "caption": "a cat"}], "jsonl", "b")
-    write(tmp_path, [{"url": URL, "text": 7, "author": "me"}], "parquet", "c")
+    write(tmp_path, [{"url": URL, "text": "7", "author": "me"}], "parquet", "c")
     assert texts(listed(f"{tmp_path}/*", author="author")) == ["a dog", "", "7"]
     write(tmp_path, [{"link": URL}], "csv", "d")
     with pytest.raises(CorpusError, match=r"d\.csv: no column 'url' among link"):
@@ -181,7 +181,7 @@ LISTS = {
 
 @pytest.mark.parametrize("rule", LISTS)
 def test_a_list_of_strings_is_a_text_by_a_rule(rule: str, tmp_path: Path) -> None:
-    values: list[Any] = [["a dog", "runs"], [None, " ", "a cat"], [["nested"], ["too"]], [7, 8]]
+    values: list[Any] = [["a dog", "runs"], [None, " ", "a cat"], [["nested"], ["too"]], ["7", "8"]]
     rows = [{"url": URL, "text": value} for value in values]
     assert texts(listed(write(tmp_path, rows, "jsonl"), lists=rule)) == LISTS[rule]
 

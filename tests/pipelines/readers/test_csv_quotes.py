@@ -32,7 +32,7 @@ def rows_of(lines: list[str], path: Path, **source: Any) -> list[str]:
     """Write a list of these lines and return what became of each row, a word each."""
     path.write_text("\n".join(lines) + "\n")
     found = listed(path, **source)
-    assert [row.id for row in found] == [f"{path.name}:{n}" for n in range(len(found))]
+    assert [row.id for row in found] == [f"{path.name} row {n + 1}" for n in range(len(found))]
     assert found == listed(path, rows_per_shard=100, **source)
     return [row.reason if isinstance(row, Reject) else row.text for row in found]
 

@@ -153,6 +153,13 @@ def test_a_path_that_is_no_folder_of_images_is_explained(
         list_folder(f"{tmp_path}/{path}", "inside")
 
 
+@pytest.mark.parametrize("name", ["0.tar", "0.tar.gz", "d/0.TGZ"])
+def test_a_folder_of_tars_is_told_of_the_kind_that_reads_them(name: str, tmp_path: Path) -> None:
+    lay(tmp_path, name)
+    with pytest.raises(CorpusError, match=r"no image in this folder .*; kind: webdataset reads"):
+        list_folder(str(tmp_path), "inside")
+
+
 def test_a_folder_that_cannot_be_listed_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,7 +131,7 @@ def test_a_list_with_prompts_names_the_images(pics: Path, store: Storage) -> Non
     columns = FolderColumns(url="img_path", text="prompt")
     one, missing, malformed = listed(reader(pics, list=str(journey), columns=columns), store)
     assert one == Listed(
-        id="train_anno.jsonl:0", url="./a.png", place="./a.png", text="a cat --v 5"
+        id="train_anno.jsonl row 1", url="./a.png", place="./a.png", text="a cat --v 5"
     )
     assert isinstance(missing, Reject)
     assert isinstance(malformed, Reject)
@@ -161,7 +161,7 @@ def test_a_path_out_of_the_folder_is_a_dead_letter(path: str, pics: Path, store:
     (row,) = listed(reader(pics, list=str(pics.parent / "l.jsonl"), columns={"text": ""}), store)
     assert isinstance(row, Reject)
     reason = "link_not_followed" if "link" in path else "bad_path"
-    assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", reason, False)
+    assert (row.id, row.reason, row.dropped) == ("l.jsonl row 1", reason, False)
     row.detail.encode()
 
 

@@ -95,7 +95,7 @@ def test_a_source_without_json_is_refused_only_for_keys_that_are_mapped(
         ({"en": "english", "de": "deutsch"}, {"text": "{key}.de"}, "deutsch"),
         ([{"raw": "x"}, {"raw": "y"}], {"text": "{key}[1].raw"}, "y"),
         ({"en": "english"}, {}, "malformed_text"),
-        (7, {}, "7"),
+        (7, {}, "malformed_text"),
         (None, {}, ""),
     ],
 )
@@ -115,3 +115,20 @@ def test_a_damaged_json_is_a_dead_row_and_no_reason_to_refuse(
 ) -> None:
     path = lay(tmp_path, kind, {"0.json": body})
     assert texts_of(path, kind)[0] == "malformed_text"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_and_caption_are_one_key_unless_the_recipe_names_one(
+    kind: str, tmp_path: Path
+) -> None:
+    files = {"0.json": {"caption": "c"}, "1.json": {"text": "t"}}
+    path = lay(tmp_path, kind, {**files, "2.json": {"text": "x", "caption": "x"}})
+    assert texts_of(path, kind) == ["c", "t", "x"]
+    assert texts_of(path, kind, text="caption") == ["c", "", "x"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [5, 0.5, True, [7]])
+def test_a_number_or_a_flag_is_no_caption(value: Any, kind: str, tmp_path: Path) -> None:
+    path = lay(tmp_path, kind, {"0.json": {"text": value, "title": 1984}, "1.txt": "t"})
+    assert texts_of(path, kind)[:2] == ["malformed_text", "t"]

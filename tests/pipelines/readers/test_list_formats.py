@@ -53,7 +53,7 @@ def listed(path: Path | str, rows_per_shard: int = 2, **source: Any) -> list[Lis
 
 
 def expected(name: str) -> list[Listed]:
-    return [Listed(id=f"{name}:{n}", **row) for n, row in enumerate(ROWS)]
+    return [Listed(id=f"{name} row {n + 1}", **row) for n, row in enumerate(ROWS)]
 
 
 def parquet() -> bytes:
@@ -167,11 +167,32 @@ def test_a_txt_list_has_a_url_a_line(tmp_path: Path) -> None:
     lines = ["# of 2026", URLS[0], "", f"  {URLS[1]} ", "#", "not a url", "  "]
     (tmp_path / "l.txt").write_text("\n".join(lines))
     for size in (1, 2, 100):
-        one, two, bad = listed(tmp_path / "l.txt", size)
-        assert [one, two] == [Listed(id=f"l.txt:{n}", url=URLS[n]) for n in range(2)]
+        one, two, bad = listed(tmp_path / "l.txt", size, columns={"text": ""})
+        assert [one, two] == [Listed(id=f"l.txt row {n + 1}", url=URLS[n]) for n in range(2)]
         assert isinstance(bad, Reject)
-        assert (bad.id, bad.reason) == ("l.txt:2", "bad_url")
-    assert plan(tmp_path / "l.txt").passed_over == {"comment in a .txt list": 2}
+        assert (bad.id, bad.reason) == ("l.txt row 3", "bad_url")
+    found = plan(tmp_path / "l.txt", columns={"text": ""})
+    assert found.passed_over == {"comment in a .txt list": 2}
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1]])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_objects_in_a_json_are_rows_over_any_lines(
+    rows: list[dict], indent: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "l.json").write_text("\n".join(json.dumps(row, indent=indent) for row in rows))
+    assert listed(tmp_path / "l.json") == expected("l.json")[: len(rows)]
+
+
+@pytest.mark.parametrize("name", ["l.txt", "l.txt.gz"])
+def test_a_txt_list_has_no_captions_and_is_refused_as_any_list_without(
+    name: str, tmp_path: Path
+) -> None:
+    body = "\n".join(URLS).encode()
+    (tmp_path / name).write_bytes(gzip.compress(body) if name.endswith("gz") else body)
+    with pytest.raises(CorpusError, match=r"columns found: url; .*\{text: ''\}"):
+        plan(tmp_path / name)
+    assert len(listed(tmp_path / name, columns={"text": ""})) == len(URLS)
 
 
 def test_what_is_no_list_beside_lists_is_passed_over_and_counted(tmp_path: Path) -> None:
@@ -190,7 +211,10 @@ def test_what_is_no_list_beside_lists_is_passed_over_and_counted(tmp_path: Path)
 
 
 REFUSED = {
-    "coco.json": (b'{\n "info": {},\n "images": []\n}', "one JSON object, which begins"),
+    "coco.json": (
+        b'{\n "info": {},\n "images": []\n}',
+        "no column 'url' among info, images; name it in columns: {url: COLUMN}; expected an array",
+    ),
     "data.json": (b'{"data": [{"url": "x"}]}', "no column 'url' among data"),
     "text.json": (b"hello", "no JSON array of rows: it begins 'hello'"),
     "cut.json": (b'[{"url": "a"}, {"url": "b"', "item 1 cannot be read"),
@@ -220,12 +244,12 @@ def test_what_is_no_list_of_its_format_is_one_line(name: str, tmp_path: Path) ->
 def test_an_array_keeps_what_only_python_writes_and_odd_items_are_rows(tmp_path: Path) -> None:
     big = "9" * 30
     items = ['{"url": "http://a.org/1", "text": NaN}', "7", '"a"', "null"]
-    items.append(f'{{"url": "http://a.org/2", "text": {big}}}')
+    items.append(f'{{"url": "http://a.org/2", "author": {big}}}')
     (tmp_path / "l.json").write_text(f"[{', '.join(items)}]")
     found = listed(tmp_path / "l.json")
     assert [getattr(row, "reason", "") for row in found] == ["", *["malformed_row"] * 3, ""]
     assert isinstance(found[4], Listed)
-    assert found[4].text == big
+    assert found[4].author == big
 
 
 def test_bytes_that_are_no_utf8_cost_their_item_alone(tmp_path: Path) -> None:

@@ -178,16 +178,16 @@ def test_columns_are_mapped_and_absent_or_null_values_are_empty(tmp_path: Path) 
     )
     columns = Columns(url="URL", text="alt", tags="keywords", author="by")
     one, two, three = listed(str(path), columns=columns)
-    assert one == Listed(id="l.jsonl:0", url="http://a.org/1", tags=("x", "y", "z"), author="7")
-    assert two == Listed(id="l.jsonl:1", url="http://a.org/2", tags=("p", "q"))
-    assert three == Listed(id="l.jsonl:2", url="http://a.org/3", text="half ?")
+    assert one == Listed(id="l.jsonl row 1", url="http://a.org/1", tags=("x", "y", "z"), author="7")
+    assert two == Listed(id="l.jsonl row 2", url="http://a.org/2", tags=("p", "q"))
+    assert three == Listed(id="l.jsonl row 3", url="http://a.org/3", text="half ?")
 
 
 def test_a_csv_row_may_lack_cells_of_columns_that_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "l.csv"
     path.write_text("url,text,width\nhttp://a.org/1,a\nhttp://a.org/2\n")
     whole, cut = listed(str(path), columns={})
-    assert whole == Listed(id="l.csv:0", url="http://a.org/1", text="a")
+    assert whole == Listed(id="l.csv row 1", url="http://a.org/1", text="a")
     assert isinstance(cut, Reject)
     assert (cut.reason, cut.detail[:26]) == ("malformed_row", "1 cells under 3 columns: [")
 
@@ -211,11 +211,11 @@ def test_a_malformed_csv_row_is_a_dead_letter_and_the_rest_goes_on(
     path.write_bytes(b"url,text\nhttp://a.org/1,a\n" + line + b"http://a.org/2,b\n")
     one, fault, two = listed(str(path), rows_per_shard=1, columns={})
     assert [one, two] == [
-        Listed(id="l.csv:0", url="http://a.org/1", text="a"),
-        Listed(id="l.csv:2", url="http://a.org/2", text="b"),
+        Listed(id="l.csv row 1", url="http://a.org/1", text="a"),
+        Listed(id="l.csv row 3", url="http://a.org/2", text="b"),
     ]
     assert isinstance(fault, Reject)
-    assert (fault.id, fault.reason, fault.dropped) == ("l.csv:1", "malformed_row", False)
+    assert (fault.id, fault.reason, fault.dropped) == ("l.csv row 2", "malformed_row", False)
     assert CSV_FAULTS[line] in fault.detail
 
 
@@ -229,11 +229,11 @@ def test_a_malformed_jsonl_row_is_a_dead_letter_and_the_rest_goes_on(
     path.write_bytes(b'{"url": "http://a.org/1"}\n' + line + b'\n{"url": "http://a.org/2"}')
     one, fault, two = listed(str(path))
     assert [one, two] == [
-        Listed(id="l.jsonl:0", url="http://a.org/1"),
-        Listed(id="l.jsonl:2", url="http://a.org/2"),
+        Listed(id="l.jsonl row 1", url="http://a.org/1"),
+        Listed(id="l.jsonl row 3", url="http://a.org/2"),
     ]
     assert isinstance(fault, Reject)
-    assert (fault.id, fault.reason) == ("l.jsonl:1", "malformed_row")
+    assert (fault.id, fault.reason) == ("l.jsonl row 2", "malformed_row")
     assert len(fault.detail) < 400
 
 
@@ -250,8 +250,8 @@ def test_an_endless_line_is_a_dead_letter_and_never_held_whole(
     monkeypatch.setattr(text_lists, "MAX_LINE_BYTES", 50)
     (tmp_path / name).write_text(body.format("x" * 220))
     one, fault, two = listed(str(tmp_path / name), rows_per_shard=1)
-    assert one == Listed(id=f"{name}:0", url="http://a.org/1")
-    assert two == Listed(id=f"{name}:2", url="http://a.org/2")
+    assert one == Listed(id=f"{name} row 1", url="http://a.org/1")
+    assert two == Listed(id=f"{name} row 3", url="http://a.org/2")
     assert isinstance(fault, Reject)
     assert "a line of more than 50 bytes" in fault.detail
 
@@ -302,7 +302,7 @@ def test_a_row_without_a_usable_url_is_a_dead_letter(
     path.write_text(json.dumps({"url": url}))
     (row,) = listed(str(path), base_url=base_url)
     assert isinstance(row, Reject)
-    assert (row.id, row.reason, row.dropped) == ("l.jsonl:0", reason, False)
+    assert (row.id, row.reason, row.dropped) == ("l.jsonl row 1", reason, False)
     row.detail.encode()
 
 
@@ -360,12 +360,17 @@ def test_a_glob_is_read_in_name_order_and_its_files_are_told_apart(tmp_path: Pat
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "l.csv").write_text(f"url\nhttp://{folder}.org/\n\nx\n")
     rows = listed(f"{tmp_path}/*/l.csv")
-    assert [row.id for row in rows] == ["a/l.csv:0", "a/l.csv:1", "b/l.csv:0", "b/l.csv:1"]
+    assert [row.id for row in rows] == [
+        "a/l.csv row 1",
+        "a/l.csv row 2",
+        "b/l.csv row 1",
+        "b/l.csv row 2",
+    ]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_found(tmp_path: Path) -> None:
     (tmp_path / "l[1].csv").write_text("url\nhttp://a.org/\n")
-    assert [row.id for row in listed(f"{tmp_path}/l[1].csv")] == ["l[1].csv:0"]
+    assert [row.id for row in listed(f"{tmp_path}/l[1].csv")] == ["l[1].csv row 1"]
 
 
 def test_a_chained_url_is_refused() -> None:
@@ -386,3 +391,22 @@ def test_a_list_is_streamed_from_a_file_that_is_fetched_by_ranges() -> None:
     fs.pipe_file("/far.csv", body)
     lines = text_lists.Lines(io.BufferedReader(_Far(fs, "/far.csv", "rb", 1000, size=len(body))))
     assert "".join(line.text for line in iter(lines.take, None)) == body.decode()
+
+
+def test_a_number_is_no_caption_but_may_be_a_title(tmp_path: Path) -> None:
+    rows = [
+        {"url": "http://a.org/1", "text": 5},
+        {"url": "http://a.org/2", "text": "a", "title": 1984},
+    ]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fault, titled = listed(f"{tmp_path}/l.jsonl", columns={})
+    assert isinstance(fault, Reject)
+    assert fault.detail == "column 'text' is a number, expected text: 5"
+    assert isinstance(titled, Listed)
+    assert titled.title == "1984"
+
+
+def test_messages_name_a_local_list_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("link,text\nhttp://a.org/1,a\n")
+    with pytest.raises(CorpusError, match=f"^{tmp_path}/l.csv: no column 'url'"):
+        listed(f"file://{tmp_path}/l.csv")

@@ -183,3 +183,14 @@ def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tar")).write_bytes(b"x")
     with pytest.raises(CorpusError, match=r"caf\\udce9.tar: not a name that UTF-8 can hold"):
         names(tmp_path / "*.tar")
+
+
+def test_a_folder_in_place_of_files_says_how_to_read_what_it_holds(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"kind: folder \(\.jpg is one\)"):
+        expand(str(tmp_path))
+    for suffix in (".tar.gz", ".tar"):
+        (tmp_path / f"0{suffix}").write_bytes(b"")
+        with pytest.raises(CorpusError, match=rf"/\*{suffix}; kind: webdataset reads tars"):
+            expand(str(tmp_path))

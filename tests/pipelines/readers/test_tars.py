@@ -128,7 +128,7 @@ def test_samples_without_an_image_are_dead_letters_the_last_one_too(tmp_path: Pa
     first, last = (row for row in rows if isinstance(row, Reject))
     assert (first.id, first.reason) == ("t.tar::1", "no_image")
     assert last.id == "t.tar::3"
-    assert last.detail.startswith("its members: .txt .json; an image stands beside its texts")
+    assert last.detail.startswith("its members: .txt .json; the tar holds no image of this")
 
 
 def test_a_broken_text_is_a_dead_letter_and_the_rest_goes_on(tmp_path: Path) -> None:
