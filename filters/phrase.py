@@ -44,7 +44,9 @@ _INNER_END = regex.compile(
     r"|[\u3002\uff01\uff1f\uff61]"
 )
 # A phrase that opens with a bracket, or whose last sentence ends within brackets or quotes.
-_ENCLOSED = regex.compile(rf"^\p{{Ps}}|[{re.escape(_ENDS)}][\p{{Pe}}\p{{Pf}}\"']+$")
+_ENCLOSED = regex.compile(
+    rf"^[\p{{Ps}}--\{{]|[{re.escape(_ENDS)}][\p{{Pe}}\p{{Pf}}\"']+$", regex.V1
+)
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 
 
