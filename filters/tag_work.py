@@ -25,7 +25,7 @@ _UNITS: Mapping[int, int] = {
 _MOST_DEPTH = 2  # of the directory of interoperability, below that of EXIF
 _EXIF = b"Exif\0\0"
 _BLOCKS = {0xE1: _EXIF, 0xE2: b"MPF\0"}  # of a JPEG, by marker
-MAX_BLOCKS = 100  # that look like EXIF, in an AVIF
+MAX_BLOCKS = 20  # that look like EXIF, in an AVIF
 _IN_HEIF = re.compile(rb"II[*+]\0|MM\0[*+]|MM\*\0|II\0\*")
 
 
