@@ -4,6 +4,8 @@ import html
 import re
 from html.entities import html5
 
+import regex
+
 from filters.text_boilerplate import EMAIL, URL
 from filters.words import cut_at_word
 
@@ -15,6 +17,12 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Soft hyphens, direction marks, byte order marks and lone surrogates, which UTF-8 cannot hold.
 # The two joiners (200c, 200d) stay: Persian and emoji are written with them.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+# A text without any such character shows nothing: blanks of Hangul and Braille are letters and
+# symbols to Unicode, and U+FFFD stands for what could not be read.
+_VISIBLE = regex.compile(
+    r"[^\s\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\ufffd]"
+)
 
 # Only with a semicolon: "AT&T", "a&parade" and "&copy" are words.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.I)
@@ -79,8 +87,9 @@ def clean(text: str, max_chars: int = MAX_CHARS) -> str:
 
     Removed are HTML tags and entities, control and invisible characters, URLs, e-mail addresses
     and Midjourney's parameters (`--ar 16:9`) and weights (`::2`). White space is collapsed, and
-    what is longer than `max_chars` is cut after a word. Angles that hold no element of HTML stay:
-    `a<b and c>d`, and the tokens of chat templates, which `schemas.markers` knows.
+    what is longer than `max_chars` is cut after a word. A text that shows nothing is empty. Angles
+    that hold no element of HTML stay: `a<b and c>d`, and the tokens of chat templates, which
+    `schemas.markers` knows.
 
     >>> clean("https://s.mj.run/x a <b>red</b> fox::2 &amp; a hen --ar 16:9 --no text, frame --v 5")
     'a red fox & a hen'
@@ -88,7 +97,7 @@ def clean(text: str, max_chars: int = MAX_CHARS) -> str:
     before, after = "", text[:_READ_CHARS]
     while after != before:  # one removal can uncover the next: &amp;lt;b&amp;gt;
         before, after = after, _clean_once(after, max_chars)
-    return after
+    return after if _VISIBLE.search(after) else ""
 
 
 def _clean_once(text: str, max_chars: int) -> str:

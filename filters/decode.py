@@ -10,6 +10,7 @@ from filters.colour import to_srgb
 from filters.decode_work import excess_in_bytes, excess_in_image
 from filters.formats import FileFormat, file_format
 from filters.jpeg_scans import ended_otherwise
+from filters.tag_work import excess_of_exif, without_excess
 
 _ALLOWED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 FORMATS = tuple(name for name in _ALLOWED if name != "AVIF" or features.check("avif"))
@@ -71,6 +72,8 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
         raise not_read(found, data)
     if excess := excess_in_bytes(data):
         raise DecodeError("decode_timeout", excess)
+    if data.startswith(b"\xff\xd8\xff"):
+        data = without_excess(data)
     try:
         return _decoded(data, max_pixels, background)
     except DecodeError as error:
@@ -141,8 +144,10 @@ def _check_kind(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF or XMP orientation says."""
+    """Turn the image as its EXIF or XMP orientation says, if its EXIF is fit to be read."""
     try:
+        if excess_of_exif(image.info):
+            return image
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     # EXIF is a TIFF of its own, as hostile as the file, and the pixels do not need it.
     except Exception:

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from filters.jpeg_scans import scan_count, segments
+from filters.tag_work import excess_in_heif, excess_of_tags
 
 # Encoders write about ten scans. Empty ones go over a pixel in 0.05 to 0.7 ns, full ones in 3 ns,
 # but those need bytes for it. An image of 100 megapixels may have 50.
@@ -29,6 +30,7 @@ MAX_TIFF_BYTES = 5_000_000_000  # that strips or tiles read, which may be the sa
 
 _TILE_SIDES, _OFFSETS = (322, 323), (324, 273)
 _BYTE_COUNTS = (325, 279)
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")  # as Pillow has them
 _JPEG_IN_TIFF = (6, 7)
 _SCANS_OF_A_TILE = 100  # libtiff's own limit
 
@@ -38,6 +40,8 @@ def excess_in_bytes(data: bytes) -> str:
     for mark, look in _LOOKS.items():
         if data.startswith(mark):
             return look(data)
+    if data[4:8] == b"ftyp":
+        return excess_in_heif(data)
     return ""
 
 
@@ -135,4 +139,5 @@ _LOOKS: Mapping[bytes, Callable[[bytes], str]] = {
     b"\xff\xd8\xff": _excess_of_segments,
     b"\x89PNG\r\n\x1a\n": _excess_of_chunks,
     b"GIF8": _excess_of_blocks,
+    **dict.fromkeys(_TIFFS, excess_of_tags),
 }

@@ -9,12 +9,12 @@ _DETERMINERS = (
     "A|An|The|Another|Both|Each|Every|Few|Many|One|Several|Some|Two|Three|Four|Five|Six|Seven"
     "|Eight|Nine|Ten|His|Her|Its|My|Our|Their|Your"
 )
-_LEADING = re.compile(rf"(?:{_DETERMINERS})(?= )")
+_LEADING = re.compile(rf"(?:{_DETERMINERS}|{_DETERMINERS.upper()})(?= )")
 # After `A`, a sign that the letter is meant: "A is for apple", "A to Z".
 _OF_LETTERS = re.compile(r"A (?:and|as|for|in|is|of|on|or|to|vs|was|with)\b")
 # What titles write small.
 _SMALL = re.compile(
-    "a|an|and|as|at|but|by|de|del|der|di|du|for|from|in|into|la|le|nor|of|on|or|over|the|to|up|van"
+    "a|an|and|as|at|but|by|de|del|der|di|du|for|from|in|into|la|le|nor|of|off|on|or|over|the|to|up|van"
     "|via|von|vs|with"
 )
 
@@ -43,16 +43,21 @@ _INNER_END = regex.compile(
     r"[.!?\u2026\u061f\u0964\u06d4\u0589\u1362](?:\s+(?=\S)|[\"')\]\u201d\u2019]+\s+(?=[^\p{Ll}\s]))"
     r"|[\u3002\uff01\uff1f\uff61]"
 )
+# A phrase that opens with a bracket, or whose last sentence ends within brackets or quotes.
+_ENCLOSED = regex.compile(
+    rf"^[\p{{Ps}}--\{{]|[{re.escape(_ENDS)}][\p{{Pe}}\p{{Pf}}\"']+$", regex.V1
+)
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 
 
 def as_phrase(caption: str, *, starts: bool = False) -> str:
     """Return a caption as it can stand within a sentence, with all of its words.
 
-    A leading article or other determiner is written small, but in names (`The Beatles`); a final
-    full stop goes. A caption that is several sentences, one that says something rather than naming
-    it ("There is a fox"), a title ("A Clockwork Orange"), and one that ends in another mark or an
-    abbreviation is quoted instead. It knows English; other languages lose a full stop at most.
+    A leading article or other determiner is written small; a final full stop goes. A caption that
+    is several sentences, one that says something rather than naming it ("There is a fox"), a title
+    or name all of whose words have capitals ("A Clockwork Orange", "The Beatles"), one in brackets,
+    and one that ends in another mark or an abbreviation is quoted instead. It knows English; other
+    languages lose a full stop at most.
 
     >>> [as_phrase(text) for text in ("A lion.", "A.J. Smith", "It is red. It runs.")]
     ['a lion', 'A.J. Smith', '"It is red. It runs."']
@@ -64,11 +69,14 @@ def as_phrase(caption: str, *, starts: bool = False) -> str:
     phrase = _without_stop(caption)
     if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
         return quoted(caption)
-    if starts:
+    if _ENCLOSED.search(phrase):
+        return quoted(caption)
+    if starts or not _LEADING.match(phrase):
         return phrase
-    small = _small(phrase)
-    # A title, in capitals, or the letter A.
-    return quoted(caption) if small.startswith(("A ", "An ")) else small
+    if _OF_LETTERS.match(phrase) or _is_title(phrase):
+        return quoted(caption)
+    first, _, rest = phrase.partition(" ")
+    return f"{first.lower()} {rest}"
 
 
 def quoted(caption: str) -> str:
@@ -101,16 +109,11 @@ def _is_several(phrase: str) -> bool:
     )
 
 
-def _small(phrase: str) -> str:
-    """Write a leading determiner small where the words after it are no name or title."""
-    if not _LEADING.match(phrase) or _OF_LETTERS.match(phrase):
-        return phrase
+def _is_title(phrase: str) -> bool:
+    """Tell if all words after a leading determiner have capitals, as in a title or a name."""
     first, _, rest = phrase.partition(" ")
     words = [word for word in re.findall(r"[^\W\d_][\w'-]*", rest) if not _SMALL.fullmatch(word)]
-    is_article = first in ("A", "An")
-    capitals = bool(words) and words[0][0].isupper()
-    if not words or (capitals and not is_article):  # The Beatles, One Direction
-        return phrase
-    if len(words) > 1 and all(word[0].isupper() for word in words):  # A Clockwork Orange
-        return phrase
-    return f"{first.lower()} {rest}"
+    is_one_thing = first in ("A", "An") and len(words) == 1  # A Lion, but The Beatles
+    if not words:
+        return first in ("A", "An")  # A 1
+    return not is_one_thing and all(word[0].isupper() for word in words)

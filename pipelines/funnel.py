@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.counting import counted
+from pipelines.readers.names import SPECIAL
 from pipelines.retry_dead import STAGES, passing_dead
 from pipelines.sidecar import Counts
 from pipelines.storage import Storage, absolute
@@ -82,7 +83,9 @@ def _said(counts: dict[str, int]) -> str:
     said = [f"{number:,} {_plural(what) if number > 1 else what}" for what, number in kinds]
     if len(said) > SHOWN_KINDS:
         rest = sum(number for _, number in kinds[SHOWN_KINDS:])
-        said[SHOWN_KINDS:] = [f"{rest:,} of {len(kinds) - SHOWN_KINDS} other kinds (manifest.json)"]
+        others = len(kinds) - SHOWN_KINDS
+        kind = "kind" if others == 1 else "kinds"
+        said[SHOWN_KINDS:] = [f"{rest:,} of {others} further {kind} (all: manifest.json)"]
     return "; ".join(said)
 
 
@@ -92,6 +95,8 @@ def _plural(what: str) -> str:
     >>> _plural(".svg file"), _plural("link to a folder")
     ('.svg files', 'links to a folder')
     """
+    if what == SPECIAL:
+        return "pipes, sockets or devices"
     return re.sub(r"\b(file|link|folder|image|text|device|tar|row|line)\b", r"\1s", what, count=1)
 
 

@@ -14,11 +14,11 @@ from yarl import URL
 _PARTS = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.S
 )
-# All but what RFC 3986 lets stand in a path or query, with square brackets, which browsers send as
-# they are; and but controls, which nothing makes fit to send.
-_NOT_IN_A_URL = re.compile(
-    r"[^A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%\x00-\x1f\x7f-\x9f-]|%(?![0-9A-Fa-f]{2})"
-)
+# All but what browsers send as it is (the percent-encode sets of WHATWG's URL standard, but "'",
+# which RFC 3986 lets stand), a lone % among it; and but controls, which nothing makes fit to send.
+_SENT = r"A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%|\x00-\x1f\x7f-\x9f-"
+_NOT_IN_A_PATH = re.compile(f"[^{_SENT}]")
+_NOT_IN_A_QUERY = re.compile(rf"[^{_SENT}{{}}^`\\]")
 
 
 class Parts(NamedTuple):
@@ -48,10 +48,11 @@ def quoted(text: str) -> str:
 
     Bytes that were no UTF-8 come as lone surrogates (PEP 383).
 
-    >>> quoted("/a%2Cb,c d/\u00e9?x=%2F&y=[1]+z;%")
-    '/a%2Cb,c%20d/%C3%A9?x=%2F&y=[1]+z;%25'
+    >>> quoted("/a%2Cb,c d/\u00e9{1}|?x=%2F&y=[1]+{z};%")
+    '/a%2Cb,c%20d/%C3%A9%7B1%7D|?x=%2F&y=[1]+{z};%'
     """
-    return _NOT_IN_A_URL.sub(_percent, text)
+    path, mark, query = text.partition("?")
+    return f"{_NOT_IN_A_PATH.sub(_percent, path)}{mark}{_NOT_IN_A_QUERY.sub(_percent, query)}"
 
 
 def _percent(found: re.Match[str]) -> str:

@@ -17,20 +17,26 @@ MARKS: Final = (IMAGE, IMAGE_GEN)
 
 # Between angles, with a number perhaps: <s>, </s>, <image>, <loc0123>.
 _NAMES = (
-    "audio|begin|boi|bos|box|cls|eod|eoi|eom|eop|eos|eot|grounding|image|imagehere|img|loc|mask"
-    "|pad|quad|ref|s|seed:[a-z]+|seg|sep|slice|sop|sot|think|unk|unused|video|vision"
+    "answer|assistant|audio|begin|boi|bos|bot|box|cap|cls|col|ctrl|dcap|dummy|end|endoftext|eod|eoi|eom"
+    "|eop|eos|eot|filename|grounding|human|im|image|imagehere|imageplaceholder|img|imgpad|loc|mask"
+    "|ncap|ocr|od|pad|patch|phrase|placeholder|point|points|poly|quad|ref|reserved|row|s|seed:[a-z]+"
+    "|seg|sentinel|sep|slice|sop|sot|special|start|sys|system|think|unit|unk|unused|user|usr|vid"
+    "|video|vision"
 )
 # Between brackets: what nobody else writes so, and what others write in small letters.
 _BRACKETED = (
-    r"/?inst|/?available_tools|/?tool_(?:calls|content|results)|/?system_prompt|call_id"
-    r"|img(?:_break|_end)?|[gs]mask|begin_audio|unused_token_\d+"
+    r"/?inst|/?available_tools|/?tool_(?:calls|content|results)|/?(?:system_prompt|model_settings)"
+    r"|call_id|/?img(?:_break|_end)?|[gs]mask|begin_audio|unused(?:_token_)?\d+|control_\d+"
 )
 _CAPITALS = "ARGS|AUDIO|BOS|CLS|EOS|MASK|MIDDLE|PAD|PREFIX|SEP|SUFFIX|/?THINK|TRANSCRIBE|UNK"
 _MARKER = re.compile(
     r"<\|[^<>|]{1,64}\|>|<\|/?\w[\w ./-]{0,63}>|</?\w[\w ./-]{0,63}\|>"  # <|im_end|>, <|turn>
-    rf"|</?(?:{_NAMES})[_-]?\d{{0,4}}>"
-    r"|</?[a-z]{1,32}(?:_[a-z0-9]{1,32}){1,5}>"  # <start_of_turn>: no name of HTML has a _
-    r"|<</?sys>>"
+    rf"|</?(?:{_NAMES})[_-]?\d{{0,6}}/?>"
+    r"|</?[a-z]{1,32}(?:_[a-z0-9]{1,32}){1,5}/?>"  # <start_of_turn>: no name of HTML has a _
+    r"|</?(?:audio|end|global|image|img|start|video|vision)(?:-[a-z0-9]{1,32}){1,5}/?>"
+    r"|<0x[0-9a-f]{2}>|<2[a-z]{2,4}>|</?vila/[a-z]{1,32}>"  # bytes, languages, VILA
+    r"|<</?sys>>|(?-i:\|(?:ENDOFTEXT|NEWLINE|SPEAKER)\|)"
+    r"|(?-i:>>(?:ABSTRACT|ANSWER|COMMENT|DOMAIN|INTRODUCTION|QUESTION|SUMMARY|TITLE)<<)"
     rf"|\[(?:{_BRACKETED}|(?-i:{_CAPITALS}))\]",
     re.I,
 )

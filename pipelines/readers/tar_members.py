@@ -1,6 +1,5 @@
 """Members of a tar, links among them and tars that were appended to it."""
 
-import posixpath
 import struct
 import sys
 import tarfile
@@ -10,14 +9,22 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from pipelines.readers.links import NEVER, Fault
-from pipelines.readers.listing import MAX_TEXT_BYTES, PassedOver
+from pipelines.readers.listing import PassedOver
 from pipelines.readers.names import HIDDEN_FILE, IMAGE, SPECIAL, SYSTEM, TEXT, what_it_is
+from pipelines.readers.tar_links import (
+    LINKS,
+    LOOP,
+    Target,
+    Targets,
+    body_of,
+    link_targets,
+    plain_name,
+)
 from pipelines.readers.tar_stream import NotATarError, TarStream, open_tar
 from schemas.recipe import Links
 
-_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_EMPTY = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 _ZEROS = bytes(tarfile.BLOCKSIZE)
-MOST_LINKS = 40  # from one to the next, as many as Linux follows
 
 
 class AfterEndError(tarfile.ReadError):
@@ -36,15 +43,8 @@ class Member(NamedTuple):
     fault: Fault | None = None  # why there are no bytes
 
 
-class _Target(NamedTuple):
-    """What a link leads to."""
-
-    offset: int
-    size: int
-    body: bytes  # of a text
-
-
-_Targets = dict[tuple[int, str], _Target]  # (part, name) of a link
+class NoEndError(tarfile.ReadError):
+    """A tar that ends where a member does, without the mark of its end."""
 
 
 def members(url: str, links: Links) -> Iterator[Member | PassedOver]:
@@ -60,21 +60,21 @@ def members(url: str, links: Links) -> Iterator[Member | PassedOver]:
         tarfile.TarError: where the tar is damaged, or ends before its end mark. `tarfile` alone
             takes a damaged header for the end, and does not miss the mark.
     """
-    targets: _Targets | None = None
+    targets: Targets | None = None
     for tar, info, part in _walk(url):
-        what = what_it_is(_clean(info.name))
+        what = what_it_is(plain_name(info.name))
         if info.isdir():
             continue
-        if not info.isreg() and info.type not in _LINKS:
+        if not info.isreg() and info.type not in LINKS:
             yield PassedOver(what=SPECIAL if info.isdev() else "entry of a kind unknown")
         elif what in (SYSTEM, HIDDEN_FILE):
             yield PassedOver(what=what)
         elif what not in (IMAGE, TEXT):
             yield Member(info.name, part, what)
-        elif info.type in _LINKS:
+        elif info.type in LINKS:
             if targets is None:
-                targets = _link_targets(url)
-            yield Member(info.name, part, what)._replace(**_linked(info, part, targets, links))
+                targets = link_targets(_sound(url), _sound(url))
+            yield Member(info.name, part, what)._replace(**_linked(info, targets, links))
         else:
             yield _member(tar, info, part, what)
 
@@ -82,69 +82,26 @@ def members(url: str, links: Links) -> Iterator[Member | PassedOver]:
 def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, part: int, what: str) -> Member:
     member = Member(info.name, part, what, info.offset_data, info.size)
     if what == TEXT:
-        return member._replace(body=_body(tar, info))
+        return member._replace(body=body_of(tar, info))
     if info.issparse():
         told = "stored with holes (tar --sparse); expected in one piece, pack it again without"
         return member._replace(fault=Fault("sparse_member", told))
     return member
 
 
-def _linked(info: tarfile.TarInfo, part: int, targets: _Targets, links: Links) -> dict[str, Any]:
+def _linked(info: tarfile.TarInfo, targets: Targets, links: Links) -> dict[str, Any]:
     """Return the fields of a member that is a link."""
     kind = "a hard link" if info.islnk() else "a link"
     if info.issym() and links == "never":
         return {"fault": Fault("link_not_followed", f"{kind} that {NEVER}")}
-    if (found := targets.get((part, _clean(info.name)))) is None:
-        told = f"{kind} to {info.linkname}, which this tar does not hold in one piece"
-        return {"fault": Fault("link_not_followed", told)}
-    return found._asdict()
-
-
-def _link_targets(url: str) -> _Targets:
-    """Read where each link of a tar leads; a tar without links is not read for it.
-
-    Two passes, so that memory holds the links and what they lead to alone. Of members of one
-    name, the first is meant.
-    """
-    leads: dict[tuple[int, str], tuple[int, str]] = {}
-    for _, info, part in _sound(url):
-        if info.type in _LINKS:
-            leads.setdefault((part, _clean(info.name)), (part, _target_name(info)))
-    ends = {name: _end(name, leads) for name in leads}
-    texts = {end for name, end in ends.items() if what_it_is(name[1]) == TEXT}
-    wanted = set(ends.values())
-    files: _Targets = {}
-    for tar, info, part in _sound(url):
-        name = (part, _clean(info.name))
-        if name in wanted and name not in files and info.isreg() and not info.issparse():
-            body = _body(tar, info) if name in texts else b""
-            files[name] = _Target(info.offset_data, info.size, body)
-    return {name: files[end] for name, end in ends.items() if end in files}
-
-
-def _end(name: tuple[int, str], leads: dict[tuple[int, str], tuple[int, str]]) -> tuple[int, str]:
-    for _ in range(MOST_LINKS):
-        if name not in leads:
-            break
-        name = leads[name]
-    return name
-
-
-def _target_name(info: tarfile.TarInfo) -> str:
-    """Return the name of the member that a link leads to."""
-    if info.islnk():
-        return _clean(info.linkname)
-    return posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
-
-
-def _clean(name: str) -> str:
-    """Write a member's name as links do: without ./ before it."""
-    return posixpath.normpath(name)
-
-
-def _body(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(info)
-    return file.read(MAX_TEXT_BYTES + 1) if file else b""
+    found = targets.get(info.offset)
+    if isinstance(found, Target):
+        return found._asdict()
+    what = f"{kind} to {info.linkname}, which"
+    if found is LOOP:
+        return {"fault": Fault("link_not_followed", f"{what} leads back to itself: a loop")}
+    told = f"{what} this tar does not hold in one piece"
+    return {"fault": Fault("link_not_followed", told)}
 
 
 def _sound(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int]]:
@@ -174,7 +131,8 @@ def _walk(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int]]:
                 is_first = True
                 continue
             except tarfile.HeaderError as error:
-                raise _no_header(error, at, is_first, stream.packed) from error
+                is_end = isinstance(error, _EMPTY) and stream.tell() == at
+                raise _no_header(error, at, is_first, is_end, stream.packed) from error
             # Or it would be walked round and round.
             if not at < tar.offset <= sys.maxsize or info.size < 0:
                 raise tarfile.ReadError(f"{info.name} has a size of {info.size:,} bytes")
@@ -196,12 +154,16 @@ def _next_start(stream: TarStream) -> int | None:
     return None
 
 
-def _no_header(error: Exception, at: int, is_first: bool, packed: str) -> tarfile.ReadError:
+def _no_header(
+    error: Exception, at: int, is_first: bool, is_end: bool, packed: str
+) -> tarfile.ReadError:
     if at == 0:
         what = f"this is {packed} data of something else" if packed else "this is none"
         return NotATarError(f"expected a tar, {what} ({error})")
     if is_first:
         return AfterEndError(f"what follows the tar's end, from byte {at:,} on, is no tar")
+    if is_end:
+        return NoEndError(f"no end mark at byte {at:,}, where the file ends: it may be cut")
     return tarfile.ReadError(f"no end mark and no member at byte {at:,} ({error})")
 
 

@@ -1,19 +1,21 @@
 """Samples of a tar: which of its members belong together."""
 
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipelines.readers.listing import TEXT_SUFFIXES, PassedOver
 from pipelines.readers.names import FURTHER_IMAGE, FURTHER_TEXT, IMAGE, TEXT
-from pipelines.readers.tar_members import AfterEndError, Member
+from pipelines.readers.tar_members import AfterEndError, Member, NoEndError
 from pipelines.readers.tar_stream import NotATarError
 
 # Of a run that is grouped at once; a longer one is cut.
 MOST_MEMBERS = 10_000
 MOST_TEXT_BYTES = 64_000_000
 _READ = (IMAGE, TEXT)
+_NUMBER = re.compile(r"\d+(?:[._-]\d+)*")
 
 
 @dataclass(slots=True)
@@ -49,7 +51,8 @@ def samples(members: Iterable[Member | PassedOver]) -> Iterator[Sample | PassedO
     - in a run where every name has a further dot, as img.05.jpg and img.05.txt, names are cut at
       the last dot: each image is a sample;
     - in any other run an image whose text differs from it after the last dot alone, as
-      img.1.jpg and img.1.txt, is a sample of its own.
+      img.a.jpg and img.a.txt, is a sample of its own, and of several images each that a number
+      tells from the others, as img.1.jpg; a text of none of them is counted.
 
     >>> from pipelines.readers.names import what_it_is
     >>> names = ("1.jpg", "1.seg.png", "1.txt", "v.05.jpg", "v.05.txt", "v.06.jpg")
@@ -76,6 +79,9 @@ def samples(members: Iterable[Member | PassedOver]) -> Iterator[Sample | PassedO
         raise
     except NotATarError:
         raise
+    except NoEndError as error:
+        yield from _samples(run) if run else ()
+        raise tarfile.ReadError(f"{error}; all samples up to there are kept") from error
     except tarfile.TarError as error:
         if run is None:
             raise tarfile.ReadError(f"{error}; lost: every sample") from error
@@ -120,20 +126,26 @@ def _samples(run: _Run) -> Iterator[Sample | PassedOver]:
         group[f".{extension.rpartition('.')[2]}"] = member
     part, key = run.key
     whole = None in groups
-    alone = [m for m, of in groups.items() if m is not None and _stands(m, of, whole=whole)]
+    several = sum(member.what == IMAGE for member in run.members.values()) > 1
+    alone = [
+        middle
+        for middle, group in groups.items()
+        if middle is not None and _stands(middle, group, whole=whole, several=several)
+    ]
     for middle in alone:
         yield from _sample(f"{key}.{middle}", part, [groups.pop(middle)])
     rest = [groups.pop(None, {}), *groups.values()]
     yield from _sample(key, part, rest, has_images=bool(alone))
 
 
-def _stands(middle: str, group: Mapping[str, Member], *, whole: bool) -> bool:
+def _stands(middle: str, group: Mapping[str, Member], *, whole: bool, several: bool) -> bool:
     """Whether the image of a group is a sample of its own.
 
     In a webdataset sample, `whole`, it may be a mask, say: there it is one if it has a .txt of
-    its own. A .json is a sign only where a number tells it from others, for a mask may have one.
+    its own, or if of several images it is told from others by a number alone. A .json is a sign
+    only where there is some number, for a mask may have one.
     """
-    if not whole:
+    if not whole or (several and _NUMBER.fullmatch(middle)):
         return bool(_images(group))
     numbered = any(letter.isdigit() for letter in middle)
     return bool(_images(group)) and (".txt" in group or (numbered and ".json" in group))

@@ -6,7 +6,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -25,6 +25,14 @@ from pipelines.storage import CorpusError, Storage
 from schemas.recipe import TarSource
 
 SHOWN_MEMBERS = 8  # in the dead letter of a sample without an image
+
+
+@dataclass(slots=True)
+class _Names:
+    """Names of a tar's rows, by the part of the tar, and how often each came."""
+
+    samples: Counter[tuple[int, str]] = field(default_factory=Counter)
+    images: Counter[tuple[int, str]] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +82,14 @@ class TarReader:
         """List the rows that img2dataset failed to fetch, if it made the tar, then the samples."""
         yield from failures_beside(unit)
         seen = False
+        names = _Names()
         try:
             for found in joined(samples(members(unit.path, self.source.links))):
                 seen = True
-                yield found if isinstance(found, PassedOver) else self._listed(found, unit)
+                if isinstance(found, PassedOver):
+                    yield found
+                    continue
+                yield self._listed(found, unit, names)
         except NotATarError as error:
             yield Reject(id=unit.name, reason="not_a_tar", detail=storable(str(error)))
         except tarfile.TarError as error:
@@ -128,9 +140,19 @@ class TarReader:
             else:
                 raw.refer(key, unit.path, start, length, hashlib.sha256(body).hexdigest())
 
-    def _listed(self, sample: Sample, unit: Unit) -> Listed | Reject:
+    def _listed(self, sample: Sample, unit: Unit, names: _Names) -> Listed | Reject:
+        """Make a row of a sample.
+
+        Args:
+            sample: of the tar.
+            unit: the tar.
+            names: of rows so far, with how often they came; this one's are counted.
+        """
         tar = unit.name if sample.part == 1 else f"{unit.name}#{sample.part}"
-        id_, image = storable(f"{tar}::{sample.name}"), sample.image
+        id_, image = (
+            storable(f"{tar}::{_told_apart((sample.part, sample.name), names.samples)}"),
+            sample.image,
+        )
         if image is None:
             shown = " ".join(sample.suffixes[:SHOWN_MEMBERS])
             detail = f"its members: {shown}; the tar holds no image of this folder and name"
@@ -144,7 +166,14 @@ class TarReader:
         row = with_texts(listed, texts, self.source.columns, text=self.source.text)
         if isinstance(row, Reject):
             return row
-        return replace(row, url=storable(row.url or f"{tar}::{image.name}"))
+        told_apart = _told_apart((sample.part, image.name), names.images)
+        return replace(row, url=storable(row.url or f"{tar}::{told_apart}"))
+
+
+def _told_apart(name: tuple[int, str], names: Counter[tuple[int, str]]) -> str:
+    """Number a name that comes again in a part of a tar, as where a member is appended anew."""
+    names[name] += 1
+    return f"{name[1]}#{names[name]}" if names[name] > 1 else name[1]
 
 
 def _changed(unit: Unit) -> CorpusError:

@@ -140,3 +140,12 @@ def test_a_long_text_without_spaces_is_cut_between_its_words() -> None:
     text = "A: " + "\u767d\u3044\u732b\u304c" * 200
     assert clean(text) == text[:MAX_CHARS]
     assert clean("cafe\u0301 " * 200, 13) == "cafe\u0301 cafe\u0301"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u3164", "\u2800\u2800", "&#0;", "\ufffd \ufffd", "\ufe0f", "\u200d", "\ue000", "\uffa0"],
+)
+def test_a_text_that_shows_nothing_is_empty(text: str) -> None:
+    assert clean(text) == ""
+    assert clean(f"a fox {text}").startswith("a fox")

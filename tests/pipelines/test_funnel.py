@@ -26,4 +26,9 @@ def test_what_is_passed_over_is_named_the_most_first(
 
 def test_many_kinds_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = printed({f".x{n} file": 2 for n in range(100)}, tmp_path, capsys)
-    assert line.endswith("176 of 88 other kinds (manifest.json)")
+    assert line.endswith("176 of 88 further kinds (all: manifest.json)")
+    line = printed({f".x{n:02} file": n for n in range(1, 14)}, tmp_path, capsys)
+    assert line.endswith("; 1 of 1 further kind (all: manifest.json)")
+    assert printed({"pipe, socket or device": 2}, tmp_path, capsys).endswith(
+        ": 2 pipes, sockets or devices"
+    )

@@ -81,8 +81,9 @@ AS_LISTED = [
 QUOTED = {
     "/image/a b.jpg?c d": "/image/a%20b.jpg?c%20d",
     "/image/caf\u00e9.jpg?\u732b": "/image/caf%C3%A9.jpg?%E7%8C%AB",
-    '/image/<a>"{b}|\\^`': "/image/%3Ca%3E%22%7Bb%7D%7C%5C%5E%60",
-    "/image/100%.jpg?%zz%4": "/image/100%25.jpg?%25zz%254",
+    '/image/<a>"{b}|\\^`': "/image/%3Ca%3E%22%7Bb%7D|%5C%5E%60",
+    '/image/a.jpg?<a>"{b}|\\^`': "/image/a.jpg?%3Ca%3E%22{b}|\\^`",
+    "/image/100%.jpg?%zz%4": "/image/100%.jpg?%zz%4",
     "/image/a.jpg#part?x": "/image/a.jpg",
     "/image/a%20b c%2C.jpg": "/image/a%20b%20c%2C.jpg",
 }

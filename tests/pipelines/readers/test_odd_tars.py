@@ -212,6 +212,26 @@ def test_symbolic_links_lead_to_members_alone(target: str, links: str, tmp_path:
         assert "a link" in rows[2].detail
 
 
+def test_links_lead_to_what_unpacking_would_give(tmp_path: Path) -> None:
+    members: list[tuple[str, Body]] = [
+        *(("1.jpg", b"A"), ("s.jpg", (SOFT, "1.jpg")), ("h.jpg", (HARD, "1.jpg"))),
+        *(("1.jpg", b"BB"), ("2.jpg", (HARD, "1.jpg")), ("1.jpg", b"CCC")),
+        *(("w", b"text"), ("3.jpg", b"D"), ("3.txt", (HARD, "w"))),
+    ]
+    assert read(tmp_path / "t.tar", tar_of(*members))[-1] == ("t.tar::3", "text")
+    urls, outcome = acquired(tmp_path / "t.tar", tmp_path)
+    assert dict(zip((url[7:] for url in urls), bodies(outcome), strict=True)) == {
+        **{"1.jpg": b"A", "s.jpg": b"CCC", "h.jpg": b"A", "1.jpg#2": b"BB", "2.jpg": b"BB"},
+        **{"1.jpg#3": b"CCC", "3.jpg": b"D"},
+    }
+
+
+def test_links_that_lead_to_each_other_are_a_loop(tmp_path: Path) -> None:
+    members: list[tuple[str, Body]] = [("x.jpg", (SOFT, "y.jpg")), ("y.jpg", (SOFT, "x.jpg"))]
+    rows = read(tmp_path / "t.tar", tar_of(*members))
+    assert [row.detail.endswith("which leads back to itself: a loop") for row in rows] == [True] * 2
+
+
 def test_links_of_a_part_lead_to_members_of_that_part(tmp_path: Path) -> None:
     parts = [[("0.jpg", body), ("1.jpg", (HARD, "0.jpg"))] for body in (b"a", b"b")]
     read(tmp_path / "t.tar", b"".join(tar_of(*part) for part in parts))

@@ -40,7 +40,7 @@ FURTHER = "further image of a sample"
         ("1.jpg 1.depth.png 1.seg.png 1.json", [("1", "1.jpg", ["1.json"])], {FURTHER: 2}),
         ("1.depth.png 1.seg.png 1.jpg", [("1", "1.jpg", [])], {FURTHER: 2}),
         ("1.jpg 1.seg.png 1.seg.json 1.txt", [("1", "1.jpg", ["1.txt"])], None),
-        ("1.0.jpg 1.1.jpg 1.json", [("1", "1.0.jpg", ["1.json"])], {FURTHER: 1}),
+        ("1.0.jpg 1.json", [("1", "1.0.jpg", ["1.json"])], {}),
         ("1.left.jpg 1.right.jpg 1.cls", [("1", "1.left.jpg", [])], {FURTHER: 1, ".cls file": 1}),
         ("1.jpg 1.tokens256.npy 1.cls", [("1", "1.jpg", [])], {".npy file": 1, ".cls file": 1}),
         ("a/1.jpg b/1.jpg", [("a/1", "a/1.jpg", []), ("b/1", "b/1.jpg", [])], {}),
@@ -87,6 +87,20 @@ def test_dotted_names_lose_no_image_and_no_text(names: str, rows: list[tuple[str
         for key, ends in rows
     ]
     assert grouped(*names.split()) == (expected, {})
+
+
+def test_images_told_apart_by_a_number_are_rows_of_their_own() -> None:
+    names = ("i.jpg", "i.txt", "i.05.jpg", "i.05.txt", "i.06.jpg", "i.seg.png")
+    rows, passed_over = grouped(*names)
+    assert rows == [
+        ("i.05", "i.05.jpg", ["i.05.txt"]),
+        ("i.06", "i.06.jpg", []),
+        ("i", "i.jpg", ["i.txt"]),
+    ]
+    assert passed_over == {FURTHER: 1}
+    rows, passed_over = grouped("i.05.jpg", "i.06.jpg", "i.txt")
+    assert rows == [("i.05", "i.05.jpg", []), ("i.06", "i.06.jpg", [])]
+    assert passed_over == {"further text of an image": 1}
 
 
 def test_a_text_of_another_name_is_counted() -> None:

@@ -225,8 +225,16 @@ def test_a_tar_cut_in_a_member_gives_the_samples_before_it(tmp_path: Path) -> No
 def test_a_tar_without_its_end_mark_is_said_to_be_truncated(tmp_path: Path) -> None:
     (tmp_path / "t.tar").write_bytes(tar_of(("1.jpg", JPEG), ("2.jpg", JPEG), end=False))
     rows = listed(tmp_path / "t.tar")
-    assert urls(rows) == ["t.tar::1.jpg"]
+    assert urls(rows)[:2] == ["t.tar::1.jpg", "t.tar::2.jpg"]
     assert reasons(rows) == ["truncated_tar"]
+    assert isinstance(rows[-1], Reject)
+    assert "where the file ends: it may be cut; all samples up to there are kept" in rows[-1].detail
+
+
+def test_a_member_of_a_name_that_was_there_is_a_row_of_its_own(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, ("1.jpg", b"a"), ("1.txt", "x"), ("1.jpg", b"b"), ("1.txt", "y"))
+    assert urls(rows) == ["t.tar::1.jpg", "t.tar::1.jpg#2"]
+    assert [row.id for row in rows] == ["t.tar::1", "t.tar::1#2"]
 
 
 def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
