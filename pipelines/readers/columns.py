@@ -50,6 +50,12 @@ def column_of(path: Column, names: Collection[Any]) -> Any:
     return next((path[:end] for end in reversed(ends) if path[:end] in names), None)
 
 
+def roots(columns: Columns, names: Collection[str]) -> list[str]:
+    """Return which of the names have to be read for the columns that are mapped."""
+    found = (column_of(path, names) for path in columns.mapped().values())
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
 def look_up(row: Mapping[Any, Any], path: Column) -> Any:
     """Return what a path leads to in a row, ABSENT if it leads nowhere.
 

@@ -70,7 +70,7 @@ def plan_lists(
         raise CorpusError(f"{path}: {shown}: expected a list in {READ}")
     passed_over = Counter(matched.passed_over)
     passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
-    plains = [plain_list(file, source.name, store) for file in lists]
+    plains = [plain_list(file, source.name, store, source.columns) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
     require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)

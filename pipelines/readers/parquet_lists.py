@@ -1,14 +1,14 @@
 """Parquet lists: their columns, and parts of their row groups."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.readers.arrow_rows import Row, python_rows
-from pipelines.readers.columns import FoundColumns, column_of
+from pipelines.readers.columns import FoundColumns, column_of, roots
 from pipelines.readers.listing import Unit
 from pipelines.readers.text_lists import BUFFER_BYTES
 from pipelines.storage import CorpusError
@@ -27,6 +27,8 @@ def open_parquet(file: Any, url: str) -> pq.ParquetFile:
         # Buffered, a column of a large row group is not read at once.
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         _ = parquet.schema_arrow.names  # that UTF-8 can hold
+        if (said := parquet.metadata.num_rows) != (held := rows_in(parquet)):
+            raise pa.ArrowInvalid(f"its footer says {said:,} rows, its row groups hold {held:,}")
         return parquet
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise _damaged(url, error) from error
@@ -62,15 +64,9 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
 
 
 def rows_in(parquet: pq.ParquetFile) -> int:
-    """Count the rows that are read: those of the row groups, whatever the file says in all."""
+    """Count the rows of the row groups, which are what is read."""
     metadata = parquet.metadata
     return sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-
-
-def roots(columns: Columns, names: Collection[str]) -> list[str]:
-    """Return which of the names have to be read for the columns that are mapped."""
-    found = (column_of(path, names) for path in columns.mapped().values())
-    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def _group_rows(
