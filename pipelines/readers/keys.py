@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipelines.readers.columns import ABSENT, FoundColumns, look_up, require_columns
+from pipelines.readers.columns import ABSENT, FoundColumns, keys_of, look_up, require_columns
 from pipelines.readers.listing import json_object
 from pipelines.readers.names import suffix_of
 from pipelines.storage import CorpusError
@@ -50,7 +50,7 @@ class SeenKeys:
             except ValueError:  # the row will say so
                 continue
             if len(self._names) < MAX_NAMES:
-                self._names |= dict.fromkeys(row)
+                self._names |= dict.fromkeys(keys_of(row, self.columns))
             self._fields |= {f for f, path in self.columns.mapped().items() if _has(row, path)}
 
     def require(self) -> None:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.readers.arrow_rows import Row
-from pipelines.readers.columns import ABSENT, FoundColumns, found_in, look_up, require_columns
+from pipelines.readers.columns import (
+    ABSENT,
+    FoundColumns,
+    found_in,
+    keys_of,
+    look_up,
+    require_columns,
+)
 from pipelines.readers.files import SourceFile, find_files
 from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
 from pipelines.readers.listing import (
@@ -216,7 +223,7 @@ class _Keys:
     def _see(self, row: dict[str, Any]) -> None:
         self.rows += 1
         if len(self.names) < MAX_NAMES:
-            self.names |= dict.fromkeys(row)
+            self.names |= dict.fromkeys(keys_of(row, self.columns))
         for field, path in self.columns.mapped().items():
             try:
                 if look_up(row, path) is not ABSENT:

@@ -1,7 +1,7 @@
 """Parquet lists: their columns, and parts of their row groups."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -91,6 +91,7 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
         CorpusError: if it is of a type that holds no text, or stands there twice.
     """
     fields: set[str] = set()
+    names: dict[str, Sequence[str]] = {name: [name] for name in schema.names}
     for field, path in columns.mapped().items():
         name = column_of(path, schema.names)
         if name is None:
@@ -99,6 +100,7 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
             raise CorpusError(f"{url}: more than one column is named {name}")
         kind = _type_at(schema.field(name).type, str(path)[len(name) :])
         if kind is None:
+            names[name] = _paths(name, schema.field(name).type)
             continue
         fields.add(field)
         while is_list(kind) and field != "url":
@@ -109,7 +111,18 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
                 f"{url}: column {path!r} is a struct of {', '.join(keys)}, expected text; "
                 f"name one: columns: {{{field}: {path}.{keys[0] if keys else 'KEY'}}}"
             )
-    return FoundColumns(file=url, names=schema.names, fields=fields)
+    shown = [path for paths in names.values() for path in paths]
+    return FoundColumns(file=url, names=shown, fields=fields)
+
+
+def _paths(name: str, kind: Any) -> Sequence[str]:
+    """Return the paths to the parts of a column that are no structs."""
+    while is_list(kind):
+        kind = kind.value_type
+    if not pa.types.is_struct(kind) or not kind.num_fields:
+        return [name]
+    fields = [kind.field(number) for number in range(kind.num_fields)]
+    return [path for each in fields for path in _paths(f"{name}.{each.name}", each.type)]
 
 
 def _type_at(kind: Any, rest: str) -> Any:
