@@ -27,14 +27,14 @@ class SeenKeys:
         self._names: dict[str, None] = {}
         self._fields: set[str] = set()
         self._looked = 0
-        self._any_json = False
+        self._any_json = self._any_txt = False
 
     @property
     def is_wanting(self) -> bool:
         """Whether another sample is to be looked at."""
         if self._wanted - self._fields:
             return True
-        has_text = self.columns.text == "" or self._fields & {"text", "title"}
+        has_text = self.columns.text == "" or self._any_txt or self._fields & {"text", "title"}
         return not has_text and self._looked < MOST_LOOKED
 
     def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
@@ -42,7 +42,7 @@ class SeenKeys:
         self._looked += 1
         for name, body in texts:
             if suffix_of(name) == ".txt":
-                self._fields.add("text")
+                self._any_txt = True  # a text, and no sign of the key that a recipe names
                 continue
             self._any_json = True
             try:
@@ -67,7 +67,9 @@ class SeenKeys:
                 "images, and it has none; take them out of the recipe"
             )
         if self._names:
-            seen = FoundColumns(file=self.source, names=list(self._names), fields=self._fields)
+            by_txt = {"text"} if self._any_txt and "text" not in self._wanted else set()
+            fields = self._fields | by_txt
+            seen = FoundColumns(file=self.source, names=list(self._names), fields=fields)
             require_columns(self.source, self.columns, [seen], url=False)
 
 
