@@ -26,8 +26,9 @@ class SeenKeys:
         }
         self._names: dict[str, None] = {}
         self._fields: set[str] = set()
-        self._looked = 0
+        self.looked = 0
         self._any_json = self._any_txt = False
+        self.has_texts = columns.text == ""  # or need not have any
 
     @property
     def is_wanting(self) -> bool:
@@ -35,12 +36,13 @@ class SeenKeys:
         if self._wanted - self._fields:
             return True
         has_text = self.columns.text == "" or self._any_txt or self._fields & {"text", "title"}
-        return not has_text and self._looked < MOST_LOOKED
+        return not has_text and self.looked < MOST_LOOKED
 
     def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
         """Look at the texts of one sample: (file name, contents)."""
-        self._looked += 1
+        self.looked += 1
         for name, body in texts:
+            self.has_texts = True
             if suffix_of(name) == ".txt":
                 self._any_txt = True  # a text, and no sign of the key that a recipe names
                 continue
@@ -65,6 +67,11 @@ class SeenKeys:
             raise CorpusError(
                 f"source {self.source}: columns: {{{shown}}} are keys of .json files beside the "
                 "images, and it has none; take them out of the recipe"
+            )
+        if self.looked and not self.has_texts:
+            raise CorpusError(
+                f"source {self.source}: no image has a .txt or .json of its name beside it; "
+                "for a source without captions, columns: {text: ''}"
             )
         if self._names:
             by_txt = {"text"} if self._any_txt and "text" not in self._wanted else set()

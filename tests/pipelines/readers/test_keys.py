@@ -85,6 +85,19 @@ def test_a_txt_does_not_stand_for_a_key_that_the_recipe_names(kind: str, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_source_without_any_text_is_refused_unless_the_recipe_says_so(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_LOOKED", 1)
+    path = lay(tmp_path, kind, {})
+    with pytest.raises(CorpusError, match=r"no image has a \.txt or \.json .*\{text: ''\}"):
+        texts_of(path, kind)
+    assert texts_of(path, kind, text="") == ["", "", ""]
+    path = lay(tmp_path, kind, {"2.txt": "a text"})
+    assert texts_of(path, kind) == ["", "", "a text"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_source_without_json_is_refused_only_for_keys_that_are_mapped(
     kind: str, tmp_path: Path
 ) -> None:
