@@ -67,8 +67,7 @@ def _as_bytes(kind: Any) -> Any:
     if types.is_struct(kind):
         return pa.struct([each.with_type(_as_bytes(each.type)) for each in kind])
     if types.is_map(kind):
-        key, item = kind.key_field, kind.item_field
-        return pa.map_(*(each.with_type(_as_bytes(each.type)) for each in (key, item)))
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
     if types.is_fixed_size_list(kind):
         return pa.list_(_item_as_bytes(kind), kind.list_size)
     for test, made in _LISTS.items():

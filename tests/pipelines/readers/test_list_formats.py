@@ -289,7 +289,7 @@ def test_offsets_that_lead_out_of_an_arrow_file_do_not_end_the_process(tmp_path:
         listed(path)
 
 
-def arrow(**columns: Any) -> bytes:
+def arrow_batch(**columns: Any) -> bytes:
     batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
     file = io.BytesIO()
     with pa.ipc.new_file(file, batch.schema) as writer:
@@ -306,11 +306,11 @@ def test_an_index_out_of_a_dictionary_is_found_beside_text_that_is_not_utf8(
         text = pa.DictionaryArray.from_arrays(pa.array([0, index], pa.int32()), words, safe=False)
         if lists:
             text = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), text)
-        (tmp_path / "l.arrow").write_bytes(arrow(url=pa.array(URLS[:2]), text=text))
+        (tmp_path / "l.arrow").write_bytes(arrow_batch(url=pa.array(URLS[:2]), text=text))
         with pytest.raises(CorpusError, match=r"l\.arrow: .*out of bounds") as caught:
             listed(tmp_path / "l.arrow")
         assert "\n" not in str(caught.value)
-    (tmp_path / "l.arrow").write_bytes(arrow(url=pa.array(URLS[:2]), text=words))
+    (tmp_path / "l.arrow").write_bytes(arrow_batch(url=pa.array(URLS[:2]), text=words))
     bad, good = listed(tmp_path / "l.arrow")
     assert isinstance(bad, Reject)
     assert isinstance(good, Listed)
@@ -321,7 +321,7 @@ def test_a_column_of_arrow_that_parquet_cannot_hold_matters_only_if_it_is_read(
 ) -> None:
     odd = pa.array([None, None], pa.month_day_nano_interval())
     urls = pa.array(URLS[:2])
-    (tmp_path / "l.arrow").write_bytes(arrow(url=urls, text=urls, odd=odd))
+    (tmp_path / "l.arrow").write_bytes(arrow_batch(url=urls, text=urls, odd=odd))
     assert [getattr(row, "text", row) for row in listed(tmp_path / "l.arrow")] == URLS[:2]
     with pytest.raises(CorpusError, match=r"columns found: url, text, odd;"):
         plan(tmp_path / "l.arrow", columns={"text": "caption"})
