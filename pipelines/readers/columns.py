@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -49,6 +49,12 @@ def column_of(path: Column, names: Collection[Any]) -> Any:
         return None
     ends = [mark.start() for mark in re.finditer(r"[.\[]", path)]
     return next((path[:end] for end in reversed(ends) if path[:end] in names), None)
+
+
+def roots(columns: Columns, names: Collection[str]) -> list[str]:
+    """Return which of the names have to be read for the columns that are mapped."""
+    found = (column_of(path, names) for path in columns.mapped().values())
+    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def look_up(row: Mapping[Any, Any], path: Column) -> Any:
@@ -152,13 +158,29 @@ def _type(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
+def keys_of(row: Mapping[str, Any], columns: Columns) -> Iterator[str]:
+    """Yield the names in a row of JSON; of a mapping that a mapped path goes into, its paths.
+
+    >>> list(keys_of({"url": "", "text": {"en": "", "de": ""}}, Columns(text="text.fr")))
+    ['url', 'text.en', 'text.de']
+    """
+    paths = [path for path in mapped(columns).values() if path not in row]
+    entered = {column_of(path, row) for path in paths}
+    for name, value in row.items():
+        item = value[0] if isinstance(value, list) and value else value
+        if name in entered and isinstance(item, Mapping) and item:
+            yield from (f"{name}.{key}" for key in item)
+        else:
+            yield name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundColumns:
     """The columns of one file of a source."""
 
     file: str
     names: Sequence[Any]  # as they stand there
-    fields: Collection[str]  # the fields of `Columns` that have one
+    fields: Set[str]  # the fields of `Columns` that have one
 
 
 def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
@@ -171,7 +193,7 @@ def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
 def require_columns(
     source: str, columns: Columns, files: Sequence[FoundColumns], *, url: bool = True
 ) -> None:
-    """Refuse a source that lacks a column: that of URLs in any file, or in all of them another.
+    """Refuse a source that lacks a column: of URLs or captions in any file, another in all.
 
     Files that hold no row are not to be among `files`.
 
@@ -201,6 +223,22 @@ def require_columns(
         missing.append("text")
     if missing:
         raise CorpusError("\n".join(_missing(source, f, columns, names) for f in missing))
+    _require_captions(columns, files)
+
+
+def _require_captions(columns: Columns, files: Sequence[FoundColumns]) -> None:
+    """Refuse files whose captions have another name than those of the files beside them."""
+    mapped = columns.mapped()
+    named = [f for f in ("text", "title") if f in columns.explicit() and f in mapped]
+    wanted = named or ["text", "title"]
+    with_text = next((found.file for found in files if found.fields & {*wanted}), None)
+    for found in files:
+        if columns.text != "" and with_text is not None and not found.fields & {*wanted}:
+            raise CorpusError(
+                f"{found.file}: no column {_shown(columns, wanted[0])} among "
+                f"{_listed(found.names)}, which {with_text} has; "
+                "lists with other columns are a source of their own"
+            )
 
 
 def _missing(source: str, field: str, columns: Columns, names: Sequence[Any]) -> str:
@@ -218,7 +256,10 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def _on_one_line(name: Any) -> str:
-    return " ".join(str(name).split())[:SHOWN_CHARS].encode("utf-8", "backslashreplace").decode()
+    text = str(name)
+    # Blanks at its ends are part of a name, and must be seen to be written.
+    shown = repr(text) if text != text.strip() or not text else " ".join(text.split())
+    return shown[:SHOWN_CHARS].encode("utf-8", "backslashreplace").decode()
 
 
 def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:

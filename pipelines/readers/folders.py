@@ -112,9 +112,11 @@ class FolderReader:
     def _require_keys(self, listing: Listing) -> None:
         keys = SeenKeys(self.source.name, self.source.columns, url=False)
         for line in listing.lines:
-            if not keys.is_wanting:
+            if not keys.is_wanting and keys.has_texts:
                 return
-            found = {text: self._read(text, MAX_TEXT_BYTES) for text in json.loads(line)["texts"]}
+            texts = json.loads(line)["texts"]
+            keys.has_texts |= bool(texts)  # whether or not they can be read
+            found = {text: self._read(text, MAX_TEXT_BYTES) for text in texts}
             keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
         keys.require()
 

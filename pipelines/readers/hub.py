@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.fetch_types import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.arrow_rows import Row, python_rows
-from pipelines.readers.columns import column_of, look_up, require_columns
+from pipelines.readers.columns import column_of, look_up, require_columns, roots
 from pipelines.readers.hub_dataset import (
     builder_of,
     folder_of,
@@ -33,7 +33,7 @@ from pipelines.readers.listing import (
     storable,
 )
 from pipelines.readers.lists import checked, fetch
-from pipelines.readers.parquet_lists import found_in_schema, roots
+from pipelines.readers.parquet_lists import found_in_schema
 from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
 from schemas.recipe import HuggingFaceSource

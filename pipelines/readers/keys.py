@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipelines.readers.columns import ABSENT, FoundColumns, look_up, require_columns
+from pipelines.readers.columns import ABSENT, FoundColumns, keys_of, look_up, require_columns
 from pipelines.readers.listing import json_columns, json_object
 from pipelines.readers.names import suffix_of
 from pipelines.storage import CorpusError
@@ -26,23 +26,25 @@ class SeenKeys:
         }
         self._names: dict[str, None] = {}
         self._fields: set[str] = set()
-        self._looked = 0
-        self._any_json = False
+        self.looked = 0
+        self._any_json = self._any_txt = False
+        self.has_texts = columns.text == ""  # or need not have any
 
     @property
     def is_wanting(self) -> bool:
         """Whether another sample is to be looked at."""
         if self._wanted - self._fields:
             return True
-        has_text = self.columns.text == "" or self._fields & {"text", "title"}
-        return not has_text and self._looked < MOST_LOOKED
+        has_text = self.columns.text == "" or self._any_txt or self._fields & {"text", "title"}
+        return not has_text and self.looked < MOST_LOOKED
 
     def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
         """Look at the texts of one sample: (file name, contents)."""
-        self._looked += 1
+        self.looked += 1
         for name, body in texts:
+            self.has_texts = True
             if suffix_of(name) == ".txt":
-                self._fields.add("text")
+                self._any_txt = True  # a text, and no sign of the key that a recipe names
                 continue
             self._any_json = True
             try:
@@ -50,7 +52,7 @@ class SeenKeys:
             except ValueError:  # the row will say so
                 continue
             if len(self._names) < MAX_NAMES:
-                self._names |= dict.fromkeys(row)
+                self._names |= dict.fromkeys(keys_of(row, self.columns))
             mapped = json_columns(row, self.columns).mapped()
             self._fields |= {field for field, path in mapped.items() if _has(row, path)}
 
@@ -67,8 +69,15 @@ class SeenKeys:
                 f"source {self.source}: columns: {{{shown}}} are keys of .json files beside the "
                 "images, and it has none; take them out of the recipe"
             )
+        if self.looked and not self.has_texts:
+            raise CorpusError(
+                f"source {self.source}: no image has a .txt or .json of its name beside it; "
+                "for a source without captions, columns: {text: ''}"
+            )
         if self._names:
-            seen = FoundColumns(file=self.source, names=list(self._names), fields=self._fields)
+            by_txt = {"text"} if self._any_txt and "text" not in self._wanted else set()
+            fields = self._fields | by_txt
+            seen = FoundColumns(file=self.source, names=list(self._names), fields=fields)
             require_columns(self.source, self.columns, [seen], url=False)
 
 

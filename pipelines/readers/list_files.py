@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.readers.arrow_rows import Row
-from pipelines.readers.columns import ABSENT, FoundColumns, found_in, look_up, require_columns
+from pipelines.readers.columns import (
+    ABSENT,
+    FoundColumns,
+    found_in,
+    keys_of,
+    look_up,
+    require_columns,
+)
 from pipelines.readers.files import SourceFile, find_files
 from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
 from pipelines.readers.listing import (
@@ -70,7 +77,7 @@ def plan_lists(
         raise CorpusError(f"{path}: {shown}: expected a list in {READ}")
     passed_over = Counter(matched.passed_over)
     passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
-    plains = [plain_list(file, source.name, store) for file in lists]
+    plains = [plain_list(file, source.name, store, source.columns) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
     require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
@@ -221,7 +228,7 @@ class _Keys:
     def _see(self, row: dict[str, Any]) -> None:
         self.rows += 1
         if len(self.names) < MAX_NAMES:
-            self.names |= dict.fromkeys(row)
+            self.names |= dict.fromkeys(keys_of(row, self.columns))
         for field, path in self.columns.mapped().items():
             try:
                 if look_up(row, path) is not ABSENT:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -12,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.readers.arrow_rows import require_sound
+from pipelines.readers.columns import roots
 from pipelines.readers.compressed import MAGIC_BYTES, compression, decompressed, without_suffix
 from pipelines.readers.files import SourceFile
 from pipelines.readers.json_arrays import array_items, json_values
 from pipelines.readers.names import shown
 from pipelines.storage import CorpusError, Storage
 from schemas.fingerprint import fingerprint
+from schemas.recipe import Columns
 
 # Suffix -> what it is read as.
 FORMATS: Mapping[str, str] = {
@@ -61,11 +64,14 @@ def list_format(name: str) -> str:
     return FORMATS.get(suffix, "")
 
 
-def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
+def plain_list(
+    file: SourceFile, source: str, store: Storage, columns: Columns | None = None
+) -> PlainList:
     """Return a list that can be read from the middle, after unpacking where it takes that.
 
     Unpacked is what is compressed, a JSON array, Arrow's own format, text in UTF-16 or -32, and
-    text whose lines end in carriage returns. Costs a copy in the corpus; memory is bounded.
+    text whose lines end in carriage returns. Costs a copy in the corpus; memory is bounded. Of
+    Arrow the columns that are not among `columns` keep their names alone.
 
     Raises:
         CorpusError: if it is damaged, or not of the format that its suffix says.
@@ -75,7 +81,7 @@ def plain_list(file: SourceFile, source: str, store: Storage) -> PlainList:
         head = stream.read(HEAD_BYTES)
         with file.fs.open(file.path, "rb") as raw:
             packed = bool(compression(raw.read(MAGIC_BYTES)))
-    kind, convert = _conversion(kind, head, shown(file.url))
+    kind, convert = _conversion(kind, head, shown(file.url), columns)
     if not packed and convert is None:
         return PlainList(
             fs=file.fs,
@@ -124,12 +130,12 @@ def _faults_of(url: str) -> Iterator[None]:
         raise CorpusError(f"{url}: {error}") from error
 
 
-def _conversion(kind: str, head: bytes, url: str) -> tuple[str, Any]:
+def _conversion(kind: str, head: bytes, url: str, columns: Columns | None) -> tuple[str, Any]:
     """Return the format to read, and what makes it of the bytes; None if they are in it."""
     if kind == "parquet":
         return kind, None
     if kind == "arrow":
-        return "parquet", _arrow_to_parquet
+        return "parquet", partial(_arrow_to_parquet, columns=columns)
     wide = next((name for mark, name in _WIDE.items() if head.startswith(mark)), "")
     if not wide and b"\0" in head[:4]:
         raise CorpusError(f"{url}: not text in UTF-8: its first bytes are {head[:8]!r}")
@@ -193,7 +199,7 @@ def _copy(stream: BinaryIO, local: Path) -> None:
             file.write(data)
 
 
-def _arrow_to_parquet(stream: BinaryIO, local: Path) -> None:
+def _arrow_to_parquet(stream: BinaryIO, local: Path, columns: Columns | None) -> None:
     """Rewrite a file or stream of Arrow, batch by batch."""
     held = local.with_suffix(".arrow")
     _copy(stream, held)
@@ -207,8 +213,23 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path) -> None:
         else:
             reader = pa.ipc.open_stream(file)
             batches = iter(reader)
-        with pq.ParquetWriter(local, reader.schema) as writer:
+        schema = _read_of(reader.schema, columns)
+        with pq.ParquetWriter(local, schema) as writer:
             for batch in batches:
+                # Parquet has no form for some types: what is not read must not refuse the list.
+                arrays = [
+                    pa.nulls(batch.num_rows) if pa.types.is_null(each.type) else array
+                    for each, array in zip(schema, batch.columns, strict=True)
+                ]
+                batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 require_sound(batch)
                 writer.write_batch(batch)
     held.unlink()
+
+
+def _read_of(schema: pa.Schema, columns: Columns | None) -> pa.Schema:
+    """Return the schema with the type of null for each column that is not read."""
+    read = set(schema.names if columns is None else roots(columns, schema.names))
+    return pa.schema(
+        [each if each.name in read else pa.field(each.name, pa.null()) for each in schema]
+    )

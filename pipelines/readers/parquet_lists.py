@@ -1,14 +1,14 @@
 """Parquet lists: their columns, and parts of their row groups."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.readers.arrow_rows import Row, python_rows
-from pipelines.readers.columns import FoundColumns, column_of
+from pipelines.readers.columns import FoundColumns, column_of, roots
 from pipelines.readers.listing import Unit
 from pipelines.readers.names import shown
 from pipelines.readers.text_lists import BUFFER_BYTES
@@ -28,6 +28,8 @@ def open_parquet(file: Any, url: str) -> pq.ParquetFile:
         # Buffered, a column of a large row group is not read at once.
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         _ = parquet.schema_arrow.names  # that UTF-8 can hold
+        if (said := parquet.metadata.num_rows) != (held := rows_in(parquet)):
+            raise pa.ArrowInvalid(f"its footer says {said:,} rows, its row groups hold {held:,}")
         return parquet
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise _damaged(url, error) from error
@@ -64,15 +66,9 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
 
 
 def rows_in(parquet: pq.ParquetFile) -> int:
-    """Count the rows that are read: those of the row groups, whatever the file says in all."""
+    """Count the rows of the row groups, which are what is read."""
     metadata = parquet.metadata
     return sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-
-
-def roots(columns: Columns, names: Collection[str]) -> list[str]:
-    """Return which of the names have to be read for the columns that are mapped."""
-    found = (column_of(path, names) for path in columns.mapped().values())
-    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def _group_rows(
@@ -97,6 +93,7 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
         CorpusError: if it is of a type that holds no text, or stands there twice.
     """
     fields: set[str] = set()
+    names: dict[str, Sequence[str]] = {name: [name] for name in schema.names}
     for field, path in columns.mapped().items():
         name = column_of(path, schema.names)
         if name is None:
@@ -105,6 +102,7 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
             raise CorpusError(f"{url}: more than one column is named {name}")
         kind = _type_at(schema.field(name).type, str(path)[len(name) :])
         if kind is None:
+            names[name] = _paths(name, schema.field(name).type)
             continue
         fields.add(field)
         while is_list(kind) and field != "url":
@@ -115,7 +113,18 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
                 f"{url}: column {path!r} is a struct of {', '.join(keys)}, expected text; "
                 f"name one: columns: {{{field}: {path}.{keys[0] if keys else 'KEY'}}}"
             )
-    return FoundColumns(file=url, names=schema.names, fields=fields)
+    shown = [path for paths in names.values() for path in paths]
+    return FoundColumns(file=url, names=shown, fields=fields)
+
+
+def _paths(name: str, kind: Any) -> Sequence[str]:
+    """Return the paths to the parts of a column that are no structs."""
+    while is_list(kind):
+        kind = kind.value_type
+    if not pa.types.is_struct(kind) or not kind.num_fields:
+        return [name]
+    fields = [kind.field(number) for number in range(kind.num_fields)]
+    return [path for each in fields for path in _paths(f"{name}.{each.name}", each.type)]
 
 
 def _type_at(kind: Any, rest: str) -> Any:

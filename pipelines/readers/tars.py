@@ -5,7 +5,6 @@ import posixpath
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -115,12 +114,16 @@ class TarReader:
     def _require_keys(self, files: Sequence[SourceFile]) -> None:
         keys = SeenKeys(self.source.name, self.source.columns, url=True)
         for file in files:
-            with suppress(tarfile.TarError):  # which its rows will say
+            try:
                 for sample in samples(members(file.url, self.source.links)):
-                    if not keys.is_wanting:
+                    if not keys.is_wanting and keys.has_texts:
                         return
                     if isinstance(sample, Sample):
                         keys.look((text.name, text.body) for text in sample.texts)
+            except tarfile.TarError:  # which its rows will say
+                keys.has_texts = True  # what is lost of it may be texts
+            if keys.looked and not keys.is_wanting:
+                break  # of tars without texts the first is looked at whole
         keys.require()
 
     def _acquire(self, unit: Unit, rows: pa.Table, stream: TarStream, raw: RawShard) -> None:

@@ -2,27 +2,31 @@
 
 import csv
 import io
-import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import column_of
-from pipelines.readers.listing import IMAGE_SUFFIXES, Unit, json_object
+from pipelines.readers.listing import Unit, json_object
 from pipelines.readers.names import shown
+from pipelines.readers.url_shapes import USUAL, shape_of, shapes_of
 from pipelines.storage import CorpusError
 from schemas.recipe import Column, Columns
 
 # A longer line is skipped: no list has one, and memory must not depend on the input.
 MAX_LINE_BYTES = 16_000_000
 BUFFER_BYTES = 1_000_000
-# A quote that is not closed within so many bytes is taken for a stray one, as Python's own limit
-# of a cell's length would have it.
-MAX_QUOTED_BYTES = 131_072
+MAX_CELL_CHARS = 131_072
+# A quote that is not closed within so many bytes is taken for a stray one.
+MAX_QUOTED_BYTES = 1_000_000
+csv.field_size_limit(MAX_QUOTED_BYTES)  # of the process: how a longer cell ends must be seen
+# URLs in so many bytes after the header tell what those of the file look like.
+LOOKED_BYTES = 250_000
 
 _STRAY = "a quote that wraps no cell"
+_LONG = f"a cell of more than {MAX_CELL_CHARS:,} characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Header:
 
     names: Sequence[Column]  # numbers where the file has no header
     url: Any  # number of the one that holds URLs, None if there is none
+    shapes: Collection[str] = USUAL  # of the URLs
 
 
 def csv_records(
@@ -104,9 +109,8 @@ def csv_records(
 
     A quoted cell may hold line ends. A quote that is never closed must not take the rows after it
     along: a record of several lines is undone if it ends in no way that RFC 4180 knows, within
-    MAX_QUOTED_BYTES; or with another number of cells than the header; or if most of its lines
-    are rows themselves. Its first line alone is then malformed, and its second begins the next
-    record.
+    MAX_QUOTED_BYTES, or if most of its lines are rows themselves, with URLs as the file's others.
+    Its first line alone is then malformed, and its second begins the next record.
     """
     while (line := lines.start()) is not None:
         if line.fault or line.text.strip(" \r\n"):
@@ -120,22 +124,34 @@ def _record(line: Line, lines: Lines, dialect: Dialect, header: Header | None) -
     try:
         feed = _feed(line, lines, taken)
         cells = next(csv.reader(feed, delimiter=dialect.delimiter, strict=True))
-        why = _swallows(line, taken, cells, dialect, header) if taken and header else ""
+        why = "its lines are rows" if header and _swallows(line, taken, dialect, header) else ""
     except csv.Error as error:
         cells, why = [], str(error)
     if why:
         lines.back(taken)
-        why = why.replace("unexpected end of data", "it is not closed")
-        fault = line.fault or f"{_STRAY} ({why}); if quotes are characters here, set quoting: none"
+        fault = line.fault or _quote_fault(why)
         return f"{fault}: {line.text!r:.200}"
     fault = next((each.fault for each in (line, *taken) if each.fault), "")
+    if not fault and any(len(cell) > MAX_CELL_CHARS for cell in cells):
+        fault = _LONG
+    return f"{fault}: {line.text[:100]!r}" if fault is _LONG else _either(fault, cells)
+
+
+def _either(fault: str, cells: list[str]) -> list[str] | str:
     return f"{fault}: {cells!r:.200}" if fault else cells
+
+
+def _quote_fault(why: str) -> str:
+    if "field limit" in why:
+        return _LONG
+    why = why.replace("unexpected end of data", "it is not closed")
+    return f"{_STRAY} ({why}); if quotes are characters here, set quoting: none"
 
 
 def _unquoted(line: Line, dialect: Dialect) -> list[str] | str:
     text = line.text.removesuffix("\n").removesuffix("\r")
     fault = line.fault or ("a carriage return inside a row" if "\r" in text else "")
-    if not fault and len(text) > csv.field_size_limit():
+    if not fault and len(text) > MAX_CELL_CHARS:
         fault = f"a row of {len(text):,} characters"
     return f"{fault}: {text!r:.200}" if fault else text.split(dialect.delimiter)
 
@@ -149,33 +165,42 @@ def _feed(line: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
         yield more.text
 
 
-def _swallows(
-    line: Line, taken: Sequence[Line], cells: Sequence[str], dialect: Dialect, header: Header
-) -> str:
-    """Return why a record of several lines is none, '' if it is one."""
-    if len(cells) != len(header.names):
-        return f"{len(cells)} cells under {len(header.names)} columns"
-    rows = [_is_row(each, dialect, header) for each in (line, *taken)]
-    # The last line of a good record of two is like a row where the URL comes after the text.
-    if 2 * sum(rows[1:]) > len(taken) and (rows[0] or len(taken) > 1):
-        return "the lines that it would take along are rows"
-    return ""
+def _swallows(line: Line, taken: Sequence[Line], dialect: Dialect, header: Header) -> bool:
+    """Whether a record of several lines has taken rows along."""
+    after = [each for each in taken if each.text.strip()]
+    if not after or header.url is None:
+        return False
+    if not _is_row(line, dialect, header):
+        # Then its URL may come after the text, in the last line, which is like a row in any case.
+        after = after[:-1]
+    return 2 * sum(_is_row(each, dialect, header) for each in after) > len(after)
 
 
 def _is_row(line: Line, dialect: Dialect, header: Header) -> bool:
-    """Whether a line is a row by itself: of enough cells, with a URL where one is to be."""
+    """Whether a line is a row by itself: of enough cells, with a URL as the file's others."""
     cells = [cell.strip('"\r\n') for cell in line.text.split(dialect.delimiter)]
-    if header.url is None or len(cells) < len(header.names):
+    if len(cells) < len(header.names):
         return False
     # Delimiters inside the text move what comes after it: counted from the end it is in place.
-    return is_like_url(cells[header.url]) or is_like_url(cells[header.url - len(header.names)])
+    places = (header.url, header.url - len(header.names))
+    return any(shape_of(cells[place]) in header.shapes for place in places)
 
 
-def is_like_url(cell: str) -> bool:
-    """Whether a cell is a URL, or a file's path by its suffix, rather than words."""
-    if cell.lower().endswith(IMAGE_SUFFIXES):
-        return cell == cell.strip()
-    return bool(re.fullmatch(r"\w+://\S+|\S+\.[A-Za-z0-9]{2,5}", cell))
+def _with_shapes(lines: Lines, dialect: Dialect, header: Header) -> Header:
+    """Learn what the URLs look like, of records that hold one line if there are some."""
+    if header.url is None or not dialect.quotes:
+        return header
+    start = lines.position
+    look = Lines(lines.file, start, start + LOOKED_BYTES)
+    single: list[str] = []
+    several: list[str] = []
+    blind = replace(header, url=None)
+    for cells in csv_records(look, dialect, blind):
+        if isinstance(cells, list) and len(cells) == len(header.names):
+            wraps = any("\n" in cell for cell in cells)
+            (several if wraps else single).append(cells[header.url])
+    lines.file.seek(start)
+    return replace(header, shapes=shapes_of(single or several) or USUAL)
 
 
 def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> Header | None:
@@ -196,13 +221,15 @@ def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> H
         lines.file.seek(taken_from)
         lines.position = taken_from
         at = columns.mapped().get("url")
-        return Header(names=range(len(first)), url=at if at in range(len(first)) else None)
+        url_at = at if at in range(len(first)) else None
+        return _with_shapes(lines, dialect, Header(names=range(len(first)), url=url_at))
     wanted = columns.mapped()
     names = [name if name in wanted.values() else name.strip() for name in first]
     read = {field: column_of(path, names) for field, path in wanted.items()}
     if twice := sorted({name for name in read.values() if name and names.count(name) > 1}):
         raise CorpusError(f"{url}: more than one column is named {', '.join(twice)}")
-    return Header(names=names, url=names.index(read["url"]) if read.get("url") else None)
+    url_at = names.index(read["url"]) if read.get("url") else None
+    return _with_shapes(lines, dialect, Header(names=names, url=url_at))
 
 
 def dialect_of(file: io.BufferedReader, kind: str, quoting: str) -> Dialect:

@@ -134,7 +134,8 @@ def test_an_image_changed_in_its_folder_is_hashed_again(store: Storage, tmp_path
     (tmp_path / "pics").mkdir()
     for body in (b"before", b"afterwards"):
         (tmp_path / "pics/a.png").write_bytes(body)
-        crawled(recipe_of({"kind": "folder", "path": str(tmp_path / "pics")}), store)
+        pics = {"kind": "folder", "path": str(tmp_path / "pics"), "columns": {"text": ""}}
+        crawled(recipe_of(pics), store)
         (row,) = raw_rows(store)
         assert row["sha256"] == hashlib.sha256(body).hexdigest()
         assert row["file"] == f"file://{tmp_path}/pics/a.png"

@@ -107,12 +107,34 @@ def test_a_source_has_no_captions_if_the_recipe_says_so(kind: str, tmp_path: Pat
 
 def test_a_column_may_be_in_one_of_the_files(tmp_path: Path) -> None:
     write(tmp_path, [{"url": URL, "text": "a dog"}], "csv", "a")
-    write(tmp_path, [{"url": URL, "caption": "a cat"}], "jsonl", "b")
+    write(tmp_path, [{"url": URL, "title": "a cat"}], "jsonl", "b")
     write(tmp_path, [{"url": URL, "text": "7", "author": "me"}], "parquet", "c")
     assert texts(listed(f"{tmp_path}/*", author="author")) == ["a dog", "", "7"]
     write(tmp_path, [{"link": URL}], "csv", "d")
     with pytest.raises(CorpusError, match=r"d\.csv: no column 'url' among link"):
         listed(f"{tmp_path}/*")
+
+
+@pytest.mark.parametrize("explicit", [{}, {"text": "text"}])
+def test_captions_under_another_name_in_one_of_the_files_are_refused(
+    explicit: dict[str, str], tmp_path: Path
+) -> None:
+    write(tmp_path, [{"url": URL, "text": "a dog"}], "csv", "a")
+    write(tmp_path, [{"url": URL, "TEXT": "a cat"}], "csv", "b")
+    with pytest.raises(CorpusError, match=r"b\.csv: no column 'text' among url, TEXT, which .*a\."):
+        listed(f"{tmp_path}/*", **explicit)
+    assert texts(listed(f"{tmp_path}/*", text="")) == ["", ""]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "arrow"])
+def test_a_message_names_a_column_so_that_it_can_be_written(kind: str, tmp_path: Path) -> None:
+    blank = write(tmp_path, [{"url": URL, "text ": "a dog"}], kind)
+    with pytest.raises(CorpusError, match=r"found: url, 'text '; .*\{text: 'text '\}"):
+        listed(blank)
+    assert texts(listed(blank, text="text ")) == ["a dog"]
+    nested = write(tmp_path, [{"url": URL, "text": {"en": "a dog", "de": "Hund"}}], kind)
+    with pytest.raises(CorpusError, match=r"found: url, text\.en, text\.de; .*\{text: text\.en\}"):
+        listed(nested, text="text.b")
 
 
 def test_a_key_that_only_late_json_rows_have_is_found(tmp_path: Path) -> None:

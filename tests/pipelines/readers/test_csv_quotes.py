@@ -122,6 +122,67 @@ def test_a_cell_over_the_limit_costs_its_lines_and_no_other_row(tmp_path: Path) 
     assert isinstance(found[0], Reject)
 
 
+# What the URLs of a list look like that have no scheme.
+LOOKS = ["/p?id={}", "img/{}", "{:05}", "{}.jpg", "a{:03}-b", "http://a.org/?id={}"]
+
+
+@pytest.mark.parametrize("header", ["text,url", "id,url,text", "url,title,text", "url,text"])
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_stray_quote_takes_no_row_along_whatever_urls_look_like(
+    look: str, header: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "l.csv"
+    for closed in (3, 4, 7):  # the row whose text closes the quote of row 2
+        texts = {2: '"unclosed a', closed: 'closed"'}
+        rows = [
+            {"url": look.format(n), "text": texts.get(n, "a dog"), "id": f"x{n}", "title": "a"}
+            for n in range(10)
+        ]
+        lines = [",".join(row[name] for name in header.split(",")) for row in rows]
+        path.write_text("\n".join([header, *lines, ""]))
+        found = listed(path, base_url="http://a.org")
+        assert [row.text if isinstance(row, Listed) else row.reason for row in found] == [
+            "malformed_row" if n == 2 else row["text"] for n, row in enumerate(rows)
+        ]
+
+
+@pytest.mark.parametrize("header", [["text", "url"], ["url", "text"]])
+@pytest.mark.parametrize("look", LOOKS)
+def test_lines_of_a_cell_that_are_no_rows_of_this_list_stay_in_it(
+    look: str, header: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "l.csv"
+    for text in (
+        "Sizes\n10,2.50\n20,4.25\n30,6.75",
+        "a,b\nc,d\n",
+        "one, two,\nthree, four",
+        "x\n\ny",
+    ):
+        for number in range(3):
+            file = io.StringIO(newline="")
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            for n in range(3):
+                row = {"url": look.format(n), "text": text if n == number else "ok"}
+                writer.writerow([row[name] for name in header])
+            path.write_text(file.getvalue())
+            found = listed(path, base_url="http://a.org")
+            wanted = [text.strip() if n == number else "ok" for n in range(3)]
+            if look == "{:05}" and header == ["url", "text"] and text[0] == "S":
+                continue  # 10 is a URL of such a list
+            assert [getattr(row, "text", row) for row in found] == wanted
+
+
+def test_a_cell_over_the_limit_is_one_malformed_row_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    for cell in ("word " * 32_000, "word, word\n" * 13_000):
+        path.write_text(f'url,text\n{url(1)},"{cell}"\n{url(2)},b\n')
+        bad, good = listed(path)
+        assert isinstance(bad, Reject)
+        assert bad.detail.startswith("a cell of more than 131,072 characters: ")
+        assert isinstance(good, Listed)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     texts=st.lists(st.text(st.sampled_from('ab ",'), max_size=7), max_size=12),

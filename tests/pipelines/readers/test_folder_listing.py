@@ -13,7 +13,7 @@ from pipelines.readers.folders import FolderReader
 from pipelines.readers.listing import IMAGE_SUFFIXES, Listed
 from pipelines.sidecar import Reject
 from pipelines.storage import CorpusError, Storage
-from schemas.recipe import FolderSource
+from schemas.recipe import FolderColumns, FolderSource
 
 SYSTEM = "file of macOS or Windows (._*, .DS_Store, Thumbs.db)"
 
@@ -27,6 +27,7 @@ def lay(folder: Path, *names: str) -> Path:
 
 def listed(folder: Path | str, **source: Any) -> tuple[dict[str, str], dict[str, int]]:
     """Return {path: text, or the reason of a reject} and what is passed over."""
+    source.setdefault("columns", {"text": ""})  # few of the images have a text
     reader = FolderReader(FolderSource(name="s", kind="folder", path=str(folder), **source), 100)
     plan = reader.plan(2, Storage("memory://listed"))
     rows = [row for unit in plan.units for row in reader.rows(unit)]
@@ -45,7 +46,7 @@ def test_what_looks_like_an_image_is_a_row_in_any_case(suffix: str, tmp_path: Pa
 def test_texts_are_matched_in_any_case_of_their_suffix(tmp_path: Path) -> None:
     lay(tmp_path, "h.jpg", "h.TXT", "i.JPG", "i.Txt", "j.jpg")
     (tmp_path / "j.Json").write_text('{"text": "of j"}')
-    rows, passed_over = listed(tmp_path)
+    rows, passed_over = listed(tmp_path, columns={})
     assert rows == {"h.jpg": "of h.TXT", "i.JPG": "of i.Txt", "j.jpg": "of j"}
     assert not passed_over
 
@@ -188,7 +189,10 @@ def test_a_change_of_what_is_passed_over_is_noticed(tmp_path: Path) -> None:
 def test_a_damaged_text_is_named_once(tmp_path: Path) -> None:
     lay(tmp_path, "a.jpg")
     (tmp_path / "a.json").write_text("[")
-    reader = FolderReader(FolderSource(name="s", kind="folder", path=str(tmp_path)), 100)
+    source = FolderSource(
+        name="s", kind="folder", path=str(tmp_path), columns=FolderColumns(text="")
+    )
+    reader = FolderReader(source, 100)
     plan = reader.plan(2, Storage("memory://rejects"))
     (row,) = [row for unit in plan.units for row in reader.rows(unit)]
     assert isinstance(row, Reject)

@@ -76,6 +76,28 @@ def test_texts_without_the_default_key_are_refused_and_a_txt_or_an_empty_key_hel
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_txt_does_not_stand_for_a_key_that_the_recipe_names(kind: str, tmp_path: Path) -> None:
+    texts = {"0.txt": "from a txt", "1.json": {"caption": "x"}, "2.json": {"caption": "y"}}
+    path = lay(tmp_path, kind, texts)
+    with pytest.raises(CorpusError, match=r"'capton' is in no file.*\{text: caption\}"):
+        texts_of(path, kind, text="capton")
+    assert texts_of(path, kind, text="caption") == ["from a txt", "x", "y"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_without_any_text_is_refused_unless_the_recipe_says_so(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_LOOKED", 1)
+    path = lay(tmp_path, kind, {})
+    with pytest.raises(CorpusError, match=r"no image has a \.txt or \.json .*\{text: ''\}"):
+        texts_of(path, kind)
+    assert texts_of(path, kind, text="") == ["", "", ""]
+    path = lay(tmp_path, kind, {"2.txt": "a text"})
+    assert texts_of(path, kind) == ["", "", "a text"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_source_without_json_is_refused_only_for_keys_that_are_mapped(
     kind: str, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def write(place: Path, body: str = "a body") -> None:
 
 
 def reader(folder: Path, links: Links = "inside", **source: Any) -> FolderReader:
+    source.setdefault("columns", {"text": ""})  # few of the images have a text
     made = FolderSource(name="s", kind="folder", path=str(folder), links=links, **source)
     return FolderReader(made, 100)
 

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import tracemalloc
@@ -310,3 +311,43 @@ def test_offsets_that_lead_out_of_an_arrow_file_do_not_end_the_process(tmp_path:
     path.write_bytes(before + out + after)
     with pytest.raises(CorpusError, match=r"l\.arrow: "):
         listed(path)
+
+
+def arrow_batch(**columns: Any) -> bytes:
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    return file.getvalue()
+
+
+def test_an_index_out_of_a_dictionary_is_found_beside_text_that_is_not_utf8(
+    tmp_path: Path,
+) -> None:
+    bytes_ = pa.array([b"\xe9", b"ok"]).buffers()
+    words = pa.Array.from_buffers(pa.string(), 2, bytes_)
+    for index, lists in ((500_000_000, False), (-7, False), (500_000_000, True)):
+        text = pa.DictionaryArray.from_arrays(pa.array([0, index], pa.int32()), words, safe=False)
+        if lists:
+            text = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), text)
+        (tmp_path / "l.arrow").write_bytes(arrow_batch(url=pa.array(URLS[:2]), text=text))
+        with pytest.raises(CorpusError, match=r"l\.arrow: .*out of bounds") as caught:
+            listed(tmp_path / "l.arrow")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "l.arrow").write_bytes(arrow_batch(url=pa.array(URLS[:2]), text=words))
+    bad, good = listed(tmp_path / "l.arrow")
+    assert isinstance(bad, Reject)
+    assert isinstance(good, Listed)
+
+
+def test_a_column_of_arrow_that_parquet_cannot_hold_matters_only_if_it_is_read(
+    tmp_path: Path,
+) -> None:
+    odd = pa.array([None, None], pa.month_day_nano_interval())
+    urls = pa.array(URLS[:2])
+    (tmp_path / "l.arrow").write_bytes(arrow_batch(url=urls, text=urls, odd=odd))
+    assert [getattr(row, "text", row) for row in listed(tmp_path / "l.arrow")] == URLS[:2]
+    with pytest.raises(CorpusError, match=r"columns found: url, text, odd;"):
+        plan(tmp_path / "l.arrow", columns={"text": "caption"})
+    with pytest.raises(CorpusError, match=r"l\.arrow: Unhandled type"):
+        plan(tmp_path / "l.arrow", columns={"text": "odd"})

@@ -196,7 +196,7 @@ CSV_FAULTS = {
     b"http://a.org/x,b,c\n": "3 cells under 2 columns",
     b"http://a.org/x,\0\n": "a NUL byte",
     b"http://a.org/x," + b"y" * 131_073 + b"\n": "a row of 131,088 characters",
-    b'http://a.org/x,"' + b"y" * 131_073 + b'"\n': "field larger than field limit",
+    b'http://a.org/x,"' + b"y" * 131_073 + b'"\n': "a cell of more than 131,072 characters",
     b"http://a.org/x,caf\xe9\n": "can't decode byte 0xe9",
     b'http://a.org/x,"caf\xe9\nsecond line"\n': "can't decode byte 0xe9",
     b"http://a.org/x\ry,z\n": "a carriage return inside a row",

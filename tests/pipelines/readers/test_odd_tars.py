@@ -58,6 +58,7 @@ PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst":
 
 
 def reader(path: Path, **source: Any) -> TarReader:
+    source.setdefault("columns", {"text": ""})  # few of the images have a text
     return TarReader(TarSource(name="s", kind="webdataset", path=str(path), **source), MAX_BYTES)
 
 
