@@ -142,7 +142,8 @@ class HubReader:
         names = schema_of(dataset, source.path).names
         if images:
             return dataset.select_columns([column_of(source.image, names)])
-        columns = roots(source.columns, names)
+        # No column at all would be no row at all, so one is read where none is mapped.
+        columns = roots(source.columns, names) or _smallest(dataset, source)
         # Where the builder can, the other columns are not even read.
         builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):
@@ -161,6 +162,18 @@ class HubReader:
             first += table.num_rows
             if first >= unit.end:
                 return
+
+
+def _smallest(dataset: Any, source: HuggingFaceSource) -> list[str]:
+    """Return the one column that is cheapest to read, none if there are no columns."""
+    schema = schema_of(dataset, source.path)
+    return sorted(schema.names, key=lambda name: _cost(schema.field(name).type))[:1]
+
+
+def _cost(kind: pa.DataType) -> int:
+    if pa.types.is_null(kind) or pa.types.is_primitive(kind):
+        return 0
+    return 1 if pa.types.is_string(kind) or pa.types.is_large_string(kind) else 2
 
 
 def _part(dataset: Any, part: int) -> Any:

@@ -408,3 +408,20 @@ def test_a_hub_out_of_reach_is_one_line_at_once(
     assert "it lies in the working directory, not beside the recipe" in refusal(
         reader("someone/set")
     )
+
+
+def images_in(place: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(png(number))
+
+
+def test_rows_without_any_mapped_column_are_rows(place: Path, tmp_path: Path) -> None:
+    images_in(place, "cat/1.png", "cat/2.png", "dog/0.png")
+    read = reader(place, columns={"text": ""})
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted(map(png, range(3)))
+
+
+def test_a_parquet_file_of_images_alone_has_rows(place: Path) -> None:
+    of_images(*image_rows(3)).remove_columns("text").to_parquet(place / "a.parquet")
+    assert len(listed(reader(place, columns={"text": ""}))) == 3
