@@ -24,6 +24,7 @@ from pipelines.readers.hub_dataset import (
     tables,
 )
 from pipelines.readers.hub_images import require_images
+from pipelines.readers.hub_local import class_of, files_of_saved, passed_over
 from pipelines.readers.listing import (
     MALFORMED,
     Listed,
@@ -33,6 +34,7 @@ from pipelines.readers.listing import (
     storable,
 )
 from pipelines.readers.lists import checked, fetch
+from pipelines.readers.names import IMAGE, what_it_is
 from pipelines.readers.parquet_lists import found_in_schema, roots
 from pipelines.sidecar import Reject, column
 from pipelines.storage import Storage
@@ -85,7 +87,7 @@ class HubReader:
             for part, rows in enumerate(counts)
             for start in range(0, rows, rows_per_shard)
         ]
-        return SourcePlan(units=units)
+        return SourcePlan(units=units, passed_over=self._passed_over())
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; an image without a URL is named by its split, file and row."""
@@ -126,6 +128,36 @@ class HubReader:
             raw.reject(key, *why)
         else:
             raw.store(key, body)
+
+    def _passed_over(self) -> dict[str, int]:
+        source = self.source
+        if not is_local(source.path):
+            return {}
+        if saved := saved_folder(source):
+            return passed_over(source, files_of_saved(saved), (), self._images)
+        found = builder_of(source)
+        files, split = found.config.data_files or {}, source.split
+        others = [name for each, names in files.items() if str(each) != split for name in names]
+        # Of a folder of images the rows tell, not the files that were found.
+        used = [
+            name
+            for name in files.get(split, ())
+            if class_of(found) != "ImageFolder" or what_it_is(os.path.basename(name)) != IMAGE
+        ]
+        return passed_over(source, used, others, self._images)
+
+    def _images(self) -> Iterator[str]:
+        """Yield the paths of the images that the rows name."""
+        if not self.source.image:
+            return
+        for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
+            for row in python_rows(table):
+                try:
+                    image = _image(row if isinstance(row, str) else look_up(row, self.source.image))
+                except ValueError:  # a dead letter when it is its turn
+                    continue
+                if image.get("bytes") is None and (path := image.get("path")):
+                    yield os.path.join(folder_of(self.source.path), path)
 
     def _require_columns(self) -> None:
         source, dataset = self.source, stream(self.source)

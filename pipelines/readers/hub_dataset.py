@@ -1,30 +1,30 @@
 """Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
 
-import glob
 import os.path
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from pipelines.readers.files import find_files
+from pipelines.readers.hub_local import (
+    escaped,
+    files_of_odd_folder,
+    named_files,
+    oddly_named,
+    require_ours,
+)
 from pipelines.readers.parquet_lists import open_parquet
+from pipelines.readers.walk import walk
 from pipelines.storage import CorpusError
 from schemas.recipe import HuggingFaceSource
 
 HUB_TIMEOUT_S = 10.0
 SHOWN_CHARS = 400  # of an error of `datasets`
-# Suffix of a data file -> its builder, and the builder's options.
-_BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "parquet": ("parquet", {}),
-    "csv": ("csv", {}),
-    "tsv": ("csv", {"sep": "\t"}),
-    "json": ("json", {}),
-    "jsonl": ("json", {}),
-    "ndjson": ("json", {}),
-    "arrow": ("arrow", {}),
-    "tar": ("webdataset", {}),
-}
+_MAGIC = re.compile(r"[*?\[{]")
 
 
 @contextmanager
@@ -41,12 +41,36 @@ def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
 
 
 def _name_damaged(path: str) -> None:
-    """Raise a CorpusError with the name of a Parquet file here that cannot be opened."""
-    files = glob.glob(os.path.join(glob.escape(path), "**/*.parquet"), recursive=True)
-    for name in sorted(files if os.path.isdir(path) else glob.glob(path, recursive=True)):
-        if name.endswith(".parquet"):
-            with open(name, "rb") as file:
-                open_parquet(file, name)
+    """Raise a CorpusError with the name of a Parquet file here that cannot be opened or differs."""
+    if not is_local(path):
+        return
+    first: tuple[str, pa.Schema] | None = None
+    for name in _parquet_files(path):
+        with open(name, "rb") as file:
+            schema = open_parquet(file, name).schema_arrow
+        if first and (what := _difference(first[1], schema)):
+            raise CorpusError(f"{name}: {what} in {first[0]}; name files of one schema")
+        first = first or (name, schema)
+
+
+def _parquet_files(path: str) -> list[str]:
+    if os.path.isdir(path):
+        found = (os.path.join(path, name) for name, _ in walk(path, "follow", Counter()))
+    elif os.path.exists(path) or _MAGIC.search(path):
+        found = (file.path for file in find_files(path).files)
+    else:
+        return []
+    return sorted(name for name in found if name.lower().endswith(".parquet"))
+
+
+def _difference(first: pa.Schema, schema: pa.Schema) -> str:
+    for field in schema:
+        if field.name not in first.names:
+            return f"has a column {field.name!r} that is not"
+        if (other := first.field(field.name).type) != field.type:
+            return f"column {field.name!r} is {field.type}, but {other}"
+    missing = [name for name in first.names if name not in schema.names]
+    return f"lacks the column {missing[0]!r} that is" if missing else ""
 
 
 def is_local(path: str) -> bool:
@@ -58,8 +82,9 @@ def folder_of(path: str) -> str:
     """Return the folder of a local dataset."""
     if os.path.isdir(path):
         return path
-    fixed = path[: min((path.index(c) for c in "*?[" if c in path), default=len(path))]
-    return os.path.dirname(fixed)
+    while path and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def saved_folder(source: HuggingFaceSource) -> str:
@@ -81,8 +106,10 @@ def require_reachable(source: HuggingFaceSource) -> None:
             "give its whole path"
         )
     if is_local(path):
-        if not os.path.exists(path) and not glob.glob(path, recursive=True):
-            raise CorpusError(f"{path}: cannot be opened: no such file or folder")
+        if not os.path.isdir(path):
+            if not os.path.exists(path) and not _MAGIC.search(path):
+                raise CorpusError(f"{path}: cannot be opened: no such file or folder")
+            find_files(path)
         return
     import datasets.config
     import huggingface_hub
@@ -110,15 +137,17 @@ def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
 
     path = source.path
     with one_line(path):
-        if is_local(path) and not os.path.isdir(path):
-            suffix = path.rsplit(".", 1)[-1].lower()
-            if suffix not in _BUILDERS:
-                known = ", ".join(f".{known}" for known in _BUILDERS)
-                raise CorpusError(f"{path}: cannot be opened: expected a folder, or {known}")
-            name, more = _BUILDERS[suffix]
-            files = {source.split: [path]}
-            return datasets.load_dataset_builder(name, data_files=files, **more, **options)
-        return datasets.load_dataset_builder(path, source.config, **options)
+        if not is_local(path):
+            return datasets.load_dataset_builder(path, source.config, **options)
+        if os.path.isdir(path) and not oddly_named(path):
+            builder = datasets.load_dataset_builder(path, source.config, **options)
+            require_ours(builder, path)
+            return builder
+        is_folder = os.path.isdir(path)
+        name, files = files_of_odd_folder(path, source.split) if is_folder else named_files(path)
+        return datasets.load_dataset_builder(
+            name, data_files={source.split: escaped(files)}, **options
+        )
 
 
 def stream(source: HuggingFaceSource, builder: Any = None) -> Any:

@@ -1,6 +1,7 @@
 """Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
 
 import io
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -376,7 +377,7 @@ def test_a_file_or_glob_is_read_as_a_folder_is(path: str, place: Path, tmp_path:
 
 def test_a_file_that_is_no_dataset_is_refused(place: Path) -> None:
     (place / "a.zip").write_bytes(b"")
-    assert "expected a folder, or .parquet, .csv" in refusal(reader(place / "a.zip"))
+    assert "expected a folder, or .parquet, .arrow" in refusal(reader(place / "a.zip"))
 
 
 @pytest.mark.parametrize(
@@ -425,3 +426,79 @@ def test_rows_without_any_mapped_column_are_rows(place: Path, tmp_path: Path) ->
 def test_a_parquet_file_of_images_alone_has_rows(place: Path) -> None:
     of_images(*image_rows(3)).remove_columns("text").to_parquet(place / "a.parquet")
     assert len(listed(reader(place, columns={"text": ""}))) == 3
+
+
+def test_what_is_no_row_of_a_folder_is_counted(place: Path, tmp_path: Path) -> None:
+    images_in(place, "0.png", "1.png", "2.png", "._0.png", "3.heic", "sub/4.jxl")
+    (place / "v.svg").write_bytes(b"<svg/>")
+    (place / "n.txt").write_bytes(b"")
+    (place / "metadata.csv").write_text("file_name,text\n0.png,a\n2.png,b\n")
+    read = reader(place)
+    assert read.plan(2, STORE).passed_over == {
+        ".svg file": 1,
+        ".txt file": 1,
+        "file of macOS or Windows (._*, .DS_Store, Thumbs.db)": 1,
+        "image that the dataset does not list": 3,
+    }
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted([png(0), png(2)])
+
+
+def test_images_that_parquet_names_by_path_are_not_counted(place: Path) -> None:
+    images_in(place, "in/1.png", "in/2.png")
+    pq.write_table(pa.table({"image": ["in/1.png"], "text": ["a"]}), place / "train.parquet")
+    pq.write_table(pa.table({"image": ["in/2.png"], "text": ["a"]}), place / "test.parquet")
+    assert reader(place).plan(2, STORE).passed_over == {
+        "file of another split": 1,
+        "image that the dataset does not list": 1,
+    }
+
+
+def test_what_save_to_disk_wrote_is_not_passed_over(place: Path) -> None:
+    saved = of_images(*image_rows(1))
+    datasets.DatasetDict({"train": saved}).save_to_disk(place / "saved")
+    saved.save_to_disk(place / "one")
+    for name in ("saved", "one"):
+        assert reader(place / name).plan(2, STORE).passed_over == {}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+def test_local_lists_are_refused_with_the_kind_that_reads_them(name: str, place: Path) -> None:
+    body = '[{"url": "x", "text": "007"}]' if name == "a.json" else '{"url": "x", "text": "007"}'
+    (place / name).write_text(body + "\n")
+    for path in (place, place / name, place / f"*{name[1:]}"):
+        assert refusal(reader(path, image="")).startswith("kind: list reads CSV, TSV, JSON and")
+
+
+def test_local_tars_are_refused_with_the_kind_that_reads_them(place: Path) -> None:
+    with tarfile.open(place / "0.tar", "w") as tar:
+        for name in ("a.jpg", "a.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+    for path in (place, place / "0.tar", place / "*"):
+        assert refusal(reader(path)) == "kind: webdataset reads tars"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("[b] c", "[b] c/*.parquet", "[b] c/*", "[b] c/x[1].parquet"),
+        *("br/{00000..00001}.parquet", "br/*", "br/0000?.parquet", "{br}"),
+    ],
+)
+def test_names_with_wildcards_and_braces_are_read(path: str, place: Path, tmp_path: Path) -> None:
+    for folder in ("[b] c", "br", "{br}"):
+        (place / folder).mkdir()
+    of_images(*image_rows(2)).to_parquet(place / "[b] c/x[1].parquet")
+    of_images(*image_rows(2)).to_parquet(place / "{br}/train.parquet")
+    for part in range(2):
+        of_images(*image_rows(1)).to_parquet(place / f"br/{part:05d}.parquet")
+    read = reader(place / path)
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted(
+        [png(0), png(0)] if path.startswith("br") else [png(0), png(1)]
+    )
+
+
+def test_a_folder_of_splits_under_a_name_with_wildcards_is_refused(place: Path) -> None:
+    (place / "[b]").mkdir()
+    for split in ("train", "test"):
+        of_images(*image_rows(1)).to_parquet(place / f"[b]/{split}.parquet")
+    assert "rename the folder, or name its files" in refusal(reader(place / "[b]"))
