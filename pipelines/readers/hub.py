@@ -14,6 +14,7 @@ from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns
 from pipelines.readers.hub_dataset import (
     builder_of,
+    features_of,
     folder_of,
     is_local,
     one_line,
@@ -25,6 +26,7 @@ from pipelines.readers.hub_dataset import (
 )
 from pipelines.readers.hub_images import require_images
 from pipelines.readers.hub_local import class_of, files_of_saved, passed_over
+from pipelines.readers.hub_values import meant
 from pipelines.readers.listing import (
     MALFORMED,
     Listed,
@@ -184,12 +186,14 @@ class HubReader:
 
     def _slice(self, unit: Unit, *, images: bool) -> Iterator[tuple[int, Row]]:
         """Yield the rows of a unit with their numbers in the file."""
-        part, first = _part(self._open(images=images), unit.part), 0
+        dataset, first = self._open(images=images), 0
+        part, features = _part(dataset, unit.part), dataset.features
         for table in tables(part, self.source.path, IMAGE_ROWS if images else BATCH_ROWS):
             low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
             if low < high:
                 with one_line(self.source.path, "cannot be read"):
                     rows = python_rows(table.slice(low, high - low))
+                    rows = meant(rows, features or features_of(table))
                 yield from enumerate(rows, first + low)
             first += table.num_rows
             if first >= unit.end:

@@ -1,5 +1,6 @@
 """Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
 
+import csv
 import os.path
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from pipelines.readers.files import find_files
 from pipelines.readers.hub_local import (
+    class_of,
     escaped,
     files_of_odd_folder,
     named_files,
@@ -138,7 +140,10 @@ def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
     path = source.path
     with one_line(path):
         if not is_local(path):
-            return datasets.load_dataset_builder(path, source.config, **options)
+            builder = datasets.load_dataset_builder(path, source.config, **options)
+            if not options and (options := _as_written(builder, source)):
+                return datasets.load_dataset_builder(path, source.config, **options)
+            return builder
         if os.path.isdir(path) and not oddly_named(path):
             builder = datasets.load_dataset_builder(path, source.config, **options)
             require_ours(builder, path)
@@ -148,6 +153,20 @@ def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
         return datasets.load_dataset_builder(
             name, data_files={source.split: escaped(files)}, **options
         )
+
+
+def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
+    """Return options with which CSV on the Hub is text as written: `007` and `NA` stay so."""
+    if class_of(builder) != "Csv":
+        return {}
+    config = builder.config
+    options: dict[str, Any] = {"keep_default_na": False, "na_filter": False}
+    if config.sep == "\t" and config.quoting == csv.QUOTE_MINIMAL:
+        options["quoting"] = csv.QUOTE_NONE
+    if config.features is None and config.converters is None:
+        names = [*source.columns.mapped().values(), *([source.image] if source.image else [])]
+        options["converters"] = dict.fromkeys(names, str)
+    return options
 
 
 def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
@@ -168,6 +187,13 @@ def schema_of(dataset: Any, path: str) -> pa.Schema:
         return dataset.features.arrow_schema
     first = next(tables(dataset, path, 1), None)
     return pa.schema([]) if first is None else first.schema
+
+
+def features_of(table: pa.Table) -> Any:
+    """Return the features that a table's schema names."""
+    import datasets
+
+    return datasets.Features.from_arrow_schema(table.schema)
 
 
 def tables(dataset: Any, path: str, batch_rows: int) -> Iterator[pa.Table]:

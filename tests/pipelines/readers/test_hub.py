@@ -502,3 +502,58 @@ def test_a_folder_of_splits_under_a_name_with_wildcards_is_refused(place: Path) 
     for split in ("train", "test"):
         of_images(*image_rows(1)).to_parquet(place / f"[b]/{split}.parquet")
     assert "rename the folder, or name its files" in refusal(reader(place / "[b]"))
+
+
+@pytest.fixture
+def as_on_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local folders are opened as those on the Hub are."""
+    monkeypatch.setattr("pipelines.readers.hub.is_local", lambda path: False)
+    monkeypatch.setattr("pipelines.readers.hub_dataset.is_local", lambda path: False)
+
+
+@pytest.mark.usefixtures("as_on_hub")
+@pytest.mark.parametrize("tab", [False, True])
+def test_csv_on_the_hub_is_read_as_it_is_written(tab: bool, place: Path) -> None:
+    texts = ["007", "NA", "null", "2024-01-01", '5" disk' if tab else "a, b", "1e5", "True"]
+    with open(place / ("a.tsv" if tab else "a.csv"), "w") as file:
+        for text in ["text", *texts]:
+            cells = ["url" if text == "text" else "http://a.org/1", text]
+            cells[1] = f'"{text}"' if "," in text else text
+            file.write(("\t" if tab else ",").join(cells) + "\n")
+    if tab:
+        configs = 'configs:\n- config_name: default\n  data_files: a.tsv\n  sep: "\\t"\n'
+        (place / "README.md").write_text(f"---\n{configs}---\n")
+    rows = listed(reader(place, image=""))
+    assert [row.text for row in rows if isinstance(row, Listed)] == texts
+
+
+@pytest.mark.usefixtures("as_on_hub")
+def test_json_of_mixed_types_is_no_json_in_captions(place: Path) -> None:
+    values = ['"a red fox"', '["a hen", "two"]', "null", "7"]
+    rows = (f'{{"url": "http://a.org/1", "text": {value}}}\n' for value in values)
+    (place / "a.jsonl").write_text("".join(rows))
+    found = listed(reader(place, image=""))
+    assert [row.text for row in found if isinstance(row, Listed)] == ["a red fox", "a hen", "", "7"]
+
+
+def test_a_label_is_its_name(place: Path) -> None:
+    images_in(place, "cat/1.png", "cat/2.png", "dog/0.png")
+    rows = listed(reader(place, columns={"text": "label"}))
+    assert [row.text for row in rows if isinstance(row, Listed)] == ["cat", "cat", "dog"]
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "all": datasets.List(datasets.ClassLabel(names=["old", "new"])),
+        }
+    )
+    columns = {"image": image_rows(2), "label": [1, -1], "all": [[1, 0], []]}
+    saved = datasets.Dataset.from_dict(columns, features=features)
+    saved.save_to_disk(place / "saved")
+    saved.to_parquet(place / "a.parquet")
+    for name in ("saved", "a.parquet"):
+        rows = listed(reader(place / name, columns={"text": "label", "tags": "all"}))
+        assert [(row.text, row.tags) for row in rows if isinstance(row, Listed)] == [
+            ("dog", ("new", "old")),
+            ("", ()),
+        ]
