@@ -14,6 +14,7 @@ from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns
 from pipelines.readers.hub_dataset import (
     builder_of,
+    data_files,
     features_of,
     folder_of,
     is_local,
@@ -39,7 +40,7 @@ from pipelines.readers.lists import checked, fetch
 from pipelines.readers.names import IMAGE, what_it_is
 from pipelines.readers.parquet_lists import found_in_schema, roots
 from pipelines.sidecar import Reject, column
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from schemas.recipe import HuggingFaceSource
 
 BATCH_ROWS = 1000
@@ -71,7 +72,7 @@ class HubReader:
         self._require_columns()
         dataset, path = self._open(images=False), self.source.path
         counts = [
-            sum(table.num_rows for table in tables(_part(dataset, part), path, BATCH_ROWS))
+            sum(table.num_rows for table in self._tables(dataset, part, BATCH_ROWS))
             for part in range(dataset.num_shards)
         ]
         units = [
@@ -187,8 +188,8 @@ class HubReader:
     def _slice(self, unit: Unit, *, images: bool) -> Iterator[tuple[int, Row]]:
         """Yield the rows of a unit with their numbers in the file."""
         dataset, first = self._open(images=images), 0
-        part, features = _part(dataset, unit.part), dataset.features
-        for table in tables(part, self.source.path, IMAGE_ROWS if images else BATCH_ROWS):
+        features = dataset.features
+        for table in self._tables(dataset, unit.part, IMAGE_ROWS if images else BATCH_ROWS):
             low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
             if low < high:
                 with one_line(self.source.path, "cannot be read"):
@@ -198,6 +199,19 @@ class HubReader:
             first += table.num_rows
             if first >= unit.end:
                 return
+
+    def _tables(self, dataset: Any, part: int, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the rows of a file of the dataset; an error names the file where it is known."""
+        path = self.source.path
+        one = dataset.shard(num_shards=dataset.num_shards, index=part)
+        try:
+            yield from tables(one, path, batch_rows)
+        except CorpusError as error:
+            said = str(error)
+            files = () if saved_folder(self.source) else data_files(self.source)
+            if not said.startswith(f"{path}: ") or len(files) != dataset.num_shards:
+                raise
+            raise CorpusError(f"{files[part]}{said.removeprefix(path)}") from error
 
 
 def _smallest(dataset: Any, source: HuggingFaceSource) -> list[str]:
@@ -210,10 +224,6 @@ def _cost(kind: pa.DataType) -> int:
     if pa.types.is_null(kind) or pa.types.is_primitive(kind):
         return 0
     return 1 if pa.types.is_string(kind) or pa.types.is_large_string(kind) else 2
-
-
-def _part(dataset: Any, part: int) -> Any:
-    return dataset.shard(num_shards=dataset.num_shards, index=part)
 
 
 def _files(folder: str) -> list[str]:

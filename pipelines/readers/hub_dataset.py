@@ -1,9 +1,9 @@
 """Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
 
 import csv
+import logging
 import os.path
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.readers.files import find_files
+from pipelines.readers.hub_damage import name_damaged, require_split
 from pipelines.readers.hub_local import (
     class_of,
     escaped,
@@ -19,8 +20,6 @@ from pipelines.readers.hub_local import (
     oddly_named,
     require_ours,
 )
-from pipelines.readers.parquet_lists import open_parquet
-from pipelines.readers.walk import walk
 from pipelines.storage import CorpusError
 from schemas.recipe import HuggingFaceSource
 
@@ -37,42 +36,18 @@ def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
     except CorpusError:
         raise
     except Exception as error:
-        _name_damaged(path)
+        if is_local(path):
+            name_damaged(path, str(error))
         said = " ".join(str(error).split())[:SHOWN_CHARS] or type(error).__name__
         raise CorpusError(f"{path}: {what}: {said.removeprefix(f'{path}: ')}") from error
 
 
-def _name_damaged(path: str) -> None:
-    """Raise a CorpusError with the name of a Parquet file here that cannot be opened or differs."""
-    if not is_local(path):
-        return
-    first: tuple[str, pa.Schema] | None = None
-    for name in _parquet_files(path):
-        with open(name, "rb") as file:
-            schema = open_parquet(file, name).schema_arrow
-        if first and (what := _difference(first[1], schema)):
-            raise CorpusError(f"{name}: {what} in {first[0]}; name files of one schema")
-        first = first or (name, schema)
+def _quiet() -> Any:
+    """Return `datasets`, which says nothing but what it raises."""
+    import datasets
 
-
-def _parquet_files(path: str) -> list[str]:
-    if os.path.isdir(path):
-        found = (os.path.join(path, name) for name, _ in walk(path, "follow", Counter()))
-    elif os.path.exists(path) or _MAGIC.search(path):
-        found = (file.path for file in find_files(path).files)
-    else:
-        return []
-    return sorted(name for name in found if name.lower().endswith(".parquet"))
-
-
-def _difference(first: pa.Schema, schema: pa.Schema) -> str:
-    for field in schema:
-        if field.name not in first.names:
-            return f"has a column {field.name!r} that is not"
-        if (other := first.field(field.name).type) != field.type:
-            return f"column {field.name!r} is {field.type}, but {other}"
-    missing = [name for name in first.names if name not in schema.names]
-    return f"lacks the column {missing[0]!r} that is" if missing else ""
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    return datasets
 
 
 def is_local(path: str) -> bool:
@@ -92,7 +67,10 @@ def folder_of(path: str) -> str:
 def saved_folder(source: HuggingFaceSource) -> str:
     """Return the folder that `save_to_disk` made of the split, '' if it did not."""
     folders = (source.path, os.path.join(source.path, source.split))
-    return next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
+    found = next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
+    if is_local(source.path):
+        require_split(source, found)
+    return found
 
 
 def require_reachable(source: HuggingFaceSource) -> None:
@@ -135,8 +113,7 @@ def require_reachable(source: HuggingFaceSource) -> None:
 
 def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
     """Return the builder of a dataset that `save_to_disk` did not make."""
-    import datasets
-
+    datasets = _quiet()
     path = source.path
     with one_line(path):
         if not is_local(path):
@@ -155,6 +132,14 @@ def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
         )
 
 
+def data_files(source: HuggingFaceSource) -> list[str]:
+    """Return the files of the split."""
+    files = builder_of(source).config.data_files or {}
+    return [
+        str(name) for each, names in files.items() if str(each) == source.split for name in names
+    ]
+
+
 def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
     """Return options with which CSV on the Hub is text as written: `007` and `NA` stay so."""
     if class_of(builder) != "Csv":
@@ -171,8 +156,7 @@ def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
 
 def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
     """Open the split to be streamed."""
-    import datasets
-
+    datasets = _quiet()
     with one_line(source.path):
         if saved := saved_folder(source):
             loaded: Any = datasets.load_from_disk(saved)
@@ -191,8 +175,7 @@ def schema_of(dataset: Any, path: str) -> pa.Schema:
 
 def features_of(table: pa.Table) -> Any:
     """Return the features that a table's schema names."""
-    import datasets
-
+    datasets = _quiet()
     return datasets.Features.from_arrow_schema(table.schema)
 
 

@@ -557,3 +557,52 @@ def test_a_label_is_its_name(place: Path) -> None:
             ("dog", ("new", "old")),
             ("", ()),
         ]
+
+
+def test_a_split_that_save_to_disk_did_not_write_is_refused(place: Path) -> None:
+    saved = of_images(*image_rows(1))
+    saved.save_to_disk(place / "one")
+    datasets.DatasetDict({"train": saved, "test": saved}).save_to_disk(place / "two")
+    named = datasets.Dataset(saved.data, split=datasets.Split.VALIDATION)
+    named.save_to_disk(place / "named")
+    for name, there in (("one", "train"), ("two", "train, test")):
+        assert refusal(reader(place / name, split="validation")) == (
+            f"cannot be opened: no split 'validation' among {there}"
+        )
+    assert listed(reader(place / "named", split="validation"))
+    assert refusal(reader(place / "named")).endswith("no split 'train' among validation")
+
+
+def damaged(body: bytes, column: int) -> bytes:
+    chunk = pq.read_metadata(io.BytesIO(body)).row_group(0).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    end = start + chunk.total_compressed_size
+    return body[:start] + b"\xff" * chunk.total_compressed_size + body[end:]
+
+
+def test_an_error_names_the_file_and_nothing_else_is_said(
+    place: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("mixed", "pages", "arrow"):
+        (place / name).mkdir()
+    images = pa.array([png(1)], pa.binary())
+    good = pa.table({"image": images, "text": ["a"]})
+    for name in ("mixed", "pages"):
+        pq.write_table(good, place / name / "a.parquet")
+    pq.write_table(pa.table({"image": images}), place / "mixed/b.parquet")
+    body = (place / "pages/a.parquet").read_bytes()
+    (place / "pages/b.parquet").write_bytes(damaged(body, 1))
+    (place / "arrow/a.arrow").write_bytes(b"xx")
+    messages = []
+    for name in ("mixed", "pages", "arrow"):
+        with pytest.raises(CorpusError) as caught:
+            reader(place / name).plan(2, STORE)
+        messages.append(str(caught.value))
+    assert messages[0] == (
+        f"{place}/mixed/b.parquet: lacks the column 'text' that is in {place}/mixed/a.parquet; "
+        "name files of one schema"
+    )
+    assert messages[1].startswith(f"{place}/pages/b.parquet: cannot be read: ")
+    assert messages[2].startswith(f"{place}/arrow/a.arrow: not a readable Arrow file")
+    assert "".join(capfd.readouterr()) == ""
+    assert not caplog.records
