@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from pipelines.fetch_types import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns
+from pipelines.readers.hub_bytes import encoded, image_of, why_none
 from pipelines.readers.hub_dataset import (
     builder_of,
     data_files,
@@ -120,13 +120,13 @@ class HubReader:
 
     def _store(self, key: str, number: int, row: Row, raw: RawShard) -> None:
         try:
-            image = _image(row if isinstance(row, str) else look_up(row, self.source.image))
+            image = self._image(row)
         except ValueError as error:
             raw.reject(key, MALFORMED, f"row {number}: {error}")
             return
-        body = _encoded(image, self.source.path, self.limits.max_bytes)
+        body = encoded(image, self.source.path, self.limits.max_bytes)
         if body is None:
-            raw.reject(key, "missing_file", f"row {number}: {_why_none(image.get('path'))}")
+            raw.reject(key, "missing_file", f"row {number}: {why_none(image.get('path'))}")
         elif why := wrong_size(len(body), self.limits.max_bytes, f"row {number}"):
             raw.reject(key, *why)
         else:
@@ -156,11 +156,14 @@ class HubReader:
         for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
             for row in python_rows(table):
                 try:
-                    image = _image(row if isinstance(row, str) else look_up(row, self.source.image))
+                    image = self._image(row)
                 except ValueError:  # a dead letter when it is its turn
                     continue
                 if image.get("bytes") is None and (path := image.get("path")):
                     yield os.path.join(folder_of(self.source.path), path)
+
+    def _image(self, row: Row) -> Mapping[str, Any]:
+        return image_of(row if isinstance(row, str) else look_up(row, self.source.image))
 
     def _require_columns(self) -> None:
         source, dataset = self.source, stream(self.source)
@@ -230,56 +233,3 @@ def _files(folder: str) -> list[str]:
     return sorted(
         os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
     )
-
-
-def _image(value: Any) -> Mapping[str, Any]:
-    """Return {bytes, path} of a value of an image column.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, bytes):
-        return {"bytes": value}
-    if value and not isinstance(value, str):
-        raise ValueError(f"expected an image, found {type(value).__name__}")
-    return {"path": value or None}
-
-
-def _why_none(path: Any) -> str:
-    if str(path).startswith(("http://", "https://")):
-        return f"no image but a URL, {path!r}; to fetch it, set image: '' and columns: {{url: ...}}"
-    return f"no image in the dataset ({path!r})"
-
-
-def _encoded(image: Mapping[str, Any], dataset: str, max_bytes: int) -> bytes | None:
-    """Return the encoded image of a row: its bytes, or those of a file of the dataset.
-
-    One byte over `max_bytes` is read at most. A path that leads anywhere else is not followed:
-    the row may have been written by a stranger.
-    """
-    path = image.get("path") or ""
-    if image.get("bytes") is not None or not path:
-        return image.get("bytes")
-    if is_local(dataset) and "://" not in path:
-        path = os.path.join(folder_of(dataset), path)
-    archive = path.rsplit("::", 1)[-1] if path.startswith("zip://") else path
-    if path.count("::") > 1 or not _is_inside(archive, dataset):
-        return None
-    try:
-        with fsspec.open(path, "rb") as file:
-            return file.read(max_bytes + 1)  # type: ignore[union-attr]
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-
-
-def _is_inside(path: str, dataset: str) -> bool:
-    """Whether a path names a file of a dataset, here or on the Hub."""
-    if path.startswith(f"hf://datasets/{dataset}"):
-        rest = path.removeprefix(f"hf://datasets/{dataset}")
-        return rest[:1] in ("/", "@") and ".." not in rest.split("/")
-    if "::" in path or "://" in path or "\0" in path:
-        return False
-    root = os.path.realpath(folder_of(dataset))
-    return os.path.commonpath([root, os.path.realpath(path)]) == root

@@ -20,6 +20,7 @@ from pipelines.readers.hub_local import (
     oddly_named,
     require_ours,
 )
+from pipelines.readers.hub_metadata import read_as_written
 from pipelines.storage import CorpusError
 from schemas.recipe import HuggingFaceSource
 
@@ -120,16 +121,22 @@ def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
             builder = datasets.load_dataset_builder(path, source.config, **options)
             if not options and (options := _as_written(builder, source)):
                 return datasets.load_dataset_builder(path, source.config, **options)
-            return builder
+            return _of_images(builder)
         if os.path.isdir(path) and not oddly_named(path):
             builder = datasets.load_dataset_builder(path, source.config, **options)
             require_ours(builder, path)
-            return builder
+            return _of_images(builder)
         is_folder = os.path.isdir(path)
         name, files = files_of_odd_folder(path, source.split) if is_folder else named_files(path)
         return datasets.load_dataset_builder(
             name, data_files={source.split: escaped(files)}, **options
         )
+
+
+def _of_images(builder: Any) -> Any:
+    if class_of(builder) == "ImageFolder":
+        read_as_written(builder)
+    return builder
 
 
 def data_files(source: HuggingFaceSource) -> list[str]:

@@ -1,6 +1,7 @@
 """Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
 
 import io
+import json
 import tarfile
 import time
 import zipfile
@@ -606,3 +607,44 @@ def test_an_error_names_the_file_and_nothing_else_is_said(
     assert messages[2].startswith(f"{place}/arrow/a.arrow: not a readable Arrow file")
     assert "".join(capfd.readouterr()) == ""
     assert not caplog.records
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_texts_beside_images_are_read_as_written(suffix: str, zipped: bool, place: Path) -> None:
+    texts = ["007", "NA", "null", "2024-01-01", "a, b", "1e5", "True", "caf\u00e9"]
+    lines = [json.dumps({"file_name": "0.png", "text": text}) for text in texts]
+    if suffix == "csv":
+        lines = ["file_name,text", *(f'0.png,"{text}"' for text in texts)]
+    images_in(place, "0.png")
+    (place / f"metadata.{suffix}").write_text("\n".join(lines), encoding="utf-8")
+    if zipped:
+        with zipfile.ZipFile(place / "train.zip", "w") as archive:
+            for name in ("0.png", f"metadata.{suffix}"):
+                archive.write(place / name, name)
+                (place / name).unlink()
+    rows = listed(reader(place))
+    assert [row.text for row in rows if isinstance(row, Listed)] == texts
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("metadata.csv", 'file_name,text\n0.png,"x\n', "unexpected end of data"),
+        ("metadata.csv", "file_name,text\n0.png,a, b\n", "line 2: 3 cells under 2 names"),
+        ("metadata.jsonl", '{"file_name": "0.png"}\n{"file_name": \n', "line 2: not JSON"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": 1}\n[]\n', "line 2: expected a JSON"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "0.png", "text": "a"}\n{"file_name": "0.png", "text": ["b"]}\n',
+            "column 'text' holds values of several types",
+        ),
+    ],
+)
+def test_damaged_texts_beside_images_are_named(
+    name: str, body: str, said: str, place: Path
+) -> None:
+    images_in(place, "0.png")
+    (place / name).write_text(body)
+    with pytest.raises(CorpusError, match=f"^{place}/{name}: cannot be read: .*{said}"):
+        reader(place).plan(2, STORE)
