@@ -27,7 +27,7 @@ from pipelines.readers.hub_dataset import (
 )
 from pipelines.readers.hub_images import require_images
 from pipelines.readers.hub_local import class_of, files_of_saved, passed_over
-from pipelines.readers.hub_values import meant
+from pipelines.readers.hub_values import meant, smallest
 from pipelines.readers.listing import (
     MALFORMED,
     Listed,
@@ -160,7 +160,8 @@ class HubReader:
                 except ValueError:  # a dead letter when it is its turn
                     continue
                 if image.get("bytes") is None and (path := image.get("path")):
-                    yield os.path.join(folder_of(self.source.path), path)
+                    is_whole = "://" in path
+                    yield path if is_whole else os.path.join(folder_of(self.source.path), path)
 
     def _image(self, row: Row) -> Mapping[str, Any]:
         return image_of(row if isinstance(row, str) else look_up(row, self.source.image))
@@ -177,11 +178,12 @@ class HubReader:
     def _open(self, *, images: bool) -> Any:
         """Open the split; without `images` it has the mapped columns only."""
         dataset, source = stream(self.source), self.source
-        names = schema_of(dataset, source.path).names
+        schema = schema_of(dataset, source.path)
+        names = schema.names
         if images:
             return dataset.select_columns([column_of(source.image, names)])
         # No column at all would be no row at all, so one is read where none is mapped.
-        columns = roots(source.columns, names) or _smallest(dataset, source)
+        columns = roots(source.columns, names) or smallest(schema)
         # Where the builder can, the other columns are not even read.
         builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):
@@ -215,18 +217,6 @@ class HubReader:
             if not said.startswith(f"{path}: ") or len(files) != dataset.num_shards:
                 raise
             raise CorpusError(f"{files[part]}{said.removeprefix(path)}") from error
-
-
-def _smallest(dataset: Any, source: HuggingFaceSource) -> list[str]:
-    """Return the one column that is cheapest to read, none if there are no columns."""
-    schema = schema_of(dataset, source.path)
-    return sorted(schema.names, key=lambda name: _cost(schema.field(name).type))[:1]
-
-
-def _cost(kind: pa.DataType) -> int:
-    if pa.types.is_null(kind) or pa.types.is_primitive(kind):
-        return 0
-    return 1 if pa.types.is_string(kind) or pa.types.is_large_string(kind) else 2
 
 
 def _files(folder: str) -> list[str]:

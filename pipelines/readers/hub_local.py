@@ -4,6 +4,7 @@ import glob
 import json
 import os.path
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from schemas.recipe import HuggingFaceSource
 NOT_LISTED = "image that the dataset does not list"
 OTHER_SPLIT = "file of another split"
 
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 _LISTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 _LIST_INSTEAD = (
@@ -31,6 +33,7 @@ _INSTEAD = {
     "Text": _LIST_INSTEAD,
     "WebDataset": _TARS_INSTEAD,
 }
+_COMPRESSED = re.compile(r"\.(gz|zst|bz2|xz)$", re.IGNORECASE)
 _MAGIC = re.compile(r"[*?\[]")
 _OF_SPLIT = re.compile(
     r"(^|[^a-z])(test|testing|eval|evaluation|val|valid|validation|dev)([^a-z]|$)"
@@ -73,7 +76,7 @@ def named_files(path: str) -> tuple[str, list[str]]:
 def _other_kind(files: list[str]) -> str:
     if any(is_tar(name) for name in files):
         return _TARS_INSTEAD
-    if any(suffix_of(name) in _LISTS for name in files):
+    if any(suffix_of(_COMPRESSED.sub("", name)) in _LISTS for name in files):
         return _LIST_INSTEAD
     return f"cannot be opened: expected a folder, or {', '.join(_BUILDERS)}"
 
@@ -134,9 +137,15 @@ def passed_over(
     left = list(_left(source.path, {*map(os.path.realpath, used)}, counts))
     of_others = {*map(os.path.realpath, others)}
     looks = [(path, what_it_is(os.path.relpath(path, source.path))) for path in left]
-    named: set[str] = set()
-    if any(what == IMAGE for _, what in looks):
-        named = {os.path.realpath(path) for path in images()}
+    members = [member for name in used for member in _members(name)]
+    raw: set[str] = set()
+    if members or any(what == IMAGE for _, what in looks):
+        raw = set(images())
+    named = {os.path.realpath(path) for path in raw}
+    for member, zipped in members:
+        if zipped not in raw:
+            what = what_it_is(member)
+            counts[NOT_LISTED if what == IMAGE else _what_other(member, what)] += 1
     for path, what in looks:
         real = os.path.realpath(path)
         if real in named:
@@ -146,6 +155,20 @@ def passed_over(
         else:
             counts[NOT_LISTED if what == IMAGE else _what_other(path, what)] += 1
     return dict(sorted(counts.items()))
+
+
+def _members(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the files in a zip archive of images: (name in it, name for `datasets`)."""
+    if suffix_of(name) != ".zip":
+        return
+    try:
+        with zipfile.ZipFile(name) as archive:
+            members = [member.filename for member in archive.infolist() if not member.is_dir()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CorpusError(f"{name}: not a readable zip archive: {error}") from error
+    for member in members:
+        if os.path.basename(member) not in METADATA:
+            yield member, f"zip://{member}::{name}"
 
 
 def _what_other(path: str, what: str) -> str:

@@ -1,10 +1,23 @@
-"""Values of a dataset as it means them: names of classes for their numbers, JSON unpacked."""
+"""Columns and values of a dataset as it means them: names of classes, JSON unpacked."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.readers.arrow_rows import Row
+
+
+def smallest(schema: pa.Schema) -> list[str]:
+    """Return the one column that is cheapest to read, none if there are no columns."""
+    return sorted(schema.names, key=lambda name: _cost(schema.field(name).type))[:1]
+
+
+def _cost(kind: pa.DataType) -> int:
+    if pa.types.is_null(kind) or pa.types.is_primitive(kind):
+        return 0
+    return 1 if pa.types.is_string(kind) or pa.types.is_large_string(kind) else 2
 
 
 def meant(rows: list[Row], features: Mapping[str, Any] | None) -> list[Row]:

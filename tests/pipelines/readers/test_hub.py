@@ -1,5 +1,6 @@
 """Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -462,10 +463,11 @@ def test_what_save_to_disk_wrote_is_not_passed_over(place: Path) -> None:
         assert reader(place / name).plan(2, STORE).passed_over == {}
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.jsonl.gz"])
 def test_local_lists_are_refused_with_the_kind_that_reads_them(name: str, place: Path) -> None:
     body = '[{"url": "x", "text": "007"}]' if name == "a.json" else '{"url": "x", "text": "007"}'
-    (place / name).write_text(body + "\n")
+    body = (body + "\n").encode()
+    (place / name).write_bytes(gzip.compress(body) if name.endswith(".gz") else body)
     for path in (place, place / name, place / f"*{name[1:]}"):
         assert refusal(reader(path, image="")).startswith("kind: list reads CSV, TSV, JSON and")
 
@@ -648,3 +650,17 @@ def test_damaged_texts_beside_images_are_named(
     (place / name).write_text(body)
     with pytest.raises(CorpusError, match=f"^{place}/{name}: cannot be read: .*{said}"):
         reader(place).plan(2, STORE)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_what_is_no_row_of_a_zip_is_counted(texts: bool, place: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(place / "train.zip", "w") as archive:
+        for number, name in enumerate(("0.png", "in/1.png", "in/2.heic", "3.svg")):
+            archive.writestr(name, png(number))
+        if texts:
+            archive.writestr("metadata.csv", "file_name,text\n0.png,a\n")
+    read = reader(place, columns={} if texts else {"text": ""})
+    counts = {".svg file": 1, "image that the dataset does not list": 2}
+    # Without texts, whatever lies in an archive is a row.
+    assert read.plan(2, STORE).passed_over == (counts if texts else {})
+    assert len(stored(acquired(read, tmp_path), tmp_path)) == (1 if texts else 4)
