@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from filters.registry import SIGNALS, columns
 from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from pipelines.plan import make_reader
+from pipelines.readers.files import expand
 from pipelines.retries import open_fs
 from pipelines.select import TEXT_REPEATS
 from pipelines.storage import CorpusError
@@ -89,8 +90,11 @@ def _source_faults(source: Source, recipe: Recipe) -> Iterator[str]:
     """Look for files of this machine only: others may need a network, and a user's leave."""
     where = f"sources.{source.name}"
     if source.kind == "huggingface":
-        if os.path.isabs(source.path) and not os.path.exists(source.path):
-            yield f"{where}.path: {source.path}: no such folder"
+        if os.path.isabs(source.path) and not os.path.isdir(source.path):
+            try:
+                expand(source.path)
+            except CorpusError as error:
+                yield f"{where}.path: {error}"
         return
     if source.kind == "folder" and _is_here(source.path):
         fs, path = open_fs(source.path)

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from pipelines.fetch_types import FetchLimits
 from pipelines.raw_shard import RawShard, wrong_size
 from pipelines.readers.arrow_rows import Row, python_rows
 from pipelines.readers.columns import column_of, look_up, require_columns, roots
+from pipelines.readers.hub_bytes import encoded, image_of, why_none
 from pipelines.readers.hub_dataset import (
     builder_of,
+    data_files,
+    features_of,
     folder_of,
     is_local,
     one_line,
@@ -24,6 +26,8 @@ from pipelines.readers.hub_dataset import (
     tables,
 )
 from pipelines.readers.hub_images import require_images
+from pipelines.readers.hub_local import class_of, files_of_saved, passed_over
+from pipelines.readers.hub_values import meant, smallest
 from pipelines.readers.listing import (
     MALFORMED,
     Listed,
@@ -33,9 +37,10 @@ from pipelines.readers.listing import (
     storable,
 )
 from pipelines.readers.lists import checked, fetch
+from pipelines.readers.names import IMAGE, what_it_is
 from pipelines.readers.parquet_lists import found_in_schema
 from pipelines.sidecar import Reject, column
-from pipelines.storage import Storage
+from pipelines.storage import CorpusError, Storage
 from schemas.recipe import HuggingFaceSource
 
 BATCH_ROWS = 1000
@@ -67,7 +72,7 @@ class HubReader:
         self._require_columns()
         dataset, path = self._open(images=False), self.source.path
         counts = [
-            sum(table.num_rows for table in tables(_part(dataset, part), path, BATCH_ROWS))
+            sum(table.num_rows for table in self._tables(dataset, part, BATCH_ROWS))
             for part in range(dataset.num_shards)
         ]
         units = [
@@ -85,7 +90,7 @@ class HubReader:
             for part, rows in enumerate(counts)
             for start in range(0, rows, rows_per_shard)
         ]
-        return SourcePlan(units=units)
+        return SourcePlan(units=units, passed_over=self._passed_over())
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; an image without a URL is named by its split, file and row."""
@@ -115,17 +120,51 @@ class HubReader:
 
     def _store(self, key: str, number: int, row: Row, raw: RawShard) -> None:
         try:
-            image = _image(row if isinstance(row, str) else look_up(row, self.source.image))
+            image = self._image(row)
         except ValueError as error:
             raw.reject(key, MALFORMED, f"row {number}: {error}")
             return
-        body = _encoded(image, self.source.path, self.limits.max_bytes)
+        body = encoded(image, self.source.path, self.limits.max_bytes)
         if body is None:
-            raw.reject(key, "missing_file", f"row {number}: {_why_none(image.get('path'))}")
+            raw.reject(key, "missing_file", f"row {number}: {why_none(image.get('path'))}")
         elif why := wrong_size(len(body), self.limits.max_bytes, f"row {number}"):
             raw.reject(key, *why)
         else:
             raw.store(key, body)
+
+    def _passed_over(self) -> dict[str, int]:
+        source = self.source
+        if not is_local(source.path):
+            return {}
+        if saved := saved_folder(source):
+            return passed_over(source, files_of_saved(saved), (), self._images)
+        found = builder_of(source)
+        files, split = found.config.data_files or {}, source.split
+        others = [name for each, names in files.items() if str(each) != split for name in names]
+        # Of a folder of images the rows tell, not the files that were found.
+        used = [
+            name
+            for name in files.get(split, ())
+            if class_of(found) != "ImageFolder" or what_it_is(os.path.basename(name)) != IMAGE
+        ]
+        return passed_over(source, used, others, self._images)
+
+    def _images(self) -> Iterator[str]:
+        """Yield the paths of the images that the rows name."""
+        if not self.source.image:
+            return
+        for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
+            for row in python_rows(table):
+                try:
+                    image = self._image(row)
+                except ValueError:  # a dead letter when it is its turn
+                    continue
+                if image.get("bytes") is None and (path := image.get("path")):
+                    is_whole = "://" in path
+                    yield path if is_whole else os.path.join(folder_of(self.source.path), path)
+
+    def _image(self, row: Row) -> Mapping[str, Any]:
+        return image_of(row if isinstance(row, str) else look_up(row, self.source.image))
 
     def _require_columns(self) -> None:
         source, dataset = self.source, stream(self.source)
@@ -139,10 +178,12 @@ class HubReader:
     def _open(self, *, images: bool) -> Any:
         """Open the split; without `images` it has the mapped columns only."""
         dataset, source = stream(self.source), self.source
-        names = schema_of(dataset, source.path).names
+        schema = schema_of(dataset, source.path)
+        names = schema.names
         if images:
             return dataset.select_columns([column_of(source.image, names)])
-        columns = roots(source.columns, names)
+        # No column at all would be no row at all, so one is read where none is mapped.
+        columns = roots(source.columns, names) or smallest(schema)
         # Where the builder can, the other columns are not even read.
         builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):
@@ -151,76 +192,34 @@ class HubReader:
 
     def _slice(self, unit: Unit, *, images: bool) -> Iterator[tuple[int, Row]]:
         """Yield the rows of a unit with their numbers in the file."""
-        part, first = _part(self._open(images=images), unit.part), 0
-        for table in tables(part, self.source.path, IMAGE_ROWS if images else BATCH_ROWS):
+        dataset, first = self._open(images=images), 0
+        features = dataset.features
+        for table in self._tables(dataset, unit.part, IMAGE_ROWS if images else BATCH_ROWS):
             low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
             if low < high:
                 with one_line(self.source.path, "cannot be read"):
                     rows = python_rows(table.slice(low, high - low))
+                    rows = meant(rows, features or features_of(table))
                 yield from enumerate(rows, first + low)
             first += table.num_rows
             if first >= unit.end:
                 return
 
-
-def _part(dataset: Any, part: int) -> Any:
-    return dataset.shard(num_shards=dataset.num_shards, index=part)
+    def _tables(self, dataset: Any, part: int, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the rows of a file of the dataset; an error names the file where it is known."""
+        path = self.source.path
+        one = dataset.shard(num_shards=dataset.num_shards, index=part)
+        try:
+            yield from tables(one, path, batch_rows)
+        except CorpusError as error:
+            said = str(error)
+            files = () if saved_folder(self.source) else data_files(self.source)
+            if not said.startswith(f"{path}: ") or len(files) != dataset.num_shards:
+                raise
+            raise CorpusError(f"{files[part]}{said.removeprefix(path)}") from error
 
 
 def _files(folder: str) -> list[str]:
     return sorted(
         os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
     )
-
-
-def _image(value: Any) -> Mapping[str, Any]:
-    """Return {bytes, path} of a value of an image column.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, bytes):
-        return {"bytes": value}
-    if value and not isinstance(value, str):
-        raise ValueError(f"expected an image, found {type(value).__name__}")
-    return {"path": value or None}
-
-
-def _why_none(path: Any) -> str:
-    if str(path).startswith(("http://", "https://")):
-        return f"no image but a URL, {path!r}; to fetch it, set image: '' and columns: {{url: ...}}"
-    return f"no image in the dataset ({path!r})"
-
-
-def _encoded(image: Mapping[str, Any], dataset: str, max_bytes: int) -> bytes | None:
-    """Return the encoded image of a row: its bytes, or those of a file of the dataset.
-
-    One byte over `max_bytes` is read at most. A path that leads anywhere else is not followed:
-    the row may have been written by a stranger.
-    """
-    path = image.get("path") or ""
-    if image.get("bytes") is not None or not path:
-        return image.get("bytes")
-    if is_local(dataset) and "://" not in path:
-        path = os.path.join(folder_of(dataset), path)
-    archive = path.rsplit("::", 1)[-1] if path.startswith("zip://") else path
-    if path.count("::") > 1 or not _is_inside(archive, dataset):
-        return None
-    try:
-        with fsspec.open(path, "rb") as file:
-            return file.read(max_bytes + 1)  # type: ignore[union-attr]
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-
-
-def _is_inside(path: str, dataset: str) -> bool:
-    """Whether a path names a file of a dataset, here or on the Hub."""
-    if path.startswith(f"hf://datasets/{dataset}"):
-        rest = path.removeprefix(f"hf://datasets/{dataset}")
-        return rest[:1] in ("/", "@") and ".." not in rest.split("/")
-    if "::" in path or "://" in path or "\0" in path:
-        return False
-    root = os.path.realpath(folder_of(dataset))
-    return os.path.commonpath([root, os.path.realpath(path)]) == root

@@ -1,30 +1,32 @@
 """Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
 
-import glob
+import csv
+import logging
 import os.path
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.readers.parquet_lists import open_parquet
+from pipelines.readers.files import find_files
+from pipelines.readers.hub_damage import name_damaged, require_split
+from pipelines.readers.hub_local import (
+    class_of,
+    escaped,
+    files_of_odd_folder,
+    named_files,
+    oddly_named,
+    require_ours,
+)
+from pipelines.readers.hub_metadata import read_as_written
 from pipelines.storage import CorpusError
 from schemas.recipe import HuggingFaceSource
 
 HUB_TIMEOUT_S = 10.0
 SHOWN_CHARS = 400  # of an error of `datasets`
-# Suffix of a data file -> its builder, and the builder's options.
-_BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "parquet": ("parquet", {}),
-    "csv": ("csv", {}),
-    "tsv": ("csv", {"sep": "\t"}),
-    "json": ("json", {}),
-    "jsonl": ("json", {}),
-    "ndjson": ("json", {}),
-    "arrow": ("arrow", {}),
-    "tar": ("webdataset", {}),
-}
+_MAGIC = re.compile(r"[*?\[{]")
 
 
 @contextmanager
@@ -35,18 +37,18 @@ def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
     except CorpusError:
         raise
     except Exception as error:
-        _name_damaged(path)
+        if is_local(path):
+            name_damaged(path, str(error))
         said = " ".join(str(error).split())[:SHOWN_CHARS] or type(error).__name__
         raise CorpusError(f"{path}: {what}: {said.removeprefix(f'{path}: ')}") from error
 
 
-def _name_damaged(path: str) -> None:
-    """Raise a CorpusError with the name of a Parquet file here that cannot be opened."""
-    files = glob.glob(os.path.join(glob.escape(path), "**/*.parquet"), recursive=True)
-    for name in sorted(files if os.path.isdir(path) else glob.glob(path, recursive=True)):
-        if name.endswith(".parquet"):
-            with open(name, "rb") as file:
-                open_parquet(file, name)
+def _quiet() -> Any:
+    """Return `datasets`, which says nothing but what it raises."""
+    import datasets
+
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    return datasets
 
 
 def is_local(path: str) -> bool:
@@ -58,14 +60,18 @@ def folder_of(path: str) -> str:
     """Return the folder of a local dataset."""
     if os.path.isdir(path):
         return path
-    fixed = path[: min((path.index(c) for c in "*?[" if c in path), default=len(path))]
-    return os.path.dirname(fixed)
+    while path and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def saved_folder(source: HuggingFaceSource) -> str:
     """Return the folder that `save_to_disk` made of the split, '' if it did not."""
     folders = (source.path, os.path.join(source.path, source.split))
-    return next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
+    found = next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
+    if is_local(source.path):
+        require_split(source, found)
+    return found
 
 
 def require_reachable(source: HuggingFaceSource) -> None:
@@ -81,8 +87,10 @@ def require_reachable(source: HuggingFaceSource) -> None:
             "give its whole path"
         )
     if is_local(path):
-        if not os.path.exists(path) and not glob.glob(path, recursive=True):
-            raise CorpusError(f"{path}: cannot be opened: no such file or folder")
+        if not os.path.isdir(path):
+            if not os.path.exists(path) and not _MAGIC.search(path):
+                raise CorpusError(f"{path}: cannot be opened: no such file or folder")
+            find_files(path)
         return
     import datasets.config
     import huggingface_hub
@@ -106,25 +114,56 @@ def require_reachable(source: HuggingFaceSource) -> None:
 
 def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
     """Return the builder of a dataset that `save_to_disk` did not make."""
-    import datasets
-
+    datasets = _quiet()
     path = source.path
     with one_line(path):
-        if is_local(path) and not os.path.isdir(path):
-            suffix = path.rsplit(".", 1)[-1].lower()
-            if suffix not in _BUILDERS:
-                known = ", ".join(f".{known}" for known in _BUILDERS)
-                raise CorpusError(f"{path}: cannot be opened: expected a folder, or {known}")
-            name, more = _BUILDERS[suffix]
-            files = {source.split: [path]}
-            return datasets.load_dataset_builder(name, data_files=files, **more, **options)
-        return datasets.load_dataset_builder(path, source.config, **options)
+        if not is_local(path):
+            builder = datasets.load_dataset_builder(path, source.config, **options)
+            if not options and (options := _as_written(builder, source)):
+                return datasets.load_dataset_builder(path, source.config, **options)
+            return _of_images(builder)
+        if os.path.isdir(path) and not oddly_named(path):
+            builder = datasets.load_dataset_builder(path, source.config, **options)
+            require_ours(builder, path)
+            return _of_images(builder)
+        is_folder = os.path.isdir(path)
+        name, files = files_of_odd_folder(path, source.split) if is_folder else named_files(path)
+        return datasets.load_dataset_builder(
+            name, data_files={source.split: escaped(files)}, **options
+        )
+
+
+def _of_images(builder: Any) -> Any:
+    if class_of(builder) == "ImageFolder":
+        read_as_written(builder)
+    return builder
+
+
+def data_files(source: HuggingFaceSource) -> list[str]:
+    """Return the files of the split."""
+    files = builder_of(source).config.data_files or {}
+    return [
+        str(name) for each, names in files.items() if str(each) == source.split for name in names
+    ]
+
+
+def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
+    """Return options with which CSV on the Hub is text as written: `007` and `NA` stay so."""
+    if class_of(builder) != "Csv":
+        return {}
+    config = builder.config
+    options: dict[str, Any] = {"keep_default_na": False, "na_filter": False}
+    if config.sep == "\t" and config.quoting == csv.QUOTE_MINIMAL:
+        options["quoting"] = csv.QUOTE_NONE
+    if config.features is None and config.converters is None:
+        names = [*source.columns.mapped().values(), *([source.image] if source.image else [])]
+        options["converters"] = dict.fromkeys(names, str)
+    return options
 
 
 def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
     """Open the split to be streamed."""
-    import datasets
-
+    datasets = _quiet()
     with one_line(source.path):
         if saved := saved_folder(source):
             loaded: Any = datasets.load_from_disk(saved)
@@ -139,6 +178,12 @@ def schema_of(dataset: Any, path: str) -> pa.Schema:
         return dataset.features.arrow_schema
     first = next(tables(dataset, path, 1), None)
     return pa.schema([]) if first is None else first.schema
+
+
+def features_of(table: pa.Table) -> Any:
+    """Return the features that a table's schema names."""
+    datasets = _quiet()
+    return datasets.Features.from_arrow_schema(table.schema)
 
 
 def tables(dataset: Any, path: str, batch_rows: int) -> Iterator[pa.Table]:

@@ -1,6 +1,9 @@
 """Datasets in each form that `datasets` reads from a folder, and none of them trusted."""
 
+import gzip
 import io
+import json
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -376,7 +379,7 @@ def test_a_file_or_glob_is_read_as_a_folder_is(path: str, place: Path, tmp_path:
 
 def test_a_file_that_is_no_dataset_is_refused(place: Path) -> None:
     (place / "a.zip").write_bytes(b"")
-    assert "expected a folder, or .parquet, .csv" in refusal(reader(place / "a.zip"))
+    assert "expected a folder, or .parquet, .arrow" in refusal(reader(place / "a.zip"))
 
 
 @pytest.mark.parametrize(
@@ -408,3 +411,256 @@ def test_a_hub_out_of_reach_is_one_line_at_once(
     assert "it lies in the working directory, not beside the recipe" in refusal(
         reader("someone/set")
     )
+
+
+def images_in(place: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(png(number))
+
+
+def test_rows_without_any_mapped_column_are_rows(place: Path, tmp_path: Path) -> None:
+    images_in(place, "cat/1.png", "cat/2.png", "dog/0.png")
+    read = reader(place, columns={"text": ""})
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted(map(png, range(3)))
+
+
+def test_a_parquet_file_of_images_alone_has_rows(place: Path) -> None:
+    of_images(*image_rows(3)).remove_columns("text").to_parquet(place / "a.parquet")
+    assert len(listed(reader(place, columns={"text": ""}))) == 3
+
+
+def test_what_is_no_row_of_a_folder_is_counted(place: Path, tmp_path: Path) -> None:
+    images_in(place, "0.png", "1.png", "2.png", "._0.png", "3.heic", "sub/4.jxl")
+    (place / "v.svg").write_bytes(b"<svg/>")
+    (place / "n.txt").write_bytes(b"")
+    (place / "metadata.csv").write_text("file_name,text\n0.png,a\n2.png,b\n")
+    read = reader(place)
+    assert read.plan(2, STORE).passed_over == {
+        ".svg file": 1,
+        ".txt file": 1,
+        "file of macOS or Windows (._*, .DS_Store, Thumbs.db)": 1,
+        "image that the dataset does not list": 3,
+    }
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted([png(0), png(2)])
+
+
+def test_images_that_parquet_names_by_path_are_not_counted(place: Path) -> None:
+    images_in(place, "in/1.png", "in/2.png")
+    pq.write_table(pa.table({"image": ["in/1.png"], "text": ["a"]}), place / "train.parquet")
+    pq.write_table(pa.table({"image": ["in/2.png"], "text": ["a"]}), place / "test.parquet")
+    assert reader(place).plan(2, STORE).passed_over == {
+        "file of another split": 1,
+        "image that the dataset does not list": 1,
+    }
+
+
+def test_what_save_to_disk_wrote_is_not_passed_over(place: Path) -> None:
+    saved = of_images(*image_rows(1))
+    datasets.DatasetDict({"train": saved}).save_to_disk(place / "saved")
+    saved.save_to_disk(place / "one")
+    for name in ("saved", "one"):
+        assert reader(place / name).plan(2, STORE).passed_over == {}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.jsonl.gz"])
+def test_local_lists_are_refused_with_the_kind_that_reads_them(name: str, place: Path) -> None:
+    body = '[{"url": "x", "text": "007"}]' if name == "a.json" else '{"url": "x", "text": "007"}'
+    body = (body + "\n").encode()
+    (place / name).write_bytes(gzip.compress(body) if name.endswith(".gz") else body)
+    for path in (place, place / name, place / f"*{name[1:]}"):
+        assert refusal(reader(path, image="")).startswith("kind: list reads CSV, TSV, JSON and")
+
+
+def test_local_tars_are_refused_with_the_kind_that_reads_them(place: Path) -> None:
+    with tarfile.open(place / "0.tar", "w") as tar:
+        for name in ("a.jpg", "a.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+    for path in (place, place / "0.tar", place / "*"):
+        assert refusal(reader(path)) == "kind: webdataset reads tars"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("[b] c", "[b] c/*.parquet", "[b] c/*", "[b] c/x[1].parquet"),
+        *("br/{00000..00001}.parquet", "br/*", "br/0000?.parquet", "{br}"),
+    ],
+)
+def test_names_with_wildcards_and_braces_are_read(path: str, place: Path, tmp_path: Path) -> None:
+    for folder in ("[b] c", "br", "{br}"):
+        (place / folder).mkdir()
+    of_images(*image_rows(2)).to_parquet(place / "[b] c/x[1].parquet")
+    of_images(*image_rows(2)).to_parquet(place / "{br}/train.parquet")
+    for part in range(2):
+        of_images(*image_rows(1)).to_parquet(place / f"br/{part:05d}.parquet")
+    read = reader(place / path)
+    assert stored(acquired(read, tmp_path), tmp_path) == sorted(
+        [png(0), png(0)] if path.startswith("br") else [png(0), png(1)]
+    )
+
+
+def test_a_folder_of_splits_under_a_name_with_wildcards_is_refused(place: Path) -> None:
+    (place / "[b]").mkdir()
+    for split in ("train", "test"):
+        of_images(*image_rows(1)).to_parquet(place / f"[b]/{split}.parquet")
+    assert "rename the folder, or name its files" in refusal(reader(place / "[b]"))
+
+
+@pytest.fixture
+def as_on_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local folders are opened as those on the Hub are."""
+    monkeypatch.setattr("pipelines.readers.hub.is_local", lambda path: False)
+    monkeypatch.setattr("pipelines.readers.hub_dataset.is_local", lambda path: False)
+
+
+@pytest.mark.usefixtures("as_on_hub")
+@pytest.mark.parametrize("tab", [False, True])
+def test_csv_on_the_hub_is_read_as_it_is_written(tab: bool, place: Path) -> None:
+    texts = ["007", "NA", "null", "2024-01-01", '5" disk' if tab else "a, b", "1e5", "True"]
+    with open(place / ("a.tsv" if tab else "a.csv"), "w") as file:
+        for text in ["text", *texts]:
+            cells = ["url" if text == "text" else "http://a.org/1", text]
+            cells[1] = f'"{text}"' if "," in text else text
+            file.write(("\t" if tab else ",").join(cells) + "\n")
+    if tab:
+        configs = 'configs:\n- config_name: default\n  data_files: a.tsv\n  sep: "\\t"\n'
+        (place / "README.md").write_text(f"---\n{configs}---\n")
+    rows = listed(reader(place, image=""))
+    assert [row.text for row in rows if isinstance(row, Listed)] == texts
+
+
+@pytest.mark.usefixtures("as_on_hub")
+def test_json_of_mixed_types_is_no_json_in_captions(place: Path) -> None:
+    values = ['"a red fox"', '["a hen", "two"]', "null", "7"]
+    rows = (f'{{"url": "http://a.org/1", "text": {value}}}\n' for value in values)
+    (place / "a.jsonl").write_text("".join(rows))
+    found = listed(reader(place, image=""))
+    assert [row.text for row in found if isinstance(row, Listed)] == ["a red fox", "a hen", "", "7"]
+
+
+def test_a_label_is_its_name(place: Path) -> None:
+    images_in(place, "cat/1.png", "cat/2.png", "dog/0.png")
+    rows = listed(reader(place, columns={"text": "label"}))
+    assert [row.text for row in rows if isinstance(row, Listed)] == ["cat", "cat", "dog"]
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "all": datasets.List(datasets.ClassLabel(names=["old", "new"])),
+        }
+    )
+    columns = {"image": image_rows(2), "label": [1, -1], "all": [[1, 0], []]}
+    saved = datasets.Dataset.from_dict(columns, features=features)
+    saved.save_to_disk(place / "saved")
+    saved.to_parquet(place / "a.parquet")
+    for name in ("saved", "a.parquet"):
+        rows = listed(reader(place / name, columns={"text": "label", "tags": "all"}))
+        assert [(row.text, row.tags) for row in rows if isinstance(row, Listed)] == [
+            ("dog", ("new", "old")),
+            ("", ()),
+        ]
+
+
+def test_a_split_that_save_to_disk_did_not_write_is_refused(place: Path) -> None:
+    saved = of_images(*image_rows(1))
+    saved.save_to_disk(place / "one")
+    datasets.DatasetDict({"train": saved, "test": saved}).save_to_disk(place / "two")
+    named = datasets.Dataset(saved.data, split=datasets.Split.VALIDATION)
+    named.save_to_disk(place / "named")
+    for name, there in (("one", "train"), ("two", "train, test")):
+        assert refusal(reader(place / name, split="validation")) == (
+            f"cannot be opened: no split 'validation' among {there}"
+        )
+    assert listed(reader(place / "named", split="validation"))
+    assert refusal(reader(place / "named")).endswith("no split 'train' among validation")
+
+
+def damaged(body: bytes, column: int) -> bytes:
+    chunk = pq.read_metadata(io.BytesIO(body)).row_group(0).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    end = start + chunk.total_compressed_size
+    return body[:start] + b"\xff" * chunk.total_compressed_size + body[end:]
+
+
+def test_an_error_names_the_file_and_nothing_else_is_said(
+    place: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("mixed", "pages", "arrow"):
+        (place / name).mkdir()
+    images = pa.array([png(1)], pa.binary())
+    good = pa.table({"image": images, "text": ["a"]})
+    for name in ("mixed", "pages"):
+        pq.write_table(good, place / name / "a.parquet")
+    pq.write_table(pa.table({"image": images}), place / "mixed/b.parquet")
+    body = (place / "pages/a.parquet").read_bytes()
+    (place / "pages/b.parquet").write_bytes(damaged(body, 1))
+    (place / "arrow/a.arrow").write_bytes(b"xx")
+    messages = []
+    for name in ("mixed", "pages", "arrow"):
+        with pytest.raises(CorpusError) as caught:
+            reader(place / name).plan(2, STORE)
+        messages.append(str(caught.value))
+    assert messages[0] == (
+        f"{place}/mixed/b.parquet: lacks the column 'text' that is in {place}/mixed/a.parquet; "
+        "name files of one schema"
+    )
+    assert messages[1].startswith(f"{place}/pages/b.parquet: cannot be read: ")
+    assert messages[2].startswith(f"{place}/arrow/a.arrow: not a readable Arrow file")
+    assert "".join(capfd.readouterr()) == ""
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_texts_beside_images_are_read_as_written(suffix: str, zipped: bool, place: Path) -> None:
+    texts = ["007", "NA", "null", "2024-01-01", "a, b", "1e5", "True", "caf\u00e9"]
+    lines = [json.dumps({"file_name": "0.png", "text": text}) for text in texts]
+    if suffix == "csv":
+        lines = ["file_name,text", *(f'0.png,"{text}"' for text in texts)]
+    images_in(place, "0.png")
+    (place / f"metadata.{suffix}").write_text("\n".join(lines), encoding="utf-8")
+    if zipped:
+        with zipfile.ZipFile(place / "train.zip", "w") as archive:
+            for name in ("0.png", f"metadata.{suffix}"):
+                archive.write(place / name, name)
+                (place / name).unlink()
+    rows = listed(reader(place))
+    assert [row.text for row in rows if isinstance(row, Listed)] == texts
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("metadata.csv", 'file_name,text\n0.png,"x\n', "unexpected end of data"),
+        ("metadata.csv", "file_name,text\n0.png,a, b\n", "line 2: 3 cells under 2 names"),
+        ("metadata.jsonl", '{"file_name": "0.png"}\n{"file_name": \n', "line 2: not JSON"),
+        ("metadata.jsonl", '{"file_name": "0.png", "text": 1}\n[]\n', "line 2: expected a JSON"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "0.png", "text": "a"}\n{"file_name": "0.png", "text": ["b"]}\n',
+            "column 'text' holds values of several types",
+        ),
+    ],
+)
+def test_damaged_texts_beside_images_are_named(
+    name: str, body: str, said: str, place: Path
+) -> None:
+    images_in(place, "0.png")
+    (place / name).write_text(body)
+    with pytest.raises(CorpusError, match=f"^{place}/{name}: cannot be read: .*{said}"):
+        reader(place).plan(2, STORE)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_what_is_no_row_of_a_zip_is_counted(texts: bool, place: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(place / "train.zip", "w") as archive:
+        for number, name in enumerate(("0.png", "in/1.png", "in/2.heic", "3.svg")):
+            archive.writestr(name, png(number))
+        if texts:
+            archive.writestr("metadata.csv", "file_name,text\n0.png,a\n")
+    read = reader(place, columns={} if texts else {"text": ""})
+    counts = {".svg file": 1, "image that the dataset does not list": 2}
+    # Without texts, whatever lies in an archive is a row.
+    assert read.plan(2, STORE).passed_over == (counts if texts else {})
+    assert len(stored(acquired(read, tmp_path), tmp_path)) == (1 if texts else 4)
