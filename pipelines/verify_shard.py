@@ -221,7 +221,7 @@ class CheckShard:
             image=self.corpus.recipe.shard,
             decode=self.corpus.recipe.decode,
         )
-        if origin.stage != STAGE or origin.files:
+        if origin.stage != STAGE or origin.files or origin.passed_over:
             yield Fault(path, f"its footer tells of stage {origin.stage!r}, files {origin.files}")
         if self.complete and origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
             yield Fault(path, "made by another recipe, another version or from other samples")
