@@ -10,7 +10,7 @@ where that history begins: it is taken as it is.
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -247,8 +247,8 @@ class _Verify:
             return [Fault(RECIPE, line) for line in str(error).splitlines()]
         return [*recipe_sound(self._store, self._recipe)]
 
-    def _read_plan(self, recipe: Recipe) -> list[Fault]:
-        faults = guarded(PLAN, plan_sound, self._store, recipe)
+    def _read_plan(self, recipe: Recipe) -> Iterator[Fault]:
+        yield from guarded(PLAN, plan_sound, self._store, recipe)
         # Before what may fail: what is known of damaged plans is no stray file.
         written = written_for_plan(recipe, published_plan(self._store))
         self._files.required |= written
@@ -256,13 +256,12 @@ class _Verify:
         listings = {path: [] for path in written if path.startswith("sources/listing-")}
         for path, parts in (listings | folder_listings(recipe, units)).items():
             self._files.required.add(path)
-            faults += self._whole(path, folder_listing_sound, self._store, path, parts)
+            yield from self._whole(path, folder_listing_sound, self._store, path, parts)
         sources = tuple(unit.source for unit in units)
         if {*sources} <= {source.name for source in recipe.sources}:
             self._sources = sources
         if not self._sources:
-            faults.append(Fault(PLAN, "names no unit of the recipe's sources"))
-        return faults
+            yield Fault(PLAN, "names no unit of the recipe's sources")
 
     def _read_cutoffs(self, path: str, cutoffs: dict[str, str]) -> list[Fault]:
         body = self._store.read(path)

@@ -54,23 +54,27 @@ class _Folder:
 
     def __init__(self, path: str) -> None:
         self._fs, self._root = open_fs(path)
-        self._root_url = self._fs.unstrip_protocol(self._root).rstrip("/")
         # Of a path that is taken from where the build was started, all images share the start.
         self._is_relative = "://" not in path and not path.startswith(("/", "~"))
-        self._end = "/".join(p for p in posixpath.normpath(path).split("/") if p not in (".", ".."))
+        parts = (p for p in posixpath.normpath(path).split("/") if p not in (".", ".."))
+        self._end = "".join(f"/{part}" for part in parts)
 
     def faults(self, row: Row, place: str) -> Iterator[str]:
-        expected = self._fs.unstrip_protocol(posixpath.join(self._root, place))
-        below = expected.removeprefix(self._root_url)
-        root = row["file"].removesuffix(below)
-        if self._is_relative and root != row["file"] and f"{root}/".endswith(f"/{self._end}/"):
-            self._root_url = self._root_url if root == self._root_url else root
-            self._is_relative = False
-            self._fs, self._root = open_fs(root)
-        elif row["file"] != expected:
+        """Say in what a row of `raw/` differs from the path that it was listed by."""
+        expected = self._url(place)
+        if self._is_relative and row["file"] != expected:
+            root = row["file"].removesuffix(expected.removeprefix(self._url("").rstrip("/")))
+            if root != row["file"] and root.endswith(self._end):
+                self._fs, self._root = open_fs(root)
+                self._is_relative = False
+                expected = self._url(place)
+        if row["file"] != expected:
             yield f"lies in {row['file']!r}, it was listed in {expected!r}"
         if row["offset"]:
             yield f"lies at byte {row['offset']:,} of its file, expected 0"
+
+    def _url(self, place: str) -> str:
+        return self._fs.unstrip_protocol(posixpath.join(self._root, place))
 
 
 def _is_fetched(look: ShardLook) -> bool:
