@@ -45,6 +45,10 @@ class Measure:
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `signals/NNNNN.parquet`."""
         raw = read_table(store, sidecar_path("raw", shard)).to_pylist()
+        return self.measured(raw, shard, store)
+
+    def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> Outcome:
+        """Measure some rows of a raw shard."""
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
         }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from model.tokenizers.network_tokenizer import NetworkTokenizer
 
 MAX_DECODE_THREADS = 16
+COMPARED = "compared with fp32"  # what that is drawn for
 CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too where another precision is asked for
 
 
@@ -213,7 +214,7 @@ class TokenBatches:
         drawn = {
             place: number
             for place, number in enumerate(kept)
-            if unit(keys[number], "compared with fp32") < CHECKED_SHARE
+            if unit(keys[number], COMPARED) < CHECKED_SHARE
         }
         views, exact = self.recipe.views, tokenizer.in_fp32()
         found: dict[int, tuple[int, int]] = {}

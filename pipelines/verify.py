@@ -10,7 +10,7 @@ where that history begins: it is taken as it is.
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,7 @@ from pipelines.faults import Fault, capped, guarded
 from pipelines.funnel import LOG, unfinished
 from pipelines.local_pool import default_processes, local_pool, run_each
 from pipelines.manifest import MANIFEST, SUBSET
-from pipelines.plan import PLAN, files_of, published_plan, read_plan
+from pipelines.plan import PLAN, published_plan, read_plan
 from pipelines.regular_store import RegularStorage
 from pipelines.shard import output_shard_count
 from pipelines.sidecar import Origin
@@ -40,18 +40,21 @@ from pipelines.verify_dedup import duplicates_found_again
 from pipelines.verify_files import Files, expect_outputs, find_files, read_footers
 from pipelines.verify_look import Look
 from pipelines.verify_manifest import (
-    folder_listing_sound,
-    folder_listings,
     listing_sound,
     lock_sound,
     log_sound,
     manifest_again,
     manifest_sound,
-    plan_sound,
     quotas_sound,
     recipe_sound,
     rows_sound,
     told,
+)
+from pipelines.verify_plan import (
+    folder_listing_sound,
+    folder_listings,
+    plan_sound,
+    written_for_plan,
 )
 from pipelines.verify_report import report_sound
 from pipelines.verify_shard import CheckShard
@@ -265,19 +268,21 @@ class _Verify:
             return [Fault(RECIPE, line) for line in str(error).splitlines()]
         return [*recipe_sound(self._store, self._recipe)]
 
-    def _read_plan(self, recipe: Recipe) -> list[Fault]:
-        faults = guarded(PLAN, plan_sound, self._store, recipe)
+    def _read_plan(self, recipe: Recipe) -> Iterator[Fault]:
+        yield from guarded(PLAN, plan_sound, self._store, recipe)
+        # Before what may fail: what is known of damaged plans is no stray file.
+        written = written_for_plan(recipe, published_plan(self._store))
+        self._files.required |= written
         units = read_plan(self._store)
-        for path, parts in folder_listings(recipe, units).items():
+        listings = {path: [] for path in written if path.startswith("sources/listing-")}
+        for path, parts in (listings | folder_listings(recipe, units)).items():
             self._files.required.add(path)
-            faults += self._whole(path, folder_listing_sound, self._store, path, parts)
-        self._files.required |= files_of(published_plan(self._store))
+            yield from self._whole(path, folder_listing_sound, self._store, path, parts)
         sources = tuple(unit.source for unit in units)
         if {*sources} <= {source.name for source in recipe.sources}:
             self._sources = sources
         if not self._sources:
-            faults.append(Fault(PLAN, "names no unit of the recipe's sources"))
-        return faults
+            yield Fault(PLAN, "names no unit of the recipe's sources")
 
     def _read_cutoffs(self, path: str, cutoffs: dict[str, str]) -> list[Fault]:
         body = self._store.read(path)

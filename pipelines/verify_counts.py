@@ -42,6 +42,8 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
         yield look.fault(folder, f"its footer says stage {origin.stage!r}")
     if origin.tar:
         yield look.fault(folder, "its footer tells of a tar")
+    if origin.passed_over and folder != "sources":
+        yield look.fault(folder, "its footer tells of what ingest alone passes over")
     if not origin.counts.conserved:
         yield look.fault(folder, f"rows in are not rows out: {origin.counts}")
     expected = _counts(look, folder, origin.counts.rows_in)

@@ -17,6 +17,7 @@ from pipelines.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.storage import TEMPORARY_PREFIX
 from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, checked_origin
 from pipelines.write_shard import FOLDER, STAGE, output_name
+from schemas.keys import shard_name
 from schemas.recipe import STAGES
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
@@ -24,6 +25,8 @@ ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
 _EMPTY = re.compile(
     rf"({'|'.join(SIDECAR_FOLDERS)}|shards|exchange|(dead_letters|\.attempts)(/({'|'.join(STAGES)}))?)"
 )
+# Folder -> what its stage publishes with a side-car.
+_BESIDE = {"raw": r"raw/{}-[0-9a-f]{{12}}\.tar", "tokens": r"tokens/{}\.[\w-]+\.npy"}
 LEFT = "left by a build that was killed; the next build removes it"
 
 
@@ -84,7 +87,11 @@ def read_footers(
         origin, said = _footer(store, path, files)
         origins.append(origin)
         faults += said
-        files.required.update(origin.files if origin else ())
+        for file in origin.files if origin else ():
+            if _may_name(folder, shard, file):
+                files.required.add(file)
+            else:
+                faults.append(Fault(path, f"its footer names {file!r}, no file of its stage"))
         if folder not in WITHOUT_LETTERS:
             _expect_letters(files, dead_letters_path(STAGE_OF[folder], shard), origin)
     return origins, faults
@@ -126,6 +133,12 @@ def _expect_letters(files: Files, path: str, origin: Origin | None) -> None:
         files.allowed.add(path)
     elif any(counts.dropped.values()) or any(counts.dead.values()):
         files.required.add(path)
+
+
+def _may_name(folder: str, shard: int, file: str) -> bool:
+    """Whether a stage may publish a file beside a side-car of its own."""
+    pattern = _BESIDE.get(folder, "").format(re.escape(shard_name(shard)))
+    return re.fullmatch(pattern, file) is not None
 
 
 def _stray(path: str) -> str:

@@ -119,10 +119,16 @@ def checked_origin(store: Storage, path: str) -> Origin:
     for doors in (counts.dropped, counts.dead):
         rows += [*doors.values()] if isinstance(doors, dict) else [None]
     texts = [origin.stage, origin.fingerprint, origin.content, origin.keys, *origin.files]
-    sound = all(type(count) is int and 0 <= count < MAX_ROWS for count in rows)
+    rows += [*origin.passed_over.values()] if isinstance(origin.passed_over, dict) else [None]
+    sound = all(map(is_count, rows))
     if not (sound and all(isinstance(t, str) for t in texts) and isinstance(origin.tar, dict)):
         raise CorpusError(f"its footer does not hold what a footer does: {origin}")
     return origin
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value of any type counts something."""
+    return type(value) is int and 0 <= value < MAX_ROWS
 
 
 def as_written(store: Storage, path: str, schema: pa.Schema) -> Iterator[Fault]:

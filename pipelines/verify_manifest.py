@@ -1,12 +1,10 @@
 """The files that tell of the whole corpus are made again from its side-cars and compared."""
 
-import hashlib
 import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
@@ -25,17 +23,16 @@ from pipelines.manifest import (
     tokens_of,
 )
 from pipelines.plan import PLAN, passed_over, published_plan
-from pipelines.readers.listing import Unit
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
-from pipelines.verify_look import STAGE_OF, Look
+from pipelines.verify_look import STAGE_OF, Look, is_count
 from pipelines.write_shard import ShardFile
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
 
-HEX = re.compile(r"[0-9a-f]{32}")
-VERSION = re.compile(r"[0-9A-Za-z.+!_-]{1,64}")
+LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh"}
+VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
 
 
 def manifest_again(
@@ -95,31 +92,6 @@ def recipe_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
         yield Fault(RECIPE, "is written otherwise than the build writes it")
 
 
-def plan_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
-    """The plan tells of the recipe's sources, in their order, each in units of its own.
-
-    Side-cars of `sources` carry a fingerprint of their unit.
-    """
-    body = store.read(PLAN)
-    plan = json.loads(body)
-    if body != json.dumps(plan, indent=1).encode():
-        yield Fault(PLAN, "is written otherwise than the build writes it")
-    names = [source.name for source in recipe.sources]
-    if list(plan) != names:
-        yield Fault(PLAN, f"is of sources {list(plan)}, the recipe has {names}")
-    for name, part in plan.items():
-        if not HEX.fullmatch(part["made_of"]):
-            yield Fault(PLAN, f"{name}: made_of is {part['made_of']!r}, expected 32 hex digits")
-        for number, unit in enumerate(part["units"]):
-            at = f"{name}, unit {number}"
-            types = {key: type(value) for key, value in asdict(Unit(**unit)).items()}
-            allowed = {"rows": (int, type(None))}
-            if wrong := [k for k, kind in types.items() if kind not in allowed.get(k, (str, int))]:
-                yield Fault(PLAN, f"{at}: {', '.join(wrong)} is neither text nor a whole number")
-            elif unit["source"] != name or not 0 <= unit["start"] <= unit["end"]:
-                yield Fault(PLAN, f"{at}: is no part of its source: {unit}")
-
-
 def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin]) -> Iterator[Fault]:
     """The plan remembers how many rows each source gave to ingest."""
     given: Counter[str] = Counter()
@@ -131,30 +103,6 @@ def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin])
             yield Fault(PLAN, what)
 
 
-def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Unit]]:
-    """Return the listings that the plan wrote of folders, and the units that are parts of each."""
-    folders = {source.name for source in recipe.sources if source.kind == "folder"}
-    found: dict[str, list[Unit]] = {}
-    for unit in units:
-        path = f"sources/{unit.name}"
-        if unit.source in folders and unit.path.endswith(f"/{path}"):
-            found.setdefault(path, []).append(unit)
-    return found
-
-
-def folder_listing_sound(store: Storage, path: str, units: Sequence[Unit]) -> Iterator[Fault]:
-    """Each unit is named by the hash of its part; nothing stands beside them."""
-    body = store.read(path)
-    at = 0
-    for unit in units:
-        digest = hashlib.sha256(body[unit.start : unit.end]).hexdigest()
-        if unit.start != at or digest != unit.version:
-            yield Fault(path, f"bytes {unit.start:,} to {unit.end:,} are not those of the plan")
-        at = unit.end
-    if at != len(body):
-        yield Fault(path, "bytes after its last part")
-
-
 def log_sound(store: Storage) -> Iterator[Fault]:
     """A line of the log tells of a stage and what it took; nothing else knows how long."""
     body = store.read(LOG)
@@ -163,8 +111,10 @@ def log_sound(store: Storage) -> Iterator[Fault]:
     for number, text in enumerate(body.splitlines(), start=1):
         try:
             line = json.loads(text)
-            sound = line["stage"] in (BEGUN, *STAGES) and _is_duration(line["seconds"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+            sound = line.keys() == LOGGED and line["stage"] in (BEGUN, *STAGES)
+            sound &= _is_duration(line["seconds"]) and isinstance(line["build"], str)
+            sound &= all(is_count(line[name]) for name in ("shards_run", "shards_fresh"))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             sound = False
         if not sound:
             yield Fault(LOG, f"line {number} is none that a build writes: {text[:80]!r}")

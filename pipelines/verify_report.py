@@ -17,6 +17,7 @@ from pipelines.report_page.examples import wanted as rows_wanted
 from pipelines.report_page.page import render_page
 from pipelines.summary import Summary
 from pipelines.verify_look import Look
+from pipelines.watched import call_watched
 
 _TIME = re.compile(
     r'<td class="number">(unknown|[\d.]+ s|\d+ min \d\d s|[\d,]+ h \d\d min)</td></tr>'
@@ -35,11 +36,13 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     ]
     pixels = look.deep and look.same_pillow
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
-    page = render_page(
-        summary, Found(found), manifest, {}, look.recipe, draw if pixels else _undrawn
-    )
-    expected = _comparable(page, pixels).splitlines()
-    written = _comparable(look.store.read(REPORT).decode(), pixels).splitlines()
+    told = (summary, Found(found), manifest, {}, look.recipe)
+    if pixels:
+        page = call_watched("report", render_page, *told, draw)
+    else:
+        page = render_page(*told, _undrawn)
+    expected = _comparable(page, pixels).split("\n")  # every byte counts
+    written = _comparable(look.store.read(REPORT).decode(), pixels).split("\n")
     if written == expected:
         return
     number = next(

@@ -17,7 +17,7 @@ from pipelines.sidecar import (
     read_table,
 )
 from pipelines.tar_reader import StrictTar
-from pipelines.verify_deep import image_differs
+from pipelines.verify_deep import MAX_MEMBER_BYTES, images_again
 from pipelines.verify_look import Look, as_written, checked_origin, schema_faults
 from pipelines.verify_members import array_faults, image_faults, json_differs
 from pipelines.verify_samples import read_samples
@@ -25,8 +25,6 @@ from pipelines.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, out
 from schemas.fingerprint import content_digest
 from schemas.keys import output_shard
 from schemas.tables import DEAD_LETTERS, SHARD_INDEX
-
-MAX_MEMBER_BYTES = 1 << 30
 
 Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
 Place = tuple[str, str, int, int]  # key, member, offset and length in bytes
@@ -43,7 +41,7 @@ class _Shard:
     told: Mapping[str, Any]  # by the manifest
     samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
     dead: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
-    gone: set[str] = field(default_factory=set)  # keys of those
+    gone: dict[str, str] = field(default_factory=dict)  # keys of those -> reason
     places: list[Place] = field(default_factory=list)  # members, as found
     bytes: int = 0
     sha256: str = ""
@@ -89,6 +87,9 @@ class CheckShard:
         ):
             if path not in self.corpus.broken:
                 faults += guarded(path, check, shard)
+        if self.corpus.deep and shard.tar not in self.corpus.broken:
+            again = (self.corpus, shard.tar, shard.samples, shard.gone)
+            faults += guarded(shard.tar, images_again, *again)
         kept = len(shard.samples) - sum(shard.dead.values())
         line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.dead)
         return capped(faults), line
@@ -111,7 +112,7 @@ class CheckShard:
                 yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['door']}")
             else:
                 shard.dead[row["reason"]] = shard.dead.get(row["reason"], 0) + 1
-        shard.gone.update(ids)
+        shard.gone.update((row["id"], row["reason"]) for row in rows)
 
     def _tar_sound(self, shard: _Shard) -> Iterator[Fault]:
         waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.gone}
@@ -187,9 +188,7 @@ class CheckShard:
                 yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
         if "jpg" in members:
             sample = json.loads(ref["json"])
-            faults = [*image_faults(members["jpg"], sample, self.corpus.recipe.shard)]
-            if not faults and self.corpus.deep:
-                faults = [*image_differs(self.corpus, ref, members["jpg"])]
+            faults = image_faults(members["jpg"], sample, self.corpus.recipe.shard)
             yield from (Fault("", what) for what in faults)
 
     def _array_sound(self, array: Reference, body: bytes, ref: Reference) -> Iterator[str]:
@@ -222,7 +221,7 @@ class CheckShard:
             image=self.corpus.recipe.shard,
             decode=self.corpus.recipe.decode,
         )
-        if origin.stage != STAGE or origin.files:
+        if origin.stage != STAGE or origin.files or origin.passed_over:
             yield Fault(path, f"its footer tells of stage {origin.stage!r}, files {origin.files}")
         if self.complete and origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
             yield Fault(path, "made by another recipe, another version or from other samples")

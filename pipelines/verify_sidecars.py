@@ -27,6 +27,7 @@ from pipelines.verify_look import (
     schema_faults,
     schema_of,
 )
+from pipelines.verify_places import places_sound
 from pipelines.verify_rows import (
     duplicates_sound,
     listed_rows_sound,
@@ -61,6 +62,7 @@ class Check(NamedTuple):
 CHECKS = (
     Check("sources", ("sources",), listed_rows_sound),
     Check("raw", ("raw",), fetched_bytes_sound),
+    Check("raw", ("sources", "raw"), places_sound),
     Check("signals", ("sources", "raw", "signals"), measured_rows_sound),
     Check("duplicates", ("signals", "duplicates"), duplicates_sound),
     Check("tokens", ("raw", "signals", "tokens"), token_rows_sound),

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import yaml
 
+MOST_BY_ALIASES = 100_000  # values beside those that are written
+
 
 class RepeatedKeyError(yaml.YAMLError):
     """Keys that are given more than once: a line each, with its path and the lines it stands in."""
@@ -20,7 +22,8 @@ def load_yaml(text: str | bytes) -> Any:
     Merge keys (`<<`) are read as ever: what stands beside one wins over what it brings.
 
     Raises:
-        yaml.YAMLError: it is not YAML, is nested too deeply, or gives a key twice.
+        yaml.YAMLError: it is not YAML, is nested too deeply, gives a key twice, or has aliases
+            that stand for too much.
         ValueError: a value that looks like a date and is none.
     """
     loader: Any = yaml.SafeLoader(text)
@@ -28,6 +31,7 @@ def load_yaml(text: str | bytes) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
+        _check_size(node)
         if faults := sorted(_repeated(node, loader)):
             raise RepeatedKeyError("\n".join(said for _, said in faults))
         return loader.construct_document(node)
@@ -35,6 +39,34 @@ def load_yaml(text: str | bytes) -> Any:
         raise yaml.YAMLError("nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Refuse a document that is much longer where each alias is written out, or endless."""
+    sizes: dict[int, int] = {}
+    if (more := _size(root, sizes) - len(sizes)) > MOST_BY_ALIASES:
+        shown = f"{more:,}" if more < 1e12 else "far too many"
+        raise yaml.YAMLError(
+            f"its aliases (*name) stand for {shown} further values, over {MOST_BY_ALIASES:,}; "
+            "write out what is meant"
+        )
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Count the nodes of a part of a document, those of an alias each time; each is met once."""
+    if (known := sizes.get(id(node))) is not None:
+        if not known:
+            raise yaml.YAMLError("an alias (*name) stands for what it is a part of")
+        return known
+    sizes[id(node)] = 0
+    size = 1
+    if isinstance(node, yaml.SequenceNode):
+        size += sum(_size(item, sizes) for item in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        pairs = cast(list[tuple[yaml.Node, yaml.Node]], node.value)
+        size += sum(_size(part, sizes) for pair in pairs for part in pair)
+    sizes[id(node)] = size
+    return size
 
 
 def _repeated(root: yaml.Node, loader: Any) -> Iterator[tuple[int, str]]:

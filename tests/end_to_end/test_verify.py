@@ -162,6 +162,17 @@ def redrawn(change: Callable[[Image.Image], Image.Image]) -> Damage:
     return samples(damage)
 
 
+def segments(marker: int, times: int, data: bytes = b"PK" * 30_000) -> Damage:
+    """Put segments into a JPEG, behind its first."""
+
+    def damage(found: Samples) -> None:
+        members = next(iter(found.values()))
+        more = times * (bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data)
+        members["jpg"] = members["jpg"][:20] + more + members["jpg"][20:]
+
+    return samples(damage)
+
+
 def another_member(found: Samples) -> None:
     next(iter(found.values()))["txt"] = b"more"
 
@@ -366,6 +377,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         TAR,
         "jpg: bytes after its end",
     ),
+    "payload in image": (segments(0xE0, 3), TAR, "jpg: holds more than pixels"),
+    "comments in image": (segments(0xFE, 2), TAR, "jpg: holds more than pixels"),
+    "tables in image": (segments(0xDD, 1, bytes(2)), TAR, "jpg: holds more than pixels"),
     "missing member": (
         samples(lambda s: next(iter(s.values())).pop("json")),
         TAR,
@@ -540,6 +554,18 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         retold("sources/plan.json", lambda p: p["openclipart"]["units"].pop()),
         "sources/0000",
         "stray",
+    ),
+    "crlf in report": (
+        lambda c: put("report.html", (c.out / "report.html").read_bytes().replace(b"\n", b"\r\n"))(
+            c
+        ),
+        "report.html",
+        "is not the page of this corpus",
+    ),
+    "version without a number": (
+        manifest(lambda m: m["made_with"].update(torch="newest")),
+        "manifest.json",
+        "made_with.torch",
     ),
     "unit of plan": (
         retold("sources/plan.json", lambda p: p["openclipart"]["units"][0].update(start=1)),

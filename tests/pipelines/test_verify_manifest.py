@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.readers.listing import Unit
 from pipelines.storage import Storage
-from pipelines.verify_manifest import folder_listing_sound, folder_listings, quotas_sound
+from pipelines.verify_manifest import quotas_sound
+from pipelines.verify_plan import folder_listing_sound, folder_listings
 from schemas.recipe import Recipe
 
 PARTS = [b'{"path": "a.png"}\n', b'{"path": "b.png"}\n']
