@@ -8,7 +8,7 @@ contents. Whatever else lies in the folder is the user's, and stays.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -71,26 +71,26 @@ def files_named(origin: Origin, folder: str, shard: int) -> Iterator[str]:
             yield file
 
 
-def surplus(store: Storage, folders: Iterable[str], shards: int) -> list[str]:
-    """List side-cars numbered from `shards` on, each after the files that it names."""
+def surplus(store: Storage, folders: Mapping[str, Collection[int]]) -> list[str]:
+    """List side-cars that have one of a folder's numbers, each after the files that it names."""
     found: list[str] = []
-    for folder in folders:
-        for name in sorted(store.listing(folder)):
+    for folder, numbers in folders.items():
+        for name in sorted(store.listing(folder)) if numbers else ():
             number = shard_of(name)
-            if number is not None and number >= shards:
+            if number is not None and number in numbers:
                 origin = own_sidecar(store, folder, name)
                 if origin is not None:
                     found += [*files_named(origin, folder, number), f"{folder}/{name}"]
     return found
 
 
-def surplus_letters(store: Storage, stage: str, kept: Collection[int]) -> list[str]:
-    """List the dead letters of a stage that are of none of the shards that there are."""
+def surplus_letters(store: Storage, stage: str, numbers: Collection[int]) -> list[str]:
+    """List the dead letters of a stage that have one of these numbers."""
     return [
         f"dead_letters/{stage}/{name}"
         for name in sorted(store.listing(f"dead_letters/{stage}"))
         if (number := shard_of(name)) is not None
-        and number not in kept
+        and number in numbers
         and is_own_letters(store, stage, number)
     ]
 
@@ -108,8 +108,10 @@ def is_own_letters(store: Storage, stage: str, shard: int) -> bool:
     return same and set(table["stage"].to_pylist()) == {stage}
 
 
-def stray_tars(store: Storage, origins: Iterable[Origin]) -> list[str]:
+def stray_tars(store: Storage, origins: Sequence[Origin]) -> list[str]:
     """List tars of `raw/` that no side-car names, and whose own bytes have the hash in their name.
+
+    Of shards that there are.
 
     Attempts that died, or came second, leave them.
     """
@@ -117,21 +119,33 @@ def stray_tars(store: Storage, origins: Iterable[Origin]) -> list[str]:
     found = [
         (f"raw/{name}", match[2])
         for name in sorted(store.listing("raw"))
-        if (match := _RAW_TAR.fullmatch(name)) and f"raw/{name}" not in named
+        if (match := _RAW_TAR.fullmatch(name))
+        and f"raw/{name}" not in named
+        and int(match[1]) < len(origins)
     ]
     return [path for path, digits in found if _sha256(store, path).startswith(digits)]
 
 
-def old_outputs(store: Storage, listed: Collection[str]) -> list[str]:
+def old_outputs(
+    store: Storage, listed: Collection[str], numbers: Mapping[str, Collection[int]]
+) -> list[str]:
     """List output shards whose name without suffix is not `listed`: each tar before its index.
 
     An index of ours names the tar beside it, with its size.
+
+    Args:
+        store: the corpus.
+        listed: what stays.
+        numbers: by subset, those that this corpus wrote.
     """
     there = store.listing(SHARDS)
     found: list[str] = []
     for name in sorted(there):
         match = _OUTPUT.fullmatch(name)
         if match is None or match[2] != "parquet" or match[1] in listed:
+            continue
+        subset, _, number = match[1].rpartition("-")
+        if int(number) not in numbers.get(subset, ()):
             continue
         origin = _own_footer(store, f"{SHARDS}/{name}")
         if origin is None or origin.stage not in WRITERS_OF_SHARDS or not origin.tar:
@@ -144,10 +158,10 @@ def old_outputs(store: Storage, listed: Collection[str]) -> list[str]:
     return found
 
 
-def old_cutoffs(store: Storage, wanted: str) -> list[str]:
-    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
+def cutoffs_there(store: Storage) -> list[str]:
+    """List what looks like cut-offs of quotas, by name and by contents."""
     paths = [f"selection/{n}" for n in sorted(store.listing("selection")) if _CUTOFFS.fullmatch(n)]
-    return [path for path in paths if path != wanted and _is_cutoffs(store, path)]
+    return [path for path in paths if _is_cutoffs(store, path)]
 
 
 def exchange_name(what: str) -> str:
