@@ -256,12 +256,13 @@ class Job:
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
+        singles = dict.fromkeys((MANIFEST, listing_path(SUBSET)), 1)
+        self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
         with self._timed("shard", self.shards * stale, samples * stale):
             if stale:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
-                singles = dict.fromkeys((MANIFEST, listing_path(SUBSET)), 1)
                 self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)

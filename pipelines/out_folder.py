@@ -5,6 +5,7 @@ Looked at before anything is written. A folder that holds anything else is anoth
 
 import os
 import posixpath
+import tempfile
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -130,6 +131,14 @@ def _check_local(path: str, said: str) -> None:
         raise CorpusError(f"{said}: {place} {what}, expected a folder; {ELSEWHERE}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise CorpusError(f"{said}: {place} may not be written by this user; {ELSEWHERE}")
+    try:
+        with tempfile.TemporaryFile(dir=place):  # without a name
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise CorpusError(f"{said}: nothing can be written in {place} ({why}); {ELSEWHERE}") from (
+            error
+        )
 
 
 def _corpus_there(store: Storage, found: list[str]) -> tuple[str, set[str]]:

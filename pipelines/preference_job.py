@@ -155,7 +155,7 @@ class PreferenceJob:
             "funnel": [funnel_line(STAGE, prompts.counts), funnel_line(stage.name, made)],
         }
         # As many as there are prompts, now or before.
-        subsets: tuple[str, ...] = ("preference", "preference_edit")
+        subsets = [str(each) for each in ("preference", "preference_edit")]
         numbers = dict.fromkeys(subsets, range(MOST_SHARDS))
         for path in old_shards(store, manifest, numbers):
             store.remove(path)
