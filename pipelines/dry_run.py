@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.build import old_cutoffs, surplus_files
+from pipelines.build_command import STAGES
 from pipelines.claims import Claims
 from pipelines.dedup import FindDuplicates
-from pipelines.manifest import SUBSET, inputs_fingerprint, read_manifest
+from pipelines.funnel import LOG
+from pipelines.manifest import MANIFEST, SUBSET, inputs_fingerprint, read_manifest
 from pipelines.out_folder import RECIPE, corpus_folder
-from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, open_claims
+from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
 from pipelines.ownership import old_outputs, stray_tars
 from pipelines.pins import pin
 from pipelines.plan import PLAN, Draft, draft_bytes, draft_plan
@@ -36,7 +38,8 @@ from pipelines.stages import (
     stages_before_dedup,
 )
 from pipelines.storage import CorpusError, Storage
-from pipelines.write_shard import output_name
+from pipelines.vq_tokens import VqTokens
+from pipelines.write_shard import listing_path, output_name
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
@@ -73,7 +76,18 @@ def dry_run(
     with tempfile.TemporaryDirectory() as folder:
         claims = open_claims(store)
         draft = draft_plan(recipe, store, Path(folder))
-        claims.check({**every_sidecar(len(draft.units)), **draft.new_files()})
+        reached = STAGES.index(until or STAGES[-1])
+        singles = [
+            *((MANIFEST, listing_path(SUBSET)) if reached >= STAGES.index("shard") else ()),
+            *((REPORT,) if reached >= STAGES.index("report") else ()),
+        ]
+        claims.check(
+            {
+                **every_sidecar(len(draft.units)),
+                **draft.new_files(),
+                **dict.fromkeys((RECIPE, LOG, *singles), 1),
+            }
+        )
         (Path(folder) / PLAN).parent.mkdir(exist_ok=True)
         (Path(folder) / PLAN).write_bytes(draft_bytes(draft))
         ahead = Ahead(
@@ -174,6 +188,9 @@ class Ahead:
 
     def _map(self, stage: MapStage, before: MapStage | None, always: str = "") -> StageAhead:
         reasons = each_shard(lambda n: always or self._why(stage, before, n), range(self.shards))
+        if isinstance(stage, VqTokens):
+            members = map(member_key, stage.members)
+            self.claims.check(dict.fromkeys(members, self.shards))
         self.stale[stage.folder] = {n for n, reason in enumerate(reasons) if reason}
         why: dict[str, int] = {}
         for reason in filter(None, reasons):

@@ -108,22 +108,32 @@ def is_own_letters(store: Storage, stage: str, shard: int) -> bool:
     return same and set(table["stage"].to_pylist()) == {stage}
 
 
+def tar_mark(stage: str, file: str) -> str:
+    """Return the mark of a file that an attempt is about to publish under a name of its contents.
+
+    >>> tar_mark("crawl", "raw/00003-0123456789ab.tar")
+    '.attempts/crawl/00003-0123456789ab.tar'
+    """
+    return f".attempts/{stage}/{file.rsplit('/', 1)[-1]}"
+
+
 def stray_tars(store: Storage, origins: Sequence[Origin]) -> list[str]:
-    """List tars of `raw/` that no side-car names, and whose own bytes have the hash in their name.
+    """List tars of `raw/` that attempts left which died or came second, each before its mark.
 
-    Of shards that there are.
-
-    Attempts that died, or came second, leave them.
+    Their bytes have the hash in their name, and no side-car names them.
     """
     named = {file for origin in origins for file in origin.files}
-    found = [
-        (f"raw/{name}", match[2])
-        for name in sorted(store.listing("raw"))
-        if (match := _RAW_TAR.fullmatch(name))
-        and f"raw/{name}" not in named
-        and int(match[1]) < len(origins)
-    ]
-    return [path for path, digits in found if _sha256(store, path).startswith(digits)]
+    there = store.listing("raw")
+    found: list[str] = []
+    for name in sorted(store.listing(".attempts/crawl")):
+        match = _RAW_TAR.fullmatch(name)
+        if match is None:
+            continue
+        path = f"raw/{name}"
+        if name in there and path not in named and _sha256(store, path).startswith(match[2]):
+            found.append(path)
+        found.append(tar_mark("crawl", path))
+    return found
 
 
 def old_outputs(

@@ -13,8 +13,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
-from uuid import Final, Literal, uuid4
+from typing import Any, Final, Literal
+from uuid import uuid4
 
 import fsspec
 

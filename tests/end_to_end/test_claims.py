@@ -1,5 +1,6 @@
 """What lies where a build would write stops it; what only looks like ours stays."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,10 @@ def test_copies_of_our_own_files_under_numbers_we_never_wrote_stay(tiny: Tiny) -
     (tiny.out / "quota").write_text('{"a": "0123456789abcdef0123456789abcdef"}')
     for copy, name in copies.items():
         shutil.copy(tiny.out / name, tiny.out / copy)
+    user = b"a tar of the user's"
+    tar = f"raw/00001-{hashlib.sha256(user).hexdigest()[:12]}.tar"
+    (tiny.out / tar).write_bytes(user)
+    copies[tar] = tar
     before = {copy: (tiny.out / copy).read_bytes() for copy in copies}
     tiny.build(tiny.recipe(rows_per_shard=6, shard={"samples": 6}))
     assert {copy: (tiny.out / copy).read_bytes() for copy in copies} == before
@@ -95,6 +100,8 @@ def test_a_users_file_in_a_corpus_that_is_not_finished_stops_it(path: str, tmp_p
     (tiny.out / path).write_text("USER")
     with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build belongs"):
         tiny.build()
+    with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build belongs"):
+        dry_run(tiny.recipe(), str(tiny.out))
     assert (tiny.out / path).read_text() == "USER"
 
 
