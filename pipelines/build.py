@@ -6,12 +6,13 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 from uuid import uuid4
 
 from pipelines.attempts import forget_attempts
+from pipelines.claims import Claims, sidecar_keys
 from pipelines.console import CONSOLE
 from pipelines.counting import counted
 from pipelines.dead_example import first_dead
@@ -19,8 +20,16 @@ from pipelines.engine import Engine, shard_numbers
 from pipelines.funnel import BEGUN, LOG, in_words
 from pipelines.lock import build_lock
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
-from pipelines.ownership import old_cutoffs, stray_tars, surplus, surplus_letters
-from pipelines.plan import accept_rows, claim, make_plan, passed_over
+from pipelines.own_names import (
+    OUTPUTS,
+    SIDECAR_FOLDERS,
+    every_sidecar,
+    member_key,
+    open_claims,
+    surplus_numbers,
+)
+from pipelines.ownership import STAGE_OF, stray_tars, surplus, surplus_letters
+from pipelines.plan import Draft, accept_rows, claim, make_plan, passed_over
 from pipelines.progress import progress
 from pipelines.retry_dead import mark_shards
 from pipelines.sidecar import (
@@ -33,19 +42,8 @@ from pipelines.sidecar import (
 )
 from pipelines.stage import MapStage, run_empty, stale_shards
 from pipelines.storage import CorpusError, Storage
-from schemas.recipe import STAGES, Recipe
+from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
-
-SIDECAR_FOLDERS = (
-    "sources",
-    "raw",
-    "signals",
-    "duplicates",
-    "selection",
-    "captions",
-    "pairs",
-    "tokens",
-)
 
 
 def build(
@@ -81,9 +79,12 @@ def build(
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
     with refused_leaves_nothing(store) as begun, build_lock(store), engine.started(store):
+        claims = open_claims(store)
         claim(store)
         store.sweep()
-        units = make_plan(recipe, store, allow_shrink=allow_shrink)
+        units = make_plan(
+            recipe, store, allow_shrink=allow_shrink, check=partial(claim_plan, claims)
+        )
         begun()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
         job = Job(
@@ -91,6 +92,7 @@ def build(
             store=store,
             engine=engine,
             shards=len(units),
+            claims=claims,
             retry_dead=frozenset(retry_dead),
             allow_shrink=allow_shrink,
         )
@@ -110,6 +112,7 @@ class Job:
     store: Storage
     engine: Engine
     shards: int  # of side-cars
+    claims: Claims
     retry_dead: frozenset[str] = frozenset()  # stages
     allow_shrink: bool = False
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
@@ -152,7 +155,9 @@ class Job:
     def accept_rows(self) -> None:
         """Take the plan's rows once all are known; only then remove what it no longer has."""
         accept_rows(self.store, self._origins("sources"), allow_shrink=self.allow_shrink)
-        self._remove(surplus_files(self.store, self.shards))
+        self._remove(surplus_files(self.store, self.claims, self.shards))
+        inputs = (*every_sidecar(0), *_claimed_members(self.claims))
+        self.claims.lower(dict.fromkeys(inputs, self.shards))
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
@@ -162,6 +167,9 @@ class Job:
         if stage.name in self.retry_dead:
             rows = mark_shards(self.store, stage.folder, range(self.shards))
             CONSOLE.info("%-10s %s dead rows to try again", stage.name, f"{rows:,}")
+        wanted = dict.fromkeys(sidecar_keys(stage.folder, stage.name), self.shards)
+        members = tuple(map(member_key, getattr(stage, "members", ())))
+        self.claims.take({**wanted, **dict.fromkeys(members, self.shards)})
         waiting = self._rows_waiting(stage, stale_shards(stage, self.store, self.shards))
         with self._timed(stage.name, len(waiting), sum(waiting.values())):
             if stage.inputs and not any(waiting.values()):
@@ -172,6 +180,8 @@ class Job:
         origins = self._count(stage.name, stage.folder)
         if stage.name == "crawl":
             self._remove(stray_tars(self.store, origins))
+        if members:  # files of any other are gone
+            self.claims.lower(dict.fromkeys(_claimed_members(self.claims) - {*members}, 0))
 
     def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
@@ -186,6 +196,8 @@ class Job:
             range(self.shards),
         )
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
+        keys = sidecar_keys(stage.folder, stage.name)
+        self.claims.take(dict.fromkeys(keys, self.shards))
         with self._timed(stage.name, self.shards * stale):
             rows = sum(origin.counts.kept for origin in self._origins("signals")) if stale else 0
             if stale and not rows:
@@ -209,9 +221,10 @@ class Job:
         if not limits:
             return {}
         path = cutoffs_path(self.recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
-        if self.store.exists(path):
-            pass
-        elif not any(origin.counts.kept for origin in self._origins("signals")):
+        if path in self.claims.counts and self.store.exists(path):
+            return self._take_cutoffs(path)
+        self.claims.take({path: 1})
+        if not any(origin.counts.kept for origin in self._origins("signals")):
             self.store.commit_bytes(path, b"{}")  # there is nothing to limit
         else:
             rules = self.recipe.select
@@ -219,8 +232,17 @@ class Job:
                 lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),
                 name="quota",
             )
-        self._remove(old_cutoffs(self.store, path))
-        return json.loads(self.store.read(path))
+        return self._take_cutoffs(path)
+
+    def _take_cutoffs(self, path: str) -> dict[str, str]:
+        """Read the cut-offs of today; remove those of earlier rules and inputs."""
+        old = old_cutoffs(self.claims, path)
+        self._remove(old)
+        self.claims.lower(dict.fromkeys(old, 0))
+        try:
+            return json.loads(self.store.read(path))
+        except ValueError as error:
+            raise CorpusError(f"{path}: damaged ({error}); remove it and build again") from error
 
     def shard(self) -> dict[str, Any]:
         """Write the output shards and the manifest."""
@@ -231,25 +253,29 @@ class Job:
             inputs_fingerprint,
             make_manifest,
             manifest_bytes,
-            remove_old_shards,
+            old_shards,
+            read_manifest,
             written,
         )
         from pipelines.shard import SAMPLES_A_TASK, WriteShards, output_shard_count
-        from pipelines.write_shard import FOLDER, output_name
+        from pipelines.write_shard import FOLDER, listing_path, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
         samples = sum(origin.counts.kept for origin in origins["tokens"])
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
-        manifest = _read_json(self.store, MANIFEST)
+        singles = dict.fromkeys((MANIFEST, listing_path(SUBSET)), 1)
+        self.claims.check(singles)
+        manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
         with self._timed("shard", self.shards * stale, samples * stale):
             if stale:
+                outputs = output_shard_count(samples, self.recipe.shard.samples)
+                self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
                 writer = WriteShards(recipe=self.recipe)
-                outputs = output_shard_count(samples, self.recipe.shard.samples)
                 names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
                 todo = dict.fromkeys(names, samples // outputs)
                 groups = math.ceil(samples / SAMPLES_A_TASK) or 1
@@ -265,13 +291,24 @@ class Job:
                 forget_attempts(self.store, "shard")
                 if not manifest["subsets"][SUBSET]["samples"]:
                     raise CorpusError(in_words([*self.funnel, ("shard", written(manifest))]))
-                remove_old_shards(self.store, manifest)
+                numbers = {SUBSET: range(self.claims.counts[OUTPUTS[0]])}
+                self._remove(old_shards(self.store, manifest, numbers))
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
+                self.claims.lower(dict.fromkeys(OUTPUTS, outputs))
         return manifest
 
     def _has_shards(self, manifest: dict[str, Any]) -> bool:
         """Whether the files that a manifest lists are there; `verify` reads them."""
+        from pipelines.manifest import SUBSET
+        from pipelines.write_shard import listing_path
+
         listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
+        try:
+            also = json.loads(self.store.read(listing_path(SUBSET)))
+            if [path for path, *_ in also] != listed:
+                return False
+        except (FileNotFoundError, ValueError, TypeError):  # it is made anew
+            return False
         return set(listed) <= {f"shards/{name}" for name in self.store.listing("shards")}
 
     def report(self) -> None:
@@ -281,6 +318,7 @@ class Job:
         stale = self.changed or not self.store.exists(REPORT)
         with self._timed("report", self.shards * stale):
             if stale:
+                self.claims.take({REPORT: 1})
                 self.engine.run(
                     lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
                     name="report",
@@ -345,18 +383,36 @@ class Job:
         self._log({"build": self.name, **done})
 
     def _log(self, line: dict[str, Any]) -> None:
+        self.claims.take({LOG: 1})
         before = self.store.read(LOG) if self.store.exists(LOG) else b""
         self.store.commit_bytes(LOG, before + json.dumps(line).encode() + b"\n")
 
 
-def surplus_files(store: Storage, shards: int) -> list[str]:
+def claim_plan(claims: Claims, draft: Draft) -> None:
+    """Claim what publishing a plan writes; look before where all that follows it goes.
+
+    Raises:
+        CorpusError: if a file of a user lies there.
+    """
+    shards = len(draft.units)
+    claims.check({**every_sidecar(shards), **draft.new_files()})
+    keys = sidecar_keys("sources", STAGE_OF["sources"])
+    claims.take({RECIPE: 1, LOG: 1, **dict.fromkeys(keys, shards), **draft.new_files()})
+
+
+def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
     """List what stages wrote for shards that the plan no longer has."""
-    found = surplus(store, SIDECAR_FOLDERS, shards)
-    for stage in STAGES:
-        if stage != "shard":  # whose dead letters are numbered as the output shards are
-            found += surplus_letters(store, stage, range(shards))
+    numbers = surplus_numbers(claims, shards)
+    found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in SIDECAR_FOLDERS})
+    for stage in map(STAGE_OF.__getitem__, SIDECAR_FOLDERS):
+        found += surplus_letters(store, stage, numbers[f"dead_letters/{stage}/*.parquet"])
     return found
 
 
-def _read_json(store: Storage, path: str) -> dict[str, Any]:
-    return json.loads(store.read(path)) if store.exists(path) else {}
+def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
+    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
+    return sorted(p for p in claims.counts if p.startswith("selection/quota-") and p != wanted)
+
+
+def _claimed_members(claims: Claims) -> set[str]:
+    return {key for key in claims.counts if key.startswith("tokens/*.") and key.endswith(".npy")}

@@ -3,6 +3,8 @@
 import argparse
 import importlib
 import logging
+import os
+import select
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -37,6 +39,10 @@ A stage runs again only where its part of the recipe or its input has changed.
 """
 
 
+STDOUT = 1
+EX_PIPE = 141  # as of a program that SIGPIPE ends
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 a fault the user can mend, 2 usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -61,7 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     listen(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
     try:
-        return _RUNS[options.command](options)
+        code = _RUNS[options.command](options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return EX_PIPE
     except (CorpusError, RecipeError) as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
         return 1
@@ -89,6 +102,13 @@ def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Names
         check_beam_options(options.beam_options, runner, ours)
     except CorpusError as error:
         parser.error(str(error))
+
+
+def _is_unread() -> bool:
+    """Whether who reads what is printed has read enough, as `head` does."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,17 +12,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import SIDECAR_FOLDERS, surplus_files
+from pipelines.build import old_cutoffs, surplus_files
+from pipelines.build_command import STAGES
+from pipelines.claims import Claims
 from pipelines.console import CONSOLE
 from pipelines.counting import counted
 from pipelines.dedup import FindDuplicates
-from pipelines.manifest import MANIFEST, inputs_fingerprint
+from pipelines.funnel import LOG
+from pipelines.manifest import MANIFEST, SUBSET, inputs_fingerprint, read_manifest
 from pipelines.out_folder import RECIPE, corpus_folder
+from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
+from pipelines.ownership import old_outputs, stray_tars
 from pipelines.pins import pin, warnings
 from pipelines.plan import PLAN, Draft, draft_bytes, draft_plan
 from pipelines.report import REPORT
 from pipelines.retries import open_fs
 from pipelines.retry_dead import MARK, passing_dead
+from pipelines.shard import output_shard_count
 from pipelines.shrink import losses
 from pipelines.sidecar import Origin, each_shard, read_origin, sidecar_path
 from pipelines.stage import MapStage, wanted_fingerprint
@@ -34,6 +40,8 @@ from pipelines.stages import (
     stages_before_dedup,
 )
 from pipelines.storage import CorpusError, Storage
+from pipelines.vq_tokens import VqTokens
+from pipelines.write_shard import listing_path, output_name
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
@@ -70,13 +78,27 @@ def dry_run(
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
     with tempfile.TemporaryDirectory() as folder:
+        claims = open_claims(store)
         draft = draft_plan(recipe, store, Path(folder))
+        reached = STAGES.index(until or STAGES[-1])
+        singles = [
+            *((MANIFEST, listing_path(SUBSET)) if reached >= STAGES.index("shard") else ()),
+            *((REPORT,) if reached >= STAGES.index("report") else ()),
+        ]
+        claims.check(
+            {
+                **every_sidecar(len(draft.units)),
+                **draft.new_files(),
+                **dict.fromkeys((RECIPE, LOG, *singles), 1),
+            }
+        )
         (Path(folder) / PLAN).parent.mkdir(exist_ok=True)
         (Path(folder) / PLAN).write_bytes(draft_bytes(draft))
         ahead = Ahead(
             recipe=recipe,
             store=_Planned(store.root, folder),
             draft=draft,
+            claims=claims,
             retry_dead=frozenset(retry_dead),
         )
         print(f"{store.root}: nothing is touched")
@@ -90,8 +112,11 @@ def dry_run(
             if stage.name == until:
                 break
         left = [str(path) for path in store.leftovers()]
-        for path in (*draft.old_files(), *surplus_files(store, len(draft.units)), *left):
+        surplus = surplus_files(store, claims, len(draft.units))
+        for path in (*draft.old_files(), *surplus, *ahead.old, *left):
             print(f"would remove {path}")
+        for what in ahead.unknown:
+            print(f"may remove {what}, once it is known what they hold")
     return 1 if said and not allow_shrink else 0
 
 
@@ -122,7 +147,10 @@ class Ahead:
     recipe: Recipe
     store: "_Planned"
     draft: Draft
+    claims: Claims
     retry_dead: frozenset[str]
+    old: list[str] = field(default_factory=list)  # files that would be removed
+    unknown: list[str] = field(default_factory=list)  # what may be, too
     stale: dict[str, set[int]] = field(default_factory=dict)  # folder -> shards to do
 
     @property
@@ -136,6 +164,8 @@ class Ahead:
         old = dict(zip(*_by_name(stages_before_dedup(before)), strict=True)) if before else {}
         for stage in stages_before_dedup(self.recipe):
             yield self._map(stage, old.get(stage.name))
+            if stage.name == "crawl" and not self.stale[stage.folder]:
+                self.old += stray_tars(self.store, self._origins(stage.folder))
         yield self._dedup()
         cutoffs = self._cutoffs(self.recipe)
         if before:
@@ -162,6 +192,9 @@ class Ahead:
 
     def _map(self, stage: MapStage, before: MapStage | None, always: str = "") -> StageAhead:
         reasons = each_shard(lambda n: always or self._why(stage, before, n), range(self.shards))
+        if isinstance(stage, VqTokens):
+            members = map(member_key, stage.members)
+            self.claims.check(dict.fromkeys(members, self.shards))
         self.stale[stage.folder] = {n for n, reason in enumerate(reasons) if reason}
         why: dict[str, int] = {}
         for reason in filter(None, reasons):
@@ -222,13 +255,16 @@ class Ahead:
         if not quotas(recipe):
             return {}
         if self.stale["signals"] or self.stale["duplicates"]:
+            self.unknown += old_cutoffs(self.claims, "")
             return None
         path = cutoffs_path(recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
+        if recipe is self.recipe:
+            self.old += old_cutoffs(self.claims, path)
         return json.loads(self.store.read(path)) if self.store.exists(path) else None
 
     def _shard(self) -> StageAhead:
         why = ""
-        manifest = json.loads(self.store.read(MANIFEST)) if self.store.exists(MANIFEST) else {}
+        manifest = read_manifest(self.store)
         if not manifest:
             why = MISSING
         elif any(self.stale.values()):
@@ -243,7 +279,20 @@ class Ahead:
                 why = MISSING
         todo = self.shards if why else 0
         rows = None if self.stale.get("tokens") else self._kept("tokens", range(self.shards))
+        if why:
+            self._old_outputs(rows)
         return StageAhead(name="shard", shards=self.shards, todo=todo, why={why: todo}, rows=rows)
+
+    def _old_outputs(self, rows: int | None) -> None:
+        """Note the output shards of the last build that so many samples would not fill."""
+        before = range(self.claims.counts.get(OUTPUTS[0], 0))
+        if rows is None:
+            rest = [output_name(SUBSET, n) for n in before]
+            self.unknown += [f"output shards {rest[0]} to {rest[-1]}"] if rest else []
+            return
+        outputs = output_shard_count(rows, self.recipe.shard.samples)
+        kept = {output_name(SUBSET, n) for n in range(outputs)}
+        self.old += old_outputs(self.store, kept, {SUBSET: before})
 
     def _waiting(self, stage: MapStage) -> int | None:
         todo = self.stale[stage.folder]

@@ -2,7 +2,7 @@
 
 import json
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import reduce
 from importlib.metadata import version
@@ -10,8 +10,8 @@ from operator import add
 from typing import Any
 
 from pipelines.ownership import old_outputs, surplus_letters
-from pipelines.sidecar import Counts, Origin
-from pipelines.storage import Storage
+from pipelines.sidecar import Counts, Origin, dead_letters_path
+from pipelines.storage import CorpusError, Storage
 from pipelines.token_facts import made_on
 from pipelines.tokenizers import describe_tokens
 from pipelines.write_shard import STAGE, VERSION, ShardFile, listing_path, output_number
@@ -105,16 +105,44 @@ def describe(
     }
 
 
-def remove_old_shards(store: Storage, manifest: Mapping[str, Any]) -> None:
-    """Remove output shards of earlier builds that the manifest does not name."""
+def old_shards(
+    store: Storage, manifest: Mapping[str, Any], numbers: Mapping[str, Collection[int]]
+) -> list[str]:
+    """List output shards of earlier builds that the manifest does not name.
+
+    Args:
+        store: the corpus.
+        manifest: names those that stay.
+        numbers: of the output shards that this corpus wrote, by subset.
+    """
     listed = {
         os.path.splitext(os.path.basename(shard["path"]))[0]
         for subset in manifest["subsets"].values()
         for shard in subset["shards"]
     }
-    numbers = {output_number(stem) for stem in listed}
-    for path in (*old_outputs(store, listed), *surplus_letters(store, STAGE, numbers)):
-        store.remove(path)
+    kept = {dead_letters_path(STAGE, output_number(stem)) for stem in listed}
+    letters = {p for each in numbers.values() for p in surplus_letters(store, STAGE, each)}
+    return [*old_outputs(store, listed, numbers), *sorted(letters - kept)]
+
+
+def read_manifest(store: Storage) -> dict[str, Any]:
+    """Read the manifest of the last build; {} if there is none.
+
+    Raises:
+        CorpusError: if it is damaged.
+    """
+    if not store.exists(MANIFEST):
+        return {}
+    try:
+        manifest: Any = json.loads(store.read(MANIFEST))
+        for subset in manifest["subsets"].values():
+            for shard in subset["shards"]:
+                os.path.basename(shard["path"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorpusError(
+            f"{MANIFEST}: damaged ({error!r:.80}); remove it and build again"
+        ) from error
+    return manifest
 
 
 def written(manifest: Mapping[str, Any]) -> Counts:

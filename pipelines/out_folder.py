@@ -5,6 +5,7 @@ Looked at before anything is written. A folder that holds anything else is anoth
 
 import os
 import posixpath
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.claims import CLAIMS
 from pipelines.lock import LOCK_NAME
 from pipelines.ownership import own_sidecar
 from pipelines.plan import PLAN, published_plan
@@ -132,6 +134,14 @@ def _check_local(path: str, said: str) -> None:
         raise CorpusError(f"{said}: {place} {what}, expected a folder; {ELSEWHERE}")
     if not os.access(place, os.W_OK | os.X_OK):
         raise CorpusError(f"{said}: {place} may not be written by this user; {ELSEWHERE}")
+    try:
+        with tempfile.TemporaryFile(dir=place):  # without a name
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise CorpusError(f"{said}: nothing can be written in {place} ({why}); {ELSEWHERE}") from (
+            error
+        )
 
 
 def _corpus_there(store: Storage, found: list[str]) -> tuple[str, set[str]]:
@@ -261,6 +271,7 @@ def refused_leaves_nothing(store: Storage) -> Iterator[Callable[[], None]]:
     of nothing, and folders, if they are empty.
     """
     known, locked = store.exists(PLAN), store.exists(LOCK_NAME)
+    claimed = store.exists(CLAIMS)
     made = _missing_folders(store) if store.is_local else []
     begun: list[bool] = []
     try:
@@ -268,6 +279,8 @@ def refused_leaves_nothing(store: Storage) -> Iterator[Callable[[], None]]:
     except BaseException:
         if not known and not begun and not published_plan(store):
             store.remove(PLAN)
+            if not claimed:
+                store.remove(CLAIMS)
             if store.is_local and not locked:
                 store.remove(LOCK_NAME)
             for folder in made:

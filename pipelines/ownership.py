@@ -8,7 +8,7 @@ contents. Whatever else lies in the folder is the user's, and stays.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -71,26 +71,26 @@ def files_named(origin: Origin, folder: str, shard: int) -> Iterator[str]:
             yield file
 
 
-def surplus(store: Storage, folders: Iterable[str], shards: int) -> list[str]:
-    """List side-cars numbered from `shards` on, each after the files that it names."""
+def surplus(store: Storage, folders: Mapping[str, Collection[int]]) -> list[str]:
+    """List side-cars that have one of a folder's numbers, each after the files that it names."""
     found: list[str] = []
-    for folder in folders:
-        for name in sorted(store.listing(folder)):
+    for folder, numbers in folders.items():
+        for name in sorted(store.listing(folder)) if numbers else ():
             number = shard_of(name)
-            if number is not None and number >= shards:
+            if number is not None and number in numbers:
                 origin = own_sidecar(store, folder, name)
                 if origin is not None:
                     found += [*files_named(origin, folder, number), f"{folder}/{name}"]
     return found
 
 
-def surplus_letters(store: Storage, stage: str, kept: Collection[int]) -> list[str]:
-    """List the dead letters of a stage that are of none of the shards that there are."""
+def surplus_letters(store: Storage, stage: str, numbers: Collection[int]) -> list[str]:
+    """List the dead letters of a stage that have one of these numbers."""
     return [
         f"dead_letters/{stage}/{name}"
         for name in sorted(store.listing(f"dead_letters/{stage}"))
         if (number := shard_of(name)) is not None
-        and number not in kept
+        and number in numbers
         and is_own_letters(store, stage, number)
     ]
 
@@ -108,30 +108,54 @@ def is_own_letters(store: Storage, stage: str, shard: int) -> bool:
     return same and set(table["stage"].to_pylist()) == {stage}
 
 
-def stray_tars(store: Storage, origins: Iterable[Origin]) -> list[str]:
-    """List tars of `raw/` that no side-car names, and whose own bytes have the hash in their name.
+def tar_mark(stage: str, file: str) -> str:
+    """Return the mark of a file that an attempt is about to publish under a name of its contents.
 
-    Attempts that died, or came second, leave them.
+    >>> tar_mark("crawl", "raw/00003-0123456789ab.tar")
+    '.attempts/crawl/00003-0123456789ab.tar'
+    """
+    return f".attempts/{stage}/{file.rsplit('/', 1)[-1]}"
+
+
+def stray_tars(store: Storage, origins: Sequence[Origin]) -> list[str]:
+    """List tars of `raw/` that attempts left which died or came second, each before its mark.
+
+    Their bytes have the hash in their name, and no side-car names them.
     """
     named = {file for origin in origins for file in origin.files}
-    found = [
-        (f"raw/{name}", match[2])
-        for name in sorted(store.listing("raw"))
-        if (match := _RAW_TAR.fullmatch(name)) and f"raw/{name}" not in named
-    ]
-    return [path for path, digits in found if _sha256(store, path).startswith(digits)]
+    there = store.listing("raw")
+    found: list[str] = []
+    for name in sorted(store.listing(".attempts/crawl")):
+        match = _RAW_TAR.fullmatch(name)
+        if match is None:
+            continue
+        path = f"raw/{name}"
+        if name in there and path not in named and _sha256(store, path).startswith(match[2]):
+            found.append(path)
+        found.append(tar_mark("crawl", path))
+    return found
 
 
-def old_outputs(store: Storage, listed: Collection[str]) -> list[str]:
+def old_outputs(
+    store: Storage, listed: Collection[str], numbers: Mapping[str, Collection[int]]
+) -> list[str]:
     """List output shards whose name without suffix is not `listed`: each tar before its index.
 
     An index of ours names the tar beside it, with its size.
+
+    Args:
+        store: the corpus.
+        listed: what stays.
+        numbers: by subset, those that this corpus wrote.
     """
     there = store.listing(SHARDS)
     found: list[str] = []
     for name in sorted(there):
         match = _OUTPUT.fullmatch(name)
         if match is None or match[2] != "parquet" or match[1] in listed:
+            continue
+        subset, _, number = match[1].rpartition("-")
+        if int(number) not in numbers.get(subset, ()):
             continue
         origin = _own_footer(store, f"{SHARDS}/{name}")
         if origin is None or origin.stage not in WRITERS_OF_SHARDS or not origin.tar:
@@ -144,10 +168,10 @@ def old_outputs(store: Storage, listed: Collection[str]) -> list[str]:
     return found
 
 
-def old_cutoffs(store: Storage, wanted: str) -> list[str]:
-    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
+def cutoffs_there(store: Storage) -> list[str]:
+    """List what looks like cut-offs of quotas, by name and by contents."""
     paths = [f"selection/{n}" for n in sorted(store.listing("selection")) if _CUTOFFS.fullmatch(n)]
-    return [path for path in paths if path != wanted and _is_cutoffs(store, path)]
+    return [path for path in paths if _is_cutoffs(store, path)]
 
 
 def exchange_name(what: str) -> str:

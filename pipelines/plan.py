@@ -7,15 +7,17 @@ published, and with it what readers wrote for it.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
 from pipelines.ownership import own_sidecar
 from pipelines.readers.files import file_version
-from pipelines.readers.listing import Reader, Unit
+from pipelines.readers.listing import PassedOver, Reader, Unit
 from pipelines.retries import open_fs
 from pipelines.shrink import check_shrink
 from pipelines.sidecar import Origin
@@ -29,6 +31,21 @@ _BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
 PLAN_VERSION = 3  # raised when the code cuts sources differently
 
 
+class _Part(BaseModel):
+    """What a plan holds of a source."""
+
+    model_config = ConfigDict(strict=True)
+
+    units: list[Unit]
+    made_of: str = ""
+    rows: int | None = None
+    files: list[str] = []
+    passed_over: dict[str, int] = {}
+
+
+_PARTS = TypeAdapter(dict[str, _Part])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Draft:
     """A plan that is not published yet."""
@@ -36,6 +53,7 @@ class Draft:
     parts: Mapping[str, dict[str, Any]]  # by source, as the plan will hold them
     before: Mapping[str, dict[str, Any]]  # of the plan that is published
     rows_before: Mapping[str, int]  # by source, as they were accepted last
+    counted: Mapping[str, int]  # of sources that had to be read for it
 
     @property
     def units(self) -> list[Unit]:
@@ -44,7 +62,13 @@ class Draft:
 
     def rows(self) -> dict[str, int | None]:
         """Return the rows of each source; None where only reading it tells."""
-        return {name: _known_rows(part) for name, part in self.parts.items()}
+        return {
+            name: self.counted.get(name, _known_rows(part)) for name, part in self.parts.items()
+        }
+
+    def new_files(self) -> dict[str, int]:
+        """Return what is to be claimed for what readers write that the plan before has not."""
+        return {file: 1 for file in sorted(files_of(self.parts) - files_of(self.before))}
 
     def old_files(self) -> list[str]:
         """List what readers wrote for the plan before, and this one does not need."""
@@ -52,10 +76,22 @@ class Draft:
         return sorted(file for file in old if _BESIDE.fullmatch(file))
 
 
-def make_plan(recipe: Recipe, store: Storage, *, allow_shrink: bool = False) -> list[Unit]:
+def make_plan(
+    recipe: Recipe,
+    store: Storage,
+    *,
+    allow_shrink: bool = False,
+    check: Callable[[Draft], None] = lambda _: None,
+) -> list[Unit]:
     """Cut every source into units, in the recipe's order, and publish the plan.
 
     A source that has not changed since the last plan is not counted again.
+
+    Args:
+        recipe: names the sources.
+        store: the corpus.
+        allow_shrink: whether sources may have lost any number of rows.
+        check: called before anything is published; may refuse.
 
     Raises:
         CorpusError: if a source is missing, holds no rows at all, or lost more of those that it
@@ -64,6 +100,7 @@ def make_plan(recipe: Recipe, store: Storage, *, allow_shrink: bool = False) -> 
     with store.scratch() as aside:
         draft = draft_plan(recipe, store, aside)
         check_shrink(draft.rows_before, draft.rows(), allow=allow_shrink)
+        check(draft)
         for part in draft.parts.values():
             for file in part["files"]:
                 if (aside / file).exists():
@@ -95,7 +132,12 @@ def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
     for name, part in parts.items():
         known = _known_rows(part)
         part["rows"] = rows_before.get(name) if known is None else known
-    draft = Draft(parts=parts, before=before, rows_before=rows_before)
+    draft = Draft(
+        parts=parts,
+        before=before,
+        rows_before=rows_before,
+        counted=_counted(recipe, store, parts, before, rows_before),
+    )
     if not draft.units:
         places = ", ".join(_places(recipe))
         raise CorpusError(f"recipe {recipe.name}: its sources hold no rows ({places})")
@@ -162,7 +204,7 @@ def read_plan(store: Storage) -> Sequence[Unit]:
 @lru_cache(maxsize=4)
 def _read_plan(url: str, version: str) -> tuple[Unit, ...]:
     fs, path = open_fs(url)
-    return tuple(_units(json.loads(fs.cat_file(path))))
+    return tuple(_units(_parsed(fs.cat_file(path))))
 
 
 def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[str, int]]:
@@ -172,7 +214,7 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
         store: the corpus, whose plan is read.
         ingested: the footers of all side-cars of ingest, in order.
     """
-    plan = json.loads(store.read(PLAN))
+    plan = published_plan(store)
     found = {name: Counter(part.get("passed_over", {})) for name, part in plan.items()}
     for unit, origin in zip(read_plan(store), ingested, strict=True):
         found[unit.source].update(origin.passed_over)
@@ -213,6 +255,45 @@ def _plan_source(
     return {"made_of": made_of, **part, "files": list(part["files"])}
 
 
+def _counted(
+    recipe: Recipe,
+    store: Storage,
+    parts: Mapping[str, dict[str, Any]],
+    before: Mapping[str, dict[str, Any]],
+    rows_before: Mapping[str, int],
+) -> dict[str, int]:
+    """Count the rows of tars that changed, to know what they lost before anything is touched."""
+    from pipelines.ingest import Ingest
+    from pipelines.stage import is_fresh
+
+    stage = Ingest(sources=tuple(recipe.sources), crawl=recipe.crawl)
+    numbers = {unit: number for number, unit in enumerate(_units(before))}
+    found: dict[str, int] = {}
+    for source in recipe.sources:
+        part = parts[source.name]
+        changed = part["made_of"] != before.get(source.name, {}).get("made_of")
+        if source.kind != "webdataset" or not changed or source.name not in rows_before:
+            continue
+        found[source.name] = 0
+        for unit in _units({source.name: part}):
+            number = numbers.get(unit)
+            origin = None
+            if number is not None and is_fresh(stage, number, store):
+                origin = own_sidecar(store, "sources", f"{shard_name(number)}.parquet")
+            if origin is not None:
+                found[source.name] += origin.counts.rows_in
+                continue
+            rows = make_reader(source, recipe.crawl).rows(unit)
+            found[source.name] += sum(not isinstance(row, PassedOver) for row in rows)
+    return found
+
+
+def files_beside(store: Storage) -> list[str]:
+    """List what has the name of a file that a reader writes."""
+    paths = [f"sources/{name}" for name in store.listing("sources")]
+    return sorted(path for path in paths if _BESIDE.fullmatch(path))
+
+
 def files_of(parts: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """Return what readers wrote into the corpus for a plan."""
     return {file for part in parts.values() for file in part.get("files", ())}
@@ -226,10 +307,19 @@ def published_plan(store: Storage) -> dict[str, dict[str, Any]]:
     """
     if not store.exists(PLAN):
         return {}
+    return _parsed(store.read(PLAN))
+
+
+def _parsed(data: bytes) -> dict[str, dict[str, Any]]:
     try:
-        parts: Any = json.loads(store.read(PLAN))
-        if not isinstance(parts, dict) or not all("units" in part for part in parts.values()):
-            raise ValueError("it does not map sources to their parts")
+        _PARTS.validate_json(data)
+        parts: Any = json.loads(data)
+        list(_units(parts))  # no field too many
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = f"{where}: {first['msg']}" if where else first["msg"]
+        raise CorpusError(f"{PLAN}: damaged ({said}); remove it and build again") from error
     except (ValueError, TypeError) as error:
         raise CorpusError(f"{PLAN}: damaged ({error}); remove it and build again") from error
     return parts

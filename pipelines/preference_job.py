@@ -23,7 +23,7 @@ from pipelines.manifest import (
     MANIFEST,
     funnel_line,
     manifest_bytes,
-    remove_old_shards,
+    old_shards,
 )
 from pipelines.out_folder import own_folder
 from pipelines.ownership import own_sidecar, shard_of, surplus, surplus_letters
@@ -50,6 +50,8 @@ from pipelines.storage import CorpusError, Storage
 from pipelines.tokenizers import CROP
 from pipelines.write_shard import FOLDER, output_name
 from schemas.sample import CONTRACT_VERSION
+
+MOST_SHARDS = 1_000_000  # that names of output shards can count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,11 @@ class PreferenceJob:
             "subsets": {stage.subset: _subset(stage.subset, store, origins)},
             "funnel": [funnel_line(STAGE, prompts.counts), funnel_line(stage.name, made)],
         }
-        remove_old_shards(store, manifest)
+        # As many as there are prompts, now or before.
+        subsets = [str(each) for each in ("preference", "preference_edit")]
+        numbers = dict.fromkeys(subsets, range(MOST_SHARDS))
+        for path in old_shards(store, manifest, numbers):
+            store.remove(path)
         store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
@@ -169,8 +175,9 @@ def _aspects(store: Storage, shards: int) -> list[float]:
 
 def _remove_surplus(store: Storage, shards: int) -> None:
     """Remove what is numbered as no shard of prompts is any more."""
-    old = surplus(store, (STAGE, MakePreferences.folder), shards)
-    old += surplus_letters(store, MakePreferences.name, range(shards))
+    beyond = range(shards, MOST_SHARDS)
+    old = surplus(store, dict.fromkeys((STAGE, MakePreferences.folder), beyond))
+    old += surplus_letters(store, MakePreferences.name, beyond)
     for path in old:
         store.remove(path)
 

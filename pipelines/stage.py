@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import pyarrow as pa
 
 from pipelines.attempts import attempt
-from pipelines.ownership import files_named
+from pipelines.ownership import files_named, tar_mark
 from pipelines.sidecar import (
     Counts,
     Reject,
@@ -141,12 +141,15 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
         size = sum(local.stat().st_size for local in outcome.files.values())
         if outcome.named_by_content:
+            for file in outcome.files:
+                store.commit_bytes(tar_mark(stage.name, file), b"")
             _publish(store, outcome.files)
         # Another attempt at the shard may have been faster, and the web have told it otherwise.
         found = read_origin(store, path)
         if found is not None and found.fingerprint == wanted:
             if outcome.named_by_content:
                 _remove_unnamed(store, set(outcome.files) - set(found.files))
+                _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
             return _report(stage, shard, found.counts, skipped=True)
         old = set(files_named(found, stage.folder, shard)) if found else set[str]()
         if not outcome.named_by_content and (old or outcome.files):
@@ -167,6 +170,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
         write_sidecar(store, path, outcome.table, origin)
         if outcome.named_by_content:
             _remove_unnamed(store, old - set(outcome.files))
+            _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
     seconds = time.monotonic() - started
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
 

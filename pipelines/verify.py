@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.build import RECIPE, SIDECAR_FOLDERS
+from pipelines.claims import CLAIMS
 from pipelines.dedup import FindDuplicates
 from pipelines.errors import CorpusError, NotLookedError
 from pipelines.faults import Fault, capped, guarded
@@ -40,6 +41,7 @@ from pipelines.verify_dedup import duplicates_found_again
 from pipelines.verify_files import Files, expect_outputs, find_files, read_footers
 from pipelines.verify_look import Look
 from pipelines.verify_manifest import (
+    claims_sound,
     listing_sound,
     lock_sound,
     log_sound,
@@ -144,6 +146,7 @@ class _Verify:
         faults += self._whole(PLAN, self._read_plan, recipe)
         faults += self._whole("build_log.jsonl", log_sound, self._store)
         faults += self._whole(".lock", lock_sound, self._store)
+        faults += self._whole(CLAIMS, claims_sound, self._store)
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines.attempts import FOLDER as ATTEMPTS
 from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
+from pipelines.claims import CLAIMS
 from pipelines.faults import Fault, guarded
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
@@ -37,7 +38,7 @@ class Files:
     found: dict[str, str]  # path -> '' or what it is, if no regular file
     bytes: int  # of all
     required: set[str] = field(default_factory=lambda: {*ALWAYS})
-    allowed: set[str] = field(default_factory=lambda: {LOCK_NAME})
+    allowed: set[str] = field(default_factory=lambda: {LOCK_NAME, CLAIMS})
 
     def missing(self) -> set[str]:
         """Return the files that are required and not there as regular files."""

@@ -10,6 +10,7 @@ from operator import add
 from typing import Any
 
 from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
+from pipelines.claims import CLAIMS, load_claims
 from pipelines.faults import Fault, differences
 from pipelines.funnel import BEGUN
 from pipelines.lock import LOCK_NAME
@@ -101,6 +102,13 @@ def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin])
         if part.get("rows") != given[name]:
             what = f"{name}: rows is {part.get('rows')!r}, its side-cars have {given[name]:,}"
             yield Fault(PLAN, what)
+
+
+def claims_sound(store: Storage) -> Iterator[Fault]:
+    """The names that the corpus claims are a mapping of names to numbers, as a build writes it."""
+    claims = load_claims(store)
+    if store.read(CLAIMS) != json.dumps(dict(sorted((claims or {}).items())), indent=1).encode():
+        yield Fault(CLAIMS, "is written otherwise than the build writes it")
 
 
 def log_sound(store: Storage) -> Iterator[Fault]:

@@ -49,6 +49,11 @@ class VqTokens:
     recipe: VqTokensRecipe
     decode: Decode
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Return the members of samples that it makes arrays for."""
+        return tuple(member for target in targets(self.recipe) for member in target.members)
+
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
         return [[target.members, self._method(target)] for target in targets(self.recipe)]

@@ -13,7 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from filters.decode import DecodeError
-from pipelines.attempts import attempt, begun_attempts
+from pipelines.attempts import attempt
 from pipelines.exchange import Slice, receive
 from pipelines.images import WRITTEN, decode_image, read_checked, read_images, refused
 from pipelines.in_hand import in_hand
@@ -27,10 +27,9 @@ from pipelines.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
-from pipelines.storage import CorpusError, Storage
+from pipelines.storage import Storage
 from pipelines.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
-from schemas.keys import shard_name
 from schemas.recipe import Decode
 from schemas.recipe import Shard as ShardRecipe
 from schemas.sample import CONTRACT_VERSION
@@ -126,8 +125,6 @@ class WriteShard:
         wanted = self.fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
         if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
-            if found is None:
-                self._check_free(number, name)
             found = self._write(number, name, refs, wanted)
         tar = found.tar
         counts = found.counts
@@ -155,24 +152,6 @@ class WriteShard:
                 origin = make_origin(STAGE, wanted, table, counts, tar=tar)
                 write_sidecar(self.store, f"{name}.parquet", table, origin)
         return origin
-
-    def _check_free(self, number: int, name: str) -> None:
-        """Refuse to replace a tar that nothing of this corpus names.
-
-        A tar without its index is ours if an attempt at it was killed, or the list of the build
-        before has it.
-        """
-        tar, listing = f"{name}.tar", listing_path(self.subset)
-        if not self.store.exists(tar) or shard_name(number) in begun_attempts(self.store, STAGE):
-            return
-        if read_origin(self.store, f"{name}.parquet") is not None:  # by now, of another attempt
-            return
-        listed = json.loads(self.store.read(listing)) if self.store.exists(listing) else []
-        if tar not in [file[0] for file in listed]:
-            raise CorpusError(
-                f"{tar}: lies where an output shard belongs, and nothing of this corpus names it; "
-                "move it out of the corpus and build again"
-            )
 
     @contextmanager
     def _published(self, path: str, local: Path) -> Iterator[None]:

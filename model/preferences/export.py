@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 import fsspec
 
@@ -94,14 +95,15 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     # First, so that an export that is killed is known as one.
     _replace(to / INFO, json.dumps(described | {entry: info}, indent=2) + "\n")
     count = 0
-    with open(to / f"{name}.part", "w", encoding="utf-8") as file:
+    partial = _partial(to / name)
+    with open(partial, "w", encoding="utf-8") as file:
         for subset in subsets:
             for each in _records(Source(url=url, subset=subset), manifest, members, record, to):
                 file.write(",\n" if count else "[\n")
                 file.write(json.dumps(each, ensure_ascii=False))
                 count += 1
         file.write("\n]\n" if count else "[]\n")
-    os.replace(to / f"{name}.part", to / name)
+    os.replace(partial, to / name)
     return {name: count}
 
 
@@ -117,9 +119,14 @@ def _check_folder(to: Path, name: str, exported: bool) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.part")
+    partial = _partial(path)
     partial.write_text(text)
     os.replace(partial, path)
+
+
+def _partial(path: Path) -> Path:
+    """Name what is written first, as nobody else names a file."""
+    return path.with_name(f".partial-{uuid4().hex}")
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A corpus of a few drawn images that builds in seconds."""
 
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,3 +72,11 @@ def draw_images(folder: Path, numbers: Iterable[int]) -> None:
         pixels = np.uint8(127.5 + 50 * (waves + 0.5 * np.sin(40 * (number + 1) * x * y)))
         Image.fromarray(pixels).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"a drawing of thing number {number} in colour")
+
+
+def write_tar(path: Path, images: Path, numbers: range) -> None:
+    """Pack drawn images and their captions as samples."""
+    with tarfile.open(path, "w") as tar:
+        for number in numbers:
+            for end in ("png", "txt"):
+                tar.add(images / f"{number}.{end}", f"{number:05d}.{end}")

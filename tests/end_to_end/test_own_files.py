@@ -3,13 +3,12 @@
 import io
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny import Tiny, draw_images
+from tiny import Tiny, draw_images, write_tar
 
 from pipelines.build import build
 from pipelines.engine import Engine
@@ -100,7 +99,7 @@ def test_an_output_shard_does_not_take_the_place_of_a_users_tar(tiny: Tiny) -> N
     tiny.build()  # the corpus has fewer shards again
     assert not (tiny.out / path).exists()
     (tiny.out / path).write_bytes(b"the user's")
-    with pytest.raises(CorpusError, match=f"{path}: lies where an output shard belongs"):
+    with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build"):
         tiny.build(tiny.recipe(shard={"samples": 1}))
     assert (tiny.out / path).read_bytes() == b"the user's"
     (tiny.out / path).unlink()
@@ -191,13 +190,6 @@ def test_tars_that_lost_rows_stop_the_build_once_they_are_read(tmp_path: Path) -
     assert plan["tars"]["rows"] == 3
 
 
-def write_tar(path: Path, images: Path, numbers: range) -> None:
-    with tarfile.open(path, "w") as tar:
-        for number in numbers:
-            for end in ("png", "txt"):
-                tar.add(images / f"{number}.{end}", f"{number:05d}.{end}")
-
-
 def test_neither_quotas_nor_filters_nor_smaller_shards_are_a_loss(tiny: Tiny) -> None:
     sources = [{"name": "pics", "kind": "folder", "path": str(tiny.folder / "images"), "quota": 2}]
     manifest = tiny.build(tiny.recipe(sources=sources, rows_per_shard=4))
@@ -213,7 +205,7 @@ def test_dead_letters_of_others_are_not_replaced(tmp_path: Path) -> None:
     path = tiny.out / "dead_letters/crawl/00000.parquet"
     path.parent.mkdir(parents=True)
     path.write_bytes(foreign_bytes(path.name))
-    with pytest.raises(CorpusError, match=r"crawl/00000.parquet: not dead letters of ours"):
+    with pytest.raises(CorpusError, match=r"crawl/00000.parquet: lies where a file"):
         tiny.build(until="crawl")
     assert path.read_bytes() == foreign_bytes(path.name)
 

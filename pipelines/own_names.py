@@ -1,0 +1,89 @@
+"""The claims of a corpus as they stand, and what each stage of a build has to claim."""
+
+import re
+from collections.abc import Iterator
+
+from pipelines.claims import Claims, load_claims, output_keys, sidecar_keys
+from pipelines.funnel import LOG
+from pipelines.manifest import MANIFEST, SUBSET
+from pipelines.out_folder import RECIPE
+from pipelines.ownership import STAGE_OF, cutoffs_there, own_sidecar, shard_of
+from pipelines.plan import PLAN, files_beside, files_of, published_plan
+from pipelines.report import REPORT
+from pipelines.storage import Storage
+from pipelines.write_shard import listing_path, output_number
+from schemas.keys import shard_name
+
+SIDECAR_FOLDERS = (
+    "sources",
+    "raw",
+    "signals",
+    "duplicates",
+    "selection",
+    "captions",
+    "pairs",
+    "tokens",
+)
+SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(SUBSET))
+OUTPUTS = output_keys(SUBSET)
+
+
+def open_claims(store: Storage) -> Claims:
+    """Read what a corpus claims; of an earlier release, what plan, manifest and side-cars name."""
+    found = load_claims(store)
+    return Claims(store, dict(_earlier(store)) if found is None else found)
+
+
+def every_sidecar(shards: int) -> dict[str, int]:
+    """Return what all stages claim together for so many shards."""
+    return {key: shards for f in SIDECAR_FOLDERS for key in sidecar_keys(f, STAGE_OF[f])}
+
+
+def surplus_numbers(claims: Claims, shards: int) -> dict[str, range]:
+    """Map claimed side-cars and dead letters to their numbers that the plan no longer has."""
+    return {key: range(shards, claims.counts.get(key, 0)) for key in every_sidecar(shards)}
+
+
+def member_key(member: str) -> str:
+    """Name the arrays of a member.
+
+    >>> member_key("tokens128.npy")
+    'tokens/*.tokens128.npy'
+    """
+    return f"tokens/*.{member}"
+
+
+def _earlier(store: Storage) -> Iterator[tuple[str, int]]:
+    plan = published_plan(store)
+    shards = sum(len(part["units"]) for part in plan.values())
+    files = files_of(plan)
+    if not store.exists(PLAN):  # it was lost
+        numbers = [
+            number
+            for name in store.listing("sources")
+            if (number := shard_of(name)) is not None and own_sidecar(store, "sources", name)
+        ]
+        shards = max(numbers, default=-1) + 1
+        files = set(files_beside(store)) if shards else set()
+    if not shards:
+        return
+    yield from every_sidecar(shards).items()
+    yield from ((file, 1) for file in files)
+    for number in range(shards):
+        origin = own_sidecar(store, "tokens", f"{shard_name(number)}.parquet")
+        for file in origin.files if origin else ():
+            yield member_key(file.split(".", 1)[1]), shards
+    outputs = max(_outputs(store), default=-1) + 1
+    yield from ((key, outputs) for key in OUTPUTS)
+    yield from ((path, 1) for path in (*SINGLE, *cutoffs_there(store)) if store.exists(path))
+
+
+def _outputs(store: Storage) -> Iterator[int]:
+    """Yield the numbers of the output shards that the manifest or their list names."""
+    for path in (MANIFEST, listing_path(SUBSET)):
+        for name in re.findall(rf"shards/{SUBSET}-\d{{6,}}\.tar", _text(store, path)):
+            yield output_number(name)
+
+
+def _text(store: Storage, path: str) -> str:
+    return store.read(path).decode(errors="replace") if store.exists(path) else ""

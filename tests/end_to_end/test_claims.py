@@ -1,0 +1,205 @@
+"""What lies where a build would write stops it; what only looks like ours stays."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TOKENS, Tiny, draw_images, write_tar
+
+from pipelines.claims import CLAIMS
+from pipelines.dry_run import dry_run
+from pipelines.storage import CorpusError, Storage
+from pipelines.verify import verify
+
+TWO_SIZES = {"tokenizers": [{**TOKENS["tokenizers"][0], "resolutions": [128, 256]}]}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Six images in three shards; tests must not change it."""
+    tiny = Tiny(folder=tmp_path_factory.mktemp("tiny"))
+    draw_images(tiny.folder / "images", range(6))
+    tiny.build()
+    return tiny
+
+
+@pytest.fixture
+def tiny(built: Tiny, tmp_path: Path) -> Tiny:
+    """The same, to be changed; its listing still lies where it was built."""
+    shutil.copytree(built.folder, tmp_path / "tiny")
+    return Tiny(folder=tmp_path / "tiny")
+
+
+def test_copies_of_our_own_files_under_numbers_we_never_wrote_stay(tiny: Tiny) -> None:
+    copies = {
+        "shards/other-000001.tar": "shards/t2i-000001.tar",
+        "shards/other-000001.parquet": "shards/t2i-000001.parquet",
+        "shards/t2i-000007.tar": "shards/t2i-000001.tar",
+        "shards/t2i-000007.parquet": "shards/t2i-000001.parquet",
+        "signals/00007.parquet": "signals/00001.parquet",
+        "tokens/00008.parquet": "tokens/00001.parquet",
+        "selection/quota-0123456789abcdef0123456789abcdef.json": "quota",
+    }
+    (tiny.out / "quota").write_text('{"a": "0123456789abcdef0123456789abcdef"}')
+    for copy, name in copies.items():
+        shutil.copy(tiny.out / name, tiny.out / copy)
+    user = b"a tar of the user's"
+    tar = f"raw/00001-{hashlib.sha256(user).hexdigest()[:12]}.tar"
+    (tiny.out / tar).write_bytes(user)
+    copies[tar] = tar
+    before = {copy: (tiny.out / copy).read_bytes() for copy in copies}
+    tiny.build(tiny.recipe(rows_per_shard=6, shard={"samples": 6}))
+    assert {copy: (tiny.out / copy).read_bytes() for copy in copies} == before
+    assert not (tiny.out / "signals/00001.parquet").exists()
+    assert not (tiny.out / "shards/t2i-000002.tar").exists()
+
+
+def two_sources(tiny: Tiny) -> Any:
+    draw_images(tiny.folder / "more", range(6, 8))
+    named = {"pics": "images", "two": "more"}
+    sources = [
+        {"name": n, "kind": "folder", "path": str(tiny.folder / p)} for n, p in named.items()
+    ]
+    return tiny.recipe(sources=sources)
+
+
+@pytest.mark.parametrize(
+    ("path", "recipe"),
+    [
+        ("tokens/00000.tokens256.npy", lambda tiny: tiny.recipe(vq_tokens=TWO_SIZES)),
+        ("tokens/00003.tokens128.npy", two_sources),
+        ("signals/00003.parquet", two_sources),
+        ("sources/listing-two.jsonl", two_sources),
+        ("shards/t2i-000003.tar", lambda tiny: tiny.recipe(shard={"samples": 1})),
+        ("shards/t2i-000003.parquet", lambda tiny: tiny.recipe(shard={"samples": 1})),
+    ],
+)
+def test_a_users_file_where_a_build_would_newly_write_stops_it(
+    tiny: Tiny, path: str, recipe: Callable[[Tiny], Any]
+) -> None:
+    wanted = recipe(tiny)
+    (tiny.out / path).write_bytes(b"USER")
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build belongs"):
+            tiny.build(wanted)
+        assert (tiny.out / path).read_bytes() == b"USER"
+    (tiny.out / path).unlink()
+    tiny.build(wanted)
+    assert not verify(Storage(str(tiny.out)))
+
+
+@pytest.mark.parametrize("path", ["manifest.json", "shards/t2i.json", "report.html"])
+def test_a_users_file_in_a_corpus_that_is_not_finished_stops_it(path: str, tmp_path: Path) -> None:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(2))
+    tiny.build(until="vq_tokens")
+    (tiny.out / path).parent.mkdir(exist_ok=True)
+    (tiny.out / path).write_text("USER")
+    with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build belongs"):
+        tiny.build()
+    with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build belongs"):
+        dry_run(tiny.recipe(), str(tiny.out))
+    assert (tiny.out / path).read_text() == "USER"
+
+
+def test_a_corpus_of_an_earlier_release_is_built_on(tiny: Tiny) -> None:
+    (tiny.out / CLAIMS).unlink()
+    (tiny.out / "tokens/00000.tokens256.npy").write_text("USER")
+    tiny.build(tiny.recipe(shard={"samples": 6}))
+    assert not (tiny.out / "shards/t2i-000001.tar").exists()
+    with pytest.raises(CorpusError, match=r"00000.tokens256.npy: lies where"):
+        tiny.build(tiny.recipe(vq_tokens=TWO_SIZES))
+    (tiny.out / "tokens/00000.tokens256.npy").unlink()
+    (tiny.out / CLAIMS).unlink()
+    (tiny.out / "sources/plan.json").unlink()
+    tiny.build()
+    assert not verify(Storage(str(tiny.out)))
+
+
+def test_a_build_killed_while_it_shrinks_or_writes_goes_on(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for place, recipe in (
+        ("pipelines.build.surplus_files", tiny.recipe(rows_per_shard=6)),
+        ("pipelines.manifest.make_manifest", tiny.recipe(shard={"samples": 1})),
+        ("pipelines.manifest.old_shards", tiny.recipe(shard={"samples": 3})),
+        ("pipelines.stage.write_sidecar", tiny.recipe(vq_tokens=TWO_SIZES, rows_per_shard=3)),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, killed)
+            with pytest.raises(KeyboardInterrupt):
+                tiny.build(recipe)
+    tiny.build(tiny.recipe(rows_per_shard=4))
+    assert not verify(Storage(str(tiny.out)))
+
+
+def test_tars_that_lost_rows_stop_the_build_before_anything_is_touched(tmp_path: Path) -> None:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(4))
+    write_tar(tmp_path / "a.tar", tmp_path / "images", range(4))
+    write_tar(tmp_path / "b.tar", tmp_path / "images", range(1))
+    sources = [{"name": "tars", "kind": "webdataset", "path": str(tmp_path / "*.tar")}]
+    recipe = tiny.recipe(sources=sources)
+    tiny.build(recipe)
+    before = tiny.files()
+    write_tar(tmp_path / "a.tar", tmp_path / "images", range(2))
+    with pytest.raises(CorpusError, match="tars had 5 rows and has 3"):
+        tiny.build(recipe)
+    assert dry_run(recipe, str(tiny.out)) == 1
+    assert tiny.files() == before
+    tiny.build(recipe, allow_shrink=True)
+    assert not verify(Storage(str(tiny.out)))
+
+
+def test_a_dry_run_names_output_shards_that_go(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.build()
+    assert dry_run(tiny.recipe(shard={"samples": 6}), str(tiny.out)) == 0
+    assert "would remove shards/t2i-000001.tar" in capsys.readouterr().out
+    assert dry_run(tiny.recipe(rows_per_shard=3, shard={"samples": 6}), str(tiny.out)) == 0
+    assert "may remove output shards t2i-000000 to t2i-000002" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("manifest.json", "{"),
+        ("manifest.json", "[]"),
+        ("manifest.json", '{"subsets": {"t2i": 3}}'),
+        ("sources/plan.json", '{"pics": {"units": 5}}'),
+        ("sources/plan.json", '{"pics": {"units": [{"source": "pics"}]}}'),
+        ("sources/plan.json", '{"pics": {"units": [], "files": 7}}'),
+        ("sources/plan.json", '{"pics": {"units": [], "rows": "x"}}'),
+        (CLAIMS, '{"a": "b"}'),
+        (CLAIMS, "{"),
+    ],
+)
+def test_a_damaged_file_of_ours_is_named(tiny: Tiny, path: str, text: str) -> None:
+    (tiny.out / path).write_text(text)
+    with pytest.raises(CorpusError, match=rf"{path}: damaged \(.*\); remove it and build again"):
+        tiny.build()
+    with pytest.raises(CorpusError, match=f"{path}: damaged"):
+        dry_run(tiny.recipe(), str(tiny.out))
+    (tiny.out / path).unlink()
+    tiny.build()
+    assert not verify(Storage(str(tiny.out)))
+
+
+def test_a_damaged_list_of_shards_is_made_anew(tiny: Tiny) -> None:
+    tiny.build()
+    before = tiny.files()
+    (tiny.out / "shards/t2i.json").write_text("{")
+    tiny.build()
+    assert tiny.files() == before
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_refused_by_a_dry_run_too(tiny: Tiny) -> None:
+    with pytest.raises(CorpusError, match=r"nothing can be written in /proc"):
+        dry_run(tiny.recipe(), "/proc/x")
