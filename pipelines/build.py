@@ -122,7 +122,8 @@ class Job:
 
     def begin(self) -> None:
         """Say in the log that the corpus is between two states from here on."""
-        self._log({"build": self.name, "stage": BEGUN, "seconds": 0.0})
+        nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
+        self._log({"build": self.name, "stage": BEGUN, **nothing})
 
     def stages(self) -> Iterator[str]:
         """Run stage after stage; yield the name of each when it is done."""

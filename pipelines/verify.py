@@ -100,7 +100,8 @@ def _explained(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
 
     One that differs in nothing from a finished one is sound, however the last build ended.
     """
-    said = _how_far(store).removeprefix("; ") if faults else ""
+    is_told = bool(faults) and all(fault.file != LOG for fault in faults)  # by a sound log
+    said = _how_far(store).removeprefix("; ") if is_told else ""
     return [Fault(LOG, said)] if said else faults
 
 

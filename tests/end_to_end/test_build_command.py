@@ -182,6 +182,7 @@ def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None
     (tmp_path / "images").mkdir()
     for number in range(3):
         (tmp_path / f"images/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
+        (tmp_path / f"images/{number}.txt").write_text("a drawing of something")
     recipe = tiny.write_recipe(max_dead_fraction={"measure": 1.0, "crawl": 1.0})
     probe = (
         "import sys; from pipelines.cli import main\n"
@@ -295,7 +296,8 @@ def test_verify_after_a_build_that_did_not_finish_says_just_that(
     assert lines == [
         "build_log.jsonl: the last build stopped after select, or did not finish; run build again "
         "to finish it, then verify",
-        f"{tiny.out}: 1 fault",
+        f"{tiny.out}: 1 fault; a build makes what is missing anew: remove damaged files, then "
+        "build again",
     ]
     assert run(tiny, "-q", "--set", "select.short_side.min=9") == 0
     assert main(["verify", str(tiny.out)]) == 0
