@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from pipelines.console import CONSOLE
 from pipelines.readers.columns import ABSENT, FoundColumns, keys_of, look_up, require_columns
 from pipelines.readers.listing import json_columns, json_object
 from pipelines.readers.names import suffix_of
@@ -70,9 +71,10 @@ class SeenKeys:
                 "images, and it has none; take them out of the recipe"
             )
         if self.looked and not self.has_texts:
-            raise CorpusError(
-                f"source {self.source}: no image has a .txt or .json of its name beside it; "
-                "for a source without captions, columns: {text: ''}"
+            CONSOLE.warning(
+                f"source {self.source}: no image has a .txt or .json of its name beside it, so it "
+                "has no captions: with caption.engine source every row of it is dropped as "
+                "no_caption"
             )
         if self._names:
             by_txt = {"text"} if self._any_txt and "text" not in self._wanted else set()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.console import CONSOLE
 from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import (
     ABSENT,
@@ -79,7 +80,15 @@ def plan_lists(
     passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store, source.columns) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
-    require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
+    if all(plain.format == "txt" for plain in plains) and source.columns.explicit().keys() <= {
+        "url"
+    }:
+        CONSOLE.warning(
+            f"source {source.name}: a .txt list has no captions: with caption.engine source every "
+            "row of it is dropped as no_caption"
+        )
+    else:
+        require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
     return SourcePlan(
         units=[
