@@ -80,7 +80,8 @@ def test_a_wrong_value_of_a_recipe_exits_with_1_and_a_suggestion(
 
 def test_an_engine_that_is_misspelt(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["build", "pipelines/recipes/demo.yaml", "--out", "/nowhere/x", "--engine", "sprk"]
-    assert main(words) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
     assert "did you mean spark?" in capsys.readouterr().err
 
 

@@ -8,6 +8,7 @@ import apache_beam as beam
 import pytest
 
 from pipelines.build import Job
+from pipelines.claims import Claims
 from pipelines.engine import Engine, shard_numbers
 from pipelines.engine_profile import load_profile
 from pipelines.stages import stages_after_dedup
@@ -178,7 +179,8 @@ def test_a_build_tells_the_engine_which_job_asks_for_a_gpu(gpu: Any, desk: Any) 
     )
     for folder in ("raw", "selection", "pairs"):
         desk.put(folder, 0, [{"key": "0" * 32}])  # for no rows there is no job
-    job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1)
+    claims = Claims(desk.store, {})
+    job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1, claims=claims)
     with pytest.raises(Submitted) as submitted:
         job.map(stages_after_dedup(recipe, {})[-1])
     assert submitted.value.args == ("vq_tokens", gpu is not None)
