@@ -19,17 +19,19 @@ NOT_LISTED = "image that the dataset does not list"
 OTHER_SPLIT = "file of another split"
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
-_LISTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
+_BUILDERS = {
+    **{".parquet": "parquet", ".arrow": "arrow"},
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
+}
+_LISTS = (".csv", ".tsv", ".txt")
 _LIST_INSTEAD = (
-    "kind: list reads CSV, TSV, JSON and text, with quotes and types as they are written "
+    "kind: list reads CSV, TSV and text, with quotes and types as they are written "
     "(kind: folder with list: where it names images by their paths)"
 )
 _TARS_INSTEAD = "kind: webdataset reads tars"
 # By the class of `datasets` that reads them.
 _INSTEAD = {
     "Csv": _LIST_INSTEAD,
-    "Json": _LIST_INSTEAD,
     "Text": _LIST_INSTEAD,
     "WebDataset": _TARS_INSTEAD,
 }
@@ -53,7 +55,7 @@ def require_ours(builder: Any, path: str) -> None:
 
 def class_of(builder: Any) -> str:
     """Return the name of the class of `datasets` that reads a dataset, such as ImageFolder."""
-    known = {*_INSTEAD, "Parquet", "Arrow", "ImageFolder"}
+    known = {*_INSTEAD, "Parquet", "Arrow", "Json", "ImageFolder"}
     return next((each.__name__ for each in type(builder).__mro__ if each.__name__ in known), "")
 
 

@@ -463,13 +463,23 @@ def test_what_save_to_disk_wrote_is_not_passed_over(place: Path) -> None:
         assert reader(place / name).plan(2, STORE).passed_over == {}
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.jsonl.gz"])
-def test_local_lists_are_refused_with_the_kind_that_reads_them(name: str, place: Path) -> None:
-    body = '[{"url": "x", "text": "007"}]' if name == "a.json" else '{"url": "x", "text": "007"}'
-    body = (body + "\n").encode()
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz"])
+def test_local_tables_are_refused_with_the_kind_that_reads_them(name: str, place: Path) -> None:
+    body = b"url,text\nx,007\n"
     (place / name).write_bytes(gzip.compress(body) if name.endswith(".gz") else body)
     for path in (place, place / name, place / f"*{name[1:]}"):
-        assert refusal(reader(path, image="")).startswith("kind: list reads CSV, TSV, JSON and")
+        assert refusal(reader(path, image="")).startswith("kind: list reads CSV, TSV and text")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_local_json_is_read(name: str, place: Path) -> None:
+    row = '{"url": "http://a.org/1", "text": "007"}'
+    (place / name).write_text(f"[{row}]" if name == "a.json" else f"{row}\n")
+    for path in (place, place / name, place / f"*{name[1:]}"):
+        found = listed(reader(path, image=""))
+        assert [(row.url, row.text) for row in found if isinstance(row, Listed)] == [
+            ("http://a.org/1", "007")
+        ]
 
 
 def test_local_tars_are_refused_with_the_kind_that_reads_them(place: Path) -> None:
