@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,8 @@ from typing import Any
 from pipelines.storage import CorpusError
 
 ORPHAN_S = 1.0  # between two looks at whether the server still lives
+# A server that was killed refuses calls for a moment before the system tells that it has ended.
+SERVER_ENDS_S = 1.0
 DEATHS = 3  # of processes, with nothing finished between, after which work is given up
 
 # What starting a call raises where a worker died, or the server that it would be forked from.
@@ -71,6 +74,7 @@ class LastingPool:
         try:
             call.start(executor)
         except LOST:
+            time.sleep(SERVER_ENDS_S)
             self.replace(executor)
         return call
 
@@ -99,6 +103,7 @@ class LastingPool:
                     for call in list(self._waiting):
                         call.start(self._executor)
                 except LOST:
+                    time.sleep(SERVER_ENDS_S)
                     broken = self._executor
 
     def stop(self) -> None:
