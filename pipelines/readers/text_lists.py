@@ -3,8 +3,9 @@
 import csv
 import io
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 from pipelines.readers.arrow_rows import Row
@@ -93,13 +94,18 @@ class Dialect:
     quotes: bool  # wrap cells, as in RFC 4180; otherwise a quote is a character
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """The columns of a CSV or TSV."""
 
     names: Sequence[Column]  # numbers where the file has no header
     url: Any  # number of the one that holds URLs, None if there is none
-    shapes: Collection[str] = USUAL  # of the URLs
+    learn: Callable[["Header"], Collection[str]]  # looks at the file for what its URLs look like
+
+    @cached_property
+    def shapes(self) -> Collection[str]:
+        """What the URLs look like; the file is looked at when this is first asked for."""
+        return self.learn(self)
 
 
 def csv_records(
@@ -186,21 +192,21 @@ def _is_row(line: Line, dialect: Dialect, header: Header) -> bool:
     return any(shape_of(cells[place]) in header.shapes for place in places)
 
 
-def _with_shapes(lines: Lines, dialect: Dialect, header: Header) -> Header:
-    """Learn what the URLs look like, of records that hold one line if there are some."""
-    if header.url is None or not dialect.quotes:
-        return header
-    start = lines.position
-    look = Lines(lines.file, start, start + LOOKED_BYTES)
+def _learned(header: Header, file: io.BufferedReader, start: int, dialect: Dialect) -> Any:
+    """Learn what the URLs look like, of records that hold one line if there are some.
+
+    Records begin at byte `start`. The file is left where it was found.
+    """
+    found_at = file.tell()
+    file.seek(start)
     single: list[str] = []
     several: list[str] = []
-    blind = replace(header, url=None)
-    for cells in csv_records(look, dialect, blind):
+    for cells in csv_records(Lines(file, start, start + LOOKED_BYTES), dialect):
         if isinstance(cells, list) and len(cells) == len(header.names):
             wraps = any("\n" in cell for cell in cells)
             (several if wraps else single).append(cells[header.url])
-    lines.file.seek(start)
-    return replace(header, shapes=shapes_of(single or several) or USUAL)
+    file.seek(found_at)
+    return shapes_of(single or several) or USUAL
 
 
 def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> Header | None:
@@ -222,14 +228,17 @@ def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> H
         lines.position = taken_from
         at = columns.mapped().get("url")
         url_at = at if at in range(len(first)) else None
-        return _with_shapes(lines, dialect, Header(names=range(len(first)), url=url_at))
+        names: Sequence[Column] = range(len(first))
+        learn = partial(_learned, file=lines.file, start=taken_from, dialect=dialect)
+        return Header(names=names, url=url_at, learn=learn)
     wanted = columns.mapped()
     names = [name if name in wanted.values() else name.strip() for name in first]
     read = {field: column_of(path, names) for field, path in wanted.items()}
     if twice := sorted({name for name in read.values() if name and names.count(name) > 1}):
         raise CorpusError(f"{url}: more than one column is named {', '.join(twice)}")
     url_at = names.index(read["url"]) if read.get("url") else None
-    return _with_shapes(lines, dialect, Header(names=names, url=url_at))
+    learn = partial(_learned, file=lines.file, start=lines.position, dialect=dialect)
+    return Header(names=names, url=url_at, learn=learn)
 
 
 def dialect_of(file: io.BufferedReader, kind: str, quoting: str) -> Dialect:
