@@ -17,7 +17,7 @@ from pipelines.console import CONSOLE
 from pipelines.counting import counted
 from pipelines.dead_example import first_dead
 from pipelines.engine import Engine, shard_numbers
-from pipelines.funnel import BEGUN, LOG, in_words
+from pipelines.funnel import BEGUN, LOG, REPORT, in_words
 from pipelines.lock import build_lock
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
@@ -251,6 +251,7 @@ class Job:
         from pipelines.manifest import (
             MANIFEST,
             SUBSET,
+            has_shards,
             inputs_fingerprint,
             make_manifest,
             manifest_bytes,
@@ -269,7 +270,7 @@ class Job:
         singles = dict.fromkeys((MANIFEST, listing_path(SUBSET)), 1)
         self.claims.check(singles)
         manifest = read_manifest(self.store)
-        stale = manifest.get("inputs") != made_of or not self._has_shards(manifest)
+        stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
         with self._timed("shard", self.shards * stale, samples * stale):
             if stale:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
@@ -298,23 +299,9 @@ class Job:
                 self.claims.lower(dict.fromkeys(OUTPUTS, outputs))
         return manifest
 
-    def _has_shards(self, manifest: dict[str, Any]) -> bool:
-        """Whether the files that a manifest lists are there; `verify` reads them."""
-        from pipelines.manifest import SUBSET
-        from pipelines.write_shard import listing_path
-
-        listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
-        try:
-            also = json.loads(self.store.read(listing_path(SUBSET)))
-            if [path for path, *_ in also] != listed:
-                return False
-        except (FileNotFoundError, ValueError, TypeError):  # it is made anew
-            return False
-        return set(listed) <= {f"shards/{name}" for name in self.store.listing("shards")}
-
     def report(self) -> None:
         """Write `report.html`, unless nothing has changed since it was written."""
-        from pipelines.report import REPORT, summarise
+        from pipelines.report import summarise
 
         stale = self.changed or not self.store.exists(REPORT)
         with self._timed("report", self.shards * stale):

@@ -36,6 +36,11 @@ def load_claims(store: Storage) -> dict[str, int] | None:
     return found
 
 
+def claims_bytes(counts: Mapping[str, int]) -> bytes:
+    """Write claims as they stand in the corpus."""
+    return json.dumps(dict(sorted(counts.items())), indent=1).encode()
+
+
 def numbered(key: str, number: int) -> str:
     """Put a number into a claimed name.
 
@@ -102,6 +107,5 @@ class Claims:
 
     def _set(self, counts: Mapping[str, int]) -> None:
         if counts != self.counts or not self._store.exists(CLAIMS):
-            data = json.dumps(dict(sorted(counts.items())), indent=1).encode()
-            self._store.commit_bytes(CLAIMS, data)
+            self._store.commit_bytes(CLAIMS, claims_bytes(counts))
             self.counts = dict(counts)

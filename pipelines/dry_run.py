@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.build import old_cutoffs, surplus_files
-from pipelines.build_command import STAGES
 from pipelines.claims import Claims
 from pipelines.console import CONSOLE
 from pipelines.counting import counted
 from pipelines.dedup import FindDuplicates
-from pipelines.funnel import LOG
-from pipelines.manifest import MANIFEST, SUBSET, inputs_fingerprint, read_manifest
+from pipelines.funnel import LOG, REPORT
+from pipelines.manifest import MANIFEST, SUBSET, has_shards, inputs_fingerprint, read_manifest
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
 from pipelines.ownership import old_outputs, stray_tars
 from pipelines.pins import pin, warnings
-from pipelines.plan import PLAN, Draft, draft_bytes, draft_plan
-from pipelines.report import REPORT
+from pipelines.plan import PLAN, Draft, draft_plan, plan_bytes
 from pipelines.retries import open_fs
 from pipelines.retry_dead import MARK, passing_dead
 from pipelines.shard import output_shard_count
@@ -42,7 +40,7 @@ from pipelines.stages import (
 from pipelines.storage import CorpusError, Storage
 from pipelines.vq_tokens import VqTokens
 from pipelines.write_shard import listing_path, output_name
-from schemas.recipe import Recipe
+from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
 # Sections of the recipe that decide what a stage makes; of the last, all do.
@@ -93,7 +91,7 @@ def dry_run(
             }
         )
         (Path(folder) / PLAN).parent.mkdir(exist_ok=True)
-        (Path(folder) / PLAN).write_bytes(draft_bytes(draft))
+        (Path(folder) / PLAN).write_bytes(plan_bytes(draft.parts))
         ahead = Ahead(
             recipe=recipe,
             store=_Planned(store.root, folder),
@@ -271,11 +269,9 @@ class Ahead:
             why = CHANGES
         else:
             origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
-            listed = {s["path"] for each in manifest["subsets"].values() for s in each["shards"]}
-            there = {f"shards/{name}" for name in self.store.listing("shards")}
             if manifest.get("inputs") != inputs_fingerprint(self.recipe, origins):
                 why = f"the recipe or the program changed: {self._changed('shard')}"
-            elif not listed <= there:
+            elif not has_shards(self.store, manifest):
                 why = MISSING
         todo = self.shards if why else 0
         rows = None if self.stale.get("tokens") else self._kept("tokens", range(self.shards))

@@ -145,6 +145,18 @@ def read_manifest(store: Storage) -> dict[str, Any]:
     return manifest
 
 
+def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
+    """Whether the shards that a manifest lists are there, and their list; `verify` reads them."""
+    listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
+    try:
+        also = json.loads(store.read(listing_path(SUBSET)))
+        if [path for path, *_ in also] != listed:
+            return False
+    except (FileNotFoundError, ValueError, TypeError):  # it is made anew
+        return False
+    return set(listed) <= {f"shards/{name}" for name in store.listing("shards")}
+
+
 def written(manifest: Mapping[str, Any]) -> Counts:
     """Return what became of the samples that were to be written."""
     line = manifest["funnel"][-1]

@@ -1,8 +1,8 @@
-"""What this corpus wrote, and so may remove: the one place that decides.
+"""Which files of some numbers a stage wrote, and so may remove: by their names and contents.
 
-A file may be removed only if its name is of our own pattern and something of ours names it: a
-side-car's footer, the plan, the index of an output shard; or if the name holds the hash of its own
-contents. Whatever else lies in the folder is the user's, and stays.
+Which numbers are this corpus' own, its claims say (`pipelines.claims`). A file under one of them
+may be removed only if something of ours names it too: a side-car's footer, the index of an output
+shard, the mark of an attempt. Whatever else lies in the folder is the user's, and stays.
 """
 
 import hashlib

@@ -175,9 +175,9 @@ def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: boo
         _publish(store, {name: {**part, "rows": now[name]} for name, part in parts.items()})
 
 
-def draft_bytes(draft: Draft) -> bytes:
-    """Write a plan as it will stand in the corpus."""
-    return json.dumps(dict(draft.parts), indent=1).encode()
+def plan_bytes(parts: Mapping[str, Any]) -> bytes:
+    """Write a plan as it stands in the corpus."""
+    return json.dumps(dict(parts), indent=1).encode()
 
 
 def claim(store: Storage) -> None:
@@ -326,7 +326,7 @@ def _parsed(data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _publish(store: Storage, parts: Mapping[str, Any]) -> None:
-    store.commit_bytes(PLAN, json.dumps(dict(parts), indent=1).encode())
+    store.commit_bytes(PLAN, plan_bytes(parts))
 
 
 def _units(parts: Mapping[str, dict[str, Any]]) -> Iterator[Unit]:

@@ -27,8 +27,6 @@ from pipelines.storage import CorpusError, Storage
 from pipelines.summary import Summary, merge_all, summarise_shard
 from schemas.recipe import Recipe
 
-REPORT = "report.html"
-
 
 def summarise(shards: Any, store: Storage, recipe: Recipe, path: str) -> Any:
     """Build the graph: numbers of side-car shards in, the path of the page out.

@@ -20,8 +20,9 @@ from pipelines.claims import CLAIMS
 from pipelines.dedup import FindDuplicates
 from pipelines.errors import CorpusError, NotLookedError
 from pipelines.faults import Fault, capped, guarded
-from pipelines.funnel import LOG, unfinished
+from pipelines.funnel import LOG, REPORT, unfinished
 from pipelines.local_pool import default_processes, local_pool, run_each
+from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
 from pipelines.plan import PLAN, published_plan, read_plan
 from pipelines.regular_store import RegularStorage
@@ -61,7 +62,7 @@ from pipelines.verify_plan import (
 from pipelines.verify_report import report_sound
 from pipelines.verify_shard import CheckShard
 from pipelines.verify_sidecars import CheckSidecars, Findings
-from pipelines.write_shard import FOLDER, ShardFile, output_name
+from pipelines.write_shard import FOLDER, ShardFile, listing_path, output_name
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 
@@ -145,8 +146,8 @@ class _Verify:
         if recipe is None:  # nothing else says what should be here
             return [*self._files.faults(), *faults]
         faults += self._whole(PLAN, self._read_plan, recipe)
-        faults += self._whole("build_log.jsonl", log_sound, self._store)
-        faults += self._whole(".lock", lock_sound, self._store)
+        faults += self._whole(LOG, log_sound, self._store)
+        faults += self._whole(LOCK_NAME, lock_sound, self._store)
         faults += self._whole(CLAIMS, claims_sound, self._store)
         if not self._sources:
             return [*self._files.faults(), *faults]
@@ -224,8 +225,8 @@ class _Verify:
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
             *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._whole(f"shards/{SUBSET}.json", listing_sound, look.store, files),
-            *self._whole("report.html", report_sound, look, manifest, summary),
+            *self._whole(listing_path(SUBSET), listing_sound, look.store, files),
+            *self._whole(REPORT, report_sound, look, manifest, summary),
         ]
 
     def _look(

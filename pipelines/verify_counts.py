@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from pipelines.faults import Fault
+from pipelines.ownership import STAGE_OF
 from pipelines.sidecar import Counts, column, dead_letters_path
 from pipelines.stage import wanted_fingerprint
-from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, ShardLook
+from pipelines.verify_look import WITHOUT_LETTERS, ShardLook
 from schemas.fingerprint import content_digest
 
 

@@ -8,15 +8,16 @@ from pipelines.attempts import FOLDER as ATTEMPTS
 from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
 from pipelines.claims import CLAIMS
 from pipelines.faults import Fault, guarded
+from pipelines.funnel import REPORT
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
+from pipelines.ownership import STAGE_OF
 from pipelines.plan import PLAN
 from pipelines.regular_store import RegularStorage
-from pipelines.report import REPORT
 from pipelines.shard import listing_path
 from pipelines.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.storage import TEMPORARY_PREFIX
-from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, checked_origin
+from pipelines.verify_look import WITHOUT_LETTERS, checked_origin
 from pipelines.write_shard import FOLDER, STAGE, output_name
 from schemas.keys import shard_name
 from schemas.recipe import STAGES

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 
 from filters.registry import columns
-from pipelines.build import SIDECAR_FOLDERS
 from pipelines.errors import CorpusError
 from pipelines.faults import Fault
 from pipelines.regular_store import RegularStorage
@@ -21,14 +20,6 @@ from pipelines.storage import Storage
 from schemas import tables
 from schemas.recipe import Recipe, Source
 
-# The stage of each folder of side-cars, in their order.
-STAGE_OF: dict[str, str] = dict(
-    zip(
-        SIDECAR_FOLDERS,
-        ("ingest", "crawl", "measure", "dedup", "select", "caption", "pair", "vq_tokens"),
-        strict=True,
-    )
-)
 MAX_ROWS = 1 << 62  # of a stage
 # Their rejects are rows of the side-car.
 WITHOUT_LETTERS = ("duplicates", "selection")

@@ -10,7 +10,7 @@ from operator import add
 from typing import Any
 
 from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
-from pipelines.claims import CLAIMS, load_claims
+from pipelines.claims import CLAIMS, claims_bytes, load_claims
 from pipelines.faults import Fault, differences
 from pipelines.funnel import BEGUN
 from pipelines.lock import LOCK_NAME
@@ -23,11 +23,12 @@ from pipelines.manifest import (
     manifest_bytes,
     tokens_of,
 )
+from pipelines.ownership import STAGE_OF
 from pipelines.plan import PLAN, passed_over, published_plan
 from pipelines.shard import listing_path
 from pipelines.sidecar import Counts, Origin
 from pipelines.storage import Storage
-from pipelines.verify_look import STAGE_OF, Look, is_count
+from pipelines.verify_look import Look, is_count
 from pipelines.write_shard import ShardFile
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import dump_recipe
@@ -106,8 +107,7 @@ def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin])
 
 def claims_sound(store: Storage) -> Iterator[Fault]:
     """The names that the corpus claims are a mapping of names to numbers, as a build writes it."""
-    claims = load_claims(store)
-    if store.read(CLAIMS) != json.dumps(dict(sorted((claims or {}).items())), indent=1).encode():
+    if store.read(CLAIMS) != claims_bytes(load_claims(store) or {}):
         yield Fault(CLAIMS, "is written otherwise than the build writes it")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines.faults import Fault
-from pipelines.plan import PLAN
+from pipelines.plan import PLAN, plan_bytes
 from pipelines.readers.listing import Unit
 from pipelines.storage import Storage
 from pipelines.verify_look import is_count
@@ -25,7 +25,7 @@ def plan_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
     """
     body = store.read(PLAN)
     plan = json.loads(body)
-    if body != json.dumps(plan, indent=1).encode():
+    if body != plan_bytes(plan):
         yield Fault(PLAN, "is written otherwise than the build writes it")
     names = [source.name for source in recipe.sources]
     if list(plan) != names:

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from pipelines.faults import Fault
+from pipelines.funnel import REPORT
 from pipelines.local_pool import run_each
-from pipelines.report import REPORT
 from pipelines.report_page.examples import Example, Found, Thumbnail, find_examples, make_thumbnail
 from pipelines.report_page.examples import wanted as rows_wanted
 from pipelines.report_page.page import render_page

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipelines.build import SIDECAR_FOLDERS
 from pipelines.faults import Fault, capped, guarded
+from pipelines.ownership import STAGE_OF
 from pipelines.select import QUOTA
 from pipelines.sidecar import (
     column,
@@ -18,7 +19,6 @@ from pipelines.verify_bytes import arrays_sound, fetched_bytes_sound
 from pipelines.verify_counts import conserved, counted, made_by_recipe
 from pipelines.verify_deep import encoded_again, measured_again
 from pipelines.verify_look import (
-    STAGE_OF,
     WITHOUT_LETTERS,
     Look,
     ShardLook,

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.faults import Fault
+from pipelines.ownership import STAGE_OF
 from pipelines.sidecar import column, dead_letters_path
 from pipelines.stage import Outcome
-from pipelines.verify_look import STAGE_OF, WITHOUT_LETTERS, ShardLook
+from pipelines.verify_look import WITHOUT_LETTERS, ShardLook
 
 
 def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipelines.build import build
 from pipelines.engine import Engine, shard_numbers
-from pipelines.report import REPORT, summarise
+from pipelines.funnel import REPORT
+from pipelines.report import summarise
 from pipelines.report_page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from pipelines.storage import CorpusError, Storage
 from schemas.recipe import (
