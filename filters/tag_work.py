@@ -82,11 +82,17 @@ def without_excess(jpeg: bytes) -> bytes:
         name = _BLOCKS.get(segment.marker)
         if name and segment.body.startswith(name):
             found[segment.marker].append((segment.start, segment.body[len(name) :]))
+    excessive = [
+        start
+        for blocks in found.values()
+        if excess_of_tags(b"".join(body for _, body in blocks))
+        for start, _ in blocks
+    ]
+    if not excessive:
+        return jpeg
     renamed = bytearray(jpeg)
-    for blocks in found.values():
-        if excess_of_tags(b"".join(body for _, body in blocks)):
-            for start, _ in blocks:
-                renamed[start : start + 3] = b"---"
+    for start in excessive:
+        renamed[start : start + 3] = b"---"
     return bytes(renamed)
 
 
