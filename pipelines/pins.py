@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from filters.registry import SIGNALS, columns
 from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from pipelines.plan import make_reader
+from pipelines.readers.columns import without_captions
 from pipelines.readers.files import expand
 from pipelines.retries import open_fs
 from pipelines.select import TEXT_REPEATS
@@ -72,10 +73,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
         if "title" in columns.explicit() and titled:
             continue
         row = f"every row of it without a {columns.title!r}" if titled else "every row of it"
-        yield (
-            f"source {source.name} has no captions: with caption.engine source {row} is dropped "
-            "as no_caption"
-        )
+        yield without_captions(f"source {source.name} has no captions", row)
 
 
 def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:

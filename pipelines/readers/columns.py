@@ -14,6 +14,7 @@ from schemas.recipe import Column, Columns
 
 SHOWN_COLUMNS = 40
 SHOWN_CHARS = 80  # of a column's name
+MAX_NAMES = 1000  # of keys of JSON texts, for a message
 # Where captions stand in well-known lists, for a suggestion.
 _USUAL = ("caption", "captions", "text", "prompt", "alt", "alt_text", "description", "title")
 _INDEX = re.compile(r"\[(-?\d+)\]")
@@ -76,6 +77,18 @@ def look_up(row: Mapping[Any, Any], path: Column) -> Any:
     if name is None or isinstance(path, int):
         return ABSENT
     return _part(row[name], path[len(name) :], path)
+
+
+def fields_in(row: Mapping[Any, Any], columns: Columns) -> set[str]:
+    """Return the fields whose column is in a row."""
+    return {field for field, path in mapped(columns).items() if _has(row, path)}
+
+
+def _has(row: Mapping[Any, Any], path: Column) -> bool:
+    try:
+        return look_up(row, path) is not ABSENT
+    except ValueError:  # it is there, and the row will say what is wrong with it
+        return True
 
 
 def _part(value: Any, rest: str, path: str) -> Any:
@@ -188,6 +201,11 @@ def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
     names = list(dict.fromkeys(names))
     fields = {f for f, path in columns.mapped().items() if column_of(path, names) is not None}
     return FoundColumns(file=file, names=names, fields=fields)
+
+
+def without_captions(what: str, rows: str = "every row of it") -> str:
+    """Say of a source that has no captions what becomes of its rows."""
+    return f"{what}: with caption.engine source {rows} is dropped as no_caption"
 
 
 def require_columns(

@@ -28,6 +28,8 @@ from pipelines.retries import open_fs
 from pipelines.storage import CorpusError
 from schemas.recipe import Links
 
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
 # What file systems call the mark of a file's version, surest first.
 _MARKS = ("etag", "ETag", "md5Hash", "mtime", "created", "LastModified", "Last-Modified")
 _SHOWN = 5  # names of a folder, in an error
@@ -190,14 +192,26 @@ def _why_not(file: NamedFile, fixed: str, info: Mapping[str, Any] | None, links:
     return "" if info["type"] == "file" else SPECIAL
 
 
-def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
+def info_of(fs: Any, path: str) -> Mapping[str, Any] | None:
+    """Return the `info` of a path, None if nothing can be there.
+
+    Raises:
+        OSError: if it cannot be looked at.
+    """
     try:
         return fs.info(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+        if error.errno in _NOTHING:
             return None
+        raise
+
+
+def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
+    try:
+        return info_of(fs, path)
+    except OSError as error:
         raise CorpusError(f"{path}: cannot be looked at: {error.strerror or error}") from error
 
 

@@ -1,6 +1,5 @@
 """Folders of images with their texts: generated images and their prompts, read in place."""
 
-import errno
 import hashlib
 import json
 import os.path
@@ -15,7 +14,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.raw_shard import RawShard, wrong_size
-from pipelines.readers.files import versions
+from pipelines.readers.files import info_of, versions
 from pipelines.readers.folder_listing import Listing, list_folder, listing_units
 from pipelines.readers.keys import SeenKeys
 from pipelines.readers.links import Fault, link_fault, pointer_fault, read_file
@@ -37,7 +36,6 @@ from schemas.recipe import FolderSource
 # Images read at once, for file systems whose latency is longer than the hashing; memory holds
 # that many.
 READ_THREADS = 8
-_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,8 @@ class FolderReader:
         if isinstance(fs, LocalFileSystem):
             return read_file(self._real_root, path, most_bytes, self.source.links)
         full = posixpath.join(root, path)
-        info = _file_info(fs, full)
-        if info is None:
+        info = info_of(fs, full)
+        if info is None or info["type"] != "file":
             return Fault("missing_file", "no such file")
         end = min(info["size"], most_bytes + 1)
         return info["size"], fs.cat_file(full, start=0, end=end) if end else b""
@@ -183,16 +181,3 @@ def _name_fault(path: str) -> Fault | None:
     if "::" in path or "://" in path:
         return Fault("bad_path", "would be read as a URL")
     return None
-
-
-def _file_info(fs: Any, path: str) -> dict[str, Any] | None:
-    """Return the `info` of a regular file, None if there is none of that name."""
-    try:
-        info = fs.info(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno not in _NO_FILE:
-            raise
-        return None
-    return info if info["type"] == "file" else None

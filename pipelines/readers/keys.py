@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 
 from pipelines.console import CONSOLE
-from pipelines.readers.columns import ABSENT, FoundColumns, keys_of, look_up, require_columns
+from pipelines.readers.columns import (
+    MAX_NAMES,
+    FoundColumns,
+    fields_in,
+    keys_of,
+    require_columns,
+    without_captions,
+)
 from pipelines.readers.listing import json_columns, json_object
 from pipelines.readers.names import suffix_of
 from pipelines.storage import CorpusError
@@ -11,7 +18,6 @@ from schemas.recipe import Columns
 
 # Samples that are looked at for the text's default key, which a recipe need not name.
 MOST_LOOKED = 200
-MAX_NAMES = 1000  # of keys, for a message
 
 
 class SeenKeys:
@@ -54,8 +60,7 @@ class SeenKeys:
                 continue
             if len(self._names) < MAX_NAMES:
                 self._names |= dict.fromkeys(keys_of(row, self.columns))
-            mapped = json_columns(row, self.columns).mapped()
-            self._fields |= {field for field, path in mapped.items() if _has(row, path)}
+            self._fields |= fields_in(row, json_columns(row, self.columns))
 
     def require(self) -> None:
         """Refuse the source if a key that the recipe names was not seen.
@@ -71,20 +76,10 @@ class SeenKeys:
                 "images, and it has none; take them out of the recipe"
             )
         if self.looked and not self.has_texts:
-            CONSOLE.warning(
-                f"source {self.source}: no image has a .txt or .json of its name beside it, so it "
-                "has no captions: with caption.engine source every row of it is dropped as "
-                "no_caption"
-            )
+            what = "no image has a .txt or .json of its name beside it, so it has no captions"
+            CONSOLE.warning(without_captions(f"source {self.source}: {what}"))
         if self._names:
             by_txt = {"text"} if self._any_txt and "text" not in self._wanted else set()
             fields = self._fields | by_txt
             seen = FoundColumns(file=self.source, names=list(self._names), fields=fields)
             require_columns(self.source, self.columns, [seen], url=False)
-
-
-def _has(row: dict, path: str | int) -> bool:
-    try:
-        return look_up(row, path) is not ABSENT
-    except ValueError:  # it is there, and the row will say what is wrong with it
-        return True

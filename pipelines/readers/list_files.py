@@ -10,12 +10,13 @@ from typing import Any
 from pipelines.console import CONSOLE
 from pipelines.readers.arrow_rows import Row
 from pipelines.readers.columns import (
-    ABSENT,
+    MAX_NAMES,
     FoundColumns,
+    fields_in,
     found_in,
     keys_of,
-    look_up,
     require_columns,
+    without_captions,
 )
 from pipelines.readers.files import SourceFile, find_files
 from pipelines.readers.list_formats import READ, PlainList, list_format, plain_list
@@ -48,7 +49,6 @@ from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Columns, FolderSource, ListSource
 
 SHOWN_FILES = 5
-MAX_NAMES = 1000  # of keys of JSON rows, for a message
 
 Part = tuple[int, int, int, int]  # start, end, number of the first row, rows
 
@@ -80,13 +80,9 @@ def plan_lists(
     passed_over.update(as_other(file.name) for file in files if not list_format(file.name))
     plains = [plain_list(file, source.name, store, source.columns) for file in lists]
     cuts = [_cut_file(plain, rows_per_shard, source) for plain in plains]
-    if all(plain.format == "txt" for plain in plains) and source.columns.explicit().keys() <= {
-        "url"
-    }:
-        CONSOLE.warning(
-            f"source {source.name}: a .txt list has no captions: with caption.engine source every "
-            "row of it is dropped as no_caption"
-        )
+    only_txt = all(plain.format == "txt" for plain in plains)
+    if only_txt and source.columns.explicit().keys() <= {"url"}:
+        CONSOLE.warning(without_captions(f"source {source.name}: a .txt list has no captions"))
     else:
         require_columns(source.name, source.columns, [cut.found for cut in cuts if cut.found])
     passed_over["comment in a .txt list"] = sum(cut.comments for cut in cuts)
@@ -238,12 +234,7 @@ class _Keys:
         self.rows += 1
         if len(self.names) < MAX_NAMES:
             self.names |= dict.fromkeys(keys_of(row, self.columns))
-        for field, path in self.columns.mapped().items():
-            try:
-                if look_up(row, path) is not ABSENT:
-                    self.fields.add(field)
-            except ValueError:  # it is there, and the row will say what is wrong with it
-                self.fields.add(field)
+        self.fields |= fields_in(row, self.columns)
 
     def _is_wanting(self) -> bool:
         needed = {"url", *self.columns.explicit()} & self.columns.mapped().keys()
