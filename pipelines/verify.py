@@ -15,7 +15,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.build import RECIPE, SIDECAR_FOLDERS
 from pipelines.claims import CLAIMS
 from pipelines.dedup import FindDuplicates
 from pipelines.errors import CorpusError, NotLookedError
@@ -24,6 +23,8 @@ from pipelines.funnel import LOG, REPORT, unfinished
 from pipelines.local_pool import default_processes, local_pool, run_each
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.plan import PLAN, published_plan, read_plan
 from pipelines.regular_store import RegularStorage
 from pipelines.shard import output_shard_count

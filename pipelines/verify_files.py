@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipelines.attempts import FOLDER as ATTEMPTS
-from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
 from pipelines.claims import CLAIMS
 from pipelines.faults import Fault, guarded
-from pipelines.funnel import REPORT
+from pipelines.funnel import LOG, REPORT
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import MANIFEST, SUBSET
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.ownership import STAGE_OF
 from pipelines.plan import PLAN
 from pipelines.regular_store import RegularStorage

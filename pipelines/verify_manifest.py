@@ -9,10 +9,9 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from pipelines.build import LOG, RECIPE, SIDECAR_FOLDERS
 from pipelines.claims import CLAIMS, claims_bytes, load_claims
 from pipelines.faults import Fault, differences
-from pipelines.funnel import BEGUN
+from pipelines.funnel import BEGUN, LOG
 from pipelines.lock import LOCK_NAME
 from pipelines.manifest import (
     MADE_WITH,
@@ -23,6 +22,8 @@ from pipelines.manifest import (
     manifest_bytes,
     tokens_of,
 )
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.ownership import STAGE_OF
 from pipelines.plan import PLAN, passed_over, published_plan
 from pipelines.shard import listing_path

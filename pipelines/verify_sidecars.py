@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipelines.build import SIDECAR_FOLDERS
 from pipelines.faults import Fault, capped, guarded
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.ownership import STAGE_OF
 from pipelines.select import QUOTA
 from pipelines.sidecar import (

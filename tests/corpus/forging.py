@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from corpus import Corpus
 
-from pipelines.build import SIDECAR_FOLDERS
 from pipelines.dedup import FindDuplicates
 from pipelines.manifest import inputs_fingerprint, manifest_bytes
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.sidecar import (
     Origin,
     make_origin,

@@ -12,7 +12,7 @@ import pytest
 from corpus import ROOT, Corpus
 from serve import CorpusServer
 
-from pipelines.build import SIDECAR_FOLDERS
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.storage import TEMPORARY_PREFIX
 from schemas.keys import sample_key
 

@@ -11,7 +11,7 @@ import pytest
 from corpus import ROOT, Corpus
 from safetensors.numpy import save_file
 
-from pipelines.build import SIDECAR_FOLDERS
+from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.storage import TEMPORARY_PREFIX, CorpusError
 
 
