@@ -42,6 +42,7 @@ from pipelines.dedup_rows import first_of_equal
 from pipelines.engine import Engine
 from pipelines.local_pool import run_each
 from pipelines.near_duplicates import band_masks, near_hashes
+from pipelines.own_names import open_claims
 from pipelines.sidecar import Counts, Origin, make_origin
 from pipelines.stages import stages_after_dedup
 from pipelines.storage import Storage
@@ -126,7 +127,8 @@ def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Job]:
     made = recipe()
     shards = ceil(rows / made.rows_per_shard)
     put_plan(store, shards)
-    job = Job(recipe=made, store=store, engine=engine, shards=shards)
+    claims = open_claims(store)
+    job = Job(recipe=made, store=store, engine=engine, shards=shards, claims=claims)
     with engine.started(store):
         write = SyntheticShard(rows=rows, per_shard=made.rows_per_shard, store=store)
         list(run_each(write, range(shards)))
