@@ -17,22 +17,6 @@ from pipelines.verify import verify
 TWO_SIZES = {"tokenizers": [{**TOKENS["tokenizers"][0], "resolutions": [128, 256]}]}
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """Six images in three shards; tests must not change it."""
-    tiny = Tiny(folder=tmp_path_factory.mktemp("tiny"))
-    draw_images(tiny.folder / "images", range(6))
-    tiny.build()
-    return tiny
-
-
-@pytest.fixture
-def tiny(built: Tiny, tmp_path: Path) -> Tiny:
-    """The same, to be changed; its listing still lies where it was built."""
-    shutil.copytree(built.folder, tmp_path / "tiny")
-    return Tiny(folder=tmp_path / "tiny")
-
-
 def test_copies_of_our_own_files_under_numbers_we_never_wrote_stay(tiny: Tiny) -> None:
     copies = {
         "shards/other-000001.tar": "shards/t2i-000001.tar",

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,22 +54,6 @@ def foreign_bytes(name: str) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table({"mine": [1, 2, 3]}), sink)
     return sink.getvalue()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """Six images in three shards; tests must not change it."""
-    tiny = Tiny(folder=tmp_path_factory.mktemp("tiny"))
-    draw_images(tiny.folder / "images", range(6))
-    tiny.build()
-    return tiny
-
-
-@pytest.fixture
-def tiny(built: Tiny, tmp_path: Path) -> Tiny:
-    """The same, to be changed; its listing still lies where it was built."""
-    shutil.copytree(built.folder, tmp_path / "tiny")
-    return Tiny(folder=tmp_path / "tiny")
 
 
 def test_files_of_others_outlive_builds_that_shrink_the_corpus(tiny: Tiny) -> None:
