@@ -4,7 +4,7 @@ A small file may ask for minutes: a progressive JPEG of thousands of empty scans
 pixels for each, a PNG may have thousands of chunks that each inflate to a megabyte. What is counted
 here is the same on every machine, so a corpus does not depend on how fast its workers are. The
 limits stand for a few seconds of one core; a time limit is the last resort after them
-(`pipelines.decode_clock`).
+(`pipelines.runtime.decode_clock`).
 """
 
 import struct

@@ -11,14 +11,7 @@ from operator import add
 from typing import Any
 from uuid import uuid4
 
-from pipelines.attempts import forget_attempts
-from pipelines.claims import Claims, sidecar_keys
-from pipelines.console import CONSOLE
-from pipelines.counting import counted
-from pipelines.dead_example import first_dead
-from pipelines.engine import Engine, shard_numbers
-from pipelines.funnel import BEGUN, LOG, REPORT, in_words
-from pipelines.lock import build_lock
+from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
     OUTPUTS,
@@ -28,11 +21,16 @@ from pipelines.own_names import (
     open_claims,
     surplus_numbers,
 )
-from pipelines.ownership import STAGE_OF, stray_tars, surplus, surplus_letters
-from pipelines.plan import Draft, accept_rows, claim, make_plan, passed_over
-from pipelines.progress import progress
-from pipelines.retry_dead import mark_shards
-from pipelines.sidecar import (
+from pipelines.report.funnel import BEGUN, LOG, REPORT, in_words
+from pipelines.runtime.attempts import forget_attempts
+from pipelines.runtime.claims import Claims, sidecar_keys
+from pipelines.runtime.console import CONSOLE
+from pipelines.runtime.counting import counted
+from pipelines.runtime.dead_example import first_dead
+from pipelines.runtime.ownership import STAGE_OF, stray_tars, surplus, surplus_letters
+from pipelines.runtime.progress import progress
+from pipelines.runtime.retry_dead import mark_shards
+from pipelines.runtime.sidecar import (
     Counts,
     Origin,
     each_shard,
@@ -40,10 +38,12 @@ from pipelines.sidecar import (
     read_origins,
     sidecar_path,
 )
-from pipelines.stage import MapStage, run_empty, stale_shards
-from pipelines.storage import CorpusError, Storage
+from pipelines.runtime.stage import MapStage, run_empty, stale_shards
+from pipelines.sources.plan import Draft, accept_rows, claim, make_plan, passed_over
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
+from schemas.store.lock import build_lock
+from schemas.store.storage import CorpusError, Storage
 
 
 def build(
@@ -61,8 +61,8 @@ def build(
         recipe: what to build.
         out: folder of the corpus, any fsspec URL.
         engine: where to run.
-        retry_dead: stages, of `pipelines.retry_dead.STAGES`, to try rows again of that died of
-            what may pass.
+        retry_dead: stages, of `pipelines.runtime.retry_dead.STAGES`, to try rows again of that died
+            of what may pass.
         allow_shrink: whether sources may have lost any number of rows since the last build.
         until: last stage to run, '' for all. What is returned then is of a manifest what is known:
             funnel and passed_over.
@@ -72,7 +72,7 @@ def build(
             not this corpus, a source is missing or lost rows, a file is damaged, a stage lost more
             rows than the recipe allows.
     """
-    from pipelines.pins import pin, warnings
+    from pipelines.check_recipe import pin, warnings
 
     recipe = pin(recipe)
     for line in warnings(recipe):
@@ -127,7 +127,7 @@ class Job:
 
     def stages(self) -> Iterator[str]:
         """Run stage after stage; yield the name of each when it is done."""
-        from pipelines.stages import stages_after_dedup, stages_before_dedup
+        from pipelines.stage_table import stages_after_dedup, stages_before_dedup
 
         for stage in stages_before_dedup(self.recipe):
             self.map(stage)
@@ -146,7 +146,7 @@ class Job:
 
     def so_far(self) -> dict[str, Any]:
         """Return of a manifest what is known before there is one."""
-        from pipelines.manifest import funnel_line
+        from pipelines.shards.manifest import funnel_line
 
         return {
             "funnel": [funnel_line(stage, counts) for stage, counts in self.funnel],
@@ -162,8 +162,8 @@ class Job:
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
-        from pipelines.run_stage import run_stage
-        from pipelines.stages import resource_hints
+        from pipelines.runtime.run_stage import run_stage
+        from pipelines.stage_table import resource_hints
 
         if stage.name in self.retry_dead:
             rows = mark_shards(self.store, stage.folder, range(self.shards))
@@ -186,9 +186,9 @@ class Job:
 
     def dedup(self) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        from pipelines.dedup import ROWS_A_PARTITION, FindDuplicates, WriteDuplicates
-        from pipelines.exchange import exchange_folder
-        from pipelines.stages import dedup_fingerprint
+        from pipelines.dedup.stage import ROWS_A_PARTITION, FindDuplicates, WriteDuplicates
+        from pipelines.runtime.exchange import exchange_folder
+        from pipelines.stage_table import dedup_fingerprint
 
         stage = FindDuplicates(recipe=self.recipe.dedup)
         wanted = dedup_fingerprint(stage, {f: self._origins(f) for f in stage.inputs})
@@ -215,8 +215,8 @@ class Job:
 
     def cutoffs(self) -> dict[str, str]:
         """Return where in hash order each source's quota ends; {} where there is none."""
-        from pipelines.quota import write_cutoffs
-        from pipelines.stages import cutoffs_path, quotas
+        from pipelines.stage_table import cutoffs_path, quotas
+        from pipelines.stages.quota import write_cutoffs
 
         limits = quotas(self.recipe)
         if not limits:
@@ -247,8 +247,8 @@ class Job:
 
     def shard(self) -> dict[str, Any]:
         """Write the output shards and the manifest."""
-        from pipelines.exchange import exchange_folder
-        from pipelines.manifest import (
+        from pipelines.runtime.exchange import exchange_folder
+        from pipelines.shards.manifest import (
             MANIFEST,
             SUBSET,
             has_shards,
@@ -259,8 +259,8 @@ class Job:
             read_manifest,
             written,
         )
-        from pipelines.shard import SAMPLES_A_TASK, WriteShards, output_shard_count
-        from pipelines.write_shard import FOLDER, listing_path, output_name
+        from pipelines.shards.stage import SAMPLES_A_TASK, WriteShards, output_shard_count
+        from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 
         origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
         samples = sum(origin.counts.kept for origin in origins["tokens"])
@@ -301,7 +301,7 @@ class Job:
 
     def report(self) -> None:
         """Write `report.html`, unless nothing has changed since it was written."""
-        from pipelines.report import summarise
+        from pipelines.report.job import summarise
 
         stale = self.changed or not self.store.exists(REPORT)
         with self._timed("report", self.shards * stale):

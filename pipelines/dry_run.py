@@ -13,35 +13,41 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.build import old_cutoffs, surplus_files
-from pipelines.claims import Claims
-from pipelines.console import CONSOLE
-from pipelines.counting import counted
-from pipelines.dedup import FindDuplicates
-from pipelines.funnel import LOG, REPORT
-from pipelines.manifest import MANIFEST, SUBSET, has_shards, inputs_fingerprint, read_manifest
+from pipelines.check_recipe import pin, warnings
+from pipelines.dedup.stage import FindDuplicates
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
-from pipelines.ownership import old_outputs, stray_tars
-from pipelines.pins import pin, warnings
-from pipelines.plan import PLAN, Draft, draft_plan, plan_bytes
-from pipelines.retries import open_fs
-from pipelines.retry_dead import MARK, passing_dead
-from pipelines.shard import output_shard_count
-from pipelines.shrink import losses
-from pipelines.sidecar import Origin, each_shard, read_origin, sidecar_path
-from pipelines.stage import MapStage, wanted_fingerprint
-from pipelines.stages import (
+from pipelines.report.funnel import LOG, REPORT
+from pipelines.runtime.claims import Claims
+from pipelines.runtime.console import CONSOLE
+from pipelines.runtime.counting import counted
+from pipelines.runtime.ownership import old_outputs, stray_tars
+from pipelines.runtime.retry_dead import MARK, passing_dead
+from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
+from pipelines.runtime.stage import MapStage, wanted_fingerprint
+from pipelines.shards.manifest import (
+    MANIFEST,
+    SUBSET,
+    has_shards,
+    inputs_fingerprint,
+    read_manifest,
+)
+from pipelines.shards.stage import output_shard_count
+from pipelines.shards.write_shard import listing_path, output_name
+from pipelines.sources.plan import PLAN, Draft, draft_plan, plan_bytes
+from pipelines.sources.shrink import losses
+from pipelines.stage_table import (
     cutoffs_path,
     dedup_fingerprint,
     quotas,
     stages_after_dedup,
     stages_before_dedup,
 )
-from pipelines.storage import CorpusError, Storage
-from pipelines.vq_tokens import VqTokens
-from pipelines.write_shard import listing_path, output_name
+from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import STAGES, Recipe
 from schemas.recipe_file import RecipeError, load_recipe
+from schemas.store.retries import open_fs
+from schemas.store.storage import CorpusError, Storage
 
 # Sections of the recipe that decide what a stage makes; of the last, all do.
 SECTIONS: Mapping[str, tuple[str, ...]] = {

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from pipelines.claims import CLAIMS
-from pipelines.lock import LOCK_NAME
-from pipelines.ownership import own_sidecar
-from pipelines.plan import PLAN, published_plan
-from pipelines.retries import open_fs
-from pipelines.storage import CorpusError, Storage, absolute, is_temporary
+from pipelines.runtime.claims import CLAIMS
+from pipelines.runtime.ownership import own_sidecar
+from pipelines.sources.plan import PLAN, published_plan
 from schemas.recipe import Recipe
+from schemas.store.lock import LOCK_NAME
+from schemas.store.retries import open_fs
+from schemas.store.storage import CorpusError, Storage, absolute, is_temporary
 
 RECIPE = "recipe.yaml"
 MARK = ".vargpt-training"  # in the folder of a training: of what kind it is

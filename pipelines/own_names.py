@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator
 
-from pipelines.claims import Claims, load_claims, output_keys, sidecar_keys
-from pipelines.funnel import LOG, REPORT
-from pipelines.manifest import MANIFEST, SUBSET
 from pipelines.out_folder import RECIPE
-from pipelines.ownership import STAGE_OF, cutoffs_there, own_sidecar, shard_of
-from pipelines.plan import PLAN, files_beside, files_of, published_plan
-from pipelines.storage import Storage
-from pipelines.write_shard import listing_path, output_number
+from pipelines.report.funnel import LOG, REPORT
+from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
+from pipelines.runtime.ownership import STAGE_OF, cutoffs_there, own_sidecar, shard_of
+from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.write_shard import listing_path, output_number
+from pipelines.sources.plan import PLAN, files_beside, files_of, published_plan
 from schemas.keys import shard_name
+from schemas.store.storage import Storage
 
 SIDECAR_FOLDERS = (
     "sources",

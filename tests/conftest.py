@@ -10,7 +10,7 @@ import pytest
 from corpus import DEMO_LIST, ROOT, Corpus
 from serve import CorpusServer, running_server
 
-from pipelines.engine_profile import load_profile
+from pipelines.engines.profile import load_profile
 from pipelines.engines.spark.cluster import running_cluster
 
 # Rows of the demo list that other rows of it repeat.

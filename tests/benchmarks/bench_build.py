@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT / "tests/corpus"))
 
 from serve import serve
 
-from pipelines.funnel import stage_seconds
-from pipelines.storage import Storage
+from pipelines.report.funnel import stage_seconds
 from schemas.recipe import STAGES
+from schemas.store.storage import Storage
 
 
 def build(out: Path, base_url: str, processes: int) -> tuple[float, dict[str, float], int]:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from measuring import report, spread
 
-from pipelines.engine import Engine, shard_numbers
-from pipelines.local_pool import local_pool
-from pipelines.map_shards import MapShards
-from pipelines.measure import Measure
-from pipelines.plan import read_plan
-from pipelines.storage import Storage
+from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.engines.local_pool import local_pool
+from pipelines.runtime.map_shards import MapShards
+from pipelines.sources.plan import read_plan
+from pipelines.stages.measure import Measure
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 CORES = os.cpu_count() or 1
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from measuring import ROOT, report, run, spread
 
-from pipelines.engine_profile import engine_names, load_profile
+from pipelines.engines.profile import engine_names, load_profile
 from pipelines.engines.spark.cluster import running_cluster
 
 sys.path.insert(0, str(ROOT / "tests/corpus"))

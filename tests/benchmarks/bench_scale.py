@@ -36,19 +36,19 @@ from synthetic_corpus import (
     scrambled,
 )
 
-import pipelines.shard
+import pipelines.shards.stage
 from pipelines.build import Job
-from pipelines.dedup_rows import first_of_equal
-from pipelines.engine import Engine
-from pipelines.local_pool import run_each
-from pipelines.near_duplicates import band_masks, near_hashes
+from pipelines.dedup.near_duplicates import band_masks, near_hashes
+from pipelines.dedup.rows import first_of_equal
+from pipelines.engines.engine import Engine
+from pipelines.engines.local_pool import run_each
 from pipelines.own_names import open_claims
-from pipelines.sidecar import Counts, Origin, make_origin
-from pipelines.stages import stages_after_dedup
-from pipelines.storage import Storage
-from pipelines.write_shard import Reference, WriteShard
+from pipelines.runtime.sidecar import Counts, Origin, make_origin
+from pipelines.shards.write_shard import Reference, WriteShard
+from pipelines.stage_table import stages_after_dedup
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, parse_recipe
+from schemas.store.storage import Storage
 from schemas.tables import SHARD_INDEX
 
 OPERATIONS_ROWS = (6_000, 20_000)
@@ -144,7 +144,7 @@ def stages(job: Job, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
         yield stage.name, partial(job.map, stage), rows
     list(run_each(SyntheticTokens(store=job.store), range(job.shards)))
     job._count("vq_tokens", "tokens")
-    pipelines.shard.WriteShard = AssignShard
+    pipelines.shards.stage.WriteShard = AssignShard
     yield "shard", job.shard, dict(job.funnel)["vq_tokens"].kept
     yield "report", job.report, rows
 

@@ -27,11 +27,11 @@ from object_stores import STORES
 from serve import serve
 
 from pipelines.build import build
-from pipelines.engine import Engine
-from pipelines.plan import read_plan
-from pipelines.storage import Storage
-from pipelines.verify import verify
+from pipelines.engines.engine import Engine
+from pipelines.sources.plan import read_plan
+from pipelines.verify.job import verify
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 ROWS_PER_SHARD = (30, 10)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.exchange import Slice
+from pipelines.runtime.exchange import Slice
 
 
 @dataclass

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from filters.registry import SIGNALS, columns
-from pipelines.plan import PLAN
-from pipelines.readers.listing import Unit
-from pipelines.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
-from pipelines.storage import Storage
+from pipelines.runtime.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
+from pipelines.sources.listing import Unit
+from pipelines.sources.plan import PLAN
 from schemas.keys import sample_key, shard_name
+from schemas.store.storage import Storage
 from schemas.tables import RAW, SOURCES, TOKENS, signals_schema
 
 SOURCE = "web"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.build import build
-from pipelines.engine import Engine
-from pipelines.storage import Storage
-from pipelines.verify import verify
+from pipelines.engines.engine import Engine
+from pipelines.verify.job import verify
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 ROOT = Path(__file__).parent.parent.parent
 DEMO_LIST = ROOT / "tests/corpus/demo.jsonl"

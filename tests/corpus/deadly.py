@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from filters.decode import DecodeError
-from pipelines.decode_clock import within
-from pipelines.in_hand import in_hand, most_at_once
+from pipelines.runtime.decode_clock import within
+from pipelines.runtime.in_hand import in_hand, most_at_once
 
-# What becomes of the process, as `pipelines.watched` says it.
+# What becomes of the process, as `pipelines.runtime.watched` says it.
 WAYS: dict[str, Callable[[], object]] = {
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),  # as the kernel does out of memory
     "SIGSEGV": lambda: ctypes.string_at(0),

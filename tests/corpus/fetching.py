@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.fetch import Fetched, FetchFailure, FetchLimits, fetch_all
+from pipelines.fetch.fetcher import Fetched, FetchFailure, FetchLimits, fetch_all
 
 
 def limits(**changes: Any) -> FetchLimits:

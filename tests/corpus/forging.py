@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 from corpus import Corpus
 
-from pipelines.dedup import FindDuplicates
-from pipelines.manifest import inputs_fingerprint, manifest_bytes
+from pipelines.dedup.stage import FindDuplicates
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.sidecar import (
+from pipelines.runtime.sidecar import (
     Origin,
     make_origin,
     read_origin,
@@ -23,13 +22,14 @@ from pipelines.sidecar import (
     read_table,
     write_sidecar,
 )
-from pipelines.stage import wanted_fingerprint
-from pipelines.stages import dedup_fingerprint, stages_after_dedup, stages_before_dedup
-from pipelines.storage import Storage
-from pipelines.tar_writer import TarWriter, describe_tar
-from pipelines.verify_look import schema_of
-from pipelines.write_shard import npy
+from pipelines.runtime.stage import wanted_fingerprint
+from pipelines.shards.manifest import inputs_fingerprint, manifest_bytes
+from pipelines.shards.tar_writer import TarWriter, describe_tar
+from pipelines.shards.write_shard import npy
+from pipelines.stage_table import dedup_fingerprint, stages_after_dedup, stages_before_dedup
+from pipelines.verify.look import schema_of
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 from schemas.tables import SHARD_INDEX
 
 Members = dict[str, bytes]

@@ -7,10 +7,10 @@ from pathlib import Path
 import fluent_emoji
 import pytest
 
-from pipelines.readers.list_files import plan_lists, read_list
-from pipelines.readers.listing import Listed
-from pipelines.storage import Storage
+from pipelines.sources.listing import Listed
+from pipelines.sources.lists.files import plan_lists, read_list
 from schemas.recipe import FolderSource
+from schemas.store.storage import Storage
 
 EMOJI = [
     {

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from pipelines.build import build
-from pipelines.engine import Engine
+from pipelines.engines.engine import Engine
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
 

@@ -19,7 +19,7 @@ from PIL import Image
 from model.data.samples import GENERATED, UNDERSTOOD
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Schedule, count_codes, schedule_text
-from pipelines.tar_writer import TarWriter
+from pipelines.shards.tar_writer import TarWriter
 from schemas.keys import sample_key
 from schemas.sample import CONTRACT_VERSION
 from schemas.tables import SHARD_INDEX

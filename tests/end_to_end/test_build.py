@@ -13,8 +13,8 @@ from corpus import ROOT, Corpus
 from serve import CorpusServer
 
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.storage import TEMPORARY_PREFIX
 from schemas.keys import sample_key
+from schemas.store.storage import TEMPORARY_PREFIX
 
 Identity = tuple[int, int]  # inode and time of writing: a rewritten file has others
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from tiny import Tiny, draw_images
 
-from pipelines.cli import main
-from pipelines.engine import Engine
-from pipelines.storage import CorpusError, Storage
-from pipelines.verify import verify
+from pipelines.cli.main import main
+from pipelines.engines.engine import Engine
+from pipelines.verify.job import verify
 from schemas.recipe import STAGES
+from schemas.store.storage import CorpusError, Storage
 
 TODO = re.compile(r"^(\w+) +(\d+) of \d+ shards to do", re.MULTILINE)
 DONE = re.compile(r"^(\w+) +(\d+) of \d+ shards", re.MULTILINE)
@@ -185,7 +185,7 @@ def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None
         (tmp_path / f"images/{number}.txt").write_text("a drawing of something")
     recipe = tiny.write_recipe(max_dead_fraction={"measure": 1.0, "crawl": 1.0})
     probe = (
-        "import sys; from pipelines.cli import main\n"
+        "import sys; from pipelines.cli.main import main\n"
         f"code = main(['build', {recipe!r}, '--out', {str(tiny.out)!r}, '--processes', '1'])\n"
         "print(code, 'torch' in sys.modules)"
     )

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tiny import TOKENS, Tiny, draw_images, write_tar
 
-from pipelines.claims import CLAIMS
 from pipelines.dry_run import dry_run
-from pipelines.storage import CorpusError, Storage
-from pipelines.verify import verify
+from pipelines.runtime.claims import CLAIMS
+from pipelines.verify.job import verify
+from schemas.store.storage import CorpusError, Storage
 
 TWO_SIZES = {"tokenizers": [{**TOKENS["tokenizers"][0], "resolutions": [128, 256]}]}
 
@@ -111,9 +111,12 @@ def test_a_build_killed_while_it_shrinks_or_writes_goes_on(
 
     for place, recipe in (
         ("pipelines.build.surplus_files", tiny.recipe(rows_per_shard=6)),
-        ("pipelines.manifest.make_manifest", tiny.recipe(shard={"samples": 1})),
-        ("pipelines.manifest.old_shards", tiny.recipe(shard={"samples": 3})),
-        ("pipelines.stage.write_sidecar", tiny.recipe(vq_tokens=TWO_SIZES, rows_per_shard=3)),
+        ("pipelines.shards.manifest.make_manifest", tiny.recipe(shard={"samples": 1})),
+        ("pipelines.shards.manifest.old_shards", tiny.recipe(shard={"samples": 3})),
+        (
+            "pipelines.runtime.stage.write_sidecar",
+            tiny.recipe(vq_tokens=TWO_SIZES, rows_per_shard=3),
+        ),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(place, killed)

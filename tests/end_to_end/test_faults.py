@@ -12,7 +12,7 @@ from corpus import ROOT, Corpus
 from safetensors.numpy import save_file
 
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.storage import TEMPORARY_PREFIX, CorpusError
+from schemas.store.storage import TEMPORARY_PREFIX, CorpusError
 
 
 def cli(*arguments: str) -> tuple[int, str]:
@@ -23,7 +23,7 @@ def cli(*arguments: str) -> tuple[int, str]:
 
 def test_help_needs_nothing_heavy_and_explains_each_stage() -> None:
     probe = (
-        "import sys; from pipelines.cli import main\n"
+        "import sys; from pipelines.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'apache_beam', 'torch', 'pyarrow', 'PIL', 'pydantic'} & set(sys.modules)))"

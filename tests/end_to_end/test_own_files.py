@@ -10,9 +10,9 @@ import pytest
 from tiny import Tiny, draw_images, write_tar
 
 from pipelines.build import build
-from pipelines.engine import Engine
-from pipelines.storage import CorpusError, Storage
-from pipelines.verify import verify
+from pipelines.engines.engine import Engine
+from pipelines.verify.job import verify
+from schemas.store.storage import CorpusError, Storage
 
 FOREIGN = (
     "shards/train-000.tar",

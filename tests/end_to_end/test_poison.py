@@ -10,9 +10,9 @@ from corpus import ROOT, Corpus
 from deadly import HANGS
 from engines import EMBEDDED
 
-from pipelines.attempts import FOLDER
-from pipelines.storage import TEMPORARY_PREFIX
+from pipelines.runtime.attempts import FOLDER
 from schemas.keys import rank, sample_key
+from schemas.store.storage import TEMPORARY_PREFIX
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from training_shards import ShardMaker
 
 from model.tokenizers.load import load_tokenizer
-from pipelines.cli import main
+from pipelines.cli.main import main
 
 TINY = ["--size", "tiny", "--set", "precision=fp32", "--set", "checkpointing=false"]
 SHORT = ["--set", "batch=2", "--set", "sample_every=0", "--set", "log_every=1", "--threads", "1"]

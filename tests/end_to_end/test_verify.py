@@ -29,10 +29,10 @@ from forging import (
 )
 from PIL import Image, ImageOps
 
-from pipelines.errors import NotLookedError
-from pipelines.sidecar import make_origin, read_origin, read_table, write_sidecar
-from pipelines.storage import Storage
-from pipelines.verify import verify
+from pipelines.runtime.sidecar import make_origin, read_origin, read_table, write_sidecar
+from pipelines.verify.job import verify
+from schemas.store.errors import NotLookedError
+from schemas.store.storage import Storage
 
 TAR, RAW, CODES = "shards/t2i-000000.tar", "raw/00000", "tokens/00000.tokens256.npy"
 INDEX = "shards/t2i-000000.parquet"
@@ -697,7 +697,7 @@ def test_where_no_finished_build_lies_nothing_is_said_of_faults(copied: Corpus) 
 
 
 def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
-    from pipelines.cli import main
+    from pipelines.cli.main import main
 
     def told(*words: str) -> tuple[int, str]:
         return main(["verify", *words]), capsys.readouterr().out

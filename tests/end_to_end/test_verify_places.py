@@ -12,15 +12,21 @@ import pytest
 from corpus import ROOT, Corpus
 from forging import Row, forge_rows, store_of
 
-from pipelines.array_spool import array_header
 from pipelines.build import build
-from pipelines.engine import Engine
-from pipelines.sidecar import Reject, read_origin, read_table, write_dead_letters, write_sidecar
-from pipelines.storage import Storage
-from pipelines.verify import verify
-from pipelines.verify_look import schema_of
+from pipelines.engines.engine import Engine
+from pipelines.runtime.sidecar import (
+    Reject,
+    read_origin,
+    read_table,
+    write_dead_letters,
+    write_sidecar,
+)
+from pipelines.tokens.array_spool import array_header
+from pipelines.verify.job import verify
+from pipelines.verify.look import schema_of
 from schemas.fingerprint import content_digest
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 IMAGES = ROOT / "tests/corpus/openclipart/animals"
 TOKENIZER = "{tokenizer: infinity_bsq, preset: bundled, resolutions: [128]}"

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from filters.registry import SIGNALS, columns
-from pipelines.plan import PLAN
-from pipelines.raw_shard import RawShard
-from pipelines.readers.listing import Unit
-from pipelines.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
-from pipelines.storage import Storage
+from pipelines.runtime.sidecar import Counts, make_origin, read_table, sidecar_path, write_sidecar
+from pipelines.sources.listing import Unit
+from pipelines.sources.plan import PLAN
+from pipelines.sources.raw_shard import RawShard
 from schemas import tables
 from schemas.keys import sample_key, shard_name
+from schemas.store.storage import Storage
 
 SCHEMAS = {
     "sources": tables.SOURCES,

@@ -16,17 +16,17 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints import typehints
 from PIL import Image
 
-from pipelines.dedup import FindDuplicates
-from pipelines.engine import shard_numbers
-from pipelines.map_shards import MapShards
-from pipelines.quota import write_cutoffs
-from pipelines.report import summarise
-from pipelines.shard import WriteShards
-from pipelines.stage import MapStage
-from pipelines.stages import resource_hints, stages_after_dedup, stages_before_dedup
-from pipelines.storage import Storage
+from pipelines.dedup.stage import FindDuplicates
+from pipelines.engines.engine import shard_numbers
+from pipelines.report.job import summarise
+from pipelines.runtime.map_shards import MapShards
+from pipelines.runtime.stage import MapStage
+from pipelines.shards.stage import WriteShards
+from pipelines.stage_table import resource_hints, stages_after_dedup, stages_before_dedup
+from pipelines.stages.quota import write_cutoffs
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
+from schemas.store.storage import Storage
 
 SHARDS = 2
 IMAGES = 4  # a shard

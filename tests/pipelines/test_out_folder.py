@@ -9,8 +9,8 @@ import pytest
 from tiny import Tiny
 
 from pipelines.out_folder import MARK, corpus_folder, mark_training, own_folder, training_folder
-from pipelines.storage import CorpusError, Storage
 from schemas.recipe import Recipe
+from schemas.store.storage import CorpusError, Storage
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from corpus import DEMO_RECIPE, Corpus
 HEAVY = ("apache_beam", "torch", "transformers", "datasets", "scipy", "aiohttp", "pandas")
 IMPORTS = """
 import sys
-from pipelines.cli import main
+from pipelines.cli.main import main
 try:
     code = main(sys.argv[1:])
 except SystemExit as error:
@@ -44,7 +44,7 @@ def test_verify_and_a_build_with_nothing_to_do_start_neither_torch_nor_beam(copi
     assert {*imported(*words)} <= {"0", "pandas", "aiohttp"}
 
 
-@pytest.mark.parametrize("module", ["pipelines.worker_imports", "pipelines.verify"])
+@pytest.mark.parametrize("module", ["pipelines.worker_imports", "pipelines.verify.job"])
 def test_worker_processes_need_no_beam(module: str, tmp_path: Path) -> None:
     code = f"import sys, {module}; sys.exit('apache_beam' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from corpus import Corpus
 from faulty_proxy import FaultyProxy, faulty_proxy
 from object_stores import STORES, ObjectStore
 
-from pipelines.storage import Storage
+from schemas.store.storage import Storage
 
 
 @pytest.fixture(scope="session", params=STORES)

@@ -10,10 +10,10 @@ from faulty_proxy import FaultyProxy
 from object_stores import ObjectStore
 
 from pipelines.build import build
-from pipelines.engine import Engine
-from pipelines.storage import Storage
-from pipelines.verify import verify
+from pipelines.engines.engine import Engine
+from pipelines.verify.job import verify
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the fixtures build three corpora
 

@@ -12,9 +12,9 @@ from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
 from object_stores import ObjectStore
 
-from pipelines import retries
-from pipelines.lock import LOCK_NAME, build_lock
-from pipelines.storage import CorpusError, Storage
+from schemas.store import retries
+from schemas.store.lock import LOCK_NAME, build_lock
+from schemas.store.storage import CorpusError, Storage
 
 
 def fail_next(proxy: FaultyProxy, *faults: str) -> None:

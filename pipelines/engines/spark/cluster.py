@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipelines.tied_program import tied
+from pipelines.engines.tied_program import tied
 
 FOLDER = Path("build/engines")
 START_S = 300.0

@@ -11,17 +11,17 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from pipelines.dedup import FindDuplicates
-from pipelines.engine import Engine, shard_numbers
-from pipelines.engine_profile import load_profile
-from pipelines.map_shards import MapShards
-from pipelines.quota import write_cutoffs
-from pipelines.report import summarise
-from pipelines.shard import WriteShards
-from pipelines.stages import quotas, resource_hints, stages_after_dedup, stages_before_dedup
-from pipelines.storage import Storage
+from pipelines.dedup.stage import FindDuplicates
+from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.engines.profile import load_profile
+from pipelines.report.job import summarise
+from pipelines.runtime.map_shards import MapShards
+from pipelines.shards.stage import WriteShards
+from pipelines.stage_table import quotas, resource_hints, stages_after_dedup, stages_before_dedup
+from pipelines.stages.quota import write_cutoffs
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
+from schemas.store.storage import Storage
 
 RECIPE = "pipelines/recipes/vargpt-v1.1.yaml"
 IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"

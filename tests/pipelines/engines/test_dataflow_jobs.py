@@ -8,10 +8,10 @@ import apache_beam as beam
 import pytest
 
 from pipelines.build import Job
-from pipelines.claims import Claims
-from pipelines.engine import Engine, shard_numbers
-from pipelines.engine_profile import load_profile
-from pipelines.stages import stages_after_dedup
+from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.engines.profile import load_profile
+from pipelines.runtime.claims import Claims
+from pipelines.stage_table import stages_after_dedup
 from schemas.recipe import STAGES
 from schemas.recipe_file import parse_recipe
 

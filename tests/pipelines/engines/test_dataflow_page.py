@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.engine_profile import PREFIXES, options_of
+from pipelines.engines.profile import PREFIXES, options_of
 from schemas.recipe_file import load_recipe
 
 PAGE = Path("pipelines/engines/dataflow/README.md")

@@ -1,0 +1,181 @@
+"""Check what a recipe names beyond itself: signals, and files, whose sha256 is pinned.
+
+So a typo is met before any work, and a moved file is the same recipe.
+"""
+
+import hashlib
+import os.path
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from filters.registry import SIGNALS, columns
+from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
+from pipelines.sources.columns import without_captions
+from pipelines.sources.files import expand
+from pipelines.sources.plan import make_reader
+from pipelines.stages.select import TEXT_REPEATS
+from pipelines.templates.template_file import load_templates, templates_sha256
+from pipelines.tokens.tokenizers import TokenizerRecipe
+from schemas.recipe import Recipe, Rule, Source
+from schemas.recipe_file import RecipeError, suggest
+from schemas.store.retries import open_fs
+from schemas.store.storage import CorpusError
+
+CHUNK_BYTES = 1 << 24
+
+
+def pin(recipe: Recipe) -> Recipe:
+    """Fill in the hashes of the recipe's template file and checkpoint, or check those given.
+
+    Raises:
+        RecipeError: if a signal or a rule is not one that there is, or one that is needed is not
+            measured.
+        CorpusError: if a file is missing, not usable, or not the one that was pinned.
+    """
+    if faults := [*_signal_faults(recipe), *_rule_faults(recipe)]:
+        raise RecipeError("\n".join(faults))
+    load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
+    templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
+    changes: dict[str, BaseModel] = {"pair": recipe.pair.model_copy(update=templates)}
+    tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
+    changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
+    return recipe.model_copy(update=changes)
+
+
+def recipe_faults(recipe: Recipe) -> list[str]:
+    """Find what a build would refuse, a line a fault, without reading any data."""
+    faults = [*_signal_faults(recipe), *_rule_faults(recipe)]
+    try:
+        load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
+    except CorpusError as error:
+        faults.append(str(error))
+    for tokenizer in recipe.vq_tokens.tokenizers:
+        faults += _checkpoint_faults(tokenizer)
+    for source in recipe.sources:
+        faults += _source_faults(source, recipe)
+    return faults
+
+
+def warnings(recipe: Recipe) -> Iterator[str]:
+    """Say which sources have no captions by the recipe's own word, a line a source.
+
+    A text file beside an image is its caption whatever the columns are.
+    """
+    for source in recipe.sources:
+        columns = source.columns
+        beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)
+        if beside or recipe.caption.engine != "source" or columns.text != "":
+            continue
+        lists = source.list if source.kind == "folder" else source.path
+        titled = "title" in columns.mapped() and not (lists or "").endswith(".txt")
+        if "title" in columns.explicit() and titled:
+            continue
+        row = f"every row of it without a {columns.title!r}" if titled else "every row of it"
+        yield without_captions(f"source {source.name} has no captions", row)
+
+
+def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
+    if recipe.checkpoint and _is_here(recipe.checkpoint):
+        fs, path = open_fs(recipe.checkpoint)
+        if not fs.isfile(path):
+            where = f"vq_tokens.tokenizers.{recipe.name}.checkpoint"
+            yield f"{where}: {recipe.checkpoint}: no such file"
+
+
+def _source_faults(source: Source, recipe: Recipe) -> Iterator[str]:
+    """Look for files of this machine only: others may need a network, and a user's leave."""
+    where = f"sources.{source.name}"
+    if source.kind == "huggingface":
+        if os.path.isabs(source.path) and not os.path.isdir(source.path):
+            try:
+                expand(source.path)
+            except CorpusError as error:
+                yield f"{where}.path: {error}"
+        return
+    if source.kind == "folder" and _is_here(source.path):
+        fs, path = open_fs(source.path)
+        if not fs.isdir(path):
+            there = "a file, expected a folder" if fs.isfile(path) else "no such folder"
+            yield f"{where}.path: {source.path}: {there}"
+            return
+    listed = source.list if source.kind == "folder" else source.path
+    if listed and _is_here(listed):
+        try:
+            make_reader(source, recipe.crawl).version()
+        except (CorpusError, OSError) as error:
+            yield f"{where}: {error}"
+
+
+def _is_here(path: str) -> bool:
+    return "://" not in path or path.startswith("file://")
+
+
+def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
+    checkpoint = recipe.checkpoint
+    if checkpoint is None and recipe.preset == BUNDLED:
+        checkpoint = bundled_checkpoint(recipe.tokenizer)
+    if checkpoint is None:
+        return recipe
+    found = _file_sha256(
+        checkpoint, recipe.checkpoint_sha256, f"vq_tokens.tokenizers.{recipe.name}"
+    )
+    return recipe.model_copy(update={"checkpoint_sha256": found})
+
+
+def _signal_faults(recipe: Recipe) -> Iterator[str]:
+    names = recipe.measure.signals
+    for number, name in enumerate(names):
+        where = f"measure.signals.{number}"
+        if name not in SIGNALS:
+            yield f"{where}: unknown signal {name!r}; {suggest(name, SIGNALS)}"
+        elif name in names[:number]:
+            yield f"{where}: {name} is named twice"
+    if "size" not in names:
+        yield "measure.signals: size is needed, by dedup and by the shards"
+    for name in ("phash", "colour_layout"):
+        if name not in names and recipe.dedup.phash_distance is not None:
+            yield f"measure.signals: {name} is needed; or set dedup.phash_distance to null"
+
+
+def _rule_faults(recipe: Recipe) -> Iterator[str]:
+    measured = columns(name for name in recipe.measure.signals if name in SIGNALS)
+    types = {column.name: column.type for column in measured} | {TEXT_REPEATS: pa.int32()}
+    for name, rule in recipe.select.items():
+        if name not in types:
+            yield f"select.{name}: not measured; {suggest(name, types)}"
+        else:
+            yield from _type_faults(name, rule, types)
+
+
+def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Iterator[str]:
+    """Bounds are for numbers, `forbid` for flags; text has neither."""
+    if pa.types.is_string(types[name]):
+        yield f"select.{name}: text, of which a rule can say nothing"
+        return
+    if rule.cap is not None and name != TEXT_REPEATS:
+        yield f"select.{name}: cap is for {TEXT_REPEATS} alone; use min or max"
+    is_flag = pa.types.is_boolean(types[name])
+    if rule.forbid and not is_flag:
+        flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]
+        yield f"select.{name}: a number has bounds; forbid is for flags: {', '.join(flags)}"
+    if is_flag and not (rule.min is None and rule.max is None):
+        yield f"select.{name}: a flag has no bounds; use forbid: true"
+
+
+def _file_sha256(path: str, wanted: str, where: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        fs, full = open_fs(path)
+        with fs.open(full) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{where}.checkpoint: {path}: no such file") from error
+    found = digest.hexdigest()
+    if wanted and found != wanted:
+        raise CorpusError(
+            f"{where}.checkpoint: {path}: sha256 is {found}, the recipe says {wanted}"
+        )
+    return found

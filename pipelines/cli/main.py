@@ -1,0 +1,230 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import argparse
+import importlib
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from pipelines.cli.arguments import (
+    Parser,
+    PrintCompletion,
+    ShowVersion,
+    check_flags,
+    commands_of,
+    meant,
+)
+from pipelines.cli.build import add_build
+from pipelines.cli.preferences import add_compare, add_export, add_preferences
+from pipelines.cli.recipe import add_recipe
+from pipelines.cli.train import add_train, add_train_tokenizer
+from pipelines.cli.verify import add_verify
+
+STAGE_HELP = """\
+stages of a build, in order:
+  ingest     read lists of samples; every row gets its key
+  crawl      fetch the bytes of every URL, or note where they lie
+  measure    decode every image once; store signals, not verdicts
+  dedup      find repeated URLs, equal bytes and near-duplicates
+  select     apply the recipe's rules and quotas to the stored signals
+  caption    choose the words of every kept row
+  pair       turn captions into user/assistant instructions
+  vq_tokens  turn kept images into multi-scale VQ codes
+  shard      write WebDataset tars, their indexes and the manifest
+  report     write report.html: funnel, histograms, samples, rejects
+
+A stage runs again only where its part of the recipe or its input has changed.
+"""
+
+
+STDOUT = 1
+EX_PIPE = 141  # as of a program that SIGPIPE ends
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code: 0 done, 1 a fault the user can mend, 2 usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    mark = given.index("--") if "--" in given else len(given)
+    parser = _parser()
+    check_flags(parser, given[:mark])
+    options, unknown = parser.parse_known_args(given[:mark])
+    command = commands_of(parser)[options.command]
+    if unknown:
+        named = (name for action in command._actions for name in action.option_strings)
+        command.error(f"unknown argument {unknown[0]!r}{meant(unknown[0], named)}")
+    options.beam_options = tuple(given[mark + 1 :])
+    options.given = given
+    if options.beam_options and options.command not in ("build", "preferences"):
+        command.error("only build and preferences take Beam options after --")
+    logging.basicConfig(level=logging.CRITICAL)
+    if options.beam_options:
+        _check_beam_options(command, options)
+    from pipelines.runtime.console import listen
+    from schemas.recipe_file import RecipeError
+    from schemas.store.errors import CorpusError
+
+    listen(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
+    try:
+        code = _RUNS[options.command](options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        return EX_PIPE
+    except (CorpusError, RecipeError) as error:
+        print(f"vargpt-corpus: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print(f"vargpt-corpus: {what}; nothing committed is lost", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vargpt-corpus: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse words after -- that mean nothing; exits with 2."""
+    from pipelines.cli.beam_options import check_beam_options
+    from pipelines.engines.engine import Engine
+    from pipelines.engines.profile import parse_options
+    from schemas.store.errors import CorpusError
+
+    ours = {name for action in parser._actions for name in action.option_strings}
+    try:
+        runner = parse_options(Engine.of(options).arguments).get("runner", "")
+        check_beam_options(options.beam_options, runner, ours)
+    except CorpusError as error:
+        parser.error(str(error))
+
+
+def _is_unread() -> bool:
+    """Whether who reads what is printed has read enough, as `head` does."""
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="vargpt-corpus",
+        description="Build corpora of images, instructions and VQ tokens from lists of URLs.",
+        epilog=STAGE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print a script that completes commands and options in a shell, and exit",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_build(
+        commands.add_parser("build", help="build a corpus from a recipe, or bring one up to date")
+    )
+    commands.add_parser("engines", help="list where a build can run, and what each needs")
+    verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
+    add_verify(verify)
+    add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
+    add_train_tokenizer(
+        commands.add_parser(
+            "train-tokenizer", help="train a tokenizer on folders or shards of images"
+        )
+    )
+    add_train(commands.add_parser("train", help="train a VARGPT on built corpora, stage by stage"))
+    add_preferences(
+        commands.add_parser(
+            "preferences",
+            help="draw images of prompts with a model, and make pairs to prefer one of",
+            usage="vargpt-corpus preferences --model DIR --out URL [options] [-- BEAM OPTIONS]",
+            epilog="Killed, the same command goes on after the last shard that was written.",
+        )
+    )
+    add_compare(
+        commands.add_parser(
+            "compare",
+            help="draw held-out prompts with two models, and say whether the second is better",
+        )
+    )
+    add_export(
+        commands.add_parser(
+            "export", help="write samples or pairs as the published training code reads them"
+        )
+    )
+    return parser
+
+
+def _run(module: str) -> Callable[[argparse.Namespace], int]:
+    """Return a call of `run` of a module, which is imported only then."""
+    return lambda options: importlib.import_module(module).run(options)
+
+
+def _run_of_train(module: str) -> Callable[[argparse.Namespace], int]:
+    """Return the same of a module that needs the extra `train`."""
+
+    def run(options: argparse.Namespace) -> int:
+        from schemas.store.errors import CorpusError
+
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise CorpusError(f"{error}; pip install 'vargpt-corpus[train]'") from error
+        return imported.run(options)
+
+    return run
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from model.data.manifest import DataError
+    from model.preferences.export import export
+    from schemas.store.storage import CorpusError
+
+    try:
+        for name, records in export(options.corpus, options.format, Path(options.to)).items():
+            print(f"{options.to}/{name}: {records:,} records")
+    except DataError as error:
+        raise CorpusError(str(error)) from error
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipelines.cli.verify import run
+
+    return run(options)
+
+
+def _engines(options: argparse.Namespace) -> int:
+    from pipelines.engines.profile import engine_names, load_profile
+
+    for profile in map(load_profile, engine_names()):
+        missing = profile.missing(profile.arguments(processes=1))
+        print(f"{profile.name:<10}{'needs:' if missing else 'ready':<8}{profile.about}")
+        for line in missing:
+            print(f"{'':<18}- {line}")
+    return 0
+
+
+_RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "build": _run("pipelines.cli.build"),
+    "verify": _verify,
+    "recipe": _run("pipelines.cli.recipe"),
+    "engines": _engines,
+    "train-tokenizer": _run_of_train("pipelines.training.train_tokenizer"),
+    "preferences": _run_of_train("pipelines.preferences.commands"),
+    "compare": _run_of_train("pipelines.preferences.compare"),
+    "export": _export,
+    "train": _run_of_train("pipelines.training.train"),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Options of the commands about preferences; apart, so that --help answers at once."""
+
+import argparse
+import os.path
+
+from pipelines.cli.build import add_engine, add_loudness
+from pipelines.cli.option_types import place, positive
+
+
+def add_preferences(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `preferences`; sampling is by default as the released code samples."""
+    parser.add_argument(
+        "--model", required=True, type=place, metavar="DIR", help="of a training, or a saved model"
+    )
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument(
+        "--prompts", type=place, metavar="FILE", help="prompts: .txt, .jsonl or .csv"
+    )
+    asked.add_argument(
+        "--corpus", type=place, metavar="OUT", help="take prompts and images of a corpus"
+    )
+    parser.add_argument("--subset", choices=("t2i", "edit"), default="t2i", help="of the corpus")
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of the corpus, by the hash of keys (default: 0.01)",
+    )
+    parser.add_argument(
+        "--out", required=True, type=place, metavar="URL", help="folder of the pairs"
+    )
+    parser.add_argument(
+        "--pairs",
+        choices=("paper", "scored"),
+        default="scored",
+        help="paper: the prompt's own image over the model's; scored: the model's best over its "
+        "worst (default)",
+    )
+    _add_scorer(parser)
+    parser.add_argument(
+        "--samples",
+        type=positive,
+        metavar="K",
+        help="images a prompt (default: 4, or 1 without a scorer)",
+    )
+    parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
+    _add_sampling(parser)
+    parser.add_argument(
+        "--prompts-per-shard", type=positive, default=512, metavar="N", help="(default: 512)"
+    )
+    parser.add_argument(
+        "--max-dead",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="of the prompts, past which it fails (default: 0.05)",
+    )
+    parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
+    add_engine(parser)
+    add_loudness(parser)
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `compare`."""
+    parser.add_argument(
+        "before", type=place, metavar="BEFORE", help="a training's DIR, or a saved model"
+    )
+    parser.add_argument("after", type=place, metavar="AFTER", help="the same of the other model")
+    parser.add_argument(
+        "--prompts",
+        required=True,
+        type=place,
+        metavar="FILE",
+        help="held-out prompts: .txt, .jsonl or .csv",
+    )
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
+    _add_scorer(parser, required=True)
+    parser.add_argument(
+        "--samples", type=positive, default=4, metavar="K", help="images a prompt (default: 4)"
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="of the interval (default: 0.95)"
+    )
+    _add_sampling(parser)
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("corpus", type=place, metavar="OUT", help="folder of a corpus, or of pairs")
+    parser.add_argument("--format", required=True, choices=("llamafactory-sft", "llamafactory-dpo"))
+    parser.add_argument("--to", required=True, type=place, metavar="DIR", help="local folder")
+
+
+def _add_scorer(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--scorer",
+        required=required,
+        metavar="NAME",
+        help="clip, aesthetic, or MODULE:NAME of any callable",
+    )
+    parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
+    parser.add_argument(
+        "--clip-weights",
+        default="",
+        type=os.path.expanduser,
+        help="a tag of open_clip's, or a file",
+    )
+    parser.add_argument(
+        "--aesthetic-head",
+        default="",
+        type=os.path.expanduser,
+        metavar="FILE",
+        help="of the predictor",
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cfg", type=float, default=3.0, help="guidance (default: 3)")
+    parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
+    parser.add_argument("--top-k", type=positive, default=900, help="of an element (default: 900)")
+    parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
+    parser.add_argument(
+        "--batch", type=positive, default=16, help="images drawn at once (default: 16)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the weights (default: float32)",
+    )

@@ -1,0 +1,106 @@
+"""Options of the commands that train; apart, so that --help answers at once."""
+
+import argparse
+
+from pipelines.cli.option_types import place, positive
+
+STAGES = (
+    *("pretrain", "understand", "sft256", "dpo256", "sft512", "dpo512", "edit"),
+    *("demo", "emoji", "emoji_dpo"),
+)
+
+
+def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `train-tokenizer`."""
+    parser.epilog = "Killed, the same command goes on from the last state in DIR."
+    parser.add_argument("kind", choices=("infinity_bsq", "var_vqvae"))
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        type=place,
+        metavar="URL",
+        help="folder of images or shards, or files with *; may be given several times",
+    )
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
+    parser.add_argument("--preset", default="bundled", help="size (default: bundled)")
+    parser.add_argument(
+        "--phase",
+        action="append",
+        dest="phases",
+        metavar="SIDExBATCH:STEPS",
+        help="stretch of training (default: 128x4:4000, then 256x1:600)",
+    )
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights")
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.02,
+        metavar="SHARE",
+        help="of the images, by the hash of their names, for the figures (default: 0.02)",
+    )
+    _add_machine(parser)
+    parser.add_argument(
+        "--perceptual",
+        metavar="MODULE:NAME",
+        help="further loss: any importable callable of (images, images) in [-1, 1] to a scalar",
+    )
+    parser.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `train`."""
+    parser.epilog = (
+        "Killed, the same command goes on from the last checkpoint in DIR. Several GPUs: "
+        "torchrun --nproc-per-node N -m pipelines train ..."
+    )
+    parser.add_argument(
+        "stage",
+        choices=STAGES,
+        metavar="STAGE",
+        help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji, "
+        "emoji_dpo",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        type=place,
+        metavar="URL[:WEIGHT]",
+        help="OUT of a build; may be given several times",
+    )
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
+    parser.add_argument(
+        "--size", help="of the model: tiny, mini, small or v1_1 (default: that of --init)"
+    )
+    parser.add_argument("--steps", type=positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a value of the recipe, e.g. batch=8",
+    )
+    parser.add_argument(
+        "--prompts",
+        type=place,
+        metavar="FILE",
+        help="what to draw on the way: a line each, 16 at most",
+    )
+    parser.add_argument(
+        "--init",
+        type=place,
+        metavar="DIR",
+        help="training whose weights come first: the stage before",
+    )
+    _add_machine(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=positive, help="of torch on a CPU (default: its own choice)"
+    )
+    parser.add_argument("--device", help="as torch names it (default: cuda if there is one)")

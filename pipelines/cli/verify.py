@@ -1,0 +1,65 @@
+"""verify, the command: its options, what it prints, and its exit code."""
+
+import argparse
+import json
+import sys
+
+from pipelines.cli.option_types import place, positive
+from pipelines.runtime.counting import counted
+
+EXIT_CODES = """\
+exit code: 0 the corpus is sound, 1 it has faults, 2 nothing could be checked (no finished build,
+or a store that cannot be read)
+"""
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXIT_CODES
+    parser.add_argument(
+        "out", type=place, metavar="OUT", help="folder of the corpus, any fsspec URL"
+    )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also decode, measure and encode every image again; takes as long as the build, but "
+        "for fetching",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--processes", type=positive, metavar="N", help="default: one a core; one if it is small"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Verify a corpus and print a line a fault."""
+    from pipelines.verify.job import verify
+    from schemas.store.errors import CorpusError
+    from schemas.store.storage import Storage
+
+    out = options.out
+    try:
+        faults = verify(Storage(out), processes=options.processes, deep=options.deep)
+    except (CorpusError, OSError) as error:
+        told = {"corpus": out, "deep": options.deep, "error": str(error)}
+        if options.json:
+            print(json.dumps(told))
+        else:
+            print(f"vargpt-corpus: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        lines = [{"file": fault.file, "fault": fault.what} for fault in faults]
+        told = {"corpus": out, "deep": options.deep, "sound": not faults, "faults": lines}
+        print(json.dumps(told))
+    else:
+        for fault in faults:
+            print(fault)
+        print(f"{out}: {_in_all(len(faults)) if faults else 'verified, no fault'}")
+    return 1 if faults else 0
+
+
+def _in_all(faults: int) -> str:
+    """Count the faults, and say what mends them."""
+    mend = "a build makes what is missing anew: remove damaged files, then build again"
+    return f"{counted(faults, 'fault')}; {mend}"

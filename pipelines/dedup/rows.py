@@ -1,0 +1,135 @@
+"""The rows that dedup compares, as columns of numbers, and the verdicts on those that go.
+
+Columns that end in a digit are the 64-bit words of one hash.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.text import normalised_text, primary_text
+from pipelines.dedup.near_duplicates import run_starts
+from pipelines.dedup.words import unhex, words
+from pipelines.runtime.sidecar import column, read_table, sidecar_path
+from schemas.store.storage import Storage
+
+KEY = ("key0", "key1")
+KEPT_KEY = ("kept_key0", "kept_key1")
+SHA256 = ("sha256_0", "sha256_1", "sha256_2", "sha256_3")
+TEXT = ("text0", "text1")  # digest of the normalised text
+ROW = ("shard", *KEY)
+
+_WORD = pa.uint64()
+REPEATS = pa.schema(
+    [("shard", pa.int32()), *((name, _WORD) for name in KEY), ("repeats", pa.int32())]
+)
+# A row that goes, why, and the row that stands for it.
+GONE = pa.schema(
+    [
+        ("shard", pa.int32()),
+        *((name, _WORD) for name in (*KEY, *KEPT_KEY)),
+        ("reason", pa.string()),
+        ("phash", _WORD),
+        ("kept_phash", _WORD),
+    ]
+)
+
+
+def read_rows(
+    shard: int, store: Storage, *, hashed: bool, fold_case: bool = True
+) -> pa.Table | None:
+    """Read what dedup needs of one shard's measured rows; None where there are none.
+
+    Args:
+        shard: number of the side-cars.
+        store: the corpus.
+        hashed: whether looks are compared, and so were measured.
+        fold_case: whether texts that differ in case alone are one.
+    """
+    wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
+    signals = read_table(store, sidecar_path("signals", shard), wanted)
+    if not signals.num_rows:
+        return None
+    keys = signals["key"]
+    raw = _rows_of(keys, read_table(store, sidecar_path("raw", shard), ["key", "sha256"]))
+    sources = _rows_of(
+        keys, read_table(store, sidecar_path("sources", shard), ["key", "text", "title"])
+    )
+    texts = map(primary_text, column(sources, "text"), column(sources, "title"))
+    rows = {
+        "shard": np.full(signals.num_rows, shard, np.int32),
+        **_named(KEY, unhex(column(signals, "key"))),
+        **_named(SHA256, unhex(column(raw, "sha256"))),
+        **_named(TEXT, unhex([_digest(text, fold_case) for text in texts])),
+    }
+    if not hashed:
+        return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
+    layout = _binary(unhex(column(signals, "colour_layout")))
+    looks = {name: signals[name] for name in ("pixels", "phash")}
+    return pa.Table.from_pydict({**rows, **looks, "layout": layout})
+
+
+def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
+    """Return columns of numbers."""
+    return [table[name].to_numpy() for name in names]
+
+
+def layouts(table: pa.Table) -> np.ndarray:
+    """Return the mean colours of each row: uint8 `[n, width]`."""
+    packed = column(table, "layout")
+    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1)
+
+
+def best_first(rows: pa.Table) -> list[np.ndarray]:
+    """Return columns that sort the best image first: most pixels, then smallest key."""
+    return [-rows["pixels"].to_numpy(), *numbers(rows, KEY)]
+
+
+def first_of_equal(identity: Sequence[np.ndarray], order: Sequence[np.ndarray]) -> np.ndarray:
+    """Return for each row the number of the first row of equal identity."""
+    # lexsort takes what counts most last.
+    places = np.lexsort([*reversed(order), *reversed(identity)])
+    first = np.empty(len(places), np.int64)
+    first[places] = places[run_starts(*(word[places] for word in identity))]
+    return first
+
+
+def gone(rows: pa.Table, stands: np.ndarray, reason: str) -> pa.Table:
+    """Return the verdicts on rows that do not stand for themselves."""
+    goes = np.flatnonzero(stands != np.arange(len(stands)))
+    row, kept = rows.take(goes), rows.take(stands[goes])
+    hashes = row["phash"], kept["phash"]
+    columns = [*row.select(ROW).columns, *kept.select(KEY).columns, [reason] * len(goes), *hashes]
+    return pa.table(columns, schema=GONE)
+
+
+def standing(rows: pa.Table, stands: np.ndarray) -> pa.Table:
+    """Return the rows that stand for themselves."""
+    return rows.filter(pa.array(stands == np.arange(len(stands))))
+
+
+def _rows_of(keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
+    """Return the rows of some keys; both are in key order."""
+    found = table.filter(pc.is_in(table["key"], keys.combine_chunks()))
+    if not found["key"].equals(keys):
+        raise AssertionError(f"{len(keys)} rows were measured, {found.num_rows} of them are known")
+    return found
+
+
+def _digest(text: str, fold_case: bool) -> str:
+    identity = normalised_text(text, fold_case=fold_case)
+    return blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def _named(names: Sequence[str], bytes_NB: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(names, words(bytes_NB), strict=True))
+
+
+def _binary(bytes_NB: np.ndarray) -> pa.Array:
+    count, width = bytes_NB.shape
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(width), count, [None, pa.py_buffer(bytes_NB.tobytes())]
+    )

@@ -1,0 +1,254 @@
+"""What dedup does with the rows that were sent to one partition: plain functions of tables.
+
+Each returns by output what it sends, and the partition of each row of it. Verdicts are sent under
+up to three names: `now` to whom asks for the row that went, `before` to whom asks for the row that
+stands for it, `done` to whom writes the row's shard.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.dedup.near_duplicates import (
+    band_masks,
+    clusters,
+    near_hashes,
+    run_ends,
+    run_starts,
+    settle_clusters,
+)
+from pipelines.dedup.rows import (
+    GONE,
+    KEPT_KEY,
+    KEY,
+    REPEATS,
+    ROW,
+    SHA256,
+    TEXT,
+    best_first,
+    first_of_equal,
+    gone,
+    layouts,
+    numbers,
+    read_rows,
+    standing,
+)
+from pipelines.dedup.words import words
+from pipelines.runtime.exchange import Sending, Tables, partition_of
+from schemas.recipe import Dedup
+from schemas.store.storage import Storage
+
+REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
+PHASH = ("phash",)
+KEPT = (*KEPT_KEY, "kept_phash")  # what a verdict says of the row that stands
+LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DedupTasks:
+    """The tasks of one recipe, and how many partitions rows go to."""
+
+    recipe: Dedup
+    partitions: int
+
+    @property
+    def hashed(self) -> bool:
+        """Whether looks are compared."""
+        return self.recipe.phash_distance is not None
+
+    @property
+    def distance(self) -> int:
+        """Most bits in which the pHashes of near-duplicates differ."""
+        return self.recipe.phash_distance or 0
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that take rows away, in order."""
+        return ["urls", *["bytes"] * self.recipe.same_bytes, *["equal", "near"] * self.hashed]
+
+    def group_of(self, shard: np.ndarray) -> np.ndarray:
+        """Return the group of shards that is read, and written, by one task."""
+        return shard % self.partitions
+
+    def read(self, shards: Sequence[int], store: Storage) -> Sending:
+        """Send the rows of some shards by URL."""
+        tables = [
+            read_rows(shard, store, hashed=self.hashed, fold_case=self.recipe.fold_case)
+            for shard in sorted(shards)
+        ]
+        found = [table for table in tables if table is not None]
+        if not found:
+            return {}
+        rows = pa.concat_tables(found)
+        return {"by_url": (rows, self._by(rows, KEY))}
+
+    def urls(self, tables: Tables) -> Sending:
+        """Keep the first shard's row of a URL; send texts to be counted, and rows by bytes."""
+        rows = tables["by_url"]
+        stands = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
+        stay = standing(rows, stands)
+        texts = stay.select([*ROW, *TEXT])
+        return {
+            "texts": (texts, self._by(texts, KEY)),  # they come back to this partition
+            **self._counted(texts),
+            **self._rows_for("urls", stay.drop_columns([*TEXT])),
+            **self._verdicts("urls", gone(rows, stands, REPEATED_URL)),
+        }
+
+    def count(self, tables: Tables) -> Sending:
+        """Add up the rows of each text; tell every partition that has some."""
+        counts = tables["counts"]
+        total = counts.group_by([*TEXT], use_threads=False).aggregate([("rows", "sum")])
+        totals = counts.select([*TEXT, "home"]).join(total, [*TEXT], use_threads=False)
+        return {"totals": (totals.drop_columns("home"), totals["home"].to_numpy())}
+
+    def repeat(self, tables: Tables) -> Sending:
+        """Say of each row how often its text comes."""
+        rows = tables["texts"].join(tables["totals"], [*TEXT], use_threads=False)
+        repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
+        return {"repeats": (repeats, self._by_group(repeats))}
+
+    def bytes(self, tables: Tables) -> Sending:
+        """Keep the row of the smallest key of those with equal bytes."""
+        rows = tables["by_bytes"]
+        stands = first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
+        return {
+            **self._rows_for("bytes", standing(rows, stands)),
+            **self._verdicts("bytes", gone(rows, stands, SAME_BYTES)),
+        }
+
+    def equal(self, tables: Tables) -> Sending:
+        """Keep the best row of equal looks; send each hash that is left once a band."""
+        rows = tables["by_phash"]
+        looks = [*numbers(rows, PHASH), *words(layouts(rows))]
+        stands = first_of_equal(looks, best_first(rows))
+        stay = standing(rows, stands)
+        hashes = np.unique(stay["phash"].to_numpy())
+        masks = np.array(band_masks(self.distance), np.uint64)
+        bands = np.repeat(np.arange(len(masks), dtype=np.uint8), len(hashes))
+        hashes = np.tile(hashes, len(masks))
+        banded = pa.Table.from_pydict({"phash": hashes, "band": bands})
+        by_band = partition_of([hashes & masks[bands], bands.astype(np.uint64)], self.partitions)
+        return {
+            "unlike": (stay, self._by(stay, PHASH)),
+            "by_band": (banded, by_band),
+            **self._verdicts("equal", gone(rows, stands, NEAR_DUPLICATE)),
+        }
+
+    def bands(self, tables: Tables) -> Sending:
+        """Find hashes that are near; what links them all goes to one task.
+
+        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links say the same.
+        """
+        hashes, bands = numbers(tables["by_band"], ["phash", "band"])
+        a, b = clusters(near_hashes(hashes, bands, self.distance))
+        links = pa.Table.from_pydict({"a": a, "b": b}).filter(pa.array(a != b))
+        return {"links": (links, np.zeros(len(links), np.int64))}
+
+    def join(self, tables: Tables) -> Sending:
+        """Join near hashes into clusters."""
+        hashes, cluster = clusters(np.stack(numbers(tables["links"], ["a", "b"]), axis=1))
+        labels = pa.Table.from_pydict({"phash": hashes, "cluster": cluster})
+        return {"labels": (labels, self._by(labels, PHASH))}
+
+    def gather(self, tables: Tables) -> Sending:
+        """Send the rows of a cluster to one task; a row that nothing can be like goes nowhere."""
+        rows = tables["unlike"]
+        labels = tables.get("labels", LABELS.empty_table())
+        rows = rows.join(labels, "phash", use_threads=False).sort_by("phash")
+        hashes = rows["phash"].to_numpy()
+        shared = run_ends(hashes) - run_starts(hashes) > 1
+        labelled = rows["cluster"].is_valid()
+        # Where no other hash is near, a hash is its own cluster.
+        cluster = pc.coalesce(rows["cluster"], rows["phash"])
+        rows = rows.drop_columns("cluster").append_column("cluster", cluster)
+        rows = rows.filter(pc.or_(labelled, pa.array(shared)))
+        return {"by_cluster": (rows, self._by(rows, ["cluster"]))}
+
+    def near(self, tables: Tables) -> Sending:
+        """Settle whole clusters."""
+        rows = tables["by_cluster"]
+        cluster = rows["cluster"].to_numpy()
+        order = np.lexsort([*reversed(best_first(rows)), cluster])
+        rows = rows.take(order)
+        stands = settle_clusters(
+            cluster[order],
+            rows["phash"].to_numpy(),
+            np.ascontiguousarray(layouts(rows).T),
+            distance=self.distance,
+            colour_distance=self.recipe.colour_distance,
+        )
+        return self._verdicts("near", gone(rows, stands, NEAR_DUPLICATE))
+
+    def follow(self, step: str) -> Callable[[Tables], Sending]:
+        """Return the task that follows up a step; see `_Follow`."""
+        return _Follow(tasks=self, step=step)
+
+    def passed_on(self, step: str) -> str:
+        """Name the output by which a step passes its verdicts on, to the next step or out."""
+        return "done" if step == self.steps[-1] else "before"
+
+    def _counted(self, texts: pa.Table) -> Sending:
+        """Send texts, not rows: all rows without a text, perhaps most, are one."""
+        home = self._by(texts.slice(0, 1), KEY)
+        counts = texts.group_by([*TEXT], use_threads=False).aggregate([([], "count_all")])
+        counts = counts.rename_columns([*TEXT, "rows"])
+        counts = counts.append_column("home", pa.array(home.repeat(len(counts))))
+        return {"counts": (counts, self._by(counts, TEXT))}
+
+    def _verdicts(self, step: str, verdicts: pa.Table) -> Sending:
+        outputs = [*["now"] * (step != self.steps[0]), self.passed_on(step)]
+        return {output: (verdicts, self._to(output, verdicts)) for output in outputs}
+
+    def _to(self, output: str, verdicts: pa.Table) -> np.ndarray:
+        if output == "done":
+            return self._by_group(verdicts)
+        return self._by(verdicts, KEY if output == "now" else KEPT_KEY)
+
+    def _rows_for(self, step: str, rows: pa.Table) -> Sending:
+        """Send the rows that stay to the next step."""
+        if step == "urls" and self.recipe.same_bytes:
+            return {"by_bytes": (rows, self._by(rows, SHA256))}
+        if self.hashed:
+            rows = rows.drop_columns([*SHA256])
+            return {"by_phash": (rows, self._by(rows, PHASH))}
+        return {}
+
+    def _by(self, rows: pa.Table, identity: Sequence[str]) -> np.ndarray:
+        return partition_of(numbers(rows, identity), self.partitions)
+
+    def _by_group(self, rows: pa.Table) -> np.ndarray:
+        return self.group_of(rows["shard"].to_numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Follow:
+    """Where a row that stood for others goes in this step, let the row that stands for it do so."""
+
+    tasks: DedupTasks
+    step: str
+
+    def __call__(self, tables: Tables) -> Sending:
+        """Send on the verdicts of the steps before."""
+        if "before" not in tables:
+            return {}
+        before = tables["before"]
+        if "now" in tables:
+            before = _redirected(before, tables["now"])
+        output = self.tasks.passed_on(self.step)
+        return {output: (before, self.tasks._to(output, before))}
+
+
+def _redirected(before: pa.Table, now: pa.Table) -> pa.Table:
+    """Replace the kept row of verdicts by the row that now stands for it."""
+    new = [f"new_{name}" for name in KEPT]
+    now = now.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
+    joined = before.join(now, list(KEPT_KEY), use_threads=False)
+    kept = {
+        name: pc.coalesce(joined[newer], joined[name])
+        for name, newer in zip(KEPT, new, strict=True)
+    }
+    return pa.table([kept.get(name, joined[name]) for name in GONE.names], schema=GONE)

@@ -1,0 +1,1 @@
+"""HTTP, safe against what strangers list."""

@@ -1,0 +1,1 @@
+"""Pairs of drawn images, one preferred; and comparisons of two models."""

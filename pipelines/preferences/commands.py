@@ -1,0 +1,113 @@
+"""preferences, the command: its options to a job, and what it prints at its end."""
+
+import argparse
+from typing import Any
+
+from model.data.manifest import Source
+from model.preferences.scorers import ScorerError, ScorerPlan
+from model.tokenizers.checkpoint import CheckpointError
+from model.training.trained import trained_images, trained_sha256
+from model.vargpt.sampling import Sampling
+from pipelines.engines.engine import Engine
+from pipelines.preferences.job import Asked, PreferenceJob
+from pipelines.preferences.stage import MakePreferences
+from pipelines.preferences.tools import ToolsPlan
+from pipelines.stage_table import gpu_hints
+from schemas.recipe import Decode, Gpu
+from schemas.recipe import Shard as ShardRecipe
+from schemas.store.storage import CorpusError, absolute
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make pairs, and print what came of the prompts.
+
+    Raises:
+        CorpusError: options that do not go together, or as the job raises it.
+    """
+    try:
+        job = _job(options)
+    except (CheckpointError, ScorerError, ValueError) as error:
+        raise CorpusError(str(error)) from error
+    _print(job.run(options.out), options.out)
+    return 0
+
+
+def _job(options: argparse.Namespace) -> PreferenceJob:
+    images = trained_images(options.model)
+    scorer = scorer_of(options)
+    samples = options.samples or (4 if scorer else 1)
+    _check(options, samples)
+    plan = ToolsPlan(
+        model=absolute(options.model),
+        model_sha256=trained_sha256(options.model),
+        sampling=sampling_of(options),
+        scorer=scorer,
+        dtype=options.dtype,
+    )
+    stage = MakePreferences(
+        tools=plan,
+        pairs=options.pairs,
+        samples=samples,
+        margin=options.margin,
+        batch=options.batch,
+        subset="preference",
+        member=f"tokens{images.resolution}.npy",
+        shard=ShardRecipe(),
+        decode=Decode(),
+    )
+    corpus = Source(url=options.corpus, subset=options.subset) if options.corpus else None
+    return PreferenceJob(
+        asked=Asked(
+            prompts=options.prompts or "",
+            corpus=corpus,
+            held_out=options.held_out,
+            per_shard=options.prompts_per_shard,
+        ),
+        stage=stage,
+        images=images,
+        engine=Engine.of(options),
+        hints=gpu_hints(Gpu(type=options.gpu) if options.gpu else None),
+        max_dead=options.max_dead,
+    )
+
+
+def sampling_of(options: argparse.Namespace) -> Sampling:
+    """Return how images are drawn."""
+    return Sampling(
+        guidance=options.cfg, temperature=options.tau, top_k=options.top_k, top_p=options.top_p
+    )
+
+
+def scorer_of(options: argparse.Namespace) -> ScorerPlan | None:
+    """Return what scores them, if anything does."""
+    if not options.scorer:
+        return None
+    if options.scorer not in ("clip", "aesthetic"):
+        return ScorerPlan(kind=options.scorer)
+    return ScorerPlan(
+        kind=options.scorer,
+        clip_model=options.clip_model,
+        clip_weights=options.clip_weights,
+        head=options.aesthetic_head,
+    ).pinned()
+
+
+def _check(options: argparse.Namespace, samples: int) -> None:
+    if options.pairs == "scored" and (not options.scorer or samples < 2):
+        raise ValueError("--pairs scored needs a --scorer, and --samples of 2 or more")
+    if not options.scorer and samples != 1:
+        raise ValueError(f"--samples {samples} without a --scorer: only one would be used")
+    if min(samples, options.batch, options.prompts_per_shard) < 1 or not options.margin >= 0:
+        raise ValueError(
+            "--samples, --batch, --prompts-per-shard are 1 or more, --margin 0 or more"
+        )
+
+
+def _print(manifest: dict[str, Any], out: str) -> None:
+    for line in manifest["funnel"]:
+        print(f"{line['stage']:<12}{line['rows_in']:>10,} in{line['kept']:>10,} kept")
+        for door in ("dropped", "dead"):
+            for reason, rows in sorted(line[door].items()):
+                print(f"    {door:<8}{reason:<32}{rows:>8,}")
+    for name, subset in manifest["subsets"].items():
+        print(f"{name}: {subset['samples']:,} pairs in {len(subset['shards']):,} shards of {out}")

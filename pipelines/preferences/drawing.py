@@ -1,0 +1,77 @@
+"""Images that a model draws of rows of prompts, in batches of one shape, and their scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model.preferences.sampling import Drawn
+from model.preferences.scorers import ScorerError, scored
+from pipelines.preferences.inputs import Prepare, Prepared
+from pipelines.preferences.tools import Tools
+from pipelines.runtime.sidecar import Reject
+from pipelines.tokens.tokenizers import device_lock
+from schemas.recipe import Decode
+from schemas.store.storage import CorpusError, Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How prompts are drawn."""
+
+    store: Storage  # what their images are below
+    decode: Decode
+    samples: int  # images of a prompt
+    batch: int  # images drawn at once
+    with_given: bool  # whether the image that a prompt came with is needed too
+
+    def __call__(
+        self, rows: Sequence[dict[str, Any]], loaded: Tools, rejects: list[Reject]
+    ) -> Iterator[tuple[Prepared, list[Drawn]]]:
+        """Yield each prompt and its images; a prompt that cannot be drawn joins `rejects`."""
+        prepare = Prepare(
+            tools=loaded,
+            store=self.store,
+            decode=self.decode,
+            samples=self.samples,
+            with_given=self.with_given,
+        )
+        prompts = max(1, self.batch // self.samples)
+        for aspect in sorted({row["aspect"] for row in rows}):
+            waiting: list[Prepared] = []
+            mine = [row for row in rows if row["aspect"] == aspect]
+            for number, row in enumerate(mine, start=1):
+                with device_lock:
+                    prepared = prepare(row)
+                if isinstance(prepared, Reject):
+                    rejects.append(prepared)
+                else:
+                    waiting.append(prepared)
+                if waiting and (len(waiting) == prompts or number == len(mine)):
+                    yield from _draw(waiting, loaded, aspect)
+                    waiting = []
+
+
+def _draw(
+    batch: Sequence[Prepared], loaded: Tools, aspect: float
+) -> list[tuple[Prepared, list[Drawn]]]:
+    asked = [prepared.prompt for prepared in batch]
+    with device_lock:
+        drawn = loaded.sampler.draw(asked, loaded.tokenizer(aspect))
+    return list(zip(batch, drawn, strict=True))
+
+
+def scores_of(prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list[float]:
+    """Score the drawn images, and last the given one if there is one; [] without a scorer.
+
+    Raises:
+        CorpusError: the scorer does not return a number an image.
+    """
+    if loaded.scorer is None:
+        return []
+    images = [each.image for each in drawn]
+    images += [] if prepared.given is None else [prepared.given]
+    try:
+        with device_lock:
+            return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
+    except ScorerError as error:
+        raise CorpusError(str(error)) from error

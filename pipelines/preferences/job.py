@@ -1,0 +1,237 @@
+"""preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from importlib.metadata import version
+from operator import add
+from typing import Any
+
+import pyarrow.compute as pc
+
+from model.data.codes import check_tokenizer
+from model.data.manifest import DataError, Source, read_manifest, token_members
+from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_prompts
+from model.tokenizers.network_tokenizer import NetworkTokenizer
+from model.tokenizers.protocol import schedule_text
+from model.vargpt.folder import ImageTokenizer
+from pipelines.engines.engine import Engine
+from pipelines.out_folder import own_folder
+from pipelines.preferences.prompts import (
+    COMPARISON,
+    STAGE,
+    WrittenPrompts,
+    holds_prompts,
+    write_prompts,
+)
+from pipelines.preferences.stage import MakePreferences
+from pipelines.runtime.console import CONSOLE
+from pipelines.runtime.ownership import own_sidecar, shard_of, surplus, surplus_letters
+from pipelines.runtime.run_stage import run_stage
+from pipelines.runtime.sidecar import (
+    Counts,
+    column,
+    dead_letters_path,
+    read_origin,
+    read_origins,
+    read_table,
+    sidecar_path,
+)
+from pipelines.runtime.stage import stale_shards
+from pipelines.shards.manifest import (
+    MADE_WITH,
+    MANIFEST,
+    funnel_line,
+    manifest_bytes,
+    old_shards,
+)
+from pipelines.shards.write_shard import FOLDER, output_name
+from pipelines.tokens.tokenizers import CROP
+from schemas.sample import CONTRACT_VERSION
+from schemas.store.lock import build_lock
+from schemas.store.storage import CorpusError, Storage
+
+MOST_SHARDS = 1_000_000  # that names of output shards can count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Where prompts come from."""
+
+    prompts: str = ""  # URL of a file of them; or else
+    corpus: Source | None = None
+    held_out: float = 0.01  # share of the corpus
+    per_shard: int = 512
+
+    def rows(self, member: str) -> Iterator[PromptRow | BadPrompt]:
+        """Yield the prompts."""
+        if self.corpus is None:
+            return read_prompts(self.prompts)
+        return held_out(self.corpus, member, self.held_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceJob:
+    """One run: what is asked for, and how the pairs are made."""
+
+    asked: Asked
+    stage: MakePreferences  # its subset follows from the prompts
+    images: ImageTokenizer  # of the model
+    engine: Engine
+    hints: Mapping[str, str]
+    max_dead: float  # share of the prompts past which it fails
+
+    def run(self, out: str) -> dict[str, Any]:
+        """Make pairs, or go on with what was killed; return the manifest.
+
+        Raises:
+            CorpusError: another command holds the folder, it holds a corpus, prompts or tokenizer
+                do not fit, or too many prompts are dead.
+        """
+        store = own_folder(out, "folder of pairs", _holds_pairs)
+        with build_lock(store), self.engine.started(store):
+            store.sweep()
+            try:
+                tokenizer = self._tokenizer()
+                rows = self.asked.rows(self.stage.member)
+                prompts = write_prompts(
+                    rows,
+                    store,
+                    per_shard=self.asked.per_shard,
+                    need_given=self.stage.pairs == "paper",
+                )
+            except (DataError, ValueError) as error:
+                raise CorpusError(str(error)) from error
+            _remove_surplus(store, prompts.shards)
+            subset = "preference_edit" if prompts.edits else "preference"
+            stage = replace(self.stage, subset=subset)
+            self._map(stage, store, prompts.shards)
+            return self._finish(stage, store, prompts, tokenizer)
+
+    def _tokenizer(self) -> NetworkTokenizer:
+        """Load the model's image tokenizer, and check that it made the codes of the corpus."""
+        tokenizer = self.images.load()
+        if self.asked.corpus and self.stage.pairs == "paper":
+            manifest = read_manifest(self.asked.corpus.url)
+            codes, _ = token_members(self.asked.corpus, manifest, self.stage.member)
+            check_tokenizer(codes, self.asked.corpus, tokenizer)
+        return tokenizer
+
+    def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
+        _forget_lost(stage, store)
+        todo = stale_shards(stage, store, shards)
+        CONSOLE.info("%s: %s of %s shards to do", stage.name, len(todo), shards)
+        if todo:
+            # Shards and manifest would disagree from here on, until the new one is written.
+            store.remove(MANIFEST)
+        rows = [origin.counts.kept for origin in read_origins(store, STAGE, todo)]
+        run_stage(stage, store, self.engine, dict(zip(todo, rows, strict=True)), self.hints)
+
+    def _finish(
+        self,
+        stage: MakePreferences,
+        store: Storage,
+        prompts: WrittenPrompts,
+        tokenizer: NetworkTokenizer,
+    ) -> dict[str, Any]:
+        origins = read_origins(store, stage.folder, range(prompts.shards))
+        made = reduce(add, (origin.counts for origin in origins), Counts())
+        dead = sum(made.dead.values())
+        if dead > self.max_dead * made.rows_in:
+            raise CorpusError(
+                f"{stage.name}: {dead:,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
+                f"--max-dead is {self.max_dead}; see {dead_letters_path(stage.name, 0)} ff."
+            )
+        if not made.kept:
+            raise CorpusError(f"{stage.name}: no pair is left: {made}")
+        aspects = _aspects(store, prompts.shards)
+        manifest = {
+            "contract": CONTRACT_VERSION,
+            "name": stage.name,
+            "made_with": {name: version(name) for name in MADE_WITH},
+            "made_by": stage.settings(0, store),
+            "tokens": [_described(stage.member, self.images, tokenizer, aspects)],
+            "subsets": {stage.subset: _subset(stage.subset, store, origins)},
+            "funnel": [funnel_line(STAGE, prompts.counts), funnel_line(stage.name, made)],
+        }
+        # As many as there are prompts, now or before.
+        subsets = [str(each) for each in ("preference", "preference_edit")]
+        numbers = dict.fromkeys(subsets, range(MOST_SHARDS))
+        for path in old_shards(store, manifest, numbers):
+            store.remove(path)
+        store.commit_bytes(MANIFEST, manifest_bytes(manifest))
+        return manifest
+
+
+def _aspects(store: Storage, shards: int) -> list[float]:
+    """Return the aspects of the pairs that were made."""
+    found: set[float] = set()
+    for shard in range(shards):
+        made = read_table(store, sidecar_path(MakePreferences.folder, shard), ["key"])
+        prompts = read_table(store, sidecar_path(STAGE, shard), ["key", "aspect"])
+        found.update(column(prompts.filter(pc.is_in(prompts["key"], made["key"])), "aspect"))
+    return sorted(found)
+
+
+def _remove_surplus(store: Storage, shards: int) -> None:
+    """Remove what is numbered as no shard of prompts is any more."""
+    beyond = range(shards, MOST_SHARDS)
+    old = surplus(store, dict.fromkeys((STAGE, MakePreferences.folder), beyond))
+    old += surplus_letters(store, MakePreferences.name, beyond)
+    for path in old:
+        store.remove(path)
+
+
+def _forget_lost(stage: MakePreferences, store: Storage) -> None:
+    """Remove side-cars whose output shard is gone, so that both are made again."""
+    there = store.listing(FOLDER)
+    for name in store.listing(stage.folder):
+        number, origin = shard_of(name), own_sidecar(store, stage.folder, name)
+        if number is None or origin is None or not origin.counts.kept:
+            continue
+        if f"{output_name(stage.subset, number)}.tar" not in there:
+            store.remove(f"{stage.folder}/{name}")
+
+
+def _described(
+    member: str, images: ImageTokenizer, tokenizer: NetworkTokenizer, aspects: Sequence[float]
+) -> dict[str, Any]:
+    """Return what the manifest says of the codes: of `chosen.MEMBER` and `rejected.MEMBER`."""
+    from model.tokenizers.sizes import PRESETS, schedule_of
+
+    config = PRESETS[images.tokenizer][images.preset]
+    ofs = {
+        aspect: tokenizer.with_schedule(schedule_of(config, images.resolution, aspect))
+        for aspect in aspects
+    }
+    return {
+        "member": member,
+        "kind": "codes",
+        "resolution": images.resolution,
+        "views": 1,
+        "crop": CROP,
+        "image_sizes": {str(a): "{}x{}".format(*of.image_size) for a, of in ofs.items()},
+        "schedules": {str(a): schedule_text(of.schedule) for a, of in ofs.items()},
+        **tokenizer.describe(),
+    }
+
+
+def _subset(subset: str, store: Storage, made: Sequence[Any]) -> dict[str, Any]:
+    """Return what the manifest says of the shards; those of no pair were not written."""
+    shards: list[dict[str, Any]] = []
+    for number in (number for number, origin in enumerate(made) if origin.counts.kept):
+        name = f"{FOLDER}/{output_name(subset, number)}"
+        origin = read_origin(store, f"{name}.parquet")
+        if origin is None:
+            raise CorpusError(f"{name}.parquet: missing; run the command again")
+        shards.append({"path": f"{name}.tar", **origin.tar, "samples": origin.counts.kept})
+    return {
+        "samples": sum(shard["samples"] for shard in shards),
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "shards": shards,
+    }
+
+
+def _holds_pairs(store: Storage) -> bool:
+    """Whether a run wrote there, to its end or not."""
+    return holds_prompts(store) and not store.exists(COMPARISON)

@@ -1,0 +1,147 @@
+"""Prompts into shards: sorted by key, cut into side-cars of `prompts/`, each a unit of work."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from model.data.samples import Message
+from model.preferences.prompts import BadPrompt, Place, PromptRow
+from pipelines.runtime.ownership import is_own_letters, own_sidecar
+from pipelines.runtime.sidecar import (
+    Counts,
+    Reject,
+    count,
+    dead_letters_path,
+    make_origin,
+    sidecar_path,
+    write_dead_letters,
+    write_sidecar,
+)
+from pipelines.templates.template_file import converse, load_templates
+from schemas.fingerprint import fingerprint
+from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
+from schemas.store.storage import CorpusError, Storage, absolute
+from schemas.tables import PROMPTS
+
+STAGE = "prompts"
+FOLDER = "prompts"
+COMPARISON = "comparison.json"  # where `compare` wrote them
+VERSION = 2
+EDIT_ANSWER = f"The output image is: {IMAGE_GEN}"  # of VARGPT-v1.1's editing data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenPrompts:
+    """What lies in `prompts/`."""
+
+    shards: int
+    counts: Counts
+    edits: bool  # whether they edit images
+
+
+def write_prompts(
+    found: Iterable[PromptRow | BadPrompt],
+    store: Storage,
+    *,
+    per_shard: int,
+    need_given: bool,
+    templates: str = "t2i-v1",
+) -> WrittenPrompts:
+    """Write prompts, and what is none to the dead letters.
+
+    Args:
+        found: as `model.preferences.prompts` yields them.
+        store: where to.
+        per_shard: prompts of a shard.
+        need_given: whether a prompt without an image of its own is of no use.
+        templates: words around the prompts of a file; a corpus brings its own.
+
+    Raises:
+        CorpusError: no prompt is left, or some edit images and others do not: those are subsets of
+            their own.
+    """
+    words = load_templates(templates)
+    rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    for each in found:
+        if isinstance(each, PromptRow) and need_given and each.given is None:
+            each = BadPrompt(id=each.key, reason="no_given_image", detail=f"{each.text!r:.200}")
+        if isinstance(each, PromptRow):
+            messages = each.messages or tuple(_messages(each, words))
+            each = _marked(each, messages) or each
+        if isinstance(each, BadPrompt):
+            rejects.append(Reject(id=each.id, reason=each.reason, detail=each.detail))
+        else:
+            rows.append(_row(each, messages))
+    counts = count(len(rows) + len(rejects), len(rows), rejects)
+    write_dead_letters(store, STAGE, 0, rejects)
+    if not rows:
+        place = dead_letters_path(STAGE, 0)
+        raise CorpusError(
+            f"no prompt is left of {counts.rows_in}: {dict(counts.dead)}; see {place}"
+        )
+    edits = {bool(row["edited"]["file"]) for row in rows}
+    if len(edits) > 1:
+        raise CorpusError("some prompts edit an image and some do not; make their pairs apart")
+    rows.sort(key=lambda row: row["key"])
+    starts = range(0, len(rows), per_shard)
+    for number, start in enumerate(starts):
+        mine = rejects if number == 0 else []
+        _write_shard(store, number, rows[start : start + per_shard], mine)
+    return WrittenPrompts(shards=len(starts), counts=counts, edits=edits.pop())
+
+
+def holds_prompts(store: Storage) -> bool:
+    """Whether prompts were written to a folder, or the dead letters of some."""
+    first = sidecar_path(FOLDER, 0).rpartition("/")[2]
+    return own_sidecar(store, FOLDER, first) is not None or is_own_letters(store, STAGE, 0)
+
+
+def _write_shard(
+    store: Storage, number: int, rows: Sequence[dict[str, Any]], rejects: Sequence[Reject]
+) -> None:
+    table = pa.Table.from_pylist(list(rows), schema=PROMPTS)
+    counts = count(len(rows) + len(rejects), len(rows), rejects)
+    origin = make_origin(STAGE, fingerprint(STAGE, VERSION), table, counts)
+    write_sidecar(store, sidecar_path(FOLDER, number), table, origin)
+
+
+def _messages(prompt: PromptRow, words: Any) -> Iterator[Message]:
+    if prompt.edited is not None:
+        yield Message("user", f"{IMAGE} {prompt.text}")
+        yield Message("assistant", EDIT_ANSWER)
+        return
+    pair = converse(words, prompt.key, prompt.text)
+    yield Message("user", pair.user)
+    yield Message("assistant", pair.assistant)
+
+
+def _marked(prompt: PromptRow, messages: Sequence[Message]) -> BadPrompt | None:
+    """Refuse messages, perhaps of a corpus of an earlier release, that spell a token."""
+    for message in messages:
+        if marker := marker_in(message.content, allowed=MARKS):
+            detail = f"{message.content!r:.200} spells {marker!r}, a token of chat templates"
+            return BadPrompt(id=prompt.key, reason="marker_in_prompt", detail=detail)
+    return None
+
+
+def _row(prompt: PromptRow, messages: Sequence[Message]) -> dict[str, Any]:
+    return {
+        "key": prompt.key,
+        "text": prompt.text,
+        "messages": [message._asdict() for message in messages],
+        "source": prompt.source,
+        "url": prompt.url,
+        "licence": prompt.licence,
+        "aspect": prompt.aspect,
+        **{name: _place(getattr(prompt, name)) for name in ("given", "codes", "edited")},
+    }
+
+
+def _place(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {"file": "", "offset": 0, "length": 0}
+    # Or it would be a path below the corpus.
+    return {"file": absolute(place.file), "offset": place.offset, "length": place.length}

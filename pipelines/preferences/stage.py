@@ -1,0 +1,171 @@
+"""preferences: draw images of every prompt, choose one over another, write them as a shard.
+
+The unit of work, of retry and of durability is a shard of prompts, which becomes one output shard:
+keys are hashes, so that neighbours have nothing in common, and nothing need be shuffled.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from model.preferences.pairs import (
+    Dropped,
+    Pair,
+    best_and_worst,
+    given_and_first,
+    given_and_worst,
+)
+from model.preferences.sampling import Drawn
+from pipelines.preferences.drawing import Drawing, scores_of
+from pipelines.preferences.inputs import Prepared
+from pipelines.preferences.sample import Verdict, sample_members
+from pipelines.preferences.tools import Tools, ToolsPlan, tools
+from pipelines.runtime.sidecar import (
+    Counts,
+    Reject,
+    make_origin,
+    read_table,
+    sidecar_path,
+    write_sidecar,
+)
+from pipelines.runtime.stage import Outcome
+from pipelines.shards.tar_writer import TarWriter, describe_tar
+from pipelines.shards.write_shard import FOLDER, output_name
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Decode
+from schemas.recipe import Shard as ShardRecipe
+from schemas.sample import CONTRACT_VERSION
+from schemas.store.storage import Storage
+from schemas.tables import PREFERENCES, SHARD_INDEX
+
+PairsOf = Literal["paper", "scored"]
+"""paper: the image that a prompt came with over the model's; scored: the model's best over its
+worst."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakePreferences:
+    """Make the pairs of one shard of prompts."""
+
+    name: ClassVar[str] = "preferences"
+    folder: ClassVar[str] = "preferences"
+    inputs: ClassVar[tuple[str, ...]] = ("prompts",)
+    version: ClassVar[int] = 1
+    decodes: ClassVar[bool] = True
+
+    tools: ToolsPlan
+    pairs: PairsOf
+    samples: int  # images that the model draws of a prompt
+    margin: float  # least difference of scores
+    batch: int  # images drawn at once
+    subset: str  # preference, or preference_edit where the prompts edit images
+    member: str  # of the codes
+    shard: ShardRecipe
+    decode: Decode
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return model, sampling, scorer, and how pairs are chosen and written.
+
+        The size of a batch is among them: it decides the last place of a float, and so, now and
+        then, a bit.
+        """
+        plain = ("pairs", "samples", "margin", "batch", "subset", "member")
+        return {
+            "contract": CONTRACT_VERSION,
+            **self.tools.settings(),
+            **{name: getattr(self, name) for name in plain},
+            "shard": self.shard.model_dump(mode="json"),
+            "decode": self.decode.model_dump(mode="json"),
+        }
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `shards/SUBSET-NNNNNN.tar` and its index, and `preferences/NNNNN.parquet`."""
+        loaded = tools(self.tools)
+        rows = read_table(store, sidecar_path("prompts", shard)).to_pylist()
+        rejects: list[Reject] = []
+        described: list[dict[str, Any]] = []
+        samples: dict[str, dict[str, bytes]] = {}
+        drawing = Drawing(
+            store=store,
+            decode=self.decode,
+            samples=self.samples,
+            batch=self.batch,
+            with_given=self.pairs == "paper",
+        )
+        for prepared, drawn in drawing(rows, loaded, rejects):
+            verdict = self._judge(prepared, drawn, loaded)
+            if isinstance(verdict, Reject):
+                rejects.append(verdict)
+                continue
+            key = prepared.row["key"]
+            described.append(self._row(key, drawn, verdict, loaded.device))
+            samples[key] = self._sample(prepared, drawn, verdict)
+        described.sort(key=lambda row: row["key"])
+        return Outcome(
+            table=pa.Table.from_pylist(described, schema=PREFERENCES),
+            rows_in=len(rows),
+            rejects=rejects,
+            files=self._files(shard, store, scratch, samples) if samples else {},
+        )
+
+    def _judge(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> Verdict | Reject:
+        """Choose one image over another, or say why there is no pair."""
+        key, scores = prepared.row["key"], scores_of(prepared, drawn, loaded)
+        if not all(map(math.isfinite, scores)):
+            return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
+        given = scores.pop() if scores and prepared.given is not None else 0.0
+        if not scores:
+            pair: Pair | Dropped = given_and_first()
+        elif prepared.given is not None:
+            pair = given_and_worst(given, scores, self.margin)
+        else:
+            pair = best_and_worst(scores, self.margin)
+        if isinstance(pair, Dropped):
+            return Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=True)
+        return Verdict(pair=pair, scores=scores, given_score=given)
+
+    def _row(
+        self, key: str, drawn: Sequence[Drawn], verdict: Verdict, device: str
+    ) -> dict[str, Any]:
+        return {
+            "key": key,
+            "seeds": [each.seed for each in drawn],
+            "scores": verdict.scores,
+            "given_score": verdict.given_score,
+            "chosen": verdict.pair.chosen,
+            "rejected": verdict.pair.rejected,
+            "margin": verdict.pair.margin,
+            "model": self.tools.model_sha256,
+            "device": device,
+        }
+
+    def _sample(
+        self, prepared: Prepared, drawn: Sequence[Drawn], verdict: Verdict
+    ) -> dict[str, bytes]:
+        facts = {
+            "pairs": self.pairs,
+            "samples": self.samples,
+            "scorer": self.tools.scorer.name if self.tools.scorer else "",
+            "model": self.tools.model_sha256,
+            "sampling": self.tools.described_sampling(),
+        }
+        return sample_members(prepared, drawn, verdict, facts, self.member, self.shard)
+
+    def _files(
+        self, shard: int, store: Storage, scratch: Path, samples: Mapping[str, Mapping[str, bytes]]
+    ) -> dict[str, Path]:
+        """Write tar and index, to be published by the caller."""
+        tar = scratch / "shard.tar"
+        with TarWriter(tar) as writer:
+            rows = [row for key in sorted(samples) for row in writer.add_sample(key, samples[key])]
+        index = pa.Table.from_pylist(rows, schema=SHARD_INDEX)
+        made_of = fingerprint(self.name, self.version, self.settings(shard, store))
+        counts = Counts(rows_in=len(samples), kept=len(samples))
+        origin = make_origin(self.name, made_of, index, counts, tar=describe_tar(tar))
+        write_sidecar(Storage(str(scratch)), "index.parquet", index, origin)
+        name = f"{FOLDER}/{output_name(self.subset, shard)}"
+        return {f"{name}.tar": tar, f"{name}.parquet": scratch / "index.parquet"}

@@ -1,0 +1,124 @@
+"""What a worker draws and scores with, loaded once a process."""
+
+import threading
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from model.preferences.scorers import Scorer, ScorerPlan
+from schemas.fingerprint import fingerprint
+from schemas.store.storage import CorpusError
+
+if TYPE_CHECKING:
+    from model.preferences.sampling import Sampler
+    from model.tokenizers.network_tokenizer import NetworkTokenizer
+    from model.vargpt.folder import Trained
+    from model.vargpt.sampling import Sampling
+
+_loaded: dict[str, "Tools"] = {}
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolsPlan:
+    """Which model, how it draws, and what scores, in plain values."""
+
+    model: str  # URL of its folder
+    model_sha256: str
+    sampling: "Sampling"
+    scorer: ScorerPlan | None = None
+    dtype: str = "float32"  # of the model's weights
+    seed: str = ""  # what all that is drawn hangs on; "" for the model's hash
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides the images and their scores, as JSON holds it."""
+        return {
+            "model": self.model_sha256,
+            "dtype": self.dtype,
+            "sampling": asdict(self.sampling),
+            "scorer": self.scorer.identity() if self.scorer else None,
+        }
+
+    def described_sampling(self) -> str:
+        """Say in a line how images are drawn."""
+        of = self.sampling
+        drawn = f"temperature {of.temperature}, top-k {of.top_k}, top-p {of.top_p}"
+        return f"guidance {of.guidance}, {drawn}"
+
+
+@dataclass(kw_only=True)
+class Tools:
+    """A loaded model, its tokenizers, and a scorer."""
+
+    trained: "Trained"
+    sampler: "Sampler"
+    scorer: Scorer | None
+    device: str
+    _tokenizers: dict[float, "NetworkTokenizer"] = field(default_factory=dict)
+
+    def tokenizer(self, aspect: float) -> "NetworkTokenizer":
+        """Return the image tokenizer for an aspect.
+
+        Raises:
+            ValueError: an aspect that it cannot do.
+        """
+        if aspect not in self._tokenizers:
+            self._tokenizers[aspect] = self._with_aspect(aspect)
+        return self._tokenizers[aspect]
+
+    def _with_aspect(self, aspect: float) -> "NetworkTokenizer":
+        from model.tokenizers.compute import best_compute
+        from model.tokenizers.sizes import PRESETS, schedule_of
+
+        images = self.trained.images
+        config = PRESETS[images.tokenizer][images.preset]
+        schedule = schedule_of(config, images.resolution, aspect)
+        for loaded in self._tokenizers.values():
+            return loaded.with_schedule(schedule)
+        return images.load(aspect, best_compute())
+
+
+def tools(plan: ToolsPlan) -> Tools:
+    """Load what a plan names on the best device there is, unless this process has it.
+
+    Raises:
+        CorpusError: a model or scorer that cannot be loaded, or another model than was planned.
+    """
+    key = fingerprint(plan.model, plan.seed, plan.settings())
+    with _loading:
+        if key not in _loaded:
+            _loaded.clear()  # two models of full size have no room beside each other
+            _loaded[key] = _load(plan)
+        return _loaded[key]
+
+
+def _load(plan: ToolsPlan) -> Tools:
+    import torch
+    from transformers import Qwen2VLImageProcessorPil
+
+    from model.data.manifest import DataError
+    from model.data.text import TextEncoder
+    from model.preferences.sampling import Sampler
+    from model.preferences.scorers import ScorerError
+    from model.tokenizers.checkpoint import CheckpointError
+    from model.tokenizers.compute import best_device
+    from model.training.start import UNDERSTOOD_PIXELS
+    from model.training.trained import load_trained
+
+    # The cores are shared out among processes, and sums split otherwise would round otherwise.
+    torch.set_num_threads(1)
+    device = best_device()
+    try:
+        trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
+        scorer = plan.scorer.load(device) if plan.scorer else None
+        text = TextEncoder(trained.text, pad_multiple=trained.model.config.pad_multiple)
+    except (CheckpointError, ScorerError, DataError) as error:
+        raise CorpusError(str(error)) from error
+    if trained.sha256 != plan.model_sha256:
+        raise CorpusError(
+            f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} when this began"
+        )
+    patch = trained.model.config.backbone.patch
+    processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=UNDERSTOOD_PIXELS)
+    seed = plan.seed or trained.sha256
+    sampler = Sampler(trained.model, seed, text, plan.sampling, processor)
+    return Tools(trained=trained, sampler=sampler, scorer=scorer, device=device)

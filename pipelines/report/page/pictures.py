@@ -1,0 +1,114 @@
+"""The rows that the page shows as pictures, by what became of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pipelines.report.page.examples import Example, Found, Thumbnail
+from pipelines.report.page.formats import value
+from pipelines.report.page.records import Choice, Group, Summary
+from schemas.recipe import Rule
+
+MOST_DROPPED = 96  # thumbnails of dropped rows, all reasons together
+REASONS = {
+    "repeated_url": "the same address, listed twice",
+    "same_bytes": "the same file, byte by byte",
+    "near_duplicate": "perceptual hashes within the recipe's distance",
+    "quota": "beyond the source's quota",
+}
+
+
+class Picture(NamedTuple):
+    """One row as it is shown, and what is said of it."""
+
+    example: Example
+    thumbnail: Thumbnail
+    note: str = ""
+
+
+class Twins(NamedTuple):
+    """A duplicate beside the row that stands for it."""
+
+    dropped: Picture
+    kept: Picture | None
+    distance: int  # bits
+
+
+class Gallery(NamedTuple):
+    """Pictures that share a fate."""
+
+    reason: str
+    rows: int
+    meaning: str
+    pictures: tuple[Any, ...]
+
+
+class Pictures:
+    """Looks examples up and draws them."""
+
+    def __init__(
+        self, summary: Summary, found: Found, draw: Callable[[Example], Thumbnail]
+    ) -> None:
+        self._summary = summary
+        self._found = found
+        self._draw = draw
+
+    def of(self, group: Group, most: int | None = None, signal: str = "") -> tuple[Picture, ...]:
+        """Draw the examples of a group, with their value of `signal` where one is named."""
+        choices = self._summary.examples.get(group, ())[:most]
+        drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
+        return tuple(picture for picture in drawn if picture)
+
+    def twins(self, choice: Choice) -> Twins | None:
+        """Draw a duplicate and the row that stands for it."""
+        dropped = self._picture(self._found.at(choice.shard, choice.key))
+        kept = self._picture(self._found.standing(choice.kept_key))
+        return dropped and Twins(dropped, kept, choice.distance)
+
+    def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
+        if example is None:
+            return None
+        known = signal in example.values
+        note = f"{signal} = {value(example.values[signal])}" if known else ""
+        return Picture(example, self._draw(example), note)
+
+
+def dropped_galleries(
+    counts: Mapping[str, int], rules: Mapping[str, Rule], pictures: Pictures
+) -> list[Gallery]:
+    """Show what select dropped: one gallery a reason, in the order of `counts`, with its rows."""
+    known = _rules_by_reason(rules)
+    most = max(1, MOST_DROPPED // max(1, len(counts)))
+    galleries: list[Gallery] = []
+    for reason, rows in counts.items():
+        signal, meaning = known.get(reason, ("", REASONS.get(reason, "")))
+        shown = pictures.of(Group("dropped", reason), most, signal)
+        galleries.append(Gallery(reason, rows, meaning, shown))
+    return galleries
+
+
+def duplicate_galleries(
+    summary: Summary, counts: Mapping[str, int], pictures: Pictures
+) -> list[Gallery]:
+    """Show what dedup dropped, each row beside the one that stands for it."""
+    galleries: list[Gallery] = []
+    for reason, rows in counts.items():
+        choices = summary.examples.get(Group("duplicate", reason), ())
+        shown = tuple(twins for choice in choices if (twins := pictures.twins(choice)))
+        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), shown))
+    return galleries
+
+
+def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
+    """Map the reasons of `filters.rules.judge` to the signal and the rule in words."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, rule in rules.items():
+        asks = f"the recipe asks for {name} of at"
+        if rule.forbid:
+            found[name] = name, f"the recipe forbids {name}"
+        if rule.min is not None:
+            found[f"{name}_min"] = name, f"{asks} least {value(rule.min)}"
+        if rule.cap is not None:
+            found[f"{name}_cap"] = name, f"the recipe keeps about {value(rule.cap)} of a text"
+        if rule.max is not None:
+            found[f"{name}_max"] = name, f"{asks} most {value(rule.max)}"
+    return found

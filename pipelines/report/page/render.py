@@ -1,0 +1,161 @@
+"""What stands on the page, in the page's order; the template adds the words and the layout."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipelines.report.page import charts, formats
+from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
+from pipelines.report.page.examples import Example, Found, Thumbnail
+from pipelines.report.page.pictures import Pictures, dropped_galleries, duplicate_galleries
+from pipelines.report.page.records import Group, Summary
+from pipelines.report.summary import MOST_SHARDS, shown_columns
+from schemas.recipe import STAGES, Recipe
+
+MOST_SOURCES = 100
+MOST_LICENCE_LINES = 100
+
+
+class Stage(NamedTuple):
+    """One line of the funnel."""
+
+    name: str
+    rows_in: int
+    kept: int
+    dropped: tuple[tuple[str, int], ...]  # commonest first
+    dead: tuple[tuple[str, int], ...]  # commonest first
+    seconds: float | None  # None where the log does not know
+    segments: tuple[tuple[str, float, float], ...]
+
+
+class DeadLine(NamedTuple):
+    """One stage, door and reason, with a few rejects."""
+
+    stage: str
+    door: str
+    reason: str
+    rows: int
+    letters: tuple[tuple[str, str, str], ...]  # id, URL where known, detail
+
+
+def render_page(
+    summary: Summary,
+    found: Found,
+    manifest: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    recipe: Recipe,
+    draw: Callable[[Example], Thumbnail],
+) -> str:
+    """Write the page.
+
+    Args:
+        summary: of the whole corpus.
+        found: the rows that its examples name.
+        manifest: `manifest.json`, for what the shards and the tokenizer are.
+        seconds: by stage; a stage that is missing took an unknown time.
+        recipe: as resolved by the build.
+        draw: makes the thumbnail of an example.
+    """
+    pictures = Pictures(summary, found, draw)
+    stages = _stages(manifest["funnel"], seconds)
+    css = _environment().get_template("style.css").render()
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            css=Markup(css),
+            style_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+            recipe=recipe,
+            manifest=manifest,
+            random_weights=sorted(
+                {m["checkpoint"] for m in manifest["tokens"] if "random weights" in m["checkpoint"]}
+            ),
+            summary=summary,
+            stages=stages,
+            listed=stages[0].rows_in if stages else 0,
+            sources=_largest(summary.sources, MOST_SOURCES),
+            licences=_largest(summary.licences, MOST_LICENCE_LINES),
+            histograms=_histograms(summary, recipe),
+            kept=pictures.of(Group("kept")),
+            dropped=dropped_galleries(_dropped_by(stages, "select"), recipe.select, pictures),
+            duplicates=duplicate_galleries(summary, _dropped_by(stages, "dedup"), pictures),
+            pairs=pictures.of(Group("pair")),
+            dead=_dead(summary, found),
+            most_shards=MOST_SHARDS,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipelines.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("whole", "rows", "share", "value", "size", "duration"):
+        environment.filters[name] = getattr(formats, name)
+    environment.globals["plot"] = (charts.WIDTH, charts.HEIGHT, charts.FUNNEL_WIDTH)
+    return environment
+
+
+def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -> list[Stage]:
+    total = max((line["rows_in"] for line in funnel), default=0)
+    return [
+        Stage(
+            name=line["stage"],
+            rows_in=line["rows_in"],
+            kept=line["kept"],
+            dropped=_commonest(line["dropped"]),
+            dead=_commonest(line["dead"]),
+            seconds=seconds.get(line["stage"]),
+            segments=funnel_segments(
+                {
+                    "kept": line["kept"],
+                    "dropped": sum(line["dropped"].values()),
+                    "dead": sum(line["dead"].values()),
+                },
+                total,
+            ),
+        )
+        for line in funnel
+    ]
+
+
+def _commonest(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _largest(tallies: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
+    return sorted(tallies.items(), key=lambda item: (-item[1].rows, item[0]))[:most]
+
+
+def _histograms(summary: Summary, recipe: Recipe) -> list[HistogramChart]:
+    return [
+        histogram_chart(column, summary.histograms[column.name], recipe.select.get(column.name))
+        for column in shown_columns(recipe)
+        if column.name in summary.histograms
+    ]
+
+
+def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:
+    return {reason: rows for line in stages if line.name == stage for reason, rows in line.dropped}
+
+
+def _dead(summary: Summary, found: Found) -> list[DeadLine]:
+    lines: list[DeadLine] = []
+    order = {stage: number for number, stage in enumerate(STAGES)}
+    for door, rejected in summary.rejects.items():
+        letters: list[tuple[str, str, str]] = []
+        for letter in rejected.examples:
+            example = found.at(letter.shard, letter.id)
+            letters.append((letter.id, example.url if example else "", letter.detail))
+        lines.append(DeadLine(*door, rejected.rows, tuple(letters)))
+    return sorted(lines, key=lambda line: (order[line.stage], line.door, -line.rows, line.reason))

@@ -1,0 +1,222 @@
+"""What a map stage is, and how one shard of it is run: skip if fresh, else process and commit."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from pipelines.runtime.attempts import attempt
+from pipelines.runtime.ownership import files_named, tar_mark
+from pipelines.runtime.sidecar import (
+    Counts,
+    Reject,
+    count,
+    each_shard,
+    make_origin,
+    read_origin,
+    sidecar_path,
+    write_dead_letters,
+    write_sidecar,
+)
+from schemas.fingerprint import fingerprint
+from schemas.store.storage import CorpusError, Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a stage made of one shard, before anything is published."""
+
+    table: pa.Table  # the side-car
+    rows_in: int
+    rejects: Sequence[Reject] = ()
+    kept: int | None = None  # where the side-car also holds rows that were dropped
+    dropped: Mapping[str, int] = field(default_factory=dict)  # those rows, by reason
+    files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
+    named_by_content: bool = False  # those paths, so that none ever holds other bytes
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
+
+    def counts(self) -> Counts:
+        """Count the doors; rows_in is what the stage read, not the sum of the doors."""
+        kept = self.table.num_rows if self.kept is None else self.kept
+        return count(self.rows_in, kept, self.rejects) + Counts(dropped=self.dropped)
+
+
+class MapStage(Protocol):
+    """Turns a shard into a side-car. A frozen, picklable dataclass that knows nothing of Beam."""
+
+    name: ClassVar[str]
+    folder: ClassVar[str]  # of its side-cars
+    inputs: ClassVar[tuple[str, ...]]  # folders whose side-car of the same number it reads
+    version: ClassVar[int]  # raised when the code's output changes
+    decodes: ClassVar[bool]  # whether it decodes images, which can kill its worker
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the part of the recipe (JSON values) that decides this shard's output."""
+        ...
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Make the side-car; files built in `scratch` are published before it."""
+        ...
+
+
+class ShardReport(NamedTuple):
+    """What came of one shard of a stage in one run; small enough for any shuffle."""
+
+    stage: str
+    shard: int
+    skipped: bool  # it was fresh
+    rows_in: int
+    kept: int
+    dropped: dict[str, int]
+    dead: dict[str, int]
+    seconds: float
+    file_bytes: int  # published
+
+
+def wanted_fingerprint(
+    stage: MapStage, shard: int, store: Storage, *, version: int | None = None
+) -> str:
+    """Return the fingerprint that a fresh side-car of this stage and shard carries.
+
+    Args:
+        stage: as the recipe has it.
+        shard: number of the shard.
+        store: the corpus.
+        version: of the stage's code, for what an earlier one would have made; None for today's.
+
+    Raises:
+        CorpusError: if an input side-car is missing.
+    """
+    contents: list[str] = []
+    for folder in stage.inputs:
+        path = sidecar_path(folder, shard)
+        origin = read_origin(store, path)
+        if origin is None:
+            raise CorpusError(f"{path}: missing; {stage.name} needs it, run the build again")
+        # Of some inputs the keys are all that a stage reads: what else changes there is the same.
+        only_keys = folder in getattr(stage, "keys_only", ())
+        contents.append(origin.keys if only_keys else origin.content)
+    version = stage.version if version is None else version
+    return fingerprint(stage.name, version, stage.settings(shard, store), contents)
+
+
+def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
+    """Whether the committed side-car is what the recipe and its inputs would make again."""
+    origin = read_origin(store, sidecar_path(stage.folder, shard))
+    return origin is not None and origin.fingerprint == wanted_fingerprint(stage, shard, store)
+
+
+def stale_shards(stage: MapStage, store: Storage, shards: int) -> list[int]:
+    """Return the numbers of the shards that are not fresh, of so many."""
+    fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
+    return [shard for shard in range(shards) if not fresh[shard]]
+
+
+def run_empty(stage: MapStage, store: Storage, shards: Iterable[int]) -> None:
+    """Make the side-cars of shards in which no row waits, here: no job and no model for those."""
+    each_shard(lambda shard: run_shard(stage, shard, store), shards)
+
+
+def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
+    """Make and publish one side-car, unless a fresh one is there.
+
+    Raises:
+        CorpusError: if an input is missing or damaged.
+        AssertionError: if a row left the stage by no door or by two: a bug of the stage.
+    """
+    started = time.monotonic()
+    path = sidecar_path(stage.folder, shard)
+    wanted = wanted_fingerprint(stage, shard, store)
+    found = read_origin(store, path)
+    if found is not None and found.fingerprint == wanted:
+        return _report(stage, shard, found.counts, skipped=True)
+    attempted = attempt(store, stage.name, shard, decodes=stage.decodes)
+    with attempted as call, store.scratch() as scratch:
+        outcome = call(stage.process, shard, store, scratch)
+        counts = outcome.counts()
+        if not counts.conserved:
+            raise AssertionError(f"{stage.name} lost rows of shard {shard}: {counts}")
+        size = sum(local.stat().st_size for local in outcome.files.values())
+        if outcome.named_by_content:
+            for file in outcome.files:
+                store.commit_bytes(tar_mark(stage.name, file), b"")
+            _publish(store, outcome.files)
+        # Another attempt at the shard may have been faster, and the web have told it otherwise.
+        found = read_origin(store, path)
+        if found is not None and found.fingerprint == wanted:
+            if outcome.named_by_content:
+                _remove_unnamed(store, set(outcome.files) - set(found.files))
+                _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
+            return _report(stage, shard, found.counts, skipped=True)
+        old = set(files_named(found, stage.folder, shard)) if found else set[str]()
+        if not outcome.named_by_content and (old or outcome.files):
+            # First, while a side-car names them; and then that, or, killed before its successor
+            # is there, a later build would find the old side-car of new files.
+            _remove_unnamed(store, old - set(outcome.files))
+            store.remove(path)
+            _publish(store, outcome.files)
+        write_dead_letters(store, stage.name, shard, outcome.rejects)
+        origin = make_origin(
+            stage.name,
+            wanted,
+            outcome.table,
+            counts,
+            files=outcome.files,
+            passed_over=outcome.passed_over,
+        )
+        write_sidecar(store, path, outcome.table, origin)
+        if outcome.named_by_content:
+            _remove_unnamed(store, old - set(outcome.files))
+            _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
+    seconds = time.monotonic() - started
+    return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+
+
+def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
+    for file in sorted(files):
+        store.remove(file)
+
+
+class RunShard:
+    """A picklable call of `run_shard` with its stage and store bound.
+
+    Worker processes of our own unpickle it, and need no Beam for it.
+    """
+
+    def __init__(self, stage: MapStage, store: Storage) -> None:
+        self._stage = stage
+        self._store = store
+
+    def __call__(self, shard: int) -> ShardReport:
+        """Run one shard."""
+        return run_shard(self._stage, shard, self._store)
+
+
+def _publish(store: Storage, files: Mapping[str, Path]) -> None:
+    for final, local in files.items():
+        store.commit_file(final, local)
+
+
+def _report(
+    stage: MapStage,
+    shard: int,
+    counts: Counts,
+    *,
+    skipped: bool = False,
+    seconds: float = 0.0,
+    file_bytes: int = 0,
+) -> ShardReport:
+    return ShardReport(
+        stage=stage.name,
+        shard=shard,
+        skipped=skipped,
+        rows_in=counts.rows_in,
+        kept=counts.kept,
+        dropped=dict(counts.dropped),
+        dead=dict(counts.dead),
+        seconds=seconds,
+        file_bytes=file_bytes,
+    )

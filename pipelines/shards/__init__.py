@@ -1,0 +1,1 @@
+"""Output shards and the manifest."""

@@ -1,0 +1,179 @@
+"""The manifest: every file of the corpus with its hash, what made it, and all counts."""
+
+import json
+import os.path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from functools import reduce
+from importlib.metadata import version
+from operator import add
+from typing import Any
+
+from pipelines.runtime.ownership import old_outputs, surplus_letters
+from pipelines.runtime.sidecar import Counts, Origin, dead_letters_path
+from pipelines.shards.write_shard import STAGE, VERSION, ShardFile, listing_path, output_number
+from pipelines.tokens.facts import made_on
+from pipelines.tokens.tokenizers import describe_tokens
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Recipe
+from schemas.sample import CONTRACT_VERSION
+from schemas.store.storage import CorpusError, Storage
+
+MANIFEST = "manifest.json"
+SUBSET = "t2i"
+# Whose versions decide bytes: pixels, codes, and our own code.
+MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
+
+
+def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) -> str:
+    """Hash all that the output shards and the funnel are made of: rows and counts of side-cars."""
+    contents = {
+        folder: [[o.content, asdict(o.counts), dict(o.passed_over)] for o in found]
+        for folder, found in origins.items()
+    }
+    return fingerprint("shard", VERSION, CONTRACT_VERSION, recipe.fingerprint(), contents)
+
+
+def make_manifest(
+    recipe: Recipe,
+    store: Storage,
+    funnel: Sequence[tuple[str, Counts]],
+    inputs: str,
+    shard_count: int,
+    passed_over: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
+    """Describe the shards that lie in the corpus.
+
+    Args:
+        recipe: as pinned.
+        store: the corpus.
+        funnel: (stage, counts) of the stages before.
+        inputs: `inputs_fingerprint` of them.
+        shard_count: of the side-cars.
+        passed_over: what is in each source and no row, counted.
+    """
+    files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
+    made_with = {name: version(name) for name in MADE_WITH}
+    tokens = tokens_of(recipe, store, shard_count)
+    return describe(recipe, files, funnel, inputs, tokens, made_with, passed_over)
+
+
+def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str, Any]]:
+    """Describe the arrays of every member: what they are, and what made them on what."""
+    return [
+        {**described, **made_on(store, str(described["member"]), shard_count)}
+        for described in describe_tokens(recipe.vq_tokens)
+    ]
+
+
+def describe(
+    recipe: Recipe,
+    files: Sequence[ShardFile],
+    funnel: Sequence[tuple[str, Counts]],
+    inputs: str,
+    tokens: Sequence[Mapping[str, Any]],
+    made_with: Mapping[str, str],
+    passed_over: Mapping[str, Mapping[str, int]],
+) -> dict[str, Any]:
+    """Lay out a manifest; `funnel` is of the stages before the shards."""
+    shards = [
+        {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
+        for file in files
+    ]
+    written = reduce(add, (file.counts for file in files), Counts())
+    samples = written.kept
+    selected = dict(funnel)["select"].kept
+    return {
+        "contract": CONTRACT_VERSION,
+        "name": recipe.name,
+        "description": recipe.description,
+        "recipe": recipe.fingerprint(),
+        "inputs": inputs,
+        "made_with": dict(made_with),
+        "tokens": [dict(made) for made in tokens],
+        "subsets": {
+            SUBSET: {
+                "samples": samples,
+                "bytes": sum(shard["bytes"] for shard in shards),
+                "shards": shards,
+            }
+        },
+        # Dropped or dead in caption, pair, vq_tokens or shard, each in one of them.
+        "selected_but_dead": selected - samples,
+        "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
+        "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
+    }
+
+
+def old_shards(
+    store: Storage, manifest: Mapping[str, Any], numbers: Mapping[str, Collection[int]]
+) -> list[str]:
+    """List output shards of earlier builds that the manifest does not name.
+
+    Args:
+        store: the corpus.
+        manifest: names those that stay.
+        numbers: of the output shards that this corpus wrote, by subset.
+    """
+    listed = {
+        os.path.splitext(os.path.basename(shard["path"]))[0]
+        for subset in manifest["subsets"].values()
+        for shard in subset["shards"]
+    }
+    kept = {dead_letters_path(STAGE, output_number(stem)) for stem in listed}
+    letters = {p for each in numbers.values() for p in surplus_letters(store, STAGE, each)}
+    return [*old_outputs(store, listed, numbers), *sorted(letters - kept)]
+
+
+def read_manifest(store: Storage) -> dict[str, Any]:
+    """Read the manifest of the last build; {} if there is none.
+
+    Raises:
+        CorpusError: if it is damaged.
+    """
+    if not store.exists(MANIFEST):
+        return {}
+    try:
+        manifest: Any = json.loads(store.read(MANIFEST))
+        for subset in manifest["subsets"].values():
+            for shard in subset["shards"]:
+                os.path.basename(shard["path"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorpusError(
+            f"{MANIFEST}: damaged ({error!r:.80}); remove it and build again"
+        ) from error
+    return manifest
+
+
+def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
+    """Whether the shards that a manifest lists are there, and their list; `verify` reads them."""
+    listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
+    try:
+        also = json.loads(store.read(listing_path(SUBSET)))
+        if [path for path, *_ in also] != listed:
+            return False
+    except (FileNotFoundError, ValueError, TypeError):  # it is made anew
+        return False
+    return set(listed) <= {f"shards/{name}" for name in store.listing("shards")}
+
+
+def written(manifest: Mapping[str, Any]) -> Counts:
+    """Return what became of the samples that were to be written."""
+    line = manifest["funnel"][-1]
+    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "dead")})
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """Write a manifest as it stands in the corpus."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:
+    """Return what became of the rows of a stage."""
+    return {
+        "stage": stage,
+        "rows_in": counts.rows_in,
+        "kept": counts.kept,
+        "dropped": dict(counts.dropped),
+        "dead": dict(counts.dead),
+    }

@@ -1,0 +1,88 @@
+"""Read the tars that `pipelines.shards.tar_writer` writes, and no others: strictly, in one pass.
+
+A header says a name and a size; all else in it is fixed. So each is made again of the two and
+compared, and nothing is left that one reader of tars may understand otherwise than another.
+"""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from pipelines.shards.tar_writer import member_header
+from schemas.store.errors import CorpusError
+
+BLOCK = tarfile.BLOCKSIZE
+CHUNK_BYTES = 1 << 24
+
+
+class TarMember(NamedTuple):
+    """A member and where its data lie."""
+
+    name: str
+    offset: int  # bytes from the start of the tar
+    data: bytes
+
+
+class StrictTar:
+    """A tar as it is read; its size and hash are known once `members` has come to its end."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of what was read."""
+        return self._digest.hexdigest()
+
+    def members(self) -> Iterator[TarMember]:
+        """Yield the members in their order.
+
+        Raises:
+            CorpusError: at the first byte that the writer would not have written.
+        """
+        while True:
+            header = self._read(BLOCK)
+            if header == bytes(BLOCK):
+                break
+            name, size = self._understood(header)
+            offset = self.bytes
+            data = self._read(size)
+            if any(self._read(-size % BLOCK)):
+                raise CorpusError(f"bytes beside {name!r} that are of no member")
+            yield TarMember(name, offset, data)
+        left = -self.bytes % tarfile.RECORDSIZE
+        # Two blocks at least mark the end.
+        if any(self._read(left or tarfile.RECORDSIZE)):
+            raise CorpusError("bytes after the mark of its end")
+        if self._file.read(1):
+            raise CorpusError("bytes after its end")
+
+    def read_on(self) -> None:
+        """Read to the end of the file, for its size and hash; what is there does not matter."""
+        while chunk := self._file.read(CHUNK_BYTES):
+            self._digest.update(chunk)
+            self.bytes += len(chunk)
+
+    def _understood(self, header: bytes) -> tuple[str, int]:
+        at = self.bytes - BLOCK
+        try:
+            name = header[:100].rstrip(b"\0").decode("ascii")
+            size = int(header[124:135], 8)
+            sound = 0 <= size <= self._max_bytes and header == member_header(name, size)
+        except ValueError:
+            sound, name, size = False, "", 0
+        if not sound:
+            raise CorpusError(f"at byte {at:,} there is no header as the build writes them")
+        return name, size
+
+    def _read(self, length: int) -> bytes:
+        data = self._file.read(length) if length else b""
+        self._digest.update(data)
+        self.bytes += len(data)
+        if len(data) < length:
+            raise CorpusError(f"cut short: it ends at byte {self.bytes:,}")
+        return data

@@ -1,0 +1,218 @@
+"""Write one output shard: fetch the bytes that its samples refer to, and lay out tar and index."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from filters.decode import DecodeError
+from pipelines.runtime.attempts import attempt
+from pipelines.runtime.exchange import Slice, receive
+from pipelines.runtime.images import WRITTEN, decode_image, read_checked, read_images, refused
+from pipelines.runtime.in_hand import in_hand
+from pipelines.runtime.sidecar import (
+    Counts,
+    Origin,
+    Reject,
+    count,
+    make_origin,
+    read_origin,
+    write_dead_letters,
+    write_sidecar,
+)
+from pipelines.shards.tar_writer import TarWriter, describe_tar
+from schemas.fingerprint import fingerprint
+from schemas.recipe import Decode
+from schemas.recipe import Shard as ShardRecipe
+from schemas.sample import CONTRACT_VERSION
+from schemas.store.storage import Storage
+from schemas.tables import RAW, SHARD_INDEX, TOKENS
+
+STAGE = "shard"
+VERSION = 2
+FOLDER = "shards"
+BATCH_ROWS = 32
+JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
+
+
+OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # of RAW
+OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # of TOKENS
+_ARRAY = pa.struct([TOKENS.field(name) for name in OF_ARRAY])
+# A sample on its way to its shard: its text, and where its bytes lie.
+REFERENCES = pa.schema(
+    [
+        *(RAW.field(name) for name in OF_IMAGE),
+        pa.field("json", pa.string()),  # KEY.json, as it will stand in the shard
+        pa.field("arrays", pa.list_(_ARRAY)),  # in the order of their members
+    ]
+)
+Reference = dict[str, Any]  # a row of REFERENCES
+
+
+class ShardFile(NamedTuple):
+    """An output shard, for the manifest."""
+
+    path: str  # relative to the corpus
+    bytes: int
+    sha256: str
+    samples: int
+    dead: Mapping[str, int]  # reason -> samples that could not be written
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the samples that belong into it."""
+        gone = sum(self.dead.values())
+        return Counts(rows_in=self.samples + gone, kept=self.samples, dead=self.dead)
+
+
+def output_name(subset: str, number: int) -> str:
+    """Name an output shard, without suffix.
+
+    >>> output_name("t2i", 7)
+    't2i-000007'
+    """
+    return f"{subset}-{number:06d}"
+
+
+def listing_path(subset: str) -> str:
+    """Return the path of the list of a subset's shards."""
+    return f"{FOLDER}/{subset}.json"
+
+
+def output_number(path: str) -> int:
+    """Return the number of an output shard from its name or the path of its tar.
+
+    >>> output_number("shards/t2i-000007.tar")
+    7
+    """
+    return int(path.rsplit("-", 1)[1].removesuffix(".tar"))
+
+
+def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
+
+    One that is still longer than a JPEG can be is shrunk until it fits.
+
+    >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
+    ((500, 300), (200, 100), (65500, 75))
+    """
+    scale = min(1, short_side / min(width, height), JPEG_MAX_PX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteShard:
+    """Fetch the bytes of one output shard's samples and write its tar and its index."""
+
+    store: Storage
+    subset: str
+    image: ShardRecipe
+    decode: Decode
+
+    def __call__(self, group: tuple[int, Iterable[Slice]]) -> ShardFile:
+        """Write the shard, unless the very same one is there."""
+        number, slices = group
+        (table,) = receive(self.store, slices).values()
+        refs = table.sort_by("key").to_pylist()
+        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        wanted = self.fingerprint(refs)
+        found = read_origin(self.store, f"{name}.parquet")
+        if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
+            found = self._write(number, name, refs, wanted)
+        tar = found.tar
+        counts = found.counts
+        return ShardFile(
+            f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.dead)
+        )
+
+    def fingerprint(self, refs: Sequence[Reference]) -> str:
+        """Return the fingerprint of the shard that is made of these samples."""
+        made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
+        settings = [self.image.model_dump(mode="json"), self.decode.decides()]
+        return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
+
+    def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
+        with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
+            local = scratch / "shard.tar"
+            index, rejects = call(self._write_tar, local, refs)
+            tar = describe_tar(local)
+            # Or, killed between the two, a later build would find the old index of a new tar.
+            self.store.remove(f"{name}.parquet")
+            with self._published(f"{name}.tar", local):
+                write_dead_letters(self.store, STAGE, number, rejects)
+                table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
+                counts = count(len(refs), len(refs) - len(rejects), rejects)
+                origin = make_origin(STAGE, wanted, table, counts, tar=tar)
+                write_sidecar(self.store, f"{name}.parquet", table, origin)
+        return origin
+
+    @contextmanager
+    def _published(self, path: str, local: Path) -> Iterator[None]:
+        """Publish a tar that the body describes; an error there takes it back."""
+        self.store.commit_file(path, local)
+        try:
+            yield
+        except Exception:
+            with suppress(Exception):  # the error of the body is what matters
+                self.store.remove(path)
+            raise
+
+    def _write_tar(
+        self, local: Path, refs: Sequence[Reference]
+    ) -> tuple[list[dict[str, Any]], list[Reject]]:
+        """Write the tar; return where each member lies, and the samples that are not in it."""
+        index: list[dict[str, Any]] = []
+        rejects: list[Reject] = []
+        with TarWriter(local) as tar:
+            for batch in read_images(refs, self.store, BATCH_ROWS):
+                arrays = self._read_arrays([ref for ref, _ in batch])
+                for ref, body in batch:
+                    members = {array["member"]: next(arrays) for array in ref["arrays"]}
+                    try:
+                        jpg = self._jpeg(ref["key"], body)
+                    # Measured and tokenized well before: by another library, or in more memory.
+                    except DecodeError as error:
+                        rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
+                        continue
+                    members = {"jpg": jpg, "json": ref["json"].encode(), **members}
+                    index += tar.add_sample(ref["key"], members)
+        return index, rejects
+
+    def _read_arrays(self, refs: Sequence[Reference]) -> Iterator[bytes]:
+        """Read the arrays of each sample in turn, as `.npy`."""
+        rows = [{"key": ref["key"], **array} for ref in refs for array in ref["arrays"]]
+        for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
+            yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
+
+    def _jpeg(self, key: str, body: bytes) -> bytes:
+        with in_hand(key):
+            return jpeg(decode_image(body, self.decode), self.image)
+
+
+def _arrays_made_of(ref: Reference) -> list[Any]:
+    names = ("member", "dtype", "shape", "sha256")
+    return [[array[name] for name in names] for array in ref["arrays"]]
+
+
+def jpeg(image: Image.Image, settings: ShardRecipe) -> bytes:
+    """Encode an image as it stands in a shard."""
+    size = fitted_size(*image.size, settings.short_side)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=settings.jpeg_quality)
+    return encoded.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    """Encode an array as it stands in a shard."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()

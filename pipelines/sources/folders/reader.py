@@ -1,0 +1,183 @@
+"""Folders of images with their texts: generated images and their prompts, read in place."""
+
+import hashlib
+import json
+import os.path
+import posixpath
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.runtime.sidecar import Reject, column
+from pipelines.sources.files import info_of, versions
+from pipelines.sources.folders.listing import Listing, list_folder, listing_units
+from pipelines.sources.keys import SeenKeys
+from pipelines.sources.links import Fault, link_fault, pointer_fault, read_file
+from pipelines.sources.listing import (
+    MAX_TEXT_BYTES,
+    Listed,
+    SourcePlan,
+    Unit,
+    is_storable,
+    storable,
+    with_texts,
+)
+from pipelines.sources.lists.files import plan_lists, read_list, read_rows
+from pipelines.sources.raw_shard import RawShard, wrong_size
+from schemas.recipe import FolderSource
+from schemas.store.retries import open_fs
+from schemas.store.storage import Storage
+
+# Images read at once, for file systems whose latency is longer than the hashing; memory holds
+# that many.
+READ_THREADS = 8
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Images of a folder; bytes are referenced, not copied.
+
+    Without a list the folder itself is listed, by the one process that plans: a few hundred bytes
+    of its memory a file. Paths stand as they are listed; they may not leave the folder by `..`,
+    and by a link where the recipe lets them.
+    """
+
+    source: FolderSource
+    max_bytes: int  # of an image
+
+    def version(self) -> str:
+        """Return the versions of the lists, or of every image and text of the folder."""
+        if self.source.list:
+            source = self.source
+            return f"{versions(source.list, source.links)}\n{sorted(source.columns.explicit())}"
+        return f"{self._listing.digest()}\n{sorted(self.source.columns.explicit())}"
+
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
+        """Cut the source's list into units; without one, list the folder first."""
+        source = self.source
+        if source.list:
+            return plan_lists(source, source.list, rows_per_shard, store)
+        listing = self._listing
+        self._require_keys(listing)
+        path = f"sources/listing-{source.name}.jsonl"
+        store.commit_bytes(path, b"".join(listing.lines))
+        url = store.fs.unstrip_protocol(store.locate(path)[1])
+        units = list(listing_units(source.name, url, listing.lines, rows_per_shard))
+        return SourcePlan(units=units, passed_over=listing.passed_over, files=[path])
+
+    def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
+        """List the images; a path out of the folder is a dead letter."""
+        if not self.source.list:
+            for _, row in read_rows(unit, self.source.columns):
+                yield row if isinstance(row, Reject) else self._with_texts_beside(row)
+            return
+        for row in read_list(unit, self.source.columns, self.source.quoting):
+            yield row if isinstance(row, Reject) else self._checked(row)
+
+    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+        """Hash each image where it lies."""
+        fs, root = self._folder
+        places = column(rows, "place")
+        with ThreadPoolExecutor(READ_THREADS) as threads:
+            found = threads.map(self._hash, places)
+            for key, place, result in zip(column(rows, "key"), places, found, strict=True):
+                path = posixpath.join(root, place)
+                if isinstance(result, Fault):
+                    raw.reject(key, result.reason, storable(f"{path}: {result.what}"))
+                elif why := wrong_size(result[0], self.max_bytes, path):
+                    raw.reject(key, *why)
+                else:
+                    raw.refer(key, fs.unstrip_protocol(path), 0, *result)
+
+    @cached_property
+    def _folder(self) -> tuple[Any, str]:
+        return open_fs(self.source.path)
+
+    @cached_property
+    def _real_root(self) -> str:
+        return os.path.realpath(self._folder[1])
+
+    @cached_property
+    def _listing(self) -> Listing:
+        """The folder as it is found when first asked for; listing it is what costs."""
+        return list_folder(self.source.path, self.source.links)
+
+    def _require_keys(self, listing: Listing) -> None:
+        keys = SeenKeys(self.source.name, self.source.columns, url=False)
+        for line in listing.lines:
+            if not keys.is_wanting and keys.has_texts:
+                return
+            texts = json.loads(line)["texts"]
+            keys.has_texts |= bool(texts)  # whether or not they can be read
+            found = {text: self._read(text, MAX_TEXT_BYTES) for text in texts}
+            keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
+        keys.require()
+
+    def _hash(self, path: str) -> tuple[int, str] | Fault:
+        """Return (bytes, sha256) of an image."""
+        found = self._read(path, self.max_bytes)
+        if isinstance(found, Fault):
+            return found
+        if fault := pointer_fault(found[1]):
+            return fault
+        return found[0], hashlib.sha256(found[1]).hexdigest()
+
+    def _read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
+        """Return the size of a file of the folder, and up to one byte more than `most_bytes`."""
+        fs, root = self._folder
+        if isinstance(fs, LocalFileSystem):
+            return read_file(self._real_root, path, most_bytes, self.source.links)
+        full = posixpath.join(root, path)
+        info = info_of(fs, full)
+        if info is None or info["type"] != "file":
+            return Fault("missing_file", "no such file")
+        end = min(info["size"], most_bytes + 1)
+        return info["size"], fs.cat_file(full, start=0, end=end) if end else b""
+
+    def _checked(self, row: Listed) -> Listed | Reject:
+        if not row.url:
+            return Reject(id=row.id, reason="missing_path", detail="the row names no image")
+        if fault := self._fault(row.url):
+            detail = f"{row.url!r}: {storable(fault.what)}"
+            return Reject(id=row.id, reason=fault.reason, detail=detail)
+        return replace(row, place=row.url)
+
+    def _fault(self, path: str) -> Fault | None:
+        """Return why a path of a list may not be read, None if it may."""
+        if fault := _name_fault(path):
+            return fault
+        if posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == "..":
+            return Fault("bad_path", "leaves the folder; expected a path below it")
+        if isinstance(self._folder[0], LocalFileSystem):
+            return link_fault(self._real_root, path, self.source.links)
+        return None
+
+    def _with_texts_beside(self, row: dict[str, Any]) -> Listed | Reject:
+        name = row["path"]
+        listed = Listed(id=storable(name), url=name, place=name)
+        fault = Fault(*row["fault"]) if "fault" in row else _name_fault(name)
+        texts: list[tuple[str, bytes]] = []
+        for text in row["texts"]:
+            found = fault or self._read(text, MAX_TEXT_BYTES)
+            if isinstance(found, Fault):
+                base = posixpath.basename(text)
+                fault = fault or Fault(found.reason, f"{base}: {found.what}")
+            else:
+                texts.append((posixpath.basename(text), found[1]))
+        if fault:
+            return Reject(id=listed.id, reason=fault.reason, detail=storable(fault.what))
+        return with_texts(listed, texts, self.source.columns, text=self.source.text)
+
+
+def _name_fault(path: str) -> Fault | None:
+    """Return why no file of such a name can be read."""
+    if not is_storable(path) or "\0" in path:
+        return Fault("bad_path", "not a name that UTF-8 can hold")
+    if "::" in path or "://" in path:
+        return Fault("bad_path", "would be read as a URL")
+    return None

@@ -1,0 +1,78 @@
+"""Which columns of a dataset hold images, told before any row is read."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sources.arrow_rows import python_rows
+from pipelines.sources.columns import column_of
+from pipelines.sources.hub.dataset import one_line, tables
+from pipelines.sources.lists.parquet import is_list
+from schemas.recipe import HuggingFaceSource
+from schemas.store.storage import CorpusError
+
+
+def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource) -> None:
+    """Refuse a dataset whose image column is missing or holds something else.
+
+    Raises:
+        CorpusError: with what it holds, and what the recipe may say instead.
+    """
+    path, image, names = source.path, source.image, schema.names
+    root = column_of(image, names)
+    if root is None:
+        if names:
+            found = f"no column {image!r} among {', '.join(names)}"
+            raise CorpusError(f"{path}: {found}; {_instead(dataset, schema)}")
+        return
+    if root != image:  # a path, whose end the rows show
+        return
+    kind = schema.field(image).type
+    if what := _not_images(kind, (dataset.features or {}).get(image), image):
+        raise CorpusError(f"{path}: column {image!r} is {what}")
+    if _is_text(kind) and (url := _first(dataset.select_columns([image]), path)):
+        raise CorpusError(
+            f"{path}: column {image!r} holds URLs such as {url!r:.100}, expected images; "
+            f"to fetch them, set image: '' and columns: {{url: {image}}}"
+        )
+
+
+def _not_images(kind: pa.DataType, feature: Any, name: str) -> str:
+    """Return what a column is that holds no images, '' if it may."""
+    if type(feature).__name__ in ("Audio", "Video", "Pdf", "Nifti", "Mesh"):
+        return f"of {type(feature).__name__}, expected images"
+    if is_list(kind) or isinstance(kind, pa.BaseExtensionType):
+        return f"a list, expected images; to take one of each, set image: '{name}[0]'"
+    if pa.types.is_struct(kind):
+        keys = [kind.field(number).name for number in range(kind.num_fields)]
+        inside = "bytes" in keys or "path" in keys
+        return "" if inside else f"a struct of {', '.join(keys)}, expected images"
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if binary or _is_text(kind) or pa.types.is_null(kind):
+        return ""
+    return f"{kind}, expected images"
+
+
+def _instead(dataset: Any, schema: pa.Schema) -> str:
+    """Suggest what the recipe may say, by the columns there are."""
+    features = dataset.features or {}
+    images = [n for n in schema.names if type(features.get(n)).__name__ == "Image"]
+    if images:
+        return f"name it: image: {images[0]}"
+    urls = [name for name in schema.names if "url" in name.lower()]
+    url = urls[0] if urls else "COLUMN"
+    return f"name one that holds images, or to fetch URLs set image: '' and columns: {{url: {url}}}"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _first(dataset: Any, path: str) -> str:
+    """Return the first image that is named, if it is named by a URL."""
+    for table in tables(dataset, path, 1):
+        with one_line(path, "cannot be read"):
+            (row,) = python_rows(table)
+        if isinstance(row, dict) and (text := next(iter(row.values()))):
+            return text if text.startswith(("http://", "https://")) else ""
+    return ""

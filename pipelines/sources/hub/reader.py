@@ -1,0 +1,225 @@
+"""Hugging Face datasets, by Hub name or local path, streamed through `datasets`."""
+
+import os.path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.fetch.types import FetchLimits
+from pipelines.runtime.sidecar import Reject, column
+from pipelines.sources.arrow_rows import Row, python_rows
+from pipelines.sources.columns import column_of, look_up, require_columns, roots
+from pipelines.sources.hub.bytes import encoded, image_of, why_none
+from pipelines.sources.hub.dataset import (
+    builder_of,
+    data_files,
+    features_of,
+    folder_of,
+    is_local,
+    one_line,
+    require_reachable,
+    saved_folder,
+    schema_of,
+    stream,
+    tables,
+)
+from pipelines.sources.hub.images import require_images
+from pipelines.sources.hub.local import class_of, files_of_saved, passed_over
+from pipelines.sources.hub.values import meant, smallest
+from pipelines.sources.listing import (
+    MALFORMED,
+    Listed,
+    SourcePlan,
+    Unit,
+    listed_from,
+    storable,
+)
+from pipelines.sources.lists.parquet import found_in_schema
+from pipelines.sources.lists.reader import checked, fetch
+from pipelines.sources.names import IMAGE, what_it_is
+from pipelines.sources.raw_shard import RawShard, wrong_size
+from schemas.recipe import HuggingFaceSource
+from schemas.store.storage import CorpusError, Storage
+
+BATCH_ROWS = 1000
+IMAGE_ROWS = 16  # that memory holds, beside what `datasets` reads ahead
+
+
+@dataclass(frozen=True, slots=True)
+class HubReader:
+    """Rows of a dataset; images in it are copied, URLs in it are crawled.
+
+    A unit skips the rows of its file before it, which `datasets` does by reading them.
+    """
+
+    source: HuggingFaceSource
+    limits: FetchLimits
+
+    def version(self) -> str:
+        """Return what changes with the dataset's files: the Hub's revision, local files' times."""
+        require_reachable(self.source)
+        if saved := saved_folder(self.source):
+            files = "\n".join(f"{name} {os.stat(name).st_mtime_ns}" for name in _files(saved))
+        else:
+            files = builder_of(self.source).hash
+        return f"{files}\n{sorted(self.source.columns.explicit())}"
+
+    def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
+        """Cut each file of the dataset into units, after counting its rows."""
+        version = self.version()
+        self._require_columns()
+        dataset, path = self._open(images=False), self.source.path
+        counts = [
+            sum(table.num_rows for table in self._tables(dataset, part, BATCH_ROWS))
+            for part in range(dataset.num_shards)
+        ]
+        units = [
+            Unit(
+                source=self.source.name,
+                path=path,
+                name=self.source.split,
+                version=version,
+                start=start,
+                end=min(start + rows_per_shard, rows),
+                first_row=start,
+                rows=min(start + rows_per_shard, rows) - start,
+                part=part,
+            )
+            for part, rows in enumerate(counts)
+            for start in range(0, rows, rows_per_shard)
+        ]
+        return SourcePlan(units=units, passed_over=self._passed_over())
+
+    def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
+        """List the rows; an image without a URL is named by its split, file and row."""
+        for number, row in self._slice(unit, images=False):
+            id_ = f"{unit.name}/{unit.part}/{number}"
+            if isinstance(row, str):
+                yield Reject(id=id_, reason=MALFORMED, detail=storable(row))
+                continue
+            listed = listed_from(id_, row, self.source.columns)
+            if isinstance(listed, Reject):
+                yield listed
+            elif self.source.image:
+                yield replace(listed, url=storable(listed.url or id_), place=str(number))
+            else:
+                yield checked(listed)
+
+    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+        """Copy the images of the rows, or fetch their URLs."""
+        keys = column(rows, "key")
+        if not self.source.image:
+            fetch(keys, column(rows, "url"), self.limits, raw)
+            return
+        wanted = dict(zip(column(rows, "place"), keys, strict=True))
+        for number, row in self._slice(unit, images=True):
+            if key := wanted.get(str(number)):
+                self._store(key, number, row, raw)
+
+    def _store(self, key: str, number: int, row: Row, raw: RawShard) -> None:
+        try:
+            image = self._image(row)
+        except ValueError as error:
+            raw.reject(key, MALFORMED, f"row {number}: {error}")
+            return
+        body = encoded(image, self.source.path, self.limits.max_bytes)
+        if body is None:
+            raw.reject(key, "missing_file", f"row {number}: {why_none(image.get('path'))}")
+        elif why := wrong_size(len(body), self.limits.max_bytes, f"row {number}"):
+            raw.reject(key, *why)
+        else:
+            raw.store(key, body)
+
+    def _passed_over(self) -> dict[str, int]:
+        source = self.source
+        if not is_local(source.path):
+            return {}
+        if saved := saved_folder(source):
+            return passed_over(source, files_of_saved(saved), (), self._images)
+        found = builder_of(source)
+        files, split = found.config.data_files or {}, source.split
+        others = [name for each, names in files.items() if str(each) != split for name in names]
+        # Of a folder of images the rows tell, not the files that were found.
+        used = [
+            name
+            for name in files.get(split, ())
+            if class_of(found) != "ImageFolder" or what_it_is(os.path.basename(name)) != IMAGE
+        ]
+        return passed_over(source, used, others, self._images)
+
+    def _images(self) -> Iterator[str]:
+        """Yield the paths of the images that the rows name."""
+        if not self.source.image:
+            return
+        for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
+            for row in python_rows(table):
+                try:
+                    image = self._image(row)
+                except ValueError:  # a dead letter when it is its turn
+                    continue
+                if image.get("bytes") is None and (path := image.get("path")):
+                    is_whole = "://" in path
+                    yield path if is_whole else os.path.join(folder_of(self.source.path), path)
+
+    def _image(self, row: Row) -> Mapping[str, Any]:
+        return image_of(row if isinstance(row, str) else look_up(row, self.source.image))
+
+    def _require_columns(self) -> None:
+        source, dataset = self.source, stream(self.source)
+        schema = schema_of(dataset, source.path)
+        if source.image:
+            require_images(dataset, schema, source)
+        if schema.names:
+            found = found_in_schema(source.path, schema, source.columns)
+            require_columns(source.name, source.columns, [found], url=not source.image)
+
+    def _open(self, *, images: bool) -> Any:
+        """Open the split; without `images` it has the mapped columns only."""
+        dataset, source = stream(self.source), self.source
+        schema = schema_of(dataset, source.path)
+        names = schema.names
+        if images:
+            return dataset.select_columns([column_of(source.image, names)])
+        # No column at all would be no row at all, so one is read where none is mapped.
+        columns = roots(source.columns, names) or smallest(schema)
+        # Where the builder can, the other columns are not even read.
+        builder = None if saved_folder(source) or not columns else builder_of(source)
+        if builder is not None and hasattr(builder.config, "columns"):
+            return stream(source, builder_of(source, columns=columns))
+        return dataset.select_columns(columns)
+
+    def _slice(self, unit: Unit, *, images: bool) -> Iterator[tuple[int, Row]]:
+        """Yield the rows of a unit with their numbers in the file."""
+        dataset, first = self._open(images=images), 0
+        features = dataset.features
+        for table in self._tables(dataset, unit.part, IMAGE_ROWS if images else BATCH_ROWS):
+            low, high = max(unit.start - first, 0), min(unit.end - first, table.num_rows)
+            if low < high:
+                with one_line(self.source.path, "cannot be read"):
+                    rows = python_rows(table.slice(low, high - low))
+                    rows = meant(rows, features or features_of(table))
+                yield from enumerate(rows, first + low)
+            first += table.num_rows
+            if first >= unit.end:
+                return
+
+    def _tables(self, dataset: Any, part: int, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the rows of a file of the dataset; an error names the file where it is known."""
+        path = self.source.path
+        one = dataset.shard(num_shards=dataset.num_shards, index=part)
+        try:
+            yield from tables(one, path, batch_rows)
+        except CorpusError as error:
+            said = str(error)
+            files = () if saved_folder(self.source) else data_files(self.source)
+            if not said.startswith(f"{path}: ") or len(files) != dataset.num_shards:
+                raise
+            raise CorpusError(f"{files[part]}{said.removeprefix(path)}") from error
+
+
+def _files(folder: str) -> list[str]:
+    return sorted(
+        os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
+    )

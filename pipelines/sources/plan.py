@@ -1,0 +1,359 @@
+"""The plan: which part of which source becomes which shard, decided before any work.
+
+It is drafted first, aside from the corpus; only when it may take the place of the one before is it
+published, and with it what readers wrote for it.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from pipelines.runtime.ownership import own_sidecar
+from pipelines.runtime.sidecar import Origin
+from pipelines.sources.files import file_version
+from pipelines.sources.listing import PassedOver, Reader, Unit
+from pipelines.sources.shrink import check_shrink
+from schemas.fingerprint import fingerprint
+from schemas.keys import shard_name
+from schemas.recipe import Crawl, Recipe, Source
+from schemas.store.retries import open_fs
+from schemas.store.storage import CorpusError, Storage
+
+PLAN = "sources/plan.json"
+_BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
+PLAN_VERSION = 3  # raised when the code cuts sources differently
+
+
+class _Part(BaseModel):
+    """What a plan holds of a source."""
+
+    model_config = ConfigDict(strict=True)
+
+    units: list[Unit]
+    made_of: str = ""
+    rows: int | None = None
+    files: list[str] = []
+    passed_over: dict[str, int] = {}
+
+
+_PARTS = TypeAdapter(dict[str, _Part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A plan that is not published yet."""
+
+    parts: Mapping[str, dict[str, Any]]  # by source, as the plan will hold them
+    before: Mapping[str, dict[str, Any]]  # of the plan that is published
+    rows_before: Mapping[str, int]  # by source, as they were accepted last
+    counted: Mapping[str, int]  # of sources that had to be read for it
+
+    @property
+    def units(self) -> list[Unit]:
+        """All units; number n becomes shard number n."""
+        return list(_units(self.parts))
+
+    def rows(self) -> dict[str, int | None]:
+        """Return the rows of each source; None where only reading it tells."""
+        return {
+            name: self.counted.get(name, _known_rows(part)) for name, part in self.parts.items()
+        }
+
+    def new_files(self) -> dict[str, int]:
+        """Return what is to be claimed for what readers write that the plan before has not."""
+        return {file: 1 for file in sorted(files_of(self.parts) - files_of(self.before))}
+
+    def old_files(self) -> list[str]:
+        """List what readers wrote for the plan before, and this one does not need."""
+        old = files_of(self.before) - files_of(self.parts)
+        return sorted(file for file in old if _BESIDE.fullmatch(file))
+
+
+def make_plan(
+    recipe: Recipe,
+    store: Storage,
+    *,
+    allow_shrink: bool = False,
+    check: Callable[[Draft], None] = lambda _: None,
+) -> list[Unit]:
+    """Cut every source into units, in the recipe's order, and publish the plan.
+
+    A source that has not changed since the last plan is not counted again.
+
+    Args:
+        recipe: names the sources.
+        store: the corpus.
+        allow_shrink: whether sources may have lost any number of rows.
+        check: called before anything is published; may refuse.
+
+    Raises:
+        CorpusError: if a source is missing, holds no rows at all, or lost more of those that it
+            had than may pass unasked.
+    """
+    with store.scratch() as aside:
+        draft = draft_plan(recipe, store, aside)
+        check_shrink(draft.rows_before, draft.rows(), allow=allow_shrink)
+        check(draft)
+        for part in draft.parts.values():
+            for file in part["files"]:
+                if (aside / file).exists():
+                    store.commit_file(file, aside / file)
+    if list(draft.parts.items()) != list(draft.before.items()):  # their order numbers the shards
+        _publish(store, draft.parts)
+    for file in draft.old_files():
+        store.remove(file)
+    return draft.units
+
+
+def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
+    """Cut every source into units; write nothing into the corpus.
+
+    Args:
+        recipe: names the sources.
+        store: the corpus, whose plan is read.
+        aside: local folder for what readers write.
+
+    Raises:
+        CorpusError: if a source is missing, or holds no rows at all.
+    """
+    before = published_plan(store)
+    accepted = {name: _accepted_rows(store, before, name) for name in before}
+    rows_before = {name: rows for name, rows in accepted.items() if rows is not None}
+    parts = {
+        source.name: _plan_source(source, recipe, store, before, aside) for source in recipe.sources
+    }
+    for name, part in parts.items():
+        known = _known_rows(part)
+        part["rows"] = rows_before.get(name) if known is None else known
+    draft = Draft(
+        parts=parts,
+        before=before,
+        rows_before=rows_before,
+        counted=_counted(recipe, store, parts, before, rows_before),
+    )
+    if not draft.units:
+        places = ", ".join(_places(recipe))
+        raise CorpusError(f"recipe {recipe.name}: its sources hold no rows ({places})")
+    return draft
+
+
+def _places(recipe: Recipe) -> Iterator[str]:
+    for source in recipe.sources:
+        listed = source.list if source.kind == "folder" else ""
+        yield f"source {source.name}: {listed or source.path}"
+
+
+def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: bool = False) -> None:
+    """Take the rows of sources that had to be read for it; the next plan is compared with them.
+
+    Args:
+        store: the corpus, whose plan is read.
+        ingested: the footers of all side-cars of ingest, in order.
+        allow_shrink: whether sources may have lost any number of rows.
+
+    Raises:
+        CorpusError: if they lost more than may pass unasked.
+    """
+    parts = published_plan(store)
+    read: Counter[str] = Counter()
+    for unit, origin in zip(_units(parts), ingested, strict=True):
+        read[unit.source] += origin.counts.rows_in
+    before = {name: part["rows"] for name, part in parts.items() if part["rows"] is not None}
+    now = {
+        name: read[name] if _known_rows(part) is None else part["rows"]
+        for name, part in parts.items()
+    }
+    check_shrink(before, now, allow=allow_shrink)
+    if now != before:
+        _publish(store, {name: {**part, "rows": now[name]} for name, part in parts.items()})
+
+
+def plan_bytes(parts: Mapping[str, Any]) -> bytes:
+    """Write a plan as it stands in the corpus."""
+    return json.dumps(dict(parts), indent=1).encode()
+
+
+def claim(store: Storage) -> None:
+    """Publish a plan of nothing where there is none: a mark that a build has begun here."""
+    if not store.exists(PLAN):
+        _publish(store, {})
+
+
+def read_plan(store: Storage) -> Sequence[Unit]:
+    """Read the published plan; unit number n is shard number n.
+
+    Costs one look at the file system, not a read, where the plan is the one read last.
+
+    Raises:
+        CorpusError: if there is none.
+    """
+    fs, path = store.locate(PLAN)
+    try:
+        return _read_plan(fs.unstrip_protocol(path), file_version(fs.info(path)))
+    except FileNotFoundError as error:
+        raise CorpusError(f"{store.root}: no {PLAN}; has a build been started here?") from error
+
+
+@lru_cache(maxsize=4)
+def _read_plan(url: str, version: str) -> tuple[Unit, ...]:
+    fs, path = open_fs(url)
+    return tuple(_units(_parsed(fs.cat_file(path))))
+
+
+def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[str, int]]:
+    """Count by source what is in the input and no row: seen by planning, or by ingest.
+
+    Args:
+        store: the corpus, whose plan is read.
+        ingested: the footers of all side-cars of ingest, in order.
+    """
+    plan = published_plan(store)
+    found = {name: Counter(part.get("passed_over", {})) for name, part in plan.items()}
+    for unit, origin in zip(read_plan(store), ingested, strict=True):
+        found[unit.source].update(origin.passed_over)
+    return {name: dict(sorted(count.items())) for name, count in found.items() if count}
+
+
+def make_reader(source: Source, crawl: Crawl) -> Reader:
+    """Return the reader of a source's kind."""
+    from pipelines.fetch.types import FetchLimits
+    from pipelines.sources.folders.reader import FolderReader
+    from pipelines.sources.hub.reader import HubReader
+    from pipelines.sources.lists.reader import ListReader
+    from pipelines.sources.tars.reader import TarReader
+
+    limits = FetchLimits(**crawl.model_dump())
+    if source.kind == "list":
+        return ListReader(source, limits)
+    if source.kind == "folder":
+        return FolderReader(source, crawl.max_bytes)
+    if source.kind == "webdataset":
+        return TarReader(source, crawl.max_bytes)
+    return HubReader(source, limits)
+
+
+def _plan_source(
+    source: Source, recipe: Recipe, store: Storage, before: Mapping[str, Any], aside: Path
+) -> dict[str, Any]:
+    reader = make_reader(source, recipe.crawl)
+    described = source.model_dump(mode="json")
+    made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
+    known = before.get(source.name, {})
+    if known.get("made_of") == made_of and all(map(store.exists, known.get("files", ()))):
+        return {"passed_over": {}, "files": [], **known}
+    beside = Storage(str(aside))
+    part = asdict(reader.plan(recipe.rows_per_shard, beside))
+    for unit in part["units"]:  # what was written aside is read where it will lie
+        unit["path"] = unit["path"].replace(_url(beside), _url(store), 1)
+    return {"made_of": made_of, **part, "files": list(part["files"])}
+
+
+def _counted(
+    recipe: Recipe,
+    store: Storage,
+    parts: Mapping[str, dict[str, Any]],
+    before: Mapping[str, dict[str, Any]],
+    rows_before: Mapping[str, int],
+) -> dict[str, int]:
+    """Count the rows of tars that changed, to know what they lost before anything is touched."""
+    from pipelines.runtime.stage import is_fresh
+    from pipelines.stages.ingest import Ingest
+
+    stage = Ingest(sources=tuple(recipe.sources), crawl=recipe.crawl)
+    numbers = {unit: number for number, unit in enumerate(_units(before))}
+    found: dict[str, int] = {}
+    for source in recipe.sources:
+        part = parts[source.name]
+        changed = part["made_of"] != before.get(source.name, {}).get("made_of")
+        if source.kind != "webdataset" or not changed or source.name not in rows_before:
+            continue
+        found[source.name] = 0
+        for unit in _units({source.name: part}):
+            number = numbers.get(unit)
+            origin = None
+            if number is not None and is_fresh(stage, number, store):
+                origin = own_sidecar(store, "sources", f"{shard_name(number)}.parquet")
+            if origin is not None:
+                found[source.name] += origin.counts.rows_in
+                continue
+            rows = make_reader(source, recipe.crawl).rows(unit)
+            found[source.name] += sum(not isinstance(row, PassedOver) for row in rows)
+    return found
+
+
+def files_beside(store: Storage) -> list[str]:
+    """List what has the name of a file that a reader writes."""
+    paths = [f"sources/{name}" for name in store.listing("sources")]
+    return sorted(path for path in paths if _BESIDE.fullmatch(path))
+
+
+def files_of(parts: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return what readers wrote into the corpus for a plan."""
+    return {file for part in parts.values() for file in part.get("files", ())}
+
+
+def published_plan(store: Storage) -> dict[str, dict[str, Any]]:
+    """Read the published plan by source; {} if there is none.
+
+    Raises:
+        CorpusError: if it is damaged.
+    """
+    if not store.exists(PLAN):
+        return {}
+    return _parsed(store.read(PLAN))
+
+
+def _parsed(data: bytes) -> dict[str, dict[str, Any]]:
+    try:
+        _PARTS.validate_json(data)
+        parts: Any = json.loads(data)
+        list(_units(parts))  # no field too many
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = f"{where}: {first['msg']}" if where else first["msg"]
+        raise CorpusError(f"{PLAN}: damaged ({said}); remove it and build again") from error
+    except (ValueError, TypeError) as error:
+        raise CorpusError(f"{PLAN}: damaged ({error}); remove it and build again") from error
+    return parts
+
+
+def _publish(store: Storage, parts: Mapping[str, Any]) -> None:
+    store.commit_bytes(PLAN, plan_bytes(parts))
+
+
+def _units(parts: Mapping[str, dict[str, Any]]) -> Iterator[Unit]:
+    return (Unit(**unit) for part in parts.values() for unit in part["units"])
+
+
+def _known_rows(part: Mapping[str, Any]) -> int | None:
+    rows = [unit.get("rows") for unit in part["units"]]
+    return None if None in rows else sum(rows)
+
+
+def _accepted_rows(store: Storage, before: Mapping[str, Any], name: str) -> int | None:
+    """Return the rows that a source had; of a plan of an earlier release as far as is known."""
+    part = before[name]
+    if part.get("rows") is not None:
+        return part["rows"]
+    if (known := _known_rows(part)) is not None:
+        return known
+    names = [unit.source for unit in _units(before)]
+    found = [
+        own_sidecar(store, "sources", f"{shard_name(shard)}.parquet")
+        for shard, source in enumerate(names)
+        if source == name
+    ]
+    rows = [origin.counts.rows_in for origin in found if origin is not None]
+    return sum(rows) if rows else None
+
+
+def _url(store: Storage) -> str:
+    return store.fs.unstrip_protocol(store.locate("")[1]).rstrip("/") + "/"

@@ -1,0 +1,91 @@
+"""crawl: bring in the bytes of every row, or note where they lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.runtime.images import batches, read_each
+from pipelines.runtime.retry_dead import is_marked, may_pass
+from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
+from pipelines.runtime.stage import Outcome, wanted_fingerprint
+from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.raw_shard import RawShard
+from schemas.recipe import HOW_HARD_WE_TRY, Source
+from schemas.recipe import Crawl as CrawlRecipe
+from schemas.store.storage import CorpusError, Storage
+
+READ_ROWS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crawl:
+    """Fetch one shard's URLs into a tar; bytes that lie in a folder or tar are only referenced."""
+
+    name: ClassVar[str] = "crawl"
+    folder: ClassVar[str] = "raw"
+    inputs: ClassVar[tuple[str, ...]] = ("sources",)
+    version: ClassVar[int] = 3  # 3: URLs as listed, compressed bodies, formats by name
+    decodes: ClassVar[bool] = False
+
+    sources: tuple[Source, ...]
+    recipe: CrawlRecipe
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return what decides which bytes are taken, not how hard we try to get them."""
+        source = self._source(shard, store)
+        elsewhere = {"quota", "licence", "columns", "quoting", "text"}
+        if source.kind == "list":
+            elsewhere |= {"path", "links"}
+        decides = source.model_dump(mode="json", exclude=elsewhere)
+        how = self.recipe.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
+        version = read_plan(store)[shard].version if _holds_bytes(source) else ""
+        return [decides, how, version]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
+        rows = read_table(store, sidecar_path("sources", shard))
+        raw = RawShard(shard, scratch)
+        reader = make_reader(self._source(shard, store), self.recipe)
+        settled = pa.array(self._take_over(shard, store, raw), pa.string())
+        todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
+        if todo.num_rows:
+            reader.acquire(read_plan(store)[shard], todo, raw)
+        return raw.finish(rows_in=rows.num_rows)
+
+    def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:
+        """Where dead rows are to be tried again, keep what became of all others; return their keys.
+
+        Bytes that are not what the side-car says count as never fetched.
+        """
+        path = sidecar_path(self.folder, shard)
+        if not is_marked(read_origin(store, path), wanted_fingerprint(self, shard, store)):
+            return []
+        settled: list[str] = []
+        for batch in batches(read_table(store, path).to_pylist(), READ_ROWS):
+            for row, body in zip(batch, read_each(batch, store), strict=True):
+                if not isinstance(body, CorpusError):
+                    raw.keep(row, body)
+                    settled.append(row["key"])
+        for letter in read_rejects(store, self.name, shard).to_pylist():
+            if not may_pass(letter["reason"]):
+                dropped = letter["door"] == "dropped"
+                raw.reject(letter["id"], letter["reason"], letter["detail"], dropped=dropped)
+                settled.append(letter["id"])
+        return settled
+
+    def _source(self, shard: int, store: Storage) -> Source:
+        name = read_plan(store)[shard].source
+        return next(source for source in self.sources if source.name == name)
+
+
+def _holds_bytes(source: Source) -> bool:
+    """Whether a new version of the source's files may mean new bytes of the same rows.
+
+    Not so where the files hold only rows, whose change the side-car of `sources` shows.
+    """
+    if source.kind == "folder":
+        return not source.list
+    return source.kind == "webdataset" or (source.kind == "huggingface" and bool(source.image))

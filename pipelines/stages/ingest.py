@@ -1,0 +1,80 @@
+"""ingest: read lists of samples and give every row its key."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.stage import Outcome
+from pipelines.sources.listing import Listed, PassedOver
+from pipelines.sources.plan import make_reader, read_plan
+from schemas.keys import sample_key
+from schemas.recipe import Crawl, Source
+from schemas.store.storage import Storage
+from schemas.tables import SOURCES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Read one unit of the plan; rows come out in key order, each key once."""
+
+    name: ClassVar[str] = "ingest"
+    folder: ClassVar[str] = "sources"
+    inputs: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 3  # 3: rows from 1, numbers no captions, tars in any order
+    decodes: ClassVar[bool] = False
+
+    sources: tuple[Source, ...]
+    crawl: Crawl
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the unit and its source."""
+        unit = read_plan(store)[shard]
+        return [asdict(unit), self._source(unit.source).model_dump(mode="json")]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `sources/NNNNN.parquet`."""
+        unit = read_plan(store)[shard]
+        source = self._source(unit.source)
+        rows: dict[str, dict[str, Any]] = {}
+        rejects: list[Reject] = []
+        passed_over: Counter[str] = Counter()
+        rows_in = 0
+        for row in make_reader(source, self.crawl).rows(unit):
+            if isinstance(row, PassedOver):
+                passed_over[row.what] += row.count
+                continue
+            rows_in += 1
+            if isinstance(row, Reject):
+                rejects.append(row)
+                continue
+            key = sample_key(source.name, row.url)
+            if key in rows:
+                detail = f"{row.url!r} stands before in this shard"
+                rejects.append(
+                    Reject(id=row.id, reason="repeated_url", detail=detail, dropped=True)
+                )
+            else:
+                rows[key] = _source_row(key, row, source)
+        table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SOURCES)
+        return Outcome(table=table, rows_in=rows_in, rejects=rejects, passed_over=passed_over)
+
+    def _source(self, name: str) -> Source:
+        return next(source for source in self.sources if source.name == name)
+
+
+def _source_row(key: str, row: Listed, source: Source) -> dict[str, Any]:
+    return {
+        "key": key,
+        "source": source.name,
+        "url": row.url,
+        "place": row.place,
+        "text": row.text,
+        "title": row.title,
+        "tags": list(row.tags),
+        "licence": row.licence or source.licence,
+        "author": row.author,
+    }

@@ -1,0 +1,106 @@
+"""measure: decode every image once and store its signals; values, not verdicts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from PIL.Image import Image
+
+from filters.decode import DecodeError
+from filters.registry import SIGNALS, columns
+from filters.signal import Record
+from pipelines.runtime.images import decode_image, read_images, refused
+from pipelines.runtime.in_hand import in_hand, most_at_once
+from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
+from pipelines.runtime.stage import Outcome
+from schemas.recipe import Decode
+from schemas.recipe import Measure as MeasureRecipe
+from schemas.store.storage import Storage
+from schemas.tables import signals_schema
+
+BATCH_ROWS = 32
+# Decoded images wait for their batch only up to here: 150 MB of RGB, or one image.
+BATCH_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Measure every signal of the recipe on one raw shard."""
+
+    name: ClassVar[str] = "measure"
+    folder: ClassVar[str] = "signals"
+    inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
+    version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
+    decodes: ClassVar[bool] = True
+
+    recipe: MeasureRecipe
+    decode: Decode
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the signals and how images are decoded."""
+        return [list(self.recipe.signals), self.decode.decides()]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `signals/NNNNN.parquet`."""
+        raw = read_table(store, sidecar_path("raw", shard)).to_pylist()
+        return self.measured(raw, shard, store)
+
+    def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> Outcome:
+        """Measure some rows of a raw shard."""
+        sources = {
+            row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
+        }
+        schema = signals_schema([column.field for column in columns(self.recipe.signals)])
+        rejects: list[Reject] = []
+        tables = [
+            self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)
+        ]
+        table = pa.concat_tables(tables) if tables else schema.empty_table()
+        return Outcome(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
+
+    def _decoded(
+        self,
+        raw: list[dict[str, Any]],
+        sources: dict[str, dict[str, Any]],
+        store: Storage,
+        rejects: list[Reject],
+    ) -> Iterator[list[tuple[str, Record]]]:
+        """Yield lists of (key, record), none of them empty."""
+        records: list[tuple[str, Record]] = []
+        pixels = 0
+        for batch in read_images(raw, store, BATCH_ROWS):
+            for row, body in batch:
+                try:
+                    with in_hand(row["key"]):
+                        image = decode_image(body, self.decode)
+                except DecodeError as error:
+                    rejects.append(refused(row["key"], sources[row["key"]], error))
+                    continue
+                records.append((row["key"], _record(image, len(body), sources[row["key"]])))
+                pixels += image.width * image.height
+                if len(records) == most_at_once(BATCH_ROWS) or pixels > BATCH_PIXELS:
+                    yield records
+                    records, pixels = [], 0
+        if records:
+            yield records
+
+    def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
+        values: dict[str, Any] = {"key": [key for key, _ in batch]}
+        records = [record for _, record in batch]
+        with in_hand(*values["key"]):
+            for name in self.recipe.signals:
+                values |= SIGNALS[name]().measure(records)
+        arrays = [pa.array(values[field.name], field.type) for field in schema]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _record(image: Image, file_bytes: int, source: dict[str, Any]) -> Record:
+    return Record(
+        image=image,
+        file_bytes=file_bytes,
+        text=source["text"],
+        title=source["title"],
+        tags=tuple(source["tags"]),
+    )

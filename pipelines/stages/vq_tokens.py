@@ -1,0 +1,185 @@
+"""vq_tokens: turn every image that has a pair into multi-scale codes, once."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
+from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
+from pipelines.runtime.stage import Outcome
+from pipelines.tokens.array_spool import ArraySpool
+from pipelines.tokens.batches import Job, TokenBatches
+from pipelines.tokens.tokenizers import Target, targets
+from schemas.fingerprint import fingerprint
+from schemas.keys import shard_name
+from schemas.recipe import Decode
+from schemas.recipe import VqTokens as VqTokensRecipe
+from schemas.store.storage import CorpusError, Storage
+from schemas.tables import TOKENS
+
+READ_ROWS = 64
+METHOD_VERSION = 4  # raised when codes change for the same image; that of the stage is another
+
+# Columns of TOKENS that an array keeps when it is taken over.
+KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "method", "image_sha256")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VqTokens:
+    """Tokenize the images of one shard that have a pair, at every resolution, by every tokenizer.
+
+    Codes of an earlier build are taken over where the same method made them from the same bytes,
+    so a changed selection or caption costs only the images that are new in it, and a further
+    resolution only its own codes.
+    """
+
+    name: ClassVar[str] = "vq_tokens"
+    folder: ClassVar[str] = "tokens"
+    inputs: ClassVar[tuple[str, ...]] = ("raw", "pairs")
+    keys_only: ClassVar[frozenset[str]] = frozenset({"pairs"})  # another template changes no code
+    version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
+    decodes: ClassVar[bool] = True
+
+    recipe: VqTokensRecipe
+    decode: Decode
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Return the members of samples that it makes arrays for."""
+        return tuple(member for target in targets(self.recipe) for member in target.members)
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        """Return the tokenizers, their weights, and how pixels are prepared."""
+        return [[target.members, self._method(target)] for target in targets(self.recipe)]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+        """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
+        raw = read_table(store, sidecar_path("raw", shard))
+        paired = read_table(store, sidecar_path("pairs", shard), ["key"])["key"].combine_chunks()
+        rows = raw.filter(pc.is_in(raw["key"], paired)).to_pylist()
+        methods = {member: self._method(t) for t in targets(self.recipe) for member in t.members}
+        with ArraySpool(scratch / "spool") as spool:
+            _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)
+            found = self._tokenize(rows, store, methods, spool)
+            rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
+            return self._outcome(shard, scratch, rows, list(methods), spool, rejects)
+
+    def _method(self, target: Target) -> str:
+        """Hash all that decides the codes of a target beside the image."""
+        tokenizer = target.tokenizer.model_dump(
+            mode="json", exclude={"name", "checkpoint", "resolutions", "features"}
+        )
+        recipe = self.recipe.model_dump(mode="json", include={"aspects", "views", "precision"})
+        decode = self.decode.decides()
+        return fingerprint(self.name, METHOD_VERSION, tokenizer, target.resolution, recipe, decode)
+
+    def _tokenize(
+        self,
+        rows: Sequence[dict[str, Any]],
+        store: Storage,
+        methods: Mapping[str, str],
+        spool: ArraySpool,
+    ) -> dict[str, Reject]:
+        """Put what is not in the spool yet there; return the images that could not be."""
+        wanted = {row["key"]: self._missing(row["key"], spool) for row in rows}
+        todo = [row for row in rows if wanted[row["key"]]]
+        if not todo:  # and no library of tensors is loaded for it
+            return {}
+        rejects: dict[str, Reject] = {}
+        images = {row["key"]: row["sha256"] for row in rows}
+        jobs = self._jobs(todo, wanted, store, rejects)
+        for result in TokenBatches(recipe=self.recipe, decode=self.decode).run(jobs):
+            if isinstance(result, Reject):
+                rejects.setdefault(result.id, result)
+                continue
+            for member, array in result.arrays.items():
+                made = {"method": methods[member], "image_sha256": images[result.key]}
+                spool.add(result.key, member, array, {**result.about, **made})
+        return rejects
+
+    def _missing(self, key: str, spool: ArraySpool) -> list[Target]:
+        """Return the targets whose arrays of an image are not in the spool."""
+        return [
+            target
+            for target in targets(self.recipe)
+            if any((key, member) not in spool for member in target.members)
+        ]
+
+    def _jobs(
+        self,
+        rows: Sequence[dict[str, Any]],
+        wanted: Mapping[str, Sequence[Target]],
+        store: Storage,
+        rejects: dict[str, Reject],
+    ) -> Iterator[Job]:
+        for batch in batches(rows, READ_ROWS):
+            for row, body in zip(batch, read_each(batch, store), strict=True):
+                if isinstance(body, CorpusError):
+                    rejects[row["key"]] = Reject(
+                        id=row["key"], reason=UNREADABLE_BYTES, detail=str(body)
+                    )
+                else:
+                    yield Job(key=row["key"], body=body, targets=wanted[row["key"]])
+
+    def _outcome(
+        self,
+        shard: int,
+        scratch: Path,
+        rows: Sequence[dict[str, Any]],
+        members: Sequence[str],
+        spool: ArraySpool,
+        rejects: Mapping[str, Reject],
+    ) -> Outcome:
+        made = [row["key"] for row in rows if row["key"] not in rejects]
+        described: list[dict[str, Any]] = []
+        files: dict[str, Path] = {}
+        for member in members if made else ():
+            local = scratch / member
+            file = f"tokens/{shard_name(shard)}.{member}"
+            described += [{**row, "file": file} for row in spool.write(member, made, local)]
+            files[file] = local
+        described.sort(key=lambda row: (row["key"], row["member"]))
+        return Outcome(
+            table=pa.Table.from_pylist(described, schema=TOKENS),
+            rows_in=len(rows),
+            rejects=list(rejects.values()),
+            kept=len(made),
+            files=files,
+        )
+
+
+def _take_over(
+    shard: int,
+    store: Storage,
+    methods: Mapping[str, str],
+    images: Mapping[str, str],
+    spool: ArraySpool,
+) -> None:
+    """Spool the arrays that an earlier build made of the same bytes by the same method."""
+    path = sidecar_path("tokens", shard)
+    if not store.exists(path):
+        return
+    known = [
+        row
+        for row in read_table(store, path).to_pylist()
+        if row["method"] == methods.get(row["member"])
+        and row["image_sha256"] == images.get(row["key"])
+    ]
+    for batch in batches(known, READ_ROWS):
+        try:
+            bodies = store.read_ranges(
+                [(row["file"], row["offset"], row["length"]) for row in batch]
+            )
+        except CorpusError:  # the array file is gone or was replaced: nothing to take over
+            continue
+        for row, body in zip(batch, bodies, strict=True):
+            if hashlib.sha256(body).hexdigest() == row["sha256"]:
+                array = np.frombuffer(body, row["dtype"]).reshape(row["shape"])
+                about = {name: row[name] for name in KEPT_ABOUT}
+                spool.add(row["key"], row["member"], array, about)

@@ -1,0 +1,1 @@
+"""Tokenizers, and batches for them."""

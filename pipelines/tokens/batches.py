@@ -1,0 +1,246 @@
+"""From encoded images to arrays of codes: decode threads, prepared batches, device, packed codes.
+
+Shapes: B images, V views of each, H and W pixels.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from filters.decode import DecodeError
+from pipelines.runtime.images import decode_image
+from pipelines.runtime.in_hand import in_hand, most_at_once
+from pipelines.runtime.sidecar import Reject
+from pipelines.tokens.tokenizers import Target, device_lock, target_tokenizer
+from schemas.keys import unit
+from schemas.recipe import Decode, VqTokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.tokenizers.network_tokenizer import NetworkTokenizer
+
+MAX_DECODE_THREADS = 16
+COMPARED = "compared with fp32"  # what that is drawn for
+CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too where another precision is asked for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """An image to tokenize, and what is still wanted of it."""
+
+    key: str
+    body: bytes  # as fetched
+    targets: Sequence[Target]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokenized:
+    """The arrays of one image at one target."""
+
+    key: str
+    arrays: dict[str, np.ndarray]  # member -> codes [L], features [C, h, w]; [V, ...] of views
+    about: dict[str, Any]  # columns aspect, device, pass_images, compared, differing of TOKENS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prepared:
+    """The pixels of one image at every resolution that is wanted of it."""
+
+    job: Job
+    aspect: float
+    views_VHWC: dict[int, NDArray[np.uint8]]  # by resolution
+
+
+@dataclass(kw_only=True)
+class TokenBatches:
+    """Tokenize images in batches that fill across a whole shard.
+
+    Pixels are decoded and cut ahead, in threads; each resolution and shape has a batch of its
+    own, which every tokenizer of that resolution reads. What comes of an image depends on nothing
+    but the image: batches go through the network in passes of one size, the last filled up.
+    """
+
+    recipe: VqTokens
+    decode: Decode
+    _waiting: dict[tuple[int, float], list[_Prepared]] = field(default_factory=dict)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Tokenized | Reject]:
+        """Yield the arrays of every image at every target, or one reject; in any order.
+
+        An image that is rejected may have been yielded for other targets before.
+        """
+        for prepared in self._prepared_ahead(jobs):
+            if isinstance(prepared, Reject):
+                yield prepared
+                continue
+            for resolution in prepared.views_VHWC:
+                place = resolution, prepared.aspect
+                batch = self._waiting.setdefault(place, [])
+                batch.append(prepared)
+                if len(batch) * self.recipe.views >= most_at_once(self.recipe.batch_size):
+                    yield from self._encode(*place, self._waiting.pop(place))
+        while self._waiting:
+            place, batch = self._waiting.popitem()
+            yield from self._encode(*place, batch)
+
+    def _prepared_ahead(self, jobs: Iterable[Job]) -> Iterator[_Prepared | Reject]:
+        jobs = iter(jobs)
+        if (first := next(jobs, None)) is None:
+            return  # before torch is imported
+        jobs = chain([first], jobs)
+        threads = decode_threads()
+        pending: deque[Future[_Prepared | Reject]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for job in jobs:
+                pending.append(pool.submit(self._prepare, job))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+    def _prepare(self, job: Job) -> _Prepared | Reject:
+        try:
+            with in_hand(job.key):
+                image = decode_image(job.body, self.decode)
+                return self._cut(job, image)
+        except DecodeError as error:
+            return Reject(id=job.key, reason=error.reason, detail=error.detail)
+
+    def _cut(self, job: Job, image: Image) -> _Prepared:
+        from model.tokenizers.prepare import view_box, view_crop
+        from model.tokenizers.schedules import nearest_aspect, pixel_size
+
+        buckets = self.recipe.aspects == "buckets"
+        aspect = nearest_aspect(image.height, image.width) if buckets else 1.0
+        views: dict[int, NDArray[np.uint8]] = {}
+        for resolution in sorted({target.resolution for target in job.targets}):
+            height, width = pixel_size(aspect, resolution)
+            crops: list[NDArray[np.uint8]] = []
+            for view in range(self.recipe.views):
+                box = view_box(image.size, height, width, key=job.key, view=view)
+                covering_width, covering_height = box.covering
+                if covering_width * covering_height > self.decode.max_pixels:
+                    raise DecodeError(
+                        "extreme_aspect",
+                        f"{image.width} x {image.height} px covers {width} x {height} px only as "
+                        f"{covering_width} x {covering_height}, over decode.max_pixels "
+                        f"{self.decode.max_pixels:,}",
+                    )
+                crops.append(view_crop(image, height, width, key=job.key, view=view))
+            views[resolution] = np.stack(crops)
+        return _Prepared(job=job, aspect=aspect, views_VHWC=views)
+
+    def _encode(
+        self, resolution: int, aspect: float, batch: Sequence[_Prepared]
+    ) -> Iterator[Tokenized | Reject]:
+        """Encode one batch by each tokenizer that wants it, and let go of its pixels."""
+        wanted: dict[Target, list[_Prepared]] = {}
+        for prepared in batch:
+            for target in prepared.job.targets:
+                if target.resolution == resolution:
+                    wanted.setdefault(target, []).append(prepared)
+        for target, images in wanted.items():
+            keys = [prepared.job.key for prepared in images]
+            pixels_BVHWC = np.stack([prepared.views_VHWC[resolution] for prepared in images])
+            tokenizer = target_tokenizer(target, self.recipe, aspect)
+            with device_lock, in_hand(*keys):
+                done = list(self._tokenize(target, tokenizer, keys, pixels_BVHWC))
+            for one in done:
+                if isinstance(one, Tokenized):
+                    one.about["aspect"] = aspect
+                yield one
+
+    def _tokenize(
+        self,
+        target: Target,
+        tokenizer: "NetworkTokenizer",
+        keys: list[str],
+        pixels_BVHWC: NDArray[np.uint8],
+    ) -> Iterator[Tokenized | Reject]:
+        import torch
+
+        views = self.recipe.views
+        images_NCHW = _to_device(pixels_BVHWC.reshape(-1, *pixels_BVHWC.shape[2:]), tokenizer)
+        features_NCHW = tokenizer.features(images_NCHW)
+        stored_NCHW = features_NCHW.half() if len(target.members) > 1 else features_NCHW
+        finite_B = torch.isfinite(stored_NCHW).flatten(1).all(dim=1).view(-1, views).all(dim=1)
+        kept = finite_B.nonzero().flatten().tolist()
+        for number in (~finite_B).nonzero().flatten().tolist():
+            detail = f"{target.tokenizer.name}: the encoder gives NaN or infinite features"
+            if len(target.members) > 1:
+                detail += ", in float16"
+            yield Reject(id=keys[number], reason="not_finite", detail=detail)
+        if not kept:
+            return
+        sound_NCHW = features_NCHW.unflatten(0, (-1, views))[kept].flatten(0, 1)
+        made = {target.members[0]: np.stack(tokenizer.quantize(sound_NCHW).pack())}
+        checked = self._checked(tokenizer, keys, kept, images_NCHW, made[target.members[0]])
+        for member in target.members[1:]:
+            made[member] = sound_NCHW.half().cpu().numpy()
+        for place, number in enumerate(kept):
+            mine = slice(place * views, (place + 1) * views) if views > 1 else place
+            compared, differing = checked.get(number, (0, 0))
+            yield Tokenized(
+                key=keys[number],
+                arrays={member: arrays[mine] for member, arrays in made.items()},
+                about={
+                    "device": tokenizer.compute.device,
+                    "pass_images": tokenizer.passes.size,
+                    "compared": compared,
+                    "differing": differing,
+                },
+            )
+
+    def _checked(
+        self,
+        tokenizer: "NetworkTokenizer",
+        keys: list[str],
+        kept: Sequence[int],
+        images_NCHW: "torch.Tensor",
+        codes: np.ndarray,
+    ) -> dict[int, tuple[int, int]]:
+        """Compare some images' codes with those of fp32, by the hash of their keys."""
+        if self.recipe.precision == "fp32":
+            return {}
+        drawn = {
+            place: number
+            for place, number in enumerate(kept)
+            if unit(keys[number], COMPARED) < CHECKED_SHARE
+        }
+        views, exact = self.recipe.views, tokenizer.in_fp32()
+        found: dict[int, tuple[int, int]] = {}
+        for place, number in drawn.items():
+            expected = exact.encode(images_NCHW[number * views : (number + 1) * views])
+            mine = codes[place * views : (place + 1) * views]
+            found[number] = tokenizer.differing(mine, expected.values_BL)
+        return found
+
+
+def decode_threads() -> int:
+    """Return how many threads decode for one device: a CPU needs its cores itself."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 1
+    return min(MAX_DECODE_THREADS, os.cpu_count() or 1)
+
+
+def _to_device(pixels_NHWC: NDArray[np.uint8], tokenizer: "NetworkTokenizer") -> "torch.Tensor":
+    """Send bytes rather than floats, from pinned memory, and scale them there."""
+    import torch
+
+    from model.tokenizers.prepare import to_model_input
+
+    pixels = torch.from_numpy(pixels_NHWC)
+    if tokenizer.compute.on_cuda:
+        pixels = pixels.pin_memory().to(tokenizer.compute.device, non_blocking=True)
+    return to_model_input(pixels)

@@ -1,0 +1,1 @@
+"""Re-read a corpus and name every fault."""

@@ -1,0 +1,97 @@
+"""Footers and rows of a side-car: made by this recipe, undamaged, counted, and no row lost."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from pipelines.runtime.ownership import STAGE_OF
+from pipelines.runtime.sidecar import Counts, column, dead_letters_path
+from pipelines.runtime.stage import wanted_fingerprint
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import WITHOUT_LETTERS, ShardLook
+from schemas.fingerprint import content_digest
+
+
+def made_by_recipe(look: ShardLook, folder: str) -> Iterator[Fault]:
+    """Compare a side-car's fingerprint with that of the recipe, the code and its inputs."""
+    if (origin := look.origins.get(folder)) is None:
+        return
+    stage = look.corpus.stages.get(folder)
+    if stage is None:
+        wanted = look.corpus.dedup_fingerprint
+    elif {*stage.inputs} <= {*look.origins}:
+        wanted = wanted_fingerprint(stage, look.shard, look.corpus.store)
+    else:
+        wanted = ""
+    if wanted and origin.fingerprint != wanted:
+        yield look.fault(folder, "made by another recipe, another version or from other input")
+
+
+def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
+    """Compare rows and footer, and the counts of rejects with the rejects themselves."""
+    if folder not in look.tables or folder not in look.origins:
+        return
+    table, origin = look.tables[folder], look.origins[folder]
+    if content_digest(table) != origin.content:
+        yield look.fault(folder, "rows are not those that were written")
+    elif content_digest(table.select(["key"])) != origin.keys:
+        yield look.fault(folder, "its footer does not tell of its keys")
+    keys = column(table, "key")
+    members = zip(keys, column(table, "member"), strict=True) if folder == "tokens" else keys
+    if (rows := list(members)) != sorted(set(rows)):
+        yield look.fault(folder, "keys are not in order, or not unique")
+    if origin.stage != STAGE_OF[folder]:
+        yield look.fault(folder, f"its footer says stage {origin.stage!r}")
+    if origin.tar:
+        yield look.fault(folder, "its footer tells of a tar")
+    if origin.passed_over and folder != "sources":
+        yield look.fault(folder, "its footer tells of what ingest alone passes over")
+    if not origin.counts.conserved:
+        yield look.fault(folder, f"rows in are not rows out: {origin.counts}")
+    expected = _counts(look, folder, origin.counts.rows_in)
+    if expected is not None and expected != origin.counts:
+        if folder in WITHOUT_LETTERS or expected.kept != origin.counts.kept:
+            yield look.fault(folder, f"holds {expected}, its footer counts {origin.counts}")
+        else:
+            path = dead_letters_path(STAGE_OF[folder], look.shard)
+            found, counted = (
+                {"dropped": dict(c.dropped), "dead": dict(c.dead)}
+                for c in (expected, origin.counts)
+            )
+            yield Fault(path, f"holds {found}, its stage counted {counted}")
+
+
+def _counts(look: ShardLook, folder: str, rows_in: int) -> Counts | None:
+    """Count what lies there, as a footer does; None where the dead letters could not be read."""
+    table = look.tables[folder]
+    if folder == "duplicates":
+        dropped = Counter(filter(None, column(table, "reason")))
+        return Counts(rows_in=rows_in, kept=table.num_rows - dropped.total(), dropped=dropped)
+    if folder == "selection":
+        judged = zip(column(table, "kept"), column(table, "reason"), strict=True)
+        dropped = Counter(reason for kept, reason in judged if not kept)
+        return Counts(rows_in=rows_in, kept=table.num_rows - dropped.total(), dropped=dropped)
+    if folder not in look.letters:
+        return None
+    doors: dict[str, Counter[str]] = {"dropped": Counter(), "dead": Counter()}
+    letters = look.letters[folder]
+    for door, reason in zip(column(letters, "door"), column(letters, "reason"), strict=True):
+        doors.setdefault(door, Counter())[reason] += 1
+    kept = len(set(column(table, "key")))
+    return Counts(rows_in=rows_in, kept=kept, **doors)  # type: ignore[arg-type]
+
+
+def conserved(
+    look: ShardLook, folder: str, rows_in: Callable[[ShardLook], list[str]]
+) -> Iterator[Fault]:
+    """Say of every row that went into a stage whether it left by exactly one door."""
+    keys = rows_in(look)
+    left = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))
+    if lost := sorted({*keys} - {*left}):
+        yield look.fault(folder, f"{len(lost)} rows lost, first {lost[0]}")
+    if twice := sorted(key for key, times in left.items() if times > 1):
+        yield look.fault(folder, f"{twice[0]} left by two doors")
+    if new := sorted({*left} - {*keys}):
+        yield look.fault(folder, f"{new[0]} comes from nowhere")
+    if folder in look.origins and look.origins[folder].counts.rows_in != len(keys):
+        counted = look.origins[folder].counts.rows_in
+        yield look.fault(folder, f"its footer counts {counted:,} rows in, there were {len(keys):,}")

@@ -1,0 +1,80 @@
+"""What `--deep` does of dedup: every row of the corpus is compared again, in this process.
+
+The steps are those of `pipelines.dedup.stage`, their exchange files lie in a local folder, and no
+Beam runs them, so memory holds one partition.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.dedup.stage import (
+    ROWS_A_PARTITION,
+    Steps,
+    verdict_table,
+    verdicts,
+)
+from pipelines.dedup.tasks import DedupTasks
+from pipelines.runtime.exchange import Sent, Slice, receive, send
+from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import Look
+from schemas.store.storage import Storage
+
+
+def duplicates_found_again(look: Look) -> Iterator[Fault]:
+    """Compare every row's verdict, and the rows with its text, with what dedup finds now."""
+    shards = range(len(look.sources))
+    footers = [read_origin(look.store, sidecar_path("signals", shard)) for shard in shards]
+    rows = sum(origin.counts.kept for origin in footers if origin)
+    partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+    local = Storage(look.exchange)
+    tasks = DedupTasks(recipe=look.recipe.dedup, partitions=partitions)
+    sent: Sent = []
+    for group in range(partitions):
+        sending = tasks.read(list(shards[group::partitions]), look.store)
+        sent += send(local, f"dedup-read-{group:05d}", sending)
+    found = _grouped(
+        part for some in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in some
+    )
+    for group in range(partitions):
+        tables = receive(local, found.get(group, []))
+        told = verdicts(tables)
+        for shard in shards[group::partitions]:
+            yield from _compared(look, shard, verdict_table(told, shard)[0].to_pylist())
+
+
+def _compared(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
+    path = sidecar_path("duplicates", shard)
+    rows = {row["key"]: row for row in read_table(look.store, path).to_pylist()}
+    for row in expected:
+        mine = rows.pop(row["key"], {})
+        for name, value in row.items():
+            if mine.get(name) != value:
+                what = f"{name} is {mine.get(name)!r}, compared again {value!r}"
+                yield Fault(path, f"{row['key']}: {what}")
+    yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
+
+
+class _LocalSteps(Steps):
+    """Dedup's steps, each run where Beam would note that it is to be run."""
+
+    def _run(self, name: str, *received: tuple[Any, str]) -> Any:
+        task, sent = self._task(name), []
+        taken = (part for parts in self._taken(name, *received) for part in parts)
+        for partition, slices in sorted(_grouped(taken).items()):
+            sent += task((partition, slices))
+        return sent
+
+    def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
+        return tuple(
+            [(partition, part) for partition, part in sent if part.output == output]
+            for sent, output in received
+        )
+
+
+def _grouped(sent: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
+    found: dict[int, list[Slice]] = {}
+    for partition, part in sent:
+        found.setdefault(partition, []).append(part)
+    return found

@@ -1,0 +1,153 @@
+"""Every file of a corpus is known, or named: missing, stray, left behind, or no file at all."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.report.funnel import LOG, REPORT
+from pipelines.runtime.attempts import FOLDER as ATTEMPTS
+from pipelines.runtime.claims import CLAIMS
+from pipelines.runtime.ownership import STAGE_OF
+from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
+from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.stage import listing_path
+from pipelines.shards.write_shard import FOLDER, STAGE, output_name
+from pipelines.sources.plan import PLAN
+from pipelines.verify.faults import Fault, guarded
+from pipelines.verify.look import WITHOUT_LETTERS, checked_origin
+from schemas.keys import shard_name
+from schemas.recipe import STAGES
+from schemas.store.lock import LOCK_NAME
+from schemas.store.regular_store import RegularStorage
+from schemas.store.storage import TEMPORARY_PREFIX
+
+ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
+# Folders that a build may leave with nothing in them.
+_EMPTY = re.compile(
+    rf"({'|'.join(SIDECAR_FOLDERS)}|shards|exchange|(dead_letters|\.attempts)(/({'|'.join(STAGES)}))?)"
+)
+# Folder -> what its stage publishes with a side-car.
+_BESIDE = {"raw": r"raw/{}-[0-9a-f]{{12}}\.tar", "tokens": r"tokens/{}\.[\w-]+\.npy"}
+LEFT = "left by a build that was killed; the next build removes it"
+
+
+@dataclass(kw_only=True)
+class Files:
+    """What lies in a corpus, and what should."""
+
+    found: dict[str, str]  # path -> '' or what it is, if no regular file
+    bytes: int  # of all
+    required: set[str] = field(default_factory=lambda: {*ALWAYS})
+    allowed: set[str] = field(default_factory=lambda: {LOCK_NAME, CLAIMS})
+
+    def missing(self) -> set[str]:
+        """Return the files that are required and not there as regular files."""
+        return {path for path in self.required if self.found.get(path, "nothing")}
+
+    def faults(self) -> Iterator[Fault]:
+        """Say of every file whether it should be there, and of those that should whether they are.
+
+        A FIFO or link under a known name is no file; one under another name is named as well.
+        """
+        known = self.required | self.allowed
+        for path, kind in self.found.items():
+            if kind:
+                yield Fault(path, f"is {kind}, expected a regular file")
+            elif path not in known:
+                yield Fault(path, _stray(path))
+        for path in sorted(self.required - self.found.keys()):
+            inside = any(other.startswith(f"{path}/") for other in self.found)
+            yield Fault(path, "is a folder, expected a regular file" if inside else "missing")
+
+
+def find_files(store: RegularStorage) -> Files:
+    """List a corpus, folder by folder.
+
+    Raises:
+        OSError, CorpusError: if that is not possible.
+    """
+    found: dict[str, str] = {}
+    size = 0
+    for path, kind, length in store.everything():
+        if kind == "a folder" and _EMPTY.fullmatch(path):
+            continue
+        found[path] = kind
+        size += length
+    return Files(found=found, bytes=size)
+
+
+def read_footers(
+    store: RegularStorage, folder: str, shards: int, files: Files
+) -> tuple[list[Origin | None], list[Fault]]:
+    """Read the footers of a folder's side-cars, and learn which files belong to them."""
+    origins: list[Origin | None] = []
+    faults: list[Fault] = []
+    for shard in range(shards):
+        path = sidecar_path(folder, shard)
+        files.required.add(path)
+        origin, said = _footer(store, path, files)
+        origins.append(origin)
+        faults += said
+        for file in origin.files if origin else ():
+            if _may_name(folder, shard, file):
+                files.required.add(file)
+            else:
+                faults.append(Fault(path, f"its footer names {file!r}, no file of its stage"))
+        if folder not in WITHOUT_LETTERS:
+            _expect_letters(files, dead_letters_path(STAGE_OF[folder], shard), origin)
+    return origins, faults
+
+
+def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fault]:
+    """Learn which files belong to the output shards.
+
+    One of which there is nothing may be one that no sample went to: `CheckShard` knows.
+    """
+    faults: list[Fault] = []
+    for number in range(outputs):
+        name = f"{FOLDER}/{output_name(SUBSET, number)}"
+        both = {f"{name}.tar", f"{name}.parquet"}
+        if both & files.found.keys():
+            files.required |= both
+        origin, said = _footer(store, f"{name}.parquet", files)
+        faults += said
+        _expect_letters(files, dead_letters_path(STAGE, number), origin)
+    return faults
+
+
+def _footer(store: RegularStorage, path: str, files: Files) -> tuple[Origin | None, list[Fault]]:
+    found: list[Origin | None] = []
+
+    def read() -> Iterator[Fault]:
+        found.append(checked_origin(store, path))
+        yield from ()
+
+    if files.found.get(path, "nothing"):
+        return None, []
+    faults = guarded(path, read)
+    return (found[0] if found else None), faults
+
+
+def _expect_letters(files: Files, path: str, origin: Origin | None) -> None:
+    counts = origin.counts if origin else None
+    if counts is None:
+        files.allowed.add(path)
+    elif any(counts.dropped.values()) or any(counts.dead.values()):
+        files.required.add(path)
+
+
+def _may_name(folder: str, shard: int, file: str) -> bool:
+    """Whether a stage may publish a file beside a side-car of its own."""
+    pattern = _BESIDE.get(folder, "").format(re.escape(shard_name(shard)))
+    return re.fullmatch(pattern, file) is not None
+
+
+def _stray(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    if TEMPORARY_PREFIX in path or path.startswith((f"{ATTEMPTS}/", "exchange/")):
+        return LEFT
+    if name.startswith("."):
+        return "stray and hidden: the build did not write it"
+    return "stray: the build did not write it"

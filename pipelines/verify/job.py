@@ -1,0 +1,310 @@
+"""verify: re-read everything and say in a line each what is not as it was made.
+
+Side-cars are checked shard by shard: against the recipe that lies beside them, against each
+other, and, where no pixels are needed, by running their stage again. What they say of every
+sample is then held against the output shards, byte by byte, and all that tells of the whole
+corpus is made again and compared. So a file cannot disagree with its history, whatever hashes
+were rewritten with it. What is listed of images (texts, licences, URLs) and what was fetched is
+where that history begins: it is taken as it is.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+from pipelines.dedup.stage import FindDuplicates
+from pipelines.engines.local_pool import default_processes, local_pool, run_each
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.report.funnel import LOG, REPORT, unfinished
+from pipelines.report.summary import Summary, merge
+from pipelines.runtime.claims import CLAIMS
+from pipelines.runtime.sidecar import Origin
+from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.stage import output_shard_count
+from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
+from pipelines.sources.plan import PLAN, published_plan, read_plan
+from pipelines.stage_table import (
+    cutoffs_path,
+    dedup_fingerprint,
+    quotas,
+    stages_after_dedup,
+    stages_before_dedup,
+)
+from pipelines.tokens.tokenizers import describe_tokens
+from pipelines.verify.dedup import duplicates_found_again
+from pipelines.verify.faults import Fault, capped, guarded
+from pipelines.verify.files import Files, expect_outputs, find_files, read_footers
+from pipelines.verify.look import Look
+from pipelines.verify.manifest import (
+    claims_sound,
+    listing_sound,
+    lock_sound,
+    log_sound,
+    manifest_again,
+    manifest_sound,
+    quotas_sound,
+    recipe_sound,
+    rows_sound,
+    told,
+)
+from pipelines.verify.plan import (
+    folder_listing_sound,
+    folder_listings,
+    plan_sound,
+    written_for_plan,
+)
+from pipelines.verify.report import report_sound
+from pipelines.verify.shard import CheckShard
+from pipelines.verify.sidecars import CheckSidecars, Findings
+from schemas.recipe import Recipe
+from schemas.recipe_file import RecipeError, load_recipe
+from schemas.store.errors import CorpusError, NotLookedError
+from schemas.store.lock import LOCK_NAME
+from schemas.store.regular_store import RegularStorage
+from schemas.store.storage import Storage
+
+SMALL_BYTES = 64_000_000  # of a corpus that is read sooner than workers start
+
+Origins = Mapping[str, Sequence[Origin | None]]
+
+
+def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> list[Fault]:
+    """Check a whole corpus; return its faults, none if it is sound.
+
+    Every byte is read, most of them once. Disk for about 1 KB a sample is used meanwhile.
+
+    Args:
+        store: the corpus.
+        processes: worker processes; 1 for none, None for as many as it is worth.
+        deep: also decode, measure and encode every image again, and compare all rows for
+            duplicates, as the build did.
+
+    Raises:
+        NotLookedError, StoreError: there is no finished build, or it cannot be read.
+    """
+    checked = RegularStorage(store.root)
+    files = _files(checked)
+    if processes is None:
+        processes = 1 if files.bytes < SMALL_BYTES and not deep else default_processes()
+    if store.root.startswith("memory://"):  # which workers do not share
+        processes = 1
+    scratch = tempfile.TemporaryDirectory(prefix="verify-")
+    with scratch as exchange, local_pool(processes, preload=__name__):
+        return capped(_explained(checked, _Verify(checked, files, exchange, deep).faults()))
+
+
+def _explained(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
+    """Say one thing of a corpus that a build left half-way: all else follows from it, or may.
+
+    One that differs in nothing from a finished one is sound, however the last build ended.
+    """
+    is_told = bool(faults) and all(fault.file != LOG for fault in faults)  # by a sound log
+    said = _how_far(store).removeprefix("; ") if is_told else ""
+    return [Fault(LOG, said)] if said else faults
+
+
+def _how_far(store: RegularStorage) -> str:
+    """Say what the log tells of a build that did not finish; '' if there is none, or no log."""
+    try:
+        said = unfinished(store)
+    except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
+        return ""  # where the log is damaged, a fault says so
+    return f"; {said}; run build again to finish it, then verify" if said else ""
+
+
+def _files(store: RegularStorage) -> Files:
+    """List the corpus, if there is one."""
+    try:
+        # Before all else: this may be any folder.
+        if not store.lies_there(MANIFEST):
+            raise NotLookedError(
+                f"{store.root}: no {MANIFEST}; no finished build lies here{_how_far(store)}"
+            )
+        return find_files(store)
+    except OSError as error:
+        raise NotLookedError(f"{store.root}: {error.strerror or error}") from error
+
+
+class _Verify:
+    """The checks of one corpus, in their order; each goes on where an earlier one stopped."""
+
+    def __init__(self, store: RegularStorage, files: Files, exchange: str, deep: bool) -> None:
+        self._store, self._files = store, files
+        self._exchange, self._deep = exchange, deep
+        self._manifest: Any = {}
+        self._recipe: Recipe | None = None
+        self._sources: tuple[str, ...] = ()  # of each shard
+
+    def faults(self) -> list[Fault]:
+        """Run all of them."""
+        faults = self._whole(MANIFEST, self._read_manifest)
+        faults += self._whole(RECIPE, self._read_recipe)
+        recipe = self._recipe
+        if recipe is None:  # nothing else says what should be here
+            return [*self._files.faults(), *faults]
+        faults += self._whole(PLAN, self._read_plan, recipe)
+        faults += self._whole(LOG, log_sound, self._store)
+        faults += self._whole(LOCK_NAME, lock_sound, self._store)
+        faults += self._whole(CLAIMS, claims_sound, self._store)
+        if not self._sources:
+            return [*self._files.faults(), *faults]
+        origins: dict[str, list[Origin | None]] = {}
+        for folder in SIDECAR_FOLDERS:
+            origins[folder], said = read_footers(
+                self._store, folder, len(self._sources), self._files
+            )
+            faults += said
+        return faults + self._with_footers(recipe, origins)
+
+    def _with_footers(self, recipe: Recipe, origins: Origins) -> list[Fault]:
+        complete = {f: [o for o in found if o is not None] for f, found in origins.items()}
+        known = all(len(complete[folder]) == len(self._sources) for folder in SIDECAR_FOLDERS)
+        limits, cutoffs, path = quotas(recipe), {}, ""
+        faults: list[Fault] = []
+        if limits and known:
+            path = cutoffs_path(recipe, complete)
+            self._files.required.add(path)
+            faults += self._whole(path, self._read_cutoffs, path, cutoffs)
+        if known:
+            faults += self._whole(PLAN, rows_sound, self._store, self._sources, complete["sources"])
+        samples = sum(origin.counts.kept for origin in complete["tokens"])
+        outputs = output_shard_count(samples, recipe.shard.samples)
+        faults += expect_outputs(self._store, outputs, self._files)
+        faults += self._files.faults()
+        look = self._look(recipe, complete if known else {}, cutoffs, outputs)
+        found: list[Findings] = []
+        summary = Summary()
+        for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
+            summary = merge(summary, one.summary or Summary())
+            found.append(replace(one, summary=None))
+        faults += [fault for one in found for fault in one.faults]
+        if path and not faults:
+            kept = [(one.within, one.last) for one in found]
+            faults += guarded(path, quotas_sound, path, limits, cutoffs, self._sources, kept)
+        if self._deep and all(one.told for one in found):
+            faults += guarded("duplicates", duplicates_found_again, look)
+        return faults + self._with_samples(look, complete if known else {}, found, summary)
+
+    def _with_samples(
+        self,
+        look: Look,
+        origins: Mapping[str, Sequence[Origin]],
+        found: Sequence[Findings],
+        summary: Summary,
+    ) -> list[Fault]:
+        complete = all(one.told for one in found)
+        check = CheckShard(corpus=look, subset=SUBSET, complete=complete)
+        lines = _lines(self._manifest)
+        asked = [
+            (n, lines.get(f"{FOLDER}/{output_name(SUBSET, n)}.tar", {}))
+            for n in range(look.outputs)
+        ]
+        checked = list(run_each(check, asked))
+        faults = [fault for said, _ in checked for fault in said]
+        if origins and complete:
+            # Bytes and hashes as the manifest tells of them: each tar is compared with that.
+            files = [
+                file._replace(**told(lines.get(file.path, {})))
+                for _, file in checked
+                if file.counts.rows_in  # some sample goes there
+            ]
+            faults += guarded(MANIFEST, self._told_sound, look, origins, files, summary)
+        return faults
+
+    def _told_sound(
+        self,
+        look: Look,
+        origins: Mapping[str, Sequence[Origin]],
+        files: Sequence[ShardFile],
+        summary: Summary,
+    ) -> list[Fault]:
+        """Make again what tells of the whole corpus."""
+        manifest = manifest_again(look, self._manifest, origins, files)
+        return [
+            *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
+            *self._whole(listing_path(SUBSET), listing_sound, look.store, files),
+            *self._whole(REPORT, report_sound, look, manifest, summary),
+        ]
+
+    def _look(
+        self,
+        recipe: Recipe,
+        origins: Mapping[str, Sequence[Origin]],
+        cutoffs: Mapping[str, str],
+        outputs: int,
+    ) -> Look:
+        stages = (*stages_before_dedup(recipe), *stages_after_dedup(recipe, cutoffs))
+        dedup = FindDuplicates(recipe=recipe.dedup)
+        told = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
+        return Look(
+            store=self._store,
+            recipe=recipe,
+            stages={stage.folder: stage for stage in stages},
+            dedup_fingerprint=dedup_fingerprint(dedup, origins) if origins else "",
+            tokens=tuple(describe_tokens(recipe.vq_tokens)),
+            sources=self._sources,
+            outputs=outputs,
+            broken=frozenset(self._files.missing()),
+            exchange=self._exchange,
+            deep=self._deep,
+            same_pillow=isinstance(told, dict) and told.get("pillow") == version("pillow"),
+        )
+
+    def _whole(self, path: str, check: Any, *given: Any) -> list[Fault]:
+        """Run a check of a file, unless it is missing or none, which is said once."""
+        if self._files.found.get(path, "nothing"):
+            return []
+        return guarded(path, check, *given)
+
+    def _read_manifest(self) -> list[Fault]:
+        self._manifest = json.loads(self._store.read(MANIFEST))
+        return []
+
+    def _read_recipe(self) -> list[Fault]:
+        self._store.read(RECIPE)
+        try:
+            self._recipe = load_recipe(
+                self._store.fs.unstrip_protocol(self._store.locate(RECIPE)[1])
+            )
+        except RecipeError as error:
+            return [Fault(RECIPE, line) for line in str(error).splitlines()]
+        return [*recipe_sound(self._store, self._recipe)]
+
+    def _read_plan(self, recipe: Recipe) -> Iterator[Fault]:
+        yield from guarded(PLAN, plan_sound, self._store, recipe)
+        # Before what may fail: what is known of damaged plans is no stray file.
+        written = written_for_plan(recipe, published_plan(self._store))
+        self._files.required |= written
+        units = read_plan(self._store)
+        listings = {path: [] for path in written if path.startswith("sources/listing-")}
+        for path, parts in (listings | folder_listings(recipe, units)).items():
+            self._files.required.add(path)
+            yield from self._whole(path, folder_listing_sound, self._store, path, parts)
+        sources = tuple(unit.source for unit in units)
+        if {*sources} <= {source.name for source in recipe.sources}:
+            self._sources = sources
+        if not self._sources:
+            yield Fault(PLAN, "names no unit of the recipe's sources")
+
+    def _read_cutoffs(self, path: str, cutoffs: dict[str, str]) -> list[Fault]:
+        body = self._store.read(path)
+        found = json.loads(body)
+        if body != json.dumps(found, sort_keys=True).encode():
+            return [Fault(path, "is written otherwise than the build writes it")]
+        if not all(isinstance(value, str) for value in found.values()):
+            return [Fault(path, "holds something else than ranks")]
+        cutoffs.update(found)
+        return []
+
+
+def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the manifest's line of each tar, as far as it has any."""
+    try:
+        lines = manifest["subsets"][SUBSET]["shards"]
+        return {line["path"]: line for line in lines if isinstance(line, dict)}
+    except (KeyError, TypeError):
+        return {}

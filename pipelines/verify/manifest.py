@@ -1,0 +1,168 @@
+"""The files that tell of the whole corpus are made again from its side-cars and compared."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from pipelines.out_folder import RECIPE
+from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.report.funnel import BEGUN, LOG
+from pipelines.runtime.claims import CLAIMS, claims_bytes, load_claims
+from pipelines.runtime.ownership import STAGE_OF
+from pipelines.runtime.sidecar import Counts, Origin
+from pipelines.shards.manifest import (
+    MADE_WITH,
+    MANIFEST,
+    SUBSET,
+    describe,
+    inputs_fingerprint,
+    manifest_bytes,
+    tokens_of,
+)
+from pipelines.shards.stage import listing_path
+from pipelines.shards.write_shard import ShardFile
+from pipelines.sources.plan import PLAN, passed_over, published_plan
+from pipelines.verify.faults import Fault, differences
+from pipelines.verify.look import Look, is_count
+from schemas.recipe import STAGES, Recipe
+from schemas.recipe_file import dump_recipe
+from schemas.store.lock import LOCK_NAME
+from schemas.store.storage import Storage
+
+LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh"}
+VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
+
+
+def manifest_again(
+    look: Look, manifest: Any, origins: Mapping[str, Sequence[Origin]], files: Sequence[ShardFile]
+) -> dict[str, Any]:
+    """Make the manifest again from the footers of side-cars and the output shards."""
+    counts = {f: reduce(add, (o.counts for o in origins[f]), Counts()) for f in SIDECAR_FOLDERS}
+    return describe(
+        look.recipe,
+        files,
+        [(STAGE_OF[folder], counts[folder]) for folder in SIDECAR_FOLDERS],
+        inputs_fingerprint(look.recipe, origins),
+        tokens_of(look.recipe, look.store, len(look.sources)),
+        _made_with(manifest),
+        passed_over(look.store, origins["sources"]),
+    )
+
+
+def manifest_sound(store: Storage, manifest: Any, expected: dict[str, Any]) -> Iterator[Fault]:
+    """Compare the manifest with what it should be."""
+    said = [*differences(manifest, expected)]
+    yield from (Fault(MANIFEST, what) for what in said)
+    if not said and store.read(MANIFEST) != manifest_bytes(expected):
+        yield Fault(MANIFEST, "is written otherwise than the build writes it")
+
+
+def told(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest's line of a tar tells of its bytes, as far as it is of the type."""
+    kinds = (("bytes", int), ("sha256", str))
+    return {name: line[name] for name, kind in kinds if type(line.get(name)) is kind}
+
+
+def _made_with(manifest: Any) -> dict[str, str]:
+    """Return the versions that the manifest tells of; nothing else knows them."""
+    told = manifest.get("made_with") if isinstance(manifest, dict) else None
+    told = told if isinstance(told, dict) else {}
+    known = {name: told.get(name) for name in MADE_WITH}
+    return {
+        name: version if isinstance(version, str) and VERSION.fullmatch(version) else "a version"
+        for name, version in known.items()
+    }
+
+
+def listing_sound(store: Storage, files: Sequence[ShardFile]) -> Iterator[Fault]:
+    """Compare the list of shards, which the manifest is made of, with the shards."""
+    path = listing_path(SUBSET)
+    body = store.read(path)
+    expected = json.dumps(sorted(files), indent=1)
+    if body != expected.encode():
+        said = [*differences(json.loads(body), json.loads(expected))]
+        yield from (Fault(path, what) for what in said or ["is written otherwise"])
+
+
+def recipe_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
+    """A recipe that is read and written again is the same file."""
+    if store.read(RECIPE) != dump_recipe(recipe).encode():
+        yield Fault(RECIPE, "is written otherwise than the build writes it")
+
+
+def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin]) -> Iterator[Fault]:
+    """The plan remembers how many rows each source gave to ingest."""
+    given: Counter[str] = Counter()
+    for source, origin in zip(sources, listed, strict=True):
+        given[source] += origin.counts.rows_in
+    for name, part in published_plan(store).items():
+        if part.get("rows") != given[name]:
+            what = f"{name}: rows is {part.get('rows')!r}, its side-cars have {given[name]:,}"
+            yield Fault(PLAN, what)
+
+
+def claims_sound(store: Storage) -> Iterator[Fault]:
+    """The names that the corpus claims are a mapping of names to numbers, as a build writes it."""
+    if store.read(CLAIMS) != claims_bytes(load_claims(store) or {}):
+        yield Fault(CLAIMS, "is written otherwise than the build writes it")
+
+
+def log_sound(store: Storage) -> Iterator[Fault]:
+    """A line of the log tells of a stage and what it took; nothing else knows how long."""
+    body = store.read(LOG)
+    if not body.endswith(b"\n"):
+        yield Fault(LOG, "its last line is cut short")
+    for number, text in enumerate(body.splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            sound = line.keys() == LOGGED and line["stage"] in (BEGUN, *STAGES)
+            sound &= _is_duration(line["seconds"]) and isinstance(line["build"], str)
+            sound &= all(is_count(line[name]) for name in ("shards_run", "shards_fresh"))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            sound = False
+        if not sound:
+            yield Fault(LOG, f"line {number} is none that a build writes: {text[:80]!r}")
+
+
+def lock_sound(store: Storage) -> Iterator[Fault]:
+    """The lock of a folder is the kernel's; its file is empty."""
+    if store.is_local and store.exists(LOCK_NAME) and store.read(LOCK_NAME):
+        yield Fault(LOCK_NAME, "holds bytes, expected none")
+
+
+def quotas_sound(
+    path: str,
+    limits: Mapping[str, int],
+    cutoffs: Mapping[str, str],
+    sources: Sequence[str],
+    found: Sequence[tuple[int, str]],
+) -> Iterator[Fault]:
+    """A source that has as many rows as its quota ends at the rank of the last of them.
+
+    Args:
+        path: of the file that cut-offs lie in.
+        limits: most rows of each source that has a limit.
+        cutoffs: the highest rank within, by source; none where it has fewer rows.
+        sources: of each shard.
+        found: rows that each shard keeps, and the highest rank of them.
+    """
+    if unknown := sorted({*cutoffs} - {*limits}):
+        yield Fault(path, f"{unknown[0]!r} has no quota")
+    for name, limit in limits.items():
+        mine = [told for source, told in zip(sources, found, strict=True) if source == name]
+        rows, last = sum(rows for rows, _ in mine), max((last for _, last in mine), default="")
+        if name in cutoffs and (rows, last) != (limit, cutoffs[name]):
+            yield Fault(path, f"{name}: keeps {rows:,} rows up to {last}, its quota is {limit:,}")
+        elif name not in cutoffs and rows >= limit:
+            yield Fault(
+                path, f"{name}: keeps {rows:,} rows without a cut-off, its quota is {limit:,}"
+            )
+
+
+def _is_duration(seconds: Any) -> bool:
+    return type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0

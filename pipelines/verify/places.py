@@ -1,0 +1,128 @@
+"""Where `raw/` says that images lie, and what it says of their answers, against rows as listed."""
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.runtime.sidecar import dead_letters_path
+from pipelines.sources.listing import MALFORMED
+from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.raw_shard import NOT_FETCHED
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import ShardLook
+from schemas.store.retries import open_fs
+
+# Reasons for which readers that fetch nothing turn a listed row away, by the kind of source.
+_SIZES = frozenset({"empty_file", "too_large"})
+_OF_FILES = {"missing_file", "unreadable_file", "link_not_followed", "bad_path"}
+REASONS = {
+    "folder": _SIZES | _OF_FILES,
+    "webdataset": _SIZES,
+    "huggingface": _SIZES | {MALFORMED, "missing_file"},
+}
+
+Row = Mapping[str, Any]
+
+
+def places_sound(look: ShardLook) -> Iterator[Fault]:
+    """Every image lies where its row was listed; only what was fetched has an answer."""
+    source, listed = look.corpus.source(look.shard), look.rows("sources")
+    fetched = _is_fetched(look)
+    unit = read_plan(look.corpus.store)[look.shard]
+    folder = _Folder(source.path) if source.kind == "folder" else None
+    for row in look.tables["raw"].to_pylist():
+        if (mine := listed.get(row["key"])) is None:  # which is said elsewhere
+            continue
+        said = [*_answer_faults(row, fetched)]
+        if folder:
+            said += folder.faults(row, mine["place"])
+        elif source.kind == "webdataset":
+            at = row["offset"] if "://" in row["file"] else mine["place"].partition("+")[0]
+            if f"{at}+{row['length']}" != mine["place"]:
+                said.append(f"lies at {at}+{row['length']}, it was listed at {mine['place']}")
+            if "://" in row["file"] and row["file"] != unit.path:
+                said.append(f"lies in {row['file']!r}, its unit is {unit.path}")
+        elif "://" in row["file"]:
+            said.append(f"lies in {row['file']!r}, images of its source are copied")
+        yield from (look.fault("raw", f"{row['key']}: {what}") for what in said)
+    if not fetched:
+        yield from _letters_sound(look)
+
+
+class _Folder:
+    """Where images of a folder lie, which a corpus that was built elsewhere may know otherwise."""
+
+    def __init__(self, path: str) -> None:
+        self._fs, self._root = open_fs(path)
+        # Of a path that is taken from where the build was started, all images share the start.
+        self._is_relative = "://" not in path and not path.startswith(("/", "~"))
+        parts = (p for p in posixpath.normpath(path).split("/") if p not in (".", ".."))
+        self._end = "".join(f"/{part}" for part in parts)
+
+    def faults(self, row: Row, place: str) -> Iterator[str]:
+        """Say in what a row of `raw/` differs from the path that it was listed by."""
+        expected = self._url(place)
+        if self._is_relative and row["file"] != expected:
+            root = row["file"].removesuffix(expected.removeprefix(self._url("").rstrip("/")))
+            if root != row["file"] and root.endswith(self._end):
+                self._fs, self._root = open_fs(root)
+                self._is_relative = False
+                expected = self._url(place)
+        if row["file"] != expected:
+            yield f"lies in {row['file']!r}, it was listed in {expected!r}"
+        if row["offset"]:
+            yield f"lies at byte {row['offset']:,} of its file, expected 0"
+
+    def _url(self, place: str) -> str:
+        return self._fs.unstrip_protocol(posixpath.join(self._root, place))
+
+
+def _is_fetched(look: ShardLook) -> bool:
+    """Whether images of a shard's source come over HTTP."""
+    source = look.corpus.source(look.shard)
+    return source.kind == "list" or (source.kind == "huggingface" and not source.image)
+
+
+def _answer_faults(row: Row, fetched: bool) -> Iterator[str]:
+    answer = {name: row[name] for name in NOT_FETCHED}
+    if not fetched and answer != NOT_FETCHED:
+        yield f"has an answer, {answer}, and was not fetched"
+    elif fetched and not (100 <= row["status"] < 600 and "://" in row["final_url"]):
+        yield f"was fetched, and its answer is {answer}"
+
+
+def _letters_sound(look: ShardLook) -> Iterator[Fault]:
+    """Rows that nothing was fetched for died of what their reader says; it is asked again."""
+    source, letters = look.corpus.source(look.shard), look.letters.get("raw")
+    if letters is None or not letters.num_rows:
+        return
+    path = dead_letters_path("crawl", look.shard)
+    rows = letters.to_pylist()
+    for row in rows:
+        if row["door"] != "dead" or row["reason"] not in REASONS[source.kind]:
+            yield Fault(path, f"{row['id']}: {row['reason']} is no reason of a {source.kind}")
+    if look.corpus.deep:
+        dead = {row["id"] for row in rows}
+        table = look.tables["sources"]
+        again = _Again()
+        chosen = table.filter([key in dead for key in look.column("sources", "key")])
+        unit = read_plan(look.corpus.store)[look.shard]
+        make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, again)  # type: ignore[arg-type]
+        for key in again.found:
+            yield Fault(path, f"{key}: dead, and its image can be read")
+
+
+class _Again:
+    """Takes the place of `RawShard`; remembers which images there are."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def store(self, key: str, body: bytes, **http: str | int) -> None:
+        self.found.append(key)
+
+    def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
+        self.found.append(key)
+
+    def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
+        """Turn it away again."""

@@ -1,0 +1,68 @@
+"""The report is written again from side-cars, manifest and recipe, and the pages are compared.
+
+How long stages took is in no other file than the log, and is passed over; so are, unless asked
+for, the bytes of thumbnails, which hold nothing but base64.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from pipelines.engines.local_pool import run_each
+from pipelines.report.funnel import REPORT
+from pipelines.report.page.examples import Example, Found, Thumbnail, find_examples, make_thumbnail
+from pipelines.report.page.examples import wanted as rows_wanted
+from pipelines.report.page.render import render_page
+from pipelines.report.summary import Summary
+from pipelines.runtime.watched import call_watched
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import Look
+
+_TIME = re.compile(
+    r'<td class="number">(unknown|[\d.]+ s|\d+ min \d\d s|[\d,]+ h \d\d min)</td></tr>'
+)
+_PICTURE = re.compile(
+    r'<img src="data:image/webp;base64,[A-Za-z0-9+/]*=*" width="\d+" height="\d+"'
+)
+
+
+def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]:
+    """Say whether the report is the page of this corpus, and where it begins to differ."""
+    rows = rows_wanted(summary)
+    requests = [rows.of(shard) for shard in range(len(look.sources))]
+    found = [
+        e for some in run_each(partial(find_examples, store=look.store), requests) for e in some
+    ]
+    pixels = look.deep and look.same_pillow
+    draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
+    told = (summary, Found(found), manifest, {}, look.recipe)
+    if pixels:
+        page = call_watched("report", render_page, *told, draw)
+    else:
+        page = render_page(*told, _undrawn)
+    expected = _comparable(page, pixels).split("\n")  # every byte counts
+    written = _comparable(look.store.read(REPORT).decode(), pixels).split("\n")
+    if written == expected:
+        return
+    number = next(
+        (n for n, (a, b) in enumerate(zip(written, expected, strict=False)) if a != b),
+        min(len(written), len(expected)),
+    )
+    line = written[number].strip()[:120] if number < len(written) else "its end"
+    yield Fault(
+        REPORT,
+        f"is not the page of this corpus, from line {number + 1:,} on ({line!r}); "
+        "remove it and build again",
+    )
+
+
+def _undrawn(example: Example) -> Thumbnail:
+    if example.raw is None:
+        return Thumbnail(uri="", missing="never fetched")
+    return Thumbnail(uri="data:image/webp;base64,")
+
+
+def _comparable(page: str, pixels: bool) -> str:
+    page = _TIME.sub("<td></td></tr>", page)
+    return page if pixels else _PICTURE.sub("<img", page)

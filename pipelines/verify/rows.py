@@ -1,0 +1,161 @@
+"""What the rows of a shard's side-cars say of each other, without a look at any image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from filters.registry import SIGNALS
+from filters.signal import Record
+from model.tokenizers.protocol import count_codes, read_schedule
+from model.tokenizers.schedules import nearest_aspect
+from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES
+from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import ShardLook
+from schemas.keys import sample_key, unit
+
+DEVICES = ("cpu", "cuda")
+OF_PIXELS = ("blank", "sharpness", "phash", "colour_layout")  # signals
+
+
+def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
+    """A row's key is that of its source and its URL."""
+    source = look.corpus.source(look.shard)
+    for row in look.tables["sources"].select(["key", "source", "url", "licence"]).to_pylist():
+        if row["source"] != source.name:
+            what = f"is of source {row['source']!r}, the plan says {source.name}"
+            yield look.fault("sources", f"{row['key']} {what}")
+        elif row["key"] != sample_key(source.name, row["url"]):
+            yield look.fault("sources", f"{row['key']} is not the key of {row['url']!r}")
+        if source.licence and not row["licence"]:
+            yield look.fault("sources", f"{row['key']} has no licence, its source has one")
+
+
+@dataclass(frozen=True)
+class _Unseen:
+    """An image of which the size is known."""
+
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+
+def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
+    """Signals that need no pixels are measured again."""
+    table = look.tables["signals"]
+    sources, raw = look.rows("sources"), look.rows("raw")
+    rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
+    records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
+    for name in look.corpus.recipe.measure.signals:
+        if name in OF_PIXELS:
+            continue
+        try:
+            measured = SIGNALS[name]().measure(records)
+        except AttributeError:  # another that looks at pixels
+            continue
+        for column, values in measured.items():
+            for row, value in zip(rows, values, strict=True):
+                if row[column] != value:
+                    what = f"{row['key']}: {column} is {row[column]!r}, measured again {value!r}"
+                    yield look.fault("signals", what)
+
+
+def _record(row: Mapping[str, Any], source: Mapping[str, Any], file_bytes: int) -> Record:
+    return Record(
+        image=_Unseen(row["width"], row["height"]),  # type: ignore[arg-type]
+        file_bytes=file_bytes,
+        text=source["text"],
+        title=source["title"],
+        tags=tuple(source["tags"]),
+    )
+
+
+def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
+    """Check verdicts as far as one shard tells; `--deep` compares all rows of the corpus again."""
+    signals, verdicts = look.rows("signals"), look.rows("duplicates")
+    settings = look.corpus.recipe.dedup
+    for key, row in verdicts.items():
+        reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
+        allowed = ["", REPEATED_URL, *[SAME_BYTES] * settings.same_bytes]
+        allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
+        stands = reason in ("", REPEATED_URL)
+        faults = {
+            f"reason {reason!r} is none of {allowed}": reason not in allowed,
+            f"{kept_key!r} stands for it, under reason {reason!r}": stands and kept_key != key,
+            "it stands for itself, and was dropped": not stands and kept_key == key,
+            f"its text stands in {row['text_repeats']} rows": (
+                row["text_repeats"] < (reason != REPEATED_URL)
+            ),
+            f"{distance} bits of its hash differ": not 0 <= distance <= 64,
+        }
+        kept = verdicts.get(kept_key)
+        if kept and not stands:
+            faults[f"{kept_key}, which stands for it, was dropped too"] = bool(kept["reason"])
+        if kept and settings.phash_distance is not None and {key, kept_key} <= signals.keys():
+            apart = (signals[key]["phash"] ^ signals[kept_key]["phash"]).bit_count()
+            faults[f"{distance} bits of its hash differ, expected {apart}"] = distance != apart
+        yield from (
+            look.fault("duplicates", f"{key}: {what}") for what, is_so in faults.items() if is_so
+        )
+
+
+def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
+    """Every image has an array of each member, of the right shape, by the recipe's method."""
+    raw, signals = look.rows("raw"), look.rows("signals")
+    precision = look.corpus.recipe.vq_tokens.precision
+    described = {made["member"]: made for made in look.corpus.tokens}
+    settings = look.corpus.stages["tokens"].settings(look.shard, look.corpus.store)
+    methods = {member: method for members, method in settings for member in members}
+    found: dict[str, list[str]] = {}
+    for row in look.tables["tokens"].to_pylist():
+        key, member = row["key"], row["member"]
+        found.setdefault(key, []).append(member)
+        if member not in described or key not in raw or key not in signals:
+            continue
+        aspect = 1.0
+        if look.corpus.recipe.vq_tokens.aspects == "buckets":
+            aspect = nearest_aspect(signals[key]["height"], signals[key]["width"])
+        dtype, shape = expected_array(described[member], aspect)
+        expected = {
+            "file": f"tokens/{look.shard:05d}.{member}",
+            "dtype": dtype,
+            "shape": [*shape],
+            "aspect": aspect,
+            "method": methods[member],
+            "image_sha256": raw[key]["sha256"],
+        }
+        faults = [
+            f"{name} is {row[name]!r}, expected {value!r}"
+            for name, value in expected.items()
+            if row[name] != value
+        ]
+        if row["device"] not in DEVICES or row["pass_images"] < 1:
+            faults.append(f"made on {row['device']!r}, {row['pass_images']} a pass")
+        drawn = precision != "fp32" and unit(key, COMPARED) < CHECKED_SHARE
+        if not 0 <= row["differing"] <= row["compared"] * drawn:
+            faults.append(f"{row['differing']:,} of {row['compared']:,} compared codes differ")
+        yield from (look.fault("tokens", f"{key}: {member}: {what}") for what in faults)
+    for key, members in found.items():
+        if sorted(members) != sorted(described):
+            yield look.fault("tokens", f"{key}: arrays {members}, expected {sorted(described)}")
+
+
+def expected_array(made: Mapping[str, Any], aspect: float) -> tuple[str, Sequence[int]]:
+    """Return the dtype and the shape of a member by the manifest's line of it.
+
+    Raises:
+        ValueError: if the aspect is not one of the manifest's.
+    """
+    schedule = made["schedules"].get(str(aspect))
+    if schedule is None:
+        raise ValueError(f"aspect {aspect} is not one of the manifest's")
+    scales = read_schedule(schedule)
+    if made["kind"] == "features":
+        dtype, shape = made["dtype"], (made["channels"], *scales[-1])
+    else:
+        length, words = count_codes(scales), made["code_words"]
+        dtype, shape = made["codes_dtype"], (length, words) if words > 1 else (length,)
+    return dtype, (made["views"], *shape) if made["views"] > 1 else shape

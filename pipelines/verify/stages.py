@@ -1,0 +1,53 @@
+"""Stages that need no pixels are run again on a shard's side-cars, and what they give compared."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.runtime.ownership import STAGE_OF
+from pipelines.runtime.sidecar import column, dead_letters_path
+from pipelines.runtime.stage import Outcome
+from pipelines.verify.faults import Fault
+from pipelines.verify.look import WITHOUT_LETTERS, ShardLook
+
+
+def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:
+    """Run a stage that publishes nothing but its side-car."""
+    stage = look.corpus.stages[folder]
+    outcome = stage.process(look.shard, look.corpus.store, Path(os.devnull))
+    yield from same_outcome(look, folder, outcome)
+
+
+def same_outcome(look: ShardLook, folder: str, outcome: Outcome) -> Iterator[Fault]:
+    """Compare a stage's side-car and dead letters with what it gives now."""
+    for what in _differing(look.tables[folder], outcome.table):
+        yield look.fault(folder, what)
+    if folder in look.origins and look.origins[folder].counts != outcome.counts():
+        found, expected = look.origins[folder].counts, outcome.counts()
+        yield look.fault(folder, f"its footer counts {found}, its stage counts {expected} now")
+    if folder in WITHOUT_LETTERS or folder not in look.letters:
+        return
+    expected = sorted(
+        (r.id, "dropped" if r.dropped else "dead", r.reason, r.detail) for r in outcome.rejects
+    )
+    letters = look.letters[folder]
+    names = ("id", "door", "reason", "detail")
+    if sorted(zip(*(column(letters, name) for name in names), strict=True)) != expected:
+        path = dead_letters_path(STAGE_OF[folder], look.shard)
+        yield Fault(path, "rows are not those that the stage turns away")
+
+
+def _differing(found: pa.Table, expected: pa.Table) -> Iterator[str]:
+    rows = {row["key"]: row for row in found.to_pylist()}
+    for row in expected.to_pylist():
+        mine = rows.pop(row["key"], None)
+        if mine is None:
+            yield f"{row['key']} is missing"
+            continue
+        for name, value in row.items():
+            if mine[name] != value:
+                was = f"{name} is {mine[name]!r:.150}"
+                yield f"{row['key']}: {was}, its stage makes it {value!r:.150}"
+    yield from (f"{key}: its stage makes no such row" for key in rows)

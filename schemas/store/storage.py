@@ -1,0 +1,304 @@
+"""Where a corpus lies: any fsspec URL, and nothing partial ever under a final name."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from fsspec.implementations.local import LocalFileSystem
+
+from schemas.store.errors import CorpusError as CorpusError
+from schemas.store.retries import open_fs
+
+# Written beside local files before they are renamed; a crash may leave one, nothing reads it.
+TEMPORARY_PREFIX = ".partial-"
+_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
+# Folders that a command writes into; * stands for the folders of a folder.
+_WRITTEN = (
+    *("", "sources", "raw", "signals", "scores", "selection", "duplicates", "captions", "pairs"),
+    *("tokens", "shards", "exchange", "prompts", "preferences", "dead_letters/*", ".attempts/*"),
+)
+
+
+def absolute(url: str) -> str:
+    """Return a path that workers elsewhere, whose current folder is another, find too.
+
+    Raises:
+        CorpusError: if it is blank, or of a user that there is not.
+    """
+    if not url.strip():
+        raise CorpusError("expected a folder or a URL, got an empty text")
+    if "://" in url:
+        return url
+    path = os.path.expanduser(url)
+    if path.startswith("~"):
+        raise CorpusError(f"{url}: there is no such user; a folder of that name is ./{url}")
+    return os.path.abspath(path)
+
+
+class Storage:
+    """Files below one root URL; paths are relative to it unless they are URLs or absolute.
+
+    Safe to pickle: the file system is opened where it is used.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+
+    def __reduce__(self) -> tuple[type["Storage"], tuple[str]]:
+        return Storage, (self.root,)
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        return open_fs(self.root)
+
+    @property
+    def fs(self) -> Any:
+        """The root's fsspec file system."""
+        return self._opened[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def locate(self, path: str) -> tuple[Any, str]:
+        """Return the file system and the full path of `path`."""
+        if "://" in path or os.path.isabs(path):
+            fs, full = open_fs(path)
+        else:
+            fs, full = self.fs, f"{self._opened[1].rstrip('/')}/{path}"
+        # Other processes write here: a listing that is remembered tells old sizes.
+        fs.invalidate_cache()
+        return fs, full
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there now."""
+        fs, full = self.locate(path)
+        return fs.exists(full)
+
+    def entries(self) -> list[str]:
+        """Name the files and folders that lie in the root itself, in order; none if it is absent.
+
+        Raises:
+            NotADirectoryError: if it is a file.
+        """
+        fs, full = self.locate("")
+        full = full.rstrip("/") or full
+        try:
+            found = fs.ls(full, detail=True)
+        except FileNotFoundError:
+            return []
+        names = [info["name"].rstrip("/") for info in found]
+        if names == [full] and found[0]["type"] == "file" and not found[0]["name"].endswith("/"):
+            raise NotADirectoryError(full)
+        # An object store may list the marker of the folder itself.
+        return sorted(os.path.basename(name) for name in names if name != full.rstrip("/"))
+
+    def listing(self, folder: str) -> dict[str, Any]:
+        """Map the name of each file in a folder to what tells its versions apart."""
+        fs, full = self.locate(folder)
+        try:
+            found = fs.ls(full, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            os.path.basename(info["name"]): _version(info)
+            for info in found
+            if info["type"] == "file" and not is_temporary(os.path.basename(info["name"]))
+        }
+
+    def read(self, path: str) -> bytes:
+        """Read a file whole.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+        """
+        fs, full = self.locate(path)
+        return fs.cat_file(full)
+
+    def read_end(self, path: str, length: int) -> bytes:
+        """Read the last `length` bytes of a file, all of it if it is shorter; costs one request.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+        """
+        fs, full = self.locate(path)
+        return fs.cat_file(full, start=-length)
+
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Read (path, offset, length) ranges, concurrently where the file system can.
+
+        Raises:
+            CorpusError: if a file is missing or shorter than a range asks for.
+        """
+        places = [self.locate(path) for path, _, _ in ranges]
+        found: list[bytes] = [b""] * len(ranges)
+        for fs in {id(fs): fs for fs, _ in places}.values():
+            here = [number for number, place in enumerate(places) if place[0] is fs]
+            wanted = [_Range(places[number][1], *ranges[number][1:]) for number in here]
+            for number, body in zip(here, _cat(fs, wanted), strict=True):
+                found[number] = body
+        return found
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[Any]:
+        """Open a file for streaming reads."""
+        fs, full = self.locate(path)
+        with fs.open(full, "rb") as file:
+            yield file
+
+    def commit_bytes(self, path: str, data: bytes) -> None:
+        """Publish `data` under its final name, whole or not at all."""
+        if not self.is_local:
+            self.fs.pipe_file(self.locate(path)[1], data)
+            return
+        with self._published(path) as temporary:
+            temporary.write_bytes(data)
+
+    def commit_file(self, path: str, local: Path) -> None:
+        """Publish a finished local file under its final name, whole or not at all."""
+        if not self.is_local:
+            self.fs.put_file(str(local), self.locate(path)[1])
+            return
+        with self._published(path) as temporary:
+            shutil.move(local, temporary)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Publish `data` if nothing has its name yet; return whether nothing had.
+
+        One operation on an object store. On a folder two callers may both be told so.
+        """
+        if self.is_local:
+            if self.exists(path):
+                return False
+            self.commit_bytes(path, data)
+            return True
+        try:
+            self.fs.pipe_file(self.locate(path)[1], data, mode="create")
+        except FileExistsError:
+            try:
+                # Sent twice, because the first answer was lost?
+                return self.read(path) == data
+            except FileNotFoundError:  # it is gone again
+                return False
+        return True
+
+    def remove(self, path: str) -> None:
+        """Remove a file if it is there."""
+        fs, full = self.locate(path)
+        with suppress(FileNotFoundError):
+            fs.rm_file(full)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a local folder to build files in; it lies beside the corpus where that is local.
+
+        So that publishing is a rename, and a full disk is met before anything is published.
+        """
+        if not self.is_local:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
+                yield Path(name)
+            return
+        folder = Path(self._opened[1], _temporary_name())
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a killed local build left behind; only for the holder of the lock.
+
+        It looks only where builds write, so a corpus in a folder of this one is left alone.
+        """
+        for left in self.leftovers():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+    def leftovers(self) -> list[Path]:
+        """Return the unfinished files and folders of local builds that were killed, or run now."""
+        if not self.is_local:
+            return []
+        found: list[Path] = []
+        for written in _WRITTEN:
+            places = f"{written}/{TEMPORARY_PREFIX}*".lstrip("/")
+            found += sorted(Path(self._opened[1]).glob(places))
+        return [path for path in found if is_temporary(path.name) and not path.is_symlink()]
+
+    @contextmanager
+    def _published(self, path: str) -> Iterator[Path]:
+        """Give a name beside the final one, and rename it to that if the body succeeds."""
+        full = self.locate(path)[1]
+        folder = os.path.dirname(full)
+        os.makedirs(folder, exist_ok=True)
+        # Not by tempfile, whose files nobody else may read whatever the umask says.
+        temporary = Path(folder, _temporary_name())
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())  # or, after a power cut, the name could be there alone
+            os.replace(temporary, full)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder has a name that only this module gives.
+
+    >>> is_temporary(".partial-" + 8 * "01ab"), is_temporary(".partial-notes")
+    (True, False)
+    """
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def _temporary_name() -> str:
+    return f"{TEMPORARY_PREFIX}{uuid4().hex}"
+
+
+def _version(info: dict[str, Any]) -> Any:
+    for name in ("etag", "ETag", "md5Hash", "mtime", "created", "LastModified"):
+        if info.get(name):
+            return info["size"], str(info[name]), info.get("ino", 0)
+    return info["size"]
+
+
+class _Range(NamedTuple):
+    path: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+def _cat(fs: Any, wanted: Sequence[_Range]) -> list[bytes]:
+    paths, starts = [part.path for part in wanted], [part.offset for part in wanted]
+    # Some releases of fsspec return errors among the bodies whatever they are told.
+    bodies = fs.cat_ranges(paths, starts, [part.end for part in wanted], on_error="return")
+    return [_whole(fs, part, body) for part, body in zip(wanted, bodies, strict=True)]
+
+
+def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
+    """Return what was read of a range, if it is all of it."""
+    if isinstance(body, FileNotFoundError):
+        raise CorpusError(
+            f"{wanted.path}: a file that was referenced is gone; put it back, or build again"
+        ) from body
+    # A range past the end is an error of its own kind in every object store.
+    if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
+        body = fs.cat_file(wanted.path, start=wanted.offset, end=wanted.end)
+    if isinstance(body, Exception) or len(body) < wanted.length:
+        end = f"byte {wanted.end:,}"
+        raise CorpusError(f"{wanted.path}: ends before {end}; it was cut short after it was made")
+    return body

@@ -1,0 +1,364 @@
+"""Duplicates against a brute-force oracle that compares every row with every other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from filters.phash import hamming
+from pipelines.dedup.near_duplicates import band_masks, clusters, near_hashes, settle_clusters
+from pipelines.dedup.stage import FindDuplicates
+from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
+from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.runtime.sidecar import read_origin
+from schemas.recipe import Dedup
+from schemas.tables import signals_schema
+
+
+class Row(NamedTuple):
+    """What dedup compares of an image."""
+
+    key: str
+    shard: int
+    pixels: int
+    phash: int
+    sha256: str
+    text: str
+    layout: str
+
+
+HASHES = st.integers(0, 2**64 - 1)
+
+
+def flipped(phash: int, bits: Sequence[int]) -> int:
+    for bit in bits:
+        phash ^= 1 << bit
+    return phash
+
+
+LAYOUTS = ["80", "8c", "8d", "f0"]  # one channel of one cell: 12 and 13 levels apart, and far
+
+
+@st.composite
+def near_hashes_of(draw: st.DrawFn, distance: int) -> list[int]:
+    """Draw hashes around few centres, many of them at just the distance or one bit beyond."""
+    centres = draw(st.lists(HASHES, min_size=1, max_size=3))
+    bits = st.lists(st.integers(0, 63), max_size=distance + 1, unique=True)
+    around = st.builds(flipped, st.sampled_from(centres), bits)
+    return centres + draw(st.lists(around, max_size=20))
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, distance: int, shards: int = 3) -> list[Row]:
+    """Draw rows that repeat URLs, bytes, hashes and texts of one another."""
+    rows: dict[tuple[int, str], Row] = {}
+    for number, phash in enumerate(draw(near_hashes_of(distance))):
+        key = f"{draw(st.integers(0, number)):032x}"
+        shard = draw(st.integers(0, shards - 1))
+        twin = draw(st.sampled_from([None, *rows.values()]))
+        pixels, phash = (twin.pixels, twin.phash) if twin else (draw(st.integers(1, 3)), phash)
+        sha256 = twin.sha256 if twin else f"{number:064x}"
+        text = draw(st.sampled_from(["", "a", "b"]))
+        layout = twin.layout if twin else draw(st.sampled_from(LAYOUTS))
+        rows[shard, key] = Row(key, shard, pixels, phash, sha256, text, layout)
+    return list(rows.values())
+
+
+@dataclass(frozen=True)
+class Expected:
+    kept_key: str
+    reason: str
+    distance: int
+    text_repeats: int
+
+
+def oracle(rows: Sequence[Row], recipe: Dedup) -> dict[tuple[int, str], Expected]:
+    stands: dict[Row, tuple[Row, str]] = {}  # row that goes -> row that takes its place, why
+
+    def alive() -> list[Row]:
+        return [row for row in rows if row not in stands]
+
+    for row in rows:
+        first = min((r for r in rows if r.key == row.key), key=lambda r: r.shard)
+        if row != first:
+            stands[row] = first, REPEATED_URL
+    urls = alive()
+    if recipe.same_bytes:
+        for row in urls:
+            first = min((r for r in urls if r.sha256 == row.sha256), key=lambda r: r.key)
+            if row != first:
+                stands[row] = first, SAME_BYTES
+    kept: list[Row] = []
+    for row in sorted(alive(), key=lambda r: (-r.pixels, r.key)):
+        near = [
+            other
+            for other in kept
+            if recipe.phash_distance is not None
+            and hamming(row.phash, other.phash) <= recipe.phash_distance
+            and abs(int(row.layout, 16) - int(other.layout, 16)) <= recipe.colour_distance
+        ]
+        if near:
+            stands[row] = near[0], NEAR_DUPLICATE
+        else:
+            kept.append(row)
+    texts = [row.text for row in urls]
+    found: dict[tuple[int, str], Expected] = {}
+    for row in rows:
+        last = row
+        while last in stands:
+            last = stands[last][0]
+        reason = stands[row][1] if row in stands else ""
+        repeats = 0 if reason == REPEATED_URL else texts.count(row.text)
+        bits = hamming(row.phash, last.phash) if recipe.phash_distance is not None else 0
+        found[row.shard, row.key] = Expected(last.key, reason, bits, repeats)
+    return found
+
+
+def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
+    for shard in range(shards):
+        here = [row._asdict() for row in rows if row.shard == shard]
+        desk.put("sources", shard, here)
+        desk.put("raw", shard, here)
+        desk.put("signals", shard, [row | {"colour_layout": row["layout"]} for row in here])
+
+
+def run(
+    desk, shards: Sequence[int], recipe: Dedup, partitions: int = 2
+) -> dict[tuple[int, str], Expected]:
+    stage = FindDuplicates(recipe=recipe)
+    Engine(processes=1).run(
+        lambda root: stage.expand(
+            shard_numbers(root, shards), desk.store, "f" * 32, partitions=partitions
+        ),
+        name="dedup",
+    )
+    return {
+        (shard, row.pop("key")): Expected(**row)
+        for shard in shards
+        for row in desk.rows("duplicates", shard)
+    }
+
+
+def all_near(hashes: Sequence[int], distance: int) -> set[tuple[int, int]]:
+    pairs = combinations(sorted(set(hashes)), 2)
+    return {(a, b) for a, b in pairs if hamming(a, b) <= distance}
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), near_hashes_of(d))))
+def test_all_near_hashes_are_found_and_each_pair_once(drawn: tuple[int, list[int]]):
+    distance, hashes = drawn
+    masks = len(band_masks(distance))
+    distinct = np.unique(np.array(hashes, np.uint64))
+    bands = np.repeat(np.arange(masks, dtype=np.uint8), len(distinct))
+    found = near_hashes(np.tile(distinct, masks), bands, distance)
+    pairs = [tuple(sorted(pair)) for pair in found.tolist()]
+    assert len(set(pairs)) == len(pairs)
+    assert set(pairs) == all_near(hashes, distance)
+
+
+@pytest.mark.parametrize(("distance", "keys"), [(0, 1), (4, 15), (8, 45), (16, 153)])
+def test_a_hash_is_sent_once_a_band(distance: int, keys: int):
+    assert len(band_masks(distance)) == len({*band_masks(distance)}) == keys
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(HASHES, HASHES), max_size=12))
+def test_clusters_are_what_pairs_connect(pairs: list[tuple[int, int]]):
+    members = {member: {member} for pair in pairs for member in pair}
+    for a, b in pairs:
+        joined = members[a] | members[b]
+        members |= dict.fromkeys(joined, joined)
+    hashes, least = clusters(np.array(pairs, np.uint64).reshape(-1, 2))
+    found = dict(zip(hashes.tolist(), least.tolist(), strict=True))
+    assert found == {member: min(joined) for member, joined in members.items()}
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), rows_of(d, shards=1))))
+def test_a_cluster_is_settled_as_by_comparing_all_rows(drawn: tuple[int, list[Row]]):
+    distance, rows = drawn
+    recipe = Dedup(same_bytes=False, phash_distance=distance)
+    rows = sorted(rows, key=lambda row: (-row.pixels, row.key))
+    stands = settle_clusters(
+        np.zeros(len(rows), np.int64),
+        np.array([row.phash for row in rows], np.uint64),
+        np.array([[int(row.layout, 16) for row in rows]], np.uint8),
+        distance=distance,
+        colour_distance=recipe.colour_distance,
+    )
+    expected = oracle(rows, recipe)
+    for row, kept in zip(rows, stands.tolist(), strict=True):
+        assert rows[kept].key == expected[row.shard, row.key].kept_key
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=8)
+@given(
+    st.sampled_from([0, 1, 4, 8]).flatmap(lambda d: st.tuples(st.just(d), rows_of(d))),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_the_whole_job_finds_what_the_oracle_finds(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_desk,
+    drawn: tuple[int, list[Row]],
+    same: bool,
+    partitions: int,
+):
+    distance, rows = drawn
+    recipe = Dedup(same_bytes=same, phash_distance=distance)
+    desk = make_desk(tmp_path_factory.mktemp("dedup"))
+    lay_out(desk, rows, 3)
+    found = run(desk, [2, 0, 1], recipe, partitions)
+    assert found == oracle(rows, recipe)
+    stay = {key for (_, key), verdict in found.items() if not verdict.reason}
+    assert {verdict.kept_key for verdict in found.values()} <= stay
+
+
+def row(number: int, shard: int = 0, **changes: Any) -> Row:
+    base = {"pixels": 100, "phash": 0, "sha256": f"{number:064x}", "text": f"text {number}"}
+    return Row(key=f"{number:032x}", shard=shard, **base | {"layout": "80"} | changes)
+
+
+def key(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_a_twin_of_a_near_duplicate_follows_it_to_the_row_that_stays(desk):
+    """4 repeats 3's URL, 3 has the bytes of 2, 2 the hash of 1, and 1 is near 0."""
+    far = 1 << 63
+    rows = [
+        row(0, pixels=400, phash=far | 1),
+        row(1, pixels=300, phash=far),
+        row(2, pixels=200, phash=far),
+        row(3, shard=1, pixels=200, phash=far, sha256=f"{2:064x}"),
+        row(3, shard=2, pixels=999, phash=far | 6),
+    ]
+    lay_out(desk, rows, 3)
+    found = run(desk, [0, 1, 2], Dedup(phash_distance=2))
+    assert found == {
+        (0, key(0)): Expected(key(0), "", 0, 1),
+        (0, key(1)): Expected(key(0), NEAR_DUPLICATE, 1, 1),
+        (0, key(2)): Expected(key(0), NEAR_DUPLICATE, 1, 1),
+        (1, key(3)): Expected(key(0), SAME_BYTES, 1, 1),
+        (2, key(3)): Expected(key(0), REPEATED_URL, 3, 0),
+    }
+
+
+def test_neither_the_order_of_shards_nor_who_holds_a_row_matters(desk, make_desk, tmp_path: Path):
+    rows = [
+        row(n, phash=(n % 4) << 60 | n % 3, pixels=100 + n % 5, text=str(n % 7)) for n in range(40)
+    ]
+    recipe = Dedup(phash_distance=2)
+    lay_out(desk, rows, 1)
+    one = run(desk, [0], recipe)
+    spread = make_desk(tmp_path / "spread")
+    lay_out(spread, [r._replace(shard=int(r.key, 16) % 5) for r in rows], 5)
+    five = run(spread, [3, 1, 4, 0, 2], recipe, partitions=7)
+    assert {k: v for (_, k), v in five.items()} == {k: v for (_, k), v in one.items()}
+    assert len({v.kept_key for v in one.values()}) < len(rows)
+
+
+def test_hashes_of_64_bits_survive_the_shuffles(desk):
+    rows = [row(0, phash=2**64 - 1), row(1, phash=2**63), row(2, phash=2**64 - 2)]
+    lay_out(desk, rows, 1)
+    found = run(desk, [0], Dedup(phash_distance=1))
+    assert [(v.kept_key, v.distance) for v in found.values()] == [
+        (key(0), 0),
+        (key(1), 0),
+        (key(0), 1),
+    ]
+
+
+def test_a_shard_without_a_measured_row_gets_its_side_car(desk):
+    lay_out(desk, [row(0)], 3)
+    assert len(run(desk, [0, 1, 2], Dedup())) == 1
+    for shard in range(3):
+        origin = read_origin(desk.store, f"duplicates/{shard:05d}.parquet")
+        assert origin is not None
+        assert (origin.stage, origin.fingerprint) == ("dedup", "f" * 32)
+        assert origin.counts.conserved
+        assert origin.counts.rows_in == (shard == 0)
+
+
+def test_the_side_car_counts_what_went_and_why(desk):
+    rows = [row(0), row(1, sha256=f"{0:064x}"), row(2, phash=1), row(0, shard=1)]
+    lay_out(desk, rows, 2)
+    run(desk, [0, 1], Dedup())
+    first, second = (read_origin(desk.store, f"duplicates/0000{n}.parquet") for n in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert dict(first.counts.dropped) == {SAME_BYTES: 1, NEAR_DUPLICATE: 1}
+    assert dict(second.counts.dropped) == {REPEATED_URL: 1}
+
+
+def test_texts_are_counted_over_urls_not_over_listings(desk):
+    rows = [
+        row(0, text="A  Fox"),
+        row(1, text="a fox", phash=0xFF),
+        row(2, text=" a fox ", phash=0xFF00, shard=1),
+        row(0, text="a fox", shard=1),
+        row(3, text="", phash=0xFF0000),
+    ]
+    lay_out(desk, rows, 2)
+    found = run(desk, [0, 1], Dedup(phash_distance=None))
+    assert {place: verdict.text_repeats for place, verdict in found.items()} == {
+        (0, key(0)): 3,
+        (0, key(1)): 3,
+        (0, key(3)): 1,
+        (1, key(2)): 3,
+        (1, key(0)): 0,
+    }
+
+
+def test_case_distinguishes_texts_where_the_recipe_does_not_fold_it(desk):
+    lay_out(desk, [row(n, text=text, phash=n) for n, text in enumerate(["A Fox", "a fox"])], 1)
+    for fold_case, repeats in ((True, 2), (False, 1)):
+        found = run(desk, [0], Dedup(phash_distance=None, fold_case=fold_case))
+        assert {verdict.text_repeats for verdict in found.values()} == {repeats}
+
+
+def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk):
+    lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
+    tasks = DedupTasks(recipe=Dedup(), partitions=1)
+    rows, _ = tasks.read([0], desk.store)["by_url"]
+    counts, _ = tasks.urls({"by_url": rows})["counts"]
+    assert counts["rows"].to_pylist() == [50]
+
+
+def test_what_the_recipe_turns_off_is_not_compared(desk):
+    rows = [row(0), row(1), row(2, sha256=f"{0:064x}")]
+    lay_out(desk, rows, 1)
+    kept = {v.reason for v in run(desk, [0], Dedup(same_bytes=False, phash_distance=None)).values()}
+    assert kept == {""}
+
+
+def test_no_hash_need_be_measured_where_none_is_compared(desk):
+    rows = [row(0), row(1, sha256=f"{0:064x}")]
+    lay_out(desk, rows, 1)
+    size_only = pa.table(
+        {"key": [r.key for r in rows], "pixels": [100, 100]},
+        schema=signals_schema([pa.field("pixels", pa.int64())]),
+    )
+    desk.put_table("signals", 0, size_only)
+    found = run(desk, [0], Dedup(phash_distance=None))
+    assert [v.reason for v in found.values()] == ["", SAME_BYTES]
+
+
+def test_equal_hashes_of_other_colours_are_other_images(desk):
+    rows = [row(0, phash=5), row(1, phash=5, layout="8d"), row(2, phash=4, layout="8c")]
+    lay_out(desk, rows, 1)
+    found = run(desk, [0], Dedup(phash_distance=2))
+    assert {name: verdict.kept_key for (_, name), verdict in found.items()} == {
+        key(0): key(0),
+        key(1): key(1),
+        key(2): key(0),
+    }

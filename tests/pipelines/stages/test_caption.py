@@ -1,0 +1,69 @@
+import pytest
+
+from pipelines.runtime.sidecar import dead_letters_path, read_table
+from pipelines.runtime.stage import run_shard, wanted_fingerprint
+from pipelines.stages.caption import Caption
+from schemas.recipe import Caption as CaptionRecipe
+
+ROWS = [
+    {"key": "a", "text": "A red fox <b>runs</b>", "title": "fox"},
+    {"key": "b", "title": "yellow_duck", "tags": ["bird", "toy"]},
+    {"key": "c", "title": "old oak"},
+    {"key": "d", "source": "s", "url": "d.jpg", "tags": ["nothing", "else"]},
+    {"key": "e", "text": "not selected at all"},
+    {"key": "f", "text": "A fox <image_gen> in <image> the snow"},
+    {"key": "g", "text": "tench", "title": "Fish", "tags": ["sea"]},
+    {"key": "h", "text": "HASH(0x8699fd4)"},
+]
+
+
+@pytest.fixture
+def captioned(desk):
+    desk.put("sources", 0, ROWS)
+    desk.put("selection", 0, [{"key": row["key"], "kept": row["key"] != "e"} for row in ROWS])
+    return run_shard(Caption(recipe=CaptionRecipe()), 0, desk.store)
+
+
+def test_every_selected_row_is_captioned_from_its_own_words(desk, captioned):
+    found = {
+        row["key"]: (row["caption"], row["caption_origin"]) for row in desk.rows("captions", 0)
+    }
+    assert found == {
+        "a": ("A red fox runs", "text"),
+        "b": ("Yellow duck, with bird and toy", "title_and_tags"),
+        "c": ("Old oak", "title"),
+        "f": ("A fox <image_gen> in <image> the snow", "text"),  # pair refuses it
+        "g": ("tench", "text"),
+    }
+
+
+def test_a_row_without_a_caption_is_dropped_with_its_own_reason(desk, captioned):
+    assert (captioned.rows_in, captioned.kept) == (7, 5)
+    assert captioned.dropped == {"no_caption": 1, "boilerplate_hash": 1}
+    none, hash_ = read_table(desk.store, dead_letters_path("caption", 0)).to_pylist()
+    assert (none["id"], none["door"]) == ("d", "dropped")
+    assert none["detail"] == "s: d.jpg: text '', title '', tags 'nothing, else'"
+    assert hash_["detail"].endswith("title ''; text holds 'HASH(0x8699fd4)'")
+
+
+def test_rules_and_the_choice_of_a_title_are_the_recipes(desk, captioned):
+    recipe = CaptionRecipe(boilerplate=(), title_below_words=2)
+    run_shard(Caption(recipe=recipe), 0, desk.store)
+    found = {row["key"]: row["caption"] for row in desk.rows("captions", 0)}
+    assert found["g"] == "Fish, with sea"
+    assert found["h"] == "HASH(0x8699fd4)"
+
+
+def test_a_shard_with_nothing_selected_has_an_empty_side_car(desk):
+    desk.put("sources", 0, ROWS)
+    desk.put("selection", 0, [])
+    assert run_shard(Caption(recipe=CaptionRecipe()), 0, desk.store).rows_in == 0
+    assert desk.rows("captions", 0) == []
+
+
+def test_the_length_of_captions_makes_a_shard_again(desk, captioned):
+    short, long = (Caption(recipe=CaptionRecipe(max_chars=n)) for n in (16, 512))
+    prints = [wanted_fingerprint(stage, 0, desk.store) for stage in (short, long)]
+    assert len(set(prints)) == 2
+    run_shard(short, 0, desk.store)
+    assert max(len(row["caption"]) for row in desk.rows("captions", 0)) <= 16

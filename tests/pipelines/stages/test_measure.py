@@ -1,0 +1,181 @@
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jpegs import of_empty_scans
+from PIL import Image
+
+from filters.decode import decode
+from filters.phash import phash
+from filters.registry import SIGNALS
+from filters.size import Size
+from pipelines.runtime import images as images_module
+from pipelines.runtime.sidecar import dead_letters_path, read_table
+from pipelines.runtime.stage import run_shard, wanted_fingerprint
+from pipelines.stage_table import measure
+from pipelines.stages.measure import Measure
+from schemas.keys import sample_key
+from schemas.recipe import Decode
+from schemas.recipe import Measure as MeasureRecipe
+from schemas.store.storage import CorpusError
+
+STAGE = Measure(recipe=MeasureRecipe(), decode=Decode(max_pixels=10_000))
+
+
+@pytest.fixture
+def images(picture: Callable[..., bytes]) -> dict[str, bytes]:
+    """Files of every door of decoding, by what becomes of them."""
+    jpeg = picture(1, kind="JPEG")
+    return {
+        "": picture(0),
+        "jpeg": jpeg,
+        "gif": picture(2, kind="GIF"),
+        "truncated_image": jpeg[: len(jpeg) // 2],
+        "too_many_pixels": picture(3, (101, 100)),
+        "not_an_image": b"<html>no hotlinking</html>",
+        "unsupported_image": b"8BPS" + bytes(60),
+        "corrupt_image": b"\x89PNG\r\n\x1a\n" + bytes(60),
+    }
+
+
+def test_every_door_of_decoding_is_taken_and_counted(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    report = run_shard(STAGE, 0, desk.store)
+    dead = {name for name in images if name not in ("", "jpeg", "gif")}
+    assert (report.rows_in, report.kept) == (8, 3)
+    assert report.dead == dict.fromkeys(dead, 1)
+    letters = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert {letter["id"]: letter["reason"] for letter in letters} == {
+        sample_key("web", name): name for name in dead
+    }
+    names = {sample_key("web", name): name for name in dead}
+    for letter in letters:  # each names its image, once
+        assert letter["detail"].startswith(f"web: {names[letter['id']]}: ")
+        assert letter["detail"].count("web: ") == 1
+
+
+def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[..., bytes]):
+    url = "http://host/a%2Cb.jpg"
+    desk.put_images(0, {url: of_empty_scans(2_500, 9_000, 9_000), "fine": picture(0)})
+    started = time.process_time()
+    report = run_shard(Measure(recipe=MeasureRecipe(), decode=Decode()), 0, desk.store)
+    assert time.process_time() - started < 10
+    assert (report.kept, report.dead) == (1, {"decode_timeout": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert letter["detail"] == f"{url}: 2,501 scans of 81,000,000 pixels, at most 61 are decoded"
+
+
+def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    def slow(body: bytes, **options: Any) -> Image.Image:
+        if body == picture(1):
+            time.sleep(60)
+        return decode(body, **options)
+
+    monkeypatch.setattr(images_module, "decode", slow)
+    desk.put_images(0, {str(n): picture(n) for n in range(3)})
+    stage = Measure(recipe=MeasureRecipe(), decode=Decode(timeout_s=0.3))
+    report = run_shard(stage, 0, desk.store)
+    assert (report.kept, report.dead) == (2, {"decode_timeout": 1})
+    (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
+    assert letter["detail"] == ("web: 1: not decoded in 0.3 s, which decode.timeout_s allows")
+
+
+def test_how_long_an_image_may_take_makes_no_shard_again(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    stages = [Measure(recipe=STAGE.recipe, decode=Decode(timeout_s=s)) for s in (1, 2)]
+    assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 1
+
+
+def test_signals_are_those_of_the_decoded_image_in_key_order(desk, picture: Callable[..., bytes]):
+    files = {str(n): picture(n, (60 + n, 40)) for n in range(5)}
+    desk.put_images(0, files, text="a red fox", title="fox")
+    run_shard(STAGE, 0, desk.store)
+    rows = desk.rows("signals", 0)
+    assert [row["key"] for row in rows] == sorted(sample_key("web", name) for name in files)
+    by_key = {row["key"]: row for row in rows}
+    for name, file in files.items():
+        row = by_key[sample_key("web", name)]
+        assert (row["width"], row["height"], row["file_bytes"]) == (60 + int(name), 40, len(file))
+        assert row["phash"] == phash(Image.open(io.BytesIO(file)).convert("RGB"))
+        assert row["text_chars"] == len("a red fox")
+
+
+def test_only_the_signals_of_the_recipe_are_stored(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    assert "width" in desk.rows("signals", 0)[0]
+    assert "phash" not in desk.rows("signals", 0)[0]
+
+
+def test_a_shard_of_no_usable_image_has_an_empty_side_car(desk):
+    desk.put_images(0, {"a": b"nothing"})
+    assert run_shard(STAGE, 0, desk.store).dead == {"not_an_image": 1}
+    assert read_table(desk.store, "signals/00000.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(("rows", "pixels"), [(2, 10**9), (100, 60 * 40 * 2), (100, 1)])
+def test_how_images_are_batched_does_not_matter(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, rows: int, pixels: int
+):
+    desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)} | {"bad": b"x"})
+    run_shard(STAGE, 0, desk.store)
+    expected = desk.store.read("signals/00000.parquet")
+    desk.store.remove("signals/00000.parquet")
+    monkeypatch.setattr(measure, "BATCH_ROWS", rows)
+    monkeypatch.setattr(measure, "BATCH_PIXELS", pixels)
+    run_shard(STAGE, 0, desk.store)
+    assert desk.store.read("signals/00000.parquet") == expected
+
+
+def test_decoded_images_do_not_pile_up(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[int] = []
+
+    class Counting:
+        columns = Size().columns
+
+        def measure(self, records):
+            sizes.append(len(records))
+            return Size().measure(records)
+
+    monkeypatch.setitem(SIGNALS, "size", Counting)
+    monkeypatch.setattr(measure, "BATCH_PIXELS", 60 * 40 * 2)
+    desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)})
+    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    assert sizes == [3, 3, 1]
+
+
+def test_a_raw_tar_that_rotted_is_named_and_nothing_is_committed(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    tar = desk.tar(0)
+    data = bytearray(tar.read_bytes())
+    row = desk.rows("raw", 0)[2]
+    data[row["offset"] + 5] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(CorpusError, match=rf"raw/00000-\w+\.tar: bytes of {row['key']}"):
+        run_shard(STAGE, 0, desk.store)
+    assert desk.store.listing("signals") == {}
+    assert desk.store.listing("dead_letters/measure") == {}
+
+
+def test_a_raw_tar_that_was_cut_short_is_named(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    tar = desk.tar(0)
+    tar.write_bytes(tar.read_bytes()[:1500])
+    with pytest.raises(CorpusError, match=r"raw/00000-\w+\.tar: ends before byte "):
+        run_shard(STAGE, 0, desk.store)
+
+
+def test_signals_and_decoding_make_a_shard_again(desk, images: dict[str, bytes]):
+    desk.put_images(0, images)
+    stages = [
+        STAGE,
+        Measure(recipe=MeasureRecipe(signals=("size",)), decode=STAGE.decode),
+        Measure(recipe=STAGE.recipe, decode=Decode(background="#000000")),
+    ]
+    assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 3

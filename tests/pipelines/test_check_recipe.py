@@ -1,0 +1,155 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.check_recipe import pin, warnings
+from pipelines.templates.template_file import read_template_file, templates_sha256
+from schemas.recipe import Recipe
+from schemas.recipe_file import RecipeError, parse_recipe
+from schemas.store.storage import CorpusError
+
+CHECKPOINT = r"vq_tokens\.tokenizers\.tokens\.checkpoint"
+SOURCES = [{"name": "web", "kind": "list", "path": "a.csv"}]
+
+
+def recipe(**parts: Any) -> Recipe:
+    return parse_recipe({"name": "small", "sources": SOURCES, **parts})
+
+
+def of_weights(path: str, **parts: str) -> dict[str, Any]:
+    return {"tokenizers": [{"tokenizer": "infinity_bsq", "checkpoint": path, **parts}]}
+
+
+def faults_of(**parts: Any) -> list[str]:
+    with pytest.raises(RecipeError) as raised:
+        pin(recipe(**parts))
+    return str(raised.value).splitlines()
+
+
+def test_files_are_pinned_by_their_hash(tmp_path: Path):
+    weights = tmp_path / "vae.safetensors"
+    weights.write_bytes(b"weights" * 1000)
+    pinned = pin(recipe(vq_tokens=of_weights(str(weights))))
+    assert pinned.pair.templates_sha256 == templates_sha256("t2i-v1")
+    (tokenizer,) = pinned.vq_tokens.tokenizers
+    assert tokenizer.checkpoint_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert pin(pinned) == pinned
+
+
+def test_moved_files_are_the_same_recipe_and_changed_ones_are_not(tmp_path: Path):
+    data = read_template_file("t2i-v1")
+    prints = []
+    for name, words in (("a", data), ("b", data), ("c", data + b"\n")):
+        (tmp_path / f"{name}.yaml").write_bytes(words)
+        (tmp_path / f"{name}.pth").write_bytes(b"weights")
+        parts = {
+            "pair": {"templates": str(tmp_path / f"{name}.yaml")},
+            "vq_tokens": of_weights(str(tmp_path / f"{name}.pth")),
+        }
+        prints.append(pin(recipe(**parts)).fingerprint())
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path):
+    weights = tmp_path / "vae.pth"
+    weights.write_bytes(b"other weights")
+    wrong = "0" * 64
+    with pytest.raises(CorpusError, match=f"{CHECKPOINT}: {weights}: sha256 is .* {wrong}"):
+        pin(recipe(vq_tokens=of_weights(str(weights), checkpoint_sha256=wrong)))
+    with pytest.raises(CorpusError, match=f"pair.templates: t2i-v1: sha256 is .* {wrong}"):
+        pin(recipe(pair={"templates_sha256": wrong}))
+
+
+def test_a_missing_checkpoint_is_named():
+    with pytest.raises(CorpusError, match=rf"{CHECKPOINT}: /no/vae\.pth: no such file"):
+        pin(recipe(vq_tokens=of_weights("/no/vae.pth")))
+
+
+def test_a_rule_on_what_is_not_measured_is_refused_with_what_is():
+    (line,) = faults_of(select={"short_sid": {"min": 1}})
+    assert line.startswith("select.short_sid: not measured; did you mean short_side? Allowed: ")
+    assert "text_repeats" in line
+    (line,) = faults_of(
+        select={"blank_fraction": {"max": 0.9}},
+        measure={"signals": ["size", "phash", "colour_layout"]},
+    )
+    assert line.startswith("select.blank_fraction: not measured; Allowed: width, height")
+
+
+def test_a_rule_on_repeated_texts_and_on_any_column_is_fine():
+    rules = {"text_repeats": {"max": 3}, "aspect": {"min": 0.5}, "text_url": {"forbid": True}}
+    assert list(pin(recipe(select=rules)).select) == list(rules)
+
+
+def test_a_cap_is_for_repeats_of_texts_alone():
+    [line] = faults_of(select={"text_chars": {"cap": 3}, "text_repeats": {"cap": 3}})
+    assert line == "select.text_chars: cap is for text_repeats alone; use min or max"
+
+
+def test_bounds_are_for_numbers_and_forbid_for_flags():
+    lines = faults_of(select={"aspect": {"forbid": True}, "text_url": {"max": 0}})
+    assert lines[0].startswith("select.aspect: a number has bounds; forbid is for flags: text_url")
+    assert lines[1:] == ["select.text_url: a flag has no bounds; use forbid: true"]
+
+
+def test_no_rule_can_be_about_text():
+    (line,) = faults_of(select={"colour_layout": {"max": 3}})
+    assert line == "select.colour_layout: text, of which a rule can say nothing"
+
+
+def test_an_unknown_signal_is_refused_with_those_there_are():
+    (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
+    assert line.startswith(
+        "measure.signals.3: unknown signal 'sharpnes'; did you mean sharpness? Allowed: size, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("signals", "fault"),
+    [
+        (["phash", "colour_layout"], "measure.signals: size is needed, by dedup and by the shards"),
+        (
+            ["size", "colour_layout"],
+            "measure.signals: phash is needed; or set dedup.phash_distance to null",
+        ),
+        (["size", "phash", "colour_layout", "size"], "measure.signals.3: size is named twice"),
+    ],
+)
+def test_signals_that_later_stages_need_are_asked_for(signals: list[str], fault: str):
+    assert faults_of(measure={"signals": signals}) == [fault]
+
+
+def test_hashes_are_not_needed_where_none_is_compared():
+    pin(recipe(measure={"signals": ["size"]}, dedup={"phash_distance": None}))
+
+
+def test_every_fault_is_told_at_once():
+    assert len(faults_of(select={"a": {"min": 1}, "b": {"min": 1}}, measure={"signals": []})) == 5
+
+
+def test_bundled_weights_are_pinned_too_and_random_ones_cannot_be():
+    for preset, pinned in (("bundled", True), ("d16", False)):
+        parts = {"tokenizers": [{"tokenizer": "infinity_bsq", "preset": preset}]}
+        (tokenizer,) = pin(recipe(vq_tokens=parts)).vq_tokens.tokenizers
+        assert bool(tokenizer.checkpoint_sha256) == pinned
+        assert tokenizer.checkpoint is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"kind": "list", "columns": {"text": ""}}, "every row of it without a 'title' is dropped"),
+        ({"kind": "list", "columns": {"text": "", "title": ""}}, "every row of it is dropped"),
+        ({"kind": "folder", "list": "/l", "columns": {"text": "", "title": ""}}, "every row of it"),
+        ({"kind": "list", "columns": {"text": "", "title": "t"}}, ""),
+        ({"kind": "list", "path": "/a.txt", "columns": {"text": ""}}, "every row of it is dropped"),
+        ({"kind": "list"}, ""),
+        ({"kind": "folder", "columns": {"text": ""}}, ""),  # a .txt beside an image is read
+    ],
+)
+def test_a_source_without_captions_is_warned_of(source: dict[str, Any], said: str):
+    lines = list(warnings(recipe(sources=[{"name": "s", "path": "/a", **source}])))
+    assert len(lines) == bool(said)
+    assert all(f"source s has no captions: with caption.engine source {said}" in x for x in lines)
