@@ -21,7 +21,8 @@ from pipelines.own_names import (
     open_claims,
     surplus_numbers,
 )
-from pipelines.report.funnel import BEGUN, LOG, REPORT, in_words
+from pipelines.report.build_log import BEGUN, LOG, REPORT
+from pipelines.report.funnel import in_words
 from pipelines.runtime.attempts import forget_attempts
 from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE

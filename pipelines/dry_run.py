@@ -17,7 +17,7 @@ from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.stage import FindDuplicates
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
-from pipelines.report.funnel import LOG, REPORT
+from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pipelines.out_folder import RECIPE
-from pipelines.report.funnel import LOG, REPORT
+from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
 from pipelines.runtime.ownership import STAGE_OF, cutoffs_there, own_sidecar, shard_of
 from pipelines.shards.manifest import MANIFEST, SUBSET

@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
             until=options.until,
         )
     from pipelines.build import build
-    from pipelines.report.funnel import print_funnel, print_last_line
+    from pipelines.cli.funnel import print_funnel, print_last_line
 
     manifest = build(
         recipe,

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from pipelines.report.funnel import stage_seconds
+from pipelines.report.build_log import stage_seconds
 from pipelines.report.page.examples import (
     Example,
     Found,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines.out_folder import RECIPE
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.report.funnel import LOG, REPORT
+from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.attempts import FOLDER as ATTEMPTS
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.ownership import STAGE_OF

@@ -19,7 +19,7 @@ from pipelines.dedup.stage import FindDuplicates
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.report.funnel import LOG, REPORT, unfinished
+from pipelines.report.build_log import LOG, REPORT, unfinished
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin

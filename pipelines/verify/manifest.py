@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.out_folder import RECIPE
 from pipelines.own_names import SIDECAR_FOLDERS
-from pipelines.report.funnel import BEGUN, LOG
+from pipelines.report.build_log import BEGUN, LOG
 from pipelines.runtime.claims import CLAIMS, claims_bytes, load_claims
 from pipelines.runtime.ownership import STAGE_OF
 from pipelines.runtime.sidecar import Counts, Origin

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pipelines.engines.local_pool import run_each
-from pipelines.report.funnel import REPORT
+from pipelines.report.build_log import REPORT
 from pipelines.report.page.examples import Example, Found, Thumbnail, find_examples, make_thumbnail
 from pipelines.report.page.examples import wanted as rows_wanted
 from pipelines.report.page.render import render_page

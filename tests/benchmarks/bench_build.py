@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/corpus"))
 
 from serve import serve
 
-from pipelines.report.funnel import stage_seconds
+from pipelines.report.build_log import stage_seconds
 from schemas.recipe import STAGES
 from schemas.store.storage import Storage
 

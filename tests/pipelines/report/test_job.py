@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipelines.build import build
 from pipelines.engines.engine import Engine, shard_numbers
-from pipelines.report.funnel import REPORT
+from pipelines.report.build_log import REPORT
 from pipelines.report.job import summarise
 from pipelines.report.page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from schemas.recipe import (

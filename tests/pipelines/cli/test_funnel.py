@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report.funnel import print_funnel
+from pipelines.cli.funnel import print_funnel
 
 
 def printed(counts: dict[str, int], out: Path, capsys: pytest.CaptureFixture[str]) -> str:
