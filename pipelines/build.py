@@ -191,7 +191,7 @@ class Job:
         from pipelines.runtime.exchange import exchange_folder
         from pipelines.stage_table import dedup_fingerprint
 
-        stage = FindDuplicates(recipe=self.recipe.dedup)
+        stage = FindDuplicates(config=self.recipe.dedup)
         wanted = dedup_fingerprint(stage, {f: self._origins(f) for f in stage.inputs})
         found = each_shard(
             lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),

@@ -234,7 +234,7 @@ class Ahead:
         return "its input changed"
 
     def _dedup(self) -> StageAhead:
-        stage = FindDuplicates(recipe=self.recipe.dedup)
+        stage = FindDuplicates(config=self.recipe.dedup)
         found = [self._origin(stage.folder, n) for n in range(self.shards)]
         why = ""
         if None in found:
@@ -245,7 +245,7 @@ class Ahead:
             inputs = {folder: self._origins(folder) for folder in stage.inputs}
             made = {origin.fingerprint for origin in found if origin}
             if made != {dedup_fingerprint(stage, inputs)}:
-                before = self._before and FindDuplicates(recipe=self._before.dedup)
+                before = self._before and FindDuplicates(config=self._before.dedup)
                 of_recipe = before and made == {dedup_fingerprint(before, inputs)}
                 changed = f"the recipe changed: {self._changed('dedup')}"
                 why = changed if of_recipe else "its input changed"

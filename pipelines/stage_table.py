@@ -20,8 +20,8 @@ def stages_before_dedup(recipe: Recipe) -> tuple[MapStage, ...]:
     """Return the stages that see every row."""
     return (
         Ingest(sources=recipe.sources, crawl=recipe.crawl),
-        Crawl(sources=recipe.sources, recipe=recipe.crawl),
-        Measure(recipe=recipe.measure, decode=recipe.decode),
+        Crawl(sources=recipe.sources, config=recipe.crawl),
+        Measure(config=recipe.measure, decode=recipe.decode),
     )
 
 
@@ -29,9 +29,9 @@ def stages_after_dedup(recipe: Recipe, cutoffs: Mapping[str, str]) -> tuple[MapS
     """Return the stages that see the rows dedup kept; `cutoffs` are of `pipelines.stages.quota`."""
     return (
         Select(rules=recipe.select, cutoffs=dict(cutoffs)),
-        Caption(recipe=recipe.caption),
-        Pair(recipe=recipe.pair),
-        VqTokens(recipe=recipe.vq_tokens, decode=recipe.decode),
+        Caption(config=recipe.caption),
+        Pair(config=recipe.pair),
+        VqTokens(config=recipe.vq_tokens, decode=recipe.decode),
     )
 
 

@@ -176,7 +176,7 @@ Source = Annotated[
 ]
 
 
-class Crawl(_Model):
+class CrawlConfig(_Model):
     """How URLs are fetched."""
 
     concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
@@ -196,7 +196,7 @@ HOW_HARD_WE_TRY = frozenset(
 )
 
 
-class Decode(_Model):
+class DecodeConfig(_Model):
     """How bytes become pixels, wherever an image is decoded."""
 
     max_pixels: int = Field(default=100_000_000, gt=0)
@@ -210,7 +210,7 @@ class Decode(_Model):
         return self.model_dump(mode="json", exclude={"timeout_s"})
 
 
-class Measure(_Model):
+class MeasureConfig(_Model):
     """Which signals are stored."""
 
     signals: tuple[str, ...] = (
@@ -224,7 +224,7 @@ class Measure(_Model):
     )
 
 
-class Dedup(_Model):
+class DedupConfig(_Model):
     """Which rows are the same image."""
 
     same_bytes: bool = True
@@ -255,7 +255,7 @@ class Rule(_Model):
         return self
 
 
-class Caption(_Model):
+class CaptionConfig(_Model):
     """Which engine writes captions.
 
     A row is dropped only where cleaning leaves nothing of its text and title, or they break a rule
@@ -272,7 +272,7 @@ class Caption(_Model):
     title_below_words: int = Field(default=0, ge=0)
 
 
-class Pair(_Model):
+class PairConfig(_Model):
     """Which templates make instruction pairs."""
 
     # Copy captions letter by letter, as VARGPT-v1.1 did: "an image of A lion.". Else a caption is
@@ -321,7 +321,7 @@ class Gpu(_Model):
     min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")
 
 
-class VqTokens(_Model):
+class VqTokensConfig(_Model):
     """Which tokenizers turn images into multi-scale codes, and which pixels they see."""
 
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
@@ -333,7 +333,7 @@ class VqTokens(_Model):
     gpu: Gpu | None = None  # asked of the runner for this stage alone
 
     @model_validator(mode="after")
-    def _members_differ(self) -> "VqTokens":
+    def _members_differ(self) -> "VqTokensConfig":
         members = [m for t in self.tokenizers for r in t.resolutions for m in members_of(t, r)]
         shared = sorted({member for member in members if members.count(member) > 1})
         if shared:
@@ -351,7 +351,7 @@ def members_of(tokenizer: BsqTokenizer | VarTokenizer, resolution: int) -> list[
     return [codes, f"{prefix}features{resolution}.npy"] if tokenizer.features else [codes]
 
 
-class Shard(_Model):
+class ShardConfig(_Model):
     """What the output shards look like."""
 
     samples: int = Field(default=5000, ge=1)  # in a shard, on average
@@ -377,17 +377,17 @@ class Recipe(_Model):
     description: str = ""
     sources: tuple[Source, ...] = Field(min_length=1)
     rows_per_shard: int = Field(default=2000, ge=1)  # unit of work, of retry and of durability
-    crawl: Crawl = Crawl()
-    decode: Decode = Decode()
-    measure: Measure = Measure()
-    dedup: Dedup = Dedup()
+    crawl: CrawlConfig = CrawlConfig()
+    decode: DecodeConfig = DecodeConfig()
+    measure: MeasureConfig = MeasureConfig()
+    dedup: DedupConfig = DedupConfig()
     # signal -> bounds, applied in this order. `text_repeats: {max: 50}` drops all rows of a text
     # that over 50 rows have, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
     select: dict[str, Rule] = {}
-    caption: Caption = Caption()
-    pair: Pair = Pair()
-    vq_tokens: VqTokens = VqTokens()
-    shard: Shard = Shard()
+    caption: CaptionConfig = CaptionConfig()
+    pair: PairConfig = PairConfig()
+    vq_tokens: VqTokensConfig = VqTokensConfig()
+    shard: ShardConfig = ShardConfig()
     max_dead_fraction: MaxDeadFraction = MaxDeadFraction()
 
     @model_validator(mode="after")

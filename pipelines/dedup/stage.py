@@ -24,7 +24,7 @@ from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
 from pipelines.runtime.exchange import Sent, Tables, Task, dealt, receive, run_tasks, send, taken
 from pipelines.runtime.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
-from schemas.recipe import Dedup as DedupRecipe
+from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 from schemas.tables import DUPLICATES
 
@@ -40,11 +40,11 @@ class FindDuplicates:
     inputs: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
     version: ClassVar[int] = 1
 
-    recipe: DedupRecipe
+    config: DedupConfig
 
     def settings(self) -> Any:
         """Return what decides which rows are the same."""
-        return self.recipe.model_dump(mode="json")
+        return self.config.model_dump(mode="json")
 
     def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
         """Build the graph; returns the numbers of the shards written.
@@ -55,7 +55,7 @@ class FindDuplicates:
 
         from pipelines.runtime.map_shards import Concurrently
 
-        tasks = DedupTasks(recipe=self.recipe, partitions=partitions)
+        tasks = DedupTasks(config=self.config, partitions=partitions)
         groups = dealt(shards, partitions)
         read = (
             groups

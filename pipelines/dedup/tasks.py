@@ -38,7 +38,7 @@ from pipelines.dedup.rows import (
 )
 from pipelines.dedup.words import words
 from pipelines.runtime.exchange import Sending, Tables, partition_of
-from schemas.recipe import Dedup
+from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
@@ -51,23 +51,23 @@ LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 class DedupTasks:
     """The tasks of one recipe, and how many partitions rows go to."""
 
-    recipe: Dedup
+    config: DedupConfig
     partitions: int
 
     @property
     def hashed(self) -> bool:
         """Whether looks are compared."""
-        return self.recipe.phash_distance is not None
+        return self.config.phash_distance is not None
 
     @property
     def distance(self) -> int:
         """Most bits in which the pHashes of near-duplicates differ."""
-        return self.recipe.phash_distance or 0
+        return self.config.phash_distance or 0
 
     @property
     def steps(self) -> list[str]:
         """The steps that take rows away, in order."""
-        return ["urls", *["bytes"] * self.recipe.same_bytes, *["equal", "near"] * self.hashed]
+        return ["urls", *["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
         """Return the group of shards that is read, and written, by one task."""
@@ -76,7 +76,7 @@ class DedupTasks:
     def read(self, shards: Sequence[int], store: Storage) -> Sending:
         """Send the rows of some shards by URL."""
         tables = [
-            read_rows(shard, store, hashed=self.hashed, fold_case=self.recipe.fold_case)
+            read_rows(shard, store, hashed=self.hashed, fold_case=self.config.fold_case)
             for shard in sorted(shards)
         ]
         found = [table for table in tables if table is not None]
@@ -179,7 +179,7 @@ class DedupTasks:
             rows["phash"].to_numpy(),
             np.ascontiguousarray(layouts(rows).T),
             distance=self.distance,
-            colour_distance=self.recipe.colour_distance,
+            colour_distance=self.config.colour_distance,
         )
         return self._verdicts("near", gone(rows, stands, NEAR_DUPLICATE))
 
@@ -210,7 +210,7 @@ class DedupTasks:
 
     def _rows_for(self, step: str, rows: pa.Table) -> Sending:
         """Send the rows that stay to the next step."""
-        if step == "urls" and self.recipe.same_bytes:
+        if step == "urls" and self.config.same_bytes:
             return {"by_bytes": (rows, self._by(rows, SHA256))}
         if self.hashed:
             rows = rows.drop_columns([*SHA256])

@@ -13,8 +13,7 @@ from pipelines.preferences.job import Asked, PreferenceJob
 from pipelines.preferences.stage import MakePreferences
 from pipelines.preferences.tools import ToolsPlan
 from pipelines.stage_table import gpu_hints
-from schemas.recipe import Decode, Gpu
-from schemas.recipe import Shard as ShardRecipe
+from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.store.storage import CorpusError, absolute
 
 
@@ -52,8 +51,8 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         batch=options.batch,
         subset="preference",
         member=f"tokens{images.resolution}.npy",
-        shard=ShardRecipe(),
-        decode=Decode(),
+        shard=ShardConfig(),
+        decode=DecodeConfig(),
     )
     corpus = Source(url=options.corpus, subset=options.subset) if options.corpus else None
     return PreferenceJob(

@@ -30,7 +30,7 @@ from pipelines.preferences.prompts import COMPARISON, FOLDER, holds_prompts, wri
 from pipelines.preferences.tools import ToolsPlan, tools
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.shards.manifest import MANIFEST
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage, absolute
 
@@ -82,7 +82,7 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
     rows = _rows(options.prompts, store)
     drawing = Drawing(
         store=store,
-        decode=Decode(),
+        decode=DecodeConfig(),
         samples=options.samples,
         batch=options.batch,
         with_given=False,

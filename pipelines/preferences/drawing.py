@@ -10,7 +10,7 @@ from pipelines.preferences.inputs import Prepare, Prepared
 from pipelines.preferences.tools import Tools
 from pipelines.runtime.sidecar import Reject
 from pipelines.tokens.tokenizers import device_lock
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -19,7 +19,7 @@ class Drawing:
     """How prompts are drawn."""
 
     store: Storage  # what their images are below
-    decode: Decode
+    decode: DecodeConfig
     samples: int  # images of a prompt
     batch: int  # images drawn at once
     with_given: bool  # whether the image that a prompt came with is needed too

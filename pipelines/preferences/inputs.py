@@ -16,7 +16,7 @@ from pipelines.preferences.tools import Tools
 from pipelines.runtime.images import decode_image
 from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.sidecar import Reject
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Prepare:
 
     tools: Tools
     store: Storage
-    decode: Decode
+    decode: DecodeConfig
     samples: int
     with_given: bool
 

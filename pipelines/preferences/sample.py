@@ -11,7 +11,7 @@ from model.preferences.sampling import Drawn
 from model.tokenizers.protocol import CodeArray
 from pipelines.preferences.inputs import Prepared
 from pipelines.shards.write_shard import jpeg, npy
-from schemas.recipe import Shard as ShardRecipe
+from schemas.recipe import ShardConfig
 from schemas.sample import PREFERENCE_FIELDS, encode_json
 
 
@@ -36,7 +36,7 @@ def sample_members(
     verdict: Verdict,
     facts: Mapping[str, Any],
     codes: str,
-    shard: ShardRecipe,
+    shard: ShardConfig,
 ) -> dict[str, bytes]:
     """Return the members of a sample, in their order.
 

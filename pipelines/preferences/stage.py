@@ -36,8 +36,7 @@ from pipelines.runtime.stage import Outcome
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Decode
-from schemas.recipe import Shard as ShardRecipe
+from schemas.recipe import DecodeConfig, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 from schemas.tables import PREFERENCES, SHARD_INDEX
@@ -64,8 +63,8 @@ class MakePreferences:
     batch: int  # images drawn at once
     subset: str  # preference, or preference_edit where the prompts edit images
     member: str  # of the codes
-    shard: ShardRecipe
-    decode: Decode
+    shard: ShardConfig
+    decode: DecodeConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return model, sampling, scorer, and how pairs are chosen and written.

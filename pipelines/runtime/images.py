@@ -11,7 +11,7 @@ from PIL.Image import Image
 from filters.decode import DecodeError, decode
 from pipelines.runtime.decode_clock import within
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
@@ -80,7 +80,7 @@ def read_each(rows: Sequence[dict[str, Any]], store: Storage) -> list[bytes | Co
     return [read_each([row], store)[0] for row in rows]
 
 
-def decode_image(body: bytes, settings: Decode) -> Image:
+def decode_image(body: bytes, settings: DecodeConfig) -> Image:
     """Decode as a recipe says.
 
     Raises:

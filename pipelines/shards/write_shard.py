@@ -29,8 +29,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Decode
-from schemas.recipe import Shard as ShardRecipe
+from schemas.recipe import DecodeConfig, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 from schemas.tables import RAW, SHARD_INDEX, TOKENS
@@ -113,8 +112,8 @@ class WriteShard:
 
     store: Storage
     subset: str
-    image: ShardRecipe
-    decode: Decode
+    image: ShardConfig
+    decode: DecodeConfig
 
     def __call__(self, group: tuple[int, Iterable[Slice]]) -> ShardFile:
         """Write the shard, unless the very same one is there."""
@@ -201,7 +200,7 @@ def _arrays_made_of(ref: Reference) -> list[Any]:
     return [[array[name] for name in names] for array in ref["arrays"]]
 
 
-def jpeg(image: Image.Image, settings: ShardRecipe) -> bytes:
+def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
     """Encode an image as it stands in a shard."""
     size = fitted_size(*image.size, settings.short_side)
     if size != image.size:

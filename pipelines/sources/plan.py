@@ -22,7 +22,7 @@ from pipelines.sources.listing import PassedOver, Reader, Unit
 from pipelines.sources.shrink import check_shrink
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import Crawl, Recipe, Source
+from schemas.recipe import CrawlConfig, Recipe, Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
@@ -221,7 +221,7 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
     return {name: dict(sorted(count.items())) for name, count in found.items() if count}
 
 
-def make_reader(source: Source, crawl: Crawl) -> Reader:
+def make_reader(source: Source, crawl: CrawlConfig) -> Reader:
     """Return the reader of a source's kind."""
     from pipelines.fetch.types import FetchLimits
     from pipelines.sources.folders.reader import FolderReader

@@ -11,7 +11,7 @@ from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import Outcome
 from pipelines.stages.source_text import CaptionEngine, SourceText
-from schemas.recipe import Caption as CaptionRecipe
+from schemas.recipe import CaptionConfig
 from schemas.store.storage import Storage
 from schemas.tables import CAPTIONS
 
@@ -26,11 +26,11 @@ class Caption:
     version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
-    recipe: CaptionRecipe
+    config: CaptionConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the engine's settings."""
-        return self.recipe.model_dump(mode="json")
+        return self.config.model_dump(mode="json")
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `captions/NNNNN.parquet`."""
@@ -52,7 +52,7 @@ class Caption:
         return Outcome(table=table, rows_in=len(rows), rejects=named(rejects, shard, store))
 
     def _engine(self) -> CaptionEngine:
-        return SourceText(self.recipe)
+        return SourceText(self.config)
 
 
 def selected_keys(shard: int, store: Storage) -> pa.Array:

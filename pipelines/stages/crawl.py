@@ -13,8 +13,7 @@ from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sid
 from pipelines.runtime.stage import Outcome, wanted_fingerprint
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import HOW_HARD_WE_TRY, Source
-from schemas.recipe import Crawl as CrawlRecipe
+from schemas.recipe import HOW_HARD_WE_TRY, CrawlConfig, Source
 from schemas.store.storage import CorpusError, Storage
 
 READ_ROWS = 64
@@ -31,7 +30,7 @@ class Crawl:
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
-    recipe: CrawlRecipe
+    config: CrawlConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what decides which bytes are taken, not how hard we try to get them."""
@@ -40,7 +39,7 @@ class Crawl:
         if source.kind == "list":
             elsewhere |= {"path", "links"}
         decides = source.model_dump(mode="json", exclude=elsewhere)
-        how = self.recipe.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
+        how = self.config.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""
         return [decides, how, version]
 
@@ -48,7 +47,7 @@ class Crawl:
         """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
         rows = read_table(store, sidecar_path("sources", shard))
         raw = RawShard(shard, scratch)
-        reader = make_reader(self._source(shard, store), self.recipe)
+        reader = make_reader(self._source(shard, store), self.config)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())
         todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
         if todo.num_rows:

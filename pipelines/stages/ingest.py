@@ -12,7 +12,7 @@ from pipelines.runtime.stage import Outcome
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_reader, read_plan
 from schemas.keys import sample_key
-from schemas.recipe import Crawl, Source
+from schemas.recipe import CrawlConfig, Source
 from schemas.store.storage import Storage
 from schemas.tables import SOURCES
 
@@ -28,7 +28,7 @@ class Ingest:
     decodes: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
-    crawl: Crawl
+    crawl: CrawlConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the unit and its source."""

@@ -15,8 +15,7 @@ from pipelines.runtime.images import decode_image, read_images, refused
 from pipelines.runtime.in_hand import in_hand, most_at_once
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import Outcome
-from schemas.recipe import Decode
-from schemas.recipe import Measure as MeasureRecipe
+from schemas.recipe import DecodeConfig, MeasureConfig
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema
 
@@ -35,12 +34,12 @@ class Measure:
     version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
     decodes: ClassVar[bool] = True
 
-    recipe: MeasureRecipe
-    decode: Decode
+    config: MeasureConfig
+    decode: DecodeConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the signals and how images are decoded."""
-        return [list(self.recipe.signals), self.decode.decides()]
+        return [list(self.config.signals), self.decode.decides()]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `signals/NNNNN.parquet`."""
@@ -52,7 +51,7 @@ class Measure:
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
         }
-        schema = signals_schema([column.field for column in columns(self.recipe.signals)])
+        schema = signals_schema([column.field for column in columns(self.config.signals)])
         rejects: list[Reject] = []
         tables = [
             self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)
@@ -90,7 +89,7 @@ class Measure:
         values: dict[str, Any] = {"key": [key for key, _ in batch]}
         records = [record for _, record in batch]
         with in_hand(*values["key"]):
-            for name in self.recipe.signals:
+            for name in self.config.signals:
                 values |= SIGNALS[name]().measure(records)
         arrays = [pa.array(values[field.name], field.type) for field in schema]
         return pa.Table.from_arrays(arrays, schema=schema)

@@ -16,7 +16,7 @@ from pipelines.templates.template_file import (
     templates_sha256,
 )
 from schemas.markers import IMAGE_GEN, marker_in
-from schemas.recipe import Pair as PairRecipe
+from schemas.recipe import PairConfig
 from schemas.store.storage import Storage
 from schemas.tables import PAIRS
 
@@ -31,22 +31,22 @@ class Pair:
     version: ClassVar[int] = 2
     decodes: ClassVar[bool] = False
 
-    recipe: PairRecipe
+    config: PairConfig
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what the template file holds, not where it lies, and how captions are put in."""
-        sha256 = self.recipe.templates_sha256 or templates_sha256(self.recipe.templates)
-        return [sha256, self.recipe.faithful]
+        sha256 = self.config.templates_sha256 or templates_sha256(self.config.templates)
+        return [sha256, self.config.faithful]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `pairs/NNNNN.parquet`."""
-        templates = load_templates(self.recipe.templates, sha256=self.recipe.templates_sha256)
+        templates = load_templates(self.config.templates, sha256=self.config.templates_sha256)
         captions = read_table(store, sidecar_path("captions", shard)).to_pylist()
         pairs: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         for row in captions:
             key, caption = row["key"], row["caption"]
-            pair = converse(templates, key, caption, faithful=self.recipe.faithful)
+            pair = converse(templates, key, caption, faithful=self.config.faithful)
             if marker := _marker(caption, pair):
                 detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
                 rejects.append(Reject(id=key, reason="marker_in_caption", detail=detail))

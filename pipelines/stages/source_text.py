@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from filters.caption import source_caption, why_no_caption
-from schemas.recipe import Caption
+from schemas.recipe import CaptionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class CaptionEngine(Protocol):
 class SourceText:
     """The source's own words, cleaned; a sentence of title and tags where there is no text."""
 
-    recipe: Caption
+    config: CaptionConfig
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> list[Written]:
         """Choose between a row's text, and its title and tags."""
@@ -38,14 +38,14 @@ class SourceText:
 
     def _write(self, row: dict[str, Any]) -> Written:
         text, title, tags = row["text"], row["title"], row["tags"]
-        rules = self.recipe.boilerplate
+        rules = self.config.boilerplate
         caption, origin = source_caption(
             text,
             title,
             tags,
-            max_chars=self.recipe.max_chars,
+            max_chars=self.config.max_chars,
             boilerplate=rules,
-            title_below_words=self.recipe.title_below_words,
+            title_below_words=self.config.title_below_words,
         )
         if caption:
             return Written(caption=caption, origin=origin)

@@ -18,8 +18,7 @@ from pipelines.tokens.batches import Job, TokenBatches
 from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import Decode
-from schemas.recipe import VqTokens as VqTokensRecipe
+from schemas.recipe import DecodeConfig, VqTokensConfig
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import TOKENS
 
@@ -46,24 +45,24 @@ class VqTokens:
     version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
     decodes: ClassVar[bool] = True
 
-    recipe: VqTokensRecipe
-    decode: Decode
+    config: VqTokensConfig
+    decode: DecodeConfig
 
     @property
     def members(self) -> tuple[str, ...]:
         """Return the members of samples that it makes arrays for."""
-        return tuple(member for target in targets(self.recipe) for member in target.members)
+        return tuple(member for target in targets(self.config) for member in target.members)
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
-        return [[target.members, self._method(target)] for target in targets(self.recipe)]
+        return [[target.members, self._method(target)] for target in targets(self.config)]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         raw = read_table(store, sidecar_path("raw", shard))
         paired = read_table(store, sidecar_path("pairs", shard), ["key"])["key"].combine_chunks()
         rows = raw.filter(pc.is_in(raw["key"], paired)).to_pylist()
-        methods = {member: self._method(t) for t in targets(self.recipe) for member in t.members}
+        methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
         with ArraySpool(scratch / "spool") as spool:
             _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)
             found = self._tokenize(rows, store, methods, spool)
@@ -75,7 +74,7 @@ class VqTokens:
         tokenizer = target.tokenizer.model_dump(
             mode="json", exclude={"name", "checkpoint", "resolutions", "features"}
         )
-        recipe = self.recipe.model_dump(mode="json", include={"aspects", "views", "precision"})
+        recipe = self.config.model_dump(mode="json", include={"aspects", "views", "precision"})
         decode = self.decode.decides()
         return fingerprint(self.name, METHOD_VERSION, tokenizer, target.resolution, recipe, decode)
 
@@ -94,7 +93,7 @@ class VqTokens:
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
         jobs = self._jobs(todo, wanted, store, rejects)
-        for result in TokenBatches(recipe=self.recipe, decode=self.decode).run(jobs):
+        for result in TokenBatches(recipe=self.config, decode=self.decode).run(jobs):
             if isinstance(result, Reject):
                 rejects.setdefault(result.id, result)
                 continue
@@ -107,7 +106,7 @@ class VqTokens:
         """Return the targets whose arrays of an image are not in the spool."""
         return [
             target
-            for target in targets(self.recipe)
+            for target in targets(self.config)
             if any((key, member) not in spool for member in target.members)
         ]
 

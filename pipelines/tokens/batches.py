@@ -21,7 +21,7 @@ from pipelines.runtime.in_hand import in_hand, most_at_once
 from pipelines.runtime.sidecar import Reject
 from pipelines.tokens.tokenizers import Target, device_lock, target_tokenizer
 from schemas.keys import unit
-from schemas.recipe import Decode, VqTokens
+from schemas.recipe import DecodeConfig, VqTokensConfig
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +69,8 @@ class TokenBatches:
     but the image: batches go through the network in passes of one size, the last filled up.
     """
 
-    recipe: VqTokens
-    decode: Decode
+    recipe: VqTokensConfig
+    decode: DecodeConfig
     _waiting: dict[tuple[int, float], list[_Prepared]] = field(default_factory=dict)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Tokenized | Reject]:

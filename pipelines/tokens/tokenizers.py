@@ -9,7 +9,7 @@ from model.tokenizers.bundled import BUNDLED
 from model.tokenizers.protocol import Schedule, schedule_text
 from model.tokenizers.schedules import ASPECTS
 from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
-from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokens, members_of
+from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokensConfig, members_of
 from schemas.store.storage import CorpusError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Target:
         return members_of(self.tokenizer, self.resolution)
 
 
-def targets(recipe: VqTokens) -> list[Target]:
+def targets(recipe: VqTokensConfig) -> list[Target]:
     """List what a recipe asks for."""
     return [
         Target(tokenizer=tokenizer, resolution=resolution)
@@ -46,7 +46,9 @@ def targets(recipe: VqTokens) -> list[Target]:
     ]
 
 
-def target_tokenizer(target: Target, recipe: VqTokens, aspect: float = 1.0) -> "NetworkTokenizer":
+def target_tokenizer(
+    target: Target, recipe: VqTokensConfig, aspect: float = 1.0
+) -> "NetworkTokenizer":
     """Return the loaded tokenizer of a target, with the schedule of an aspect.
 
     Raises:
@@ -104,7 +106,7 @@ def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     return tokenizer
 
 
-def describe_tokens(recipe: VqTokens) -> list[dict[str, object]]:
+def describe_tokens(recipe: VqTokensConfig) -> list[dict[str, object]]:
     """Return what the manifest says of each member that tokenizers write.
 
     Enough to read it without this package: the schedule of every aspect, sizes, types, and how

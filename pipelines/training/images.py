@@ -18,7 +18,7 @@ from pipelines.shards.manifest import MANIFEST
 from pipelines.shards.write_shard import FOLDER
 from pipelines.sources.listing import IMAGE_SUFFIXES
 from schemas.keys import draw, rank, unit
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError
 
@@ -159,7 +159,7 @@ class TrainingImages:
         if image in self._cache:
             return self._cache[image]
         try:
-            decoded = decode_image(_read(image), Decode(max_pixels=MAX_PIXELS))
+            decoded = decode_image(_read(image), DecodeConfig(max_pixels=MAX_PIXELS))
             if max(decoded.size) > MAX_ASPECT * min(decoded.size):
                 size = f"{decoded.width} x {decoded.height} px"
                 raise DecodeError("too_long", f"{size}, over {MAX_ASPECT} times as long as wide")

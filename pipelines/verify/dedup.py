@@ -29,7 +29,7 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     rows = sum(origin.counts.kept for origin in footers if origin)
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
     local = Storage(look.exchange)
-    tasks = DedupTasks(recipe=look.recipe.dedup, partitions=partitions)
+    tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions)
     sent: Sent = []
     for group in range(partitions):
         sending = tasks.read(list(shards[group::partitions]), look.store)

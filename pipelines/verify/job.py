@@ -238,7 +238,7 @@ class _Verify:
         outputs: int,
     ) -> Look:
         stages = (*stages_before_dedup(recipe), *stages_after_dedup(recipe, cutoffs))
-        dedup = FindDuplicates(recipe=recipe.dedup)
+        dedup = FindDuplicates(config=recipe.dedup)
         told = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
         return Look(
             store=self._store,

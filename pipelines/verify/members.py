@@ -12,7 +12,7 @@ from PIL import Image
 from filters.colour_layout import colour_layout, layout_distance
 from pipelines.verify.faults import differences
 from pipelines.verify.rows import expected_array
-from schemas.recipe import Shard
+from schemas.recipe import ShardConfig
 
 # Levels in any cell of a 4 x 4 grid between an image and its JPEG, which is mostly within 3.
 LAYOUT_APART = 24
@@ -46,7 +46,7 @@ def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterato
         yield f"{name}: code {array.max()}, the limit is {made['codes_limit']}"
 
 
-def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: Shard) -> Iterator[str]:
+def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -> Iterator[str]:
     """Say in what a JPEG is not that of its sample; the image as fetched is not looked at."""
     try:
         with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:

@@ -46,7 +46,7 @@ def two_jobs(engine: Engine, corpus: str) -> tuple[float, float]:
     """Measure every shard twice; return the seconds of both jobs."""
     recipe = load_recipe(f"{corpus}/recipe.yaml")
     store = Storage(corpus)
-    stage = Measure(recipe=recipe.measure, decode=recipe.decode)
+    stage = Measure(config=recipe.measure, decode=recipe.decode)
     numbers = range(len(read_plan(store)))
     seconds = []
     with local_pool(engine.processes) if engine.processes else nullcontext():

@@ -155,7 +155,7 @@ def reseal(corpus: Corpus) -> None:
     shards = range(len(store.listing("raw")) and len(corpus.files("raw/*.parquet")))
     for stage in stages_before_dedup(recipe):
         _reseal(store, stage, shards)
-    dedup = FindDuplicates(recipe=recipe.dedup)
+    dedup = FindDuplicates(config=recipe.dedup)
     origins = {folder: read_origins(store, folder, shards) for folder in dedup.inputs}
     wanted = dedup_fingerprint(dedup, origins)
     for shard in shards:

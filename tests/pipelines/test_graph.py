@@ -48,7 +48,7 @@ GRAPHS: Mapping[str, Graph] = {
         stage.name: graph_of(stage)
         for stage in (*stages_before_dedup(RECIPE), *stages_after_dedup(RECIPE, {}))
     },
-    "dedup": lambda shards, store: FindDuplicates(recipe=RECIPE.dedup).expand(shards, store, "f"),
+    "dedup": lambda shards, store: FindDuplicates(config=RECIPE.dedup).expand(shards, store, "f"),
     "quota": lambda shards, store: write_cutoffs(shards, store, {}, {"web": 5}, "quota.json"),
     "shard": lambda shards, store: WriteShards(recipe=RECIPE).expand(shards, store, 2),
     "report": lambda shards, store: summarise(shards, store, RECIPE, "report.html"),

@@ -16,7 +16,7 @@ from pipelines.report.page.records import Summary
 from pipelines.runtime.images import decode_image, read_images
 from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.sidecar import read_table, sidecar_path
-from schemas.recipe import Decode
+from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
 SIDE = 160  # px, of a thumbnail's longer side
@@ -107,7 +107,7 @@ def find_examples(request: Request, store: Storage) -> list[Example]:
     return [example for example in examples if example.key in here or example.stands]
 
 
-def make_thumbnail(example: Example, store: Storage, settings: Decode) -> Thumbnail:
+def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> Thumbnail:
     """Read one image and shrink it.
 
     A picture that cannot be shown is not an error of the report: it says so in its place.

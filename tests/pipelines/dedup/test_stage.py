@@ -18,7 +18,7 @@ from pipelines.dedup.stage import FindDuplicates
 from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.sidecar import read_origin
-from schemas.recipe import Dedup
+from schemas.recipe import DedupConfig
 from schemas.tables import signals_schema
 
 
@@ -79,7 +79,7 @@ class Expected:
     text_repeats: int
 
 
-def oracle(rows: Sequence[Row], recipe: Dedup) -> dict[tuple[int, str], Expected]:
+def oracle(rows: Sequence[Row], recipe: DedupConfig) -> dict[tuple[int, str], Expected]:
     stands: dict[Row, tuple[Row, str]] = {}  # row that goes -> row that takes its place, why
 
     def alive() -> list[Row]:
@@ -130,9 +130,9 @@ def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
 
 
 def run(
-    desk, shards: Sequence[int], recipe: Dedup, partitions: int = 2
+    desk, shards: Sequence[int], recipe: DedupConfig, partitions: int = 2
 ) -> dict[tuple[int, str], Expected]:
-    stage = FindDuplicates(recipe=recipe)
+    stage = FindDuplicates(config=recipe)
     Engine(processes=1).run(
         lambda root: stage.expand(
             shard_numbers(root, shards), desk.store, "f" * 32, partitions=partitions
@@ -185,7 +185,7 @@ def test_clusters_are_what_pairs_connect(pairs: list[tuple[int, int]]):
 @given(st.integers(0, 8).flatmap(lambda d: st.tuples(st.just(d), rows_of(d, shards=1))))
 def test_a_cluster_is_settled_as_by_comparing_all_rows(drawn: tuple[int, list[Row]]):
     distance, rows = drawn
-    recipe = Dedup(same_bytes=False, phash_distance=distance)
+    recipe = DedupConfig(same_bytes=False, phash_distance=distance)
     rows = sorted(rows, key=lambda row: (-row.pixels, row.key))
     stands = settle_clusters(
         np.zeros(len(rows), np.int64),
@@ -214,7 +214,7 @@ def test_the_whole_job_finds_what_the_oracle_finds(
     partitions: int,
 ):
     distance, rows = drawn
-    recipe = Dedup(same_bytes=same, phash_distance=distance)
+    recipe = DedupConfig(same_bytes=same, phash_distance=distance)
     desk = make_desk(tmp_path_factory.mktemp("dedup"))
     lay_out(desk, rows, 3)
     found = run(desk, [2, 0, 1], recipe, partitions)
@@ -243,7 +243,7 @@ def test_a_twin_of_a_near_duplicate_follows_it_to_the_row_that_stays(desk):
         row(3, shard=2, pixels=999, phash=far | 6),
     ]
     lay_out(desk, rows, 3)
-    found = run(desk, [0, 1, 2], Dedup(phash_distance=2))
+    found = run(desk, [0, 1, 2], DedupConfig(phash_distance=2))
     assert found == {
         (0, key(0)): Expected(key(0), "", 0, 1),
         (0, key(1)): Expected(key(0), NEAR_DUPLICATE, 1, 1),
@@ -257,7 +257,7 @@ def test_neither_the_order_of_shards_nor_who_holds_a_row_matters(desk, make_desk
     rows = [
         row(n, phash=(n % 4) << 60 | n % 3, pixels=100 + n % 5, text=str(n % 7)) for n in range(40)
     ]
-    recipe = Dedup(phash_distance=2)
+    recipe = DedupConfig(phash_distance=2)
     lay_out(desk, rows, 1)
     one = run(desk, [0], recipe)
     spread = make_desk(tmp_path / "spread")
@@ -270,7 +270,7 @@ def test_neither_the_order_of_shards_nor_who_holds_a_row_matters(desk, make_desk
 def test_hashes_of_64_bits_survive_the_shuffles(desk):
     rows = [row(0, phash=2**64 - 1), row(1, phash=2**63), row(2, phash=2**64 - 2)]
     lay_out(desk, rows, 1)
-    found = run(desk, [0], Dedup(phash_distance=1))
+    found = run(desk, [0], DedupConfig(phash_distance=1))
     assert [(v.kept_key, v.distance) for v in found.values()] == [
         (key(0), 0),
         (key(1), 0),
@@ -280,7 +280,7 @@ def test_hashes_of_64_bits_survive_the_shuffles(desk):
 
 def test_a_shard_without_a_measured_row_gets_its_side_car(desk):
     lay_out(desk, [row(0)], 3)
-    assert len(run(desk, [0, 1, 2], Dedup())) == 1
+    assert len(run(desk, [0, 1, 2], DedupConfig())) == 1
     for shard in range(3):
         origin = read_origin(desk.store, f"duplicates/{shard:05d}.parquet")
         assert origin is not None
@@ -292,7 +292,7 @@ def test_a_shard_without_a_measured_row_gets_its_side_car(desk):
 def test_the_side_car_counts_what_went_and_why(desk):
     rows = [row(0), row(1, sha256=f"{0:064x}"), row(2, phash=1), row(0, shard=1)]
     lay_out(desk, rows, 2)
-    run(desk, [0, 1], Dedup())
+    run(desk, [0, 1], DedupConfig())
     first, second = (read_origin(desk.store, f"duplicates/0000{n}.parquet") for n in (0, 1))
     assert first is not None
     assert second is not None
@@ -309,7 +309,7 @@ def test_texts_are_counted_over_urls_not_over_listings(desk):
         row(3, text="", phash=0xFF0000),
     ]
     lay_out(desk, rows, 2)
-    found = run(desk, [0, 1], Dedup(phash_distance=None))
+    found = run(desk, [0, 1], DedupConfig(phash_distance=None))
     assert {place: verdict.text_repeats for place, verdict in found.items()} == {
         (0, key(0)): 3,
         (0, key(1)): 3,
@@ -322,13 +322,13 @@ def test_texts_are_counted_over_urls_not_over_listings(desk):
 def test_case_distinguishes_texts_where_the_recipe_does_not_fold_it(desk):
     lay_out(desk, [row(n, text=text, phash=n) for n, text in enumerate(["A Fox", "a fox"])], 1)
     for fold_case, repeats in ((True, 2), (False, 1)):
-        found = run(desk, [0], Dedup(phash_distance=None, fold_case=fold_case))
+        found = run(desk, [0], DedupConfig(phash_distance=None, fold_case=fold_case))
         assert {verdict.text_repeats for verdict in found.values()} == {repeats}
 
 
 def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk):
     lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
-    tasks = DedupTasks(recipe=Dedup(), partitions=1)
+    tasks = DedupTasks(config=DedupConfig(), partitions=1)
     rows, _ = tasks.read([0], desk.store)["by_url"]
     counts, _ = tasks.urls({"by_url": rows})["counts"]
     assert counts["rows"].to_pylist() == [50]
@@ -337,7 +337,10 @@ def test_of_a_text_one_line_is_sent_to_be_counted_however_many_rows_have_it(desk
 def test_what_the_recipe_turns_off_is_not_compared(desk):
     rows = [row(0), row(1), row(2, sha256=f"{0:064x}")]
     lay_out(desk, rows, 1)
-    kept = {v.reason for v in run(desk, [0], Dedup(same_bytes=False, phash_distance=None)).values()}
+    kept = {
+        v.reason
+        for v in run(desk, [0], DedupConfig(same_bytes=False, phash_distance=None)).values()
+    }
     assert kept == {""}
 
 
@@ -349,14 +352,14 @@ def test_no_hash_need_be_measured_where_none_is_compared(desk):
         schema=signals_schema([pa.field("pixels", pa.int64())]),
     )
     desk.put_table("signals", 0, size_only)
-    found = run(desk, [0], Dedup(phash_distance=None))
+    found = run(desk, [0], DedupConfig(phash_distance=None))
     assert [v.reason for v in found.values()] == ["", SAME_BYTES]
 
 
 def test_equal_hashes_of_other_colours_are_other_images(desk):
     rows = [row(0, phash=5), row(1, phash=5, layout="8d"), row(2, phash=4, layout="8c")]
     lay_out(desk, rows, 1)
-    found = run(desk, [0], Dedup(phash_distance=2))
+    found = run(desk, [0], DedupConfig(phash_distance=2))
     assert {name: verdict.kept_key for (_, name), verdict in found.items()} == {
         key(0): key(0),
         key(1): key(1),

@@ -60,7 +60,7 @@ def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]
 
     return {
         **{stage.name: mapped(stage) for stage in stages},
-        "dedup": lambda shards: FindDuplicates(recipe=recipe.dedup).expand(shards, store, "f"),
+        "dedup": lambda shards: FindDuplicates(config=recipe.dedup).expand(shards, store, "f"),
         "quota": lambda shards: write_cutoffs(
             shards, store, recipe.select, quotas(recipe), "selection/quota.json"
         ),

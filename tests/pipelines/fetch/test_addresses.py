@@ -17,7 +17,7 @@ from pipelines.fetch.addresses import (
     is_public,
     literal_address,
 )
-from pipelines.fetch.fetcher import addresses
+from pipelines.fetch import addresses
 from pipelines.fetch.resolver import CheckedResolver
 
 PRIVATE_HOSTS = [

@@ -40,8 +40,7 @@ from pipelines.preferences.tools import ToolsPlan
 from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
-from schemas.recipe import Decode
-from schemas.recipe import Shard as ShardRecipe
+from schemas.recipe import DecodeConfig, ShardConfig
 from schemas.sample import PREFERENCE_FIELDS, json_faults
 from schemas.store.storage import CorpusError, Storage
 
@@ -86,7 +85,7 @@ def make_stage(model_folder: Path) -> MakeStage:
             scorer=ScorerPlan(kind=scorer) if scorer else None,
         )
         chosen = {"pairs": "scored", "samples": 2, "margin": 0.0, "batch": 4} | fields
-        written = {"shard": ShardRecipe(short_side=64), "decode": Decode()}
+        written = {"shard": ShardConfig(short_side=64), "decode": DecodeConfig()}
         named = {"subset": "preference", "member": "tokens256.npy"}
         return MakePreferences(**{"tools": plan, **written, **named, **chosen})
 

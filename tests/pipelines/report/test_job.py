@@ -18,17 +18,17 @@ from pipelines.report.build_log import REPORT
 from pipelines.report.job import summarise
 from pipelines.report.page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from schemas.recipe import (
-    Decode,
-    Dedup,
+    DecodeConfig,
+    DedupConfig,
     FolderSource,
     Recipe,
     Rule,
     VarTokenizer,
-    VqTokens,
+    VqTokensConfig,
 )
 from schemas.store.storage import CorpusError, Storage
 
-CLIPS = Path(__file__).parent.parent / "corpus" / "openclipart"
+CLIPS = Path(__file__).parents[2] / "corpus" / "openclipart"
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 ENGINE = Engine(processes=1)
 
@@ -98,9 +98,9 @@ def recipe_for(folder: Path) -> Recipe:
         description=f"eight files, {HOSTILE}",
         sources=(source,),
         rows_per_shard=4,
-        dedup=Dedup(phash_distance=None),
+        dedup=DedupConfig(phash_distance=None),
         select={"short_side": Rule(min=100), "text_words": Rule(max=80)},
-        vq_tokens=VqTokens(tokenizers=(VarTokenizer(tokenizer="var_vqvae", preset="small"),)),
+        vq_tokens=VqTokensConfig(tokenizers=(VarTokenizer(tokenizer="var_vqvae", preset="small"),)),
     )
 
 
@@ -257,6 +257,6 @@ def test_even_noise_makes_a_thumbnail_of_at_most_ten_kilobytes(tmp_path: Path) -
         template="",
         caption_origin="",
     )
-    thumbnail = make_thumbnail(example, Storage(str(tmp_path)), Decode())
+    thumbnail = make_thumbnail(example, Storage(str(tmp_path)), DecodeConfig())
     assert (thumbnail.width, thumbnail.height) == (SIDE, SIDE)
     assert len(b64decode(thumbnail.uri.split(",")[1])) <= THUMBNAIL_BYTES

@@ -31,7 +31,7 @@ from pipelines.report.summary import (
 )
 from pipelines.runtime.sidecar import Reject, count, make_origin, write_dead_letters, write_sidecar
 from schemas.keys import rank, sample_key
-from schemas.recipe import ListSource, Measure, Recipe, Rule
+from schemas.recipe import ListSource, MeasureConfig, Recipe, Rule
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import (
     CAPTIONS,
@@ -48,7 +48,7 @@ SIGNALS = ("size", "text_boilerplate")
 RECIPE = Recipe(
     name="counted",
     sources=(ListSource(kind="list", name="web", path="list.csv"),),
-    measure=Measure(signals=SIGNALS),
+    measure=MeasureConfig(signals=SIGNALS),
     select={"short_side": Rule(min=256), "text_repeats": Rule(max=20)},
 )
 FATES = ("unfetched", "unreadable", "near_duplicate", "small", "quota", "wordless", "kept")

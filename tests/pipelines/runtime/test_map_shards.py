@@ -14,12 +14,11 @@ from pipelines.engines.local_pool import local_pool
 from pipelines.runtime.map_shards import Concurrently, MapShards
 from pipelines.runtime.stage import ShardReport, is_fresh
 from pipelines.stages.measure import Measure
-from schemas.recipe import Decode
-from schemas.recipe import Measure as MeasureRecipe
+from schemas.recipe import DecodeConfig, MeasureConfig
 from schemas.store.storage import CorpusError, Storage
 
 SHARDS = 3
-MEASURE = Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode())
+MEASURE = Measure(config=MeasureConfig(signals=("size",)), decode=DecodeConfig())
 
 
 @pytest.fixture

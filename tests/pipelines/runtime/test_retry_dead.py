@@ -37,7 +37,7 @@ def recipe_of(folder: Path, base_url: str) -> Recipe:
 def crawl(recipe: Recipe, store: Storage) -> Crawl:
     make_plan(recipe, store)
     run_shard(Ingest(sources=recipe.sources, crawl=recipe.crawl), 0, store)
-    stage = Crawl(sources=recipe.sources, recipe=recipe.crawl)
+    stage = Crawl(sources=recipe.sources, config=recipe.crawl)
     run_shard(stage, 0, store)
     return stage
 

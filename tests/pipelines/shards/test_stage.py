@@ -68,16 +68,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, make_desk, picture: Calla
         desk.put_images(shard, images, text="a red fox in the snow", tags=["fox", "snow"])
     store, shards = desk.store, range(SHARDS)
     for shard in shards:
-        run_shard(Measure(recipe=RECIPE.measure, decode=RECIPE.decode), shard, store)
-    dedup = FindDuplicates(recipe=RECIPE.dedup)
+        run_shard(Measure(config=RECIPE.measure, decode=RECIPE.decode), shard, store)
+    dedup = FindDuplicates(config=RECIPE.dedup)
     Engine(processes=1).run(
         lambda root: dedup.expand(shard_numbers(root, shards), store, "f" * 32), name="dedup"
     )
     for stage in (
         Select(rules={}, cutoffs={}),
-        Caption(recipe=RECIPE.caption),
-        Pair(recipe=RECIPE.pair),
-        VqTokens(recipe=RECIPE.vq_tokens, decode=RECIPE.decode),
+        Caption(config=RECIPE.caption),
+        Pair(config=RECIPE.pair),
+        VqTokens(config=RECIPE.vq_tokens, decode=RECIPE.decode),
     ):
         for shard in shards:
             run_shard(stage, shard, store)
@@ -241,7 +241,7 @@ def test_only_the_shard_of_a_changed_sample_is_written_again(copy):
     row = copy.rows("captions", 0)[0]
     captions = [r | {"caption": "a blue fox"} if r == row else r for r in copy.rows("captions", 0)]
     copy.put("captions", 0, captions)
-    run_shard(Pair(recipe=RECIPE.pair), 0, copy.store)
+    run_shard(Pair(config=RECIPE.pair), 0, copy.store)
     write(copy.store)
     after = touched(copy)
     changed = f"t2i-{output_shard(row['key'], OUTPUTS):06d}.tar"

@@ -11,7 +11,7 @@ import pytest
 from pipelines.sources import keys
 from pipelines.sources.listing import Listed
 from pipelines.sources.plan import make_reader
-from schemas.recipe import Crawl, Recipe
+from schemas.recipe import CrawlConfig, Recipe
 from schemas.store.storage import CorpusError, Storage
 
 KINDS = ["folder", "webdataset"]
@@ -39,7 +39,7 @@ def lay(folder: Path, kind: str, texts: Texts) -> Path:
 def texts_of(path: Path, kind: str, **columns: Any) -> list[str]:
     source = {"name": "s", "kind": kind, "path": str(path), "columns": columns}
     recipe = Recipe.model_validate({"name": "r", "sources": [source]})
-    reader = make_reader(recipe.sources[0], Crawl())
+    reader = make_reader(recipe.sources[0], CrawlConfig())
     units = reader.plan(10, Storage("memory://keys")).units
     rows = [row for unit in units for row in reader.rows(unit)]
     return [row.text if isinstance(row, Listed) else row.reason for row in rows]  # type: ignore[union-attr]

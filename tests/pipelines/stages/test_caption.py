@@ -3,7 +3,7 @@ import pytest
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.caption import Caption
-from schemas.recipe import Caption as CaptionRecipe
+from schemas.recipe import CaptionConfig
 
 ROWS = [
     {"key": "a", "text": "A red fox <b>runs</b>", "title": "fox"},
@@ -21,7 +21,7 @@ ROWS = [
 def captioned(desk):
     desk.put("sources", 0, ROWS)
     desk.put("selection", 0, [{"key": row["key"], "kept": row["key"] != "e"} for row in ROWS])
-    return run_shard(Caption(recipe=CaptionRecipe()), 0, desk.store)
+    return run_shard(Caption(config=CaptionConfig()), 0, desk.store)
 
 
 def test_every_selected_row_is_captioned_from_its_own_words(desk, captioned):
@@ -47,8 +47,8 @@ def test_a_row_without_a_caption_is_dropped_with_its_own_reason(desk, captioned)
 
 
 def test_rules_and_the_choice_of_a_title_are_the_recipes(desk, captioned):
-    recipe = CaptionRecipe(boilerplate=(), title_below_words=2)
-    run_shard(Caption(recipe=recipe), 0, desk.store)
+    recipe = CaptionConfig(boilerplate=(), title_below_words=2)
+    run_shard(Caption(config=recipe), 0, desk.store)
     found = {row["key"]: row["caption"] for row in desk.rows("captions", 0)}
     assert found["g"] == "Fish, with sea"
     assert found["h"] == "HASH(0x8699fd4)"
@@ -57,12 +57,12 @@ def test_rules_and_the_choice_of_a_title_are_the_recipes(desk, captioned):
 def test_a_shard_with_nothing_selected_has_an_empty_side_car(desk):
     desk.put("sources", 0, ROWS)
     desk.put("selection", 0, [])
-    assert run_shard(Caption(recipe=CaptionRecipe()), 0, desk.store).rows_in == 0
+    assert run_shard(Caption(config=CaptionConfig()), 0, desk.store).rows_in == 0
     assert desk.rows("captions", 0) == []
 
 
 def test_the_length_of_captions_makes_a_shard_again(desk, captioned):
-    short, long = (Caption(recipe=CaptionRecipe(max_chars=n)) for n in (16, 512))
+    short, long = (Caption(config=CaptionConfig(max_chars=n)) for n in (16, 512))
     prints = [wanted_fingerprint(stage, 0, desk.store) for stage in (short, long)]
     assert len(set(prints)) == 2
     run_shard(short, 0, desk.store)

@@ -17,8 +17,7 @@ from pipelines.runtime.stage import ShardReport, is_fresh, run_shard
 from pipelines.sources.plan import make_plan
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.ingest import Ingest
-from schemas.recipe import Crawl as CrawlRecipe
-from schemas.recipe import Recipe
+from schemas.recipe import CrawlConfig, Recipe
 from schemas.store.storage import Storage
 
 GOOD = ("wild/icon.png", "wild/cmyk.jpg", "wild/grey16.png", "wild/moved.png", "wild/bomb.png")
@@ -27,7 +26,7 @@ BAD = ("wild/no_ai.png", "wild/gone.png", "wild/endless.png", "wild/drips.png")
 
 def recipe_of(source: dict[str, Any], **crawl: Any) -> Recipe:
     patience: dict[str, Any] = {"timeout_s": 1.0, "retries": 0, "max_bytes": 2_000_000}
-    limits = CrawlRecipe(**patience | {"allow_private_addresses": True} | crawl)
+    limits = CrawlConfig(**patience | {"allow_private_addresses": True} | crawl)
     return Recipe.model_validate(
         {"name": "r", "sources": [{"name": "web"} | source], "crawl": limits.model_dump()}
     )
@@ -45,7 +44,7 @@ def list_of(server: CorpusServer, path: Path, *urls: str) -> dict[str, Any]:
 
 
 def stage_of(recipe: Recipe) -> Crawl:
-    return Crawl(sources=recipe.sources, recipe=recipe.crawl)
+    return Crawl(sources=recipe.sources, config=recipe.crawl)
 
 
 def crawled(recipe: Recipe, store: Storage) -> ShardReport:

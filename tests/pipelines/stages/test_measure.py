@@ -14,14 +14,13 @@ from filters.size import Size
 from pipelines.runtime import images as images_module
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
-from pipelines.stage_table import measure
+from pipelines.stages import measure
 from pipelines.stages.measure import Measure
 from schemas.keys import sample_key
-from schemas.recipe import Decode
-from schemas.recipe import Measure as MeasureRecipe
+from schemas.recipe import DecodeConfig, MeasureConfig
 from schemas.store.storage import CorpusError
 
-STAGE = Measure(recipe=MeasureRecipe(), decode=Decode(max_pixels=10_000))
+STAGE = Measure(config=MeasureConfig(), decode=DecodeConfig(max_pixels=10_000))
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[.
     url = "http://host/a%2Cb.jpg"
     desk.put_images(0, {url: of_empty_scans(2_500, 9_000, 9_000), "fine": picture(0)})
     started = time.process_time()
-    report = run_shard(Measure(recipe=MeasureRecipe(), decode=Decode()), 0, desk.store)
+    report = run_shard(Measure(config=MeasureConfig(), decode=DecodeConfig()), 0, desk.store)
     assert time.process_time() - started < 10
     assert (report.kept, report.dead) == (1, {"decode_timeout": 1})
     (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
@@ -77,7 +76,7 @@ def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
 
     monkeypatch.setattr(images_module, "decode", slow)
     desk.put_images(0, {str(n): picture(n) for n in range(3)})
-    stage = Measure(recipe=MeasureRecipe(), decode=Decode(timeout_s=0.3))
+    stage = Measure(config=MeasureConfig(), decode=DecodeConfig(timeout_s=0.3))
     report = run_shard(stage, 0, desk.store)
     assert (report.kept, report.dead) == (2, {"decode_timeout": 1})
     (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
@@ -86,7 +85,7 @@ def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
 
 def test_how_long_an_image_may_take_makes_no_shard_again(desk, images: dict[str, bytes]):
     desk.put_images(0, images)
-    stages = [Measure(recipe=STAGE.recipe, decode=Decode(timeout_s=s)) for s in (1, 2)]
+    stages = [Measure(config=STAGE.config, decode=DecodeConfig(timeout_s=s)) for s in (1, 2)]
     assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 1
 
 
@@ -106,7 +105,9 @@ def test_signals_are_those_of_the_decoded_image_in_key_order(desk, picture: Call
 
 def test_only_the_signals_of_the_recipe_are_stored(desk, images: dict[str, bytes]):
     desk.put_images(0, images)
-    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    run_shard(
+        Measure(config=MeasureConfig(signals=("size",)), decode=DecodeConfig()), 0, desk.store
+    )
     assert "width" in desk.rows("signals", 0)[0]
     assert "phash" not in desk.rows("signals", 0)[0]
 
@@ -146,7 +147,9 @@ def test_decoded_images_do_not_pile_up(
     monkeypatch.setitem(SIGNALS, "size", Counting)
     monkeypatch.setattr(measure, "BATCH_PIXELS", 60 * 40 * 2)
     desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)})
-    run_shard(Measure(recipe=MeasureRecipe(signals=("size",)), decode=Decode()), 0, desk.store)
+    run_shard(
+        Measure(config=MeasureConfig(signals=("size",)), decode=DecodeConfig()), 0, desk.store
+    )
     assert sizes == [3, 3, 1]
 
 
@@ -175,7 +178,7 @@ def test_signals_and_decoding_make_a_shard_again(desk, images: dict[str, bytes])
     desk.put_images(0, images)
     stages = [
         STAGE,
-        Measure(recipe=MeasureRecipe(signals=("size",)), decode=STAGE.decode),
-        Measure(recipe=STAGE.recipe, decode=Decode(background="#000000")),
+        Measure(config=MeasureConfig(signals=("size",)), decode=STAGE.decode),
+        Measure(config=STAGE.config, decode=DecodeConfig(background="#000000")),
     ]
     assert len({wanted_fingerprint(stage, 0, desk.store) for stage in stages}) == 3

@@ -7,7 +7,7 @@ from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.pair import Pair
 from pipelines.templates.template_file import converse, load_templates, read_template_file
-from schemas.recipe import Pair as PairRecipe
+from schemas.recipe import PairConfig
 from schemas.store.storage import CorpusError
 
 CAPTIONS = {
@@ -28,7 +28,7 @@ def paired(desk):
     rows = [{"key": k, "caption": c, "caption_origin": "text"} for k, c in CAPTIONS.items()]
     desk.put("captions", 0, rows)
     desk.put("sources", 0, [{"key": k, "source": "s", "url": f"{k}.jpg"} for k in CAPTIONS])
-    return run_shard(Pair(recipe=PairRecipe()), 0, desk.store)
+    return run_shard(Pair(config=PairConfig()), 0, desk.store)
 
 
 def test_every_caption_becomes_a_conversation(desk, paired):
@@ -46,7 +46,7 @@ def test_every_caption_becomes_a_conversation(desk, paired):
 
 
 def test_a_faithful_pair_copies_its_caption(desk, paired):
-    run_shard(Pair(recipe=PairRecipe(faithful=True)), 0, desk.store)
+    run_shard(Pair(config=PairConfig(faithful=True)), 0, desk.store)
     for row in desk.rows("pairs", 0):
         assert all(CAPTIONS[row["key"]] in message["content"] for message in row["messages"])
 
@@ -64,7 +64,7 @@ def test_a_token_that_the_template_completes_is_found(desk, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(words)
     desk.put("captions", 0, [{"key": "a", "caption": "s", "caption_origin": "text"}])
     desk.put("sources", 0, [{"key": "a", "source": "s", "url": "a.jpg"}])
-    stage = Pair(recipe=PairRecipe(templates=str(tmp_path / "mine.yaml")))
+    stage = Pair(config=PairConfig(templates=str(tmp_path / "mine.yaml")))
     assert run_shard(stage, 0, desk.store).dead == {"marker_in_caption": 1}
 
 
@@ -75,13 +75,13 @@ def test_what_a_template_file_holds_counts_and_not_where_it_lies(desk, paired, t
     shutil.copy(here, there)
     other.write_bytes(data + b"# another comment\n")
     prints = [
-        wanted_fingerprint(Pair(recipe=PairRecipe(templates=str(path))), 0, desk.store)
+        wanted_fingerprint(Pair(config=PairConfig(templates=str(path))), 0, desk.store)
         for path in (here, there, other)
     ]
     assert prints[0] == prints[1] != prints[2]
 
 
 def test_a_template_file_that_changed_since_it_was_pinned_is_refused(desk, paired):
-    stage = Pair(recipe=PairRecipe(templates_sha256="0" * 64))
+    stage = Pair(config=PairConfig(templates_sha256="0" * 64))
     with pytest.raises(CorpusError, match=f"the recipe says {'0' * 64}"):
         run_shard(stage, 0, desk.store)

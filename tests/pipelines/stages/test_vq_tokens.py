@@ -22,23 +22,22 @@ from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.facts import made_on
 from pipelines.tokens.tokenizers import loaded_tokenizer, target_tokenizer, targets
 from schemas.keys import sample_key
-from schemas.recipe import BsqTokenizer, Decode, VarTokenizer
-from schemas.recipe import VqTokens as VqTokensRecipe
+from schemas.recipe import BsqTokenizer, DecodeConfig, VarTokenizer, VqTokensConfig
 from schemas.store.storage import CorpusError
 
 BSQ = BsqTokenizer()
 VAR = VarTokenizer(tokenizer="var_vqvae", name="var")
 RANDOM = VarTokenizer(tokenizer="var_vqvae", preset="small")
-RECIPE = VqTokensRecipe(tokenizers=(BSQ,), batch_size=2)
+RECIPE = VqTokensConfig(tokenizers=(BSQ,), batch_size=2)
 ARRAYS = "tokens/00000.tokens256.npy"
 
 
-def stage(decoded: Decode | None = None, **changes: object) -> VqTokens:
+def stage(decoded: DecodeConfig | None = None, **changes: object) -> VqTokens:
     """Return the stage of a changed recipe; what is no part of that changes its tokenizer."""
-    whole = {name: changes.pop(name) for name in [*changes] if name in VqTokensRecipe.model_fields}
+    whole = {name: changes.pop(name) for name in [*changes] if name in VqTokensConfig.model_fields}
     if changes:
         whole["tokenizers"] = (BSQ.model_copy(update=changes),)
-    return VqTokens(recipe=RECIPE.model_copy(update=whole), decode=decoded or Decode())
+    return VqTokens(config=RECIPE.model_copy(update=whole), decode=decoded or DecodeConfig())
 
 
 @pytest.fixture
@@ -141,7 +140,7 @@ def test_after_changed_pairs_only_new_images_are_encoded(
 
 @pytest.mark.parametrize(
     "changed",
-    [stage(seed=1), stage(decoded=Decode(background="#000000")), stage(precision="bf16")],
+    [stage(seed=1), stage(decoded=DecodeConfig(background="#000000")), stage(precision="bf16")],
     ids=["seed", "decode", "precision"],
 )
 def test_codes_made_in_another_way_are_not_taken_over(
@@ -203,7 +202,7 @@ def test_an_image_too_long_to_be_cropped_is_dead(desk, picture: Callable[..., by
     Image.new("RGB", (3000, 1)).save(file, "PNG")
     desk.put_images(0, {"long": file.getvalue(), "fine": picture(0)})
     pair(desk, [sample_key("web", name) for name in ("long", "fine")])
-    report = run(desk, stage(decoded=Decode(max_pixels=1_000_000)))
+    report = run(desk, stage(decoded=DecodeConfig(max_pixels=1_000_000)))
     assert (report.kept, report.dead) == (1, {"extreme_aspect": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert letter["id"] == sample_key("web", "long")
@@ -214,7 +213,7 @@ def test_an_image_too_long_to_be_cropped_is_dead(desk, picture: Callable[..., by
 def test_images_that_cover_too_widely_are_dead(desk, picture: Callable[..., bytes]):
     desk.put_images(0, {"big": picture(0, (200, 100)), "fine": picture(1)})
     pair(desk, [sample_key("web", name) for name in ("big", "fine")])
-    report = run(desk, stage(decoded=Decode(max_pixels=66_000)))
+    report = run(desk, stage(decoded=DecodeConfig(max_pixels=66_000)))
     assert (report.kept, report.dead) == (0, {"extreme_aspect": 2})
 
 
@@ -322,7 +321,7 @@ def test_buckets_take_the_shape_nearest_to_each_image(desk, picture: Callable[..
     for name, (width, height) in sizes.items():
         key, aspect = sample_key("web", name), nearest_aspect(height, width)
         assert rows[key]["aspect"] == aspect
-        tokenizer = target_tokenizer(targets(made_by.recipe)[0], made_by.recipe, aspect)
+        tokenizer = target_tokenizer(targets(made_by.config)[0], made_by.config, aspect)
         image = decode(picture(3, (width, height)), max_pixels=10**6)
         pixels = cover_crop(image, *pixel_size(aspect, 256))
         expected = tokenizer.encode(to_model_input(pixels[None])).values_BL[0]

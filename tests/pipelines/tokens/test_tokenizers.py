@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipelines.tokens.tokenizers import describe_tokens, target_tokenizer, targets
-from schemas.recipe import VqTokens
+from schemas.recipe import VqTokensConfig
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from schemas.recipe import VqTokens
     ids=["bsq", "patchify", "var_random", "var_bundled"],
 )
 def test_described_without_weights_is_what_the_tokenizer_says(tokenizer: dict) -> None:
-    recipe = VqTokens.model_validate({"tokenizers": [tokenizer]})
+    recipe = VqTokensConfig.model_validate({"tokenizers": [tokenizer]})
     described = {made["member"]: made for made in describe_tokens(recipe)}
     for target in targets(recipe):
         loaded = target_tokenizer(target, recipe)
@@ -36,7 +36,7 @@ def test_described_without_weights_is_what_the_tokenizer_says(tokenizer: dict) -
 def test_tokens_are_described_without_torch() -> None:
     code = (
         "import sys; from pipelines.tokens.tokenizers import describe_tokens; "
-        "from schemas.recipe import VqTokens; describe_tokens(VqTokens()); "
+        "from schemas.recipe import VqTokensConfig; describe_tokens(VqTokensConfig()); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
