@@ -11,15 +11,17 @@ from operator import add
 from typing import Any
 from uuid import uuid4
 
+from pipelines.check_recipe import pin, warnings
 from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.engines.profile import check_prefixes
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
     OUTPUTS,
-    SIDECAR_FOLDERS,
     every_sidecar,
     member_key,
     open_claims,
     surplus_numbers,
+    written_folders,
 )
 from pipelines.report.build_log import BEGUN, LOG, REPORT
 from pipelines.report.funnel import in_words
@@ -28,9 +30,11 @@ from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.dead_example import first_dead
-from pipelines.runtime.ownership import STAGE_OF, stray_tars, surplus, surplus_letters
+from pipelines.runtime.exchange import exchange_folder
+from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
 from pipelines.runtime.progress import progress
 from pipelines.runtime.retry_dead import mark_shards
+from pipelines.runtime.run_stage import run_stage
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -40,7 +44,28 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
 )
 from pipelines.runtime.stage import MapStage, run_empty, stale_shards
+from pipelines.shards.manifest import (
+    MANIFEST,
+    SUBSET,
+    funnel_line,
+    has_shards,
+    inputs_fingerprint,
+    make_manifest,
+    manifest_bytes,
+    old_shards,
+    read_manifest,
+    written,
+)
+from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import Draft, accept_rows, claim, make_plan, passed_over
+from pipelines.stage_table import JOBS, make_stages, sidecar_stages
+from pipelines.stages.crawl import Crawl
+from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
+from pipelines.stages.ingest import Ingest, fresh_rows
+from pipelines.stages.quota import cutoffs_path, quotas, within, write_cutoffs
+from pipelines.stages.report import Report
+from pipelines.stages.select import Select
+from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import build_lock
@@ -62,8 +87,7 @@ def build(
         recipe: what to build.
         out: folder of the corpus, any fsspec URL.
         engine: where to run.
-        retry_dead: stages, of `pipelines.runtime.retry_dead.STAGES`, to try rows again of that died
-            of what may pass.
+        retry_dead: stages, of `retried_stages()`, to try rows again of that died of what may pass.
         allow_shrink: whether sources may have lost any number of rows since the last build.
         until: last stage to run, '' for all. What is returned then is of a manifest what is known:
             funnel and passed_over.
@@ -73,8 +97,7 @@ def build(
             not this corpus, a source is missing or lost rows, a file is damaged, a stage lost more
             rows than the recipe allows.
     """
-    from pipelines.check_recipe import pin, warnings
-
+    check_prefixes(engine.arguments, JOBS)
     recipe = pin(recipe)
     for line in warnings(recipe):
         CONSOLE.warning(line)
@@ -82,9 +105,13 @@ def build(
     with refused_leaves_nothing(store) as begun, build_lock(store), engine.started(store):
         claims = open_claims(store)
         claim(store)
-        store.sweep()
+        store.sweep(written_folders())
         units = make_plan(
-            recipe, store, allow_shrink=allow_shrink, check=partial(claim_plan, claims)
+            recipe,
+            store,
+            fresh_rows=partial(fresh_rows, recipe, store),
+            allow_shrink=allow_shrink,
+            check=partial(claim_plan, claims),
         )
         begun()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
@@ -101,7 +128,7 @@ def build(
         for stage in job.stages():
             if stage == until:
                 break
-        store.sweep()  # of workers that were killed, and replaced, on the way
+        store.sweep(written_folders())  # of workers that were killed, and replaced, on the way
         return job.manifest or job.so_far()
 
 
@@ -128,27 +155,23 @@ class Job:
 
     def stages(self) -> Iterator[str]:
         """Run stage after stage; yield the name of each when it is done."""
-        from pipelines.stage_table import stages_after_dedup, stages_before_dedup
-
-        for stage in stages_before_dedup(self.recipe):
-            self.map(stage)
-            if stage.name == "ingest":
+        for stage in make_stages(self.recipe):
+            if isinstance(stage, Select):
+                stage = within(stage, self.cutoffs(stage))
+            if isinstance(stage, MapStage):
+                self.map(stage)
+            elif isinstance(stage, Dedup):
+                self.dedup(stage)
+            elif isinstance(stage, Shard):
+                self.manifest = self.shard(stage)
+            elif isinstance(stage, Report):
+                self.report(stage)
+            if isinstance(stage, Ingest):
                 self.accept_rows()
             yield stage.name
-        self.dedup()
-        yield "dedup"
-        for stage in stages_after_dedup(self.recipe, self.cutoffs()):
-            self.map(stage)
-            yield stage.name
-        self.manifest = self.shard()
-        yield "shard"
-        self.report()
-        yield "report"
 
     def so_far(self) -> dict[str, Any]:
         """Return of a manifest what is known before there is one."""
-        from pipelines.shards.manifest import funnel_line
-
         return {
             "funnel": [funnel_line(stage, counts) for stage, counts in self.funnel],
             "passed_over": passed_over(self.store, self._origins("sources")),
@@ -163,36 +186,27 @@ class Job:
 
     def map(self, stage: MapStage) -> None:
         """Run a map stage over the shards that are not fresh, as one Beam job."""
-        from pipelines.runtime.run_stage import run_stage
-        from pipelines.stage_table import resource_hints
-
         if stage.name in self.retry_dead:
             rows = mark_shards(self.store, stage.folder, range(self.shards))
             CONSOLE.info("%-10s %s dead rows to try again", stage.name, f"{rows:,}")
         wanted = dict.fromkeys(sidecar_keys(stage.folder, stage.name), self.shards)
-        members = tuple(map(member_key, getattr(stage, "members", ())))
+        members = tuple(map(member_key, stage.members))
         self.claims.take({**wanted, **dict.fromkeys(members, self.shards)})
         waiting = self._rows_waiting(stage, stale_shards(stage, self.store, self.shards))
         with self._timed(stage.name, len(waiting), sum(waiting.values())):
-            if stage.inputs and not any(waiting.values()):
+            if stage.rows_of and not any(waiting.values()):
                 run_empty(stage, self.store, waiting)
             else:
-                hints = resource_hints(self.recipe, stage.name)
-                run_stage(stage, self.store, self.engine, waiting, hints)
+                run_stage(stage, self.store, self.engine, waiting)
         origins = self._count(stage.name, stage.folder)
-        if stage.name == "crawl":
+        if isinstance(stage, Crawl):
             self._remove(stray_tars(self.store, origins))
         if members:  # files of any other are gone
             self.claims.lower(dict.fromkeys(_claimed_members(self.claims) - {*members}, 0))
 
-    def dedup(self) -> None:
+    def dedup(self, stage: Dedup) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        from pipelines.dedup.stage import ROWS_A_PARTITION, FindDuplicates, WriteDuplicates
-        from pipelines.runtime.exchange import exchange_folder
-        from pipelines.stage_table import dedup_fingerprint
-
-        stage = FindDuplicates(config=self.recipe.dedup)
-        wanted = dedup_fingerprint(stage, {f: self._origins(f) for f in stage.inputs})
+        wanted = stage.fingerprint({f: self._origins(f) for f in stage.inputs})
         found = each_shard(
             lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),
             range(self.shards),
@@ -201,7 +215,7 @@ class Job:
         keys = sidecar_keys(stage.folder, stage.name)
         self.claims.take(dict.fromkeys(keys, self.shards))
         with self._timed(stage.name, self.shards * stale):
-            rows = sum(origin.counts.kept for origin in self._origins("signals")) if stale else 0
+            rows = self._kept(stage.rows_of) if stale else 0
             if stale and not rows:
                 write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
@@ -214,24 +228,20 @@ class Job:
                     )
         self._count(stage.name, stage.folder)
 
-    def cutoffs(self) -> dict[str, str]:
+    def cutoffs(self, stage: Select) -> dict[str, str]:
         """Return where in hash order each source's quota ends; {} where there is none."""
-        from pipelines.stage_table import cutoffs_path, quotas
-        from pipelines.stages.quota import write_cutoffs
-
         limits = quotas(self.recipe)
         if not limits:
             return {}
-        path = cutoffs_path(self.recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
+        path = cutoffs_path(stage, limits, {f: self._origins(f) for f in stage.inputs})
         if path in self.claims.counts and self.store.exists(path):
             return self._take_cutoffs(path)
         self.claims.take({path: 1})
-        if not any(origin.counts.kept for origin in self._origins("signals")):
+        if not self._kept(stage.rows_of):
             self.store.commit_bytes(path, b"{}")  # there is nothing to limit
         else:
-            rules = self.recipe.select
             self.engine.run(
-                lambda root: write_cutoffs(self._all(root), self.store, rules, limits, path),
+                lambda root: write_cutoffs(self._all(root), self.store, stage, limits, path),
                 name="quota",
             )
         return self._take_cutoffs(path)
@@ -246,25 +256,10 @@ class Job:
         except ValueError as error:
             raise CorpusError(f"{path}: damaged ({error}); remove it and build again") from error
 
-    def shard(self) -> dict[str, Any]:
+    def shard(self, stage: Shard) -> dict[str, Any]:
         """Write the output shards and the manifest."""
-        from pipelines.runtime.exchange import exchange_folder
-        from pipelines.shards.manifest import (
-            MANIFEST,
-            SUBSET,
-            has_shards,
-            inputs_fingerprint,
-            make_manifest,
-            manifest_bytes,
-            old_shards,
-            read_manifest,
-            written,
-        )
-        from pipelines.shards.stage import SAMPLES_A_TASK, WriteShards, output_shard_count
-        from pipelines.shards.write_shard import FOLDER, listing_path, output_name
-
-        origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
-        samples = sum(origin.counts.kept for origin in origins["tokens"])
+        origins = {folder: self._origins(folder) for folder in sidecar_stages()}
+        samples = self._kept(stage.rows_of)
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
@@ -278,13 +273,12 @@ class Job:
                 self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
-                writer = WriteShards(recipe=self.recipe)
                 names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
                 todo = dict.fromkeys(names, samples // outputs)
                 groups = math.ceil(samples / SAMPLES_A_TASK) or 1
                 with progress(self.store, "shard", FOLDER, todo), exchange_folder(self.store):
                     self.engine.run(
-                        lambda root: writer.expand(self._all(root), self.store, outputs, groups),
+                        lambda root: stage.expand(self._all(root), self.store, outputs, groups),
                         name="shard",
                     )
                 passed = passed_over(self.store, origins["sources"])
@@ -300,16 +294,14 @@ class Job:
                 self.claims.lower(dict.fromkeys(OUTPUTS, outputs))
         return manifest
 
-    def report(self) -> None:
+    def report(self, stage: Report) -> None:
         """Write `report.html`, unless nothing has changed since it was written."""
-        from pipelines.report.job import summarise
-
         stale = self.changed or not self.store.exists(REPORT)
         with self._timed("report", self.shards * stale):
             if stale:
                 self.claims.take({REPORT: 1})
                 self.engine.run(
-                    lambda root: summarise(self._all(root), self.store, self.recipe, REPORT),
+                    lambda root: stage.expand(self._all(root), self.store),
                     name="report",
                 )
         forget_attempts(self.store, "report")
@@ -342,14 +334,17 @@ class Job:
             )
         return origins
 
+    def _kept(self, folder: str) -> int:
+        return sum(origin.counts.kept for origin in self._origins(folder))
+
     def _origins(self, folder: str) -> list[Origin]:
         return read_origins(self.store, folder, range(self.shards))
 
     def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[int, int]:
         """Map each shard to do to the rows that wait in it; ingest knows none beforehand."""
         rows = [0] * self.shards
-        if stage.inputs and todo:
-            rows = [origin.counts.kept for origin in self._origins(stage.inputs[-1])]
+        if stage.rows_of and todo:
+            rows = [origin.counts.kept for origin in self._origins(stage.rows_of)]
         return {shard: rows[shard] for shard in todo}
 
     def _all(self, root: Any) -> Any:
@@ -385,16 +380,17 @@ def claim_plan(claims: Claims, draft: Draft) -> None:
     """
     shards = len(draft.units)
     claims.check({**every_sidecar(shards), **draft.new_files()})
-    keys = sidecar_keys("sources", STAGE_OF["sources"])
+    keys = sidecar_keys(Ingest.folder, Ingest.name)
     claims.take({RECIPE: 1, LOG: 1, **dict.fromkeys(keys, shards), **draft.new_files()})
 
 
 def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
     """List what stages wrote for shards that the plan no longer has."""
     numbers = surplus_numbers(claims, shards)
-    found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in SIDECAR_FOLDERS})
-    for stage in map(STAGE_OF.__getitem__, SIDECAR_FOLDERS):
-        found += surplus_letters(store, stage, numbers[f"dead_letters/{stage}/*.parquet"])
+    stages = sidecar_stages()
+    found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in stages})
+    for stage in stages.values():
+        found += surplus_letters(store, stage.name, numbers[f"dead_letters/{stage.name}/*.parquet"])
     return found
 
 

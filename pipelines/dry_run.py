@@ -7,16 +7,21 @@ some is the most that there may be: rows that come out as before cost nothing fu
 import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.build import old_cutoffs, surplus_files
 from pipelines.check_recipe import pin, warnings
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.out_folder import RECIPE, corpus_folder
-from pipelines.own_names import OUTPUTS, SIDECAR_FOLDERS, every_sidecar, member_key, open_claims
+from pipelines.own_names import (
+    OUTPUTS,
+    every_sidecar,
+    member_key,
+    open_claims,
+    written_folders,
+)
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
@@ -24,7 +29,7 @@ from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
 from pipelines.runtime.retry_dead import MARK, passing_dead
 from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
-from pipelines.runtime.stage import MapStage, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, Stage, wanted_fingerprint
 from pipelines.shards.manifest import (
     MANIFEST,
     SUBSET,
@@ -32,34 +37,22 @@ from pipelines.shards.manifest import (
     inputs_fingerprint,
     read_manifest,
 )
-from pipelines.shards.stage import output_shard_count
 from pipelines.shards.write_shard import listing_path, output_name
 from pipelines.sources.plan import PLAN, Draft, draft_plan, plan_bytes
 from pipelines.sources.shrink import losses
-from pipelines.stage_table import (
-    cutoffs_path,
-    dedup_fingerprint,
-    quotas,
-    stages_after_dedup,
-    stages_before_dedup,
-)
-from pipelines.stages.vq_tokens import VqTokens
-from schemas.recipe import STAGES, Recipe
+from pipelines.stage_table import STAGES, make_stages, sidecar_stages
+from pipelines.stages.crawl import Crawl
+from pipelines.stages.dedup import Dedup
+from pipelines.stages.ingest import fresh_rows
+from pipelines.stages.quota import cutoffs_path, quotas, within
+from pipelines.stages.report import Report
+from pipelines.stages.select import Select
+from pipelines.stages.shard import Shard, output_shard_count
+from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
-# Sections of the recipe that decide what a stage makes; of the last, all do.
-SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "ingest": ("sources", "rows_per_shard", "crawl"),
-    "crawl": ("sources", "crawl"),
-    "measure": ("measure", "decode"),
-    "dedup": ("dedup",),
-    "select": ("select", "sources"),
-    "caption": ("caption",),
-    "pair": ("pair",),
-    "vq_tokens": ("vq_tokens", "decode"),
-}
 SHOWN = 6  # keys in a line
 MISSING, CHANGES, AGAIN = "missing", "its input changes", "failed rows are tried again"
 
@@ -83,7 +76,7 @@ def dry_run(
     store = corpus_folder(recipe, out)
     with tempfile.TemporaryDirectory() as folder:
         claims = open_claims(store)
-        draft = draft_plan(recipe, store, Path(folder))
+        draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
         reached = STAGES.index(until or STAGES[-1])
         singles = [
             *((MANIFEST, listing_path(SUBSET)) if reached >= STAGES.index("shard") else ()),
@@ -115,7 +108,7 @@ def dry_run(
             print(stage)
             if stage.name == until:
                 break
-        left = [str(path) for path in store.leftovers()]
+        left = [str(path) for path in store.leftovers(written_folders())]
         surplus = surplus_files(store, claims, len(draft.units))
         for path in (*draft.old_files(), *surplus, *ahead.old, *left):
             print(f"would remove {path}")
@@ -124,11 +117,12 @@ def dry_run(
     return 1 if said and not allow_shrink else 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StageAhead:
     """What a stage has to do."""
 
     name: str
+    _: KW_ONLY
     shards: int
     todo: int
     why: Mapping[str, int] = field(default_factory=dict)  # reason -> shards
@@ -156,6 +150,7 @@ class Ahead:
     old: list[str] = field(default_factory=list)  # files that would be removed
     unknown: list[str] = field(default_factory=list)  # what may be, too
     stale: dict[str, set[int]] = field(default_factory=dict)  # folder -> shards to do
+    shards_stale: bool = False  # whether the output shards are to be written
 
     @property
     def shards(self) -> int:
@@ -164,26 +159,31 @@ class Ahead:
 
     def stages(self) -> Iterator[StageAhead]:
         """Yield what each stage has to do, in their order."""
-        before = self._before
-        old = dict(zip(*_by_name(stages_before_dedup(before)), strict=True)) if before else {}
-        for stage in stages_before_dedup(self.recipe):
-            yield self._map(stage, old.get(stage.name))
-            if stage.name == "crawl" and not self.stale[stage.folder]:
+        before = {stage.name: stage for stage in make_stages(self._before)} if self._before else {}
+        for stage in make_stages(self.recipe):
+            old, always = before.get(stage.name), ""
+            if isinstance(stage, Select):
+                cutoffs = self._cutoffs(stage, self.recipe)
+                always = "quotas change" if cutoffs is None else ""
+                stage = within(stage, cutoffs or {})
+                if isinstance(old, Select) and self._before:
+                    old = within(old, self._cutoffs(old, self._before) or {})
+            if isinstance(stage, MapStage):
+                yield self._map(stage, old, always)
+            elif isinstance(stage, Dedup):
+                yield self._dedup(stage, old)
+            elif isinstance(stage, Shard):
+                yield self._shard(stage)
+            elif isinstance(stage, Report):
+                yield self._report()
+            if isinstance(stage, Crawl) and not self.stale[stage.folder]:
                 self.old += stray_tars(self.store, self._origins(stage.folder))
-        yield self._dedup()
-        cutoffs = self._cutoffs(self.recipe)
-        if before:
-            known = self._cutoffs(before) or {}
-            old = dict(zip(*_by_name(stages_after_dedup(before, known)), strict=True))
-        for stage in stages_after_dedup(self.recipe, cutoffs or {}):
-            unknown = cutoffs is None and stage.name == "select"
-            yield self._map(stage, old.get(stage.name), always="quotas change" if unknown else "")
-        shard = self._shard()
-        yield shard
+
+    def _report(self) -> StageAhead:
         missing = not self.store.exists(REPORT)
-        todo = self.shards if missing or any(self.stale.values()) or shard.todo else 0
+        todo = self.shards if missing or self.shards_stale or any(self.stale.values()) else 0
         why = MISSING if missing else CHANGES
-        yield StageAhead(name="report", shards=self.shards, todo=todo, why={why: todo})
+        return StageAhead(Report.name, shards=self.shards, todo=todo, why={why: todo})
 
     @cached_property
     def _before(self) -> Recipe | None:
@@ -194,24 +194,22 @@ class Ahead:
         except RecipeError:
             return None
 
-    def _map(self, stage: MapStage, before: MapStage | None, always: str = "") -> StageAhead:
+    def _map(self, stage: MapStage, before: Stage | None, always: str) -> StageAhead:
         reasons = each_shard(lambda n: always or self._why(stage, before, n), range(self.shards))
-        if isinstance(stage, VqTokens):
-            members = map(member_key, stage.members)
-            self.claims.check(dict.fromkeys(members, self.shards))
+        self.claims.check(dict.fromkeys(map(member_key, stage.members), self.shards))
         self.stale[stage.folder] = {n for n, reason in enumerate(reasons) if reason}
         why: dict[str, int] = {}
         for reason in filter(None, reasons):
             why[reason] = why.get(reason, 0) + 1
         return StageAhead(
-            name=stage.name,
+            stage.name,
             shards=self.shards,
             todo=sum(why.values()),
             why=why,
             rows=self._waiting(stage),
         )
 
-    def _why(self, stage: MapStage, before: MapStage | None, shard: int) -> str:
+    def _why(self, stage: MapStage, before: Stage | None, shard: int) -> str:
         """Say why a shard is to be made; '' if it is fresh."""
         found = self._origin(stage.folder, shard)
         if any(shard in self.stale.get(folder, ()) for folder in stage.inputs):
@@ -226,15 +224,14 @@ class Ahead:
             return ""
         if made == f"{MARK}{wanted}":
             return AGAIN
-        if before and made == wanted_fingerprint(before, shard, self.store):
-            return f"the recipe changed: {self._changed(stage.name)}"
+        if isinstance(before, MapStage) and made == wanted_fingerprint(before, shard, self.store):
+            return f"the recipe changed: {self._changed(stage)}"
         for version in range(stage.version):
             if made == wanted_fingerprint(stage, shard, self.store, version=version):
                 return f"version {stage.version} of the stage, was {version}"
         return "its input changed"
 
-    def _dedup(self) -> StageAhead:
-        stage = FindDuplicates(config=self.recipe.dedup)
+    def _dedup(self, stage: Dedup, before: Stage | None) -> StageAhead:
         found = [self._origin(stage.folder, n) for n in range(self.shards)]
         why = ""
         if None in found:
@@ -244,29 +241,31 @@ class Ahead:
         else:
             inputs = {folder: self._origins(folder) for folder in stage.inputs}
             made = {origin.fingerprint for origin in found if origin}
-            if made != {dedup_fingerprint(stage, inputs)}:
-                before = self._before and FindDuplicates(config=self._before.dedup)
-                of_recipe = before and made == {dedup_fingerprint(before, inputs)}
-                changed = f"the recipe changed: {self._changed('dedup')}"
+            if made != {stage.fingerprint(inputs)}:
+                of_recipe = isinstance(before, Dedup) and made == {before.fingerprint(inputs)}
+                changed = f"the recipe changed: {self._changed(stage)}"
                 why = changed if of_recipe else "its input changed"
         todo = self.shards if why else 0
         self.stale[stage.folder] = set(range(todo))
-        rows = None if self.stale.get("signals") else self._kept("signals", range(self.shards))
-        return StageAhead(name="dedup", shards=self.shards, todo=todo, why={why: todo}, rows=rows)
+        rows = self._kept_by(stage.rows_of)
+        return StageAhead(
+            name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
+        )
 
-    def _cutoffs(self, recipe: Recipe) -> dict[str, str] | None:
+    def _cutoffs(self, stage: Select, recipe: Recipe) -> dict[str, str] | None:
         """Return where quotas end; None where a build would have to find out."""
-        if not quotas(recipe):
+        limits = quotas(recipe)
+        if not limits:
             return {}
-        if self.stale["signals"] or self.stale["duplicates"]:
+        if any(self.stale[folder] for folder in stage.inputs):
             self.unknown += old_cutoffs(self.claims, "")
             return None
-        path = cutoffs_path(recipe, {f: self._origins(f) for f in ("signals", "duplicates")})
+        path = cutoffs_path(stage, limits, {f: self._origins(f) for f in stage.inputs})
         if recipe is self.recipe:
             self.old += old_cutoffs(self.claims, path)
         return json.loads(self.store.read(path)) if self.store.exists(path) else None
 
-    def _shard(self) -> StageAhead:
+    def _shard(self, stage: Shard) -> StageAhead:
         why = ""
         manifest = read_manifest(self.store)
         if not manifest:
@@ -274,16 +273,19 @@ class Ahead:
         elif any(self.stale.values()):
             why = CHANGES
         else:
-            origins = {folder: self._origins(folder) for folder in SIDECAR_FOLDERS}
+            origins = {folder: self._origins(folder) for folder in sidecar_stages()}
             if manifest.get("inputs") != inputs_fingerprint(self.recipe, origins):
-                why = f"the recipe or the program changed: {self._changed('shard')}"
+                why = f"the recipe or the program changed: {self._changed(stage)}"
             elif not has_shards(self.store, manifest):
                 why = MISSING
         todo = self.shards if why else 0
-        rows = None if self.stale.get("tokens") else self._kept("tokens", range(self.shards))
+        rows = self._kept_by(stage.rows_of)
+        self.shards_stale = bool(why)
         if why:
             self._old_outputs(rows)
-        return StageAhead(name="shard", shards=self.shards, todo=todo, why={why: todo}, rows=rows)
+        return StageAhead(
+            name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
+        )
 
     def _old_outputs(self, rows: int | None) -> None:
         """Note the output shards of the last build that so many samples would not fill."""
@@ -298,21 +300,24 @@ class Ahead:
 
     def _waiting(self, stage: MapStage) -> int | None:
         todo = self.stale[stage.folder]
-        if not stage.inputs:
+        if not stage.rows_of:
             rows = [self.draft.units[n].rows for n in todo]
             return None if None in rows else sum(filter(None, rows))
-        return None if todo & self.stale[stage.inputs[-1]] else self._kept(stage.inputs[-1], todo)
+        return None if todo & self.stale[stage.rows_of] else self._kept(stage.rows_of, todo)
+
+    def _kept_by(self, folder: str) -> int | None:
+        return None if self.stale[folder] else self._kept(folder, range(self.shards))
 
     def _kept(self, folder: str, shards: Collection[int]) -> int:
         return sum(self._found(folder, shard).counts.kept for shard in shards)
 
-    def _changed(self, stage: str) -> str:
+    def _changed(self, stage: Stage) -> str:
         """Name the keys of the recipe that changed: those that decide the stage, if any do."""
         before = self._before
         if before is None:
             return "it cannot be compared"
         keys = list(_differing(before.model_dump(mode="json"), self.recipe.model_dump(mode="json")))
-        mine = [key for key in keys if key.split(".")[0] in SECTIONS.get(stage, (key,))] or keys
+        mine = [key for key in keys if key.split(".")[0] in (stage.decides or (key,))] or keys
         return ", ".join([*mine[:SHOWN], *(["..."] if len(mine) > SHOWN else [])]) or "in no key"
 
     def _origin(self, folder: str, shard: int) -> Origin | None:
@@ -338,10 +343,6 @@ class _Planned(Storage):
     def locate(self, path: str) -> tuple[Any, str]:
         """Return where a file lies, which for the plan is aside."""
         return open_fs(f"{self._aside}/{path}") if path == PLAN else super().locate(path)
-
-
-def _by_name(stages: Collection[MapStage]) -> tuple[list[str], list[MapStage]]:
-    return [stage.name for stage in stages], list(stages)
 
 
 def _differing(before: Any, now: Any, path: str = "") -> Iterator[str]:

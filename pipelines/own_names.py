@@ -6,23 +6,14 @@ from collections.abc import Iterator
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
-from pipelines.runtime.ownership import STAGE_OF, cutoffs_there, own_sidecar, shard_of
+from pipelines.runtime.ownership import cutoffs_there, own_sidecar, shard_of
 from pipelines.shards.manifest import MANIFEST, SUBSET
 from pipelines.shards.write_shard import listing_path, output_number
 from pipelines.sources.plan import PLAN, files_beside, files_of, published_plan
+from pipelines.stage_table import STAGES, sidecar_stages
 from schemas.keys import shard_name
 from schemas.store.storage import Storage
 
-SIDECAR_FOLDERS = (
-    "sources",
-    "raw",
-    "signals",
-    "duplicates",
-    "selection",
-    "captions",
-    "pairs",
-    "tokens",
-)
 SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(SUBSET))
 OUTPUTS = output_keys(SUBSET)
 
@@ -35,7 +26,17 @@ def open_claims(store: Storage) -> Claims:
 
 def every_sidecar(shards: int) -> dict[str, int]:
     """Return what all stages claim together for so many shards."""
-    return {key: shards for f in SIDECAR_FOLDERS for key in sidecar_keys(f, STAGE_OF[f])}
+    return {
+        key: shards
+        for folder, stage in sidecar_stages().items()
+        for key in sidecar_keys(folder, stage.name)
+    }
+
+
+def written_folders() -> tuple[str, ...]:
+    """Name the folders that a build writes into, the root too."""
+    by_stage = (f"{room}/{stage}" for room in ("dead_letters", ".attempts") for stage in STAGES)
+    return ("", *sidecar_stages(), "shards", "exchange", *by_stage)
 
 
 def surplus_numbers(claims: Claims, shards: int) -> dict[str, range]:

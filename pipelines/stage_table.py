@@ -1,73 +1,73 @@
-"""Which stages a recipe means, and what the corpus-wide ones are made of."""
+"""The stages of a build, in order: the only list of them.
 
-from collections.abc import Mapping, Sequence
+A stage is a file of `pipelines/stages`, and its class has its name: `vq_tokens.py` holds VqTokens.
+What else is known of a stage, its class says. Nothing heavy is imported before a class is asked
+for.
+"""
 
-from pipelines.dedup.stage import FindDuplicates
-from pipelines.runtime.sidecar import Origin
-from pipelines.runtime.stage import MapStage
-from pipelines.stages.caption import Caption
-from pipelines.stages.crawl import Crawl
-from pipelines.stages.ingest import Ingest
-from pipelines.stages.measure import Measure
-from pipelines.stages.pair import Pair
-from pipelines.stages.select import Select
-from pipelines.stages.vq_tokens import VqTokens
-from schemas.fingerprint import fingerprint
-from schemas.recipe import Gpu, Recipe
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from pipelines.runtime.stage import SidecarStage, Stage
+    from schemas.recipe import Recipe
 
-def stages_before_dedup(recipe: Recipe) -> tuple[MapStage, ...]:
-    """Return the stages that see every row."""
-    return (
-        Ingest(sources=recipe.sources, crawl=recipe.crawl),
-        Crawl(sources=recipe.sources, config=recipe.crawl),
-        Measure(config=recipe.measure, decode=recipe.decode),
-    )
-
-
-def stages_after_dedup(recipe: Recipe, cutoffs: Mapping[str, str]) -> tuple[MapStage, ...]:
-    """Return the stages that see the rows dedup kept; `cutoffs` are of `pipelines.stages.quota`."""
-    return (
-        Select(rules=recipe.select, cutoffs=dict(cutoffs)),
-        Caption(config=recipe.caption),
-        Pair(config=recipe.pair),
-        VqTokens(config=recipe.vq_tokens, decode=recipe.decode),
-    )
+STAGES = (
+    "ingest",
+    "crawl",
+    "measure",
+    "dedup",
+    "select",
+    "caption",
+    "pair",
+    "vq_tokens",
+    "shard",
+    "report",
+)
+# What an option of Beam may be prefixed by, as in --crawl.num_workers=2: the job that it is for, or
+# `gpu`, for the jobs that ask for an accelerator.
+JOBS = (*STAGES, "quota", "gpu")
 
 
-def resource_hints(recipe: Recipe, stage: str) -> dict[str, str]:
-    """Return what a stage asks of its workers, as Beam's resource hints.
-
-    Only vq_tokens asks for an accelerator, so that a runner that fits machines to hints gives
-    GPUs to it alone.
-    """
-    return gpu_hints(recipe.vq_tokens.gpu) if stage == "vq_tokens" else {}
+def stage_class(name: str) -> "type[Stage]":
+    """Return the class of a stage."""
+    module = import_module(f"pipelines.stages.{name}")
+    return getattr(module, name.title().replace("_", ""))
 
 
-def gpu_hints(gpu: Gpu | None) -> dict[str, str]:
-    """Return the hints that ask for a GPU."""
-    if gpu is None:
-        return {}
-    parts = [f"type:{gpu.type}", f"count:{gpu.count}"]
-    parts += [f"machine_type:{gpu.machine_type}"] if gpu.machine_type else []
-    # Of the newer drivers that Dataflow has: torch's CUDA does not run on its oldest.
-    accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
-    return {"accelerator": accelerator, "min_ram": gpu.min_ram}
+def about(name: str) -> str:
+    """Return what a stage does, in the words that its file begins with; nothing is imported."""
+    import pydoc
+
+    spec = find_spec(f"pipelines.stages.{name}")
+    line = pydoc.synopsis(spec.origin, {}) if spec and spec.origin else None
+    return (line or "").removeprefix(f"{name}: ").removesuffix(".")
 
 
-def dedup_fingerprint(stage: FindDuplicates, inputs: Mapping[str, Sequence[Origin]]) -> str:
-    """Hash all that dedup's side-cars are made of: every shard's input."""
-    contents = [[origin.content for origin in inputs[folder]] for folder in stage.inputs]
-    return fingerprint(stage.name, stage.version, stage.settings(), contents)
+def make_stages(recipe: "Recipe") -> "tuple[Stage, ...]":
+    """Return the stages as a recipe has them; the rows of each are what the one before kept."""
+    from pipelines.runtime.stage import SidecarStage
+
+    made: list[Stage] = []
+    rows_of = ""
+    for name in STAGES:
+        made.append(stage := stage_class(name).from_recipe(recipe, rows_of))
+        rows_of = stage.folder if isinstance(stage, SidecarStage) else rows_of
+    return tuple(made)
 
 
-def quotas(recipe: Recipe) -> dict[str, int]:
-    """Return the most images of each source that has a limit."""
-    return {source.name: source.quota for source in recipe.sources if source.quota}
+@cache
+def sidecar_stages() -> "dict[str, type[SidecarStage]]":
+    """Return {folder: class} of the stages that write side-cars, in order."""
+    from pipelines.runtime.stage import SidecarStage
+
+    classes = map(stage_class, STAGES)
+    return {c.folder: c for c in classes if issubclass(c, SidecarStage)}
 
 
-def cutoffs_path(recipe: Recipe, inputs: Mapping[str, Sequence[Origin]]) -> str:
-    """Return the file that holds the quotas' cut-offs for these rules and inputs."""
-    rules = [[name, rule.model_dump(mode="json")] for name, rule in recipe.select.items()]
-    contents = [origin.content for folder in ("signals", "duplicates") for origin in inputs[folder]]
-    return f"selection/quota-{fingerprint(quotas(recipe), rules, contents)}.json"
+def retried_stages() -> Sequence[str]:
+    """Name the stages whose failed rows may pass another time."""
+    return [c.name for c in sidecar_stages().values() if getattr(c, "retries", False)]

@@ -10,11 +10,3 @@ logging.basicConfig(level=logging.CRITICAL)
 
 import imagehash  # noqa: E402, F401
 import scipy.fftpack  # noqa: E402, F401
-
-import pipelines.fetch.fetcher  # noqa: E402
-import pipelines.report.job  # noqa: E402
-import pipelines.sources.folders.reader  # noqa: E402
-import pipelines.sources.hub.reader  # noqa: E402
-import pipelines.sources.lists.reader  # noqa: E402
-import pipelines.sources.tars.reader  # noqa: E402
-import pipelines.stage_table  # noqa: E402, F401

@@ -4,24 +4,11 @@ Every model rejects unknown keys. `content` leaves out what decides only where t
 how hard we try to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from schemas.fingerprint import fingerprint
-
-STAGES = (
-    "ingest",
-    "crawl",
-    "measure",
-    "dedup",
-    "select",
-    "caption",
-    "pair",
-    "vq_tokens",
-    "shard",
-    "report",
-)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
@@ -33,6 +20,21 @@ Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punct
 class _Model(BaseModel):
     # YAML's .inf and .nan have no JSON, and so no fingerprint.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Section(_Model):
+    """A section of the recipe."""
+
+    # What decides how hard we try, and no byte of what comes out.
+    EFFORT_FIELDS: ClassVar[frozenset[str]] = frozenset()
+
+
+class StageConfig(Section):
+    """The section of a stage, which has the stage's name."""
+
+    # Share of dead rows past which the stage fails loudly, unless `max_dead_fraction` says another;
+    # None where no row can be dead.
+    MAX_DEAD: ClassVar[float | None] = 0.05
 
 
 # Which column: its name, a path into it (`caption[0].text`), or the number of a column of a list
@@ -176,8 +178,13 @@ Source = Annotated[
 ]
 
 
-class CrawlConfig(_Model):
+class CrawlConfig(StageConfig):
     """How URLs are fetched."""
+
+    MAX_DEAD = 0.8
+    EFFORT_FIELDS = frozenset(
+        {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
+    )
 
     concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
     timeout_s: float = Field(default=20.0, gt=0)  # one attempt: connect, redirects and body
@@ -191,13 +198,10 @@ class CrawlConfig(_Model):
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
 
 
-HOW_HARD_WE_TRY = frozenset(
-    {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
-)
-
-
-class DecodeConfig(_Model):
+class DecodeConfig(Section):
     """How bytes become pixels, wherever an image is decoded."""
+
+    EFFORT_FIELDS = frozenset({"timeout_s"})
 
     max_pixels: int = Field(default=100_000_000, gt=0)
     # Under transparent pixels.
@@ -207,11 +211,13 @@ class DecodeConfig(_Model):
 
     def decides(self) -> dict[str, Any]:
         """Return what decides the pixels of an image that can be decoded."""
-        return self.model_dump(mode="json", exclude={"timeout_s"})
+        return self.model_dump(mode="json", exclude={*self.EFFORT_FIELDS})
 
 
-class MeasureConfig(_Model):
+class MeasureConfig(StageConfig):
     """Which signals are stored."""
+
+    MAX_DEAD = 0.2
 
     signals: tuple[str, ...] = (
         "size",
@@ -224,8 +230,10 @@ class MeasureConfig(_Model):
     )
 
 
-class DedupConfig(_Model):
+class DedupConfig(StageConfig):
     """Which rows are the same image."""
+
+    MAX_DEAD = None
 
     same_bytes: bool = True
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
@@ -255,7 +263,7 @@ class Rule(_Model):
         return self
 
 
-class CaptionConfig(_Model):
+class CaptionConfig(StageConfig):
     """Which engine writes captions.
 
     A row is dropped only where cleaning leaves nothing of its text and title, or they break a rule
@@ -272,8 +280,10 @@ class CaptionConfig(_Model):
     title_below_words: int = Field(default=0, ge=0)
 
 
-class PairConfig(_Model):
+class PairConfig(StageConfig):
     """Which templates make instruction pairs."""
+
+    MAX_DEAD = 0.2
 
     # Copy captions letter by letter, as VARGPT-v1.1 did: "an image of A lion.". Else a caption is
     # fitted into its sentence ("an image of a lion"), or quoted where it is one or more itself.
@@ -320,9 +330,19 @@ class Gpu(_Model):
     machine_type: str = Field(default="", pattern=r"^[a-z0-9-]*$")
     min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")
 
+    def hints(self) -> dict[str, str]:
+        """Return Beam's resource hints that ask for it."""
+        parts = [f"type:{self.type}", f"count:{self.count}"]
+        parts += [f"machine_type:{self.machine_type}"] if self.machine_type else []
+        # Of the newer drivers that Dataflow has: torch's CUDA does not run on its oldest.
+        accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
+        return {"accelerator": accelerator, "min_ram": self.min_ram}
 
-class VqTokensConfig(_Model):
+
+class VqTokensConfig(StageConfig):
     """Which tokenizers turn images into multi-scale codes, and which pixels they see."""
+
+    EFFORT_FIELDS = frozenset({"batch_size", "gpu"})
 
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
@@ -351,27 +371,18 @@ def members_of(tokenizer: BsqTokenizer | VarTokenizer, resolution: int) -> list[
     return [codes, f"{prefix}features{resolution}.npy"] if tokenizer.features else [codes]
 
 
-class ShardConfig(_Model):
+class ShardConfig(StageConfig):
     """What the output shards look like."""
+
+    MAX_DEAD = None
 
     samples: int = Field(default=5000, ge=1)  # in a shard, on average
     short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
     jpeg_quality: int = Field(default=95, ge=1, le=100)
 
 
-class MaxDeadFraction(_Model):
-    """Share of dead rows past which a stage fails loudly."""
-
-    ingest: Fraction = 0.2
-    crawl: Fraction = 0.8
-    measure: Fraction = 0.2
-    caption: Fraction = 0.05
-    pair: Fraction = 0.2
-    vq_tokens: Fraction = 0.05
-
-
-class Recipe(_Model):
-    """A whole corpus."""
+class _Sections(_Model):
+    """A whole corpus, but for how much of it may fail."""
 
     name: Name
     description: str = ""
@@ -388,7 +399,30 @@ class Recipe(_Model):
     pair: PairConfig = PairConfig()
     vq_tokens: VqTokensConfig = VqTokensConfig()
     shard: ShardConfig = ShardConfig()
-    max_dead_fraction: MaxDeadFraction = MaxDeadFraction()
+
+
+def _largest_shares() -> dict[str, Any]:
+    """Return the fields of MaxDeadFraction: ingest, which has no section, and stages that have."""
+    shares = {"ingest": 0.2}
+    for name, field in _Sections.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, StageConfig) and section.MAX_DEAD:
+            shares[name] = section.MAX_DEAD
+    return {name: (Fraction, share) for name, share in shares.items()}
+
+
+MaxDeadFraction = create_model(
+    "MaxDeadFraction",
+    __base__=_Model,
+    __doc__="Share of dead rows past which a stage fails loudly.",
+    **_largest_shares(),
+)
+
+
+class Recipe(_Sections):
+    """A whole corpus."""
+
+    max_dead_fraction: MaxDeadFraction = MaxDeadFraction()  # pyright: ignore[reportInvalidTypeForm]
 
     @model_validator(mode="after")
     def _source_names_differ(self) -> "Recipe":
@@ -407,11 +441,9 @@ class Recipe(_Model):
         for source in data["sources"]:
             for place in ("path", "base_url", "list"):
                 source.pop(place, None)
-        for knob in HOW_HARD_WE_TRY:
-            del data["crawl"][knob]
-        del data["decode"]["timeout_s"]
-        for knob in ("batch_size", "gpu"):  # which no code depends on
-            del data["vq_tokens"][knob]
+        for name, section in self:
+            for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
+                del data[name][field]
         for tokenizer in data["vq_tokens"]["tokenizers"]:
             if tokenizer["checkpoint_sha256"]:
                 del tokenizer["checkpoint"]

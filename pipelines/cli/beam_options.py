@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any, NoReturn
 
 from pipelines.cli.arguments import meant
-from pipelines.engines.profile import PREFIXES, options_of, parse_options
+from pipelines.engines.profile import check_prefixes, options_of, parse_options
+from pipelines.stage_table import JOBS
 from schemas.store.errors import CorpusError
 
 # Runners that only know all of their options once they run, and those of their own versions.
@@ -25,7 +26,8 @@ def check_beam_options(given: Sequence[str], runner: str, ours: Collection[str])
     Raises:
         CorpusError: naming the first such word.
     """
-    words = options_of(set(PREFIXES), given)
+    check_prefixes(given, JOBS)
+    words = options_of(JOBS, given)
     parser = _parser()
     unknown = parser.parse_known_args(list(words))[1]
     lenient = parse_options(given).get("runner", runner).lower().startswith(ELSEWHERE)

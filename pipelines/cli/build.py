@@ -2,12 +2,10 @@
 
 import argparse
 
+from pipelines.cli.arguments import meant
 from pipelines.cli.option_types import place, positive
+from pipelines.stage_table import STAGES, retried_stages
 
-STAGES = (
-    *("ingest", "crawl", "measure", "dedup", "select", "caption", "pair", "vq_tokens", "shard"),
-    "report",
-)
 ENGINES = ("local", "dataflow", "flink", "prism", "spark")  # as their data files are named
 
 
@@ -29,9 +27,10 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         "--retry-dead",
         action="append",
         default=[],
-        choices=("crawl", "measure", "vq_tokens"),
-        help="try rows again that died there of what may pass: an outage, a time-out, a killed "
-        "worker; may be given several times",
+        type=_retried,
+        metavar="STAGE",
+        help="try rows again that died in this stage of what may pass: an outage, a time-out, a "
+        "killed worker; may be given several times",
     )
     parser.add_argument(
         "--allow-shrink",
@@ -48,6 +47,16 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         help="say what would be done and why, and what would be removed; touch nothing",
     )
     add_loudness(parser)
+
+
+def _retried(stage: str) -> str:
+    """Return a stage whose failed rows may pass another time, or refuse it."""
+    allowed = retried_stages()
+    if stage in allowed:
+        return stage
+    raise argparse.ArgumentTypeError(
+        f"expected one of {', '.join(allowed)}, got {stage!r}{meant(stage, allowed)}"
+    )
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from pipelines.report.build_log import REPORT, stage_seconds
 from pipelines.runtime.counting import counted
-from pipelines.runtime.retry_dead import STAGES, passing_dead
+from pipelines.runtime.retry_dead import passing_dead
 from pipelines.sources.names import SPECIAL
+from pipelines.stage_table import retried_stages
 from schemas.store.storage import Storage, absolute
 
 SHOWN_KINDS = 12  # of files that a source passes over
@@ -32,7 +33,7 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
             for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
                 print(f"    {door:<8}{reason:<32}{rows:>8,}")
     for line in manifest["funnel"]:
-        if line["stage"] in STAGES and (rows := passing_dead(line["dead"])):
+        if line["stage"] in retried_stages() and (rows := passing_dead(line["dead"])):
             print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
     for source, counts in manifest["passed_over"].items():
         print(f"passed over in {source}: {_said(counts)}")

@@ -21,23 +21,7 @@ from pipelines.cli.preferences import add_compare, add_export, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import add_train, add_train_tokenizer
 from pipelines.cli.verify import add_verify
-
-STAGE_HELP = """\
-stages of a build, in order:
-  ingest     read lists of samples; every row gets its key
-  crawl      fetch the bytes of every URL, or note where they lie
-  measure    decode every image once; store signals, not verdicts
-  dedup      find repeated URLs, equal bytes and near-duplicates
-  select     apply the recipe's rules and quotas to the stored signals
-  caption    choose the words of every kept row
-  pair       turn captions into user/assistant instructions
-  vq_tokens  turn kept images into multi-scale VQ codes
-  shard      write WebDataset tars, their indexes and the manifest
-  report     write report.html: funnel, histograms, samples, rejects
-
-A stage runs again only where its part of the recipe or its input has changed.
-"""
-
+from pipelines.stage_table import STAGES, about
 
 STDOUT = 1
 EX_PIPE = 141  # as of a program that SIGPIPE ends
@@ -111,12 +95,19 @@ def _is_unread() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
+class _Parser(Parser):
+    """The parser of all commands; its help ends with the stages of a build."""
+
+    def format_help(self) -> str:
+        stages = "".join(f"  {name:<10} {about(name)}\n" for name in STAGES)
+        fresh = "A stage runs again only where its part of the recipe or its input has changed."
+        return f"{super().format_help()}\nstages of a build, in order:\n{stages}\n{fresh}\n"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = _Parser(
         prog="vargpt-corpus",
         description="Build corpora of images, instructions and VQ tokens from lists of URLs.",
-        epilog=STAGE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
     parser.add_argument(
@@ -125,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("bash", "zsh", "tcsh"),
         help="print a script that completes commands and options in a shell, and exit",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
     add_build(
         commands.add_parser("build", help="build a corpus from a recipe, or bring one up to date")
     )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from filters.text import normalised_text, primary_text
 from pipelines.dedup.near_duplicates import run_starts
 from pipelines.dedup.words import unhex, words
-from pipelines.runtime.sidecar import column, read_table, sidecar_path
+from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from schemas.store.storage import Storage
 
 KEY = ("key0", "key1")
@@ -39,18 +39,26 @@ GONE = pa.schema(
 
 
 def read_rows(
-    shard: int, store: Storage, *, hashed: bool, fold_case: bool = True
+    shard: int,
+    store: Storage,
+    *,
+    rows_of: str = "signals",
+    hashed: bool,
+    fold_case: bool = True,
 ) -> pa.Table | None:
-    """Read what dedup needs of one shard's measured rows; None where there are none.
+    """Read what dedup needs of the rows of one shard; None where there are none.
 
     Args:
         shard: number of the side-cars.
         store: the corpus.
+        rows_of: folder of the stage before, whose rows these are.
         hashed: whether looks are compared, and so were measured.
         fold_case: whether texts that differ in case alone are one.
     """
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
+    if rows_of != "signals":
+        signals = _rows_of(pa.chunked_array([kept_keys(store, rows_of, shard)]), signals)
     if not signals.num_rows:
         return None
     keys = signals["key"]

@@ -53,6 +53,7 @@ class DedupTasks:
 
     config: DedupConfig
     partitions: int
+    rows_of: str = "signals"  # folder of the stage whose rows are compared
 
     @property
     def hashed(self) -> bool:
@@ -76,7 +77,13 @@ class DedupTasks:
     def read(self, shards: Sequence[int], store: Storage) -> Sending:
         """Send the rows of some shards by URL."""
         tables = [
-            read_rows(shard, store, hashed=self.hashed, fold_case=self.config.fold_case)
+            read_rows(
+                shard,
+                store,
+                rows_of=self.rows_of,
+                hashed=self.hashed,
+                fold_case=self.config.fold_case,
+            )
             for shard in sorted(shards)
         ]
         found = [table for table in tables if table is not None]

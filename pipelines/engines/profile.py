@@ -16,14 +16,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.recipe import STAGES
 from schemas.recipe_file import nearest
 from schemas.store.storage import CorpusError
 from schemas.strict_yaml import load_yaml
 
-# What an option of Beam may be prefixed by, as in --crawl.num_workers=2: the job that it is of,
-# or `gpu`, for the jobs that ask for an accelerator.
-PREFIXES = (*STAGES, "quota", "gpu")
+_PREFIXED = re.compile(r"--(\w+)\.")  # --crawl.num_workers=2 is an option of the job `crawl`
 Value = str | int | bool | tuple[str, ...]
 
 
@@ -119,18 +116,13 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
 def options_of(job: Collection[str], arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the options that hold for a job: those without a prefix, and those with one of its.
 
-    Raises:
-        CorpusError: if a prefix is no job's.
-
     >>> options_of({"crawl"}, ["--region=eu", "--crawl.num_workers=2", "--gpu.num_workers", "9"])
     ('--region=eu', '--num_workers=2')
     """
     held: list[str] = []
     holds = True
     for word in arguments:
-        if found := re.match(r"--(\w+)\.", word):
-            if found[1] not in PREFIXES:
-                raise CorpusError(f"{word}: {found[1]} is none of {', '.join(PREFIXES)}")
+        if found := _PREFIXED.match(word):
             holds = found[1] in job
             word = f"--{word[found.end() :]}"
         elif word.startswith("--"):
@@ -138,6 +130,17 @@ def options_of(job: Collection[str], arguments: Sequence[str]) -> tuple[str, ...
         if holds:
             held.append(word)
     return tuple(held)
+
+
+def check_prefixes(arguments: Sequence[str], jobs: Collection[str]) -> None:
+    """Refuse an option for a job that there is not.
+
+    Raises:
+        CorpusError: naming it.
+    """
+    for word in arguments:
+        if (found := _PREFIXED.match(word)) and found[1] not in jobs:
+            raise CorpusError(f"{word}: {found[1]} is none of {', '.join(jobs)}")
 
 
 @cache

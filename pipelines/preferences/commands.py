@@ -12,7 +12,6 @@ from pipelines.engines.engine import Engine
 from pipelines.preferences.job import Asked, PreferenceJob
 from pipelines.preferences.stage import MakePreferences
 from pipelines.preferences.tools import ToolsPlan
-from pipelines.stage_table import gpu_hints
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.store.storage import CorpusError, absolute
 
@@ -53,6 +52,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         member=f"tokens{images.resolution}.npy",
         shard=ShardConfig(),
         decode=DecodeConfig(),
+        gpu=Gpu(type=options.gpu) if options.gpu else None,
     )
     corpus = Source(url=options.corpus, subset=options.subset) if options.corpus else None
     return PreferenceJob(
@@ -65,7 +65,6 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         stage=stage,
         images=images,
         engine=Engine.of(options),
-        hints=gpu_hints(Gpu(type=options.gpu) if options.gpu else None),
         max_dead=options.max_dead,
     )
 

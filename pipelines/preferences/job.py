@@ -1,6 +1,6 @@
 """preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib.metadata import version
@@ -54,6 +54,14 @@ from schemas.store.storage import CorpusError, Storage
 MOST_SHARDS = 1_000_000  # that names of output shards can count
 
 
+# Folders that the command writes into, the root too.
+WRITTEN = (
+    *("", STAGE, MakePreferences.folder, FOLDER),
+    *(f"dead_letters/{stage}" for stage in (STAGE, MakePreferences.name)),
+    f".attempts/{MakePreferences.name}",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """Where prompts come from."""
@@ -78,7 +86,6 @@ class PreferenceJob:
     stage: MakePreferences  # its subset follows from the prompts
     images: ImageTokenizer  # of the model
     engine: Engine
-    hints: Mapping[str, str]
     max_dead: float  # share of the prompts past which it fails
 
     def run(self, out: str) -> dict[str, Any]:
@@ -90,7 +97,7 @@ class PreferenceJob:
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
         with build_lock(store), self.engine.started(store):
-            store.sweep()
+            store.sweep(WRITTEN)
             try:
                 tokenizer = self._tokenizer()
                 rows = self.asked.rows(self.stage.member)
@@ -125,7 +132,7 @@ class PreferenceJob:
             # Shards and manifest would disagree from here on, until the new one is written.
             store.remove(MANIFEST)
         rows = [origin.counts.kept for origin in read_origins(store, STAGE, todo)]
-        run_stage(stage, store, self.engine, dict(zip(todo, rows, strict=True)), self.hints)
+        run_stage(stage, store, self.engine, dict(zip(todo, rows, strict=True)))
 
     def _finish(
         self,

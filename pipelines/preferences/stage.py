@@ -32,11 +32,11 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
-from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 from schemas.tables import PREFERENCES, SHARD_INDEX
@@ -47,13 +47,12 @@ worst."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakePreferences:
+class MakePreferences(MapStage):
     """Make the pairs of one shard of prompts."""
 
     name: ClassVar[str] = "preferences"
     folder: ClassVar[str] = "preferences"
-    inputs: ClassVar[tuple[str, ...]] = ("prompts",)
-    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("prompts",)
     decodes: ClassVar[bool] = True
 
     tools: ToolsPlan
@@ -65,6 +64,16 @@ class MakePreferences:
     member: str  # of the codes
     shard: ShardConfig
     decode: DecodeConfig
+    gpu: Gpu | None = None
+    rows_of: str = "prompts"
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return PREFERENCES
+
+    def hints(self) -> dict[str, str]:
+        """Return what it asks of its workers, as Beam's resource hints."""
+        return self.gpu.hints() if self.gpu else {}
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return model, sampling, scorer, and how pairs are chosen and written.

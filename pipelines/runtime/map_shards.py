@@ -1,6 +1,6 @@
 """One Beam transform for every map stage: shard numbers in, one report a shard out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -19,17 +19,13 @@ class MapShards(beam.PTransform[Any, Any]):
     """Run a map stage over a collection of shard numbers.
 
     Each shard is read, processed and committed by one call on one worker; only its number and
-    its report pass through Beam. A call that raises is retried by the runner as a whole. `hints`
-    are Beam's resource hints for the workers that run the stage.
+    its report pass through Beam. A call that raises is retried by the runner as a whole.
     """
 
-    def __init__(
-        self, stage: MapStage, store: Storage, hints: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, stage: MapStage, store: Storage) -> None:
         super().__init__(label=f"MapShards({stage.name})")
         self._stage = stage
         self._store = store
-        self._hints = dict(hints or {})
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Spread the shards over the workers, then run them."""
@@ -39,7 +35,7 @@ class MapShards(beam.PTransform[Any, Any]):
             | "Run"
             >> beam.ParDo(_RunShard(self._stage, self._store))
             .with_output_types(ShardReport)
-            .with_resource_hints(**self._hints)
+            .with_resource_hints(**self._stage.hints())
         )
 
 

@@ -23,19 +23,6 @@ from schemas.keys import shard_name
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import DEAD_LETTERS
 
-STAGE_OF: Mapping[str, str] = {
-    "sources": "ingest",
-    "raw": "crawl",
-    "signals": "measure",
-    "duplicates": "dedup",
-    "selection": "select",
-    "captions": "caption",
-    "pairs": "pair",
-    "tokens": "vq_tokens",
-    "prompts": "prompts",
-    "preferences": "preferences",
-}
-"""Folder of side-cars -> the stage that writes there."""
 WRITERS_OF_SHARDS = ("shard", "preferences")
 SHARDS = "shards"
 CHUNK_BYTES = 1 << 24
@@ -53,7 +40,7 @@ def own_sidecar(store: Storage, folder: str, name: str) -> Origin | None:
     if shard_of(name) is None:
         return None
     origin = _own_footer(store, f"{folder}/{name}")
-    return origin if origin is not None and origin.stage == STAGE_OF.get(folder) else None
+    return origin if origin is not None and origin.folder in ("", folder) else None
 
 
 def shard_of(name: str) -> int | None:

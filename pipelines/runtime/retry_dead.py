@@ -18,7 +18,6 @@ from pipelines.runtime.sidecar import (
 )
 from schemas.store.storage import Storage
 
-STAGES = ("crawl", "measure", "vq_tokens")
 MARK = "retry "  # stands before the fingerprint of a marked side-car
 
 _PASSING = re.compile(

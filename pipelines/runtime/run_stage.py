@@ -15,7 +15,6 @@ def run_stage(
     store: Storage,
     engine: Engine,
     waiting: Mapping[int, int],
-    hints: Mapping[str, str],
 ) -> None:
     """Run a map stage as one Beam job, and show how far it is.
 
@@ -24,7 +23,6 @@ def run_stage(
         store: the corpus.
         engine: where to run.
         waiting: shard -> rows that wait for the stage in it; none for nothing to do.
-        hints: Beam's resource hints.
     """
     if waiting:
         # Beam takes seconds to import, and is not needed where all is fresh.
@@ -33,9 +31,9 @@ def run_stage(
         rows = {f"{shard_name(shard)}.parquet": count for shard, count in waiting.items()}
         with progress(store, stage.name, stage.folder, rows):
             engine.run(
-                lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store, hints),
+                lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store),
                 name=stage.name,
-                gpu="accelerator" in hints,
+                gpu="accelerator" in stage.hints(),
                 so_far=lambda: (store.listing(stage.folder), begun_attempts(store, stage.name)),
             )
     if stage.decodes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.fingerprint import content_digest
@@ -52,9 +53,10 @@ class Origin:
     """The footer of a side-car: what made it, what is in it, what became of its input."""
 
     stage: str
+    folder: str = ""  # that it was written into
     fingerprint: str  # of the stage's configuration, version and inputs
     content: str  # digest of the rows
-    keys: str = ""  # digest of their keys alone
+    keys: str = ""  # digest of the keys of those that its stage kept
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
@@ -96,6 +98,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
     counts = origin.counts
     described = {
         "stage": origin.stage,
+        "folder": path.rpartition("/")[0],
         "fingerprint": origin.fingerprint,
         "content": origin.content,
         "keys": origin.keys,
@@ -173,7 +176,7 @@ def make_origin(
         stage=stage,
         fingerprint=fingerprint,
         content=content_digest(table),
-        keys=content_digest(table.select(["key"])),
+        keys=content_digest(kept_rows(table).select(["key"])),
         counts=counts,
         tar=tar or {},
         files=tuple(sorted(files)),
@@ -244,6 +247,23 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
         raise _unreadable(path, error) from error
 
 
+def kept_rows(table: pa.Table) -> pa.Table:
+    """Return the rows of a side-car that its stage kept: all, or those without a reason to go."""
+    if "reason" not in table.column_names:
+        return table
+    return table.filter(pc.field("reason") == "")
+
+
+def kept_keys(store: Storage, folder: str, shard: int) -> pa.Array:
+    """Return the keys of the rows that a stage kept of one shard, in key order, each once.
+
+    Raises:
+        CorpusError: if its side-car is missing or not readable.
+    """
+    table = kept_rows(read_table(store, sidecar_path(folder, shard)))
+    return pc.unique(table["key"].combine_chunks())
+
+
 def is_as_written(data: bytes, schema: pa.Schema) -> bool:
     """Whether a side-car holds its rows and its footer and nothing else, byte for byte.
 
@@ -293,9 +313,10 @@ def _origin(data: dict[str, Any]) -> Origin:
     counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "dead")})
     return Origin(
         stage=data["stage"],
+        folder=data.get("folder", ""),  # of earlier releases there is none
         fingerprint=data["fingerprint"],
         content=data["content"],
-        keys=data.get("keys", ""),  # of earlier releases there is none
+        keys=data.get("keys", ""),
         counts=counts,
         tar=data["tar"],
         # Footers of earlier releases name neither.

@@ -1,27 +1,34 @@
 """What a map stage is, and how one shard of it is run: skip if fresh, else process and commit."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.runtime.attempts import attempt
 from pipelines.runtime.ownership import files_named, tar_mark
 from pipelines.runtime.sidecar import (
     Counts,
+    Origin,
     Reject,
     count,
     each_shard,
+    kept_keys,
+    kept_rows,
     make_origin,
     read_origin,
+    read_table,
     sidecar_path,
     write_dead_letters,
     write_sidecar,
 )
 from schemas.fingerprint import fingerprint
+from schemas.recipe import Recipe
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -44,22 +51,91 @@ class Outcome:
         return count(self.rows_in, kept, self.rejects) + Counts(dropped=self.dropped)
 
 
-class MapStage(Protocol):
-    """Turns a shard into a side-car. A frozen, picklable dataclass that knows nothing of Beam."""
+@dataclass(frozen=True, kw_only=True)
+class Stage(ABC):
+    """A step of a build, and all that is known of it beside its order, which the table gives.
+
+    It is named as its file is. Its class is frozen and picklable, and knows nothing of Beam.
+    """
 
     name: ClassVar[str]
-    folder: ClassVar[str]  # of its side-cars
-    inputs: ClassVar[tuple[str, ...]]  # folders whose side-car of the same number it reads
-    version: ClassVar[int]  # raised when the code's output changes
-    decodes: ClassVar[bool]  # whether it decodes images, which can kill its worker
+    decides: ClassVar[tuple[str, ...]] = ()  # keys of the recipe that decide its output
 
+    def __init_subclass__(cls) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> Self:
+        """Return the stage of a build as a recipe has it, after the stage of a folder."""
+        raise NotImplementedError(f"{cls.__name__} is no stage of a build")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidecarStage(Stage):
+    """A stage that writes a side-car for each shard."""
+
+    folder: ClassVar[str]  # of its side-cars
+    reads: ClassVar[tuple[str, ...]] = ()  # folders whose side-cars of the same number it reads
+    version: ClassVar[int] = 1  # raised when the code's output changes
+    judges: ClassVar[bool] = False  # whether its side-car also holds rows that go, with the reason
+    row_key: ClassVar[tuple[str, ...]] = ("key",)  # columns that its rows are in the order of
+
+    rows_of: str = ""  # folder of the stage before: what that kept are the rows of this one
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name the folders that its output depends on."""
+        return tuple(dict.fromkeys((*self.reads, *filter(None, [self.rows_of]))))
+
+    def contents(self, origins: Mapping[str, Sequence[Origin]]) -> dict[str, list[str]]:
+        """Return the digests of its inputs in all shards, by folder.
+
+        Of the stage before it may only take which rows there are: what else changes is the same.
+        """
+        return {
+            folder: [o.content if folder in self.reads else o.keys for o in origins[folder]]
+            for folder in self.inputs
+        }
+
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStage(SidecarStage):
+    """Turns a shard into a side-car."""
+
+    decodes: ClassVar[bool] = False  # whether it decodes images, which can kill its worker
+    retries: ClassVar[bool] = False  # whether rows that fail may pass another time
+    repeats: ClassVar[bool] = False  # whether side-cars alone tell what it makes of them, at once
+
+    @abstractmethod
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the part of the recipe (JSON values) that decides this shard's output."""
-        ...
 
+    @abstractmethod
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Make the side-car; files built in `scratch` are published before it."""
-        ...
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Name the members of samples that it makes an array file a shard for."""
+        return ()
+
+    def hints(self) -> dict[str, str]:
+        """Return what it asks of its workers, as Beam's resource hints."""
+        return {}
+
+    def rows(
+        self, folder: str, shard: int, store: Storage, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read a side-car, as far as its rows are this stage's."""
+        table = read_table(store, sidecar_path(folder, shard), columns)
+        if folder == self.rows_of:
+            return kept_rows(table)
+        return table.filter(pc.is_in(table["key"], kept_keys(store, self.rows_of, shard)))
 
 
 class ShardReport(NamedTuple):
@@ -90,15 +166,14 @@ def wanted_fingerprint(
     Raises:
         CorpusError: if an input side-car is missing.
     """
-    contents: list[str] = []
+    origins: dict[str, list[Origin]] = {}
     for folder in stage.inputs:
         path = sidecar_path(folder, shard)
         origin = read_origin(store, path)
         if origin is None:
             raise CorpusError(f"{path}: missing; {stage.name} needs it, run the build again")
-        # Of some inputs the keys are all that a stage reads: what else changes there is the same.
-        only_keys = folder in getattr(stage, "keys_only", ())
-        contents.append(origin.keys if only_keys else origin.content)
+        origins[folder] = [origin]
+    contents = stage.contents(origins)
     version = stage.version if version is None else version
     return fingerprint(stage.name, version, stage.settings(shard, store), contents)
 

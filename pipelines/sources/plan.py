@@ -80,6 +80,7 @@ def make_plan(
     recipe: Recipe,
     store: Storage,
     *,
+    fresh_rows: Callable[[int], int | None] = lambda _: None,
     allow_shrink: bool = False,
     check: Callable[[Draft], None] = lambda _: None,
 ) -> list[Unit]:
@@ -90,6 +91,7 @@ def make_plan(
     Args:
         recipe: names the sources.
         store: the corpus.
+        fresh_rows: tells the rows that ingest read for a shard, None if it must read them again.
         allow_shrink: whether sources may have lost any number of rows.
         check: called before anything is published; may refuse.
 
@@ -98,7 +100,7 @@ def make_plan(
             had than may pass unasked.
     """
     with store.scratch() as aside:
-        draft = draft_plan(recipe, store, aside)
+        draft = draft_plan(recipe, store, aside, fresh_rows)
         check_shrink(draft.rows_before, draft.rows(), allow=allow_shrink)
         check(draft)
         for part in draft.parts.values():
@@ -112,13 +114,19 @@ def make_plan(
     return draft.units
 
 
-def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
+def draft_plan(
+    recipe: Recipe,
+    store: Storage,
+    aside: Path,
+    fresh_rows: Callable[[int], int | None] = lambda _: None,
+) -> Draft:
     """Cut every source into units; write nothing into the corpus.
 
     Args:
         recipe: names the sources.
         store: the corpus, whose plan is read.
         aside: local folder for what readers write.
+        fresh_rows: tells the rows that ingest read for a shard, None if it must read them again.
 
     Raises:
         CorpusError: if a source is missing, or holds no rows at all.
@@ -136,7 +144,7 @@ def draft_plan(recipe: Recipe, store: Storage, aside: Path) -> Draft:
         parts=parts,
         before=before,
         rows_before=rows_before,
-        counted=_counted(recipe, store, parts, before, rows_before),
+        counted=_counted(recipe, parts, before, rows_before, fresh_rows),
     )
     if not draft.units:
         places = ", ".join(_places(recipe))
@@ -257,16 +265,12 @@ def _plan_source(
 
 def _counted(
     recipe: Recipe,
-    store: Storage,
     parts: Mapping[str, dict[str, Any]],
     before: Mapping[str, dict[str, Any]],
     rows_before: Mapping[str, int],
+    fresh_rows: Callable[[int], int | None],
 ) -> dict[str, int]:
     """Count the rows of tars that changed, to know what they lost before anything is touched."""
-    from pipelines.runtime.stage import is_fresh
-    from pipelines.stages.ingest import Ingest
-
-    stage = Ingest(sources=tuple(recipe.sources), crawl=recipe.crawl)
     numbers = {unit: number for number, unit in enumerate(_units(before))}
     found: dict[str, int] = {}
     for source in recipe.sources:
@@ -277,11 +281,9 @@ def _counted(
         found[source.name] = 0
         for unit in _units({source.name: part}):
             number = numbers.get(unit)
-            origin = None
-            if number is not None and is_fresh(stage, number, store):
-                origin = own_sidecar(store, "sources", f"{shard_name(number)}.parquet")
-            if origin is not None:
-                found[source.name] += origin.counts.rows_in
+            known = None if number is None else fresh_rows(number)
+            if known is not None:
+                found[source.name] += known
                 continue
             rows = make_reader(source, recipe.crawl).rows(unit)
             found[source.name] += sum(not isinstance(row, PassedOver) for row in rows)

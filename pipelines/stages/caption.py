@@ -5,28 +5,37 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.runtime.images import named
-from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.stages.source_text import CaptionEngine, SourceText
-from schemas.recipe import CaptionConfig
+from schemas.recipe import CaptionConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import CAPTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caption:
+class Caption(MapStage):
     """Caption the selected rows of one shard."""
 
-    name: ClassVar[str] = "caption"
     folder: ClassVar[str] = "captions"
-    inputs: ClassVar[tuple[str, ...]] = ("sources", "selection")
+    reads: ClassVar[tuple[str, ...]] = ("sources",)
     version: ClassVar[int] = 2
-    decodes: ClassVar[bool] = False
+    decides: ClassVar[tuple[str, ...]] = ("caption",)
+    repeats: ClassVar[bool] = True
 
     config: CaptionConfig
+    rows_of: str = "selection"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Caption":
+        """Return the stage as a recipe has it."""
+        return cls(config=recipe.caption, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return CAPTIONS
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the engine's settings."""
@@ -34,9 +43,7 @@ class Caption:
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `captions/NNNNN.parquet`."""
-        kept = selected_keys(shard, store)
-        sources = read_table(store, sidecar_path("sources", shard))
-        rows = sources.filter(pc.is_in(sources["key"], kept)).to_pylist()
+        rows = self.rows("sources", shard, store).to_pylist()
         written = self._engine()(rows)
         captions: list[dict[str, str]] = []
         rejects: list[Reject] = []
@@ -53,9 +60,3 @@ class Caption:
 
     def _engine(self) -> CaptionEngine:
         return SourceText(self.config)
-
-
-def selected_keys(shard: int, store: Storage) -> pa.Array:
-    """Return the keys that select kept of one shard, in key order."""
-    selection = read_table(store, sidecar_path("selection", shard), ["key", "kept"])
-    return selection.filter(selection["kept"])["key"].combine_chunks()

@@ -10,27 +10,38 @@ import pyarrow.compute as pc
 from pipelines.runtime.images import batches, read_each
 from pipelines.runtime.retry_dead import is_marked, may_pass
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, Outcome, wanted_fingerprint
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import HOW_HARD_WE_TRY, CrawlConfig, Source
+from schemas.recipe import CrawlConfig, Recipe, Source
 from schemas.store.storage import CorpusError, Storage
+from schemas.tables import RAW
 
 READ_ROWS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crawl:
+class Crawl(MapStage):
     """Fetch one shard's URLs into a tar; bytes that lie in a folder or tar are only referenced."""
 
-    name: ClassVar[str] = "crawl"
     folder: ClassVar[str] = "raw"
-    inputs: ClassVar[tuple[str, ...]] = ("sources",)
+    reads: ClassVar[tuple[str, ...]] = ("sources",)
     version: ClassVar[int] = 3  # 3: URLs as listed, compressed bodies, formats by name
-    decodes: ClassVar[bool] = False
+    decides: ClassVar[tuple[str, ...]] = ("sources", "crawl")
+    retries: ClassVar[bool] = True
 
     sources: tuple[Source, ...]
     config: CrawlConfig
+    rows_of: str = "sources"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Crawl":
+        """Return the stage as a recipe has it."""
+        return cls(sources=recipe.sources, config=recipe.crawl, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return RAW
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what decides which bytes are taken, not how hard we try to get them."""
@@ -39,13 +50,13 @@ class Crawl:
         if source.kind == "list":
             elsewhere |= {"path", "links"}
         decides = source.model_dump(mode="json", exclude=elsewhere)
-        how = self.config.model_dump(mode="json", exclude=set(HOW_HARD_WE_TRY))
+        how = self.config.model_dump(mode="json", exclude={*self.config.EFFORT_FIELDS})
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""
         return [decides, how, version]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
-        rows = read_table(store, sidecar_path("sources", shard))
+        rows = self.rows("sources", shard, store)
         raw = RawShard(shard, scratch)
         reader = make_reader(self._source(shard, store), self.config)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())

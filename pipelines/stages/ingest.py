@@ -7,28 +7,36 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipelines.runtime.ownership import own_sidecar
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import MapStage, Outcome, is_fresh
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_reader, read_plan
-from schemas.keys import sample_key
-from schemas.recipe import CrawlConfig, Source
+from schemas.keys import sample_key, shard_name
+from schemas.recipe import CrawlConfig, Recipe, Source
 from schemas.store.storage import Storage
 from schemas.tables import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ingest:
+class Ingest(MapStage):
     """Read one unit of the plan; rows come out in key order, each key once."""
 
-    name: ClassVar[str] = "ingest"
     folder: ClassVar[str] = "sources"
-    inputs: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 3  # 3: rows from 1, numbers no captions, tars in any order
-    decodes: ClassVar[bool] = False
+    decides: ClassVar[tuple[str, ...]] = ("sources", "rows_per_shard", "crawl")
 
     sources: tuple[Source, ...]
     crawl: CrawlConfig
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Ingest":
+        """Return the stage as a recipe has it."""
+        return cls(sources=recipe.sources, crawl=recipe.crawl, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return SOURCES
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the unit and its source."""
@@ -64,6 +72,14 @@ class Ingest:
 
     def _source(self, name: str) -> Source:
         return next(source for source in self.sources if source.name == name)
+
+
+def fresh_rows(recipe: Recipe, store: Storage, shard: int) -> int | None:
+    """Return how many rows ingest read for a shard; None if it must read them again."""
+    stage = Ingest.from_recipe(recipe, "")
+    path = f"{shard_name(shard)}.parquet"
+    origin = own_sidecar(store, stage.folder, path) if is_fresh(stage, shard, store) else None
+    return None if origin is None else origin.counts.rows_in
 
 
 def _source_row(key: str, row: Listed, source: Source) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from filters.signal import Record
 from pipelines.runtime.images import decode_image, read_images, refused
 from pipelines.runtime.in_hand import in_hand, most_at_once
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome
-from schemas.recipe import DecodeConfig, MeasureConfig
+from pipelines.runtime.stage import MapStage, Outcome
+from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema
 
@@ -25,17 +25,28 @@ BATCH_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Measure(MapStage):
     """Measure every signal of the recipe on one raw shard."""
 
-    name: ClassVar[str] = "measure"
     folder: ClassVar[str] = "signals"
-    inputs: ClassVar[tuple[str, ...]] = ("sources", "raw")
+    reads: ClassVar[tuple[str, ...]] = ("sources", "raw")
     version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
+    decides: ClassVar[tuple[str, ...]] = ("measure", "decode")
     decodes: ClassVar[bool] = True
+    retries: ClassVar[bool] = True
 
     config: MeasureConfig
     decode: DecodeConfig
+    rows_of: str = "raw"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Measure":
+        """Return the stage as a recipe has it."""
+        return cls(config=recipe.measure, decode=recipe.decode, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars: the key, then one column a measured value."""
+        return signals_schema([column.field for column in columns(self.config.signals)])
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the signals and how images are decoded."""
@@ -43,7 +54,7 @@ class Measure:
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `signals/NNNNN.parquet`."""
-        raw = read_table(store, sidecar_path("raw", shard)).to_pylist()
+        raw = self.rows("raw", shard, store).to_pylist()
         return self.measured(raw, shard, store)
 
     def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> Outcome:
@@ -51,7 +62,7 @@ class Measure:
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
         }
-        schema = signals_schema([column.field for column in columns(self.config.signals)])
+        schema = self.schema()
         rejects: list[Reject] = []
         tables = [
             self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipelines.runtime.images import named
-from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.templates.template_file import (
     Conversation,
     converse,
@@ -16,22 +16,32 @@ from pipelines.templates.template_file import (
     templates_sha256,
 )
 from schemas.markers import IMAGE_GEN, marker_in
-from schemas.recipe import PairConfig
+from schemas.recipe import PairConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import PAIRS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class Pair(MapStage):
     """Write the messages of one shard."""
 
-    name: ClassVar[str] = "pair"
     folder: ClassVar[str] = "pairs"
-    inputs: ClassVar[tuple[str, ...]] = ("captions",)
+    reads: ClassVar[tuple[str, ...]] = ("captions",)
     version: ClassVar[int] = 2
-    decodes: ClassVar[bool] = False
+    decides: ClassVar[tuple[str, ...]] = ("pair",)
+    repeats: ClassVar[bool] = True
 
     config: PairConfig
+    rows_of: str = "captions"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Pair":
+        """Return the stage as a recipe has it."""
+        return cls(config=recipe.pair, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return PAIRS
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what the template file holds, not where it lies, and how captions are put in."""
@@ -41,7 +51,7 @@ class Pair:
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `pairs/NNNNN.parquet`."""
         templates = load_templates(self.config.templates, sha256=self.config.templates_sha256)
-        captions = read_table(store, sidecar_path("captions", shard)).to_pylist()
+        captions = self.rows("captions", shard, store).to_pylist()
         pairs: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         for row in captions:

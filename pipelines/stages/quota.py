@@ -6,20 +6,47 @@ the quota ends in.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pipelines.runtime.sidecar import Origin
+from pipelines.runtime.stage import Stage
 from pipelines.sources.plan import read_plan
-from pipelines.stages.select import QUOTA, judged
+from pipelines.stages.select import QUOTA, Select, judged
+from schemas.fingerprint import fingerprint
 from schemas.keys import rank
-from schemas.recipe import Rule
+from schemas.recipe import Recipe
 from schemas.store.storage import Storage
 
 BIN_DIGITS = 4  # of a rank's 32 hex digits: 65,536 ranges
 
 
+def quotas(recipe: Recipe) -> dict[str, int]:
+    """Return the most images of each source that has a limit."""
+    return {source.name: source.quota for source in recipe.sources if source.quota}
+
+
+def cutoffs_path(
+    select: Select, quotas: Mapping[str, int], inputs: Mapping[str, Sequence[Origin]]
+) -> str:
+    """Return the file that holds the quotas' cut-offs for these rules and inputs."""
+    rules = [[name, rule.model_dump(mode="json")] for name, rule in select.rules.items()]
+    named = fingerprint(dict(quotas), rules, select.contents(inputs))
+    return f"selection/quota-{named}.json"
+
+
+def within(stage: Stage, cutoffs: Mapping[str, str]) -> Stage:
+    """Tell select where quotas end; any other stage needs not know."""
+    return replace(stage, cutoffs=cutoffs) if isinstance(stage, Select) else stage
+
+
 def write_cutoffs(
-    shards: Any, store: Storage, rules: dict[str, Rule], quotas: dict[str, int], path: str
+    shards: Any,
+    store: Storage,
+    select: Select,
+    quotas: dict[str, int],
+    path: str,
 ) -> Any:
     """Build the graph: shard numbers in, one JSON file of source -> cut-off out."""
     import apache_beam as beam
@@ -28,7 +55,7 @@ def write_cutoffs(
     ranks = (
         shards
         | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-        | "Ranks" >> beam.FlatMap(_ranks, store, rules, quotas).with_output_types(tuple[str, str])
+        | "Ranks" >> beam.FlatMap(_ranks, store, select, quotas).with_output_types(tuple[str, str])
     )
     last_bins = (
         ranks
@@ -53,12 +80,12 @@ def write_cutoffs(
 
 
 def _ranks(
-    shard: int, store: Storage, rules: dict[str, Rule], quotas: dict[str, int]
+    shard: int, store: Storage, select: Select, quotas: dict[str, int]
 ) -> Iterator[tuple[str, str]]:
     source = read_plan(store)[shard].source
     if source not in quotas:
         return
-    for key, verdict in judged(shard, store, rules):
+    for key, verdict in judged(shard, store, select.rules, select.rows_of):
         if verdict.kept:
             yield source, rank(key, QUOTA)
 

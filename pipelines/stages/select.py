@@ -1,19 +1,20 @@
 """select: apply the recipe's rules to stored signals; no pixel is touched."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.rules import Verdict, judge
-from pipelines.runtime.sidecar import read_table, sidecar_path
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.sidecar import kept_keys, read_table, sidecar_path
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.sources.plan import read_plan
 from schemas.keys import rank, unit
-from schemas.recipe import Rule
+from schemas.recipe import Recipe, Rule
 from schemas.store.storage import Storage
 from schemas.tables import SELECTION
 
@@ -23,17 +24,29 @@ TEXT_REPEATS = "text_repeats"  # what rules can name besides the columns of sign
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select:
+class Select(MapStage):
     """Judge the rows of one shard that dedup kept."""
 
-    name: ClassVar[str] = "select"
     folder: ClassVar[str] = "selection"
-    inputs: ClassVar[tuple[str, ...]] = ("signals", "duplicates")
+    reads: ClassVar[tuple[str, ...]] = ("signals", "duplicates")
     version: ClassVar[int] = 1
-    decodes: ClassVar[bool] = False
+    decides: ClassVar[tuple[str, ...]] = ("select", "sources")
+    judges: ClassVar[bool] = True
+    repeats: ClassVar[bool] = True
 
     rules: dict[str, Rule]
-    cutoffs: dict[str, str]  # source -> highest rank within its quota (pipelines.stages.quota)
+    # Source -> highest rank within its quota, which `pipelines.stages.quota` finds.
+    cutoffs: Mapping[str, str] = field(default_factory=dict)
+    rows_of: str = "duplicates"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Select":
+        """Return the stage as a recipe has it, without quotas."""
+        return cls(rules=recipe.select, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return SELECTION
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the rules, in order, and the cut-off of the shard's source."""
@@ -44,7 +57,7 @@ class Select:
         """Write `selection/NNNNN.parquet`."""
         cutoff = self.cutoffs.get(read_plan(store)[shard].source)
         rows = []
-        for key, verdict in judged(shard, store, self.rules):
+        for key, verdict in judged(shard, store, self.rules, self.rows_of):
             if verdict.kept and cutoff is not None and rank(key, QUOTA) > cutoff:
                 verdict = Verdict(kept=False, reason=QUOTA)
             rows.append({"key": key, "kept": verdict.kept, "reason": verdict.reason})
@@ -54,14 +67,15 @@ class Select:
         return Outcome(table=table, rows_in=len(rows), kept=kept, dropped=dropped)
 
 
-def judged(shard: int, store: Storage, rules: dict[str, Rule]) -> Iterator[tuple[str, Verdict]]:
-    """Yield the verdict of each row that dedup kept, in key order; quotas are not applied."""
+def judged(
+    shard: int, store: Storage, rules: dict[str, Rule], rows_of: str
+) -> Iterator[tuple[str, Verdict]]:
+    """Yield the verdict of each row that the stage before kept, in key order, but for quotas."""
     signals = read_table(store, sidecar_path("signals", shard))
-    duplicates = read_table(store, sidecar_path("duplicates", shard))
-    # Both are in key order, and dedup speaks of every measured row.
-    for row, twin in zip(signals.to_pylist(), duplicates.to_pylist(), strict=True):
-        if row["key"] != twin["key"]:
-            raise AssertionError(f"shard {shard}: signals of {row['key']} meet {twin['key']}")
-        if not twin["reason"]:
-            values = row | {TEXT_REPEATS: twin[TEXT_REPEATS]}
-            yield row["key"], judge(values, rules, drawn=unit(row["key"], CAP))
+    columns = ["key", TEXT_REPEATS]
+    twins = read_table(store, sidecar_path("duplicates", shard), columns).to_pylist()
+    repeats = {twin["key"]: twin[TEXT_REPEATS] for twin in twins}
+    kept = pc.is_in(signals["key"], kept_keys(store, rows_of, shard))
+    for row in signals.filter(kept).to_pylist():
+        values = row | {TEXT_REPEATS: repeats[row["key"]]}
+        yield row["key"], judge(values, rules, drawn=unit(row["key"], CAP))

@@ -8,17 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.tokens.array_spool import ArraySpool
 from pipelines.tokens.batches import Job, TokenBatches
 from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import DecodeConfig, VqTokensConfig
+from schemas.recipe import DecodeConfig, Recipe, VqTokensConfig
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import TOKENS
 
@@ -30,7 +29,7 @@ KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "metho
 
 
 @dataclass(frozen=True, kw_only=True)
-class VqTokens:
+class VqTokens(MapStage):
     """Tokenize the images of one shard that have a pair, at every resolution, by every tokenizer.
 
     Codes of an earlier build are taken over where the same method made them from the same bytes,
@@ -38,15 +37,30 @@ class VqTokens:
     resolution only its own codes.
     """
 
-    name: ClassVar[str] = "vq_tokens"
     folder: ClassVar[str] = "tokens"
-    inputs: ClassVar[tuple[str, ...]] = ("raw", "pairs")
-    keys_only: ClassVar[frozenset[str]] = frozenset({"pairs"})  # another template changes no code
+    reads: ClassVar[tuple[str, ...]] = ("raw",)
     version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
+    decides: ClassVar[tuple[str, ...]] = ("vq_tokens", "decode")
+    row_key: ClassVar[tuple[str, ...]] = ("key", "member")
     decodes: ClassVar[bool] = True
+    retries: ClassVar[bool] = True
 
     config: VqTokensConfig
     decode: DecodeConfig
+    rows_of: str = "pairs"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "VqTokens":
+        """Return the stage as a recipe has it."""
+        return cls(config=recipe.vq_tokens, decode=recipe.decode, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return TOKENS
+
+    def hints(self) -> dict[str, str]:
+        """Return what it asks of its workers: the GPU of the recipe, which no other stage has."""
+        return self.config.gpu.hints() if self.config.gpu else {}
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -59,9 +73,7 @@ class VqTokens:
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
-        raw = read_table(store, sidecar_path("raw", shard))
-        paired = read_table(store, sidecar_path("pairs", shard), ["key"])["key"].combine_chunks()
-        rows = raw.filter(pc.is_in(raw["key"], paired)).to_pylist()
+        rows = self.rows("raw", shard, store).to_pylist()
         methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
         with ArraySpool(scratch / "spool") as spool:
             _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)

@@ -1,13 +1,12 @@
 """Footers and rows of a side-car: made by this recipe, undamaged, counted, and no row lost."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from pipelines.runtime.ownership import STAGE_OF
-from pipelines.runtime.sidecar import Counts, column, dead_letters_path
-from pipelines.runtime.stage import wanted_fingerprint
+from pipelines.runtime.sidecar import Counts, column, dead_letters_path, kept_rows
+from pipelines.runtime.stage import MapStage, wanted_fingerprint
 from pipelines.verify.faults import Fault
-from pipelines.verify.look import WITHOUT_LETTERS, ShardLook
+from pipelines.verify.look import ShardLook
 from schemas.fingerprint import content_digest
 
 
@@ -15,8 +14,8 @@ def made_by_recipe(look: ShardLook, folder: str) -> Iterator[Fault]:
     """Compare a side-car's fingerprint with that of the recipe, the code and its inputs."""
     if (origin := look.origins.get(folder)) is None:
         return
-    stage = look.corpus.stages.get(folder)
-    if stage is None:
+    stage = look.corpus.stages[folder]
+    if not isinstance(stage, MapStage):
         wanted = look.corpus.dedup_fingerprint
     elif {*stage.inputs} <= {*look.origins}:
         wanted = wanted_fingerprint(stage, look.shard, look.corpus.store)
@@ -33,14 +32,15 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
     table, origin = look.tables[folder], look.origins[folder]
     if content_digest(table) != origin.content:
         yield look.fault(folder, "rows are not those that were written")
-    elif content_digest(table.select(["key"])) != origin.keys:
+    elif content_digest(kept_rows(table).select(["key"])) != origin.keys:
         yield look.fault(folder, "its footer does not tell of its keys")
-    keys = column(table, "key")
-    members = zip(keys, column(table, "member"), strict=True) if folder == "tokens" else keys
-    if (rows := list(members)) != sorted(set(rows)):
+    stage = look.corpus.stages[folder]
+    order = zip(*(column(table, name) for name in stage.row_key), strict=True)
+    if (rows := list(order)) != sorted(set(rows)):
         yield look.fault(folder, "keys are not in order, or not unique")
-    if origin.stage != STAGE_OF[folder]:
-        yield look.fault(folder, f"its footer says stage {origin.stage!r}")
+    if (origin.stage, origin.folder) != (stage.name, folder):
+        said = f"stage {origin.stage!r} of {origin.folder!r}"
+        yield look.fault(folder, f"its footer says {said}")
     if origin.tar:
         yield look.fault(folder, "its footer tells of a tar")
     if origin.passed_over and folder != "sources":
@@ -49,10 +49,10 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
         yield look.fault(folder, f"rows in are not rows out: {origin.counts}")
     expected = _counts(look, folder, origin.counts.rows_in)
     if expected is not None and expected != origin.counts:
-        if folder in WITHOUT_LETTERS or expected.kept != origin.counts.kept:
+        if stage.judges or expected.kept != origin.counts.kept:
             yield look.fault(folder, f"holds {expected}, its footer counts {origin.counts}")
         else:
-            path = dead_letters_path(STAGE_OF[folder], look.shard)
+            path = dead_letters_path(stage.name, look.shard)
             found, counted = (
                 {"dropped": dict(c.dropped), "dead": dict(c.dead)}
                 for c in (expected, origin.counts)
@@ -63,12 +63,8 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
 def _counts(look: ShardLook, folder: str, rows_in: int) -> Counts | None:
     """Count what lies there, as a footer does; None where the dead letters could not be read."""
     table = look.tables[folder]
-    if folder == "duplicates":
+    if look.corpus.stages[folder].judges:
         dropped = Counter(filter(None, column(table, "reason")))
-        return Counts(rows_in=rows_in, kept=table.num_rows - dropped.total(), dropped=dropped)
-    if folder == "selection":
-        judged = zip(column(table, "kept"), column(table, "reason"), strict=True)
-        dropped = Counter(reason for kept, reason in judged if not kept)
         return Counts(rows_in=rows_in, kept=table.num_rows - dropped.total(), dropped=dropped)
     if folder not in look.letters:
         return None
@@ -80,11 +76,9 @@ def _counts(look: ShardLook, folder: str, rows_in: int) -> Counts | None:
     return Counts(rows_in=rows_in, kept=kept, **doors)  # type: ignore[arg-type]
 
 
-def conserved(
-    look: ShardLook, folder: str, rows_in: Callable[[ShardLook], list[str]]
-) -> Iterator[Fault]:
-    """Say of every row that went into a stage whether it left by exactly one door."""
-    keys = rows_in(look)
+def conserved(look: ShardLook, folder: str, before: str) -> Iterator[Fault]:
+    """Say of every row that a stage took of the one before whether it left by exactly one door."""
+    keys = look.kept(before)
     left = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))
     if lost := sorted({*keys} - {*left}):
         yield look.fault(folder, f"{len(lost)} rows lost, first {lost[0]}")

@@ -1,6 +1,6 @@
 """What `--deep` does of dedup: every row of the corpus is compared again, in this process.
 
-The steps are those of `pipelines.dedup.stage`, their exchange files lie in a local folder, and no
+The steps are those of `pipelines.stages.dedup`, their exchange files lie in a local folder, and no
 Beam runs them, so memory holds one partition.
 """
 
@@ -8,15 +8,15 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.dedup.stage import (
+from pipelines.dedup.tasks import DedupTasks
+from pipelines.runtime.exchange import Sent, Slice, receive, send
+from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
+from pipelines.stages.dedup import (
     ROWS_A_PARTITION,
     Steps,
     verdict_table,
     verdicts,
 )
-from pipelines.dedup.tasks import DedupTasks
-from pipelines.runtime.exchange import Sent, Slice, receive, send
-from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look
 from schemas.store.storage import Storage
@@ -25,11 +25,12 @@ from schemas.store.storage import Storage
 def duplicates_found_again(look: Look) -> Iterator[Fault]:
     """Compare every row's verdict, and the rows with its text, with what dedup finds now."""
     shards = range(len(look.sources))
-    footers = [read_origin(look.store, sidecar_path("signals", shard)) for shard in shards]
+    rows_of = look.stages["duplicates"].rows_of
+    footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
     local = Storage(look.exchange)
-    tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions)
+    tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions, rows_of=rows_of)
     sent: Sent = []
     for group in range(partitions):
         sending = tasks.read(list(shards[group::partitions]), look.store)

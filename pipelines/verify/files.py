@@ -5,20 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipelines.out_folder import RECIPE
-from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.own_names import written_folders
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.attempts import FOLDER as ATTEMPTS
 from pipelines.runtime.claims import CLAIMS
-from pipelines.runtime.ownership import STAGE_OF
 from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.shards.manifest import MANIFEST, SUBSET
-from pipelines.shards.stage import listing_path
 from pipelines.shards.write_shard import FOLDER, STAGE, output_name
 from pipelines.sources.plan import PLAN
+from pipelines.stage_table import sidecar_stages
+from pipelines.stages.shard import listing_path
 from pipelines.verify.faults import Fault, guarded
-from pipelines.verify.look import WITHOUT_LETTERS, checked_origin
+from pipelines.verify.look import checked_origin
 from schemas.keys import shard_name
-from schemas.recipe import STAGES
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import TEMPORARY_PREFIX
@@ -26,7 +25,7 @@ from schemas.store.storage import TEMPORARY_PREFIX
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
 # Folders that a build may leave with nothing in them.
 _EMPTY = re.compile(
-    rf"({'|'.join(SIDECAR_FOLDERS)}|shards|exchange|(dead_letters|\.attempts)(/({'|'.join(STAGES)}))?)"
+    rf"({'|'.join(map(re.escape, filter(None, written_folders())))}|dead_letters|\.attempts)"
 )
 # Folder -> what its stage publishes with a side-car.
 _BESIDE = {"raw": r"raw/{}-[0-9a-f]{{12}}\.tar", "tokens": r"tokens/{}\.[\w-]+\.npy"}
@@ -95,8 +94,9 @@ def read_footers(
                 files.required.add(file)
             else:
                 faults.append(Fault(path, f"its footer names {file!r}, no file of its stage"))
-        if folder not in WITHOUT_LETTERS:
-            _expect_letters(files, dead_letters_path(STAGE_OF[folder], shard), origin)
+        stage = sidecar_stages()[folder]
+        if not stage.judges:
+            _expect_letters(files, dead_letters_path(stage.name, shard), origin)
     return origins, faults
 
 

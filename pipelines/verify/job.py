@@ -15,25 +15,21 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
-from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.report.build_log import LOG, REPORT, unfinished
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
+from pipelines.runtime.stage import SidecarStage
 from pipelines.shards.manifest import MANIFEST, SUBSET
-from pipelines.shards.stage import output_shard_count
 from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
 from pipelines.sources.plan import PLAN, published_plan, read_plan
-from pipelines.stage_table import (
-    cutoffs_path,
-    dedup_fingerprint,
-    quotas,
-    stages_after_dedup,
-    stages_before_dedup,
-)
+from pipelines.stage_table import make_stages, sidecar_stages
+from pipelines.stages.dedup import Dedup
+from pipelines.stages.quota import cutoffs_path, quotas, within
+from pipelines.stages.select import Select
+from pipelines.stages.shard import output_shard_count
 from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
@@ -153,7 +149,7 @@ class _Verify:
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}
-        for folder in SIDECAR_FOLDERS:
+        for folder in sidecar_stages():
             origins[folder], said = read_footers(
                 self._store, folder, len(self._sources), self._files
             )
@@ -162,16 +158,17 @@ class _Verify:
 
     def _with_footers(self, recipe: Recipe, origins: Origins) -> list[Fault]:
         complete = {f: [o for o in found if o is not None] for f, found in origins.items()}
-        known = all(len(complete[folder]) == len(self._sources) for folder in SIDECAR_FOLDERS)
+        known = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
         limits, cutoffs, path = quotas(recipe), {}, ""
         faults: list[Fault] = []
         if limits and known:
-            path = cutoffs_path(recipe, complete)
+            [select] = (stage for stage in make_stages(recipe) if isinstance(stage, Select))
+            path = cutoffs_path(select, limits, complete)
             self._files.required.add(path)
             faults += self._whole(path, self._read_cutoffs, path, cutoffs)
         if known:
             faults += self._whole(PLAN, rows_sound, self._store, self._sources, complete["sources"])
-        samples = sum(origin.counts.kept for origin in complete["tokens"])
+        samples = sum(origin.counts.kept for origin in complete[[*sidecar_stages()][-1]])
         outputs = output_shard_count(samples, recipe.shard.samples)
         faults += expect_outputs(self._store, outputs, self._files)
         faults += self._files.faults()
@@ -237,14 +234,15 @@ class _Verify:
         cutoffs: Mapping[str, str],
         outputs: int,
     ) -> Look:
-        stages = (*stages_before_dedup(recipe), *stages_after_dedup(recipe, cutoffs))
-        dedup = FindDuplicates(config=recipe.dedup)
+        made = (within(stage, cutoffs) for stage in make_stages(recipe))
+        stages = {stage.folder: stage for stage in made if isinstance(stage, SidecarStage)}
+        [dedup] = (stage for stage in stages.values() if isinstance(stage, Dedup))
         told = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
         return Look(
             store=self._store,
             recipe=recipe,
-            stages={stage.folder: stage for stage in stages},
-            dedup_fingerprint=dedup_fingerprint(dedup, origins) if origins else "",
+            stages=stages,
+            dedup_fingerprint=dedup.fingerprint(origins) if origins else "",
             tokens=tuple(describe_tokens(recipe.vq_tokens)),
             sources=self._sources,
             outputs=outputs,

@@ -10,19 +10,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.registry import columns
-from pipelines.runtime.sidecar import Origin, column, is_as_written, read_origin, sidecar_path
-from pipelines.runtime.stage import MapStage
+from pipelines.runtime.sidecar import (
+    Origin,
+    column,
+    is_as_written,
+    kept_rows,
+    read_origin,
+    sidecar_path,
+)
+from pipelines.runtime.stage import SidecarStage
 from pipelines.verify.faults import Fault
-from schemas import tables
 from schemas.recipe import Recipe, Source
 from schemas.store.errors import CorpusError
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
 
 MAX_ROWS = 1 << 62  # of a stage
-# Their rejects are rows of the side-car.
-WITHOUT_LETTERS = ("duplicates", "selection")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Look:
 
     store: RegularStorage
     recipe: Recipe
-    stages: Mapping[str, MapStage]  # by folder
+    stages: Mapping[str, SidecarStage]  # by folder, in order
     dedup_fingerprint: str  # '' where footers are missing that it is made of
     tokens: tuple[Mapping[str, Any], ...]  # what a manifest says of each member
     sources: tuple[str, ...]  # of each shard, by the plan
@@ -68,16 +71,13 @@ class ShardLook:
         """Return the values of a column."""
         return column(self.tables[folder], name)
 
+    def kept(self, folder: str) -> list[str]:
+        """Return the keys of the rows that a stage kept, in order, each once."""
+        return list(dict.fromkeys(column(kept_rows(self.tables[folder]), "key")))
+
     def rows(self, folder: str) -> dict[str, dict[str, Any]]:
         """Map the key of each row to it."""
         return {row["key"]: row for row in self.tables[folder].to_pylist()}
-
-
-def schema_of(folder: str, recipe: Recipe) -> pa.Schema:
-    """Return the schema of a folder's side-cars."""
-    if folder == "signals":
-        return tables.signals_schema([c.field for c in columns(recipe.measure.signals)])
-    return getattr(tables, folder.upper())
 
 
 def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:

@@ -10,10 +10,8 @@ from operator import add
 from typing import Any
 
 from pipelines.out_folder import RECIPE
-from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.report.build_log import BEGUN, LOG
 from pipelines.runtime.claims import CLAIMS, claims_bytes, load_claims
-from pipelines.runtime.ownership import STAGE_OF
 from pipelines.runtime.sidecar import Counts, Origin
 from pipelines.shards.manifest import (
     MADE_WITH,
@@ -24,12 +22,13 @@ from pipelines.shards.manifest import (
     manifest_bytes,
     tokens_of,
 )
-from pipelines.shards.stage import listing_path
 from pipelines.shards.write_shard import ShardFile
 from pipelines.sources.plan import PLAN, passed_over, published_plan
+from pipelines.stage_table import STAGES
+from pipelines.stages.shard import listing_path
 from pipelines.verify.faults import Fault, differences
 from pipelines.verify.look import Look, is_count
-from schemas.recipe import STAGES, Recipe
+from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import LOCK_NAME
 from schemas.store.storage import Storage
@@ -42,11 +41,11 @@ def manifest_again(
     look: Look, manifest: Any, origins: Mapping[str, Sequence[Origin]], files: Sequence[ShardFile]
 ) -> dict[str, Any]:
     """Make the manifest again from the footers of side-cars and the output shards."""
-    counts = {f: reduce(add, (o.counts for o in origins[f]), Counts()) for f in SIDECAR_FOLDERS}
+    counts = {f: reduce(add, (o.counts for o in found), Counts()) for f, found in origins.items()}
     return describe(
         look.recipe,
         files,
-        [(STAGE_OF[folder], counts[folder]) for folder in SIDECAR_FOLDERS],
+        [(stage.name, counts[folder]) for folder, stage in look.stages.items()],
         inputs_fingerprint(look.recipe, origins),
         tokens_of(look.recipe, look.store, len(look.sources)),
         _made_with(manifest),

@@ -9,6 +9,7 @@ from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from model.tokenizers.schedules import nearest_aspect
 from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES
+from pipelines.runtime.stage import MapStage
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
@@ -107,7 +108,9 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     raw, signals = look.rows("raw"), look.rows("signals")
     precision = look.corpus.recipe.vq_tokens.precision
     described = {made["member"]: made for made in look.corpus.tokens}
-    settings = look.corpus.stages["tokens"].settings(look.shard, look.corpus.store)
+    stage = look.corpus.stages["tokens"]
+    assert isinstance(stage, MapStage)
+    settings = stage.settings(look.shard, look.corpus.store)
     methods = {member: method for members, method in settings for member in members}
     found: dict[str, list[str]] = {}
     for row in look.tables["tokens"].to_pylist():

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from glob import escape, glob
 from typing import Any
 
-from pipelines.shards.stage import ByOutputShard, ReadSamples
+from pipelines.stages.shard import ByOutputShard, ReadSamples
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, ShardLook
 from schemas.keys import output_shard

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.runtime.ownership import STAGE_OF
 from pipelines.runtime.sidecar import column, dead_letters_path
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.verify.faults import Fault
-from pipelines.verify.look import WITHOUT_LETTERS, ShardLook
+from pipelines.verify.look import ShardLook
 
 
 def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:
     """Run a stage that publishes nothing but its side-car."""
     stage = look.corpus.stages[folder]
+    assert isinstance(stage, MapStage)
     outcome = stage.process(look.shard, look.corpus.store, Path(os.devnull))
     yield from same_outcome(look, folder, outcome)
 
@@ -27,7 +27,7 @@ def same_outcome(look: ShardLook, folder: str, outcome: Outcome) -> Iterator[Fau
     if folder in look.origins and look.origins[folder].counts != outcome.counts():
         found, expected = look.origins[folder].counts, outcome.counts()
         yield look.fault(folder, f"its footer counts {found}, its stage counts {expected} now")
-    if folder in WITHOUT_LETTERS or folder not in look.letters:
+    if look.corpus.stages[folder].judges or folder not in look.letters:
         return
     expected = sorted(
         (r.id, "dropped" if r.dropped else "dead", r.reason, r.detail) for r in outcome.rejects
@@ -35,7 +35,7 @@ def same_outcome(look: ShardLook, folder: str, outcome: Outcome) -> Iterator[Fau
     letters = look.letters[folder]
     names = ("id", "door", "reason", "detail")
     if sorted(zip(*(column(letters, name) for name in names), strict=True)) != expected:
-        path = dead_letters_path(STAGE_OF[folder], look.shard)
+        path = dead_letters_path(look.corpus.stages[folder].name, look.shard)
         yield Fault(path, "rows are not those that the stage turns away")
 
 

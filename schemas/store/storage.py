@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,6 @@ from schemas.store.retries import open_fs
 # Written beside local files before they are renamed; a crash may leave one, nothing reads it.
 TEMPORARY_PREFIX = ".partial-"
 _TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
-# Folders that a command writes into; * stands for the folders of a folder.
-_WRITTEN = (
-    *("", "sources", "raw", "signals", "scores", "selection", "duplicates", "captions", "pairs"),
-    *("tokens", "shards", "exchange", "prompts", "preferences", "dead_letters/*", ".attempts/*"),
-)
 
 
 def absolute(url: str) -> str:
@@ -213,23 +208,28 @@ class Storage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Remove what a killed local build left behind; only for the holder of the lock.
+    def sweep(self, folders: Iterable[str]) -> None:
+        """Remove what a killed local command left behind; only for the holder of the lock.
 
-        It looks only where builds write, so a corpus in a folder of this one is left alone.
+        It looks only into the folders that the command writes, so a corpus in a folder of this one
+        is left alone.
         """
-        for left in self.leftovers():
+        for left in self.leftovers(folders):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
 
-    def leftovers(self) -> list[Path]:
-        """Return the unfinished files and folders of local builds that were killed, or run now."""
+    def leftovers(self, folders: Iterable[str]) -> list[Path]:
+        """Return the unfinished files and folders of local commands that were killed, or run now.
+
+        Args:
+            folders: where to look; '' is the root.
+        """
         if not self.is_local:
             return []
         found: list[Path] = []
-        for written in _WRITTEN:
+        for written in folders:
             places = f"{written}/{TEMPORARY_PREFIX}*".lstrip("/")
             found += sorted(Path(self._opened[1]).glob(places))
         return [path for path in found if is_temporary(path.name) and not path.is_symlink()]

@@ -36,7 +36,7 @@ from synthetic_corpus import (
     scrambled,
 )
 
-import pipelines.shards.stage
+import pipelines.stages.shard
 from pipelines.build import Job
 from pipelines.dedup.near_duplicates import band_masks, near_hashes
 from pipelines.dedup.rows import first_of_equal
@@ -45,7 +45,7 @@ from pipelines.engines.local_pool import run_each
 from pipelines.own_names import open_claims
 from pipelines.runtime.sidecar import Counts, Origin, make_origin
 from pipelines.shards.write_shard import Reference, WriteShard
-from pipelines.stage_table import stages_after_dedup
+from pipelines.stage_table import make_stages
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe, parse_recipe
 from schemas.store.storage import Storage
@@ -139,14 +139,15 @@ def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Job]:
 
 def stages(job: Job, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
     """Yield each stage, what runs it, and the rows it is for; tokens are written between."""
-    yield "dedup", job.dedup, rows
-    for stage in stages_after_dedup(job.recipe, {})[:3]:
-        yield stage.name, partial(job.map, stage), rows
+    made = {stage.name: stage for stage in make_stages(job.recipe)}
+    yield "dedup", partial(job.dedup, made["dedup"]), rows
+    for name in ("select", "caption", "pair"):
+        yield name, partial(job.map, made[name]), rows
     list(run_each(SyntheticTokens(store=job.store), range(job.shards)))
     job._count("vq_tokens", "tokens")
-    pipelines.shards.stage.WriteShard = AssignShard
-    yield "shard", job.shard, dict(job.funnel)["vq_tokens"].kept
-    yield "report", job.report, rows
+    pipelines.stages.shard.WriteShard = AssignShard
+    yield "shard", partial(job.shard, made["shard"]), dict(job.funnel)["vq_tokens"].kept
+    yield "report", partial(job.report, made["report"]), rows
 
 
 def peers(rows: int) -> dict[str, Any]:

@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 from corpus import Corpus
 
-from pipelines.dedup.stage import FindDuplicates
-from pipelines.own_names import SIDECAR_FOLDERS
 from pipelines.runtime.sidecar import (
     Origin,
     make_origin,
@@ -22,11 +20,12 @@ from pipelines.runtime.sidecar import (
     read_table,
     write_sidecar,
 )
-from pipelines.runtime.stage import wanted_fingerprint
+from pipelines.runtime.stage import MapStage, wanted_fingerprint
 from pipelines.shards.manifest import inputs_fingerprint, manifest_bytes
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import npy
-from pipelines.stage_table import dedup_fingerprint, stages_after_dedup, stages_before_dedup
+from pipelines.stage_table import make_stages, sidecar_stages
+from pipelines.stages.dedup import Dedup
 from pipelines.verify.look import schema_of
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
@@ -153,16 +152,15 @@ def reseal(corpus: Corpus) -> None:
     store = store_of(corpus)
     recipe = load_recipe(str(Path(corpus.out) / "recipe.yaml"))
     shards = range(len(store.listing("raw")) and len(corpus.files("raw/*.parquet")))
-    for stage in stages_before_dedup(recipe):
-        _reseal(store, stage, shards)
-    dedup = FindDuplicates(config=recipe.dedup)
-    origins = {folder: read_origins(store, folder, shards) for folder in dedup.inputs}
-    wanted = dedup_fingerprint(dedup, origins)
-    for shard in shards:
-        _rename(store, f"duplicates/{shard:05d}.parquet", wanted)
-    for stage in stages_after_dedup(recipe, {}):
-        _reseal(store, stage, shards)
-    every = {folder: read_origins(store, folder, shards) for folder in SIDECAR_FOLDERS}
+    for stage in make_stages(recipe):
+        if isinstance(stage, MapStage):
+            _reseal(store, stage, shards)
+        elif isinstance(stage, Dedup):
+            origins = {folder: read_origins(store, folder, shards) for folder in stage.inputs}
+            for shard in shards:
+                path = f"{stage.folder}/{shard:05d}.parquet"
+                _rename(store, path, stage.fingerprint(origins))
+    every = {folder: read_origins(store, folder, shards) for folder in sidecar_stages()}
     inputs = inputs_fingerprint(recipe, every)
     forge_manifest(corpus, lambda manifest: manifest.update(inputs=inputs))
 

@@ -12,7 +12,7 @@ import pytest
 from corpus import ROOT, Corpus
 from serve import CorpusServer
 
-from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.stage_table import sidecar_stages
 from schemas.keys import sample_key
 from schemas.store.storage import TEMPORARY_PREFIX
 
@@ -141,7 +141,7 @@ def kill_and_finish(corpus: Corpus, built: Corpus) -> None:
         corpus.build_until(moment)
         assert_nothing_partial(corpus)
         assert all(identity == after for identity, after in kept_since(done, corpus))
-        done = committed(corpus, *SIDECAR_FOLDERS)
+        done = committed(corpus, *sidecar_stages())
     tars = {path: path.stat().st_mtime_ns for path in corpus.files("shards/*.tar")}
     indexed = {path.with_suffix(".tar") for path in corpus.files("shards/*.parquet")}
     corpus.build()
@@ -153,7 +153,7 @@ def kill_and_finish(corpus: Corpus, built: Corpus) -> None:
 
 
 def kept_since(before: dict[str, Identity], corpus: Corpus) -> list[tuple[Identity, Identity]]:
-    after = committed(corpus, *SIDECAR_FOLDERS)
+    after = committed(corpus, *sidecar_stages())
     return [(identity, after[path]) for path, identity in before.items()]
 
 
@@ -173,9 +173,9 @@ def assert_nothing_partial(corpus: Corpus) -> None:
 
 
 def test_building_again_makes_nothing_again(copied: Corpus, server: CorpusServer) -> None:
-    before, hits = committed(copied, *SIDECAR_FOLDERS, "shards"), server.hits.copy()
+    before, hits = committed(copied, *sidecar_stages(), "shards"), server.hits.copy()
     copied.rebuild()
-    assert committed(copied, *SIDECAR_FOLDERS, "shards") == before
+    assert committed(copied, *sidecar_stages(), "shards") == before
     assert server.hits == hits
 
 
@@ -194,7 +194,7 @@ def test_a_new_template_rewrites_pairs_and_shards_only(copied: Corpus, tmp_path:
     templates = tmp_path / "mine.yaml"
     text = (ROOT / "pipelines/templates/t2i-v1.yaml").read_text()
     templates.write_text(text.replace("name: t2i-v1", "name: mine").replace("I need", "Show me"))
-    others = [folder for folder in SIDECAR_FOLDERS if folder != "pairs"]
+    others = [folder for folder in sidecar_stages() if folder != "pairs"]
     before, pairs = committed(copied, *others), committed(copied, "pairs")
     shards = copied.shard_sha256
     copied.rebuild(f"pair.templates={templates}")

@@ -11,7 +11,7 @@ import pytest
 from corpus import ROOT, Corpus
 from safetensors.numpy import save_file
 
-from pipelines.own_names import SIDECAR_FOLDERS
+from pipelines.stage_table import sidecar_stages
 from schemas.store.storage import TEMPORARY_PREFIX, CorpusError
 
 
@@ -111,7 +111,7 @@ def test_a_full_disk_stops_the_build_with_what_is_committed_intact(
     with pytest.raises(OSError, match="No space left on device"):
         corpus.rebuild()
     assert not list(corpus.out.rglob(f"{TEMPORARY_PREFIX}*"))
-    kept = [path for folder in SIDECAR_FOLDERS for path in corpus.files(f"{folder}/*.parquet")]
+    kept = [path for folder in sidecar_stages() for path in corpus.files(f"{folder}/*.parquet")]
     before = {path: path.stat().st_mtime_ns for path in kept}
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
     corpus.rebuild()

@@ -16,15 +16,11 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints import typehints
 from PIL import Image
 
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.engines.engine import shard_numbers
-from pipelines.report.job import summarise
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
-from pipelines.shards.stage import WriteShards
-from pipelines.stage_table import resource_hints, stages_after_dedup, stages_before_dedup
+from pipelines.stage_table import make_stages
 from pipelines.stages.quota import write_cutoffs
-from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
 
@@ -43,15 +39,15 @@ def graph_of(stage: MapStage) -> Graph:
     return lambda shards, store: shards | MapShards(stage, store)
 
 
+STAGES: Mapping[str, Any] = {stage.name: stage for stage in make_stages(RECIPE)}
 GRAPHS: Mapping[str, Graph] = {
-    **{
-        stage.name: graph_of(stage)
-        for stage in (*stages_before_dedup(RECIPE), *stages_after_dedup(RECIPE, {}))
-    },
-    "dedup": lambda shards, store: FindDuplicates(config=RECIPE.dedup).expand(shards, store, "f"),
-    "quota": lambda shards, store: write_cutoffs(shards, store, {}, {"web": 5}, "quota.json"),
-    "shard": lambda shards, store: WriteShards(recipe=RECIPE).expand(shards, store, 2),
-    "report": lambda shards, store: summarise(shards, store, RECIPE, "report.html"),
+    **{name: graph_of(stage) for name, stage in STAGES.items() if isinstance(stage, MapStage)},
+    "dedup": lambda shards, store: STAGES["dedup"].expand(shards, store, "f"),
+    "quota": lambda shards, store: write_cutoffs(
+        shards, store, STAGES["select"], {"web": 5}, "quota.json"
+    ),
+    "shard": lambda shards, store: STAGES["shard"].expand(shards, store, 2),
+    "report": lambda shards, store: STAGES["report"].expand(shards, store),
 }
 # Those that need no network: crawled rows are laid out by hand.
 IN_ORDER = ("measure", "dedup", "quota", "select", "caption", "pair", "vq_tokens", "shard")
@@ -218,23 +214,23 @@ def test_only_the_tokens_ask_for_an_accelerator_and_only_where_the_recipe_does(
 ) -> None:
     gpu = {"vq_tokens": {"gpu": {"type": "nvidia-l4", "count": 2, "min_ram": "24GB"}}}
     recipe = parse_recipe(RECIPE.model_dump(mode="json") | gpu)
-    assert [stage.name for stage in stages_before_dedup(recipe)]
-    for stage in (*stages_before_dedup(recipe), *stages_after_dedup(recipe, {})):
-        asked = hints_of(stage, recipe, tmp_path)
+    stages = [stage for stage in make_stages(recipe) if isinstance(stage, MapStage)]
+    assert "vq_tokens" in [stage.name for stage in stages]
+    for stage in stages:
+        asked = hints_of(stage, tmp_path)
         if stage.name == "vq_tokens":
             accelerator = b"type:nvidia-l4;count:2;install-nvidia-driver:5xx"
             assert asked["beam:resources:accelerator:v1"] == accelerator
             assert int(asked["beam:resources:min_ram_bytes:v1"]) == 24 * 10**9
         else:
             assert asked == {}
-    assert hints_of(stages_after_dedup(RECIPE, {})[-1], RECIPE, tmp_path) == {}
+    assert hints_of(STAGES["vq_tokens"], tmp_path) == {}
 
 
-def hints_of(stage: MapStage, recipe: Recipe, folder: Path) -> dict[str, bytes]:
+def hints_of(stage: MapStage, folder: Path) -> dict[str, bytes]:
     """Return the resource hints of the environments in a stage's graph."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    hints = resource_hints(recipe, stage.name)
-    shard_numbers(pipeline, range(2)) | MapShards(stage, Storage(str(folder)), hints)
+    shard_numbers(pipeline, range(2)) | MapShards(stage, Storage(str(folder)))
     proto = pipeline.to_runner_api()
     found: dict[str, bytes] = {}
     for environment in proto.components.environments.values():

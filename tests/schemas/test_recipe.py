@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from schemas.recipe import HOW_HARD_WE_TRY, Recipe, members_of
+from schemas.recipe import CrawlConfig, Recipe, members_of
 from schemas.recipe_file import RecipeError, parse_recipe
 
 SOURCES = [
@@ -25,7 +25,7 @@ SHA = "5e" * 32
 BSQ = {"tokenizer": "infinity_bsq"}
 # What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
 IGNORED = {
-    *(f"crawl.{knob}" for knob in HOW_HARD_WE_TRY),
+    *(f"crawl.{knob}" for knob in CrawlConfig.EFFORT_FIELDS),
     *("sources.path", "sources.base_url", "sources.list", "decode.timeout_s"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
     *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "machine_type", "min_ram")),

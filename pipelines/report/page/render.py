@@ -15,7 +15,7 @@ from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.pictures import Pictures, dropped_galleries, duplicate_galleries
 from pipelines.report.page.records import Group, Summary
 from pipelines.report.summary import MOST_SHARDS, shown_columns
-from schemas.recipe import STAGES, Recipe
+from schemas.recipe import Recipe
 
 MOST_SOURCES = 100
 MOST_LICENCE_LINES = 100
@@ -85,7 +85,7 @@ def render_page(
             dropped=dropped_galleries(_dropped_by(stages, "select"), recipe.select, pictures),
             duplicates=duplicate_galleries(summary, _dropped_by(stages, "dedup"), pictures),
             pairs=pictures.of(Group("pair")),
-            dead=_dead(summary, found),
+            dead=_dead(summary, found, [line["stage"] for line in manifest["funnel"]]),
             most_shards=MOST_SHARDS,
         )
     )
@@ -149,13 +149,16 @@ def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:
     return {reason: rows for line in stages if line.name == stage for reason, rows in line.dropped}
 
 
-def _dead(summary: Summary, found: Found) -> list[DeadLine]:
+def _dead(summary: Summary, found: Found, order: Sequence[str]) -> list[DeadLine]:
     lines: list[DeadLine] = []
-    order = {stage: number for number, stage in enumerate(STAGES)}
     for door, rejected in summary.rejects.items():
         letters: list[tuple[str, str, str]] = []
         for letter in rejected.examples:
             example = found.at(letter.shard, letter.id)
             letters.append((letter.id, example.url if example else "", letter.detail))
         lines.append(DeadLine(*door, rejected.rows, tuple(letters)))
-    return sorted(lines, key=lambda line: (order[line.stage], line.door, -line.rows, line.reason))
+
+    def place(line: DeadLine) -> tuple[int, str, int, str]:
+        return order.index(line.stage), line.door, -line.rows, line.reason
+
+    return sorted(lines, key=place)

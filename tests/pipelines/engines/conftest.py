@@ -11,14 +11,13 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
-from pipelines.report.job import summarise
 from pipelines.runtime.map_shards import MapShards
-from pipelines.shards.stage import WriteShards
-from pipelines.stage_table import quotas, resource_hints, stages_after_dedup, stages_before_dedup
-from pipelines.stages.quota import write_cutoffs
+from pipelines.runtime.stage import MapStage
+from pipelines.stage_table import make_stages
+from pipelines.stages.quota import quotas, write_cutoffs
+from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
@@ -53,19 +52,19 @@ class DataflowJob(NamedTuple):
 
 def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]:
     """Map the name of each job of a build to what makes its graph of shard numbers."""
-    stages = (*stages_before_dedup(recipe), *stages_after_dedup(recipe, {}))
+    stages = {stage.name: stage for stage in make_stages(recipe)}
 
-    def mapped(stage: Any) -> Callable[[Any], Any]:
-        return lambda shards: shards | MapShards(stage, store, resource_hints(recipe, stage.name))
+    def mapped(stage: MapStage) -> Callable[[Any], Any]:
+        return lambda shards: shards | MapShards(stage, store)
 
     return {
-        **{stage.name: mapped(stage) for stage in stages},
-        "dedup": lambda shards: FindDuplicates(config=recipe.dedup).expand(shards, store, "f"),
+        **{name: mapped(stage) for name, stage in stages.items() if isinstance(stage, MapStage)},
+        "dedup": lambda shards: stages["dedup"].expand(shards, store, "f"),
         "quota": lambda shards: write_cutoffs(
-            shards, store, recipe.select, quotas(recipe), "selection/quota.json"
+            shards, store, stages["select"], quotas(recipe), "selection/quota.json"
         ),
-        "shard": lambda shards: WriteShards(recipe=recipe).expand(shards, store, 100),
-        "report": lambda shards: summarise(shards, store, recipe, "report.html"),
+        "shard": lambda shards: stages["shard"].expand(shards, store, 100),
+        "report": lambda shards: stages["report"].expand(shards, store),
     }
 
 
@@ -113,7 +112,7 @@ def dataflow_job() -> Callable[..., DataflowJob]:
         recipe = load_recipe(RECIPE, overrides)
         engine = Engine(profile=load_profile("dataflow"), beam_options=(*GIVEN, *given))
         graph = graphs(recipe, Storage("gs://my-bucket/corpus"))[name]
-        gpu = "accelerator" in resource_hints(recipe, name)
+        gpu = name == VqTokens.name and recipe.vq_tokens.gpu is not None
         with no_network():
             return submit(lambda root: graph(shard_numbers(root, range(9))), name, engine, gpu=gpu)
 

@@ -11,7 +11,7 @@ from pipelines.build import Job
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
 from pipelines.runtime.claims import Claims
-from pipelines.stage_table import stages_after_dedup
+from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import STAGES
 from schemas.recipe_file import parse_recipe
 
@@ -182,5 +182,5 @@ def test_a_build_tells_the_engine_which_job_asks_for_a_gpu(gpu: Any, desk: Any) 
     claims = Claims(desk.store, {})
     job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1, claims=claims)
     with pytest.raises(Submitted) as submitted:
-        job.map(stages_after_dedup(recipe, {})[-1])
+        job.map(VqTokens.from_recipe(recipe, "pairs"))
     assert submitted.value.args == ("vq_tokens", gpu is not None)

@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from fetching import fails, succeeds
 from misbehaving_server import JPEG, Server, misbehaving_server
 
+from pipelines.fetch import addresses
 from pipelines.fetch.addresses import (
     PrivateAddressError,
     check_url,
@@ -17,7 +18,6 @@ from pipelines.fetch.addresses import (
     is_public,
     literal_address,
 )
-from pipelines.fetch import addresses
 from pipelines.fetch.resolver import CheckedResolver
 
 PRIVATE_HOSTS = [

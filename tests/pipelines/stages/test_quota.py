@@ -38,7 +38,11 @@ def good(desk) -> dict[str, list[str]]:
 def cutoffs(desk, quotas: dict[str, int], bin_digits: int | None = None) -> dict[str, str]:
     Engine(processes=1).run(
         lambda root: write_cutoffs(
-            shard_numbers(root, range(len(SHARDS))), desk.store, RULES, quotas, "quota.json"
+            shard_numbers(root, range(len(SHARDS))),
+            desk.store,
+            Select(rules=RULES),
+            quotas,
+            "quota.json",
         ),
         name="quota",
     )

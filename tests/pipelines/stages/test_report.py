@@ -15,8 +15,8 @@ from PIL import Image
 from pipelines.build import build
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.report.build_log import REPORT
-from pipelines.report.job import summarise
 from pipelines.report.page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
+from pipelines.stages.report import Report
 from schemas.recipe import (
     DecodeConfig,
     DedupConfig,
@@ -128,7 +128,7 @@ def write_again(recipe: Recipe, out: Path) -> str:
     shards = len(list((out / "sources").glob("*.parquet")))
     with ENGINE.started(store):
         ENGINE.run(
-            lambda root: summarise(shard_numbers(root, range(shards)), store, recipe, REPORT),
+            lambda root: Report(recipe=recipe).expand(shard_numbers(root, range(shards)), store),
             name="report",
         )
     return (out / REPORT).read_text()

@@ -11,7 +11,7 @@ that stands for it, so `kept_key` always names a row that stays.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,8 +23,17 @@ from pipelines.dedup.rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
 from pipelines.runtime.exchange import Sent, Tables, Task, dealt, receive, run_tasks, send, taken
-from pipelines.runtime.sidecar import Counts, column, make_origin, sidecar_path, write_sidecar
-from schemas.recipe import DedupConfig
+from pipelines.runtime.sidecar import (
+    Counts,
+    Origin,
+    column,
+    make_origin,
+    sidecar_path,
+    write_sidecar,
+)
+from pipelines.runtime.stage import SidecarStage
+from schemas.fingerprint import fingerprint
+from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import DUPLICATES
 
@@ -32,19 +41,30 @@ ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindDuplicates:
+class Dedup(SidecarStage):
     """The Beam part: shard numbers in, one `duplicates/` side-car a shard out."""
 
-    name: ClassVar[str] = "dedup"
     folder: ClassVar[str] = "duplicates"
-    inputs: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
-    version: ClassVar[int] = 1
+    reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
+    decides: ClassVar[tuple[str, ...]] = ("dedup",)
+    judges: ClassVar[bool] = True
 
     config: DedupConfig
+    rows_of: str = "signals"
 
-    def settings(self) -> Any:
-        """Return what decides which rows are the same."""
-        return self.config.model_dump(mode="json")
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Dedup":
+        """Return the stage as a recipe has it."""
+        return cls(config=recipe.dedup, rows_of=rows_of)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the side-cars."""
+        return DUPLICATES
+
+    def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
+        """Return what a fresh side-car carries: dedup looks at the whole corpus at once."""
+        config = self.config.model_dump(mode="json")
+        return fingerprint(self.name, self.version, config, self.contents(inputs))
 
     def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
         """Build the graph; returns the numbers of the shards written.
@@ -55,7 +75,7 @@ class FindDuplicates:
 
         from pipelines.runtime.map_shards import Concurrently
 
-        tasks = DedupTasks(config=self.config, partitions=partitions)
+        tasks = DedupTasks(config=self.config, partitions=partitions, rows_of=self.rows_of)
         groups = dealt(shards, partitions)
         read = (
             groups

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from filters.phash import hamming
 from pipelines.dedup.near_duplicates import band_masks, clusters, near_hashes, settle_clusters
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.sidecar import read_origin
+from pipelines.stages.dedup import Dedup
 from schemas.recipe import DedupConfig
 from schemas.tables import signals_schema
 
@@ -132,7 +132,7 @@ def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
 def run(
     desk, shards: Sequence[int], recipe: DedupConfig, partitions: int = 2
 ) -> dict[tuple[int, str], Expected]:
-    stage = FindDuplicates(config=recipe)
+    stage = Dedup(config=recipe)
     Engine(processes=1).run(
         lambda root: stage.expand(
             shard_numbers(root, shards), desk.store, "f" * 32, partitions=partitions

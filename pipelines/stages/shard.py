@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.runtime.exchange import Sending, Sent, Tables, Task, dealt, run_tasks, send, taken
-from pipelines.runtime.sidecar import column, read_table, sidecar_path
+from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
+from pipelines.runtime.stage import Stage
 from pipelines.shards.write_shard import (
     OF_ARRAY,
     OF_IMAGE,
@@ -49,11 +50,17 @@ SAMPLES = "samples"  # what is sent
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteShards:
+class Shard(Stage):
     """The Beam part: shard numbers of the side-cars in, tars and the list of them out."""
 
     recipe: Recipe
+    rows_of: str = "tokens"
     subset: str = "t2i"
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Shard":
+        """Return the stage as a recipe has it."""
+        return cls(recipe=recipe, rows_of=rows_of)
 
     def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
         """Build the graph; `groups` says how many tasks read, and changes no byte."""
@@ -68,7 +75,7 @@ class WriteShards:
             output_shards, max(1, SAMPLES_A_TASK // self.recipe.shard.samples)
         )
         read = ReadSamples(
-            store, self.recipe.fingerprint(), self.recipe.shard.short_side, by_output
+            store, self.recipe.fingerprint(), self.recipe.shard.short_side, by_output, self.rows_of
         )
         sent = (
             dealt(shards, groups)
@@ -125,6 +132,7 @@ class ReadSamples:
     recipe_fingerprint: str
     short_side: int
     by_output: ByOutputShard
+    rows_of: str = "tokens"  # folder of the stage before
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
         """Write the group's exchange file, cut by bundle."""
@@ -138,12 +146,15 @@ class ReadSamples:
         return send(self.store, f"shard-read-{number:05d}", sending)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one shard that have tokens, and so a pair, in key order."""
+        """Yield the rows of one shard that the stage before kept, in key order."""
         tables = {
             folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
             for folder, columns in COLUMNS.items()
         }
         tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
+        if self.rows_of != "tokens":
+            kept = {*kept_keys(self.store, self.rows_of, shard).to_pylist()}
+            tokens = [row for row in tokens if row["key"] in kept]
         # In the order of keys and then of members, which is that of the side-car.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
             rows = {folder: table[key] for folder, table in tables.items()}

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from filters.decode import decode
-from pipelines.dedup.stage import FindDuplicates
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.sidecar import read_origin, read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import old_shards
-from pipelines.shards.stage import WriteShards, listing_path, output_shard_count
 from pipelines.shards.write_shard import fitted_size
 from pipelines.stages.caption import Caption
+from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.pair import Pair
 from pipelines.stages.select import Select
+from pipelines.stages.shard import Shard, listing_path, output_shard_count
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
@@ -69,7 +69,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, make_desk, picture: Calla
     store, shards = desk.store, range(SHARDS)
     for shard in shards:
         run_shard(Measure(config=RECIPE.measure, decode=RECIPE.decode), shard, store)
-    dedup = FindDuplicates(config=RECIPE.dedup)
+    dedup = Dedup(config=RECIPE.dedup)
     Engine(processes=1).run(
         lambda root: dedup.expand(shard_numbers(root, shards), store, "f" * 32), name="dedup"
     )
@@ -100,7 +100,7 @@ def write(
     order: Sequence[int] = (0, 1),
     groups: int = 1,
 ) -> list[list[Any]]:
-    writer = WriteShards(recipe=recipe)
+    writer = Shard(recipe=recipe)
     Engine(processes=1).run(
         lambda root: writer.expand(shard_numbers(root, order), store, outputs, groups), name="shard"
     )
@@ -218,7 +218,7 @@ def test_neither_the_order_of_work_nor_how_it_is_cut_changes_a_byte(
     first = tars(copy)
     for name in first:
         copy.store.remove(name)
-    monkeypatch.setattr("pipelines.shards.stage.SAMPLES_A_TASK", RECIPE.shard.samples)
+    monkeypatch.setattr("pipelines.stages.shard.SAMPLES_A_TASK", RECIPE.shard.samples)
     write(copy.store, order=(1, 0), groups=3)
     assert tars(copy) == first
 

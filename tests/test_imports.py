@@ -1,0 +1,91 @@
+"""Imports point one way: from a room to those below it, and never in a circle."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+from corpus import ROOT
+
+# From the top to the bottom; a room imports itself and those that stand after it.
+ROOMS = (
+    "pipelines.__main__",
+    "pipelines.cli",
+    "pipelines.preferences",
+    "pipelines.training",
+    "pipelines.verify",
+    "pipelines",
+    "pipelines.stages",
+    "pipelines.templates",
+    "pipelines.sources",
+    "pipelines.report",
+    "pipelines.shards",
+    "pipelines.tokens",
+    "pipelines.dedup",
+    "pipelines.runtime",
+    "pipelines.engines",
+    "pipelines.fetch",
+    "pipelines.recipes",
+    "model.training",
+    "model.preferences",
+    "model.vargpt",
+    "model.data",
+    "model.tokenizer_training",
+    "model.tokenizers",
+    "model",
+    "filters",
+    "schemas",
+    "schemas.store",
+)
+
+
+def module_of(file: Path) -> str:
+    """Name the module of a file.
+
+    >>> module_of(Path("model/data/__init__.py")), module_of(Path("model/data/text.py"))
+    ('model.data', 'model.data.text')
+    """
+    return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {
+    module_of(file.relative_to(ROOT)): file
+    for package in ("pipelines", "model", "filters", "schemas")
+    for file in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Yield the modules of ours that a file imports anywhere, in functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if (name := inner if inner in MODULES else str(node.module)) in MODULES:
+                    yield name
+
+
+def room_of(module: str) -> str:
+    """Return the room that a module stands in: the longest name of one that it begins with."""
+    return max((r for r in ROOMS if f"{module}.".startswith(f"{r}.")), key=len)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_its_own_room_and_rooms_below(module: str) -> None:
+    floor = ROOMS.index(room_of(module))
+    above = [name for name in imports(MODULES[module]) if ROOMS.index(room_of(name)) < floor]
+    assert above == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        module: {name for name in imports(file) if name != module}
+        for module, file in MODULES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
