@@ -120,4 +120,5 @@ def _locked(out: str, processes: Processes) -> Iterator[None]:
     store = training_folder(out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
     with build_lock(store):
         mark_training(store, KIND)
+        store.sweep()
         yield

@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
     with build_lock(store):
         mark_training(store, KIND)
+        store.sweep()
         return _train(options, train, rest, device)
 
 

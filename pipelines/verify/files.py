@@ -21,7 +21,7 @@ from schemas.keys import shard_name
 from schemas.recipe import STAGES
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
-from schemas.store.storage import TEMPORARY_PREFIX
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
 # Folders that a build may leave with nothing in them.

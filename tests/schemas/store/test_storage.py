@@ -11,7 +11,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from schemas.store.storage import TEMPORARY_PREFIX, CorpusError, Storage
+from schemas.store.storage import CorpusError, Storage
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 
 @pytest.fixture(params=["local", "memory"])
