@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
-import fsspec
-
 from model.data.manifest import (
     MANIFEST,
     DataError,
@@ -26,6 +24,7 @@ from model.data.manifest import (
 )
 from model.data.reading import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
+from schemas.store.retries import open_fs
 from schemas.store.whole_file import publish, published
 
 Format = Literal["llamafactory-sft", "llamafactory-dpo"]
@@ -190,7 +189,7 @@ def _records(
 
 def _check_size(url: str, expected: int) -> None:
     """Check that a shard was not cut short: its last images would be, too."""
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     try:
         found = fs.size(path)
     except FileNotFoundError as error:

@@ -18,6 +18,10 @@ class StateError(UserError):
     """A state that cannot be read, or is of another run."""
 
 
+class DivergedError(UserError, FloatingPointError):
+    """A loss or a gradient that is not finite."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
     """All that a run needs to go on, and that is written of it when it is done."""
