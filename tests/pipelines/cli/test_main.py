@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines.cli.main import build as build_command
+from pipelines.cli import build as build_command
 from pipelines.cli.main import main
 from schemas.recipe import STAGES
 
