@@ -20,7 +20,8 @@ from pipelines.sources.plan import PLAN, published_plan
 from schemas.recipe import Recipe
 from schemas.store.lock import LOCK_NAME
 from schemas.store.retries import open_fs
-from schemas.store.storage import CorpusError, Storage, absolute, is_temporary
+from schemas.store.storage import CorpusError, Storage, absolute
+from schemas.store.whole_file import is_temporary
 
 RECIPE = "recipe.yaml"
 MARK = ".vargpt-training"  # in the folder of a training: of what kind it is

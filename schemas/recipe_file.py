@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast, get_args
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.plain_words import explained, kind_of, not_yaml, shown
 from schemas.recipe import Recipe, Source
+from schemas.store.errors import UserError
+from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError, ValueError):
     """A recipe that cannot be used: a line a fault, with its path, value and what is allowed."""
 
 
@@ -30,6 +31,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: if it is missing, not YAML, or not a recipe.
+        CorpusError: if its store is unknown or cannot be asked.
     """
     path = os.path.expanduser(path)
     try:
@@ -45,7 +47,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: is a folder; give the YAML file itself") from error
     except PermissionError as error:
         raise RecipeError(f"{path}: may not be read by this user") from error
-    except (ValueError, ImportError, OSError) as error:  # no such protocol, or no access
+    except (ValueError, OSError) as error:  # a date that is none, or the disk fails
         raise RecipeError(f"{path}: {error}") from error
     if data is None:
         raise RecipeError(f"{path}: is empty; expected a mapping that begins as `name: my-corpus`")
@@ -85,7 +87,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read(path: str) -> bytes:
-    fs, name = cast(tuple[Any, str], fsspec.url_to_fs(path))  # pyright: ignore[reportUnknownMemberType]
+    fs, name = open_fs(path)
     return fs.cat_file(name)
 
 

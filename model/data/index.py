@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from model.data.manifest import DataError, ShardFile, Source
+from schemas.store.retries import open_fs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ def read_index(source: Source, shard: ShardFile, members: tuple[str, ...]) -> Sh
         DataError: it is missing, or not of the samples and members it should be of.
     """
     url = source.file(f"{shard.path.removesuffix('.tar')}.parquet")
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     try:
         table = pq.read_table(io.BytesIO(fs.cat_file(path)))
     except FileNotFoundError as error:

@@ -6,17 +6,18 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any
 
-import fsspec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from model.tokenizers.protocol import Schedule, check_schedule, read_schedule
 from schemas.sample import CONTRACT_VERSION
+from schemas.store.errors import UserError
+from schemas.store.retries import open_fs
 
 MANIFEST = "manifest.json"
 
 
-class DataError(ValueError):
-    """What a user can mend: the message names both sides of what does not fit."""
+class DataError(UserError, ValueError):
+    """Data that are missing or damaged, or that do not fit: the message names both sides."""
 
 
 class _Model(BaseModel):
@@ -97,8 +98,9 @@ def read_manifest(url: str) -> Manifest:
 
     Raises:
         DataError: there is none, it is no manifest, or one of another contract.
+        StoreError: the store cannot be asked.
     """
-    fs, path = fsspec.url_to_fs(f"{url.rstrip('/')}/{MANIFEST}")
+    fs, path = open_fs(f"{url.rstrip('/')}/{MANIFEST}")
     try:
         manifest = Manifest.model_validate_json(fs.cat_file(path))
     except FileNotFoundError as error:

@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
 
 from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, ShardFile, Source
+from schemas.store.retries import open_fs
 
 LOCAL_GAP: Final = 4096
 REMOTE_GAP: Final = 256 * 1024
@@ -69,9 +69,10 @@ def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
 
     Raises:
         DataError: there is no such file.
-        OSError: the file system fails.
+        StoreError: the store cannot be asked.
+        OSError: the disk fails.
     """
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     local = isinstance(fs, LocalFileSystem)
     merged = _merged(ranges, LOCAL_GAP if local else REMOTE_GAP)
     try:
@@ -115,10 +116,14 @@ def _read_remote(fs: Any, path: str, ranges: Sequence[tuple[int, int]]) -> list[
 
 
 def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception) -> bytes:
-    """Return what was read; a range past the end is an error of its own kind in every store."""
+    """Return what was read; a range past the end is an error of its own kind in every store.
+
+    Any other error is met once more by a call of its own, which is tried again and explained.
+    """
     if not isinstance(body, Exception):
         return body
-    if isinstance(body, FileNotFoundError) or (size := fs.size(path)) >= end:
+    if isinstance(body, FileNotFoundError):
         raise body
+    last = min(end, fs.size(path))
     # By keyword: s3fs takes the second argument for a version.
-    return fs.cat_file(path, start=start, end=size) if size > start else b""
+    return fs.cat_file(path, start=start, end=last) if last > start else b""

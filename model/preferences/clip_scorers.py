@@ -9,9 +9,10 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from model.preferences.head import read_head
+from schemas.store.errors import UserError
 
 
-class ScorerError(ValueError):
+class ScorerError(UserError, ValueError):
     """A scorer that cannot be loaded, or that returns something else than scores."""
 
 

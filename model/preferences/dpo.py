@@ -19,6 +19,7 @@ from model.preferences.log_probs import check_pairs, image_log_probs
 from model.preferences.reference import Reference
 from model.training.objective import Losses, Step
 from model.vargpt.vargpt import Vargpt
+from schemas.store.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class DpoConfig:
     """How strongly preferences pull.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingsError: a value out of its range.
     """
 
     beta: float = 0.1  # the published code's default; the paper does not say
@@ -35,7 +36,7 @@ class DpoConfig:
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and 0 <= self.label_smoothing < 0.5 and self.sft >= 0):
-            raise ValueError(f"expected beta > 0, label_smoothing in [0, 0.5), sft >= 0: {self}")
+            raise SettingsError(f"expected beta > 0, label_smoothing in [0, 0.5), sft >= 0: {self}")
 
 
 class Dpo:

@@ -10,13 +10,9 @@ rejected, whatever the prompt has: so a pair with an image in its prompt has no 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
-from uuid import uuid4
-
-import fsspec
 
 from model.data.manifest import (
     MANIFEST,
@@ -28,6 +24,8 @@ from model.data.manifest import (
 )
 from model.data.reading import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
+from schemas.store.retries import open_fs
+from schemas.store.whole_file import publish, published
 
 Format = Literal["llamafactory-sft", "llamafactory-dpo"]
 
@@ -93,17 +91,15 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     _check_folder(to, name, entry in described)
     to.mkdir(parents=True, exist_ok=True)
     # First, so that an export that is killed is known as one.
-    _replace(to / INFO, json.dumps(described | {entry: info}, indent=2) + "\n")
+    publish(to / INFO, f"{json.dumps(described | {entry: info}, indent=2)}\n".encode())
     count = 0
-    partial = _partial(to / name)
-    with open(partial, "w", encoding="utf-8") as file:
+    with published(to / name) as partial, open(partial, "w", encoding="utf-8") as file:
         for subset in subsets:
             for each in _records(Source(url=url, subset=subset), manifest, members, record, to):
                 file.write(",\n" if count else "[\n")
                 file.write(json.dumps(each, ensure_ascii=False))
                 count += 1
         file.write("\n]\n" if count else "[]\n")
-    os.replace(partial, to / name)
     return {name: count}
 
 
@@ -116,17 +112,6 @@ def _check_folder(to: Path, name: str, exported: bool) -> None:
             f"{to / name}: is there already, and {INFO} beside it names no export; give another "
             "folder, or move the file"
         )
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = _partial(path)
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-def _partial(path: Path) -> Path:
-    """Name what is written first, as nobody else names a file."""
-    return path.with_name(f".partial-{uuid4().hex}")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -204,7 +189,7 @@ def _records(
 
 def _check_size(url: str, expected: int) -> None:
     """Check that a shard was not cut short: its last images would be, too."""
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     try:
         found = fs.size(path)
     except FileNotFoundError as error:

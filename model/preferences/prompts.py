@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-import fsspec
-
 from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, Source, read_manifest, subset_of
 from model.data.reading import read_ranges
 from model.data.samples import UNDERSTOOD, Message
 from schemas.keys import sample_key, unit
 from schemas.markers import marker_in
+from schemas.store.retries import open_fs
 
 MAX_CHARS: Final = 4000  # of a prompt
 HELD_OUT_SALT: Final = "held out for preferences"
@@ -110,7 +109,14 @@ def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
         places = [_places(index, row, members, url) for row in drawn]
         ranges = [(at["json"].offset, at["json"].offset + at["json"].length) for at in places]
         for at, body in zip(places, read_ranges(url, ranges), strict=True):
-            yield _of_sample(json.loads(body), at, member, understood)
+            yield _of_sample(_decoded(body, url), at, member, understood)
+
+
+def _decoded(body: bytes, url: str) -> dict[str, Any]:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise DataError(f"{url}: the JSON of a sample is damaged: {error}") from error
 
 
 def _of_sample(
@@ -140,7 +146,7 @@ def _places(index: ShardIndex, row: int, members: tuple[str, ...], url: str) -> 
 
 def _rows(url: str) -> Iterator[Mapping[str, Any] | str]:
     """Yield the columns of each line, or what is wrong with it."""
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     suffix = PurePosixPath(url).suffix
     if suffix not in (".txt", ".jsonl", ".csv"):
         raise DataError(f"{url}: expected prompts in .txt, .jsonl or .csv")

@@ -21,8 +21,8 @@ from model.data.batch import Batch
 from model.data.manifest import DataError
 from model.data.plan import LoadPlan
 from model.preferences.log_probs import check_pairs, image_log_probs
-from model.tokenizer_training.state import publish
 from model.vargpt.vargpt import Vargpt
+from schemas.store.whole_file import publish
 
 SCHEMA: Final = pa.schema(
     [

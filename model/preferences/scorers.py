@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, Literal, Protocol
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from PIL.Image import Image
 
 from model.preferences.clip_scorers import AestheticScorer, ClipScorer, ScorerError
+from schemas.store.retries import open_fs
 
 SCHEMES: Final = ("hf-hub:", "local-dir:")
 """Of open_clip's model names: these bring their weights."""
@@ -83,6 +83,10 @@ class ScorerPlan:
         """Return the plan with the hash of its local files, so that other weights are noticed.
 
         A tag of open_clip's and a name on the hub stand for themselves.
+
+        Raises:
+            ScorerError: a file that is not there.
+            StoreError: a store that cannot be asked.
         """
         hashes = [sha256(_read(url)).hexdigest() for url in _files(self)]
         return replace(self, weights_sha256=" ".join(hashes))
@@ -120,16 +124,19 @@ def _files(plan: ScorerPlan) -> list[str]:
     folder = plan.clip_model.removeprefix("local-dir:")
     listed = [plan.clip_weights, plan.head]
     if folder != plan.clip_model:
-        fs, path = fsspec.url_to_fs(folder)
+        fs, path = open_fs(folder)
         listed += sorted(fs.ls(path, detail=False)) if fs.exists(path) else []
     return [url for url in listed if url and _is_file(url)]
 
 
 def _is_file(url: str) -> bool:
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     return not isinstance(fs, LocalFileSystem) or fs.isfile(path)
 
 
 def _read(url: str) -> bytes:
-    fs, path = fsspec.url_to_fs(url)
-    return fs.cat_file(path)
+    fs, path = open_fs(url)
+    try:
+        return fs.cat_file(path)
+    except FileNotFoundError as error:
+        raise ScorerError(f"scorer: {url}: no such file") from error

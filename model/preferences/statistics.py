@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.data.manifest import DataError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
@@ -40,13 +42,13 @@ def compare(
         seed: of the draws.
 
     Raises:
-        ValueError: fewer than two prompts, not as many after as before, or scores not finite.
+        DataError: fewer than two prompts, not as many after as before, or scores not finite.
     """
     from scipy import stats
 
     pairs = np.array([before, after], np.float64) if len(before) == len(after) else np.zeros((2, 0))
     if pairs.shape[1] < 2 or not np.isfinite(pairs).all():
-        raise ValueError(
+        raise DataError(
             f"expected finite scores of two prompts or more, got {len(before)} before and "
             f"{len(after)} after: {list(before)[:3]}..., {list(after)[:3]}..."
         )

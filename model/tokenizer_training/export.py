@@ -17,7 +17,7 @@ from torch import Tensor
 from model.tokenizer_training.card import Facts, Made, card
 from model.tokenizer_training.evaluate import Figures, evaluate, reconstructions
 from model.tokenizer_training.sizes import Trainee
-from model.tokenizer_training.state import publish, read_state
+from model.tokenizer_training.state import read_state
 from model.tokenizers.bsq_network import wrapped_key
 from model.tokenizers.checkpoint import read_checkpoint
 from model.tokenizers.compute import Compute
@@ -25,6 +25,7 @@ from model.tokenizers.load import HIT_COUNTS, make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop
 from model.tokenizers.sizes import BsqConfig
+from schemas.store.whole_file import publish
 
 CHECKPOINT: Final = "tokenizer.safetensors"
 PICTURE: Final = "reconstructions.webp"  # a tenth of the PNG's size

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from model.tokenizer_training.objectives import Objective, Perceptual, reconstruction_loss
 from model.tokenizer_training.plan import Plan
-from model.tokenizer_training.state import STATE, State, StateError, read_state, write_state
+from model.tokenizer_training.state import (
+    STATE,
+    DivergedError,
+    State,
+    StateError,
+    read_state,
+    write_state,
+)
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Schedule
 
@@ -105,7 +112,7 @@ class Trainer:
 
         Raises:
             StateError: the folder holds the state of another run.
-            FloatingPointError: a loss or gradient that is not finite; the last state remains.
+            DivergedError: a loss or gradient that is not finite; the last state remains.
         """
         self._load()
         while self.step < self._plan.steps:
@@ -152,7 +159,7 @@ class Trainer:
         if torch.isfinite(value):
             return
         kept = f"{self._state} is as last saved" if self._state.exists() else "nothing was saved"
-        raise FloatingPointError(
+        raise DivergedError(
             f"step {self.step}: the {what} is {value.item()}; {kept}. The same command would come "
             "to the same: try a lower learning rate in another folder"
         )

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from model.tokenizer_training.objectives import LossWeights
+from schemas.store.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,7 +12,7 @@ class Phase:
     """A stretch of training at one size.
 
     Raises:
-        ValueError: no pixel, image or step.
+        SettingsError: no pixel, image or step.
     """
 
     crop: int  # side of the images, px
@@ -20,14 +21,18 @@ class Phase:
 
     def __post_init__(self) -> None:
         if min(self.crop, self.batch, self.steps) < 1:
-            raise ValueError(
+            raise SettingsError(
                 f"phase {self.crop}x{self.batch}:{self.steps}: expected 1 or more of each"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What decides a training run, beside its images."""
+    """What decides a training run, beside its images.
+
+    Raises:
+        SettingsError: a learning rate below 0.
+    """
 
     phases: tuple[Phase, ...]
     lr: float = 1.5e-3  # at its highest
@@ -36,6 +41,10 @@ class Plan:
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
     save_every: int = 200  # steps
+
+    def __post_init__(self) -> None:
+        if not self.lr >= 0:
+            raise SettingsError(f"learning rate {self.lr}: expected 0 or more")
 
     @property
     def steps(self) -> int:

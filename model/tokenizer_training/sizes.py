@@ -17,6 +17,7 @@ from model.tokenizers.protocol import Schedule
 from model.tokenizers.schedules import bsq_schedule, double
 from model.tokenizers.sizes import PATCH_NUMS, PRESETS, BsqConfig, VarConfig
 from model.tokenizers.var_network import VarNetwork
+from schemas.store.errors import SettingsError
 
 # Sides of the scales of crops smaller than any published schedule; both end where the crop does.
 _SMALL_VAR: Final = {64: (1, 2, 3, 4), 128: (1, 2, 3, 4, 5, 6, 7, 8)}
@@ -34,10 +35,10 @@ class Trainee:
         """Return the tokenizer of a preset.
 
         Raises:
-            ValueError: unknown names, with the known ones.
+            SettingsError: unknown names, with the known ones.
         """
         if preset not in PRESETS[name]:
-            raise ValueError(f"unknown preset {preset!r} of {name}, expected {[*PRESETS[name]]}")
+            raise SettingsError(f"unknown preset {preset!r} of {name}, expected {[*PRESETS[name]]}")
         return cls(name=name, config=PRESETS[name][preset])
 
     def objective(self, weights: LossWeights, seed: int) -> Objective:
@@ -59,7 +60,7 @@ class Trainee:
         part of it: Infinity's scales up to the crop's own, VAR's a scale for each side.
 
         Raises:
-            ValueError: a side for which there is none, with those for which there is.
+            SettingsError: a side for which there is none, with those for which there is.
         """
         if isinstance(self.config, BsqConfig):
             scales = [size for size in bsq_schedule(1.0, 1024) if size[0] * 16 <= side]
@@ -71,4 +72,4 @@ class Trainee:
             if side in sides:
                 return tuple((scale, scale) for scale in sides[side])
             allowed = sorted(sides)
-        raise ValueError(f"no schedule for crops of {side} px, expected one of {allowed}")
+        raise SettingsError(f"no schedule for crops of {side} px, expected one of {allowed}")

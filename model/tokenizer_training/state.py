@@ -1,7 +1,6 @@
 """The state of a training run on disk: whole or not there, and of one run alone."""
 
 import io
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -9,11 +8,18 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from schemas.store.errors import UserError
+from schemas.store.whole_file import publish
+
 STATE: Final = "state.pt"
 
 
-class StateError(Exception):
+class StateError(UserError):
     """A state that cannot be read, or is of another run."""
+
+
+class DivergedError(UserError, FloatingPointError):
+    """A loss or a gradient that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +61,3 @@ def read_state(path: Path, device: str = "cpu") -> State:
         raise StateError(
             f"{path}: not a state of train-tokenizer, or damaged ({error}); remove it to begin anew"
         ) from error
-
-
-def publish(path: Path, data: bytes) -> None:
-    """Write a local file whole under its name, or not at all."""
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

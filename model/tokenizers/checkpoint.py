@@ -2,22 +2,25 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-import fsspec
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from schemas.store.errors import UserError
+from schemas.store.retries import open_fs
+
 SHOWN: Final = 20
 """How many offending keys an error message spells out."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint that cannot be read, or does not fit the model."""
 
 
@@ -30,6 +33,19 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
 
 
+@contextmanager
+def loading(what: str, place: str) -> Iterator[None]:
+    """Explain what `transformers` raises of a folder or a name that it cannot load.
+
+    Raises:
+        CheckpointError: says what was to be loaded, and why it was not.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{what} {place}: {' '.join(str(error).split())}") from error
+
+
 def read_checkpoint(url: str) -> Checkpoint:
     """Read a `.safetensors` file, or a torch `.pth` or `.pt` one without running its pickle.
 
@@ -40,10 +56,11 @@ def read_checkpoint(url: str) -> Checkpoint:
 
     Raises:
         CheckpointError: no such file, another suffix, damaged, or not a flat dict of tensors.
+        StoreError: the store cannot be asked.
     """
     try:
-        file_system, path = fsspec.url_to_fs(url)
-        content: bytes = file_system.cat_file(path)
+        fs, path = open_fs(url)
+        content: bytes = fs.cat_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{url}: no such checkpoint") from error
     name = PurePosixPath(url).name

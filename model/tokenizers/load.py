@@ -16,6 +16,7 @@ from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
+from schemas.store.errors import SettingsError
 
 TokenizerName = Literal["infinity_bsq", "var_vqvae"]
 
@@ -44,14 +45,14 @@ def load_tokenizer(
         aspect: height / width; other than 1 for Infinity's tokenizers only.
 
     Raises:
-        ValueError: an unknown name, preset or resolution, or an aspect the tokenizer cannot do.
+        SettingsError: an unknown name, preset or resolution, or an aspect the tokenizer cannot do.
         CheckpointError: a checkpoint that cannot be read or does not fit.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown tokenizer {name!r}, expected one of {sorted(PRESETS)}")
+        raise SettingsError(f"unknown tokenizer {name!r}, expected one of {sorted(PRESETS)}")
     presets = PRESETS[name]
     if preset not in presets:
-        raise ValueError(f"unknown preset {preset!r} of {name}, expected one of {list(presets)}")
+        raise SettingsError(f"unknown preset {preset!r} of {name}, expected one of {list(presets)}")
     config = presets[preset]
     schedule = schedule_of(config, resolution, aspect)
     compute = compute or Compute()

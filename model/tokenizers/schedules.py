@@ -7,6 +7,7 @@ height / width throughout. VAR's square schedules are in sizes.py.
 from typing import Final
 
 from model.tokenizers.protocol import Schedule
+from schemas.store.errors import SettingsError
 
 CODE_PIXELS: Final = 16
 """Side of what one code of the last scale stands for, in pixels."""
@@ -86,10 +87,10 @@ def bsq_schedule(aspect: float, resolution: int) -> Schedule:
     ((1, 1), (2, 2), (3, 3), (5, 4), (10, 8), (15, 12), (20, 16))
     """
     if aspect not in _SHAPES:
-        raise ValueError(f"unknown aspect {aspect} (height / width), expected one of {ASPECTS}")
+        raise SettingsError(f"unknown aspect {aspect} (height / width), expected one of {ASPECTS}")
     if resolution not in _SCALES_OF_BUDGET:
         known = sorted(_SCALES_OF_BUDGET)
-        raise ValueError(f"unknown resolution {resolution}, expected one of {known}")
+        raise SettingsError(f"unknown resolution {resolution}, expected one of {known}")
     return _SHAPES[aspect][: _SCALES_OF_BUDGET[resolution]]
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from model.tokenizers.protocol import Schedule
 from model.tokenizers.schedules import bsq_schedule, double
+from schemas.store.errors import SettingsError
 
 PATCH_NUMS: Final = {
     256: (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
@@ -142,8 +143,10 @@ def schedule_of(config: BsqConfig | VarConfig, resolution: int, aspect: float = 
         schedule = bsq_schedule(aspect, resolution)
         return double(schedule) if config.patchify else schedule
     if aspect != 1.0:
-        raise ValueError(f"var_vqvae has square schedules only, none of aspect {aspect}")
+        raise SettingsError(f"var_vqvae has square schedules only, none of aspect {aspect}")
     if resolution not in PATCH_NUMS:
         known = sorted(PATCH_NUMS)
-        raise ValueError(f"unknown resolution {resolution} of var_vqvae, expected one of {known}")
+        raise SettingsError(
+            f"unknown resolution {resolution} of var_vqvae, expected one of {known}"
+        )
     return replace(config, patch_nums=PATCH_NUMS[resolution]).schedule

@@ -25,14 +25,16 @@ from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageWriter,
 )
 
-from model.tokenizer_training.state import StateError, publish
+from model.tokenizer_training.state import StateError
 from model.training.parallel import Processes
 from model.vargpt.config import VargptConfig
 from model.vargpt.vargpt import Vargpt
+from schemas.store.whole_file import TEMPORARY_PREFIX, publish
 
 FOLDER: Final = "checkpoints"
 STATE: Final = "state.json"
-UNFINISHED: Final = ("*.safetensors", f"{STATE}*", "*.metadata")  # while one is written
+UNFINISHED: Final = ("*.safetensors", f"{STATE}*", "*.metadata", f"{TEMPORARY_PREFIX}*")
+"""Files of a checkpoint that is being written."""
 FORMAT: Final = 1
 _MEND: Final = "; remove this checkpoint to go on from the one before"
 TIED: Final = "backbone.qwen.lm_head.weight"  # the embedding by another name, where it is tied

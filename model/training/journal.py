@@ -1,7 +1,6 @@
 """What a training tells: lines on the terminal, `steps.jsonl`, and TensorBoard."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image
+
+from schemas.store.whole_file import publish
 
 STEPS: Final = "steps.jsonl"
 BOARD: Final = "tensorboard"
@@ -70,6 +71,4 @@ def _forget(path: Path, step: int) -> None:
         return
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    partial = path.with_suffix(".part")
-    partial.write_text("".join(kept))
-    os.replace(partial, path)
+    publish(path, "".join(kept).encode())

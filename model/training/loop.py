@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor, nn
 
+from model.tokenizer_training.state import DivergedError
 from model.training.checkpoint import checkpoints
 from model.training.flop import counting
 from model.training.journal import Journal
@@ -28,6 +29,7 @@ from model.training.speed import Speed
 from model.vargpt.trainable import set_trainable
 from model.vargpt.vargpt import Vargpt
 from schemas.keys import unit
+from schemas.store.errors import SettingsError
 
 SAMPLES: Final = "samples"
 SHOWN: Final = 8  # keys that an error names
@@ -102,7 +104,7 @@ class Trainer:
 
         Raises:
             StateError: the folder holds a checkpoint of another training, or a damaged one.
-            FloatingPointError: a loss or gradient that is not finite; the last checkpoint remains.
+            DivergedError: a loss or gradient that is not finite; the last checkpoint remains.
         """
         streams = self._open_streams()
         batches = [iter(stream) for stream in streams]
@@ -190,7 +192,7 @@ class Trainer:
         keys = list(itertools.chain(*itertools.chain(*self._processes.gather(found))))
         more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
         saved = checkpoints(self._out)
-        raise FloatingPointError(
+        raise DivergedError(
             f"step {self.step + 1}: the {what} is {value}, of samples {', '.join(keys[:SHOWN])}"
             f"{more}; {f'{saved[-1]} is the last checkpoint' if saved else 'nothing was saved'}. "
             "The same command would come to the same: try a lower learning rate, or fp32"
@@ -249,10 +251,10 @@ def _summed(parts: Any) -> dict[str, float]:
 def _rounds(recipe: Recipe, streams: int, processes: Processes) -> int:
     """Return how many micro-batches a step takes of each stream."""
     if streams % processes.count:
-        raise ValueError(f"{streams} streams cannot be shared by {processes.count} processes")
+        raise SettingsError(f"{streams} streams cannot be shared by {processes.count} processes")
     rounds, rest = divmod(recipe.batch, recipe.micro_batch * streams)
     if rest or not rounds:
-        raise ValueError(
+        raise SettingsError(
             f"a batch of {recipe.batch} is not made of micro-batches of {recipe.micro_batch} "
             f"from each of {streams} streams"
         )

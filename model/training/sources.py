@@ -82,27 +82,27 @@ def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> Netw
         None where nothing is generated.
 
     Raises:
-        DataError: no such codes, or a tokenizer whose weights are not at hand.
+        DataError: no such codes, or a tokenizer whose weights are not at hand or do not fit.
     """
     generating = [each for each in sources if GENERATED.get(each.subset, 1)]
     if not generating:
         return None
     first = generating[0]
     member, _ = token_members(first, read_manifest(first.url), recipe.member)
+    schedule = member.schedule(1.0)
     try:
-        loaded = load_tokenizer(
+        return load_tokenizer(
             member.name,
             preset=recipe.tokenizer_preset,
             checkpoint=recipe.tokenizer_checkpoint,
             compute=compute_on(device),
-        )
+        ).with_schedule(schedule)
     except (ValueError, OSError) as error:
         raise DataError(
             f"{first.url}: {member.member} is of {member.name} {member.checkpoint}; "
             f"tokenizer_preset {recipe.tokenizer_preset}, tokenizer_checkpoint "
             f"{recipe.tokenizer_checkpoint}: {error}"
         ) from error
-    return loaded.with_schedule(member.schedule(1.0))
 
 
 def _samples(corpus: Corpus, subset: str) -> int:

@@ -13,6 +13,7 @@ from model.data.plan import LoadPlan
 from model.data.samples import UNDERSTOOD
 from model.data.text import TextEncoder, with_image_tokens
 from model.data.text_tokenizer import bundled_text_tokenizer
+from model.tokenizers.checkpoint import loading
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training import checkpoint
 from model.training.loop import Stream, Trainer
@@ -30,6 +31,7 @@ from model.vargpt.loss import LossConfig
 from model.vargpt.released import load_infinity, load_released
 from model.vargpt.sampling import Sampling
 from model.vargpt.vargpt import Vargpt
+from schemas.store.errors import SettingsError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,8 +57,8 @@ def make_trainer(
         init: training, or checkpoint of one, whose weights come first; None for new ones.
 
     Raises:
-        ValueError: a `DataError` among them: what does not fit, with both sides.
-        StateError: `init` has no whole checkpoint, or one of another model.
+        UserError: data, weights, tokenizers or settings that do not fit, with both sides; or
+            `init` has no whole checkpoint, or one of another model.
     """
     sources = sources_of(recipe, [Corpus.open(text) for text in data])
     tokenizer = tokenizer_of(recipe, sources, processes.device)
@@ -105,7 +107,7 @@ def make_objective(
         init: training whose weights are the reference; None for those that the recipe names.
 
     Raises:
-        ValueError: preferences without a reference.
+        SettingsError: preferences without a reference.
         StateError: `init` has no whole checkpoint, or one of another model.
     """
     if recipe.objective == "likelihood":
@@ -117,7 +119,7 @@ def make_objective(
     elif recipe.released:
         known_by = recipe.released
     else:
-        raise ValueError(
+        raise SettingsError(
             f"stage {recipe.stage} learns from preferences, against the model that it begins as: "
             "name that training, --init DIR"
         )
@@ -130,12 +132,18 @@ def make_objective(
 
 
 def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":
-    """Load the text tokenizer of a recipe, with VARGPT's tokens in it."""
+    """Load the text tokenizer of a recipe, with VARGPT's tokens in it.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+    """
     if recipe.text_tokenizer == "bundled":
         return bundled_text_tokenizer()
     from transformers import AutoTokenizer
 
-    return with_image_tokens(AutoTokenizer.from_pretrained(recipe.text_tokenizer))
+    with loading("text_tokenizer", recipe.text_tokenizer):
+        loaded = AutoTokenizer.from_pretrained(recipe.text_tokenizer)
+    return with_image_tokens(loaded)
 
 
 def model_config(
@@ -156,11 +164,14 @@ def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizer
     """Build a model, the same in every process, from published weights where the recipe has them.
 
     Raises:
-        ValueError: weights of other sizes, or for another vocabulary.
+        SettingsError: weights of other sizes, or for another vocabulary.
+        CheckpointError: weights that cannot be loaded.
     """
     torch.manual_seed(recipe.seed)
     if recipe.qwen:
-        model = Vargpt.around(load_qwen(recipe.qwen, torch.float32), config)
+        with loading("qwen", recipe.qwen):
+            qwen = load_qwen(recipe.qwen, torch.float32)
+        model = Vargpt.around(qwen, config)
     else:
         model = Vargpt(config)
     check_vocabulary(model.config, words.get_vocab())
@@ -229,5 +240,6 @@ def _image_processor(recipe: Recipe) -> Any:
 
     pixels: dict[str, Any] = {"max_pixels": UNDERSTOOD_PIXELS}
     if recipe.qwen:
-        return Qwen2VLImageProcessorPil.from_pretrained(recipe.qwen, **pixels)
+        with loading("qwen", recipe.qwen):
+            return Qwen2VLImageProcessorPil.from_pretrained(recipe.qwen, **pixels)
     return Qwen2VLImageProcessorPil(**pixels)

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from model.tokenizer_training.state import StateError
 from model.tokenizers.checkpoint import CheckpointError
 from model.training.checkpoint import (
     STATE,
@@ -18,7 +17,7 @@ from model.training.checkpoint import (
     read_state,
 )
 from model.training.parallel import Processes
-from model.training.recipe import Recipe
+from model.training.recipe import Recipe, parse
 from model.training.start import text_tokenizer
 from model.vargpt.config import VargptConfig
 from model.vargpt.folder import (
@@ -44,20 +43,17 @@ def load_trained(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.fl
         dtype: of the weights.
 
     Raises:
-        CheckpointError: neither of them, damaged, or files that do not fit each other.
+        UserError: neither of them, damaged, or files that do not fit each other.
     """
     if not _is_training(url):
         return load_folder(url, device=device, dtype=dtype)
     place, state = _read(url)
-    model = empty_model(_CONFIG.validate_python(state.model), device, dtype)
-    try:
-        load(place, model_tensors(model), Processes())
-    except StateError as error:
-        raise CheckpointError(str(error)) from error
+    model = empty_model(_config(state), device, dtype)
+    load(place, model_tensors(model), Processes())
     return Trained(
         model=model.eval(),
         images=_images(state),
-        text=text_tokenizer(Recipe.model_validate(state.recipe)),
+        text=text_tokenizer(_recipe(state)),
         sha256=trained_sha256(url),
     )
 
@@ -66,7 +62,7 @@ def trained_images(url: str) -> ImageTokenizer:
     """Return which image tokenizer a model speaks, without loading its weights.
 
     Raises:
-        CheckpointError: as `load_trained`.
+        UserError: as `load_trained`.
     """
     return _images(_read(url)[1]) if _is_training(url) else read_images(url)
 
@@ -77,7 +73,7 @@ def trained_sha256(url: str) -> str:
     It is of config and weights, or the identity of a checkpoint.
 
     Raises:
-        CheckpointError: as `load_trained`.
+        UserError: as `load_trained`.
     """
     if not _is_training(url):
         return folder_sha256(url)
@@ -88,7 +84,7 @@ def save_trained(url: str, folder: Path) -> None:
     """Write a training's latest weights as a folder of their own, to be taken elsewhere.
 
     Raises:
-        CheckpointError: as `load_trained`.
+        UserError: as `load_trained`.
     """
     trained = load_trained(url)
     save_folder(folder, trained.model, trained.images, trained.text)
@@ -99,18 +95,26 @@ def _is_training(url: str) -> bool:
 
 
 def _read(url: str) -> tuple[Path, TrainingState]:
-    try:
-        place = find(Path(url))
-        return place, read_state(place)
-    except StateError as error:
-        raise CheckpointError(str(error)) from error
+    place = find(Path(url))
+    return place, read_state(place)
 
 
 def _images(state: TrainingState) -> ImageTokenizer:
-    recipe, config = Recipe.model_validate(state.recipe), _CONFIG.validate_python(state.model)
+    recipe, config = _recipe(state), _config(state)
     return ImageTokenizer(
         tokenizer="infinity_bsq" if config.codes.choices == 2 else "var_vqvae",
         preset=recipe.tokenizer_preset,
         checkpoint=recipe.tokenizer_checkpoint,
         resolution=recipe.resolution,
     )
+
+
+def _recipe(state: TrainingState) -> Recipe:
+    return parse(state.recipe, "of the checkpoint")
+
+
+def _config(state: TrainingState) -> VargptConfig:
+    try:
+        return _CONFIG.validate_python(state.model)
+    except ValidationError as error:
+        raise CheckpointError(f"the checkpoint's model: {error}") from error

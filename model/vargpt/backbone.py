@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model.vargpt.config import BackboneConfig
+from schemas.store.errors import SettingsError
 
 if TYPE_CHECKING:
     from transformers import Cache, Qwen2VLConfig, Qwen2VLForConditionalGeneration
@@ -22,7 +23,7 @@ class Backbone(nn.Module):
         qwen: with its weights; None for random ones.
 
     Raises:
-        ValueError: a model of other sizes; names both.
+        SettingsError: a model of other sizes; names both.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         if qwen is not None and (found := backbone_config(qwen.config)) != config:
-            raise ValueError(f"the model is configured for {config}, this Qwen2-VL is {found}")
+            raise SettingsError(f"the model is configured for {config}, this Qwen2-VL is {found}")
         self.qwen = qwen or Qwen2VLForConditionalGeneration(qwen_config(config))
 
     def embed(
@@ -149,12 +150,12 @@ def backbone_config(qwen: "Qwen2VLConfig") -> BackboneConfig:
     """Return the sizes of a Qwen2-VL of `transformers`.
 
     Raises:
-        ValueError: attention through a sliding window, which no published size has.
+        SettingsError: attention through a sliding window, which no published size has.
     """
     text: Any = qwen.text_config
     vision: Any = qwen.vision_config
     if "sliding_attention" in text.layer_types:
-        raise ValueError(f"expected full attention in every layer, got {text.layer_types}")
+        raise SettingsError(f"expected full attention in every layer, got {text.layer_types}")
     return BackboneConfig(
         vocab=text.vocab_size,
         hidden=text.hidden_size,

@@ -7,6 +7,7 @@ import torch
 from model.data.batch import Batch
 from model.tokenizers.protocol import Schedule, check_schedule, count_codes, schedule_text
 from model.vargpt.config import SPECIAL, VargptConfig
+from schemas.store.errors import SettingsError
 
 
 def check_batch(batch: Batch, config: VargptConfig) -> None:
@@ -26,11 +27,11 @@ def check_model_schedule(schedule: Schedule, config: VargptConfig) -> None:
     """Check that a model can do a schedule.
 
     Raises:
-        ValueError: it cannot.
+        SettingsError: it cannot.
     """
     check_schedule(schedule)
     if schedule[0] != (1, 1) or len(schedule) > config.decoder.levels:
-        raise ValueError(
+        raise SettingsError(
             f"the model writes up to {config.decoder.levels} scales from 1x1 on, "
             f"this schedule has {len(schedule)}: {schedule_text(schedule)}"
         )
@@ -44,16 +45,20 @@ def check_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> Non
         vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
 
     Raises:
-        ValueError: more tokens than the embedding has rows, or special tokens of other ids.
+        SettingsError: more tokens than the embedding has rows, or special tokens of other ids.
     """
     rows, largest = config.backbone.vocab, max(vocabulary.values())
     if largest >= rows:
-        raise ValueError(f"the text tokenizer has ids up to {largest}, the embedding {rows} rows")
+        raise SettingsError(
+            f"the text tokenizer has ids up to {largest}, the embedding {rows} rows"
+        )
     for token, name in SPECIAL.items():
         side = config.marks if hasattr(config.marks, name) else config.backbone
         expected, found = getattr(side, name), vocabulary.get(token)
         if found != expected:
-            raise ValueError(f"{token} is {expected} to the model, {found} to the text tokenizer")
+            raise SettingsError(
+                f"{token} is {expected} to the model, {found} to the text tokenizer"
+            )
 
 
 def _check_text(batch: Batch, config: VargptConfig) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
+from schemas.store.errors import SettingsError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +52,14 @@ class CodeHead:
         """Check that a tokenizer's codes are those the model speaks.
 
         Raises:
-            ValueError: they are not; says what both have.
+            SettingsError: they are not; says what both have.
         """
         other = head_of(tokenizer)
         same = (self.elements, self.choices, self.width)
         if (other.elements, other.choices, other.width) != same:
-            raise ValueError(f"the model's codes are {self}, the tokenizer's are {other}")
+            raise SettingsError(f"the model's codes are {self}, the tokenizer's are {other}")
         if self.tokenizer not in ("", other.tokenizer):
-            raise ValueError(
+            raise SettingsError(
                 f"the model was trained on codes of tokenizer {self.tokenizer}, "
                 f"this one is {other.tokenizer or 'of random weights'}"
             )

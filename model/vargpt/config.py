@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final, Literal
 
 from model.vargpt.codes import CodeHead, bits
+from schemas.store.errors import SettingsError
 
 Conditioning = Literal["context", "constant"]
 
@@ -126,11 +127,11 @@ def with_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> Varg
         vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
 
     Raises:
-        ValueError: a tokenizer that lacks a special token of VARGPT.
+        SettingsError: a tokenizer that lacks a special token of VARGPT.
     """
     lacking = [token for token in SPECIAL if token not in vocabulary]
     if lacking:
-        raise ValueError(f"the text tokenizer of {len(vocabulary)} tokens lacks {lacking}")
+        raise SettingsError(f"the text tokenizer of {len(vocabulary)} tokens lacks {lacking}")
     ids = {name: vocabulary[token] for token, name in SPECIAL.items()}
     marks = Marks(**{each.name: ids.pop(each.name) for each in fields(Marks)})
     rows = -(-(max(vocabulary.values()) + 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE

@@ -14,20 +14,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import fsspec
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
-from model.tokenizers.checkpoint import CheckpointError
+from model.tokenizers.checkpoint import CheckpointError, loading
 from model.tokenizers.compute import Compute
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.vargpt.check import check_vocabulary
 from model.vargpt.config import VargptConfig
 from model.vargpt.vargpt import Vargpt
+from schemas.store.retries import open_fs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -51,7 +51,7 @@ class ImageTokenizer:
         """Load it, for images of an aspect (height / width).
 
         Raises:
-            ValueError: an unknown tokenizer, or an aspect that it cannot do.
+            SettingsError: an unknown tokenizer, or an aspect that it cannot do.
             CheckpointError: weights that cannot be read or do not fit.
         """
         return load_tokenizer(
@@ -81,7 +81,7 @@ def save_folder(
     """Write a model, its weights last.
 
     Raises:
-        ValueError: a text tokenizer that is not the model's.
+        SettingsError: a text tokenizer that is not the model's.
     """
     check_vocabulary(model.config, text.get_vocab())
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,17 +101,19 @@ def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.flo
 
     Raises:
         CheckpointError: a file is missing or damaged, or weights and config do not fit.
+        StoreError: the store cannot be asked.
     """
     from transformers import AutoTokenizer
 
+    config, images = _parsed(_config_of(url), url)
     with _local(url) as folder:
-        config, images = _parsed(_config_of(str(folder)), url)
         model = empty_model(config, device, dtype)
         try:
             load_model(model, str(folder / WEIGHTS), device=device)
         except (FileNotFoundError, SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{url}/{WEIGHTS}: {error}") from error
-        text = AutoTokenizer.from_pretrained(folder / TEXT)
+        with loading("the text tokenizer of", url):
+            text = AutoTokenizer.from_pretrained(folder / TEXT)
         sha256 = folder_sha256(str(folder))
     check_vocabulary(config, text.get_vocab())
     return Trained(model=model.eval(), images=images, text=text, sha256=sha256)
@@ -132,7 +134,7 @@ def folder_sha256(url: str) -> str:
     Raises:
         CheckpointError: one of the two is missing.
     """
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         try:
@@ -155,7 +157,7 @@ def empty_model(config: VargptConfig, device: str, dtype: torch.dtype) -> Vargpt
 
 
 def _config_of(url: str) -> bytes:
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     try:
         return fs.cat_file(f"{path}/{CONFIG}")
     except FileNotFoundError as error:
@@ -173,12 +175,16 @@ def _parsed(config: bytes, url: str) -> tuple[VargptConfig, ImageTokenizer]:
 @contextmanager
 def _local(url: str) -> Iterator[Path]:
     """Give the folder on this machine, for as long as the body runs."""
-    fs, path = fsspec.url_to_fs(url)
+    fs, path = open_fs(url)
     if isinstance(fs, LocalFileSystem):
         yield Path(path)
         return
+    folder = path.rstrip("/")
     with tempfile.TemporaryDirectory() as name:
-        fs.get(path.rstrip("/") + "/", f"{name}/", recursive=True)
+        for file in fs.find(folder):
+            local = Path(name, file.removeprefix(folder).lstrip("/"))
+            local.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(file, str(local))
         yield Path(name)
 
 

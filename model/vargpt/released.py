@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-import fsspec
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from model.tokenizers.checkpoint import SHOWN, CheckpointError, check_fit, read_
 from model.vargpt.config import PRESETS, VargptConfig, released
 from model.vargpt.decoder import Decoder
 from model.vargpt.vargpt import Vargpt
+from schemas.store.retries import open_fs
 
 INDEX: Final = "model.safetensors.index.json"
 WEIGHTS: Final = "model.safetensors"
@@ -110,6 +110,7 @@ def load_released(model: Vargpt, url: str) -> None:
     Raises:
         CheckpointError: no such file, damaged, or keys and shapes that are not this model's; names
             what is missing and what is unexpected.
+        StoreError: the store cannot be asked.
     """
     expected = dict(model.state_dict())
     tied = "backbone.qwen.lm_head.weight" if model.config.backbone.tied else ""
@@ -211,13 +212,13 @@ def _fill(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
 
 
 def _shards(url: str) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
-    file_system, folder = fsspec.url_to_fs(url)
-    if not file_system.exists(f"{folder}/{INDEX}"):
+    fs, folder = open_fs(url)
+    if not fs.exists(f"{folder}/{INDEX}"):
         source = read_checkpoint(f"{url}/{WEIGHTS}")
         yield source.name, source.tensors
         return
     try:
-        index = json.loads(file_system.cat_file(f"{folder}/{INDEX}"))
+        index = json.loads(fs.cat_file(f"{folder}/{INDEX}"))
         shards = {PurePosixPath(name).name for name in index["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{url}/{INDEX}: expected a weight_map: {error!r}") from error

@@ -10,6 +10,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from schemas.store.errors import SettingsError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
@@ -18,7 +20,7 @@ class Sampling:
     The paper names guidance 1.5 and top_p 0.95.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingsError: a value out of its range.
     """
 
     guidance: float = 3.0  # 1 for none; above, away from what would be drawn without the context
@@ -29,9 +31,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.text_temperature >= 0 and self.top_k >= 0):
-            raise ValueError(f"temperatures and top_k are 0 or more, not {self}")
+            raise SettingsError(f"temperatures and top_k are 0 or more, not {self}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is above 0 and at most 1, not {self.top_p}")
+            raise SettingsError(f"top_p is above 0 and at most 1, not {self.top_p}")
 
 
 GREEDY = Sampling(guidance=1.0, temperature=0.0, top_k=0, top_p=1.0)

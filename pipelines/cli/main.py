@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.beam_options:
         _check_beam_options(command, options)
     from pipelines.runtime.console import listen
-    from schemas.recipe_file import RecipeError
-    from schemas.store.errors import CorpusError
+    from schemas.store.errors import UserError
 
     listen(quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False))
     try:
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return EX_PIPE
-    except (CorpusError, RecipeError) as error:
+    except UserError as error:
         print(f"vargpt-corpus: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -177,15 +176,10 @@ def _run_of_train(module: str) -> Callable[[argparse.Namespace], int]:
 def _export(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from model.data.manifest import DataError
     from model.preferences.export import export
-    from schemas.store.storage import CorpusError
 
-    try:
-        for name, records in export(options.corpus, options.format, Path(options.to)).items():
-            print(f"{options.to}/{name}: {records:,} records")
-    except DataError as error:
-        raise CorpusError(str(error)) from error
+    for name, records in export(options.corpus, options.format, Path(options.to)).items():
+        print(f"{options.to}/{name}: {records:,} records")
     return 0
 
 

@@ -35,13 +35,13 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify a corpus and print a line a fault."""
     from pipelines.verify.job import verify
-    from schemas.store.errors import CorpusError
+    from schemas.store.errors import UserError
     from schemas.store.storage import Storage
 
     out = options.out
     try:
         faults = verify(Storage(out), processes=options.processes, deep=options.deep)
-    except (CorpusError, OSError) as error:
+    except (UserError, OSError) as error:
         told = {"corpus": out, "deep": options.deep, "error": str(error)}
         if options.json:
             print(json.dumps(told))

@@ -99,7 +99,10 @@ class HttpClient:
     gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)  # by host
 
     async def fetch(self, url: str, attempt: int = 0) -> Fetched | FetchFailure:
-        """Fetch one URL, with retries from the given attempt on."""
+        """Fetch one URL, with retries from the given attempt on.
+
+        Not by tenacity: the server says how long to pause, and the last failure is a result.
+        """
         asked: list[URL] = []
         try:
             return await self.attempt(url, asked)

@@ -4,8 +4,7 @@ import argparse
 from typing import Any
 
 from model.data.manifest import Source
-from model.preferences.scorers import ScorerError, ScorerPlan
-from model.tokenizers.checkpoint import CheckpointError
+from model.preferences.scorers import ScorerPlan
 from model.training.trained import trained_images, trained_sha256
 from model.vargpt.sampling import Sampling
 from pipelines.engines.engine import Engine
@@ -13,20 +12,17 @@ from pipelines.preferences.job import Asked, PreferenceJob
 from pipelines.preferences.stage import MakePreferences
 from pipelines.preferences.tools import ToolsPlan
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
-from schemas.store.storage import CorpusError, absolute
+from schemas.store.errors import SettingsError
+from schemas.store.storage import absolute
 
 
 def run(options: argparse.Namespace) -> int:
     """Make pairs, and print what came of the prompts.
 
     Raises:
-        CorpusError: options that do not go together, or as the job raises it.
+        UserError: options that do not go together, or as the job raises it.
     """
-    try:
-        job = _job(options)
-    except (CheckpointError, ScorerError, ValueError) as error:
-        raise CorpusError(str(error)) from error
-    _print(job.run(options.out), options.out)
+    _print(_job(options).run(options.out), options.out)
     return 0
 
 
@@ -92,11 +88,11 @@ def scorer_of(options: argparse.Namespace) -> ScorerPlan | None:
 
 def _check(options: argparse.Namespace, samples: int) -> None:
     if options.pairs == "scored" and (not options.scorer or samples < 2):
-        raise ValueError("--pairs scored needs a --scorer, and --samples of 2 or more")
+        raise SettingsError("--pairs scored needs a --scorer, and --samples of 2 or more")
     if not options.scorer and samples != 1:
-        raise ValueError(f"--samples {samples} without a --scorer: only one would be used")
+        raise SettingsError(f"--samples {samples} without a --scorer: only one would be used")
     if min(samples, options.batch, options.prompts_per_shard) < 1 or not options.margin >= 0:
-        raise ValueError(
+        raise SettingsError(
             "--samples, --batch, --prompts-per-shard are 1 or more, --margin 0 or more"
         )
 

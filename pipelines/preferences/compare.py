@@ -16,11 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL.Image import Image
 
-from model.data.manifest import DataError
 from model.preferences.prompts import read_prompts
-from model.preferences.scorers import ScorerError, ScorerPlan
+from model.preferences.scorers import ScorerPlan
 from model.preferences.statistics import Comparison, compare
-from model.tokenizers.checkpoint import CheckpointError
 from model.training.samples import grid
 from model.training.trained import trained_sha256
 from pipelines.out_folder import own_folder
@@ -31,6 +29,7 @@ from pipelines.preferences.tools import ToolsPlan, tools
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import DecodeConfig
+from schemas.store.errors import SettingsError
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage, absolute
 
@@ -56,16 +55,13 @@ def run(options: argparse.Namespace) -> int:
     `images.png` what both drew of the first prompts.
 
     Raises:
-        CorpusError: models, prompts or a scorer that cannot be used.
+        UserError: models, prompts or a scorer that cannot be used.
     """
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
     store = own_folder(options.out, "comparison", _holds_comparison)
     with build_lock(store):
-        try:
-            _compare(options, store, Path(store.root))
-        except (CheckpointError, DataError, ScorerError, ValueError) as error:
-            raise CorpusError(str(error)) from error
+        _compare(options, store, Path(store.root))
     return 0
 
 
@@ -75,7 +71,9 @@ def _holds_comparison(store: Storage) -> bool:
 
 def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
     if min(options.samples, options.batch) < 1 or not 0 < options.confidence < 1:
-        raise ValueError("--samples and --batch are 1 or more, --confidence lies between 0 and 1")
+        raise SettingsError(
+            "--samples and --batch are 1 or more, --confidence lies between 0 and 1"
+        )
     scorer = scorer_of(options)
     assert scorer is not None, "--scorer is required"
     plans = [_plan(model, scorer, options) for model in (options.before, options.after)]

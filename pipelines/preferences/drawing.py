@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.preferences.sampling import Drawn
-from model.preferences.scorers import ScorerError, scored
+from model.preferences.scorers import scored
 from pipelines.preferences.inputs import Prepare, Prepared
 from pipelines.preferences.tools import Tools
 from pipelines.runtime.sidecar import Reject
 from pipelines.tokens.tokenizers import device_lock
 from schemas.recipe import DecodeConfig
-from schemas.store.storage import CorpusError, Storage
+from schemas.store.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +64,11 @@ def scores_of(prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list
     """Score the drawn images, and last the given one if there is one; [] without a scorer.
 
     Raises:
-        CorpusError: the scorer does not return a number an image.
+        ScorerError: the scorer does not return a number an image.
     """
     if loaded.scorer is None:
         return []
     images = [each.image for each in drawn]
     images += [] if prepared.given is None else [prepared.given]
-    try:
-        with device_lock:
-            return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
-    except ScorerError as error:
-        raise CorpusError(str(error)) from error
+    with device_lock:
+        return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))

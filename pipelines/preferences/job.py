@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from model.data.codes import check_tokenizer
-from model.data.manifest import DataError, Source, read_manifest, token_members
+from model.data.manifest import Source, read_manifest, token_members
 from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_prompts
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import schedule_text
@@ -92,23 +92,19 @@ class PreferenceJob:
         """Make pairs, or go on with what was killed; return the manifest.
 
         Raises:
-            CorpusError: another command holds the folder, it holds a corpus, prompts or tokenizer
+            UserError: another command holds the folder, it holds a corpus, prompts or tokenizer
                 do not fit, or too many prompts are dead.
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
         with build_lock(store), self.engine.started(store):
             store.sweep(WRITTEN)
-            try:
-                tokenizer = self._tokenizer()
-                rows = self.asked.rows(self.stage.member)
-                prompts = write_prompts(
-                    rows,
-                    store,
-                    per_shard=self.asked.per_shard,
-                    need_given=self.stage.pairs == "paper",
-                )
-            except (DataError, ValueError) as error:
-                raise CorpusError(str(error)) from error
+            tokenizer = self._tokenizer()
+            prompts = write_prompts(
+                self.asked.rows(self.stage.member),
+                store,
+                per_shard=self.asked.per_shard,
+                need_given=self.stage.pairs == "paper",
+            )
             _remove_surplus(store, prompts.shards)
             subset = "preference_edit" if prompts.edits else "preference"
             stage = replace(self.stage, subset=subset)

@@ -81,7 +81,7 @@ def tools(plan: ToolsPlan) -> Tools:
     """Load what a plan names on the best device there is, unless this process has it.
 
     Raises:
-        CorpusError: a model or scorer that cannot be loaded, or another model than was planned.
+        UserError: a model or scorer that cannot be loaded, or another model than was planned.
     """
     key = fingerprint(plan.model, plan.seed, plan.settings())
     with _loading:
@@ -95,11 +95,8 @@ def _load(plan: ToolsPlan) -> Tools:
     import torch
     from transformers import Qwen2VLImageProcessorPil
 
-    from model.data.manifest import DataError
     from model.data.text import TextEncoder
     from model.preferences.sampling import Sampler
-    from model.preferences.scorers import ScorerError
-    from model.tokenizers.checkpoint import CheckpointError
     from model.tokenizers.compute import best_device
     from model.training.start import UNDERSTOOD_PIXELS
     from model.training.trained import load_trained
@@ -107,12 +104,9 @@ def _load(plan: ToolsPlan) -> Tools:
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
     torch.set_num_threads(1)
     device = best_device()
-    try:
-        trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
-        scorer = plan.scorer.load(device) if plan.scorer else None
-        text = TextEncoder(trained.text, pad_multiple=trained.model.config.pad_multiple)
-    except (CheckpointError, ScorerError, DataError) as error:
-        raise CorpusError(str(error)) from error
+    trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
+    scorer = plan.scorer.load(device) if plan.scorer else None
+    text = TextEncoder(trained.text, pad_multiple=trained.model.config.pad_multiple)
     if trained.sha256 != plan.model_sha256:
         raise CorpusError(
             f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} when this began"

@@ -60,7 +60,10 @@ def find_images(urls: Sequence[str]) -> list[ImageFile]:
 
 def _images_of(url: str) -> Iterator[ImageFile]:
     fs, path = open_fs(url)
-    paths = fs.glob(path) if "*" in path else fs.find(path)
+    try:
+        paths = fs.glob(path) if "*" in path else fs.find(path)
+    except FileNotFoundError:  # of a bucket that is not there
+        return
     # A name must not say where the data lie: moved, they are the same images.
     folder = path.partition("*")[0].rpartition("/")[0] if "*" in path or path in paths else path
     if f"{path.rstrip('/')}/{MANIFEST}" in paths:

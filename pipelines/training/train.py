@@ -10,10 +10,8 @@ from pathlib import Path
 
 import torch
 
-from model.data.manifest import DataError
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
-from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.compute import best_device
 from model.training.checkpoint import FOLDER as CHECKPOINTS
 from model.training.checkpoint import STATE, checkpoints, find, read_state
@@ -35,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on with what was killed.
 
     Raises:
-        CorpusError: data, weights or a checkpoint that do not fit, or a loss that is NaN.
-        RecipeError: an unknown stage or key.
+        UserError: an unknown stage or key; data, weights or a checkpoint that do not fit; or a loss
+            that is NaN.
     """
     recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
     device = best_device() if options.device is None else options.device
@@ -61,23 +59,15 @@ def _inherited(init: str | None) -> list[str]:
 
 def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) -> int:
     out = Path(options.out)
-    try:
-        trainer = make_trainer(
-            recipe,
-            options.data,
-            out,
-            processes=processes,
-            init=Path(options.init) if options.init else None,
-        )
-        _say_start(recipe, processes)
-        trainer.run()
-    except (DataError, StateError, CheckpointError, FloatingPointError, ValueError) as error:
-        raise CorpusError(str(error)) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        # transformers' own, of a model that is not there
-        raise CorpusError(str(error)) from error
+    trainer = make_trainer(
+        recipe,
+        options.data,
+        out,
+        processes=processes,
+        init=Path(options.init) if options.init else None,
+    )
+    _say_start(recipe, processes)
+    trainer.run()
     if processes.is_first:
         print(checkpoints(out)[-1])
         for picture in sorted((out / SAMPLES).glob("*.png"))[-1:]:
@@ -120,4 +110,5 @@ def _locked(out: str, processes: Processes) -> Iterator[None]:
     store = training_folder(out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
     with build_lock(store):
         mark_training(store, KIND)
+        store.sweep(["", "reference"])
         yield

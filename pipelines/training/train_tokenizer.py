@@ -20,12 +20,13 @@ from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.objectives import LossWeights, Perceptual
 from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.sizes import Trainee
-from model.tokenizer_training.state import STATE, StateError
+from model.tokenizer_training.state import STATE
 from model.tokenizers.compute import best_device, compute_on
 from pipelines.out_folder import mark_training, training_folder
 from pipelines.training.images import ImageFile, TrainingImages, find_images, held_out
 from schemas.fingerprint import fingerprint
 from schemas.keys import rank
+from schemas.store.errors import SettingsError
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on with what was killed; write the checkpoint and its card.
 
     Raises:
-        CorpusError: no images, a wrong phase, a state of another run, or a loss that is NaN.
+        UserError: no images, a wrong phase, a state of another run, or a loss that is NaN.
     """
     store = training_folder(options.out, KIND, STATE)
     device = _device(options.device)
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
     with build_lock(store):
         mark_training(store, KIND)
+        store.sweep([""])
         return _train(options, train, rest, device)
 
 
@@ -63,29 +65,23 @@ def _train(
     out = Path(options.out)
     weights = LossWeights()
     data = TrainingImages(images=train, side=max(SIDES))
-    try:
-        plan = _plan(options, weights)
-        trainee = Trainee.of_preset(options.kind, options.preset)
-        schedules = {phase.crop: trainee.schedule(phase.crop) for phase in plan.phases}
-        trainer = Trainer(
-            trainee.objective(weights, plan.seed),
-            plan,
-            data.batches,
-            schedules.__getitem__,
-            folder=out,
-            fingerprint=_identity(trainee, plan, train, options.perceptual),
-            device=device,
-            perceptual=_imported(options.perceptual),
-            report=_report,
-            unreadable=data.unreadable,
-        )
-    except ValueError as error:
-        raise CorpusError(str(error)) from error
+    plan = _plan(options, weights)
+    trainee = Trainee.of_preset(options.kind, options.preset)
+    schedules = {phase.crop: trainee.schedule(phase.crop) for phase in plan.phases}
+    trainer = Trainer(
+        trainee.objective(weights, plan.seed),
+        plan,
+        data.batches,
+        schedules.__getitem__,
+        folder=out,
+        fingerprint=_identity(trainee, plan, train, options.perceptual),
+        device=device,
+        perceptual=_imported(options.perceptual),
+        report=_report,
+        unreadable=data.unreadable,
+    )
     squares, unreadable = _shown(rest)  # first, or a fault of theirs would show hours later
-    try:
-        trainer.run()
-    except (StateError, FloatingPointError) as error:
-        raise CorpusError(str(error)) from error
+    trainer.run()
     facts = Facts(
         data=options.describe_data or ", ".join(options.data),
         licence=options.licence,
@@ -124,9 +120,9 @@ def _phase(text: str) -> Phase:
     size, _, steps = text.partition(":")
     crop, _, batch = size.partition("x")
     if not (crop.isdigit() and batch.isdigit() and steps.isdigit()):
-        raise ValueError(f"phase {text!r}: expected SIDExBATCH:STEPS, e.g. 128x4:4000")
+        raise SettingsError(f"phase {text!r}: expected SIDExBATCH:STEPS, e.g. 128x4:4000")
     if int(crop) > max(SIDES):
-        raise ValueError(f"phase {text!r}: crops are of up to {max(SIDES)} px")
+        raise SettingsError(f"phase {text!r}: crops are of up to {max(SIDES)} px")
     return Phase(crop=int(crop), batch=int(batch), steps=int(steps))
 
 

@@ -20,7 +20,7 @@ from pipelines.verify.look import checked_origin
 from schemas.keys import shard_name
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
-from schemas.store.storage import TEMPORARY_PREFIX
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
 # Folders that a build may leave with nothing in them.

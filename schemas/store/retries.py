@@ -8,7 +8,7 @@ here after longer pauses, so that a store may be away for a minute or two.
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
@@ -16,6 +16,14 @@ from typing import Any
 import fsspec
 from fsspec.config import conf
 from fsspec.implementations.local import LocalFileSystem
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_chain,
+    wait_fixed,
+)
 
 from schemas.store.errors import CorpusError, StoreError
 from schemas.store.store_errors import StoreFault, store_fault
@@ -32,6 +40,7 @@ _CALLS = (
     "cat_ranges",
     "exists",
     "find",
+    "get_file",
     "glob",
     "info",
     "isdir",
@@ -60,15 +69,35 @@ def open_fs(url: str) -> tuple[Any, str]:
     return (fs if isinstance(fs, LocalFileSystem) else _patient(fs)), path
 
 
+class _FaultError(Exception):
+    """One try of a call failed at the store; the client's own error is its cause."""
+
+    def __init__(self, fault: StoreFault) -> None:
+        super().__init__(fault.said)
+        self.fault = fault
+
+
 class PatientFileSystem:
     """An fsspec file system whose calls are tried again, and whose faults name the URL.
 
-    Its calls raise CorpusError for what does not pass: no access, no credentials, no bucket, or a
-    store that is away for longer than the client's own tries and `PAUSES_S`.
+    Its calls raise StoreError for what does not pass: no access, no credentials, no bucket, or a
+    store that is away for longer than the client's own tries and the pauses between ours.
+
+    Args:
+        fs: the file system.
+        pauses_s: between the tries of a call.
+        sleep: waits for so many seconds.
     """
 
-    def __init__(self, fs: Any) -> None:
+    def __init__(
+        self,
+        fs: Any,
+        *,
+        pauses_s: Sequence[float] = PAUSES_S,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.fs = fs
+        self._pauses_s, self._sleep = pauses_s, sleep
 
     def __getattr__(self, name: str) -> Any:
         return partial(self._call, name) if name in _CALLS else getattr(self.fs, name)
@@ -86,21 +115,34 @@ class PatientFileSystem:
 
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         path = arguments[1] if name == "put_file" else arguments[0]
-        tries = (*PAUSES_S, None)
-        for number, pause_s in enumerate(tries, start=1):
-            try:
-                return getattr(self.fs, name)(*arguments, **options)
-            except Exception as error:  # the clients' errors have no class in common
-                fault = self._no_bucket(path, error) if name in _PUTS else None
-                fault = fault or store_fault(error)
-                if fault is None:
-                    raise
-                if pause_s is None or not fault.may_pass:
-                    raise self._final(path, fault) from error
-            told = f"try {number} of {len(tries)}, again in {pause_s:.0f} s"
-            print(f"{self._url(path)}: {fault.said}; {told}", file=sys.stderr)
-            time.sleep(pause_s)
-        raise AssertionError("unreachable: the last round returns or raises")
+        tries = Retrying(
+            retry=retry_if_exception(_may_pass),
+            wait=wait_chain(*map(wait_fixed, (*self._pauses_s, 0))),  # 0 after the last try
+            stop=stop_after_attempt(len(self._pauses_s) + 1),
+            before_sleep=partial(self._tell, path),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return tries(self._try, name, path, arguments, options)
+        except _FaultError as error:
+            raise self._final(path, error.fault) from error.__cause__
+
+    def _try(self, name: str, path: Any, arguments: Any, options: Any) -> Any:
+        try:
+            return getattr(self.fs, name)(*arguments, **options)
+        except Exception as error:  # the clients' errors have no class in common
+            fault = self._no_bucket(path, error) if name in _PUTS else None
+            if fault := fault or store_fault(error):
+                raise _FaultError(fault) from error
+            raise
+
+    def _tell(self, path: str | list[str], state: RetryCallState) -> None:
+        """Print why a call failed, and when it is tried again."""
+        error: Any = state.outcome and state.outcome.exception()
+        number, pause_s = state.attempt_number, state.upcoming_sleep
+        told = f"try {number} of {len(self._pauses_s) + 1}, again in {pause_s:.0f} s"
+        print(f"{self._url(path)}: {error.fault.said}; {told}", file=sys.stderr)
 
     def _no_bucket(self, path: str, error: Exception) -> StoreFault | None:
         """Explain why a write finds nothing: there is no bucket, or a long upload was forgotten.
@@ -119,6 +161,10 @@ class PatientFileSystem:
 
     def _url(self, path: str | list[str]) -> str:
         return self.fs.unstrip_protocol(path if isinstance(path, str) else path[0])
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, _FaultError) and error.fault.may_pass
 
 
 @cache

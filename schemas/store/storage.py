@@ -1,7 +1,6 @@
 """Where a corpus lies: any fsspec URL, and nothing partial ever under a final name."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,16 +8,12 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from fsspec.implementations.local import LocalFileSystem
 
 from schemas.store.errors import CorpusError as CorpusError
 from schemas.store.retries import open_fs
-
-# Written beside local files before they are renamed; a crash may leave one, nothing reads it.
-TEMPORARY_PREFIX = ".partial-"
-_TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
+from schemas.store.whole_file import TEMPORARY_PREFIX, is_temporary, published, temporary_name
 
 
 def absolute(url: str) -> str:
@@ -154,7 +149,7 @@ class Storage:
         if not self.is_local:
             self.fs.pipe_file(self.locate(path)[1], data)
             return
-        with self._published(path) as temporary:
+        with published(self._local(path)) as temporary:
             temporary.write_bytes(data)
 
     def commit_file(self, path: str, local: Path) -> None:
@@ -162,7 +157,7 @@ class Storage:
         if not self.is_local:
             self.fs.put_file(str(local), self.locate(path)[1])
             return
-        with self._published(path) as temporary:
+        with published(self._local(path)) as temporary:
             shutil.move(local, temporary)
 
     def create(self, path: str, data: bytes) -> bool:
@@ -201,7 +196,7 @@ class Storage:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
                 yield Path(name)
             return
-        folder = Path(self._opened[1], _temporary_name())
+        folder = Path(self._opened[1], temporary_name())
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -234,35 +229,11 @@ class Storage:
             found += sorted(Path(self._opened[1]).glob(places))
         return [path for path in found if is_temporary(path.name) and not path.is_symlink()]
 
-    @contextmanager
-    def _published(self, path: str) -> Iterator[Path]:
-        """Give a name beside the final one, and rename it to that if the body succeeds."""
-        full = self.locate(path)[1]
-        folder = os.path.dirname(full)
-        os.makedirs(folder, exist_ok=True)
-        # Not by tempfile, whose files nobody else may read whatever the umask says.
-        temporary = Path(folder, _temporary_name())
-        try:
-            yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())  # or, after a power cut, the name could be there alone
-            os.replace(temporary, full)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file or folder has a name that only this module gives.
-
-    >>> is_temporary(".partial-" + 8 * "01ab"), is_temporary(".partial-notes")
-    (True, False)
-    """
-    return _TEMPORARY.fullmatch(name) is not None
-
-
-def _temporary_name() -> str:
-    return f"{TEMPORARY_PREFIX}{uuid4().hex}"
+    def _local(self, path: str) -> Path:
+        """Return the place of a file that is to be written, in a folder that is there."""
+        full = Path(self.locate(path)[1])
+        full.parent.mkdir(parents=True, exist_ok=True)
+        return full
 
 
 def _version(info: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from serve import CorpusServer
 
 from pipelines.stage_table import sidecar_stages
 from schemas.keys import sample_key
-from schemas.store.storage import TEMPORARY_PREFIX
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 Identity = tuple[int, int]  # inode and time of writing: a rewritten file has others
 

@@ -12,7 +12,8 @@ from corpus import ROOT, Corpus
 from safetensors.numpy import save_file
 
 from pipelines.stage_table import sidecar_stages
-from schemas.store.storage import TEMPORARY_PREFIX, CorpusError
+from schemas.store.storage import CorpusError
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 
 def cli(*arguments: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from engines import EMBEDDED
 
 from pipelines.runtime.attempts import FOLDER
 from schemas.keys import rank, sample_key
-from schemas.store.storage import TEMPORARY_PREFIX
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

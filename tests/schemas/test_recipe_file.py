@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from schemas.recipe_file import RecipeError, dump_recipe, load_recipe, parse_recipe
+from schemas.store.errors import CorpusError
 
 LINES = """\
 name: small
@@ -260,5 +261,5 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, message: s
 
 
 def test_an_unknown_protocol_is_named():
-    with pytest.raises(RecipeError, match=r"nosuch://r\.yaml: Protocol not known"):
+    with pytest.raises(CorpusError, match=r"nosuch://r\.yaml: cannot be opened: .*nosuch"):
         load_recipe("nosuch://r.yaml")

@@ -12,8 +12,8 @@ from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
 from object_stores import ObjectStore
 
-from schemas.store import retries
 from schemas.store.lock import LOCK_NAME, build_lock
+from schemas.store.retries import PatientFileSystem
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -63,35 +63,32 @@ def test_a_lock_whose_making_was_not_confirmed_is_ours(proxy: FaultyProxy, bucke
 
 @pytest.mark.slow
 def test_a_large_file_is_whole_though_the_answer_to_its_last_part_is_lost(
-    proxy: FaultyProxy, bucket: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy, bucket: Storage, tmp_path: Path
 ):
     """From 5 MiB (gs://) or 100 MiB (s3://) a file is sent in parts of 50 MiB."""
-    monkeypatch.setattr(retries, "PAUSES_S", (0.01,))
     megabytes, requests = {"gs": (6, 2), "s3": (106, 5)}[bucket.root[:2]]
     local = tmp_path / "large"
     local.write_bytes(bytes(range(250)) * (megabytes * 4000))
     fail_next(proxy, *[""] * (requests - 1), RESET_AFTER)
-    bucket.commit_file("large", local)
+    fs, path = bucket.locate("large")
+    PatientFileSystem(fs.fs, pauses_s=[0.01]).put_file(str(local), path)
     assert proxy.counts[RESET_AFTER] == 1
     assert bucket.read("large") == local.read_bytes()
 
 
 @pytest.mark.slow
 def test_what_the_client_gives_up_is_tried_again_after_a_pause(
-    proxy: FaultyProxy,
-    bucket: Storage,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    proxy: FaultyProxy, bucket: Storage, capsys: pytest.CaptureFixture[str]
 ):
-    pauses: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", pauses.append)
     bucket.commit_bytes("a", b"x")
+    fs, path = bucket.locate("a")
+    pauses: list[float] = []
     fail_next(proxy, *["503"] * 8)
-    assert bucket.read("a") == b"x"
+    assert PatientFileSystem(fs.fs, sleep=pauses.append).cat_file(path) == b"x"
     assert pauses == [5.0]
     said = capsys.readouterr().err
     assert re.fullmatch(
-        rf"{bucket.root}/a: the store answered 503 \(.*\); try 1 of \d, again in 5 s\n", said
+        rf"{bucket.root}/a: the store answered 503 \(.*\); try 1 of 4, again in 5 s\n", said
     )
 
 
@@ -104,25 +101,23 @@ def test_a_range_that_the_client_gives_up_is_read_again(proxy: FaultyProxy, buck
 
 
 @pytest.mark.slow
-def test_a_store_that_stays_away_is_named(
-    bucket: Storage, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(retries, "PAUSES_S", ())
+def test_a_store_that_stays_away_is_named(bucket: Storage, proxy: FaultyProxy):
+    fs, path = bucket.locate("a")
     proxy.share, proxy.faults = 1.0, ["503"]
     with pytest.raises(CorpusError, match=rf"{bucket.root}/a: the store answered 503 \(.*kept"):
-        bucket.read("a")
+        PatientFileSystem(fs.fs, pauses_s=()).cat_file(path)
 
 
 @pytest.mark.slow
 def test_a_store_that_cannot_be_reached_is_named(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(retries, "PAUSES_S", ())
     nowhere = store.behind("http://127.0.0.1:9").fs_options
     monkeypatch.setitem(fsspec.config.conf, store.protocol, nowhere)
     lost = Storage(f"{store.protocol}://bucket/corpus")
+    fs, path = lost.locate("a")
     with pytest.raises(CorpusError, match=rf"{lost.root}/a: the store could not be reached \("):
-        lost.read("a")
+        PatientFileSystem(fs.fs, pauses_s=()).cat_file(path)
 
 
 @pytest.mark.parametrize(

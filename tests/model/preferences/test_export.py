@@ -7,6 +7,7 @@ import pytest
 
 from model.data.manifest import DataError
 from model.preferences.export import dpo_record, export, sft_record
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 KEY = "0" * 32
 USER, EDIT = "Please draw a fox", "Make <image> look like a drawing"
@@ -124,4 +125,4 @@ def test_a_file_that_no_export_wrote_is_not_replaced(pairs_corpus: Path, tmp_pat
 def test_an_export_is_written_again_over_itself(pairs_corpus: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert export(str(pairs_corpus), "llamafactory-sft", tmp_path) == {"sft.json": 3}
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))

@@ -12,6 +12,7 @@ from model.tokenizer_training.state import StateError
 from model.training.checkpoint import checkpoints, find, read_state, save
 from model.training.loop import Trainer
 from model.training.parallel import Processes
+from schemas.store.whole_file import temporary_name
 
 MakeTrainer = Callable[..., Trainer]
 RECIPE = ("steps=2", "save_every=1", "keep=2")  # of the finished training
@@ -119,7 +120,8 @@ def test_old_checkpoints_go_but_for_what_others_put_there(copied: Path) -> None:
     (copied / "checkpoints/step-00000000/weights.bin").write_text("mine")
     partial = copied / "checkpoints/step-00000003.part"
     partial.mkdir()
-    (partial / "shard-00001.safetensors").write_bytes(b"of a training that was killed")
+    for name in ("shard-00001.safetensors", temporary_name()):
+        (partial / name).write_bytes(b"of a training that was killed")
     state = read_state(second).model_copy(update={"step": 3})
     third = save(copied, state, {"x": torch.zeros(2)}, Processes(), keep=1)
     assert [path.name for path in first.iterdir()] == ["notes.txt"]

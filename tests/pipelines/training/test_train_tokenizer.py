@@ -115,7 +115,7 @@ def test_the_same_images_in_tars_make_the_same_file(data: Path, tmp_path: Path) 
         (["--held-out", "0"], "too few to hold 0% out"),
         (["--phase", "64x0:4"], "phase 64x0:4: expected 1 or more of each"),
         (["--device", "abacus"], "--device abacus: "),
-        (["--lr", "-1"], "Invalid learning rate: -1"),
+        (["--lr", "-1"], "learning rate -1.0: expected 0 or more"),
         (["--out", "gs://bucket/folder"], "expected a local folder"),
     ],
 )

@@ -11,7 +11,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from schemas.store.storage import TEMPORARY_PREFIX, CorpusError, Storage
+from schemas.store.storage import CorpusError, Storage
+from schemas.store.whole_file import TEMPORARY_PREFIX
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -115,7 +116,7 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_under_the_final_name(
     assert left
     assert all(TEMPORARY_PREFIX in name for name in left)
     assert store.listing("raw") == {}
-    store.sweep()
+    store.sweep(["", "raw"])
     assert files_below(tmp_path) == set()
 
 
@@ -126,7 +127,7 @@ def test_sweeping_leaves_committed_files(tmp_path: Path):
     folder.mkdir()
     (folder / "spool").write_bytes(b"x")
     (tmp_path / f"raw/{TEMPORARY_PREFIX}{'1' * 32}").write_bytes(b"x")
-    store.sweep()
+    store.sweep(["", "raw"])
     assert files_below(tmp_path) == {"raw/a.bin"}
     assert list(tmp_path.iterdir()) == [tmp_path / "raw"]
 
@@ -137,7 +138,7 @@ def test_sweeping_leaves_names_of_others_and_corpora_in_folders_of_this_one(tmp_
     others = {".partial-notes", ".partial-my_notes", f"raw/{ours}.txt", f"other/{ours}"}
     for name in (*others, f"dead_letters/crawl/{ours}"):
         store.commit_bytes(name, b"x")
-    store.sweep()
+    store.sweep(["", "raw", "dead_letters/crawl"])
     assert files_below(tmp_path) == others
 
 
