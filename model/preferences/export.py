@@ -26,7 +26,7 @@ from model.data.manifest import (
     read_manifest,
     subset_of,
 )
-from model.data.reading import ShardReader
+from model.data.shards import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 
 Format = Literal["llamafactory-sft", "llamafactory-dpo"]

@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import fsspec
 
-from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, Source, read_manifest, subset_of
-from model.data.reading import read_ranges
 from model.data.samples import UNDERSTOOD, Message
+from model.data.shards import ShardIndex, read_index, read_ranges
 from schemas.keys import sample_key, unit
 from schemas.markers import marker_in
 
