@@ -26,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 	touch $@
 
 demo: .venv/ready
-	$(BIN)/python tests/corpus/serve.py -- \
+	$(BIN)/python tools/serve.py -- \
 		$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
 	$(BIN)/vargpt-corpus verify $(OUT)
 	rm -rf $(OUT)-training
@@ -73,14 +73,14 @@ wheel: .venv/ready
 
 # The whole of openclipart: 156 MB of Debian packages, 6,900 PNGs.
 corpus-openclipart: .venv/ready
-	$(BIN)/python tests/corpus/openclipart.py fetch $(OPENCLIPART)
-	$(BIN)/python tests/corpus/openclipart.py list $(OPENCLIPART)
+	$(BIN)/python tools/openclipart.py fetch $(OPENCLIPART)
+	$(BIN)/python tools/openclipart.py list $(OPENCLIPART)
 
 # The whole of Fluent Emoji 3D: 22 MB of npm packages, 3,391 WebPs.
 FLUENT_EMOJI = build/fluent-emoji
 corpus-emoji: .venv/ready
-	$(BIN)/python tests/corpus/fluent_emoji.py fetch $(FLUENT_EMOJI)
-	$(BIN)/python tests/corpus/fluent_emoji.py list $(FLUENT_EMOJI)
+	$(BIN)/python tools/fluent_emoji.py fetch $(FLUENT_EMOJI)
+	$(BIN)/python tools/fluent_emoji.py list $(FLUENT_EMOJI)
 
 TRAINING = --threads 1 --data $(OPENCLIPART)/root --data $(FLUENT_EMOJI)/root \
 	--describe-data "Debian's openclipart 0.18 and Fluent Emoji 3D 1.1.0" \
@@ -101,14 +101,14 @@ text-tokenizer: corpus-openclipart corpus-emoji
 STEPS = 5000
 THREADS = 2
 proof: corpus-emoji
-	$(BIN)/python tests/corpus/fluent_emoji.py hold-out $(FLUENT_EMOJI)
+	$(BIN)/python tools/fluent_emoji.py hold-out $(FLUENT_EMOJI)
 	$(BIN)/vargpt-corpus build pipelines/recipes/emoji.yaml --out build/emoji
 	$(BIN)/vargpt-corpus train emoji --data build/emoji --out build/proof-$(STEPS) --steps $(STEPS) \
 		--threads $(THREADS) --prompts $(FLUENT_EMOJI)/held-out.txt
 
 # Then one round of preferences: pairs of its images, DPO on them, and held-out prompts before and
 # after.
-LIKENESS = PYTHONPATH=tests/corpus $(BIN)/vargpt-corpus
+LIKENESS = PYTHONPATH=tools $(BIN)/vargpt-corpus
 SCORER = --scorer emoji_likeness:likeness
 proof-preferences: proof
 	$(LIKENESS) preferences --model build/proof-$(STEPS) --prompts $(FLUENT_EMOJI)/judged.txt \
@@ -125,7 +125,7 @@ wild: corpus-openclipart
 
 # Engines. Java, Maven and Go are taken from this machine; the rest is fetched and built here.
 CLUSTER = $(BIN)/python -m pipelines.engines.spark.cluster
-DEMO_ON = $(BIN)/python tests/corpus/serve.py -- \
+DEMO_ON = $(BIN)/python tools/serve.py -- \
 	$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
 
 spark-jar: $(ENGINES)/spark-job-server.jar

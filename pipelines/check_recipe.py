@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns
-from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
+from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
 from pipelines.sources.plan import make_reader

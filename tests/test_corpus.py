@@ -1,4 +1,4 @@
-"""What is in the bundled corpus: tests/corpus is on the path of the tests."""
+"""What is in the bundled corpus: tools and tests/corpus are on the path of the tests."""
 
 import hashlib
 import json

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader
 
 from model.data.batch import Batch
-from model.data.buckets import Buckets
-from model.data.codes import Targets
-from model.data.collate import Collator
-from model.data.jobs import Jobs
-from model.data.making import OpenSource, Sample, SampleMaker
+from model.data.collate import Buckets, Collator
+from model.data.images import Targets
 from model.data.manifest import DataError
-from model.data.opening import open_sources
+from model.data.order import Jobs, LoaderState, Waiting
 from model.data.plan import LoadPlan
 from model.data.samples import BadCount, Skipped
-from model.data.state import LoaderState, Waiting
+from model.data.sources import OpenSource, open_sources
 from model.data.text import TextEncoder
+from model.data.worker import Sample, SampleMaker
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Schedule, count_codes
 

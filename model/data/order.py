@@ -1,32 +1,27 @@
-"""The order of an epoch: a pure function of sizes, seed and epoch, so that any place can be found.
+"""Which samples come next: a function of plan and state, so that any place can be found again.
 
-Shards are permuted. Every `open_shards` of them are cut into blocks of adjacent samples, and the
-blocks are permuted; every `window` samples of that are permuted once more. So a read is one block
-of one shard, which disks and object stores like, and a batch holds samples of many shards. Keys are
-hashes and the builder places samples by them, so that adjacent samples have nothing in common.
+An epoch: shards are permuted. Every `open_shards` of them are cut into blocks of adjacent samples,
+and the blocks are permuted; every `window` samples of that are permuted once more. So a read is one
+block of one shard, which disks and object stores like, and a batch holds samples of many shards.
+Keys are hashes and the builder places samples by them, so that adjacent samples have nothing in
+common. Permutations sort random integers of Philox, whose stream NumPy keeps; shuffles it may
+change.
 
-Permutations sort random integers of Philox, whose stream NumPy keeps; shuffles it may change.
+Several sources: shares of the mixture are kept at every moment, not on average.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shuffle:
-    """How far samples are moved; larger is more random, and more is read at once."""
-
-    open_shards: int = 64
-    block: int = 64  # adjacent samples read together
-    window: int = 512  # samples a worker reads and hands over at once
-
-    def __post_init__(self) -> None:
-        if min(self.open_shards, self.block, self.window) < 1:
-            raise ValueError(f"expected 1 or more everywhere, not {self}")
+from model.data.manifest import DataError
+from model.data.plan import LoadPlan, Shuffle
+from model.data.sources import OpenSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -122,3 +117,134 @@ def _windows_of(
             order_n = permutation(len(part_n2), *salt, "window", low)[skipped:]
             shards_n, rows_n = part_n2[order_n].T
             yield Window(start=first + low + skipped, shards_n=shards_n, rows_n=rows_n)
+
+
+def mixture(
+    taken: Sequence[int], weights: Sequence[float], limits: Sequence[int | None]
+) -> Iterator[int]:
+    """Yield the number of the source to draw from, again and again.
+
+    The next source is the one whose draws are the fewest for its weight: least
+    (taken + 1/2) / weight, the first on a tie (Sainte-Lague's way of sharing out seats). It hangs
+    on nothing but `taken`, which is therefore all there is to resume from. A source that reached
+    its limit drops out, and the others keep their proportions.
+
+    Args:
+        taken: samples drawn of each source so far.
+        weights: positive, in any unit.
+        limits: samples to draw of each source in all; None for no end.
+
+    >>> from itertools import islice
+    >>> list(islice(mixture([0, 0], [3, 1], [None, None]), 8))
+    [0, 0, 1, 0, 0, 0, 1, 0]
+    """
+    drawn = list(taken)
+    while True:
+        left = [
+            number for number, limit in enumerate(limits) if limit is None or drawn[number] < limit
+        ]
+        if not left:
+            return
+        chosen = min(left, key=lambda number: (drawn[number] + 0.5) / weights[number])
+        drawn[chosen] += 1
+        yield chosen
+
+
+class Waiting(BaseModel):
+    """A sample that was read and is in no batch yet, because none of its schedule was full."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: int
+    position: int  # in the source's stream of this node
+    bucket: int  # where it waits: number of its schedule
+
+
+class LoaderState(BaseModel):
+    """A few integers: the next sample of every source, and those that wait.
+
+    What the order hangs on stands beside them, so that a state is not taken up by a loader of
+    another order. The number of workers is not among it: no order hangs on that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order: Mapping[str, Any]  # as `Loader` describes it
+    taken: tuple[int, ...]  # positions passed of each source's stream, over all epochs
+    waiting: tuple[Waiting, ...] = ()  # in order of arrival; none where all images are square
+    seen: int = 0  # samples read, the bad ones included
+    bad: int = 0  # of them skipped
+
+    @classmethod
+    def load(cls, saved: Mapping[str, Any], order: Mapping[str, Any]) -> Self:
+        """Read a state as a checkpoint holds it.
+
+        Raises:
+            DataError: it is none, or one of another order.
+        """
+        try:
+            state = cls.model_validate(saved)
+        except ValidationError as error:
+            raise DataError(f"the loader's state in the checkpoint: {error}") from error
+        differing = [
+            f"{name}: {state.order.get(name)!r} in the checkpoint, {order.get(name)!r} here"
+            for name in sorted({*state.order, *order})
+            if state.order.get(name) != order.get(name)
+        ]
+        if differing:
+            raise DataError(
+                "cannot go on from this checkpoint, samples would be lost or doubled: "
+                + "; ".join(differing)
+            )
+        return state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Job:
+    """Samples to make in one go."""
+
+    source: int
+    epoch: int
+    window: Window
+
+
+class Jobs:
+    """The jobs of a node in order: the samples that wait, one by one, then windows.
+
+    A function of plan and state alone, whatever workers do with it. Positions count on from epoch
+    to epoch; a node's span of the order is as long in every epoch.
+    """
+
+    def __init__(self, sources: Sequence[OpenSource], plan: LoadPlan, start: LoaderState) -> None:
+        self._sources, self._plan, self._start = sources, plan, start
+
+    def draws(self) -> Iterator[int]:
+        """Yield the source of each sample."""
+        epochs = self._plan.epochs
+        limits = [epochs and epochs * len(each.span) for each in self._sources]
+        return mixture(self._start.taken, [each.weight for each in self._plan.sources], limits)
+
+    def __iter__(self) -> Iterator[Job]:
+        """Yield the jobs."""
+        for each in self._start.waiting:
+            job = next(self._stream(each.source, each.position))
+            yield Job(source=each.source, epoch=job.epoch, window=job.window.first(1))
+        streams = [self._stream(*each) for each in enumerate(self._start.taken)]
+        left = [0] * len(streams)
+        for source in self.draws():
+            if not left[source]:
+                job = next(streams[source])
+                left[source] = len(job.window)
+                yield job
+            left[source] -= 1
+
+    def _stream(self, source: int, position: int) -> Iterator[Job]:
+        """Yield the windows of a source from a position on, epoch after epoch."""
+        opened, span, plan = self._sources[source], self._sources[source].span, self._plan
+        sizes = [shard.samples for shard in opened.shards]
+        epoch, start = divmod(position, len(span))
+        while True:
+            salt = (plan.seed, opened.content, epoch)
+            for window in windows(sizes, span, shuffle=plan.shuffle, salt=salt, start=start):
+                yield Job(source=source, epoch=epoch, window=window)
+            epoch, start = epoch + 1, 0

@@ -1,16 +1,30 @@
-"""What to load, in which order, and how."""
+"""What to load, in which order, by which node, and how."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from model.data.codes import SelfCorrection
 from model.data.manifest import DataError, Source
-from model.data.order import Shuffle
+
+SelfCorrection = Literal["exact", "approximate", "off"]
+"""How labels of flipped bits are made; see `images.py`."""
 
 Loss = Literal["answers", "published"]
 """Of which tokens a text loss is taken: of what assistants say; or, as the published code does in
 batches that generate images, of everything but <|image_gen_pad|>, prompts and padding included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shuffle:
+    """How far samples are moved; larger is more random, and more is read at once."""
+
+    open_shards: int = 64
+    block: int = 64  # adjacent samples read together
+    window: int = 512  # samples a worker reads and hands over at once
+
+    def __post_init__(self) -> None:
+        if min(self.open_shards, self.block, self.window) < 1:
+            raise ValueError(f"expected 1 or more everywhere, not {self}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,3 +78,28 @@ class LoadPlan:
                 for source, (content, samples) in zip(self.sources, contents, strict=True)
             ],
         }
+
+
+def node_span(samples: int, node: int, nodes: int) -> range:
+    """Return the positions of an epoch's order that belong to a node.
+
+    Nodes get one run of positions each, which differ in length by one at most and together hold
+    every position once. A shard that a border cuts is read by both its nodes, each its part.
+    Workers of a node need no split: they are handed windows of its span in turn.
+
+    Args:
+        samples: in the epoch.
+        node: from 0.
+        nodes: how many processes train on different samples.
+
+    Raises:
+        ValueError: no such node, or too few samples to give each node one.
+
+    >>> [node_span(10, node, 3) for node in range(3)]
+    [range(0, 3), range(3, 6), range(6, 10)]
+    """
+    if not 0 <= node < nodes:
+        raise ValueError(f"node {node} of {nodes}: expected 0 to {nodes - 1}")
+    if samples < nodes:
+        raise ValueError(f"{samples} samples cannot be split over {nodes} nodes")
+    return range(samples * node // nodes, samples * (node + 1) // nodes)

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.manifest import DataError
-from model.data.qwen_tokens import (
+from model.data.samples import BadSample, Message
+from model.data.text_tokenizer import (
     ADDED,
     IMAGE_GEN_END,
     IMAGE_GEN_PAD,
     IMAGE_GEN_START,
     SYSTEM_PROMPT,
 )
-from model.data.samples import BadSample, Message
 from schemas.sample import IMAGE, IMAGE_GEN
 
 if TYPE_CHECKING:

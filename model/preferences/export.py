@@ -22,7 +22,7 @@ from model.data.manifest import (
     read_manifest,
     subset_of,
 )
-from model.data.reading import ShardReader
+from model.data.shards import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 from schemas.store.retries import open_fs
 from schemas.store.whole_file import publish, published

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, Source, read_manifest, subset_of
-from model.data.reading import read_ranges
 from model.data.samples import UNDERSTOOD, Message
+from model.data.shards import ShardIndex, read_index, read_ranges
 from schemas.keys import sample_key, unit
 from schemas.markers import marker_in
 from schemas.store.retries import open_fs

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from model.data.images import cut_patches
 from model.data.samples import BadSample, Message
 from model.data.text import Conversation, TextEncoder
-from model.data.understood import cut_patches
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import to_pixels
 from model.tokenizers.protocol import CodeArray, Codes, count_codes

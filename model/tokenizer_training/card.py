@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from model.tokenizer_training.evaluate import Figures
-from model.tokenizer_training.sizes import Trainee
+from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.sizes import BsqConfig
 
 UNREADABLE_SHOWN: Final = 3  # images that the card names; training.json has them all

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from model.tokenizer_training.card import Facts, Made, card
 from model.tokenizer_training.evaluate import Figures, evaluate, reconstructions
-from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import read_state
+from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.bsq_network import wrapped_key
 from model.tokenizers.checkpoint import read_checkpoint
 from model.tokenizers.compute import Compute

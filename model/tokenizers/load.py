@@ -7,12 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from model.tokenizers.bsq_network import BsqNetwork, plain_keys
-from model.tokenizers.bundled import BUNDLED, bundled_checkpoint
 from model.tokenizers.checkpoint import Checkpoint, check_fit, read_checkpoint
 from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
-from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
+from model.tokenizers.sizes import (
+    BUNDLED,
+    PRESETS,
+    BsqConfig,
+    VarConfig,
+    bundled_checkpoint,
+    schedule_of,
+)
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights

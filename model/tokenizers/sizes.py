@@ -4,11 +4,15 @@ Free of torch, so that a manifest can be checked without it.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from model.tokenizers.protocol import Schedule
 from model.tokenizers.schedules import bsq_schedule, double
 from schemas.store.errors import SettingsError
+
+BUNDLED: Final = "bundled"
+"""The preset that comes with its own weights."""
 
 PATCH_NUMS: Final = {
     256: (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
@@ -64,7 +68,7 @@ BSQ_PRESETS: Final = {
     "d32": BsqConfig(),
     "d64": BsqConfig(bits=64),
     "d14_patchify": BsqConfig(bits=14, ch_mult=(1, 2, 4, 4), patchify=True),
-    "bundled": BsqConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1, norm_groups=0),
+    BUNDLED: BsqConfig(ch=16, ch_mult=(1, 1, 2, 4, 6), num_res_blocks=1, norm_groups=0),
 }
 """The published sizes, 110 M parameters each (d14_patchify 82 M), and `bundled`, that of the
 trained checkpoint that ships with this package."""
@@ -121,7 +125,7 @@ class VarConfig:
 VAR_PRESETS: Final = {
     "full": VarConfig(),
     "small": VarConfig(ch=32, ch_mult=(1, 1, 1, 1, 2), num_res_blocks=1),
-    "bundled": VarConfig(ch=16, ch_mult=(1, 1, 2, 4, 5), num_res_blocks=1, norm_groups=0),
+    BUNDLED: VarConfig(ch=16, ch_mult=(1, 1, 2, 4, 5), num_res_blocks=1, norm_groups=0),
 }
 """`full` is the published size (109 M parameters), `bundled` that of the trained checkpoint that
 ships with this package, `small` (1.1 M) that of the golden data."""
@@ -131,6 +135,8 @@ PRESETS: Final[dict[str, dict[str, BsqConfig | VarConfig]]] = {
     "var_vqvae": {**VAR_PRESETS},
 }
 """By the name of the tokenizer."""
+
+_BUNDLED_FOLDER: Final = Path(__file__).parents[1] / "bundled"
 
 
 def schedule_of(config: BsqConfig | VarConfig, resolution: int, aspect: float = 1.0) -> Schedule:
@@ -150,3 +156,8 @@ def schedule_of(config: BsqConfig | VarConfig, resolution: int, aspect: float = 
             f"unknown resolution {resolution} of var_vqvae, expected one of {known}"
         )
     return replace(config, patch_nums=PATCH_NUMS[resolution]).schedule
+
+
+def bundled_checkpoint(name: str) -> str:
+    """Return the path of the checkpoint of a tokenizer, `infinity_bsq` or `var_vqvae`."""
+    return str(_BUNDLED_FOLDER / name / "tokenizer.safetensors")

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from model.tokenizer_training.state import DivergedError
 from model.training.checkpoint import checkpoints
-from model.training.flop import counting
 from model.training.journal import Journal
 from model.training.objective import Objective, Step
 from model.training.optimizer import lr_at, make_optimizer
@@ -25,7 +24,7 @@ from model.training.parallel import Processes, blocks_of
 from model.training.recipe import Recipe
 from model.training.samples import SampleGrid
 from model.training.saves import Saves
-from model.training.speed import Speed
+from model.training.speed import Speed, counting
 from model.vargpt.trainable import set_trainable
 from model.vargpt.vargpt import Vargpt
 from schemas.keys import unit

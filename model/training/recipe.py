@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from model.data.codes import SelfCorrection
+from model.data.plan import SelfCorrection
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
 from schemas.plain_words import explained
@@ -77,7 +77,7 @@ class Recipe(BaseModel):
     text_loss: Literal["answers", "published"] = "answers"
     without_context: float = Field(default=0.1, ge=0, le=1)  # share of images, for guidance
     self_correction: SelfCorrection | None = None  # None for the best that the shards allow
-    # Of preferences; see model/preferences/dpo.py.
+    # Of preferences; see dpo.py.
     beta: float = Field(default=0.1, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     sft: float = Field(default=0.0, ge=0)

@@ -1,7 +1,87 @@
-"""How fast a training goes."""
+"""How fast a training goes: what a model computes, counted, and what a device could."""
 
-from model.training.flop import peak_flops
-from model.training.parallel import Processes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.utils.checkpoint import set_checkpoint_early_stop
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+
+from model.training.parallel import Processes, blocks_of
+from model.vargpt.vargpt import Vargpt
+
+
+def _attention(q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(q, k, v)
+
+
+def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(grad, q, k, v)
+
+
+_ATEN: Final = torch.ops.aten
+# torch's own table has the attention of GPUs alone.
+_ON_CPU: Final[dict[Any, Any]] = {
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+PEAK_TFLOPS: Final = {"H200": 989.4, "H100": 989.4, "A100": 311.9, "L4": 121.0, "V100": 125.0}
+"""Dense matrix products in bfloat16 (V100: float16) by the data sheets, by a part of the name."""
+
+
+@dataclass
+class Counted:
+    """Floating-point operations of a forward and backward pass."""
+
+    flop: int = 0
+
+
+@contextmanager
+def counting(model: Vargpt, checkpointing: bool) -> Iterator[Counted]:
+    """Count what is computed inside, by the operations that run; what is recomputed counts once."""
+    counted = Counted()
+    forward: dict[int, int] = {}
+    with FlopCounterMode(display=False, custom_mapping=_ON_CPU) as mode, _whole_blocks():
+        handles = []
+        if checkpointing:
+            for block in blocks_of(model):
+                handles += _watched(block, mode, forward)
+        try:
+            yield counted
+        finally:
+            for handle in handles:
+                handle.remove()
+        counted.flop = mode.get_total_flops() - sum(forward.values())
+
+
+def _watched(block: torch.nn.Module, mode: FlopCounterMode, forward: dict[int, int]) -> list[Any]:
+    """Note in `forward` what a block's first pass computes, which a second one will repeat."""
+    started: list[int] = []
+
+    def before(*_: Any) -> None:
+        started.append(mode.get_total_flops())
+
+    def after(*_: Any) -> None:
+        forward.setdefault(id(block), mode.get_total_flops() - started.pop())
+
+    return [
+        block.register_forward_pre_hook(before),
+        block.register_forward_hook(after, always_call=True),
+    ]
+
+
+@contextmanager
+def _whole_blocks() -> Iterator[None]:
+    # Or a recomputation ends with the last tensor that is needed, before the block does.
+    with set_checkpoint_early_stop(False):
+        yield
 
 
 class Speed:
@@ -32,3 +112,13 @@ class Speed:
         }
         self._tokens = self._flop = self._seconds = 0.0
         return speed | ({"speed/MFU": flops / self._peak} if self._peak else {})
+
+
+def peak_flops(device: str) -> float | None:
+    """Return what a device can do in a second; None where no data sheet is known here."""
+    if torch.device(device).type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    known = (peak for part, peak in PEAK_TFLOPS.items() if part in name)
+    tflops = next(known, None)
+    return tflops * 1e12 if tflops else None

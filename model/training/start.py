@@ -16,11 +16,12 @@ from model.data.text_tokenizer import bundled_text_tokenizer
 from model.tokenizers.checkpoint import loading
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training import checkpoint
+from model.training.dpo import Dpo, DpoConfig
 from model.training.loop import Stream, Trainer
 from model.training.objective import Likelihood, Objective
 from model.training.parallel import Processes
-from model.training.preferences import compute_reference, make_dpo, reference_made_of
 from model.training.recipe import Recipe
+from model.training.reference import compute_reference, reference_made_of
 from model.training.samples import SampleGrid
 from model.training.sources import Corpus, sources_of, tokenizer_of
 from model.vargpt.backbone import load_qwen
@@ -128,7 +129,8 @@ def make_objective(
     made_of = reference_made_of(known_by, pairs)
     values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
     model.requires_grad_(True)
-    return make_dpo(recipe, values)
+    pull = DpoConfig(beta=recipe.beta, label_smoothing=recipe.label_smoothing, sft=recipe.sft)
+    return Dpo(values, pull)
 
 
 def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":

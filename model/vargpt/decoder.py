@@ -4,18 +4,19 @@ Shapes: N images, L positions over all scales, n of those given, D channels of t
 U logits a position.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.tokenizers.protocol import Schedule, scale_slices
-from model.vargpt.attention import Attend, attend_all
+from model.vargpt.attention import Attend, AttentivePool, attend_all
 from model.vargpt.blocks import Block, BlockCache, HeadNorm
 from model.vargpt.codes import CodeHead
 from model.vargpt.conditioning import Condition, ConstantConditioning, ContextConditioning
 from model.vargpt.config import Conditioning, DecoderConfig
-from model.vargpt.first_weights import draw_weights
 from model.vargpt.masks import attend_block_causal, scale_of
 from model.vargpt.rope2d import rotation
 
@@ -58,7 +59,7 @@ class Decoder(nn.Module):
         self.head = nn.Linear(width, codes.logits)
         self.checkpointing = False  # recompute blocks in the backward pass instead of keeping them
         if not self.head.weight.is_meta:
-            draw_weights(self)
+            _draw_weights(self)
 
     def first_inputs(self, without_N: Tensor) -> Tensor:
         """Return what stands for the first scale, [N, 1, C]: nothing precedes it."""
@@ -98,3 +99,33 @@ class Decoder(nn.Module):
         if self.checkpointing and self.training:
             return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[return-value]
         return block(*inputs)
+
+
+@torch.no_grad()
+def _draw_weights(decoder: Decoder) -> None:
+    """Draw the first weights, from torch's own generator.
+
+    At first the condition modulates nothing, and every branch adds little to its shortcut.
+    """
+    width, depth = decoder.config.width, decoder.config.depth
+    std = math.sqrt(1 / (3 * width))  # as Infinity draws them
+    for module in decoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in decoder.modules():
+        if isinstance(module, AttentivePool):
+            nn.init.trunc_normal_(module.query, std=std)
+        elif isinstance(module, Block):
+            module.own[:2] = 1  # both gates
+            branches = module.attention.proj, module.cross_attention.proj, module.feed_forward.down
+            for last in branches:
+                last.weight /= math.sqrt(2 * depth)
+    conditioning = decoder.conditioning
+    for drawn in (conditioning.start, decoder.start_position, decoder.level_embed):
+        nn.init.trunc_normal_(drawn, std=std)
+    nn.init.trunc_normal_(conditioning.unconditional, std=1.2 / math.sqrt(width))
+    nn.init.trunc_normal_(decoder.word_embed.weight, std=decoder.word_embed.in_features**-0.5)
+    for linear in (decoder.modulation, decoder.head_norm.lin):
+        nn.init.zeros_(linear.weight)

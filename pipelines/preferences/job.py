@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from model.data.codes import check_tokenizer
 from model.data.manifest import Source, read_manifest, token_members
+from model.data.sources import check_tokenizer
 from model.preferences.prompts import BadPrompt, PromptRow, held_out, read_prompts
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import schedule_text

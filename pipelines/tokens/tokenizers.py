@@ -5,10 +5,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.tokenizers.bundled import BUNDLED
 from model.tokenizers.protocol import Schedule, schedule_text
 from model.tokenizers.schedules import ASPECTS
-from model.tokenizers.sizes import PRESETS, BsqConfig, VarConfig, schedule_of
+from model.tokenizers.sizes import BUNDLED, PRESETS, BsqConfig, VarConfig, schedule_of
 from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokensConfig, members_of
 from schemas.store.storage import CorpusError
 

@@ -19,8 +19,8 @@ from model.tokenizer_training.loop import Trainer
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.objectives import LossWeights, Perceptual
 from model.tokenizer_training.plan import Phase, Plan
-from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import STATE
+from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.compute import best_device, compute_on
 from pipelines.out_folder import mark_training, training_folder
 from pipelines.training.images import ImageFile, TrainingImages, find_images, held_out

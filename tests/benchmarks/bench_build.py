@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measuring import ROOT, peak_memory, report, run, spread
 
-sys.path.insert(0, str(ROOT / "tests/corpus"))
+sys.path.insert(0, str(ROOT / "tools"))
 
 from serve import serve
 

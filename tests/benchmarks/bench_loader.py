@@ -32,18 +32,18 @@ from bench_tokens import pixels
 from measuring import ROOT, report, spread
 from PIL import Image
 
-from model.data.codes import SelfCorrection, StoredImage, Targets, draw_flips
 from model.data.collate import Collator
+from model.data.images import StoredImage, Targets, draw_flips
 from model.data.loader import Loader
-from model.data.making import Sample
 from model.data.manifest import Source
-from model.data.opening import open_sources
-from model.data.order import Shuffle, windows
-from model.data.plan import LoadPlan
-from model.data.reading import ShardReader
+from model.data.order import windows
+from model.data.plan import LoadPlan, SelfCorrection, Shuffle
 from model.data.samples import Message, decode
+from model.data.shards import ShardReader
+from model.data.sources import open_sources
 from model.data.text import Conversation, Encoded, TextEncoder
 from model.data.text_tokenizer import bundled_text_tokenizer
+from model.data.worker import Sample
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input

@@ -16,7 +16,7 @@ import numpy as np
 from measuring import ROOT, peak_memory, report, run
 from PIL import Image
 
-sys.path.insert(0, str(ROOT / "tests/corpus"))
+sys.path.insert(0, str(ROOT / "tools"))
 
 from serve import serve
 

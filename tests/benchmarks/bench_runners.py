@@ -22,7 +22,7 @@ from measuring import ROOT, report, run, spread
 from pipelines.engines.profile import engine_names, load_profile
 from pipelines.engines.spark.cluster import running_cluster
 
-sys.path.insert(0, str(ROOT / "tests/corpus"))
+sys.path.insert(0, str(ROOT / "tools"))
 from serve import running_server
 
 SPARK = ROOT / "build/engines/pyspark/pyspark"

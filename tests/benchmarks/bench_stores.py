@@ -20,6 +20,7 @@ import fsspec
 from measuring import ROOT, report
 
 sys.path.insert(0, str(ROOT / "tests/corpus"))
+sys.path.insert(0, str(ROOT / "tools"))
 
 from corpus import DEMO_LIST, DEMO_RECIPE
 from faulty_proxy import FaultyProxy, Seen, faulty_proxy

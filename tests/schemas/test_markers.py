@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.qwen_tokens import ADDED, QWEN_SPECIAL
+from model.data.text_tokenizer import ADDED, QWEN_SPECIAL
 from schemas.markers import MARKS, marker_in
 
 TOKENS = [

@@ -9,8 +9,7 @@ from training_shards import SHAPES, ShardMaker
 
 from model.data.loader import Loader
 from model.data.manifest import Source
-from model.data.order import Shuffle
-from model.data.plan import LoadPlan
+from model.data.plan import LoadPlan, Shuffle
 from model.data.text import TextEncoder
 from model.data.text_tokenizer import bundled_text_tokenizer
 from model.tokenizers.infinity_bsq import InfinityBsq

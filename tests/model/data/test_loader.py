@@ -19,11 +19,11 @@ from PIL import Image
 from training_shards import SQUARE, ShardMaker, keys_of
 
 from model.data.batch import Batch
-from model.data.codes import draw_flips
-from model.data.index import read_index
+from model.data.images import draw_flips
 from model.data.loader import Loader
 from model.data.manifest import DataError, Source, read_manifest
 from model.data.plan import LoadPlan
+from model.data.shards import read_index
 from model.data.text import TextEncoder
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae

@@ -1,18 +1,37 @@
-"""The order of an epoch, against the plain statement of what it must be."""
+"""Which samples come next, against the plain statement of what the order must be."""
 
-from itertools import chain, pairwise
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data.order import Shuffle, permutation, random_words, windows
+from model.data.manifest import DataError, ShardFile, Source
+from model.data.order import (
+    Job,
+    Jobs,
+    LoaderState,
+    Waiting,
+    mixture,
+    permutation,
+    random_words,
+    windows,
+)
+from model.data.plan import LoadPlan, Shuffle, node_span
+from model.data.sources import OpenSource
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+SOME = SIZES.filter(sum)
 SHUFFLES = st.builds(
     Shuffle, open_shards=st.integers(1, 4), block=st.integers(1, 5), window=st.integers(1, 9)
 )
+WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=5)
+ORDER = {"seed": 0, "node": "0 of 2", "sources": [{"shards": "ab", "samples": 3}]}
+Place = tuple[int, int, int]  # source, shard, row
 
 
 def places(sizes, span, shuffle, salt=("seed", 0), start=0) -> list[tuple[int, int]]:
@@ -96,7 +115,141 @@ def test_permutations_are_even() -> None:
     assert firsts.min() > 70
 
 
-@pytest.mark.parametrize("field", ["open_shards", "block", "window"])
-def test_a_shuffle_of_nothing_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match="expected 1 or more everywhere"):
-        Shuffle(**{field: 0})
+@given(WEIGHTS, st.integers(1, 400))
+def test_shares_are_kept_at_every_moment(weights: list[float], draws: int) -> None:
+    endless = [None] * len(weights)
+    drawn = list(islice(mixture([0] * len(weights), weights, endless), draws))
+    for number, weight in enumerate(weights):
+        share = draws * weight / sum(weights)
+        assert abs(drawn.count(number) - share) <= len(weights) / 2 + 0.5
+
+
+@given(WEIGHTS, st.integers(0, 100), st.integers(0, 50))
+def test_a_mixture_goes_on_from_the_numbers_drawn(
+    weights: list[float], before: int, after: int
+) -> None:
+    endless, none = [None] * len(weights), [0] * len(weights)
+    unbroken = list(islice(mixture(none, weights, endless), before + after))
+    taken = [unbroken[:before].count(number) for number in range(len(weights))]
+    assert list(islice(mixture(taken, weights, endless), after)) == unbroken[before:]
+
+
+def test_sources_end_at_their_limits_and_the_others_keep_their_proportions() -> None:
+    drawn = list(mixture([0, 0, 0], [10, 2, 1], [5, 40, 20]))
+    assert [drawn.count(number) for number in range(3)] == [5, 40, 20]
+    assert [drawn[20:].count(number) for number in range(3)] == [0, 30, 15]
+
+
+def test_a_source_that_is_at_its_limit_gives_nothing() -> None:
+    assert list(mixture([3], [1], [3])) == []
+
+
+def jobs_of(
+    sources: Sequence[Sequence[int]], *, taken=None, waiting=(), weights=None, **fields
+) -> Jobs:
+    listed = [
+        Source(url=str(number), weight=weight)
+        for number, weight in enumerate(weights or [1.0] * len(sources))
+    ]
+    opened = [
+        OpenSource(
+            source=source,
+            shards=tuple(ShardFile(path="", bytes=0, sha256="", samples=size) for size in sizes),
+            content=source.url,
+            samples=sum(sizes),
+            span=node_span(sum(sizes), fields.get("node", 0), fields.get("nodes", 1)),
+            codes=None,
+        )
+        for source, sizes in zip(listed, sources, strict=True)
+    ]
+    plan = LoadPlan(sources=tuple(listed), batch=1, **fields)
+    return Jobs(
+        opened,
+        plan,
+        LoaderState(order={}, taken=taken or (0,) * len(sources), waiting=waiting),
+    )
+
+
+def places_of(jobs: Sequence[Job]) -> Iterator[Place]:
+    for job in jobs:
+        for shard, row in zip(job.window.shards_n, job.window.rows_n, strict=True):
+            yield job.source, int(shard), int(row)
+
+
+def read_by(jobs: Jobs) -> list[Place]:
+    """Return the places in the order that the mixture draws them in, as the loader does."""
+    found: dict[int, list[Place]] = {}
+    for place in places_of(list(jobs)):
+        found.setdefault(place[0], []).append(place)
+    streams = {source: iter(of) for source, of in found.items()}
+    return [next(streams[source]) for source in jobs.draws()]
+
+
+@settings(max_examples=40)
+@given(SOME, SHUFFLES, st.integers(1, 8), st.integers(1, 4), st.integers(1, 5))
+def test_nodes_and_workers_read_every_sample_once_an_epoch(
+    sizes: list[int], shuffle: Shuffle, nodes: int, epochs: int, workers: int
+) -> None:
+    nodes = min(nodes, sum(sizes))
+    everything = [(0, shard, row) for shard, size in enumerate(sizes) for row in range(size)]
+    read_by_all: Counter[Place] = Counter()
+    for node in range(nodes):
+        all_jobs = list(jobs_of([sizes], shuffle=shuffle, node=node, nodes=nodes, epochs=epochs))
+        for worker in range(workers):  # as DataLoader hands them out
+            read_by_all.update(places_of(all_jobs[worker::workers]))
+    assert read_by_all == Counter(everything * epochs)
+
+
+@settings(max_examples=40)
+@given(st.lists(SOME, min_size=1, max_size=3), SHUFFLES, st.data())
+def test_from_any_sample_on_the_rest_is_that_of_the_unbroken_run(sources, shuffle, data) -> None:
+    fields = {"shuffle": shuffle, "epochs": 2, "weights": [3.0, 1.0, 0.5][: len(sources)]}
+    unbroken = read_by(jobs_of(sources, **fields))
+    cut = data.draw(st.integers(0, len(unbroken)))
+    drawn = Counter(source for source, _, _ in unbroken[:cut])
+    taken = tuple(drawn[number] for number in range(len(sources)))
+    assert read_by(jobs_of(sources, taken=taken, **fields)) == unbroken[cut:]
+
+
+@settings(max_examples=40)
+@given(SOME, SHUFFLES, st.data())
+def test_samples_that_wait_are_read_first(sizes, shuffle, data) -> None:
+    unbroken = read_by(jobs_of([sizes], shuffle=shuffle, epochs=2))
+    positions = data.draw(st.lists(st.integers(0, len(unbroken) - 1), max_size=4))
+    waiting = tuple(Waiting(source=0, position=each, bucket=0) for each in positions)
+    jobs = jobs_of([sizes], shuffle=shuffle, epochs=2, waiting=waiting)
+    first = list(islice(jobs, len(waiting)))
+    assert [len(job.window) for job in first] == [1] * len(waiting)
+    assert list(places_of(first)) == [unbroken[position] for position in positions]
+    assert [job.epoch for job in first] == [each // sum(sizes) for each in positions]
+
+
+def test_epochs_have_orders_of_their_own_and_never_end_unless_told_to() -> None:
+    jobs = iter(jobs_of([[50, 40]], shuffle=Shuffle(block=5, window=10)))
+    found = list(islice(places_of(list(islice(jobs, 27))), 270))
+    epochs = [found[first : first + 90] for first in (0, 90, 180)]
+    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def saved(**changes) -> dict:
+    waiting = (Waiting(source=0, position=4, bucket=1),)
+    state = LoaderState(order=ORDER, taken=(7,), waiting=waiting, seen=7, bad=1)
+    return json.loads(json.dumps(state.model_dump(mode="json"))) | changes
+
+
+def test_a_state_comes_back_from_json() -> None:
+    assert LoaderState.load(saved(), ORDER).model_dump(mode="json") == saved()
+
+
+def test_a_state_of_another_order_is_refused_with_both_sides() -> None:
+    other = ORDER | {"node": "1 of 3", "seed": 5}
+    expected = "node: '0 of 2' in the checkpoint, '1 of 3' here; seed: 0 in the checkpoint, 5 here"
+    with pytest.raises(DataError, match=expected):
+        LoaderState.load(saved(), other)
+
+
+@pytest.mark.parametrize("changes", [{"taken": "seven"}, {"taken": [1], "more": 2}])
+def test_what_is_no_state_is_refused(changes: dict) -> None:
+    with pytest.raises(DataError, match="the loader's state in the checkpoint"):
+        LoaderState.load(saved(**changes), ORDER)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from model.data.manifest import DataError
-from model.data.qwen_tokens import ADDED, CHAT_TEMPLATE, QWEN_SPECIAL
 from model.data.samples import BadSample, Message
 from model.data.text import Conversation, Encoded, TextEncoder, with_image_tokens
-from model.data.text_tokenizer import bundled_text_tokenizer
+from model.data.text_tokenizer import ADDED, CHAT_TEMPLATE, QWEN_SPECIAL, bundled_text_tokenizer
 
 DRAW = (Message("user", "Please draw a cat"), Message("assistant", "Here's a cat<image_gen>"))
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from model.data.qwen_tokens import ADDED, CHAT_TEMPLATE, QWEN_SPECIAL
 from model.data.samples import Message
 from model.data.text import Conversation, Encoded, TextEncoder, with_image_tokens
 from model.data.text_tokenizer import (
+    ADDED,
     BUNDLED,
+    CHAT_TEMPLATE,
+    QWEN_SPECIAL,
     bundled_text_tokenizer,
     captions_of,
     save,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.tokenizer_training.sizes import Trainee
+from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.sizes import BsqConfig, VarConfig
 
 SMALL = {"ch": 16, "ch_mult": (1, 1, 1, 1, 1), "num_res_blocks": 1, "norm_groups": 0}

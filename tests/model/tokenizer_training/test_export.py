@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from model.tokenizer_training.card import UNREADABLE_SHOWN, Facts
 from model.tokenizer_training.export import CARD, CHECKPOINT, FIGURES, PICTURE, export, published
 from model.tokenizer_training.objectives import LossWeights
-from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import State, StateError, write_state
+from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.bsq_network import plain_keys
 from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.load import HIT_COUNTS

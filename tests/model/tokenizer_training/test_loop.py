@@ -14,8 +14,8 @@ from torch import nn
 from model.tokenizer_training.loop import Averaged, Trainer
 from model.tokenizer_training.objectives import LossWeights
 from model.tokenizer_training.plan import Phase, Plan
-from model.tokenizer_training.sizes import Trainee
 from model.tokenizer_training.state import STATE, StateError, read_state
+from model.tokenizer_training.trainee import Trainee
 
 Discs = Callable[[int, int], NDArray[np.uint8]]
 

@@ -9,7 +9,7 @@ from model.tokenizer_training.objectives import (
     VarObjective,
     reconstruction_loss,
 )
-from model.tokenizer_training.start import start_near_identity
+from model.tokenizer_training.trainee import start_near_identity
 from model.tokenizers import bsq_quantizer
 from model.tokenizers.bsq_network import BsqNetwork
 from model.tokenizers.sizes import BsqConfig, VarConfig

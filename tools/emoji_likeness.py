@@ -20,7 +20,7 @@ def likeness(images: Sequence[Image.Image], prompts: Sequence[str]) -> list[floa
 
     Args:
         images: RGB.
-        prompts: labels of Fluent Emoji, as `python tests/corpus/fluent_emoji.py list` writes them.
+        prompts: labels of Fluent Emoji, as `python tools/fluent_emoji.py list` writes them.
 
     Returns:
         One minus the mean absolute difference of the RGB values in 0 to 1; 1.0 is the same.

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import torch
 
-from model.training.flop import counting
 from model.training.objective import Likelihood
+from model.training.speed import counting
 from model.vargpt.loss import LossConfig
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import serve
 from PIL import Image
 from serve import FOLDER, CorpusServer, running_server
 
@@ -148,7 +149,7 @@ def test_64_clients_at_once_get_every_image_over_connections_kept_alive(server: 
 
 def run_beside_server(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(FOLDER / "serve.py"), *arguments],
+        [sys.executable, serve.__file__, *arguments],
         capture_output=True,
         text=True,
         timeout=30,

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from model.data.batch import Batch
 from model.data.loader import Loader
-from model.preferences.dpo import Dpo, DpoConfig, dpo_loss
-from model.preferences.log_probs import check_pairs, image_log_probs
-from model.preferences.reference import ModelReference
+from model.training.dpo import Dpo, DpoConfig, dpo_loss
+from model.training.log_probs import check_pairs, image_log_probs
 from model.training.objective import Step
+from model.training.reference import ModelReference
 from model.vargpt.vargpt import Vargpt
 
 MakePolicy = Callable[..., Vargpt]
@@ -58,15 +58,15 @@ def plain_log_probs(model: Vargpt, batch: Batch) -> torch.Tensor:
 
 
 def test_gradients_of_all_weights_are_those_of_a_plain_implementation(
-    make_policy: MakePolicy, pairs: Batch
+    make_policy: MakePolicy, two_pairs: Batch
 ) -> None:
     policy, other = make_policy(1), make_policy(2)
-    losses = Dpo(ModelReference(other), DpoConfig(beta=0.3))(policy, pairs)
+    losses = Dpo(ModelReference(other), DpoConfig(beta=0.3))(policy, two_pairs)
     losses.total.backward()
     plain = make_policy(1)
     with torch.no_grad():
-        reference = plain_log_probs(make_policy(2), pairs)
-    expected = plain_loss(plain_log_probs(plain, pairs), reference, 0.3, 0.0).mean()
+        reference = plain_log_probs(make_policy(2), two_pairs)
+    expected = plain_loss(plain_log_probs(plain, two_pairs), reference, 0.3, 0.0).mean()
     expected.backward()
     torch.testing.assert_close(losses.total, expected, rtol=1e-5, atol=1e-6)
     with_grad = 0
@@ -79,32 +79,34 @@ def test_gradients_of_all_weights_are_those_of_a_plain_implementation(
 
 
 def test_a_model_against_itself_has_margin_0_and_loss_log_2(
-    make_policy: MakePolicy, pairs: Batch
+    make_policy: MakePolicy, two_pairs: Batch
 ) -> None:
     policy = make_policy()
     assert policy.training
-    losses = Dpo(ModelReference(copy.deepcopy(policy)))(policy, pairs)
+    losses = Dpo(ModelReference(copy.deepcopy(policy)))(policy, two_pairs)
     assert losses.scalars["margin"] == 0.0
     assert losses.scalars["reward_chosen"] == losses.scalars["reward_rejected"] == 0.0
     assert losses.total.item() == math.log(2)
 
 
-def test_nothing_is_drawn_on_the_way(make_policy: MakePolicy, pairs: Batch) -> None:
+def test_nothing_is_drawn_on_the_way(make_policy: MakePolicy, two_pairs: Batch) -> None:
     policy = make_policy()
     torch.testing.assert_close(
-        image_log_probs(policy, pairs), image_log_probs(policy, pairs), rtol=0, atol=0
+        image_log_probs(policy, two_pairs), image_log_probs(policy, two_pairs), rtol=0, atol=0
     )
-    noisy = [policy.train()(pairs).image_logits_NLU for _ in range(2)]
+    noisy = [policy.train()(two_pairs).image_logits_NLU for _ in range(2)]
     assert not torch.equal(*noisy)  # what it would be with dropped branches
 
 
-def test_steps_raise_the_margin_on_their_own_pairs(make_policy: MakePolicy, pairs: Batch) -> None:
+def test_steps_raise_the_margin_on_their_own_pairs(
+    make_policy: MakePolicy, two_pairs: Batch
+) -> None:
     policy = make_policy()
     dpo = Dpo(ModelReference(copy.deepcopy(policy)))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3, weight_decay=0.0)
     margins = []
     for _ in range(4):
-        losses = dpo(policy, pairs)
+        losses = dpo(policy, two_pairs)
         margins.append(losses.scalars["margin"].item())
         optimizer.zero_grad()
         losses.total.backward()
@@ -131,21 +133,21 @@ def test_parts_of_micro_batches_add_up_to_the_whole(
 
 
 def test_the_chosen_image_s_own_loss_is_added_where_it_is_asked_for(
-    make_policy: MakePolicy, pairs: Batch
+    make_policy: MakePolicy, two_pairs: Batch
 ) -> None:
     policy = make_policy()
     reference = ModelReference(copy.deepcopy(policy))
-    losses = Dpo(reference, DpoConfig(sft=2.0))(policy, pairs)
-    output = policy.eval()(pairs)
+    losses = Dpo(reference, DpoConfig(sft=2.0))(policy, two_pairs)
+    output = policy.eval()(two_pairs)
     logits = output.image_logits_NLU[:2].view(2, -1, 8, 2)
-    surprise = F.cross_entropy(logits.flatten(0, 2), pairs.targets_NLK[:2].flatten())
+    surprise = F.cross_entropy(logits.flatten(0, 2), two_pairs.targets_NLK[:2].flatten())
     torch.testing.assert_close(losses.total.float(), math.log(2) + 2.0 * surprise)
 
 
-def test_a_batch_that_is_not_of_pairs_is_refused(make_policy: MakePolicy, pairs: Batch) -> None:
-    keys = ("a" * 32, *pairs.keys[1:])
+def test_a_batch_that_is_not_of_pairs_is_refused(make_policy: MakePolicy, two_pairs: Batch) -> None:
+    keys = ("a" * 32, *two_pairs.keys[1:])
     with pytest.raises(ValueError, match="expected a batch of pairs"):
-        check_pairs(replace(pairs, keys=keys))
+        check_pairs(replace(two_pairs, keys=keys))
 
 
 @pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"label_smoothing": 0.5}, {"sft": -1.0}])

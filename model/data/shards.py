@@ -1,18 +1,24 @@
-"""Bytes of samples from shards on any file system, by the index that lies beside each.
+"""Bytes of samples from shards on any file system, by the index that is written beside each.
 
 webdataset reads a shard from start to end, so that it can neither split one between nodes nor go on
 in the middle, and passes the images that a model trained on stored codes never looks at.
 """
 
+import io
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import merge_offset_ranges
+from numpy.typing import NDArray
 
-from model.data.index import ShardIndex, read_index
 from model.data.manifest import DataError, ShardFile, Source
 from schemas.store.retries import open_fs
 
@@ -21,6 +27,46 @@ REMOTE_GAP: Final = 256 * 1024
 """Bytes that are read for nothing rather than ask a disk, or an object store, once more."""
 
 Members = dict[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ShardIndex:
+    """Places of the m wanted members of n samples, in the order of the tar."""
+
+    keys: pa.Array  # n
+    offsets_nm: NDArray[np.int64]  # bytes from the start of the tar
+    lengths_nm: NDArray[np.int64]  # bytes
+
+
+def read_index(source: Source, shard: ShardFile, members: tuple[str, ...]) -> ShardIndex:
+    """Read the index of a shard; 2 ms for 1,000 samples on a local disk.
+
+    Raises:
+        DataError: it is missing, or not of the samples and members it should be of.
+    """
+    url = source.file(f"{shard.path.removesuffix('.tar')}.parquet")
+    fs, path = open_fs(url)
+    try:
+        table = pq.read_table(io.BytesIO(fs.cat_file(path)))
+    except FileNotFoundError as error:
+        raise DataError(f"{url}: the shard's index is missing") from error
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{url}: the shard's index is damaged: {error}") from error
+    rows_of = [table.filter(pc.field("member") == member) for member in members]
+    for member, rows in zip(members, rows_of, strict=True):
+        if rows.num_rows != shard.samples or rows["key"] != rows_of[0]["key"]:
+            raise DataError(
+                f"{url}: {rows.num_rows} samples have {member}, the manifest counts {shard.samples}"
+            )
+    return ShardIndex(
+        keys=rows_of[0]["key"].combine_chunks(),
+        offsets_nm=_columns(rows_of, "offset"),
+        lengths_nm=_columns(rows_of, "length"),
+    )
+
+
+def _columns(tables: list[pa.Table], name: str) -> NDArray[np.int64]:
+    return np.stack([table[name].to_numpy() for table in tables], axis=1)
 
 
 class ShardReader:

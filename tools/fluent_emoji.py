@@ -1,8 +1,8 @@
 """Fetch Microsoft's Fluent Emoji 3D and list them with their English labels and tags.
 
-    python tests/corpus/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
-    python tests/corpus/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
-    python tests/corpus/fluent_emoji.py hold-out [DIR] # part them: DIR/train.jsonl, held-out.txt
+    python tools/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
+    python tools/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
+    python tools/fluent_emoji.py hold-out [DIR] # part them: DIR/train.jsonl, held-out.txt
 
 The images are 3,391 WebPs of 256 px with transparency (4 are 264 px high); emojibase labels 3,374
 of them. Both packages and the emoji are under the MIT licence. The five skin tones of an emoji,
@@ -126,7 +126,7 @@ def hold_out(folder: Path) -> None:
 
 def write_titles(file: Path, rows: Sequence[Row], salt: str, most: int | None = None) -> None:
     """Write the titles of rows, a line each, drawn by the hash of their paths."""
-    drawn = sorted(rows, key=lambda row: rank(row["path"], salt))[:most]
+    drawn = sorted(rows, key=lambda row: rank(str(row["path"]), salt))[:most]
     file.write_text("".join(f"{row['title']}\n" for row in drawn))
 
 

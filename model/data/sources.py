@@ -1,25 +1,54 @@
-"""Sources to what can be read: their manifests, checked against tokenizer and plan."""
+"""The sources of a plan, opened: their manifests, checked against tokenizer and plan."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from model.data.codes import SelfCorrection, check_tokenizer
-from model.data.making import OpenSource
 from model.data.manifest import (
     DataError,
+    ShardFile,
     Source,
+    TokenMember,
     content_of,
     read_manifest,
     subset_of,
     token_members,
 )
-from model.data.plan import LoadPlan
+from model.data.plan import LoadPlan, SelfCorrection, node_span
 from model.data.samples import GENERATED, PAIR, UNDERSTOOD
-from model.data.split import node_span
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 
 if TYPE_CHECKING:
     from transformers import Qwen2VLImageProcessorPil
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OpenSource:
+    """A source whose manifest was read and fits."""
+
+    source: Source
+    shards: tuple[ShardFile, ...]
+    content: str  # hash of the shards
+    samples: int  # of all nodes
+    span: range  # positions of an epoch's order that this node reads
+    codes: TokenMember | None  # None where nothing is generated
+    features: str | None = None  # member to read for exact self-correction
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """What the members of each generated image begin with."""
+        return GENERATED[self.source.subset]
+
+    @property
+    def members(self) -> list[str]:
+        """What to read of each sample."""
+        understood = UNDERSTOOD[self.source.subset]
+        arrays = [f"{of}{self.codes.member}" for of in self.images] if self.codes else []
+        return [
+            "json",
+            *arrays,
+            *([self.features] if self.features else []),
+            *([understood] if understood else []),
+        ]
 
 
 def open_sources(
@@ -86,3 +115,32 @@ def _open(source: Source, plan: LoadPlan, tokenizer: NetworkTokenizer | None) ->
         codes=codes,
         features=features.member if features else None,
     )
+
+
+def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkTokenizer) -> None:
+    """Check that the codes of a corpus are a tokenizer's own.
+
+    Raises:
+        DataError: other weights, sizes or vocabulary, or schedules it cannot do.
+    """
+    mine = {"bits": 0, "patchify": 0, **tokenizer.describe()}
+    names = ["name", "checkpoint_sha256", "codes_limit", "code_words", "bits", "patchify"]
+    # Random weights have no hash; their name tells the seed.
+    names += [] if member.checkpoint_sha256 else ["checkpoint"]
+    differing = [
+        f"{name} {getattr(member, name)!r} in the shards, {mine[name]!r} in the tokenizer"
+        for name in names
+        if getattr(member, name) != mine[name]
+    ]
+    if differing:
+        raise DataError(
+            f"{source}: {member.member} is of another tokenizer: {'; '.join(differing)}"
+        )
+    for aspect, scales in member.schedules.items():
+        try:
+            tokenizer.check_schedule(member.schedule(float(aspect)))
+        except ValueError as error:
+            raise DataError(
+                f"{source}: {member.member} of aspect {aspect} has scales {scales!r} in the "
+                f"shards, which the tokenizer {tokenizer.name} cannot do: {error}"
+            ) from error

@@ -5,22 +5,15 @@ import pytest
 import torch
 from training_shards import SHAPES, SQUARE
 
-from model.data.codes import StoredImage, Targets, check_tokenizer, draw_flips
-from model.data.manifest import DataError, Source, TokenMember
+from model.data.images import StoredImage, Targets, draw_flips
+from model.data.manifest import DataError
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
-from model.tokenizers.protocol import Codes, Schedule, schedule_text
+from model.tokenizers.protocol import Codes, Schedule
 from model.tokenizers.schedules import bsq_schedule
 from model.tokenizers.sizes import BsqConfig, VarConfig
 
 SCHEDULE = SQUARE[1.0]
-
-
-def described(tokenizer: InfinityBsq, *schedules: Schedule, **changes) -> TokenMember:
-    texts = {"1.0": schedule_text(schedules[0] if schedules else SCHEDULE)}
-    return TokenMember.model_validate(
-        {"member": "m", "kind": "codes", "schedules": texts, **tokenizer.describe(), **changes}
-    )
 
 
 def stored(bsq: InfinityBsq, schedule: Schedule, count: int) -> tuple[list[StoredImage], Codes]:
@@ -130,34 +123,3 @@ def test_flips_hang_on_key_and_epoch_and_have_the_published_mean() -> None:
 
 def test_flips_of_bits_that_fill_no_byte_come_back() -> None:
     assert draw_flips(SCHEDULE, 13, "x").shape == (21, 2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"name": "var_vqvae"}, "name 'var_vqvae' in the shards, 'infinity_bsq' in the tokenizer"),
-        ({"checkpoint_sha256": "ab"}, "checkpoint_sha256 'ab' in the shards, '' in the tokenizer"),
-        (
-            {"checkpoint": "random weights, seed 1"},
-            "seed 1' in the shards, 'random weights, seed 0",
-        ),
-        ({"codes_limit": 2}, "codes_limit 2 in the shards, 256 in the tokenizer"),
-        ({"bits": 1}, "bits 1 in the shards, 8 in the tokenizer"),
-        ({"patchify": 1}, "patchify 1 in the shards, 0 in the tokenizer"),
-    ],
-)
-def test_codes_of_another_tokenizer_are_refused_with_both_sides(bsq, changes, message) -> None:
-    check_tokenizer(described(bsq), Source(url="corpus"), bsq)
-    with pytest.raises(DataError, match=message):
-        check_tokenizer(described(bsq, **changes), Source(url="corpus"), bsq)
-
-
-def test_a_schedule_that_the_tokenizer_cannot_do_is_refused() -> None:
-    config = BsqConfig(bits=2, ch=24, ch_mult=(1, 1, 1, 1), num_res_blocks=1, patchify=True)
-    tokenizer = make_infinity_bsq(config, None)
-    member = described(tokenizer, ((1, 1), (4, 4)))
-    told = (
-        r"corpus t2i: m of aspect 1\.0 has scales .*which the tokenizer .* cannot do: with patchify"
-    )
-    with pytest.raises(DataError, match=told):
-        check_tokenizer(member, Source(url="corpus"), tokenizer)

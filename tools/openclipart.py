@@ -1,8 +1,8 @@
 """Fetch Debian's openclipart, list all of it, or pick the small set bundled with the tests.
 
-    python tests/corpus/openclipart.py fetch [DIR]   # download and unpack, no root needed
-    python tests/corpus/openclipart.py list [DIR]    # write DIR/openclipart.jsonl
-    python tests/corpus/openclipart.py pick [DIR]    # rewrite the bundled set beside this file
+    python tools/openclipart.py fetch [DIR]   # download and unpack, no root needed
+    python tools/openclipart.py list [DIR]    # write DIR/openclipart.jsonl
+    python tools/openclipart.py pick [DIR]    # rewrite the bundled set
 
 The bundled set is drawn by hash, with no other choice by hand: of the clips in the public
 domain, with a short side of at least 256 px, a title, two tags and at most 100 kB, the first 150
@@ -22,7 +22,7 @@ from urllib.parse import quote
 from clips import Clip, Row, package_version, read_clips, share_folder
 from wild import CorpusFile, check_sources, wild_files, wild_rows
 
-HERE = Path(__file__).parent
+BUNDLED = Path(__file__).parent.parent / "tests/corpus"
 UNPACKED = Path("build/openclipart")
 PACKAGES = ("openclipart-png", "openclipart-svg")
 CLIPS_PER_HALF = 150
@@ -65,7 +65,7 @@ def write_list(folder: Path) -> None:
     print(f"{folder / 'openclipart.jsonl'}: {len(clips)} clips, {unread} with an unreadable SVG")
 
 
-def pick(folder: Path, into: Path = HERE) -> None:
+def pick(folder: Path, into: Path = BUNDLED) -> None:
     """Write the bundled and the wild images, the URL list and where all of them come from."""
     clips = {clip.path: clip for clip in read_clips(folder)}
     bundled = choose(clips.values())

@@ -8,65 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from model.data.codes import StoredImage, draw_flips
-from model.data.manifest import DataError, ShardFile, Source, TokenMember
-from model.data.order import Window, random_words
-from model.data.reading import Members, ShardReader
+from model.data.images import Patches, StoredImage, cut_patches, draw_flips
+from model.data.manifest import DataError, TokenMember
+from model.data.order import Job, Window, random_words
 from model.data.samples import (
-    GENERATED,
     PAIR,
-    UNDERSTOOD,
     BadSample,
     Decoded,
     Skipped,
     check_array,
     decode,
 )
+from model.data.shards import Members, ShardReader
+from model.data.sources import OpenSource
 from model.data.text import Conversation, Encoded, TextEncoder
-from model.data.understood import Patches, cut_patches
 from model.tokenizers.protocol import Schedule, count_codes
 
 if TYPE_CHECKING:
     from transformers import Qwen2VLImageProcessorPil
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class OpenSource:
-    """A source whose manifest was read and fits."""
-
-    source: Source
-    shards: tuple[ShardFile, ...]
-    content: str  # hash of the shards
-    samples: int  # of all nodes
-    span: range  # positions of an epoch's order that this node reads
-    codes: TokenMember | None  # None where nothing is generated
-    features: str | None = None  # member to read for exact self-correction
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """What the members of each generated image begin with."""
-        return GENERATED[self.source.subset]
-
-    @property
-    def members(self) -> list[str]:
-        """What to read of each sample."""
-        understood = UNDERSTOOD[self.source.subset]
-        arrays = [f"{of}{self.codes.member}" for of in self.images] if self.codes else []
-        return [
-            "json",
-            *arrays,
-            *([self.features] if self.features else []),
-            *([understood] if understood else []),
-        ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Job:
-    """Samples to make in one go."""
-
-    source: int
-    epoch: int
-    window: Window
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
-"""Precomputed values of the reference: equal to computed ones, resumed, and never of another."""
+"""Values of the reference: equal to computed ones, resumed, asked once, and never of another."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 from model.data.loader import Loader
 from model.data.manifest import DataError
 from model.data.plan import LoadPlan
-from model.preferences.reference import (
+from model.training.reference import (
+    FOLDER,
     CachedReference,
     MadeOf,
     ModelReference,
@@ -89,3 +91,35 @@ def test_labels_hang_on_the_seed_only_where_bits_are_flipped(pairs_corpus: Path)
     plan = LoadPlan(sources=(Source(url=str(pairs_corpus)),), batch=1, seed=7)
     assert labels_of(plan, "off") == "tokens256.npy"
     assert labels_of(plan, "approximate") == "tokens256.npy, self-correction approximate, seed 7"
+
+
+def figures(out: Path) -> list[dict]:
+    return [json.loads(line) for line in next(out.glob("*.jsonl")).read_text().splitlines()]
+
+
+def test_the_margin_of_its_own_pairs_rises_from_0(make, pairs: Path, tmp_path: Path) -> None:
+    before, out = tmp_path / "sft", tmp_path / "dpo"
+    make(before, "steps=1").run()
+    sets = ("steps=4", "batch=4", "micro_batch=2", "warmup_ratio=0")
+    make(out, *sets, stage="dpo256", data=pairs, init=before).run()
+    margins = [line["margin"] for line in figures(out)]
+    assert margins[0] == pytest.approx(0.0, abs=1e-3)  # order of a batch may move the last places
+    assert margins[-1] > 0.01
+    assert figures(out)[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_begun_again_it_asks_the_reference_for_nothing(
+    make, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, out = tmp_path / "sft", tmp_path / "dpo"
+    make(before, "steps=1").run()
+    make(out, "steps=1", stage="dpo256", data=pairs, init=before)
+    kept = sorted((out / FOLDER).glob("*.parquet"))
+    assert [path.name for path in kept] == ["00000-of-00001.parquet"]
+    monkeypatch.setattr(CachedReference, "add", lambda *_: pytest.fail("asked again"))
+    make(out, "steps=1", stage="dpo256", data=pairs, init=before)
+
+
+def test_without_a_reference_it_is_refused(make, pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="against the model that it begins as"):
+        make(tmp_path / "dpo", stage="dpo256", data=pairs)

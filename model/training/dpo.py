@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.data.batch import Batch
-from model.preferences.log_probs import check_pairs, image_log_probs
-from model.preferences.reference import Reference
+from model.training.log_probs import check_pairs, image_log_probs
 from model.training.objective import Losses, Step
+from model.training.reference import Reference
 from model.vargpt.vargpt import Vargpt
 from schemas.store.errors import SettingsError
 

@@ -1,10 +1,10 @@
-"""Which positions a node reads."""
+"""Which positions a node reads, and plans that make no sense."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.split import node_span
+from model.data.plan import Shuffle, node_span
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
@@ -22,3 +22,9 @@ def test_spans_hold_every_position_once_and_differ_by_one_at_most(samples: int, 
 def test_a_node_that_is_none_is_refused(node: int) -> None:
     with pytest.raises(ValueError, match=f"node {node} of 3: expected 0 to 2"):
         node_span(10, node, 3)
+
+
+@pytest.mark.parametrize("field", ["open_shards", "block", "window"])
+def test_a_shuffle_of_nothing_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="expected 1 or more everywhere"):
+        Shuffle(**{field: 0})

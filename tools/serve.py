@@ -1,6 +1,6 @@
-"""Serve the corpus on the local host, with a few paths that misbehave as the web does.
+"""Serve the bundled corpus on the local host, with a few paths that misbehave as the web does.
 
-    python tests/corpus/serve.py [--port 8437] -- COMMAND...
+    python tools/serve.py [--port 8437] -- COMMAND...
 
 starts the server, runs the command, stops the server and returns the command's exit code.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent / "tests/corpus"
 PORT = 8437
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HOTLINK_PAGE = b"<!DOCTYPE html><html><body><h1>No hotlinking, please</h1></body></html>\n"

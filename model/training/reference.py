@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from model.data.batch import Batch
+from model.data.loader import Loader
 from model.data.manifest import DataError
 from model.data.plan import LoadPlan
-from model.preferences.log_probs import check_pairs, image_log_probs
+from model.training.log_probs import check_pairs, image_log_probs
+from model.training.parallel import Processes
 from model.vargpt.vargpt import Vargpt
 from schemas.store.whole_file import publish
 
@@ -31,6 +33,7 @@ SCHEMA: Final = pa.schema(
         pa.field("rejected", pa.float64(), nullable=False),
     ]
 )
+FOLDER: Final = "reference"  # of a training, with the values of its pairs
 _MADE_OF: Final = b"vargpt_reference"
 
 
@@ -72,6 +75,15 @@ def labels_of(plan: LoadPlan, self_correction: str) -> str:
     if self_correction == "off":
         return plan.member
     return f"{plan.member}, self-correction {self_correction}, seed {plan.seed}"
+
+
+def reference_made_of(model: str, pairs: Loader) -> MadeOf:
+    """Return what the values of a loader's pairs hold for, of a reference known by `model`."""
+    return MadeOf(
+        model=model,
+        labels=labels_of(pairs.plan, pairs.self_correction),
+        pairs=" ".join(pairs.contents),
+    )
 
 
 class CachedReference:
@@ -186,3 +198,28 @@ def precompute(
             unsaved = 0
     cached.save(path)
     return cached
+
+
+def compute_reference(
+    model: Vargpt, pairs: Loader, made_of: MadeOf, out: Path, processes: Processes, precision: str
+) -> CachedReference:
+    """Ask the reference for the likelihoods of all pairs, each process of its own, and share them.
+
+    Killed, the next run asks for those that were not written; a later one for none.
+
+    Args:
+        model: the reference, on the device.
+        pairs: one epoch of this process's part.
+        made_of: what the values hold for.
+        out: folder of the training, which all processes share.
+        processes: this one among those that train.
+        precision: of the training, that the policy is computed in too.
+    """
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{rank:05}-of-{processes.count:05}.parquet" for rank in range(processes.count)]
+    device_type = torch.device(processes.device).type
+    with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
+        precompute(model.eval(), pairs, made_of, folder / names[processes.rank])
+    processes.wait()
+    return CachedReference(made_of).load([folder / name for name in names])

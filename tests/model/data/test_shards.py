@@ -11,9 +11,8 @@ import pytest
 import webdataset
 from fsspec.implementations.memory import MemoryFileSystem
 
-from model.data.index import read_index
 from model.data.manifest import DataError, ShardFile, Source, read_manifest
-from model.data.reading import REMOTE_GAP, ShardReader, read_ranges
+from model.data.shards import REMOTE_GAP, ShardReader, read_index, read_ranges
 
 MEMBERS = ("json", "tokens256.npy")
 

@@ -1,4 +1,6 @@
-"""Stored codes to what a next-scale model reads and predicts, on the device.
+"""Images of a sample: codes of one that is generated, patches of one that is asked about.
+
+Codes become what a next-scale model reads and predicts, on the device.
 
 Bitwise self-correction (Infinity, arXiv 2412.04431, section 3.4) trains with bits flipped at random
 so that later scales learn to mend earlier mistakes. What it makes of labels follows from the
@@ -9,21 +11,24 @@ Shapes: N images, L codes an image, C H W of the features, D and K as in `Batch`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from model.data.manifest import DataError, Source, TokenMember
+from model.data.manifest import DataError
 from model.data.order import random_words
+from model.data.plan import SelfCorrection
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes, Schedule, scale_slices
 from model.tokenizers.var_vqvae import VarVqvae
 
-SelfCorrection = Literal["exact", "approximate", "off"]
+if TYPE_CHECKING:
+    from transformers import Qwen2VLImageProcessorPil
 
 FLIP_PERCENT: Final = 31  # a scale's share of flipped bits is one of 0 to 30 %, equally likely
 FLIP_SCALES: Final = 13  # from the first; the published noise_apply_layers
@@ -53,35 +58,6 @@ def draw_flips(schedule: Schedule, bits: int, *salt: object) -> NDArray[np.uint8
         limits[part] = round(share / 100 * 2**16)
     flips = draws[: length * bits].reshape(length, bits) < limits[:, None]
     return np.packbits(flips, axis=-1)
-
-
-def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkTokenizer) -> None:
-    """Check that the codes of a corpus are a tokenizer's own.
-
-    Raises:
-        DataError: other weights, sizes or vocabulary, or schedules it cannot do.
-    """
-    mine = {"bits": 0, "patchify": 0, **tokenizer.describe()}
-    names = ["name", "checkpoint_sha256", "codes_limit", "code_words", "bits", "patchify"]
-    # Random weights have no hash; their name tells the seed.
-    names += [] if member.checkpoint_sha256 else ["checkpoint"]
-    differing = [
-        f"{name} {getattr(member, name)!r} in the shards, {mine[name]!r} in the tokenizer"
-        for name in names
-        if getattr(member, name) != mine[name]
-    ]
-    if differing:
-        raise DataError(
-            f"{source}: {member.member} is of another tokenizer: {'; '.join(differing)}"
-        )
-    for aspect, scales in member.schedules.items():
-        try:
-            tokenizer.check_schedule(member.schedule(float(aspect)))
-        except ValueError as error:
-            raise DataError(
-                f"{source}: {member.member} of aspect {aspect} has scales {scales!r} in the "
-                f"shards, which the tokenizer {tokenizer.name} cannot do: {error}"
-            ) from error
 
 
 class Targets:
@@ -123,3 +99,23 @@ class Targets:
 def _unpacked_flips(images: Sequence[StoredImage], bits: int) -> Tensor:
     packed = np.stack([image.flips for image in images])  # type: ignore[type-var]
     return torch.from_numpy(np.unpackbits(packed, axis=-1, count=bits).astype(bool))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Patches:
+    """One understood image."""
+
+    pixel_values: NDArray[np.float32]  # [patches, values of one]
+    grid_thw: tuple[int, int, int]  # patches in time, height and width
+    tokens: int  # <|image_pad|> that stand for it
+
+
+def cut_patches(image: Image.Image, processor: "Qwen2VLImageProcessorPil") -> Patches:
+    """Return the patches of an image."""
+    found = processor(images=[image], return_tensors="np")
+    grid = tuple(found["image_grid_thw"][0].tolist())
+    return Patches(
+        pixel_values=found["pixel_values"].astype(np.float32, copy=False),
+        grid_thw=grid,
+        tokens=int(np.prod(grid)) // processor.merge_size**2,
+    )
