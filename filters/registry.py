@@ -1,6 +1,8 @@
 """The signals a recipe can name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from filters.blank import Blank
 from filters.colour_layout import ColourLayout
@@ -11,7 +13,7 @@ from filters.size import Size
 from filters.text_boilerplate import TextBoilerplate
 from filters.text_length import TextLength
 
-SIGNALS: dict[str, Callable[[], Signal]] = {
+SIGNALS: dict[str, Callable[..., Signal]] = {
     "size": Size,
     "blank": Blank,
     "sharpness": Sharpness,
@@ -20,6 +22,25 @@ SIGNALS: dict[str, Callable[[], Signal]] = {
     "text_length": TextLength,
     "text_boilerplate": TextBoilerplate,
 }
+
+
+def make_signal(name: str, settings: Mapping[str, Any] | None = None) -> Signal:
+    """Return a signal; its settings are the fields of its class.
+
+    Raises:
+        KeyError: if there is none of that name.
+        ValueError: if a setting is none of its own, or of another type than its default.
+    """
+    made = SIGNALS[name]
+    known: dict[str, Any] = {field.name: field.default for field in fields(made)}  # pyright: ignore[reportArgumentType]
+    for setting, value in (settings or {}).items():
+        if setting not in known:
+            allowed = ", ".join(known) or "none"
+            raise ValueError(f"{setting}: unknown setting of {name}; it has {allowed}")
+        if type(value) is not type(known[setting]):
+            kind = type(known[setting]).__name__
+            raise ValueError(f"{setting}: expected {kind}, as {known[setting]!r}, got {value!r}")
+    return made(**(settings or {}))
 
 
 def columns(names: Iterable[str]) -> tuple[Column, ...]:

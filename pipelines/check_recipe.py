@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 from pydantic import BaseModel
 
-from filters.registry import SIGNALS, columns
+from filters.registry import SIGNALS, columns, make_signal
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
@@ -132,6 +132,15 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: unknown signal {name!r}; {suggest(name, SIGNALS)}"
         elif name in names[:number]:
             yield f"{where}: {name} is named twice"
+    for name, settings in recipe.measure.settings.items():
+        where = f"measure.settings.{name}"
+        if name not in names:
+            yield f"{where}: not among measure.signals; {suggest(name, names)}"
+            continue
+        try:
+            make_signal(name, settings) if name in SIGNALS else None
+        except ValueError as error:
+            yield f"{where}.{error}"
     if "size" not in names:
         yield "measure.signals: size is needed, by dedup and by the shards"
     for name in ("phash", "colour_layout"):

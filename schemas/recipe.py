@@ -228,6 +228,8 @@ class MeasureConfig(StageConfig):
         "text_length",
         "text_boilerplate",
     )
+    # Signal -> its settings, where they are not the defaults: `sharpness: {side: 512}`.
+    settings: dict[str, dict[str, bool | int | float | str]] = {}
 
 
 class DedupConfig(StageConfig):

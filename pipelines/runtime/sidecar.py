@@ -264,6 +264,18 @@ def kept_keys(store: Storage, folder: str, shard: int) -> pa.Array:
     return pc.unique(table["key"].combine_chunks())
 
 
+def rows_with(table: pa.Table, keys: pa.Array) -> pa.Table:
+    """Return the rows of a table that have these keys, one each.
+
+    Raises:
+        AssertionError: if a key has none or several: a bug of the stage that wrote the table.
+    """
+    rows = table.filter(pc.is_in(table["key"], keys))
+    if rows.num_rows != len(keys):
+        raise AssertionError(f"{len(keys):,} keys, {rows.num_rows:,} rows of them")
+    return rows
+
+
 def is_as_written(data: bytes, schema: pa.Schema) -> bool:
     """Whether a side-car holds its rows and its footer and nothing else, byte for byte.
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.runtime.attempts import attempt
 from pipelines.runtime.ownership import files_named, tar_mark
@@ -23,6 +22,7 @@ from pipelines.runtime.sidecar import (
     make_origin,
     read_origin,
     read_table,
+    rows_with,
     sidecar_path,
     write_dead_letters,
     write_sidecar,
@@ -135,7 +135,7 @@ class MapStage(SidecarStage):
         table = read_table(store, sidecar_path(folder, shard), columns)
         if folder == self.rows_of:
             return kept_rows(table)
-        return table.filter(pc.is_in(table["key"], kept_keys(store, self.rows_of, shard)))
+        return rows_with(table, kept_keys(store, self.rows_of, shard))
 
 
 class ShardReport(NamedTuple):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from PIL.Image import Image
 
 from filters.decode import DecodeError
-from filters.registry import SIGNALS, columns
+from filters.registry import columns, make_signal
 from filters.signal import Record
 from pipelines.runtime.images import decode_image, read_images, refused
 from pipelines.runtime.in_hand import in_hand, most_at_once
@@ -50,7 +50,8 @@ class Measure(MapStage):
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the signals and how images are decoded."""
-        return [list(self.config.signals), self.decode.decides()]
+        settings = {name: self.config.settings.get(name, {}) for name in self.config.signals}
+        return [list(self.config.signals), settings, self.decode.decides()]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `signals/NNNNN.parquet`."""
@@ -101,7 +102,8 @@ class Measure(MapStage):
         records = [record for _, record in batch]
         with in_hand(*values["key"]):
             for name in self.config.signals:
-                values |= SIGNALS[name]().measure(records)
+                signal = make_signal(name, self.config.settings.get(name))
+                values |= signal.measure(records)
         arrays = [pa.array(values[field.name], field.type) for field in schema]
         return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from filters.rules import Verdict, judge
-from pipelines.runtime.sidecar import kept_keys, read_table, sidecar_path
+from pipelines.runtime.sidecar import kept_keys, read_table, rows_with, sidecar_path
 from pipelines.runtime.stage import MapStage, Outcome
 from pipelines.sources.plan import read_plan
 from schemas.keys import rank, unit
@@ -75,7 +74,6 @@ def judged(
     columns = ["key", TEXT_REPEATS]
     twins = read_table(store, sidecar_path("duplicates", shard), columns).to_pylist()
     repeats = {twin["key"]: twin[TEXT_REPEATS] for twin in twins}
-    kept = pc.is_in(signals["key"], kept_keys(store, rows_of, shard))
-    for row in signals.filter(kept).to_pylist():
+    for row in rows_with(signals, kept_keys(store, rows_of, shard)).to_pylist():
         values = row | {TEXT_REPEATS: repeats[row["key"]]}
         yield row["key"], judge(values, rules, drawn=unit(row["key"], CAP))

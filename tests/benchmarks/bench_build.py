@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 from serve import serve
 
 from pipelines.report.build_log import stage_seconds
-from schemas.recipe import STAGES
+from pipelines.stage_table import STAGES
 from schemas.store.storage import Storage
 
 

@@ -13,8 +13,8 @@ from tiny import Tiny, draw_images
 
 from pipelines.cli.main import main
 from pipelines.engines.engine import Engine
+from pipelines.stage_table import STAGES
 from pipelines.verify.job import verify
-from schemas.recipe import STAGES
 from schemas.store.storage import CorpusError, Storage
 
 TODO = re.compile(r"^(\w+) +(\d+) of \d+ shards to do", re.MULTILINE)

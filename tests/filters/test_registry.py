@@ -1,8 +1,10 @@
+import re
+
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from filters.registry import SIGNALS, columns
+from filters.registry import SIGNALS, columns, make_signal
 from filters.signal import Record
 
 RECORDS = [
@@ -48,3 +50,21 @@ def test_columns_come_in_the_order_of_the_names() -> None:
     ]
     with pytest.raises(KeyError, match="no_such_signal"):
         columns(["no_such_signal"])
+
+
+def test_settings_of_a_signal_change_what_it_measures() -> None:
+    small, large = (make_signal("sharpness", {"side": side}) for side in (16, 256))
+    assert small.measure(RECORDS) != large.measure(RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sied": 16}, "sied: unknown setting of sharpness; it has side"),
+        ({"side": "16"}, "side: expected int, as 256, got '16'"),
+        ({"side": True}, "side: expected int, as 256, got True"),
+    ],
+)
+def test_a_setting_that_is_none_of_a_signal_is_refused(settings: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make_signal("sharpness", settings)

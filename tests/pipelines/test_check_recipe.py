@@ -153,3 +153,24 @@ def test_a_source_without_captions_is_warned_of(source: dict[str, Any], said: st
     lines = list(warnings(recipe(sources=[{"name": "s", "path": "/a", **source}])))
     assert len(lines) == bool(said)
     assert all(f"source s has no captions: with caption.engine source {said}" in x for x in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"sharpness": {"side": 512}}, None),
+        (
+            {"sharpness": {"sied": 512}},
+            "measure.settings.sharpness.sied: unknown setting of sharpness; it has side",
+        ),
+        (
+            {"sharpnes": {"side": 512}},
+            "measure.settings.sharpnes: not among measure.signals; did you mean sharpness? "
+            "Allowed: size, phash, colour_layout, sharpness",
+        ),
+    ],
+)
+def test_settings_of_signals_are_checked(settings: dict, fault: str | None):
+    signals = ["size", "phash", "colour_layout", "sharpness"]
+    expected = [] if fault is None else [fault]
+    assert faults_of(measure={"signals": signals, "settings": settings}) == expected

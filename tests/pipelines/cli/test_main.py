@@ -7,7 +7,6 @@ import pytest
 
 from pipelines.cli import build as build_command
 from pipelines.cli.main import main
-from schemas.recipe import STAGES
 
 BUILD = ["build", "r.yaml", "--out", "x"]
 
@@ -117,10 +116,6 @@ def test_help_and_completion_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
-
-
-def test_until_takes_every_stage() -> None:
-    assert build_command.STAGES == STAGES
 
 
 def test_the_names_that_can_be_completed_are_those_there_are() -> None:

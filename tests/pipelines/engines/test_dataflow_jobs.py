@@ -11,8 +11,8 @@ from pipelines.build import Job
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
 from pipelines.runtime.claims import Claims
+from pipelines.stage_table import STAGES
 from pipelines.stages.vq_tokens import VqTokens
-from schemas.recipe import STAGES
 from schemas.recipe_file import parse_recipe
 
 JOBS = (*STAGES, "quota")

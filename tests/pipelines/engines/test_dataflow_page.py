@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.engines.profile import PREFIXES, options_of
+from pipelines.engines.profile import options_of
+from pipelines.stage_table import JOBS
 from schemas.recipe_file import load_recipe
 
 PAGE = Path("pipelines/engines/dataflow/README.md")
@@ -56,7 +57,7 @@ def test_its_options_are_all_that_is_needed(
 def test_every_option_it_speaks_of_is_one_that_beam_knows() -> None:
     table = PAGE.read_text().split("| to | say |")[1].split("\n\n")[0]
     said = [word for cell in re.findall(r"`(--[^`]*)`", table) for word in cell.split()]
-    options = options_of(PREFIXES, said)
+    options = options_of(JOBS, said)
     known = PipelineOptions(list(options)).get_all_options(drop_default=True)
     everything = PipelineOptions(list(options)).get_all_options(
         drop_default=True, retain_unknown_options=True

@@ -13,7 +13,7 @@ import pytest
 from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.portability.api import beam_runner_api_pb2 as api
 
-from schemas.recipe import STAGES
+from pipelines.stage_table import STAGES
 
 OURS = ("pipelines", "filters", "schemas", "model", "__main__")
 PAR_DO = "beam:transform:pardo:v1"

@@ -9,13 +9,14 @@ from pydantic import ValidationError
 from pipelines.cli.main import main
 from pipelines.engines.engine import Engine
 from pipelines.engines.profile import (
-    PREFIXES,
     Profile,
+    check_prefixes,
     engine_names,
     load_profile,
     options_of,
     parse_options,
 )
+from pipelines.stage_table import JOBS
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -29,7 +30,7 @@ def test_the_engines_are_those_of_the_documentation() -> None:
 
 @pytest.mark.parametrize("name", engine_names())
 def test_every_profile_names_a_runner_and_only_options_that_beam_knows(name: str) -> None:
-    arguments = options_of(PREFIXES, load_profile(name).arguments(processes=3))
+    arguments = options_of(JOBS, load_profile(name).arguments(processes=3))
     unknown = PipelineOptions(arguments).get_all_options(
         drop_default=True, retain_unknown_options=True
     )
@@ -81,11 +82,10 @@ def test_a_gpus_options_hold_where_a_job_asks_for_one() -> None:
 
 
 def test_an_option_of_a_job_that_is_none_is_refused() -> None:
-    engine = Engine(beam_options=("--crwal.num_workers=2",))
     with pytest.raises(
         CorpusError, match=r"--crwal\.num_workers=2: crwal is none of ingest, .*gpu"
     ):
-        engine.job_arguments("crawl")
+        check_prefixes(["--crwal.num_workers=2"], JOBS)
 
 
 def test_a_runner_of_the_users_own_needs_no_pool_of_ours() -> None:

@@ -15,20 +15,18 @@ from pipelines.runtime.sidecar import (
     read_origin,
     read_table,
 )
-from pipelines.runtime.stage import Outcome, is_fresh, run_shard, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, Outcome, is_fresh, run_shard, wanted_fingerprint
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SELECTION
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Judge(MapStage):
     """Keeps the keys of `sources/` that begin with an allowed letter, and says so in a file."""
 
     name: ClassVar[str] = "judge"
     folder: ClassVar[str] = "selection"
-    inputs: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 1
-    decodes: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ("sources",)
 
     allowed: str = "ab"
     lose: int = 0  # rows that leave by no door
@@ -36,6 +34,9 @@ class Judge:
     note: str = ""  # in the file and its name, which then is its content's alone
     meanwhile: Callable[[], object] = lambda: None  # called before the shard is made
     ran: list[int] = field(default_factory=list)
+
+    def schema(self) -> pa.Schema:
+        return SELECTION
 
     def settings(self, shard: int, store: Storage) -> Any:
         return self.allowed
@@ -63,6 +64,7 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class NewerJudge(Judge):
+    name: ClassVar[str] = "judge"
     version: ClassVar[int] = 2
 
 

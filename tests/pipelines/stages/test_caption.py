@@ -20,7 +20,8 @@ ROWS = [
 @pytest.fixture
 def captioned(desk):
     desk.put("sources", 0, ROWS)
-    desk.put("selection", 0, [{"key": row["key"], "kept": row["key"] != "e"} for row in ROWS])
+    judged = [{"key": row["key"], "reason": "blank" if row["key"] == "e" else ""} for row in ROWS]
+    desk.put("selection", 0, judged)
     return run_shard(Caption(config=CaptionConfig()), 0, desk.store)
 
 

@@ -114,5 +114,5 @@ def test_only_the_rules_and_the_sources_own_cut_off_make_a_shard_again(desk, lay
 def test_side_cars_of_different_rows_are_a_bug(desk, lay_out):
     lay_out([{"key": "a"}])
     desk.put("duplicates", 0, [{"key": "b"}])
-    with pytest.raises(AssertionError, match="signals of a meet b"):
-        list(judged(0, desk.store, {}))
+    with pytest.raises(AssertionError, match="1 keys, 0 rows of them"):
+        list(judged(0, desk.store, {}, "duplicates"))
