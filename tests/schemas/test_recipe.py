@@ -76,6 +76,8 @@ def changes(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 def parts_changed(value: Any, path: tuple[str, ...], annotation: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, BaseModel):
         yield from changes(value, path)
+    elif isinstance(value, dict) and not models_in(annotation):
+        yield ".".join(path), value | {"sharpness": {"side": 7}}
     elif isinstance(value, dict):
         for name, part in value.items():
             for where, changed in changes(part, path):

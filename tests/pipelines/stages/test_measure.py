@@ -1,6 +1,7 @@
 import io
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -137,6 +138,7 @@ def test_decoded_images_do_not_pile_up(
 ):
     sizes: list[int] = []
 
+    @dataclass
     class Counting:
         columns = Size().columns
 
