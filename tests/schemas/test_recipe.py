@@ -63,6 +63,13 @@ def other_value(annotation: Any, value: Any) -> Any:
     return {SHA: "7a" * 32, "#ffffff": "#000000"}.get(value, f"{value}x")
 
 
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    nested = get_origin(annotation) in (tuple, dict, Union, types.UnionType) or get_args(annotation)
+    return [m for part in get_args(annotation) for m in models_in(part)] if nested else []
+
+
 def changes(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, BaseModel]]:
     """Yield (dotted path, model with that one field changed) of every field of every part."""
     for name, info in type(model).model_fields.items():
@@ -108,13 +115,6 @@ def leaves(model: type[BaseModel], path: str = "") -> set[str]:
         if not inner:
             found.add(f"{path}{name}")
     return found
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    nested = get_origin(annotation) in (tuple, dict, Union, types.UnionType) or get_args(annotation)
-    return [m for part in get_args(annotation) for m in models_in(part)] if nested else []
 
 
 @pytest.mark.parametrize(("where", "changed"), CHANGES, ids=[where for where, _ in CHANGES])
