@@ -1,0 +1,34 @@
+"""Signals, rules, safe decoding and captions: pure, no Beam. `__all__` is for users."""
+
+from typing import TYPE_CHECKING
+
+from schemas.lazy_names import lazily
+
+if TYPE_CHECKING:
+    from filters.caption import source_caption
+    from filters.cleaning import clean
+    from filters.decode import DecodeError
+    from filters.decode import decode as decode_image
+    from filters.registry import SIGNALS, columns, make_signal
+    from filters.rules import Verdict, judge
+    from filters.signal import Column, Record, Signal, Values
+    from filters.words import count_words
+
+__all__ = [
+    "SIGNALS",
+    "Column",
+    "DecodeError",
+    "Record",
+    "Signal",
+    "Values",
+    "Verdict",
+    "clean",
+    "columns",
+    "count_words",
+    "decode_image",
+    "judge",
+    "make_signal",
+    "source_caption",
+]
+
+__getattr__ = lazily(__name__, __file__)

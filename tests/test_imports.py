@@ -49,10 +49,13 @@ def module_of(file: Path) -> str:
     return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
 
 
+PACKAGES = ("pipelines", "model", "filters", "schemas")
+# But for the lists of what the packages offer to users, which name modules of all rooms.
 MODULES = {
     module_of(file.relative_to(ROOT)): file
-    for package in ("pipelines", "model", "filters", "schemas")
+    for package in PACKAGES
     for file in sorted((ROOT / package).rglob("*.py"))
+    if file != ROOT / package / "__init__.py"
 }
 
 
@@ -78,6 +81,18 @@ def test_a_module_imports_its_own_room_and_rooms_below(module: str) -> None:
     floor = ROOMS.index(room_of(module))
     above = [name for name in imports(MODULES[module]) if ROOMS.index(room_of(name)) < floor]
     assert above == []
+
+
+def test_modules_import_from_modules_and_not_from_the_lists_for_users() -> None:
+    found = [
+        f"{module}: {node.module}.{alias.name}"
+        for module, file in MODULES.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module in PACKAGES
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in MODULES
+    ]
+    assert found == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
