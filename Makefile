@@ -15,7 +15,7 @@ SPARK_VERSION = 3.5.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
-	lint format wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+	lint format docs wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji tokenizers text-tokenizer proof proof-preferences wild clean
 
 .venv/ready: pyproject.toml constraints.txt
@@ -63,6 +63,10 @@ lint: .venv/ready
 format: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The documentation, whose reference is written from the code; links and anchors are checked.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 # The package as workers elsewhere install it, and all that their images are built of. Of build/lib
 # setuptools would take files that are gone from the tree.

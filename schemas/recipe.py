@@ -51,10 +51,10 @@ class Columns(_Model):
 
     url: Column = "url"  # URL, or the path of the image inside a folder
     text: Column = "text"  # alt text, prompt or description
-    title: Column = "title"
+    title: Column = "title"  # in place of a text, or before it
     tags: Column = "tags"  # a list, or a string separated by commas
-    licence: Column = "licence"
-    author: Column = "author"
+    licence: Column = "licence"  # in place of the source's
+    author: Column = "author"  # copied into the samples
     # What a list of strings is as a text: its first that is not blank, all of them, or malformed.
     lists: Literal["first", "join", "refuse"] = "first"
 
@@ -107,7 +107,7 @@ class TarColumns(Columns):
 
 
 class _Source(_Model):
-    name: Name
+    name: Name  # in counts, in keys of rows, and for --set
     licence: str = ""  # of rows whose list names none
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
 
@@ -126,7 +126,7 @@ class ListSource(_Source):
     kind: Literal["list"]
     path: str  # file or glob, any fsspec URL
     columns: Columns = Columns()
-    quoting: Quoting = "auto"
+    quoting: Quoting = "auto"  # of CSV and TSV; auto: quotes in CSV, none in TSV
     links: Links = "inside"  # of lists that a wildcard finds
     base_url: str = ""  # joined to relative URLs
 
@@ -139,14 +139,14 @@ class FolderSource(_Source):
     """
 
     kind: Literal["folder"]
-    path: str
+    path: str  # folder, any fsspec URL
     list: str = ""  # of a format that `kind: list` reads
     # Of a .txt. Trainers of such folders take the first line: other lines are other captions,
     # perhaps in other languages.
     text: TextOf = "first_line"
     columns: FolderColumns = FolderColumns()
-    links: Links = "inside"
-    quoting: Quoting = "auto"
+    links: Links = "inside"  # of images and of folders
+    quoting: Quoting = "auto"  # of the list
 
 
 class TarSource(_Source):
@@ -167,8 +167,8 @@ class HuggingFaceSource(_Source):
 
     kind: Literal["huggingface"]
     path: str  # local folder, file or glob if there is one of that name, else a Hub name
-    config: str | None = None
-    split: str = "train"
+    config: str | None = None  # as the dataset names it; null for its only one
+    split: str = "train"  # as the dataset names it
     image: str = "image"  # column of images; '' to crawl the url column instead
     columns: Columns = Columns()
 
@@ -189,10 +189,10 @@ class CrawlConfig(StageConfig):
     concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
     timeout_s: float = Field(default=20.0, gt=0)  # one attempt: connect, redirects and body
     retries: int = Field(default=2, ge=0, le=20)  # on 429, 5xx and broken connections
-    max_retry_after_s: float = Field(default=30.0, ge=0)
-    user_agent: str = "vargpt-corpus/0.1"
+    max_retry_after_s: float = Field(default=30.0, ge=0)  # longest Retry-After that is waited for
+    user_agent: str = "vargpt-corpus/0.1"  # as sent
     max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
-    max_redirects: int = Field(default=5, ge=0, le=50)
+    max_redirects: int = Field(default=5, ge=0, le=50)  # of one URL; more is a failed row
     # Loopback and private networks, but never link-local and metadata addresses.
     allow_private_addresses: bool = False
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
@@ -203,7 +203,7 @@ class DecodeConfig(Section):
 
     EFFORT_FIELDS = frozenset({"timeout_s"})
 
-    max_pixels: int = Field(default=100_000_000, gt=0)
+    max_pixels: int = Field(default=100_000_000, gt=0)  # of one image; more is a failed row
     # Under transparent pixels.
     background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
     # For one image: the last resort, after limits on work that are the same on every machine.
@@ -219,6 +219,7 @@ class MeasureConfig(StageConfig):
 
     MAX_DEAD = 0.2
 
+    # Names of signals, all of whose columns are stored.
     signals: tuple[str, ...] = (
         "size",
         "blank",
@@ -237,7 +238,7 @@ class DedupConfig(StageConfig):
 
     MAX_DEAD = None
 
-    same_bytes: bool = True
+    same_bytes: bool = True  # whether equal sha256 is a duplicate
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
     fold_case: bool = True  # whether `A Fox` repeats `a fox`, in the signal text_repeats
@@ -251,10 +252,10 @@ class Rule(_Model):
     arXiv 2309.16671 section 3).
     """
 
-    min: float | None = None
-    max: float | None = None
-    forbid: bool = False
-    cap: int | None = Field(default=None, ge=1)
+    min: float | None = None  # least value that stays
+    max: float | None = None  # largest value that stays
+    forbid: bool = False  # whether a row whose flag is set goes
+    cap: int | None = Field(default=None, ge=1)  # rows of a text that stay, about; for text_repeats
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
@@ -272,8 +273,8 @@ class CaptionConfig(StageConfig):
     named here; how long they must be, `select` says (text_words, text_chars).
     """
 
-    engine: Literal["source"] = "source"
-    max_chars: int = Field(default=512, ge=16)
+    engine: Literal["source"] = "source"  # the source's own words
+    max_chars: int = Field(default=512, ge=16)  # of a caption; longer texts are cut
     # What is no caption; [] keeps all. hash: a printed Perl reference; eps: "EPS converted from";
     # filename: of an image, or a camera's number; credit: "public domain", "made with Inkscape";
     # placeholder: nothing but "null", "none", "untitled"; punctuation: no letter, digit or emoji.
@@ -307,7 +308,7 @@ class BsqTokenizer(_Tokenizer):
     """Infinity's BSQ-VAE, which VARGPT-v1.1 uses as d32: 521 codes of 32 bits at 256 px."""
 
     tokenizer: Literal["infinity_bsq"] = "infinity_bsq"
-    preset: Literal["bundled", "d14_patchify", "d16", "d24", "d32", "d64"] = "bundled"
+    preset: Literal["bundled", "d14_patchify", "d16", "d24", "d32", "d64"] = "bundled"  # size
     # px, of the square image of each pixel budget
     resolutions: tuple[Literal[128, 256, 512, 768, 1024], ...] = Field(default=(256,), min_length=1)
 
@@ -316,7 +317,7 @@ class VarTokenizer(_Tokenizer):
     """VAR's VQVAE, which VARGPT v1.0 uses: 680 codes of 4,096 at 256 px."""
 
     tokenizer: Literal["var_vqvae"]
-    preset: Literal["bundled", "full", "small"] = "bundled"
+    preset: Literal["bundled", "full", "small"] = "bundled"  # size
     resolutions: tuple[Literal[256, 512], ...] = Field(default=(256,), min_length=1)  # px
 
 
@@ -327,10 +328,10 @@ class Gpu(_Model):
     """What a worker of the tokens needs, for runners that choose machines by resource hints."""
 
     type: str = Field(pattern=r"^[a-z0-9-]+$")  # as the cloud names it, e.g. nvidia-l4
-    count: int = Field(default=1, ge=1)
+    count: int = Field(default=1, ge=1)  # of a worker
     # Of the worker, where the cloud ties it to the GPU as Google does for the L4: g2-standard-8.
     machine_type: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")
+    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")  # of a worker
 
     def hints(self) -> dict[str, str]:
         """Return Beam's resource hints that ask for it."""
@@ -346,6 +347,7 @@ class VqTokensConfig(StageConfig):
 
     EFFORT_FIELDS = frozenset({"batch_size", "gpu"})
 
+    # Each writes members of its own name; all see one decoding.
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
     aspects: Literal["square", "buckets"] = "square"
@@ -380,15 +382,15 @@ class ShardConfig(StageConfig):
 
     samples: int = Field(default=5000, ge=1)  # in a shard, on average
     short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100)  # of the images in the shard
 
 
 class _Sections(_Model):
     """A whole corpus, but for how much of it may fail."""
 
-    name: Name
-    description: str = ""
-    sources: tuple[Source, ...] = Field(min_length=1)
+    name: Name  # of the corpus; a folder holds builds of one name
+    description: str = ""  # copied into manifest and report
+    sources: tuple[Source, ...] = Field(min_length=1)  # in the order of shards
     rows_per_shard: int = Field(default=2000, ge=1)  # unit of work, of retry and of durability
     crawl: CrawlConfig = CrawlConfig()
     decode: DecodeConfig = DecodeConfig()

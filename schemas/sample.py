@@ -26,12 +26,12 @@ T2I_FIELDS: Mapping[str, type] = {
     "licence": str,
     "author": str,
     "sha256": str,
-    "width": int,
-    "height": int,
+    "width": int,  # of the image in the shard, px
+    "height": int,  # of the image in the shard, px
     "crop_aspect": float,  # height / width of the shape that was tokenized; 1.0 for squares
-    "signals": dict,
+    "signals": dict,  # what was measured of the image as fetched, by column
     "template": str,
-    "recipe": str,
+    "recipe": str,  # fingerprint of the recipe's content
 }
 
 # KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
@@ -44,9 +44,9 @@ PREFERENCE_FIELDS: Mapping[str, type] = {
     "licence": str,  # of that image, '' if unknown
     "pairs": str,  # paper: chosen is the image that the prompt came with; scored: both a model's
     "chosen_seed": str,  # that the model drew it with; '' for the prompt's own image
-    "rejected_seed": str,
+    "rejected_seed": str,  # the same of the rejected image
     "chosen_score": float,  # by `scorer`; 0.0 where nothing was scored
-    "rejected_score": float,
+    "rejected_score": float,  # the same of the rejected image
     "margin": float,  # score of the chosen above the rejected
     "scorer": str,  # '' for none
     "samples": int,  # images that the model drew of the prompt

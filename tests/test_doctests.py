@@ -16,7 +16,8 @@ FILES = [
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_the_examples_of_a_module_are_true(file) -> None:
-    name = file.stem if file.parts[0] == "tools" else ".".join(file.with_suffix("").parts)
+    parts = file.with_suffix("").parts
+    name = ".".join(parts[1:] if parts[0] == "tools" else parts)
     result = doctest.testmod(import_module(name))
     assert result.attempted > 0
     assert result.failed == 0

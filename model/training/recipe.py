@@ -45,19 +45,19 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str  # one of VARGPT's, or a name of its own
-    objective: Literal["likelihood", "preferences"] = "likelihood"
+    objective: Literal["likelihood", "preferences"] = "likelihood"  # preferences: DPO
     trainable: Stage  # whose set of weights; see model/vargpt/trainable.py
-    size: Size
+    size: Size  # of the model, a preset of model/vargpt/config.py
     mix: dict[Subset, float] = Field(min_length=1)  # shares of the samples, by subset
     resolution: Literal[128, 256, 512]  # px; of the codes trained on
     tokens: str = "tokens"  # how the corpus names those codes
     batch: int = Field(ge=1)  # samples a step, of all processes
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1)  # of the optimizer
     lr: float = Field(gt=0)  # at its highest
     schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)  # of the steps
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)  # of AdamW
+    betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
     clip: float = Field(default=1.0, gt=0)  # norm of the gradient
     seed: int = 0  # of first weights, order and all that is drawn
 
@@ -66,21 +66,21 @@ class Recipe(BaseModel):
     qwen: str | None = None  # folder or repository of a Qwen2-VL
     infinity: str | None = None  # an Infinity-2B for the visual decoder, any fsspec URL
     released: str | None = None  # folder of a released VARGPT-v1.1, any fsspec URL: all weights
-    # How the model differs from the released code; see the table in model/vargpt/README.md.
+    # How the model differs from the released code; see docs/reference/vargpt.md.
     choices: Literal["own", "released"] = "own"
     tokenizer_preset: str = "bundled"  # size of the one that made the codes
     tokenizer_checkpoint: str | None = None  # its weights, any fsspec URL
 
     # The loss.
     image_weight: float = Field(default=3.0, ge=0)  # beside 1 for text
-    scales: ScaleWeights = "infinity"
-    text_loss: Literal["answers", "published"] = "answers"
+    scales: ScaleWeights = "infinity"  # how scales weigh in the image's loss
+    text_loss: Literal["answers", "published"] = "answers"  # published: prompts and padding too
     without_context: float = Field(default=0.1, ge=0, le=1)  # share of images, for guidance
     self_correction: SelfCorrection | None = None  # None for the best that the shards allow
     # Of preferences; see dpo.py.
-    beta: float = Field(default=0.1, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    sft: float = Field(default=0.0, ge=0)
+    beta: float = Field(default=0.1, gt=0)  # of DPO
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)  # of DPO
+    sft: float = Field(default=0.0, ge=0)  # weight of the chosen image's own loss in DPO
     max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad ones
     max_bad_share: float = Field(default=0.001, ge=0, le=1)  # of the samples read; then it stops
 
@@ -95,13 +95,13 @@ class Recipe(BaseModel):
 
     # What is written on the way.
     log_every: int = Field(default=10, ge=1)  # steps
-    save_every: int = Field(default=500, ge=1)
+    save_every: int = Field(default=500, ge=1)  # steps
     keep: int = Field(default=2, ge=1)  # checkpoints
     sample_every: int = Field(default=500, ge=0)  # 0 for never
     prompts: tuple[str, ...] = Field(default=PROMPTS, min_length=1)  # of the samples
     remark: str = ""  # after the label of the samples
-    guidance: float = Field(default=3.0, ge=0)
-    temperature: float = Field(default=0.5, ge=0)
+    guidance: float = Field(default=3.0, ge=0)  # of the samples
+    temperature: float = Field(default=0.5, ge=0)  # of the samples
 
     @field_validator("text_tokenizer", "qwen", "infinity", "released", "tokenizer_checkpoint")
     @classmethod

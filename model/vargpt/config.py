@@ -2,7 +2,7 @@
 
 Where the published code does not do what its paper says, or trains otherwise than it generates,
 the default here is what it should do, and `released` returns what a released checkpoint needs.
-The table in README.md has every difference.
+The table in docs/reference/vargpt.md has every difference.
 """
 
 from collections.abc import Mapping

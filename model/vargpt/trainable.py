@@ -1,6 +1,6 @@
 """Which weights each stage of VARGPT-v1.1 trains (arXiv 2504.02949, figure 5).
 
-The tokenizer is no part of the model and never trained. README.md compares with the released code.
+The tokenizer is no part of the model and never trained. docs/reference/vargpt.md has what differs.
 """
 
 from typing import Final, Literal

@@ -3,7 +3,7 @@
 Scale by scale an image's next-scale inputs go through `projector_in` into the language model, what
 it makes of them through `projector_out` into the visual decoder, which attends to what the language
 model made of all that stands before the image, and ends in the logits of the codes.
-Source: VARGPT-v1.1 (arXiv 2504.02949); README.md lists where this differs.
+Source: VARGPT-v1.1 (arXiv 2504.02949); docs/reference/vargpt.md says what differs.
 
 Shapes: B sequences, S positions, N generated images, L positions of an image, P pads it takes in
 the text, C decoder width, H hidden width, T text targets, U logits a position, V vocabulary.

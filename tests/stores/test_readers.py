@@ -13,7 +13,7 @@ import pytest
 from corpus import ROOT, Corpus
 from PIL import Image
 
-PAGE = ROOT / "pipelines/engines/object_stores.md"
+PAGE = ROOT / "docs/how-to/use-object-stores.md"
 OTHER_WEBDATASET = ROOT / "build/webdataset-1"  # made by the Makefile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the fixtures build three corpora

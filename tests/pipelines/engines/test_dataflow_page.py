@@ -15,7 +15,7 @@ from pipelines.engines.profile import options_of
 from pipelines.stage_table import JOBS
 from schemas.recipe_file import load_recipe
 
-PAGE = Path("pipelines/engines/dataflow/README.md")
+PAGE = Path("docs/how-to/run-on-dataflow.md")
 
 
 def command() -> list[str]:

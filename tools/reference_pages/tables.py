@@ -1,0 +1,202 @@
+"""The pages of stages, signals, side-cars, samples and engines, from the tables in the code."""
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import pyarrow as pa
+
+from reference_pages.markdown import code, table
+from reference_pages.models import comment_at, comment_lines
+
+MEMBERS = (
+    ("`KEY.jpg`", "the image"),
+    ("`KEY.json`", "the fields below"),
+    (
+        "`KEY.tokens256.npy`",
+        "codes at 256 px, scales small to large, raster order: bit codes `uint32 [L]` (bit 0 the "
+        "most significant; `[L, 2]` for 64 bits) or indices `uint16 [L]`",
+    ),
+    ("`KEY.features256.npy`", "where asked for: `float16 [C, h, w]`"),
+)
+
+
+def stages() -> str:
+    """Write the page of the stages."""
+    from pipelines.runtime.stage import MapStage, SidecarStage
+    from pipelines.stage_table import STAGES, about, stage_class
+
+    rows = []
+    for name in STAGES:
+        made = stage_class(name)
+        sidecar = made if issubclass(made, SidecarStage) else None
+        kind = "map" if issubclass(made, MapStage) else "global"
+        section = f"[{code(name)}](recipe.md#{name.replace('_', '-')})"
+        rows.append(
+            [
+                section if name in _configured() else code(name),
+                about(name),
+                code(f"{sidecar.folder}/") if sidecar else "",
+                ", ".join(code(f"{folder}/") for folder in sidecar.reads) if sidecar else "",
+                ", ".join(map(code, made.decides)),
+                ", ".join([kind, *_abilities(made)]),
+            ]
+        )
+    header = ["stage", "what it does", "writes", "reads", "keys that decide", "notes"]
+    return (
+        "---\nhide: [toc]\n---\n\n# Stages\n\n"
+        "In order. A *map* stage works on one shard at a time; a *global* one looks at the whole "
+        "corpus. Each starts from the rows that the stage before kept. This page is written from "
+        "`pipelines/stage_table.py` and the classes of the stages.\n\n"
+        + table(header, rows, "stages")
+    )
+
+
+def _configured() -> set[str]:
+    from schemas.recipe import Recipe, StageConfig
+
+    return {
+        name
+        for name, field in Recipe.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StageConfig)
+    }
+
+
+def _abilities(stage: Any) -> Iterator[str]:
+    """Say what a stage's class says of it besides."""
+    if getattr(stage, "decodes", False):
+        yield "decodes images"
+    if getattr(stage, "retries", False):
+        yield f"`--retry-dead {stage.name}`"
+    if getattr(stage, "repeats", False):
+        yield "`verify` runs it again"
+
+
+def signals() -> str:
+    """Write the page of the signals."""
+    from filters.registry import SIGNALS
+
+    parts = [
+        "# Signals\n\nA signal is a measured value. `measure.signals` names those that are stored; "
+        "`select` compares their columns with thresholds; `measure.settings` changes their "
+        "settings. `dedup` adds one column that rules can name: `text_repeats`, the URLs of the "
+        "corpus that have the same text. This page is written from `filters/registry.py`.\n"
+    ]
+    for name, made in SIGNALS.items():
+        signal = made()
+        rows = [[code(c.name), code(c.type), c.meaning] for c in signal.columns]
+        given = ", ".join(code(f"{f.name}: {f.default}") for f in fields(made))  # pyright: ignore[reportArgumentType]
+        about = inspect.cleandoc(made.__doc__ or "")
+        parts.append(
+            f"\n## {name}\n\n{about}\n\n{table(['column', 'type', 'meaning'], rows)}"
+            f"\nSettings: {given or 'none'}.\n"
+        )
+    return "".join(parts)
+
+
+def sidecars() -> str:
+    """Write the page of the files beside the shards."""
+    from pipelines.stage_table import sidecar_stages
+    from schemas import tables
+
+    places = {"DEAD_LETTERS": "dead_letters/STAGE/", "SHARD_INDEX": "shards/"}
+    parts = [
+        "# Side-cars\n\nA side-car is the Parquet file that a stage writes for a shard: "
+        "`FOLDER/00000.parquet`. No column holds a null. The columns of `signals/` are on "
+        "[a page of their own](signals.md). This page is written from `schemas/tables.py`.\n"
+    ]
+    writers = {folder: stage.name for folder, stage in sidecar_stages().items()}
+    for name, schema in vars(tables).items():
+        if not isinstance(schema, pa.Schema):
+            continue
+        folder = places.get(name, f"{name.lower()}/")
+        writer = writers.get(folder[:-1])
+        by = f"Written by `{writer}`; `schemas.{name}`." if writer else f"`schemas.{name}`."
+        rows = [row for field in schema for row in _columns(field)]
+        parts.append(f"\n## {folder}\n\n{by}\n\n{table(['column', 'type', 'meaning'], rows)}")
+    return "".join(parts)
+
+
+def _columns(field: Any, within: str = "") -> Iterator[list[str]]:
+    """Yield a row of the table for a column, and one for each field inside it."""
+    name = f"{within}{field.name}"
+    inner = field.type.value_type if pa.types.is_list(field.type) else field.type
+    kind = ("list of " if inner is not field.type else "") + (
+        "struct" if pa.types.is_struct(inner) else str(inner)
+    )
+    yield [code(name), kind, (field.metadata or {}).get(b"meaning", b"").decode()]
+    if pa.types.is_struct(inner):
+        for part in inner:
+            yield from _columns(part, f"{name}.")
+
+
+def sample() -> str:
+    """Write the page of the sample contract."""
+    from schemas import sample as contract
+
+    parts = [
+        "# Sample\n\n"
+        f"Version {contract.CONTRACT_VERSION} of the contract. Every field is in every sample, "
+        "with one type; there are no nulls and no dots in keys. This page is written from "
+        "`schemas/sample.py`.\n\n"
+        f"{table(['member', 'what'], MEMBERS)}\n"
+        "What made codes and features stands in `manifest.json`.\n"
+    ]
+    subsets = {"T2I_FIELDS": "KEY.json", "PREFERENCE_FIELDS": "KEY.json of a preference pair"}
+    for name, heading in subsets.items():
+        entries: Mapping[str, type] = getattr(contract, name)
+        meanings = _column_meanings() | _entry_comments(contract, name)
+        rows = [[code(key), kind.__name__, meanings.get(key, "")] for key, kind in entries.items()]
+        parts.append(f"\n## {heading}\n\n{table(['field', 'type', 'meaning'], rows)}")
+    return "".join(parts)
+
+
+def _column_meanings() -> dict[str, str]:
+    """Return the meanings of side-cars' columns, which fields of samples are named after."""
+    from schemas import tables
+
+    schemas = [value for value in vars(tables).values() if isinstance(value, pa.Schema)]
+    return {
+        field.name: field.metadata[b"meaning"].decode()
+        for schema in reversed(schemas)
+        for field in schema
+        if field.metadata
+    }
+
+
+def _entry_comments(module: Any, mapping: str) -> dict[str, str]:
+    """Return the comments beside the entries of a mapping of a module."""
+    source = inspect.getsource(module)
+    lines = comment_lines(source)
+    return {
+        str(key.value): said
+        for node in ast.parse(source).body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == mapping
+        for key in (node.value.keys if isinstance(node.value, ast.Dict) else ())
+        if isinstance(key, ast.Constant) and (said := comment_at(lines, key))
+    }
+
+
+def engines() -> str:
+    """Write the page of the engines' profiles."""
+    from pipelines.engines.profile import engine_names, load_profile
+
+    parts = [
+        "# Engines\n\n`--engine NAME` takes one of these profiles; options after `--` win over "
+        "its own. `vargpt-corpus engines` says what is missing here. This page is written from "
+        "`pipelines/engines/*.yaml`.\n"
+    ]
+    for profile in map(load_profile, engine_names()):
+        needs = "".join(
+            f"- {code(need.program or need.module or need.option or need.file)}: {need.get}\n"
+            for need in profile.needs
+        )
+        words = "\n".join(profile.arguments(processes=2))
+        needed = f"Needs:\n\n{needs}\n" if needs else ""
+        parts.append(
+            f"\n## {profile.name}\n\n{profile.about}\n\n{needed}"
+            f"Options of Beam, with 2 processes:\n\n```text\n{words}\n```\n"
+        )
+    return "".join(parts)
