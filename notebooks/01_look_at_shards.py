@@ -85,8 +85,9 @@ HTML(
 # %% [markdown]
 # ### The funnel
 #
-# Every row that went in leaves each stage by one door: *kept*, *dropped* (a decision, with the rule
-# that made it) or *dead* (unusable, with its error). The cell stops if a stage does not add up.
+# Every row that went in leaves each stage with one outcome: *kept*, *dropped* (a decision, with the
+# rule that made it) or *failed* (`dead`: unusable, with its error). The cell stops if a stage does
+# not add up.
 
 
 # %%
