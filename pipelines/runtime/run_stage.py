@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipelines.engines.engine import Engine, shard_numbers
-from pipelines.runtime.attempts import begun_attempts, forget_attempts
+from pipelines.runtime.attempts import forget_attempts
 from pipelines.runtime.progress import progress
 from pipelines.runtime.stage import MapStage
 from schemas.keys import shard_name
@@ -36,7 +36,6 @@ def run_stage(
                 lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store, hints),
                 name=stage.name,
                 gpu="accelerator" in hints,
-                so_far=lambda: (store.listing(stage.folder), begun_attempts(store, stage.name)),
             )
     if stage.decodes:
         forget_attempts(store, stage.name)
