@@ -22,10 +22,10 @@ from pipelines.own_names import (
     surplus_numbers,
 )
 from pipelines.report.funnel import BEGUN, LOG, REPORT, in_words
-from pipelines.runtime.attempts import forget_attempts
 from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
+from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.dead_example import first_dead
 from pipelines.runtime.ownership import STAGE_OF, stray_tars, surplus, surplus_letters
 from pipelines.runtime.progress import progress

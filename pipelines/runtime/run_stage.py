@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipelines.engines.engine import Engine, shard_numbers
-from pipelines.runtime.attempts import forget_attempts
+from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.progress import progress
 from pipelines.runtime.stage import MapStage
 from schemas.keys import shard_name

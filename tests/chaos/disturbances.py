@@ -96,7 +96,7 @@ def pool_workers(build: subprocess.Popen[str]) -> list[psutil.Process]:
     return [p for server in fork_servers(build) for p in _children(server.pid)]
 
 
-def watched_children(build: subprocess.Popen[str]) -> list[psutil.Process]:
+def isolated_children(build: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the children in which pool workers do what an earlier attempt died of."""
     servers = [p for worker in pool_workers(build) for p in _children(worker.pid)]
     return [p for server in servers for p in _children(server.pid)]

@@ -17,7 +17,7 @@ from disturbances import (
     beam_workers,
     draw_moment,
     fork_servers,
-    watched_children,
+    isolated_children,
     kill_one,
     pool_workers,
     start,
@@ -89,7 +89,7 @@ def test_the_child_that_does_what_another_died_of_is_killed_too(
 
     def kill_twice(build) -> bool:
         return kill_one(partial(pool_workers, build), draw, build) and kill_one(
-            partial(watched_children, build), draw, build
+            partial(isolated_children, build), draw, build
         )
 
     code, said = disturbed(corpus, begun, kill_twice)

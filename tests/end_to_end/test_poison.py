@@ -10,7 +10,7 @@ from corpus import ROOT, Corpus
 from deadly import HANGS
 from engines import EMBEDDED
 
-from pipelines.runtime.attempts import FOLDER
+from pipelines.runtime.crash_isolation import FOLDER
 from schemas.keys import rank, sample_key
 from schemas.store.storage import TEMPORARY_PREFIX
 
