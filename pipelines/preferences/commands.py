@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         job = _job(options)
     except (CheckpointError, ScorerError, ValueError) as error:
         raise CorpusError(str(error)) from error
-    _print(job.run(options.out), options.out)
+    _print(job.run(options.out, force_unlock=options.force_unlock), options.out)
     return 0
 
 

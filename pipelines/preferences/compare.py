@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
     store = own_folder(options.out, "comparison", _holds_comparison)
-    with build_lock(store):
+    with build_lock(store, force_unlock=options.force_unlock):
         try:
             _compare(options, store, Path(store.root))
         except (CheckpointError, DataError, ScorerError, ValueError) as error:

@@ -81,7 +81,7 @@ class PreferenceJob:
     hints: Mapping[str, str]
     max_dead: float  # share of the prompts past which it fails
 
-    def run(self, out: str) -> dict[str, Any]:
+    def run(self, out: str, *, force_unlock: bool = False) -> dict[str, Any]:
         """Make pairs, or go on with what was killed; return the manifest.
 
         Raises:
@@ -89,7 +89,7 @@ class PreferenceJob:
                 do not fit, or too many prompts are dead.
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
-        with build_lock(store), self.engine.started(store):
+        with build_lock(store, force_unlock=force_unlock), self.engine.started(store):
             store.sweep()
             try:
                 tokenizer = self._tokenizer()

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     # Samples that are skipped, by their keys; and how bits are flipped.
     logging.getLogger("model").setLevel(logging.INFO)
-    with started(device) as processes, _locked(options.out, processes):
+    with started(device) as processes, _locked(options, processes):
         return _train(options, recipe, processes)
 
 
@@ -113,11 +113,11 @@ def _prompts(path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _locked(out: str, processes: Processes) -> Iterator[None]:
+def _locked(options: argparse.Namespace, processes: Processes) -> Iterator[None]:
     if not processes.is_first:
         yield
         return
-    store = training_folder(out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
-    with build_lock(store):
+    store = training_folder(options.out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
+    with build_lock(store, force_unlock=options.force_unlock):
         mark_training(store, KIND)
         yield

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if not train or not rest:
         raise CorpusError(f"{len(images)} images: too few to hold {options.held_out:.0%} out")
     print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
-    with build_lock(store):
+    with build_lock(store, force_unlock=options.force_unlock):
         mark_training(store, KIND)
         return _train(options, train, rest, device)
 
