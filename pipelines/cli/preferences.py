@@ -56,7 +56,11 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the prompts, past which it fails (default: 0.05)",
     )
-    parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
+    parser.add_argument(
+        "--gpu",
+        metavar="TYPE",
+        help="ask the runner for one, e.g. nvidia-l4; a worker without is an error",
+    )
     add_engine(parser)
     add_force_unlock(parser)
     add_loudness(parser)

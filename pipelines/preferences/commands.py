@@ -54,6 +54,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         member=f"tokens{images.resolution}.npy",
         shard=ShardRecipe(),
         decode=Decode(),
+        gpu=options.gpu or "",
     )
     corpus = Source(url=options.corpus, subset=options.subset) if options.corpus else None
     return PreferenceJob(

@@ -24,6 +24,7 @@ from pipelines.preferences.drawing import Drawing, scores_of
 from pipelines.preferences.inputs import Prepared
 from pipelines.preferences.sample import Verdict, sample_members
 from pipelines.preferences.tools import Tools, ToolsPlan, tools
+from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.sidecar import (
     Counts,
     Reject,
@@ -66,6 +67,7 @@ class MakePreferences:
     member: str  # of the codes
     shard: ShardRecipe
     decode: Decode
+    gpu: str = ""  # type of the one that it needs
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return model, sampling, scorer, and how pairs are chosen and written.
@@ -84,6 +86,8 @@ class MakePreferences:
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `shards/SUBSET-NNNNNN.tar` and its index, and `preferences/NNNNN.parquet`."""
+        if self.gpu:
+            require_gpu(self.name, f"--gpu {self.gpu}", "the same command without it")
         loaded = tools(self.tools)
         rows = read_table(store, sidecar_path("prompts", shard)).to_pylist()
         rejects: list[Reject] = []

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.spool import Spool
@@ -93,6 +94,9 @@ class VqTokens:
         todo = [row for row in rows if wanted[row["key"]]]
         if not todo:  # and no library of tensors is loaded for it
             return {}
+        if gpu := self.recipe.gpu:
+            asked = f"vq_tokens.gpu ({gpu.type})"
+            require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
         jobs = self._jobs(todo, wanted, store, rejects)

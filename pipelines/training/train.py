@@ -14,7 +14,6 @@ from model.data.manifest import DataError
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
 from model.tokenizers.checkpoint import CheckpointError
-from model.tokenizers.compute import best_device
 from model.training.checkpoint import FOLDER as CHECKPOINTS
 from model.training.checkpoint import STATE, checkpoints, find, read_state
 from model.training.loop import SAMPLES
@@ -22,6 +21,7 @@ from model.training.parallel import Processes, started
 from model.training.recipe import Recipe, stage_recipe
 from model.training.start import make_trainer
 from pipelines.out_folder import mark_training, training_folder
+from pipelines.training.device import device_of
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         RecipeError: an unknown stage or key.
     """
     recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
-    device = best_device() if options.device is None else options.device
+    device = device_of(KIND, options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     # Samples that are skipped, by their keys; and how bits are flipped.
