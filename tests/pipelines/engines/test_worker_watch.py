@@ -51,7 +51,7 @@ def test_a_job_returns_or_raises_as_it_would_unwatched():
         run_watched(lambda: 1 // 0)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
 def test_a_killed_worker_ends_a_job_that_waits_for_it(how: signal.Signals, start: Start):
     worker = start()
     later(lambda: worker.send_signal(how))
@@ -59,10 +59,16 @@ def test_a_killed_worker_ends_a_job_that_waits_for_it(how: signal.Signals, start
         run_watched(lambda: time.sleep(LONG_S))
 
 
+def test_so_does_one_that_beam_reaps_soon_after(start: Start):
+    worker = start()
+    later(lambda: (worker.kill(), time.sleep(0.02), worker.wait()))
+    with pytest.raises(WorkerKilledError):
+        run_watched(lambda: time.sleep(LONG_S))
+
+
 def test_so_does_one_that_a_thread_of_beams_waits_for(start: Start):
     worker = start(REAPED_BY_BEAM)
-    threading.Thread(target=worker.wait, daemon=True).start()
-    later(worker.kill)
+    later(lambda: (worker.kill(), worker.wait()))
     with pytest.raises(WorkerKilledError):
         run_watched(lambda: time.sleep(LONG_S))
 
