@@ -25,10 +25,10 @@ from pipelines.own_names import (
 )
 from pipelines.report.build_log import BEGUN, LOG, REPORT
 from pipelines.report.funnel import in_words
-from pipelines.runtime.attempts import forget_attempts
 from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
+from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.dead_example import first_dead
 from pipelines.runtime.exchange import exchange_folder
 from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
@@ -80,6 +80,7 @@ def build(
     retry_dead: Collection[str] = (),
     allow_shrink: bool = False,
     until: str = "",
+    force_unlock: bool = False,
 ) -> dict[str, Any]:
     """Build a corpus, or bring one up to date; return its manifest.
 
@@ -91,6 +92,7 @@ def build(
         allow_shrink: whether sources may have lost any number of rows since the last build.
         until: last stage to run, '' for all. What is returned then is of a manifest what is known:
             funnel and passed_over.
+        force_unlock: whether to break the lock of another build, which is dead.
 
     Raises:
         CorpusError: for what the user can mend: another build holds the folder, what lies there is
@@ -102,7 +104,8 @@ def build(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
-    with refused_leaves_nothing(store) as begun, build_lock(store), engine.started(store):
+    lock = build_lock(store, force_unlock=force_unlock)
+    with refused_leaves_nothing(store) as begun, lock, engine.started(store):
         claims = open_claims(store)
         claim(store)
         store.sweep(written_folders())

@@ -46,6 +46,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="say what would be done and why, and what would be removed; touch nothing",
     )
+    add_force_unlock(parser)
     add_loudness(parser)
 
 
@@ -88,6 +89,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_force_unlock(parser: argparse.ArgumentParser) -> None:
+    """Add --force-unlock."""
+    parser.add_argument(
+        "--force-unlock",
+        action="store_true",
+        help="break the lock of another command on the folder; only if that one is dead",
+    )
+
+
 def add_loudness(parser: argparse.ArgumentParser) -> None:
     """Add -q and -v."""
     loudness = parser.add_mutually_exclusive_group()
@@ -125,6 +135,7 @@ def run(options: argparse.Namespace) -> int:
         retry_dead=options.retry_dead,
         allow_shrink=options.allow_shrink,
         until=options.until,
+        force_unlock=options.force_unlock,
     )
     (print_last_line if options.quiet else print_funnel)(manifest, options.out)
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import os.path
 
-from pipelines.cli.build import add_engine, add_loudness
+from pipelines.cli.build import add_engine, add_force_unlock, add_loudness
 from pipelines.cli.option_types import place, positive
 
 
@@ -56,8 +56,13 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the prompts, past which it fails (default: 0.05)",
     )
-    parser.add_argument("--gpu", metavar="TYPE", help="ask the runner for one, e.g. nvidia-l4")
+    parser.add_argument(
+        "--gpu",
+        metavar="TYPE",
+        help="ask the runner for one, e.g. nvidia-l4; a worker without is an error",
+    )
     add_engine(parser)
+    add_force_unlock(parser)
     add_loudness(parser)
 
 
@@ -83,6 +88,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         "--confidence", type=float, default=0.95, help="of the interval (default: 0.95)"
     )
     _add_sampling(parser)
+    add_force_unlock(parser)
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipelines.cli.build import add_force_unlock
 from pipelines.cli.option_types import place, positive
 
 STAGES = (
@@ -104,3 +105,4 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive, help="of torch on a CPU (default: its own choice)"
     )
     parser.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+    add_force_unlock(parser)

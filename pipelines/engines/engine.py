@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from pipelines.engines.beam_workers import WorkerDiedError, noticed_deaths
-from pipelines.engines.lasting_pool import DEATHS
 from pipelines.engines.local_pool import default_processes, local_pool, take_error
 from pipelines.engines.profile import Profile, load_profile, options_of, parse_options
 from pipelines.engines.runners import end_job_servers, runner_for
+from pipelines.engines.worker_watch import WorkerKilledError, run_watched
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -88,65 +88,38 @@ class Engine:
         named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
         return named, *options_of(job, self.arguments)
 
-    def run(
-        self,
-        graph: Callable[[Any], None],
-        *,
-        name: str,
-        gpu: bool = False,
-        so_far: Callable[[], object] = lambda: None,
-    ) -> None:
+    def run(self, graph: Callable[[Any], None], *, name: str, gpu: bool = False) -> None:
         """Run one Beam job to its end; where it is interrupted, it is cancelled.
 
         Args:
             graph: applies transforms to the pipeline.
             name: of the job.
             gpu: whether options for jobs on accelerators hold for it.
-            so_far: tells what the job has come to. As long as that changes, a job whose workers die
-                begins anew.
 
         Raises:
-            CorpusError: if the job fails, or its workers die again and again.
+            CorpusError: if the job fails, or one of its workers on this machine is killed.
         """
-        deaths, before = 0, None
-        while True:
-            running: list[Any] = []
-            try:
-                with noticed_deaths():
-                    return self._run(graph, self.job_arguments(name, gpu=gpu), name, running)
-            except WorkerDiedError as death:
-                end_job_servers()  # where the job still waits for its worker
-                now = so_far()
-                deaths, before = deaths + 1 if now == before else 1, now
-                if deaths == DEATHS:
-                    raise CorpusError(
-                        f"{name}: a worker process died in each of {DEATHS} runs: {death}"
-                    ) from None
-                # What is committed is skipped.
-                print(f"{name}: {death}; the job begins anew", file=sys.stderr, flush=True)
-            except KeyboardInterrupt:
-                for job in running:
-                    with suppress(Exception):  # it may have ended, or its job server
-                        job.cancel()
-                raise
-
-    def _run(
-        self,
-        graph: Callable[[Any], None],
-        arguments: Sequence[str],
-        name: str,
-        running: list[Any],
-    ) -> None:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        options = PipelineOptions(list(arguments))
-        pipeline = beam.Pipeline(runner_for(options), options=options)
+        options = PipelineOptions(list(self.job_arguments(name, gpu=gpu)))
+        pipeline = beam.Pipeline(runner=runner_for(options), options=options)
         graph(pipeline)
         take_error()  # of an earlier job, which nobody asked for
+        jobs: list[Any] = []  # the job, once it runs
         try:
-            running.append(pipeline.run())
-            state = running[0].wait_until_finish()
+            call = partial(_run_to_end, pipeline, jobs)
+            state = call() if self.has_pool else run_watched(call)
+        except KeyboardInterrupt:
+            _cancel(jobs)
+            raise
+        except WorkerKilledError as error:
+            _cancel(jobs)
+            end_job_servers()
+            raise CorpusError(
+                f"{name}: {error}, as the system does when memory runs out; "
+                "the same command goes on from here"
+            ) from None
         except Exception as error:  # a runner's own error, with ours as text in it
             if (ours := take_error() or _met_by_a_step(error)) is not None:
                 raise ours from None
@@ -157,6 +130,17 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+
+
+def _run_to_end(pipeline: Any, jobs: list[Any]) -> str | None:
+    jobs.append(pipeline.run())
+    return jobs[0].wait_until_finish()
+
+
+def _cancel(jobs: Sequence[Any]) -> None:
+    for job in jobs:
+        with suppress(Exception):  # it may have ended, or its job server
+            job.cancel()
 
 
 @contextmanager

@@ -1,4 +1,9 @@
-"""A pool of worker processes that outlives its workers: what was lost with one is made again."""
+"""A pool of worker processes that outlives its workers: what was lost with one is made again.
+
+Considered for it: pebble 5.2, which loses only the call of a worker that dies, but breaks for good
+when one without a call is killed (tried); and loky, whose executor breaks as a whole, like that of
+`concurrent.futures`. A broken executor has to be replaced anyhow, so it is the standard library's.
+"""
 
 import multiprocessing
 import os
@@ -16,10 +21,13 @@ from schemas.store.storage import CorpusError
 ORPHAN_S = 1.0  # between two looks at whether the server still lives
 # A server that was killed refuses calls for a moment before the system tells that it has ended.
 SERVER_ENDS_S = 1.0
+LOOK_S = 0.1  # between two looks at whether a broken executor has ended
 DEATHS = 3  # of processes, with nothing finished between, after which work is given up
 
 # What starting a call raises where a worker died, or the server that it would be forked from.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)
+
+_is_pool_worker = False
 
 
 class Call:
@@ -90,7 +98,7 @@ class LastingPool:
             if self._stopped:
                 raise CorpusError("the build was interrupted")
             while broken is self._executor or self._deaths >= DEATHS:
-                broken.shutdown(wait=True)
+                _end(broken)
                 self._deaths += 1
                 if self._deaths >= DEATHS:
                     raise CorpusError(
@@ -125,11 +133,35 @@ class LastingPool:
             return self._executor
 
     def _start(self) -> ProcessPoolExecutor:
-        # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
-        context = multiprocessing.get_context("forkserver")
-        # Imported once, by the server that the workers are forked from.
-        context.set_forkserver_preload(["pipelines.engines.ignore_interrupts", self._preload])
+        context = fork_server(self._preload)
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_start_worker)
+
+
+def _end(broken: ProcessPoolExecutor) -> None:
+    """Wait for a broken executor to end, and end its workers.
+
+    It ends those that it knows of when it breaks; one that is started by a call at that moment it
+    would wait for, for ever (Python 3.11).
+    """
+    waiting = threading.Thread(target=broken.shutdown)
+    waiting.start()
+    while waiting.is_alive():
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        waiting.join(LOOK_S)
+
+
+def fork_server(preload: str) -> Any:
+    """Return what starts processes, forked from a server that has imported a module already."""
+    # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.engines.ignore_interrupts", preload])
+    return context
+
+
+def is_pool_worker() -> bool:
+    """Whether this process is a worker of a pool, which replaces those that end."""
+    return _is_pool_worker
 
 
 def die_with_parent() -> None:
@@ -150,8 +182,7 @@ def _die_with_parent() -> None:
 
 def _start_worker() -> None:
     """Let this worker die at once, and quietly, when the build is interrupted or killed."""
-    from pipelines.runtime.decode_clock import let_end  # not for the driver, which decodes nothing
-
-    let_end()
+    global _is_pool_worker
+    _is_pool_worker = True
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from pipelines.engines.tied_program import tied
-
 _servers: dict[str, Any] = {}  # by the runner's name
 
 
@@ -36,9 +34,6 @@ def _runner_named(name: str) -> Any:
 
     runner: Any = create_runner(name)
     if hasattr(runner, "default_job_server"):
-        from pipelines.engines.loopback_workers import watch_loopback_workers
-
-        watch_loopback_workers()
         runner.default_job_server = _only_once(name, runner.default_job_server)
     return runner
 
@@ -46,20 +41,7 @@ def _runner_named(name: str) -> Any:
 def _only_once(name: str, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def make_once(options: Any) -> Any:
         if name not in _servers:
-            _servers[name] = _tied(make(options))
+            _servers[name] = make(options)
         return _servers[name]
 
     return make_once
-
-
-def _tied(server: Any) -> Any:
-    """Have a job server end with this process, even if that is killed."""
-    program = getattr(server, "_job_server", server)  # what Beam's StopOnExitJobServer holds
-    if (command := getattr(program, "subprocess_cmd_and_endpoint", None)) is not None:
-
-        def tied_command() -> tuple[list[str], str]:
-            words, endpoint = command()
-            return tied([str(word) for word in words]), endpoint
-
-        program.subprocess_cmd_and_endpoint = tied_command
-    return server

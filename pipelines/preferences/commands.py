@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UserError: options that do not go together, or as the job raises it.
     """
-    _print(_job(options).run(options.out), options.out)
+    _print(_job(options).run(options.out, force_unlock=options.force_unlock), options.out)
     return 0
 
 

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
     store = own_folder(options.out, "comparison", _holds_comparison)
-    with build_lock(store):
+    with build_lock(store, force_unlock=options.force_unlock):
         _compare(options, store, Path(store.root))
     return 0
 

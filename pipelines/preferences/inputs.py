@@ -13,8 +13,8 @@ from model.preferences.sampling import Question
 from model.tokenizers.prepare import cover_crop, to_model_input
 from model.tokenizers.protocol import CodeArray, Codes, count_codes
 from pipelines.preferences.tools import Tools
+from pipelines.runtime.active_images import active_images
 from pipelines.runtime.images import decode_image
-from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.sidecar import Reject
 from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
@@ -81,7 +81,7 @@ class Prepare:
         if not row[name]["file"]:
             return None
         body = self._read(row[name])
-        with in_hand(row["key"]):
+        with active_images(row["key"]):
             return decode_image(body, self.decode)
 
     def _codes(self, row: dict[str, Any], given: Image, tokenizer: "NetworkTokenizer") -> CodeArray:

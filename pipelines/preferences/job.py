@@ -88,7 +88,7 @@ class PreferenceJob:
     engine: Engine
     max_dead: float  # share of the prompts past which it fails
 
-    def run(self, out: str) -> dict[str, Any]:
+    def run(self, out: str, *, force_unlock: bool = False) -> dict[str, Any]:
         """Make pairs, or go on with what was killed; return the manifest.
 
         Raises:
@@ -96,7 +96,7 @@ class PreferenceJob:
                 do not fit, or too many prompts are dead.
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
-        with build_lock(store), self.engine.started(store):
+        with build_lock(store, force_unlock=force_unlock), self.engine.started(store):
             store.sweep(WRITTEN)
             tokenizer = self._tokenizer()
             prompts = write_prompts(

@@ -24,6 +24,7 @@ from pipelines.preferences.drawing import Drawing, scores_of
 from pipelines.preferences.inputs import Prepared
 from pipelines.preferences.sample import Verdict, sample_members
 from pipelines.preferences.tools import Tools, ToolsPlan, tools
+from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.sidecar import (
     Counts,
     Reject,
@@ -92,6 +93,8 @@ class MakePreferences(MapStage):
 
     def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
         """Write `shards/SUBSET-NNNNNN.tar` and its index, and `preferences/NNNNN.parquet`."""
+        if self.gpu:
+            require_gpu(self.name, f"--gpu {self.gpu.type}", "the same command without it")
         loaded = tools(self.tools)
         rows = read_table(store, sidecar_path("prompts", shard)).to_pylist()
         rejects: list[Reject] = []

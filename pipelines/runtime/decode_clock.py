@@ -6,12 +6,15 @@ worker is lost. A thread that is left behind takes its core until its decoder re
 with several of them ends.
 
 It cannot help against C code that keeps Python's lock, as Pillow's AVIF decoder does, alone of
-those that are read (tests/pipelines/runtime/test_decode_clock.py). For that there are two more
-lines, both outside of Python. Workers, of the local pool or Beam's, are ended by a timer of the
-kernel, whose signal has no handler that could wait; the shard begins anew in a watched child
-(`pipelines.runtime.attempts`). There the watcher, another process, kills the child and puts the
-death down to the image (`pipelines.runtime.watched`). Only a driver that decodes itself, as with
-`--processes 1`, has no line after the first: it waits for such a decoder.
+those that are read (tests/pipelines/runtime/test_decode_clock.py). For that there is a timer of the
+kernel, whose signal has no handler that could wait: it ends workers, of the local pool or Beam's,
+and the shard begins anew in a child process, which the timer ends too and whose parent puts the
+death down to the image (`pipelines.runtime.crash_isolation`). Only a driver that decodes itself, as
+with `--processes 1`, has no line after the first: it waits for such a decoder.
+
+A pool of `concurrent.futures` would do for the threads, but at its exit Python waits for those that
+never return. The time limits of pebble and loky are those of a process, which an image would have
+to be sent to and its pixels back.
 """
 
 import os
@@ -25,16 +28,18 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from filters.decode import DecodeError
-from pipelines.runtime.in_hand import DECODE_TIMEOUT, beyond_help_s, clocked, is_watched, too_late
+from pipelines.engines.lasting_pool import is_pool_worker
+from pipelines.runtime.active_images import DECODE_TIMEOUT, is_watched, tell_timeout
 
 T = TypeVar("T")
 
 MOST_LEFT_BEHIND = 2  # threads, in a worker that can be replaced
+MOST_GRACE_S = 5.0  # beyond the limit, before the kernel's timer ends the process
 BEAMS_WORKER = "apache_beam.runners.worker.sdk_worker_main"
+TIMER = "SIGALRM"  # what a process dies of that the kernel's timer ends
 
 _idle: deque["_Hand"] = deque()
 _left_behind: list["_Hand"] = []
-_is_a_pools = False
 
 
 def within(seconds: float, function: Callable[[], T], *, is_brief: bool = False) -> T:
@@ -46,11 +51,12 @@ def within(seconds: float, function: Callable[[], T], *, is_brief: bool = False)
     Raises:
         DecodeError: `decode_timeout` if it does not.
     """
+    tell_timeout(seconds)
     if is_brief and _is_replaceable():
-        with _kernel_timer(beyond_help_s(seconds)):
+        with _kernel_timer(seconds):
             return function()
     hand = _take()
-    with clocked(seconds), _kernel_timer(beyond_help_s(seconds)):
+    with _kernel_timer(seconds):
         try:
             value, error = hand.call(function, seconds)
         except Empty:
@@ -62,18 +68,17 @@ def within(seconds: float, function: Callable[[], T], *, is_brief: bool = False)
     return value
 
 
-def let_end() -> None:
-    """Say that this process is a worker of our pool, which replaces those that end."""
-    global _is_a_pools
-    _is_a_pools = True
+def too_late(seconds: float) -> str:
+    """Say what became of an image whose decoding took longer."""
+    return f"not decoded in {seconds:g} s, which decode.timeout_s allows"
 
 
 def _is_replaceable() -> bool:
-    """Whether this is a worker that its pool or runner replaces; its watched children are not."""
+    """Whether this is a worker that its pool or runner replaces; an isolated child is not."""
     if is_watched():
         return False
     main = getattr(sys.modules["__main__"], "__spec__", None)
-    return _is_a_pools or getattr(main, "name", "") == BEAMS_WORKER
+    return is_pool_worker() or getattr(main, "name", "") == BEAMS_WORKER
 
 
 class _Hand:
@@ -132,17 +137,17 @@ _counting = threading.Lock()
 
 @contextmanager
 def _kernel_timer(seconds: float) -> Iterator[None]:
-    """End this process after so many seconds in which Python did not run, if it is replaceable.
+    """End this process soon after so many seconds in which Python did not run, if it may end.
 
     There is one such timer a process, set anew by each image.
     """
     global _clocks
-    if not _is_replaceable():
+    if not (_is_replaceable() or is_watched()):
         yield
         return
     with _counting:
         _clocks += 1
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds + min(seconds, MOST_GRACE_S))
     try:
         yield
     finally:

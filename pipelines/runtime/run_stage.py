@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipelines.engines.engine import Engine, shard_numbers
-from pipelines.runtime.attempts import begun_attempts, forget_attempts
+from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.progress import progress
 from pipelines.runtime.stage import MapStage
 from schemas.keys import shard_name
@@ -34,7 +34,6 @@ def run_stage(
                 lambda root: shard_numbers(root, list(waiting)) | MapShards(stage, store),
                 name=stage.name,
                 gpu="accelerator" in stage.hints(),
-                so_far=lambda: (store.listing(stage.folder), begun_attempts(store, stage.name)),
             )
     if stage.decodes:
         forget_attempts(store, stage.name)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import pyarrow as pa
 
-from pipelines.runtime.attempts import attempt
+from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.ownership import files_named, tar_mark
 from pipelines.runtime.sidecar import (
     Counts,

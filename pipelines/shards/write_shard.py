@@ -13,10 +13,10 @@ import pyarrow as pa
 from PIL import Image
 
 from filters.decode import DecodeError
-from pipelines.runtime.attempts import attempt
+from pipelines.runtime.active_images import active_images
+from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.exchange import Slice, receive
 from pipelines.runtime.images import WRITTEN, decode_image, read_checked, read_images, refused
-from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -191,7 +191,7 @@ class WriteShard:
             yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
     def _jpeg(self, key: str, body: bytes) -> bytes:
-        with in_hand(key):
+        with active_images(key):
             return jpeg(decode_image(body, self.decode), self.image)
 
 

@@ -1,15 +1,15 @@
 """Collect one shard's bytes as they arrive, and lay them out in key order."""
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
 from filters.formats import file_format
 from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import Outcome
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from schemas.keys import shard_name
@@ -45,15 +45,15 @@ class RawShard:
     def __init__(self, shard: int, scratch: Path) -> None:
         self.scratch = scratch
         self._name = shard_name(shard)
-        self._spool: BinaryIO = open(scratch / "spool", "w+b")  # noqa: SIM115
-        self._stored: dict[str, tuple[int, int, str]] = {}  # key -> offset, length in the spool
+        self._spool = Spool(scratch)
+        self._stored: dict[str, str] = {}  # key -> name of its member
         self._rows: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
         """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
-        self._stored[key] = self._spool.tell(), len(body), member_name(key, body)
-        self._spool.write(body)
+        self._stored[key] = member_name(key, body)
+        self._spool.add(key, body)
         self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
@@ -82,12 +82,14 @@ class RawShard:
         if self._stored:
             local = self.scratch / "raw.tar"
             with TarWriter(local) as tar:
-                offsets = {key: tar.add(name, body)[0] for key, name, body in self._spooled()}
+                offsets = {
+                    key: tar.add(name, self._spool.read(key))[0]
+                    for key, name in sorted(self._stored.items())
+                }
             file = f"raw/{self._name}-{str(describe_tar(local)['sha256'])[:HASH_DIGITS]}.tar"
             files[file] = local
             places = {key: {"file": file, "offset": offset} for key, offset in offsets.items()}
         self._spool.close()
-        os.unlink(self.scratch / "spool")
         rows = sorted(self._rows, key=lambda row: row["key"])
         table = pa.Table.from_pylist([r | places.get(r["key"], {}) for r in rows], schema=RAW)
         return Outcome(
@@ -97,11 +99,6 @@ class RawShard:
             files=files,
             named_by_content=True,
         )
-
-    def _spooled(self) -> Iterator[tuple[str, str, bytes]]:
-        for key, (offset, length, name) in sorted(self._stored.items()):
-            self._spool.seek(offset)
-            yield key, name, self._spool.read(length)
 
     def _add(
         self, key: str, file: str, offset: int, length: int, sha256: str, **http: str | int

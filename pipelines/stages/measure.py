@@ -11,8 +11,8 @@ from PIL.Image import Image
 from filters.decode import DecodeError
 from filters.registry import columns, make_signal
 from filters.signal import Record
+from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.images import decode_image, read_images, refused
-from pipelines.runtime.in_hand import in_hand, most_at_once
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, Outcome
 from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
@@ -84,7 +84,7 @@ class Measure(MapStage):
         for batch in read_images(raw, store, BATCH_ROWS):
             for row, body in batch:
                 try:
-                    with in_hand(row["key"]):
+                    with active_images(row["key"]):
                         image = decode_image(body, self.decode)
                 except DecodeError as error:
                     rejects.append(refused(row["key"], sources[row["key"]], error))
@@ -100,7 +100,7 @@ class Measure(MapStage):
     def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
         values: dict[str, Any] = {"key": [key for key, _ in batch]}
         records = [record for _, record in batch]
-        with in_hand(*values["key"]):
+        with active_images(*values["key"]):
             for name in self.config.signals:
                 signal = make_signal(name, self.config.settings.get(name))
                 values |= signal.measure(records)

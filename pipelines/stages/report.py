@@ -23,7 +23,7 @@ from pipelines.report.page.examples import (
 from pipelines.report.page.examples import wanted as rows_wanted
 from pipelines.report.page.render import render_page
 from pipelines.report.summary import Summary, merge_all, summarise_shard
-from pipelines.runtime.attempts import attempt
+from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.stage import Stage
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import Recipe

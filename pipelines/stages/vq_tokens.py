@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
+from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import MapStage, Outcome
-from pipelines.tokens.array_spool import ArraySpool
 from pipelines.tokens.batches import Job, TokenBatches
+from pipelines.tokens.token_arrays import TokenArrays
 from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
@@ -75,11 +77,12 @@ class VqTokens(MapStage):
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         rows = self.rows("raw", shard, store).to_pylist()
         methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
-        with ArraySpool(scratch / "spool") as spool:
-            _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, spool)
-            found = self._tokenize(rows, store, methods, spool)
+        with Spool(scratch) as spool:
+            arrays = TokenArrays(spool=spool)
+            _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, arrays)
+            found = self._tokenize(rows, store, methods, arrays)
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
-            return self._outcome(shard, scratch, rows, list(methods), spool, rejects)
+            return self._outcome(shard, scratch, rows, list(methods), arrays, rejects)
 
     def _method(self, target: Target) -> str:
         """Hash all that decides the codes of a target beside the image."""
@@ -95,13 +98,16 @@ class VqTokens(MapStage):
         rows: Sequence[dict[str, Any]],
         store: Storage,
         methods: Mapping[str, str],
-        spool: ArraySpool,
+        arrays: TokenArrays,
     ) -> dict[str, Reject]:
-        """Put what is not in the spool yet there; return the images that could not be."""
-        wanted = {row["key"]: self._missing(row["key"], spool) for row in rows}
+        """Put what is that is not there yet; return the images that could not be."""
+        wanted = {row["key"]: self._missing(row["key"], arrays) for row in rows}
         todo = [row for row in rows if wanted[row["key"]]]
         if not todo:  # and no library of tensors is loaded for it
             return {}
+        if gpu := self.config.gpu:
+            asked = f"vq_tokens.gpu ({gpu.type})"
+            require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
         jobs = self._jobs(todo, wanted, store, rejects)
@@ -111,15 +117,15 @@ class VqTokens(MapStage):
                 continue
             for member, array in result.arrays.items():
                 made = {"method": methods[member], "image_sha256": images[result.key]}
-                spool.add(result.key, member, array, {**result.about, **made})
+                arrays.add(result.key, member, array, {**result.about, **made})
         return rejects
 
-    def _missing(self, key: str, spool: ArraySpool) -> list[Target]:
-        """Return the targets whose arrays of an image are not in the spool."""
+    def _missing(self, key: str, arrays: TokenArrays) -> list[Target]:
+        """Return the targets whose arrays of an image are not there."""
         return [
             target
             for target in targets(self.config)
-            if any((key, member) not in spool for member in target.members)
+            if any((key, member) not in arrays for member in target.members)
         ]
 
     def _jobs(
@@ -144,7 +150,7 @@ class VqTokens(MapStage):
         scratch: Path,
         rows: Sequence[dict[str, Any]],
         members: Sequence[str],
-        spool: ArraySpool,
+        arrays: TokenArrays,
         rejects: Mapping[str, Reject],
     ) -> Outcome:
         made = [row["key"] for row in rows if row["key"] not in rejects]
@@ -153,7 +159,7 @@ class VqTokens(MapStage):
         for member in members if made else ():
             local = scratch / member
             file = f"tokens/{shard_name(shard)}.{member}"
-            described += [{**row, "file": file} for row in spool.write(member, made, local)]
+            described += [{**row, "file": file} for row in arrays.write(member, made, local)]
             files[file] = local
         described.sort(key=lambda row: (row["key"], row["member"]))
         return Outcome(
@@ -170,7 +176,7 @@ def _take_over(
     store: Storage,
     methods: Mapping[str, str],
     images: Mapping[str, str],
-    spool: ArraySpool,
+    arrays: TokenArrays,
 ) -> None:
     """Spool the arrays that an earlier build made of the same bytes by the same method."""
     path = sidecar_path("tokens", shard)
@@ -193,4 +199,4 @@ def _take_over(
             if hashlib.sha256(body).hexdigest() == row["sha256"]:
                 array = np.frombuffer(body, row["dtype"]).reshape(row["shape"])
                 about = {name: row[name] for name in KEPT_ABOUT}
-                spool.add(row["key"], row["member"], array, about)
+                arrays.add(row["key"], row["member"], array, about)

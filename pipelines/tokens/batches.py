@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from filters.decode import DecodeError
+from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.images import decode_image
-from pipelines.runtime.in_hand import in_hand, most_at_once
 from pipelines.runtime.sidecar import Reject
 from pipelines.tokens.tokenizers import Target, device_lock, target_tokenizer
 from schemas.keys import unit
@@ -109,7 +109,7 @@ class TokenBatches:
 
     def _prepare(self, job: Job) -> _Prepared | Reject:
         try:
-            with in_hand(job.key):
+            with active_images(job.key):
                 image = decode_image(job.body, self.decode)
                 return self._cut(job, image)
         except DecodeError as error:
@@ -152,7 +152,7 @@ class TokenBatches:
             keys = [prepared.job.key for prepared in images]
             pixels_BVHWC = np.stack([prepared.views_VHWC[resolution] for prepared in images])
             tokenizer = target_tokenizer(target, self.recipe, aspect)
-            with device_lock, in_hand(*keys):
+            with device_lock, active_images(*keys):
                 done = list(self._tokenize(target, tokenizer, keys, pixels_BVHWC))
             for one in done:
                 if isinstance(one, Tokenized):

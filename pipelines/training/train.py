@@ -12,7 +12,6 @@ import torch
 
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import StateError
-from model.tokenizers.compute import best_device
 from model.training.checkpoint import FOLDER as CHECKPOINTS
 from model.training.checkpoint import STATE, checkpoints, find, read_state
 from model.training.loop import SAMPLES
@@ -20,6 +19,7 @@ from model.training.parallel import Processes, started
 from model.training.recipe import Recipe, stage_recipe
 from model.training.start import make_trainer
 from pipelines.out_folder import mark_training, training_folder
+from pipelines.training.device import device_of
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError
 
@@ -37,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
             that is NaN.
     """
     recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
-    device = best_device() if options.device is None else options.device
+    device = device_of(KIND, options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     # Samples that are skipped, by their keys; and how bits are flipped.
     logging.getLogger("model").setLevel(logging.INFO)
-    with started(device) as processes, _locked(options.out, processes):
+    with started(device) as processes, _locked(options, processes):
         return _train(options, recipe, processes)
 
 
@@ -103,12 +103,12 @@ def _prompts(path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _locked(out: str, processes: Processes) -> Iterator[None]:
+def _locked(options: argparse.Namespace, processes: Processes) -> Iterator[None]:
     if not processes.is_first:
         yield
         return
-    store = training_folder(out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
-    with build_lock(store):
+    store = training_folder(options.out, KIND, f"{CHECKPOINTS}/step-*/{STATE}")
+    with build_lock(store, force_unlock=options.force_unlock):
         mark_training(store, KIND)
         store.sweep(["", "reference"])
         yield

@@ -21,8 +21,9 @@ from model.tokenizer_training.objectives import LossWeights, Perceptual
 from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.state import STATE
 from model.tokenizer_training.trainee import Trainee
-from model.tokenizers.compute import best_device, compute_on
+from model.tokenizers.compute import compute_on
 from pipelines.out_folder import mark_training, training_folder
+from pipelines.training.device import device_of
 from pipelines.training.images import ImageFile, TrainingImages, find_images, held_out
 from schemas.fingerprint import fingerprint
 from schemas.keys import rank
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         UserError: no images, a wrong phase, a state of another run, or a loss that is NaN.
     """
     store = training_folder(options.out, KIND, STATE)
-    device = _device(options.device)
+    device = device_of(KIND, options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     images = find_images(options.data)
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if not train or not rest:
         raise CorpusError(f"{len(images)} images: too few to hold {options.held_out:.0%} out")
     print(f"{len(train):,} images to train on, {len(rest):,} held out", file=sys.stderr)
-    with build_lock(store):
+    with build_lock(store, force_unlock=options.force_unlock):
         mark_training(store, KIND)
         store.sweep([""])
         return _train(options, train, rest, device)
@@ -136,17 +137,6 @@ def _identity(
         [image.name for image in images],
         perceptual or "",
     )
-
-
-def _device(asked: str | None) -> str:
-    if asked is None:
-        return best_device()
-    try:
-        torch.empty(0, device=asked)
-    # A name that torch does not know, a device it was not built for, or one that is not there.
-    except (RuntimeError, AssertionError) as error:
-        raise CorpusError(f"--device {asked}: {str(error).splitlines()[0]}") from error
-    return asked
 
 
 def _imported(place: str | None) -> Perceptual | None:

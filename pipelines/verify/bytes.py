@@ -7,7 +7,7 @@ from typing import Any
 from pipelines.runtime.images import WRITTEN, batches, changed, read_each
 from pipelines.shards.tar_reader import StrictTar
 from pipelines.sources.raw_shard import HASH_DIGITS, member_name
-from pipelines.tokens.array_spool import array_header
+from pipelines.tokens.token_arrays import array_header
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import ShardLook
 from schemas.keys import shard_name

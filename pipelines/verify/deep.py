@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, ImageChops, ImageStat
 
 from filters.decode import DecodeError
+from pipelines.runtime.active_images import active_images
+from pipelines.runtime.crash_isolation import call_isolated
 from pipelines.runtime.images import batches, decode_image, read_checked, read_each
-from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.retry_dead import may_pass
 from pipelines.runtime.sidecar import Reject, dead_letters_path
-from pipelines.runtime.watched import call_watched
 from pipelines.shards.tar_reader import StrictTar
 from pipelines.shards.write_shard import jpeg
 from pipelines.verify.faults import Fault, guarded
@@ -39,14 +39,14 @@ def measured_again(look: ShardLook) -> Iterator[Fault]:
     raw = look.tables["raw"].to_pylist()
     rows = [row for row in raw if row["key"] not in spared]
     what = f"measure of shard {look.shard}"
-    made = call_watched(what, stage.measured, rows, look.shard, look.corpus.store)
+    made = call_isolated(what, stage.measured, rows, look.shard, look.corpus.store)
     outcome = replace(made, rows_in=len(raw), rejects=[*made.rejects, *spared.values()])
     yield from same_outcome(look, "signals", outcome)
 
 
 def encoded_again(look: ShardLook) -> Iterator[Fault]:
     """Tokenize the images of a shard again, and compare every array."""
-    yield from call_watched(f"vq_tokens of shard {look.shard}", _encoded_again, look)
+    yield from call_isolated(f"vq_tokens of shard {look.shard}", _encoded_again, look)
 
 
 def _encoded_again(look: ShardLook) -> list[Fault]:
@@ -137,7 +137,7 @@ def images_again(
         dead: keys that are not in it, and what they died of.
     """
     again = {key: ref for key, ref in samples.items() if not may_pass(dead.get(key, ""))}
-    yield from call_watched(tar, _images_again, corpus, tar, again, dead)
+    yield from call_isolated(tar, _images_again, corpus, tar, again, dead)
 
 
 def _images_again(
@@ -184,5 +184,5 @@ def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) 
 
 def _encoded(corpus: Look, reference: dict[str, Any]) -> bytes:
     [body] = read_checked([reference], corpus.store, "{key}: its image as fetched is not the same")
-    with in_hand(reference["key"]):
+    with active_images(reference["key"]):
         return jpeg(decode_image(body, corpus.recipe.decode), corpus.recipe.shard)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pipelines.out_folder import RECIPE
 from pipelines.own_names import written_folders
 from pipelines.report.build_log import LOG, REPORT
-from pipelines.runtime.attempts import FOLDER as ATTEMPTS
 from pipelines.runtime.claims import CLAIMS
+from pipelines.runtime.crash_isolation import FOLDER as ATTEMPTS
 from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.shards.manifest import MANIFEST, SUBSET
 from pipelines.shards.write_shard import FOLDER, STAGE, output_name

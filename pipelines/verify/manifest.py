@@ -30,8 +30,8 @@ from pipelines.verify.faults import Fault, differences
 from pipelines.verify.look import Look, is_count
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
-from schemas.store.lock import LOCK_NAME
-from schemas.store.storage import Storage
+from schemas.store.lock import LOCK_NAME, holder_of
+from schemas.store.storage import CorpusError, Storage
 
 LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh"}
 VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
@@ -129,9 +129,11 @@ def log_sound(store: Storage) -> Iterator[Fault]:
 
 
 def lock_sound(store: Storage) -> Iterator[Fault]:
-    """The lock of a folder is the kernel's; its file is empty."""
-    if store.is_local and store.exists(LOCK_NAME) and store.read(LOCK_NAME):
-        yield Fault(LOCK_NAME, "holds bytes, expected none")
+    """The file of a lock is empty, or names a build that runs or was killed."""
+    try:
+        holder_of(store)
+    except CorpusError as error:
+        yield Fault(LOCK_NAME, str(error))
 
 
 def quotas_sound(

@@ -15,7 +15,7 @@ from pipelines.report.page.examples import Example, Found, Thumbnail, find_examp
 from pipelines.report.page.examples import wanted as rows_wanted
 from pipelines.report.page.render import render_page
 from pipelines.report.summary import Summary
-from pipelines.runtime.watched import call_watched
+from pipelines.runtime.crash_isolation import call_isolated
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look
 
@@ -38,7 +38,7 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
     told = (summary, Found(found), manifest, {}, look.recipe)
     if pixels:
-        page = call_watched("report", render_page, *told, draw)
+        page = call_isolated("report", render_page, *told, draw)
     else:
         page = render_page(*told, _undrawn)
     expected = _comparable(page, pixels).split("\n")  # every byte counts

@@ -96,21 +96,21 @@ def pool_workers(build: subprocess.Popen[str]) -> list[psutil.Process]:
     return [p for server in fork_servers(build) for p in _children(server.pid)]
 
 
-def watched_children(build: subprocess.Popen[str]) -> list[psutil.Process]:
+def isolated_children(build: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the children in which pool workers do what an earlier attempt died of."""
     servers = [p for worker in pool_workers(build) for p in _children(worker.pid)]
     return [p for server in servers for p in _children(server.pid)]
 
 
 def beam_workers(build: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [p for p in descendants(build) if "sdk_worker_main" in _command(p)]
+    """Return Beam's own worker processes, of its multi-processing mode or beside the driver."""
+    workers = ("sdk_worker_main", "SdkHarness")
+    return [p for p in descendants(build) if any(word in _command(p) for word in workers)]
 
 
 def of_the_cluster(word: str) -> list[psutil.Process]:
     """Return the processes of a Spark cluster that this process started, by a word of theirs."""
-    found = psutil.Process().children(recursive=True)
-    # Not those who wait for the end of this process, with the command line of whom they end.
-    return [p for p in found if word in _command(p) and "tied_program" not in _command(p)]
+    return [p for p in psutil.Process().children(recursive=True) if word in _command(p)]
 
 
 def kill_one(

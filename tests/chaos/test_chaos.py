@@ -17,12 +17,12 @@ from disturbances import (
     beam_workers,
     draw_moment,
     fork_servers,
+    isolated_children,
     kill_one,
     pool_workers,
     start,
     wait,
     wait_for,
-    watched_children,
 )
 from faulty_proxy import faulty_proxy
 from object_stores import STORES
@@ -89,7 +89,7 @@ def test_the_child_that_does_what_another_died_of_is_killed_too(
 
     def kill_twice(build) -> bool:
         return kill_one(partial(pool_workers, build), draw, build) and kill_one(
-            partial(watched_children, build), draw, build
+            partial(isolated_children, build), draw, build
         )
 
     code, said = disturbed(corpus, begun, kill_twice)
@@ -154,7 +154,10 @@ def test_a_worker_of_beams_own_is_killed(seed: int, corpus: Corpus, undisturbed:
         lambda build: kill_one(partial(beam_workers, build), draw, build),
         *BEAM_WORKERS,
     )
-    assert code == 0, said
+    # A worker without work is not missed.
+    assert code in (0, 1), said
+    assert code == 0 or "the same command goes on from here" in said, said
+    finish(corpus, *BEAM_WORKERS)
     assert_as_undisturbed(corpus, undisturbed)
 
 

@@ -1,4 +1,4 @@
-"""A driver on another engine is killed or interrupted, and its job ends with it."""
+"""A driver on another engine, or a worker beside it, is killed or interrupted."""
 
 import os
 import random
@@ -6,54 +6,70 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 
 import grpc
+import psutil
 import pytest
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from builds import assert_as_undisturbed, disturbed, finish
 from corpus import ROOT, Corpus
-from disturbances import draw_moment
+from disturbances import beam_workers, descendants, draw_moment, kill_one, start, wait_for
+from engines import EMBEDDED
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 PRISM = pytest.mark.engine("prism")
-ENGINES = [
-    pytest.param("prism", marks=PRISM),
-    pytest.param("spark", marks=[pytest.mark.engine("spark"), pytest.mark.spark]),
-]
 
 
-def kill(build: subprocess.Popen[str]) -> int:
-    build.kill()
-    return -signal.SIGKILL
-
-
-def interrupt(build: subprocess.Popen[str]) -> int:
-    """Press Ctrl-C, as a terminal does for all processes."""
-    os.killpg(build.pid, signal.SIGINT)
-    return 130
-
-
-@pytest.mark.parametrize("end", [kill, interrupt])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_driver_that_ends_leaves_nothing_behind(
-    engine: str,
-    end: Callable[[subprocess.Popen[str]], int],
-    corpus: Corpus,
-    undisturbed: Corpus,
+@pytest.mark.parametrize("engine", EMBEDDED)
+def test_a_driver_that_is_interrupted_leaves_nothing_behind(
+    engine: str, corpus: Corpus, undisturbed: Corpus
 ) -> None:
-    draw = random.Random(f"driver on {engine}")
-    there = "--engine", engine
-    expected: list[int] = []
+    moment = draw_moment(random.Random(f"driver on {engine}"), ["raw", "signals"])
+    code, said = disturbed(
+        corpus,
+        moment,
+        lambda build: os.killpg(build.pid, signal.SIGINT),  # as a terminal does, to all processes
+        *("--engine", engine),
+    )
+    assert code == 130, said
+    finish(corpus, "--engine", engine)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("engine", EMBEDDED)
+def test_what_a_killed_driver_leaves_behind_is_ended_by_hand(
+    engine: str, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    moment = draw_moment(random.Random(f"killed driver on {engine}"), ["raw", "signals"])
+    build = start(corpus, "--engine", engine)
+    assert wait_for(moment, build, corpus.out)
+    family = descendants(build)
+    build.kill()
+    build.wait()
+    for left in family:
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
+    finish(corpus, "--engine", engine)
+    assert_as_undisturbed(corpus, undisturbed)
+
+
+@pytest.mark.parametrize("engine", EMBEDDED)
+def test_a_killed_worker_ends_the_build_and_the_same_command_goes_on(
+    engine: str, corpus: Corpus, undisturbed: Corpus
+) -> None:
+    draw = random.Random(f"worker on {engine}")
     code, said = disturbed(
         corpus,
         draw_moment(draw, ["raw", "signals"]),
-        lambda build: expected.append(end(build)),
-        *there,
+        lambda build: kill_one(partial(beam_workers, build), draw, build),
+        *("--engine", engine),
     )
-    assert [code] == expected, said
-    finish(corpus, *there)
+    assert code in (0, 1), said  # the job may have been at its end
+    finish(corpus, "--engine", engine)
     assert_as_undisturbed(corpus, undisturbed)
 
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from filters.decode import DecodeError
+from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.decode_clock import within
-from pipelines.runtime.in_hand import in_hand, most_at_once
 
-# What becomes of the process, as `pipelines.runtime.watched` says it.
+# What becomes of the process, as `pipelines.runtime.crash_isolation` says it.
 WAYS: dict[str, Callable[[], object]] = {
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),  # as the kernel does out of memory
     "SIGSEGV": lambda: ctypes.string_at(0),
@@ -36,12 +36,12 @@ def work(keys: Sequence[str], deadly: Mapping[str, str], batch: int = 1) -> dict
         taken: list[str] = []
         for key in keys[start : start + size]:
             try:
-                with in_hand(key):
+                with active_images(key):
                     taken.append(key)
             except DecodeError as error:
                 became[key] = str(error)
         if taken:
-            with in_hand(*taken):
+            with active_images(*taken):
                 for key in taken:
                     _meet(deadly.get(key, ""), alone=len(taken) == 1)
                     became[key] = "done"
@@ -60,7 +60,7 @@ def decode_each(keys: Sequence[str], slow: Mapping[str, str], limit_s: float) ->
     became: dict[str, str] = {}
     for key in keys:
         try:
-            with in_hand(key):
+            with active_images(key):
                 became[key] = within(limit_s, lambda key=key: _hang(slow.get(key, "")))
         except DecodeError as error:
             became[key] = str(error)

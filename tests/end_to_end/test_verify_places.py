@@ -21,7 +21,7 @@ from pipelines.runtime.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
-from pipelines.tokens.array_spool import array_header
+from pipelines.tokens.token_arrays import array_header
 from pipelines.verify.job import verify
 from pipelines.verify.look import schema_of
 from schemas.fingerprint import content_digest

@@ -1,9 +1,12 @@
 """What a store does now and then is got over; what it does for good is said in a sentence."""
 
+import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import fsspec
@@ -12,7 +15,7 @@ from corpus import ROOT, Corpus
 from faulty_proxy import FAULTS, RESET_AFTER, FaultyProxy
 from object_stores import ObjectStore
 
-from schemas.store.lock import LOCK_NAME, build_lock
+from schemas.store.lock import LOCK_NAME, build_lock, holder_of, this_process
 from schemas.store.retries import PatientFileSystem
 from schemas.store.storage import CorpusError, Storage
 
@@ -58,6 +61,39 @@ def test_a_lock_whose_making_was_not_confirmed_is_ours(proxy: FaultyProxy, bucke
         assert proxy.counts[RESET_AFTER] == 1
         with pytest.raises(CorpusError, match="another build holds"), build_lock(bucket):
             pass
+    assert not bucket.exists(LOCK_NAME)
+
+
+HOLD = """
+import os, signal, sys
+from schemas.store.lock import build_lock
+from schemas.store.storage import Storage
+
+with build_lock(Storage(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_lock_of_a_build_that_was_killed_here_is_taken_over(
+    bucket: Storage, capsys: pytest.CaptureFixture[str]
+):
+    killed = subprocess.run([sys.executable, "-c", HOLD, bucket.root], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    holder = holder_of(bucket)
+    with build_lock(bucket):
+        pass
+    assert f"broke the lock of {holder}, which has ended" in capsys.readouterr().err
+    assert not bucket.exists(LOCK_NAME)
+
+
+def test_that_of_a_build_elsewhere_is_broken_by_force(bucket: Storage):
+    elsewhere = replace(this_process(), host="other", machine="another")
+    bucket.commit_bytes(LOCK_NAME, json.dumps(asdict(elsewhere)).encode())
+    told = r"process \d+ on other, since .*; if it is dead: --force-unlock"
+    with pytest.raises(CorpusError, match=told), build_lock(bucket):
+        pass
+    with build_lock(bucket, force_unlock=True):
+        assert holder_of(bucket) != elsewhere
     assert not bucket.exists(LOCK_NAME)
 
 

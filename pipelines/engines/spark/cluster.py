@@ -7,6 +7,7 @@ Python in a worker pool beside them, whose environment has this package installe
 """
 
 import argparse
+import ctypes
 import fcntl
 import os
 import signal
@@ -18,11 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipelines.engines.tied_program import tied
-
 FOLDER = Path("build/engines")
 START_S = 300.0
 STOP_S = 20.0
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def beam_options(master: int, pool: int) -> list[str]:
@@ -89,7 +89,11 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     with open(logs / f"{name}.log", "wb") as log:
         process = subprocess.Popen(
-            tied(list(command)), stdout=log, stderr=subprocess.STDOUT, env=environment
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_die_with_parent,
         )
     try:
         yield process
@@ -100,6 +104,12 @@ def _process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _free_port() -> int:

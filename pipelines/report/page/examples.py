@@ -13,8 +13,8 @@ from PIL import Image
 from filters.decode import DecodeError
 from filters.text import primary_text
 from pipelines.report.page.records import Summary
+from pipelines.runtime.active_images import active_images
 from pipelines.runtime.images import decode_image, read_images
-from pipelines.runtime.in_hand import in_hand
 from pipelines.runtime.sidecar import read_table, sidecar_path
 from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
@@ -116,7 +116,7 @@ def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> 
         return Thumbnail(uri="", missing="never fetched")
     try:
         [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
-        with in_hand(example.key):
+        with active_images(example.key):
             image = decode_image(body, settings)
             image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
             data = base64.b64encode(_webp(image)).decode()

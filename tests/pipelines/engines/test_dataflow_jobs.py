@@ -164,7 +164,7 @@ class Submitted(Exception):
 
 
 class Recorder(Engine):
-    def run(self, graph: Any, *, name: str, gpu: bool = False, so_far: Any = None) -> None:
+    def run(self, graph: Any, *, name: str, gpu: bool = False) -> None:
         raise Submitted(name, gpu)
 
 

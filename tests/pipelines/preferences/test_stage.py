@@ -40,7 +40,7 @@ from pipelines.preferences.tools import ToolsPlan
 from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
-from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.sample import PREFERENCE_FIELDS, json_faults
 from schemas.store.storage import CorpusError, Storage
 
@@ -173,6 +173,17 @@ def test_made_again_the_bytes_are_the_same_and_what_is_fresh_is_not_made(
     assert run_shard(make_stage(), 0, again).skipped
     other = make_stage(margin=0.001)
     assert other.settings(0, again) != make_stage().settings(0, again)
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
+    make_stage: MakeStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Storage(str(tmp_path / "out"))
+    put(store, [FOX])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(CorpusError, match="preferences: --gpu nvidia-l4 asks for a GPU"):
+        run_shard(replace(make_stage(), gpu=Gpu(type="nvidia-l4")), 0, store)
+    assert not store.exists("preferences/00000.parquet")
 
 
 def test_ties_are_dropped_and_what_cannot_be_scored_is_dead(

@@ -43,7 +43,7 @@ def test_one_thread_serves_call_after_call_and_none_is_left() -> None:
     idents = {within(LONG_S, threading.get_ident) for _ in range(100)}
     assert len(idents) == 1
     assert threading.get_ident() not in idents
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     with pytest.raises(DecodeError):
         within(0.01, lambda: time.sleep(0.2))
     time.sleep(0.5)

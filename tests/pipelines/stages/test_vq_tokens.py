@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.facts import made_on
 from pipelines.tokens.tokenizers import loaded_tokenizer, target_tokenizer, targets
 from schemas.keys import sample_key
-from schemas.recipe import BsqTokenizer, DecodeConfig, VarTokenizer, VqTokensConfig
+from schemas.recipe import BsqTokenizer, DecodeConfig, Gpu, VarTokenizer, VqTokensConfig
 from schemas.store.storage import CorpusError
 
 BSQ = BsqTokenizer()
@@ -397,6 +398,21 @@ def test_a_tokenizer_is_loaded_once_however_many_threads_ask(monkeypatch: pytest
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: loaded_tokenizer(RANDOM, "fp32"), range(8)))
     assert len({id(tokenizer) for tokenizer in found}) == 1
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
+    desk, images: dict[str, bytes], encoded: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    pair(desk, images)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asks = stage(gpu=Gpu(type="nvidia-l4"))
+    told = rf"vq_tokens: vq_tokens\.gpu \(nvidia-l4\) .* on {socket.gethostname()}.*gpu=null"
+    with pytest.raises(CorpusError, match=told):
+        run(desk, asks)
+    assert encoded == []
+    assert not desk.store.exists(ARRAYS)
+    assert run(desk, stage()).kept == len(images)
+    assert run(desk, asks).skipped  # what is made needs none
 
 
 def test_a_precision_that_the_device_lacks_stops_with_its_name():

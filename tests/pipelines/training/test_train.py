@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from training_shards import ShardMaker, keys_of
 
 from model.tokenizers.load import load_tokenizer
@@ -26,6 +27,7 @@ SETS = ("batch=2", "micro_batch=2", "save_every=2", "log_every=1", "prompts=[a c
         (["sft256", "--size", "huge"], "size: expected 'tiny', 'mini', 'small' or 'v1_1'"),
         (["sft256"], "no manifest.json; expected the folder of a built corpus"),
         (["sft256", "--prompts", "/dev/null"], "expected a prompt a line, found none"),
+        (["sft256", "--device", "abacus"], "--device abacus: "),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
@@ -34,6 +36,17 @@ def test_what_is_wrong_is_said_in_a_line(
     given = ["train", *words, "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert main(given) == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1"):
+        given = ["train", "sft256", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+        assert main([*given, "--device", device]) == 1
+        told = f"vargpt-corpus: train: --device {device} asks for a GPU, and torch "
+        assert capsys.readouterr().err.startswith(told)
 
 
 @pytest.fixture(scope="module")
