@@ -20,13 +20,13 @@ from pipelines.runtime.sidecar import (
     read_table,
     write_sidecar,
 )
-from pipelines.runtime.stage import MapStage, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, SidecarStage, wanted_fingerprint
 from pipelines.shards.manifest import inputs_fingerprint, manifest_bytes
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import npy
 from pipelines.stage_table import make_stages, sidecar_stages
 from pipelines.stages.dedup import Dedup
-from pipelines.verify.look import schema_of
+from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
 from schemas.tables import SHARD_INDEX
@@ -38,6 +38,12 @@ Row = dict[str, Any]
 
 def store_of(corpus: Corpus) -> Storage:
     return Storage(str(corpus.out))
+
+
+def schema_of(folder: str, recipe: Recipe) -> pa.Schema:
+    """Return the schema of a folder's side-cars."""
+    stages = (stage for stage in make_stages(recipe) if isinstance(stage, SidecarStage))
+    return next(stage.schema() for stage in stages if stage.folder == folder)
 
 
 def read_samples(path: Path) -> Samples:

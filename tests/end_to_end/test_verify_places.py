@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from corpus import ROOT, Corpus
-from forging import Row, forge_rows, store_of
+from forging import Row, forge_rows, schema_of, store_of
 
 from pipelines.build import build
 from pipelines.engines.engine import Engine
@@ -23,7 +23,6 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.tokens.token_arrays import array_header
 from pipelines.verify.job import verify
-from pipelines.verify.look import schema_of
 from schemas.fingerprint import content_digest
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
