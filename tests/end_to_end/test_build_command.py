@@ -162,13 +162,13 @@ def test_a_build_that_drops_every_row_says_which_stage_took_them(
     """And it does no work for none, and keeps the shards that there are."""
     shards = {name: data for name, data in tiny.files().items() if name.startswith("shards/")}
     jobs: list[str] = []
-    job = Engine._run
+    job = Engine.run
 
-    def counted(engine: Engine, graph: Any, arguments: Any, name: str, running: Any) -> None:
+    def counted(engine: Engine, graph: Any, *, name: str, gpu: bool = False) -> None:
         jobs.append(name)
-        job(engine, graph, arguments, name, running)
+        job(engine, graph, name=name, gpu=gpu)
 
-    monkeypatch.setattr(Engine, "_run", counted)
+    monkeypatch.setattr(Engine, "run", counted)
     assert run(tiny, "--set", "select.short_side.max=20") == 1
     assert jobs == ["select"]
     said = capsys.readouterr().err
