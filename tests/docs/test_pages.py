@@ -45,7 +45,11 @@ def models_of(model: type[BaseModel]) -> set[type[BaseModel]]:
 
 
 # The shares of failed rows are explained above their table.
-MODELS = [*(models_of(Recipe) - {MaxDeadFraction}), TrainingRecipe]
+# In an order that every worker of pytest-xdist has.
+MODELS = sorted(
+    {*(models_of(Recipe) - {MaxDeadFraction}), TrainingRecipe},
+    key=lambda model: (model.__module__, model.__qualname__),
+)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__qualname__)
