@@ -209,7 +209,8 @@ class Job:
 
     def dedup(self, stage: Dedup) -> None:
         """Run dedup over the whole corpus, unless every side-car of it is fresh."""
-        wanted = stage.fingerprint({f: self._origins(f) for f in stage.inputs})
+        inputs = {folder: self._origins(folder) for folder in stage.inputs}
+        wanted = stage.fingerprint(inputs)
         found = each_shard(
             lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),
             range(self.shards),
@@ -218,7 +219,7 @@ class Job:
         keys = sidecar_keys(stage.folder, stage.name)
         self.claims.take(dict.fromkeys(keys, self.shards))
         with self._timed(stage.name, self.shards * stale):
-            rows = self._kept(stage.rows_of) if stale else 0
+            rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
                 write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
@@ -236,11 +237,12 @@ class Job:
         limits = quotas(self.recipe)
         if not limits:
             return {}
-        path = cutoffs_path(stage, limits, {f: self._origins(f) for f in stage.inputs})
+        inputs = {folder: self._origins(folder) for folder in stage.inputs}
+        path = cutoffs_path(stage, limits, inputs)
         if path in self.claims.counts and self.store.exists(path):
             return self._take_cutoffs(path)
         self.claims.take({path: 1})
-        if not self._kept(stage.rows_of):
+        if not _kept(inputs[stage.rows_of]):
             self.store.commit_bytes(path, b"{}")  # there is nothing to limit
         else:
             self.engine.run(
@@ -262,7 +264,7 @@ class Job:
     def shard(self, stage: Shard) -> dict[str, Any]:
         """Write the output shards and the manifest."""
         origins = {folder: self._origins(folder) for folder in sidecar_stages()}
-        samples = self._kept(stage.rows_of)
+        samples = _kept(origins[stage.rows_of])
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
@@ -337,9 +339,6 @@ class Job:
             )
         return origins
 
-    def _kept(self, folder: str) -> int:
-        return sum(origin.counts.kept for origin in self._origins(folder))
-
     def _origins(self, folder: str) -> list[Origin]:
         return read_origins(self.store, folder, range(self.shards))
 
@@ -400,6 +399,10 @@ def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
 def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
     """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
     return sorted(p for p in claims.counts if p.startswith("selection/quota-") and p != wanted)
+
+
+def _kept(origins: Iterable[Origin]) -> int:
+    return sum(origin.counts.kept for origin in origins)
 
 
 def _claimed_members(claims: Claims) -> set[str]:

@@ -260,7 +260,8 @@ def kept_keys(store: Storage, folder: str, shard: int) -> pa.Array:
     Raises:
         CorpusError: if its side-car is missing or not readable.
     """
-    table = kept_rows(read_table(store, sidecar_path(folder, shard)))
+    # Arrow leaves out a column that the file has not: `reason` stands in some side-cars only.
+    table = kept_rows(read_table(store, sidecar_path(folder, shard), ("key", "reason")))
     return pc.unique(table["key"].combine_chunks())
 
 

@@ -128,11 +128,9 @@ class MapStage(SidecarStage):
         """Return what it asks of its workers, as Beam's resource hints."""
         return {}
 
-    def rows(
-        self, folder: str, shard: int, store: Storage, columns: Sequence[str] | None = None
-    ) -> pa.Table:
+    def rows(self, folder: str, shard: int, store: Storage) -> pa.Table:
         """Read a side-car, as far as its rows are this stage's."""
-        table = read_table(store, sidecar_path(folder, shard), columns)
+        table = read_table(store, sidecar_path(folder, shard))
         if folder == self.rows_of:
             return kept_rows(table)
         return rows_with(table, kept_keys(store, self.rows_of, shard))
