@@ -44,7 +44,7 @@ from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import fresh_rows
-from pipelines.stages.quota import cutoffs_path, quotas, within
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, within
 from pipelines.stages.report import Report
 from pipelines.stages.select import Select
 from pipelines.stages.shard import Shard, output_shard_count
@@ -260,7 +260,8 @@ class Ahead:
         if any(self.stale[folder] for folder in stage.inputs):
             self.unknown += old_cutoffs(self.claims, "")
             return None
-        path = cutoffs_path(stage, limits, {f: self._origins(f) for f in stage.inputs})
+        inputs = {folder: self._origins(folder) for folder in stage.inputs}
+        path = cutoffs_path(stage, limits, fingerprints(inputs))
         if recipe is self.recipe:
             self.old += old_cutoffs(self.claims, path)
         return json.loads(self.store.read(path)) if self.store.exists(path) else None

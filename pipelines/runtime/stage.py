@@ -16,7 +16,6 @@ from pipelines.runtime.sidecar import (
     Origin,
     Reject,
     count,
-    each_shard,
     kept_keys,
     kept_rows,
     make_origin,
@@ -182,17 +181,6 @@ def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
     return origin is not None and origin.fingerprint == wanted_fingerprint(stage, shard, store)
 
 
-def stale_shards(stage: MapStage, store: Storage, shards: int) -> list[int]:
-    """Return the numbers of the shards that are not fresh, of so many."""
-    fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
-    return [shard for shard in range(shards) if not fresh[shard]]
-
-
-def run_empty(stage: MapStage, store: Storage, shards: Iterable[int]) -> None:
-    """Make the side-cars of shards in which no row waits, here: no job and no model for those."""
-    each_shard(lambda shard: run_shard(stage, shard, store), shards)
-
-
 def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     """Make and publish one side-car, unless a fresh one is there.
 
@@ -251,21 +239,6 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
 def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
     for file in sorted(files):
         store.remove(file)
-
-
-class RunShard:
-    """A picklable call of `run_shard` with its stage and store bound.
-
-    Worker processes of our own unpickle it, and need no Beam for it.
-    """
-
-    def __init__(self, stage: MapStage, store: Storage) -> None:
-        self._stage = stage
-        self._store = store
-
-    def __call__(self, shard: int) -> ShardReport:
-        """Run one shard."""
-        return run_shard(self._stage, shard, self._store)
 
 
 def _publish(store: Storage, files: Mapping[str, Path]) -> None:

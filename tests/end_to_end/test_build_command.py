@@ -164,13 +164,13 @@ def test_a_build_that_drops_every_row_says_which_stage_took_them(
     jobs: list[str] = []
     job = Engine.run
 
-    def counted(engine: Engine, graph: Any, *, name: str, gpu: bool = False) -> None:
+    def counted(engine: Engine, graph: Any, *, name: str, **options: Any) -> Any:
         jobs.append(name)
-        job(engine, graph, name=name, gpu=gpu)
+        return job(engine, graph, name=name, **options)
 
     monkeypatch.setattr(Engine, "run", counted)
     assert run(tiny, "--set", "select.short_side.max=20") == 1
-    assert jobs == ["select"]
+    assert jobs == ["select-to-vq_tokens"]
     said = capsys.readouterr().err
     assert "no sample is left: 4 rows in; select dropped 4 (short_side_max 4)" in said
     assert {n: d for n, d in tiny.files().items() if n.startswith("shards/")} == shards
