@@ -156,19 +156,39 @@ def test_seconds_are_of_this_build(tiny: Tiny, capsys: pytest.CaptureFixture[str
     )  # the first says that it began
 
 
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that the names of jobs go into as they are run."""
+    names: list[str] = []
+    run_job = Engine.run
+
+    def counted(engine: Engine, graph: Any, *, name: str, **options: Any) -> Any:
+        names.append(name)
+        return run_job(engine, graph, name=name, **options)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    return names
+
+
+def test_a_build_is_five_jobs_with_quotas_too(tiny: Tiny, jobs: list[str]) -> None:
+    shutil.rmtree(tiny.out)
+    assert run(tiny, "--set", "sources.0.quota=3") == 0
+    assert jobs == ["ingest-to-measure", "dedup", "select-to-vq_tokens", "shard", "report"]
+    manifest = (tiny.out / "manifest.json").read_bytes()
+    assert json.loads(manifest)["subsets"]["t2i"]["samples"] == 3
+    for path in (tiny.out / "selection").glob("quota-*.json"):
+        path.unlink()
+    jobs.clear()
+    assert run(tiny, "--set", "sources.0.quota=3") == 0
+    assert jobs == ["quota"]  # found again, the same
+    assert (tiny.out / "manifest.json").read_bytes() == manifest
+
+
 def test_a_build_that_drops_every_row_says_which_stage_took_them(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And it does no work for none, and keeps the shards that there are."""
     shards = {name: data for name, data in tiny.files().items() if name.startswith("shards/")}
-    jobs: list[str] = []
-    job = Engine.run
-
-    def counted(engine: Engine, graph: Any, *, name: str, **options: Any) -> Any:
-        jobs.append(name)
-        return job(engine, graph, name=name, **options)
-
-    monkeypatch.setattr(Engine, "run", counted)
     assert run(tiny, "--set", "select.short_side.max=20") == 1
     assert jobs == ["select-to-vq_tokens"]
     said = capsys.readouterr().err
