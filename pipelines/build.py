@@ -32,7 +32,6 @@ from pipelines.runtime.counting import counted
 from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.dead_example import first_dead
 from pipelines.runtime.exchange import exchange_folder
-from pipelines.runtime.forecast import failed
 from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
 from pipelines.runtime.progress import Work, progress
 from pipelines.runtime.retry_dead import mark_shards
@@ -370,7 +369,7 @@ class Job:
         origins = self._origins(folder)
         counts = reduce(add, (origin.counts for origin in origins), Counts())
         self.funnel.append((stage, counts))
-        if failed(counts) > self._allowed(stage) * counts.rows_in:
+        if counts.failed_rows > self._allowed(stage) * counts.rows_in:
             raise self._too_many_failed(stage, counts)
         return origins
 
@@ -386,7 +385,7 @@ class Job:
         if stage == Crawl.name and mark_shards(self.store, Crawl.folder, range(self.shards)):
             again = "; the next build tries those again that died of what may pass"
         return CorpusError(
-            f"{stage}: {failed(counts):,} of {counts.rows_in:,} rows are dead, most of them "
+            f"{stage}: {counts.failed_rows:,} of {counts.rows_in:,} rows are dead, most of them "
             f"{worst}{first}; max_dead_fraction.{stage} is {self._allowed(stage)}{early}{again}"
         )
 

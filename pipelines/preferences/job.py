@@ -28,7 +28,6 @@ from pipelines.preferences.stage import MakePreferences
 from pipelines.runtime.chain import shards_to_do
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.crash_isolation import forget_attempts
-from pipelines.runtime.forecast import failed
 from pipelines.runtime.ownership import own_sidecar, shard_of, surplus, surplus_letters
 from pipelines.runtime.run_chain import TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
@@ -138,7 +137,7 @@ class PreferenceJob:
 
     def _too_many_failed(self, stage: str, made: Counts) -> CorpusError:
         return CorpusError(
-            f"{stage}: {failed(made):,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
+            f"{stage}: {made.failed_rows:,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
             f"--max-dead is {self.max_dead}; see {dead_letters_path(stage, 0)} ff."
         )
 
@@ -151,7 +150,7 @@ class PreferenceJob:
     ) -> dict[str, Any]:
         origins = read_origins(store, stage.folder, range(prompts.shards))
         made = reduce(add, (origin.counts for origin in origins), Counts())
-        if failed(made) > self.max_dead * made.rows_in:
+        if made.failed_rows > self.max_dead * made.rows_in:
             raise self._too_many_failed(stage.name, made)
         if not made.kept:
             raise CorpusError(f"{stage.name}: no pair is left: {made}")

@@ -49,12 +49,12 @@ class Forecast:
         done.shards += 1
         done.rows += counts.rows_in
         if counts.rows_in and not is_old:
-            done.recent.append(failed(counts) / counts.rows_in)
+            done.recent.append(counts.failed_rows / counts.rows_in)
 
     @property
     def is_hopeless(self) -> bool:
         """Whether more rows will have failed in the end than are allowed."""
-        lost, rows = float(failed(self.counts)), float(self.counts.rows_in)
+        lost, rows = float(self.counts.failed_rows), float(self.counts.rows_in)
         if not rows:
             return False
         mean = rows / sum(done.shards for done in self._done.values())
@@ -70,8 +70,3 @@ class Forecast:
     @cached_property
     def _shards(self) -> Mapping[str, int]:
         return Counter(self.sources)
-
-
-def failed(counts: Counts) -> int:
-    """Return the rows that failed."""
-    return sum(counts.dead.values())

@@ -42,9 +42,14 @@ class Counts:
         )
 
     @property
+    def failed_rows(self) -> int:
+        """The number of rows that failed."""
+        return sum(self.dead.values())
+
+    @property
     def conserved(self) -> bool:
         """Whether every row left by one door."""
-        left = self.kept + sum(self.dropped.values()) + sum(self.dead.values())
+        left = self.kept + sum(self.dropped.values()) + self.failed_rows
         return left == self.rows_in
 
 
