@@ -30,11 +30,11 @@ from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.crash_isolation import forget_attempts
-from pipelines.runtime.dead_example import first_dead
 from pipelines.runtime.exchange import exchange_folder
+from pipelines.runtime.failed_example import first_failed
 from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
 from pipelines.runtime.progress import Work, progress
-from pipelines.runtime.retry_dead import mark_shards
+from pipelines.runtime.retry_failed import mark_shards
 from pipelines.runtime.run_chain import ChainRun, TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
     Counts,
@@ -78,7 +78,7 @@ def build(
     out: str,
     engine: Engine,
     *,
-    retry_dead: Collection[str] = (),
+    retry_failed: Collection[str] = (),
     allow_shrink: bool = False,
     until: str = "",
     force_unlock: bool = False,
@@ -89,7 +89,8 @@ def build(
         recipe: what to build.
         out: folder of the corpus, any fsspec URL.
         engine: where to run.
-        retry_dead: stages, of `retried_stages()`, to try rows again of that died of what may pass.
+        retry_failed: stages, of `retried_stages()`, whose rows that failed temporarily are tried
+            again.
         allow_shrink: whether sources may have lost any number of rows since the last build.
         until: last stage to run, '' for all. What is returned then is of a manifest what is known:
             funnel and passed_over.
@@ -125,7 +126,7 @@ def build(
             engine=engine,
             shards=len(units),
             claims=claims,
-            retry_dead=frozenset(retry_dead),
+            retry_failed=frozenset(retry_failed),
             allow_shrink=allow_shrink,
         )
         job.begin()
@@ -143,7 +144,7 @@ class Job:
     engine: Engine
     shards: int  # of side-cars
     claims: Claims
-    retry_dead: frozenset[str] = frozenset()  # stages
+    retry_failed: frozenset[str] = frozenset()  # stages
     allow_shrink: bool = False
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
     changed: bool = False  # whether any stage had work
@@ -197,9 +198,9 @@ class Job:
             CorpusError: if more rows of a stage failed than the recipe allows, or are going to.
         """
         for stage in stages:
-            if stage.name in self.retry_dead:
+            if stage.name in self.retry_failed:
                 rows = mark_shards(self.store, stage.folder, range(self.shards))
-                CONSOLE.info("%-10s %s dead rows to try again", stage.name, f"{rows:,}")
+                CONSOLE.info("%-10s %s failed rows to try again", stage.name, f"{rows:,}")
         members = {member_key(member) for stage in stages for member in stage.members}
         keys = [key for stage in stages for key in sidecar_keys(stage.folder, stage.name)]
         self.claims.take(dict.fromkeys([*keys, *sorted(members)], self.shards))
@@ -364,7 +365,7 @@ class Job:
         """Take a stage into the funnel; return the footers of its side-cars.
 
         Raises:
-            CorpusError: if more of its rows are dead than the recipe allows.
+            CorpusError: if more of its rows failed than the recipe allows.
         """
         origins = self._origins(folder)
         counts = reduce(add, (origin.counts for origin in origins), Counts())
@@ -375,18 +376,18 @@ class Job:
 
     def _allowed(self, stage: str) -> float:
         """Return the share of a stage's rows that may fail."""
-        return getattr(self.recipe.max_dead_fraction, stage, 1.0)
+        return getattr(self.recipe.max_failed_fraction, stage, 1.0)
 
     def _too_many_failed(self, stage: str, counts: Counts, early: str = "") -> CorpusError:
         """Say of what most rows of a stage died, and what to do."""
-        worst = max(counts.dead, key=lambda error: counts.dead[error])
-        first = first_dead(self.store, stage, worst, range(self.shards))
+        worst = max(counts.failed, key=lambda error: counts.failed[error])
+        first = first_failed(self.store, stage, worst, range(self.shards))
         again = ""
         if stage == Crawl.name and mark_shards(self.store, Crawl.folder, range(self.shards)):
-            again = "; the next build tries those again that died of what may pass"
+            again = "; the next build tries those again that failed temporarily"
         return CorpusError(
-            f"{stage}: {counts.failed_rows:,} of {counts.rows_in:,} rows are dead, most of them "
-            f"{worst}{first}; max_dead_fraction.{stage} is {self._allowed(stage)}{early}{again}"
+            f"{stage}: {counts.failed_rows:,} of {counts.rows_in:,} rows failed, most of them "
+            f"{worst}{first}; max_failed_fraction.{stage} is {self._allowed(stage)}{early}{again}"
         )
 
     def _origins(self, folder: str) -> list[Origin]:

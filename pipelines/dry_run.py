@@ -27,7 +27,7 @@ from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
-from pipelines.runtime.retry_dead import MARK, passing_dead
+from pipelines.runtime.retry_failed import MARK, temporarily_failed
 from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
 from pipelines.runtime.stage import MapStage, Stage, wanted_fingerprint
 from pipelines.shards.manifest import (
@@ -61,7 +61,7 @@ def dry_run(
     recipe: Recipe,
     out: str,
     *,
-    retry_dead: Collection[str] = (),
+    retry_failed: Collection[str] = (),
     allow_shrink: bool = False,
     until: str = "",
 ) -> int:
@@ -96,7 +96,7 @@ def dry_run(
             store=_Planned(store.root, folder),
             draft=draft,
             claims=claims,
-            retry_dead=frozenset(retry_dead),
+            retry_failed=frozenset(retry_failed),
         )
         print(f"{store.root}: nothing is touched")
         for source, rows in draft.rows().items():
@@ -146,7 +146,7 @@ class Ahead:
     store: "_Planned"
     draft: Draft
     claims: Claims
-    retry_dead: frozenset[str]
+    retry_failed: frozenset[str]
     old: list[str] = field(default_factory=list)  # files that would be removed
     unknown: list[str] = field(default_factory=list)  # what may be, too
     stale: dict[str, set[int]] = field(default_factory=dict)  # folder -> shards to do
@@ -218,7 +218,11 @@ class Ahead:
             return MISSING
         wanted = wanted_fingerprint(stage, shard, self.store)
         made = found.fingerprint
-        if made == wanted and stage.name in self.retry_dead and passing_dead(found.counts.dead):
+        if (
+            made == wanted
+            and stage.name in self.retry_failed
+            and temporarily_failed(found.counts.failed)
+        ):
             return AGAIN
         if made == wanted:
             return ""

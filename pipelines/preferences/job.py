@@ -87,14 +87,14 @@ class PreferenceJob:
     stage: MakePreferences  # its subset follows from the prompts
     images: ImageTokenizer  # of the model
     engine: Engine
-    max_dead: float  # share of the prompts past which it fails
+    max_failed: float  # share of the prompts past which it fails
 
     def run(self, out: str, *, force_unlock: bool = False) -> dict[str, Any]:
         """Make pairs, or go on with what was killed; return the manifest.
 
         Raises:
             UserError: another command holds the folder, it holds a corpus, prompts or tokenizer
-                do not fit, or too many prompts are dead.
+                do not fit, or too many prompts failed.
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
         with build_lock(store, force_unlock=force_unlock), self.engine.started(store):
@@ -128,7 +128,7 @@ class PreferenceJob:
         if todo:
             # Shards and manifest would disagree from here on, until the new one is written.
             store.remove(MANIFEST)
-            allowed, sources = {stage.name: self.max_dead}, ["prompts"] * shards
+            allowed, sources = {stage.name: self.max_failed}, ["prompts"] * shards
             try:
                 run_chain([stage], store, self.engine, todo, allowed=allowed, sources=sources)
             except TooManyFailedError as error:
@@ -137,8 +137,9 @@ class PreferenceJob:
 
     def _too_many_failed(self, stage: str, made: Counts) -> CorpusError:
         return CorpusError(
-            f"{stage}: {made.failed_rows:,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
-            f"--max-dead is {self.max_dead}; see {dead_letters_path(stage, 0)} ff."
+            f"{stage}: {made.failed_rows:,} of {made.rows_in:,} prompts failed: "
+            f"{dict(made.failed)}; --max-failed is {self.max_failed}; "
+            f"see {dead_letters_path(stage, 0)} ff."
         )
 
     def _finish(
@@ -150,7 +151,7 @@ class PreferenceJob:
     ) -> dict[str, Any]:
         origins = read_origins(store, stage.folder, range(prompts.shards))
         made = reduce(add, (origin.counts for origin in origins), Counts())
-        if made.failed_rows > self.max_dead * made.rows_in:
+        if made.failed_rows > self.max_failed * made.rows_in:
             raise self._too_many_failed(stage.name, made)
         if not made.kept:
             raise CorpusError(f"{stage.name}: no pair is left: {made}")

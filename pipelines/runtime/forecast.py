@@ -32,7 +32,7 @@ class Forecast:
 
     >>> forecast = Forecast(allowed=0.5, sources=["web"] * 100)
     >>> for shard in range(4):
-    ...     forecast.add(shard, Counts(rows_in=10, kept=1, dead={"timeout": 9}))
+    ...     forecast.add(shard, Counts(rows_in=10, kept=1, failed={"timeout": 9}))
     >>> forecast.is_hopeless
     True
     """

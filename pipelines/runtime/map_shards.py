@@ -107,7 +107,7 @@ def _observe(reports: Sequence[ShardReport]) -> int:
     for report in reports:
         counts = {"rows_in": report.rows_in, "kept": report.kept, "skipped": int(report.skipped)}
         counts |= {f"dropped:{reason}": rows for reason, rows in report.dropped.items()}
-        counts |= {f"dead:{reason}": rows for reason, rows in report.dead.items()}
+        counts |= {f"failed:{reason}": rows for reason, rows in report.failed.items()}
         for name, rows in counts.items():
             Metrics.counter(report.stage, name).inc(rows)
         if not report.skipped:

@@ -32,7 +32,7 @@ from schemas.store.storage import CorpusError, Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ShardResult:
     """What a stage made of one shard, before anything is published."""
 
     table: pa.Table  # the side-car
@@ -45,7 +45,7 @@ class Outcome:
     passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
 
     def counts(self) -> Counts:
-        """Count the doors; rows_in is what the stage read, not the sum of the doors."""
+        """Count the outcomes; rows_in is what the stage read, not the sum of the outcomes."""
         kept = self.table.num_rows if self.kept is None else self.kept
         return count(self.rows_in, kept, self.rejects) + Counts(dropped=self.dropped)
 
@@ -115,7 +115,7 @@ class MapStage(SidecarStage):
         """Return the part of the recipe (JSON values) that decides this shard's output."""
 
     @abstractmethod
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Make the side-car; files built in `scratch` are published before it."""
 
     @property
@@ -144,7 +144,7 @@ class ShardReport(NamedTuple):
     rows_in: int
     kept: int
     dropped: dict[str, int]
-    dead: dict[str, int]
+    failed: dict[str, int]
     seconds: float
     file_bytes: int  # published
 
@@ -186,7 +186,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
 
     Raises:
         CorpusError: if an input is missing or damaged.
-        AssertionError: if a row left the stage by no door or by two: a bug of the stage.
+        AssertionError: if a row left the stage with no outcome or with two: a bug of the stage.
     """
     started = time.monotonic()
     path = sidecar_path(stage.folder, shard)
@@ -262,7 +262,7 @@ def _report(
         rows_in=counts.rows_in,
         kept=counts.kept,
         dropped=dict(counts.dropped),
-        dead=dict(counts.dead),
+        failed=dict(counts.failed),
         seconds=seconds,
         file_bytes=file_bytes,
     )

@@ -98,8 +98,8 @@ def describe(
                 "shards": shards,
             }
         },
-        # Dropped or dead in caption, pair, vq_tokens or shard, each in one of them.
-        "selected_but_dead": selected - samples,
+        # Dropped or failed in caption, pair, vq_tokens or shard, each in one of them.
+        "selected_but_not_written": selected - samples,
         "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
     }
@@ -160,7 +160,7 @@ def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
 def written(manifest: Mapping[str, Any]) -> Counts:
     """Return what became of the samples that were to be written."""
     line = manifest["funnel"][-1]
-    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "dead")})
+    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "failed")})
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
@@ -175,5 +175,5 @@ def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:
         "rows_in": counts.rows_in,
         "kept": counts.kept,
         "dropped": dict(counts.dropped),
-        "dead": dict(counts.dead),
+        "failed": dict(counts.failed),
     }

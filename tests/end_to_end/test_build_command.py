@@ -203,7 +203,7 @@ def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None
     for number in range(3):
         (tmp_path / f"images/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
         (tmp_path / f"images/{number}.txt").write_text("a drawing of something")
-    recipe = tiny.write_recipe(max_dead_fraction={"measure": 1.0, "crawl": 1.0})
+    recipe = tiny.write_recipe(max_failed_fraction={"measure": 1.0, "crawl": 1.0})
     probe = (
         "import sys; from pipelines.cli.main import main\n"
         f"code = main(['build', {recipe!r}, '--out', {str(tiny.out)!r}, '--processes', '1'])\n"

@@ -7,7 +7,7 @@ from pipelines.runtime.sidecar import Counts
 
 
 def shard(failed: int, rows: int = 10) -> Counts:
-    return Counts(rows_in=rows, kept=rows - failed, dead={"timeout": failed})
+    return Counts(rows_in=rows, kept=rows - failed, failed={"timeout": failed})
 
 
 def forecast(shards: list[Counts], *, of: int = 100, allowed: float = 0.5) -> Forecast:

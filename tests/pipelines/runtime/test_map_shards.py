@@ -78,14 +78,14 @@ def test_a_failing_shard_in_this_process_keeps_what_was_committed(store: Storage
     assert is_fresh(MEASURE, 0, store)
 
 
-def test_the_doors_come_back_as_beam_counters(store: Storage):
+def test_the_outcomes_come_back_as_beam_counters(store: Storage):
     pipeline = beam.Pipeline(runner=FnApiRunner())
     _ = shard_numbers(pipeline, range(SHARDS)) | MapShards([MEASURE], store)
     result = pipeline.run()
     result.wait_until_finish()
     query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("measure"))
     counters = {found.key.metric.name: found.committed for found in query["counters"]}
-    assert counters == {"rows_in": 15, "kept": 12, "skipped": 0, "dead:corrupt_image": 3}
+    assert counters == {"rows_in": 15, "kept": 12, "skipped": 0, "failed:corrupt_image": 3}
     times = {found.key.metric.name: found.committed.count for found in query["distributions"]}
     assert times == {"milliseconds": SHARDS, "bytes": SHARDS}
 

@@ -13,7 +13,7 @@ from pipelines.engines.engine import Engine
 from pipelines.runtime.chain import ChainRun, by_hints, in_jobs, shards_to_do
 from pipelines.runtime.run_chain import TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.stage_table import make_stages
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
@@ -47,12 +47,12 @@ class Number(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         return [self.fail, self.note]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         time.sleep(self.pause_s)
         keys = [f"{shard:030x}{row:02x}" for row in range(ROWS)]
         rejects = [Reject(id=key, reason="timeout", detail="late") for key in keys[: self.fail]]
         table = pa.Table.from_pydict({"key": keys[self.fail :]}, schema=self.schema())
-        return Outcome(table=table, rows_in=ROWS, rejects=rejects)
+        return ShardResult(table=table, rows_in=ROWS, rejects=rejects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,12 @@ def test_a_job_that_can_only_fail_is_stopped_and_what_it_committed_stays(
     engine: Engine, tmp_path: Path
 ) -> None:
     store, shards = Storage(str(tmp_path)), 400
-    dead = Number(fail=9, pause_s=0.05)
+    failed = Number(fail=9, pause_s=0.05)
     with pytest.raises(TooManyFailedError) as told:
-        run(store, [dead], shards, engine=engine, allowed={"number": 0.5})
+        run(store, [failed], shards, engine=engine, allowed={"number": 0.5})
     assert told.value.stage == "number"
-    assert told.value.counts.dead == {"timeout": told.value.counts.rows_in // ROWS * 9}
-    left = shards_to_do([dead], store, shards)
+    assert told.value.counts.failed == {"timeout": told.value.counts.rows_in // ROWS * 9}
+    left = shards_to_do([failed], store, shards)
     assert 0 < len(left) <= shards - 4
     # And another job of this process is not held up by it.
     assert run(store, [Number(fail=9)], shards, engine=engine).ran["number"] == {*left}
