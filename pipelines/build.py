@@ -120,7 +120,7 @@ def build(
         )
         begun()
         store.commit_bytes(RECIPE, dump_recipe(recipe).encode())
-        job = Job(
+        started = Build(
             recipe=recipe,
             store=store,
             engine=engine,
@@ -129,14 +129,14 @@ def build(
             retry_failed=frozenset(retry_failed),
             allow_shrink=allow_shrink,
         )
-        job.begin()
-        job.run(until)
+        started.begin()
+        started.run(until)
         store.sweep(written_folders())  # of workers that were killed, and replaced, on the way
-        return job.manifest or job.so_far()
+        return started.manifest or started.so_far()
 
 
 @dataclass(kw_only=True)
-class Job:
+class Build:
     """One build under way."""
 
     recipe: Recipe

@@ -69,5 +69,5 @@ def sidecar_stages() -> "dict[str, type[SidecarStage]]":
 
 
 def retried_stages() -> Sequence[str]:
-    """Name the stages whose failed rows may pass another time."""
+    """Name the stages whose failed rows may succeed another time."""
     return [c.name for c in sidecar_stages().values() if getattr(c, "retries", False)]

@@ -42,7 +42,9 @@ RAW = pa.schema(
 DUPLICATES = pa.schema(
     [
         KEY,
-        _field("kept_key", pa.string(), "the row that stands for this one; itself if kept"),
+        _field(
+            "kept_key", pa.string(), "its representative: the row kept in its place; itself if kept"
+        ),
         _field("reason", pa.string(), "'', repeated_url, same_bytes or near_duplicate"),
         _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
         _field(

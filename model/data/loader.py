@@ -17,7 +17,7 @@ from model.data.batch import Batch
 from model.data.collate import Buckets, Collator
 from model.data.images import Targets
 from model.data.manifest import DataError
-from model.data.order import Jobs, LoaderState, Waiting
+from model.data.order import LoaderState, ReadTasks, Waiting
 from model.data.plan import LoadPlan
 from model.data.samples import BadCount, Skipped
 from model.data.sources import OpenSource, open_sources
@@ -104,18 +104,18 @@ class Loader:
         Raises:
             DataError: too many bad samples, or shards that do not fit the manifest.
         """
-        jobs = Jobs(self._opened, self._plan, self._state)
+        tasks = ReadTasks(self._opened, self._plan, self._state)
         run = _Run(self._plan, self._state, Buckets(self._schedules, self._plan.batch))
-        for samples, schedule in run.batches(jobs, iter(self._data_loader(jobs))):
+        for samples, schedule in run.batches(tasks, iter(self._data_loader(tasks))):
             batch = self._collate(samples, schedule)
             self._state = run.state()
             yield batch
 
-    def _data_loader(self, jobs: Jobs) -> "DataLoader[list[Sample | Skipped]]":
+    def _data_loader(self, tasks: ReadTasks) -> "DataLoader[list[Sample | Skipped]]":
         workers = self._plan.workers
         return DataLoader(
             self._maker,
-            sampler=jobs,
+            sampler=tasks,
             batch_size=None,
             num_workers=workers,
             collate_fn=_unchanged,
@@ -143,14 +143,14 @@ class _Run:
         )
 
     def batches(
-        self, jobs: Jobs, made: Iterator[list[Sample | Skipped]]
+        self, tasks: ReadTasks, made: Iterator[list[Sample | Skipped]]
     ) -> Iterator[tuple[list[Sample], Schedule]]:
-        """Yield the samples of each batch, of what workers made of the jobs."""
+        """Yield the samples of each batch, of what workers made of the tasks."""
         for waiting in self._start.waiting:
             (sample,) = next(made)
             self._put(sample, waiting.source, waiting.position, waiting.bucket)
         ready: list[deque[Sample | Skipped]] = [deque() for _ in self._taken]
-        for source in jobs.draws():
+        for source in tasks.draws():
             if not ready[source]:
                 ready[source].extend(next(made))
             self._put(ready[source].popleft(), source, self._taken[source])

@@ -200,7 +200,7 @@ class LoaderState(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Job:
+class ReadTask:
     """Samples to make in one go."""
 
     source: int
@@ -208,8 +208,8 @@ class Job:
     window: Window
 
 
-class Jobs:
-    """The jobs of a node in order: the samples that wait, one by one, then windows.
+class ReadTasks:
+    """The tasks of a node in order: the samples that wait, one by one, then windows.
 
     A function of plan and state alone, whatever workers do with it. Positions count on from epoch
     to epoch; a node's span of the order is as long in every epoch.
@@ -224,21 +224,21 @@ class Jobs:
         limits = [epochs and epochs * len(each.span) for each in self._sources]
         return mixture(self._start.taken, [each.weight for each in self._plan.sources], limits)
 
-    def __iter__(self) -> Iterator[Job]:
-        """Yield the jobs."""
+    def __iter__(self) -> Iterator[ReadTask]:
+        """Yield the tasks."""
         for each in self._start.waiting:
-            job = next(self._stream(each.source, each.position))
-            yield Job(source=each.source, epoch=job.epoch, window=job.window.first(1))
+            task = next(self._stream(each.source, each.position))
+            yield ReadTask(source=each.source, epoch=task.epoch, window=task.window.first(1))
         streams = [self._stream(*each) for each in enumerate(self._start.taken)]
         left = [0] * len(streams)
         for source in self.draws():
             if not left[source]:
-                job = next(streams[source])
-                left[source] = len(job.window)
-                yield job
+                task = next(streams[source])
+                left[source] = len(task.window)
+                yield task
             left[source] -= 1
 
-    def _stream(self, source: int, position: int) -> Iterator[Job]:
+    def _stream(self, source: int, position: int) -> Iterator[ReadTask]:
         """Yield the windows of a source from a position on, epoch after epoch."""
         opened, span, plan = self._sources[source], self._sources[source].span, self._plan
         sizes = [shard.samples for shard in opened.shards]
@@ -246,5 +246,5 @@ class Jobs:
         while True:
             salt = (plan.seed, opened.content, epoch)
             for window in windows(sizes, span, shuffle=plan.shuffle, salt=salt, start=start):
-                yield Job(source=source, epoch=epoch, window=window)
+                yield ReadTask(source=source, epoch=epoch, window=window)
             epoch, start = epoch + 1, 0

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from model.data.images import Patches, StoredImage, cut_patches, draw_flips
 from model.data.manifest import DataError, TokenMember
-from model.data.order import Job, Window, random_words
+from model.data.order import ReadTask, Window, random_words
 from model.data.samples import (
     PAIR,
     BadSample,
@@ -40,10 +40,10 @@ class Sample:
 
 
 class SampleMaker(Dataset[list[Sample | Skipped]]):
-    """Makes the samples of a job, in its order.
+    """Makes the samples of a task, in its order.
 
     Args:
-        sources: as jobs number them.
+        sources: as tasks number them.
         text: tokenizes messages.
         image_processor: of the backbone; None where no source has images to understand.
         positions: how many positions the model sees of an image, by schedule.
@@ -72,15 +72,14 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
             for opened in sources
         ]
 
-    def __getitem__(self, job: Job) -> list[Sample | Skipped]:
-        """Make the samples of a job; what cannot be used stands in its place with the reason.
+    def __getitem__(self, task: ReadTask) -> list[Sample | Skipped]:
+        """Make the samples of a task; what cannot be used stands in its place with the reason.
 
         Raises:
             DataError: a shard that is missing or does not fit the manifest.
         """
-        made = [
-            self._prepare(job, key, members) for key, members in self._read(job.source, job.window)
-        ]
+        read = self._read(task.source, task.window)
+        made = [self._prepare(task, key, members) for key, members in read]
         good = [each for each in made if isinstance(each, _Prepared)]
         encoded = iter(self._text.encode([each.conversation for each in good]))
         return [
@@ -98,11 +97,11 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
                 found[place] = sample
         return found
 
-    def _prepare(self, job: Job, key: str, members: Members) -> "_Prepared | Skipped":
-        opened = self._sources[job.source]
+    def _prepare(self, task: ReadTask, key: str, members: Members) -> "_Prepared | Skipped":
+        opened = self._sources[task.source]
         try:
             decoded = decode(key, members, opened.source.subset)
-            images = [self._stored_image(decoded, opened, job.epoch, of) for of in opened.images]
+            images = [self._stored_image(decoded, opened, task.epoch, of) for of in opened.images]
         except BadSample as error:
             return Skipped(key, str(error))
         patches = None

@@ -13,7 +13,7 @@ SMALL_MARGIN: Final = "small_margin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class Preference:
     """Two candidates by their numbers; `GIVEN` is the image that the prompt came with."""
 
     chosen: int
@@ -32,7 +32,7 @@ class Dropped:
 GIVEN: Final = -1
 
 
-def best_and_worst(scores: Sequence[float], margin: float) -> Pair | Dropped:
+def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropped:
     """Choose the best of the model's own images over the worst, the first of equals.
 
     Args:
@@ -43,7 +43,7 @@ def best_and_worst(scores: Sequence[float], margin: float) -> Pair | Dropped:
         ValueError: fewer scores, or one that is not finite.
 
     >>> best_and_worst([0.1, 0.5, 0.3], 0.4)
-    Pair(chosen=1, rejected=0, margin=0.4)
+    Preference(chosen=1, rejected=0, margin=0.4)
     """
     _check(scores, at_least=2)
     numbers = range(len(scores))
@@ -52,7 +52,7 @@ def best_and_worst(scores: Sequence[float], margin: float) -> Pair | Dropped:
     return _decided(best, worst, scores[best] - scores[worst], margin, scores)
 
 
-def given_and_worst(given: float, scores: Sequence[float], margin: float) -> Pair | Dropped:
+def given_and_worst(given: float, scores: Sequence[float], margin: float) -> Preference | Dropped:
     """Choose the image that the prompt came with over the worst of the model's own.
 
     Args:
@@ -68,24 +68,24 @@ def given_and_worst(given: float, scores: Sequence[float], margin: float) -> Pai
     return _decided(GIVEN, worst, given - scores[worst], margin, [given, *scores])
 
 
-def given_and_first() -> Pair:
+def given_and_first() -> Preference:
     """Choose the image that the prompt came with over the model's first, as the paper does.
 
     Nothing is scored: VARGPT-v1.1 takes the image of a stronger model as the better one.
     """
-    return Pair(chosen=GIVEN, rejected=0, margin=0.0)
+    return Preference(chosen=GIVEN, rejected=0, margin=0.0)
 
 
 def _decided(
     chosen: int, rejected: int, difference: float, margin: float, scores: Sequence[float]
-) -> Pair | Dropped:
+) -> Preference | Dropped:
     listed = ", ".join(f"{score:.6g}" for score in scores)
     if difference == 0:
         return Dropped(reason=TIE, detail=f"scores {listed} tell no two images apart")
     if difference < margin:
         detail = f"scores {listed} differ by {difference:.6g}, expected {margin:g} or more"
         return Dropped(reason=SMALL_MARGIN, detail=detail)
-    return Pair(chosen=chosen, rejected=rejected, margin=difference)
+    return Preference(chosen=chosen, rejected=rejected, margin=difference)
 
 
 def _check(scores: Sequence[float], at_least: int) -> None:

@@ -210,7 +210,7 @@ class _Answering:
         ids_PS = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(self._device)
         length_P = torch.tensor([len(each) for each in ids], device=self._device)
         used_PS = torch.arange(ids_PS.shape[1], device=self._device) < length_P[:, None]
-        pixels, grid = _understood(prompts, self._device)
+        pixels, grid = _input_images(prompts, self._device)
         backbone = self._model.backbone
         plain = self._model.config.image_positions == "plain"
         positions_3PS = backbone.positions(ids_PS, used_PS, None if plain else grid)
@@ -223,7 +223,7 @@ class _Answering:
         return stream, last_PH[rows_B]
 
 
-def _understood(
+def _input_images(
     prompts: Sequence[Prompt], device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     pixels = [prompt.pixel_values for prompt in prompts if prompt.pixel_values is not None]

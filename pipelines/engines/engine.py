@@ -78,7 +78,7 @@ class Engine:
         if not self.has_pool:
             # Beam starts its worker processes as `python`.
             os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-        with _heard(self._log), local_pool(processes) if self.has_pool else nullcontext():
+        with _with_log_level(self._log), local_pool(processes) if self.has_pool else nullcontext():
             yield
 
     def job_arguments(
@@ -138,7 +138,7 @@ class Engine:
                 "the same command goes on from here"
             ) from None
         except Exception as error:  # a runner's own error, with ours as text in it
-            if (ours := take_error() or _met_by_a_step(error)) is not None:
+            if (ours := take_error() or _raised_in_a_step(error)) is not None:
                 raise ours from None
             if self.has_pool or not _is_a_runners(error):
                 raise
@@ -162,7 +162,7 @@ def _cancel(jobs: Sequence[Any]) -> None:
 
 
 @contextmanager
-def _heard(level: str) -> Iterator[None]:
+def _with_log_level(level: str) -> Iterator[None]:
     root = logging.getLogger()
     before = root.level
     root.setLevel(level)
@@ -177,7 +177,7 @@ def _is_a_runners(error: Exception) -> bool:
     return isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")
 
 
-def _met_by_a_step(error: BaseException) -> BaseException | None:
+def _raised_in_a_step(error: BaseException) -> BaseException | None:
     """Return what a step in this process raised, if Beam wrapped it.
 
     It adds the step's name to the message; what has no message first, such as Ctrl-C or an error

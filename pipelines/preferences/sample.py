@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from model.preferences.pairs import GIVEN, Pair
+from model.preferences.pairs import GIVEN, Preference
 from model.preferences.sampling import Drawn
 from model.tokenizers.protocol import CodeArray
 from pipelines.preferences.inputs import Prepared
@@ -19,7 +19,7 @@ from schemas.sample import PREFERENCE_FIELDS, encode_json
 class Verdict:
     """Which image is preferred, and by what."""
 
-    pair: Pair
+    pair: Preference
     scores: Sequence[float]  # of the drawn images; none where nothing was scored
     given_score: float  # of the given image; 0.0 where it was not scored
 

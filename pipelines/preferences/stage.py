@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from model.preferences.pairs import (
     Dropped,
-    Pair,
+    Preference,
     best_and_worst,
     given_and_first,
     given_and_worst,
@@ -130,7 +130,7 @@ class MakePreferences(MapStage):
             return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
         given = scores.pop() if scores and prepared.given is not None else 0.0
         if not scores:
-            pair: Pair | Dropped = given_and_first()
+            pair: Preference | Dropped = given_and_first()
         elif prepared.given is not None:
             pair = given_and_worst(given, scores, self.margin)
         else:

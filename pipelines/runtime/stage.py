@@ -107,7 +107,7 @@ class MapStage(SidecarStage):
     """Turns a shard into a side-car."""
 
     decodes: ClassVar[bool] = False  # whether it decodes images, which can kill its worker
-    retries: ClassVar[bool] = False  # whether rows that fail may pass another time
+    retries: ClassVar[bool] = False  # whether rows that fail may succeed another time
     repeats: ClassVar[bool] = False  # whether side-cars alone tell what it makes of them, at once
 
     @abstractmethod

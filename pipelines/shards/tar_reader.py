@@ -48,7 +48,7 @@ class StrictTar:
             header = self._read(BLOCK)
             if header == bytes(BLOCK):
                 break
-            name, size = self._understood(header)
+            name, size = self._parse_header(header)
             offset = self.bytes
             data = self._read(size)
             if any(self._read(-size % BLOCK)):
@@ -67,7 +67,7 @@ class StrictTar:
             self._digest.update(chunk)
             self.bytes += len(chunk)
 
-    def _understood(self, header: bytes) -> tuple[str, int]:
+    def _parse_header(self, header: bytes) -> tuple[str, int]:
         at = self.bytes - BLOCK
         try:
             name = header[:100].rstrip(b"\0").decode("ascii")

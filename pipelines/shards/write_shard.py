@@ -67,8 +67,8 @@ class ShardFile(NamedTuple):
     @property
     def counts(self) -> Counts:
         """What became of the samples that belong into it."""
-        gone = sum(self.failed.values())
-        return Counts(rows_in=self.samples + gone, kept=self.samples, failed=self.failed)
+        failed = sum(self.failed.values())
+        return Counts(rows_in=self.samples + failed, kept=self.samples, failed=self.failed)
 
 
 def output_name(subset: str, number: int) -> str:

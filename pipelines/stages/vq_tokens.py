@@ -14,7 +14,7 @@ from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import MapStage, ShardResult
-from pipelines.tokens.batches import Job, TokenBatches
+from pipelines.tokens.batches import TokenBatches, TokenRequest
 from pipelines.tokens.token_arrays import TokenArrays
 from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
@@ -110,8 +110,8 @@ class VqTokens(MapStage):
             require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
-        jobs = self._jobs(todo, wanted, store, rejects)
-        for result in TokenBatches(recipe=self.config, decode=self.decode).run(jobs):
+        requests = self._requests(todo, wanted, store, rejects)
+        for result in TokenBatches(recipe=self.config, decode=self.decode).run(requests):
             if isinstance(result, Reject):
                 rejects.setdefault(result.id, result)
                 continue
@@ -128,13 +128,13 @@ class VqTokens(MapStage):
             if any((key, member) not in arrays for member in target.members)
         ]
 
-    def _jobs(
+    def _requests(
         self,
         rows: Sequence[dict[str, Any]],
         wanted: Mapping[str, Sequence[Target]],
         store: Storage,
         rejects: dict[str, Reject],
-    ) -> Iterator[Job]:
+    ) -> Iterator[TokenRequest]:
         for batch in batches(rows, READ_ROWS):
             for row, body in zip(batch, read_each(batch, store), strict=True):
                 if isinstance(body, CorpusError):
@@ -142,7 +142,7 @@ class VqTokens(MapStage):
                         id=row["key"], reason=UNREADABLE_BYTES, detail=str(body)
                     )
                 else:
-                    yield Job(key=row["key"], body=body, targets=wanted[row["key"]])
+                    yield TokenRequest(key=row["key"], body=body, targets=wanted[row["key"]])
 
     def _outcome(
         self,

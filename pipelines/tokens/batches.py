@@ -34,7 +34,7 @@ CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too where another precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class TokenRequest:
     """An image to tokenize, and what is still wanted of it."""
 
     key: str
@@ -55,7 +55,7 @@ class Tokenized:
 class _Prepared:
     """The pixels of one image at every resolution that is wanted of it."""
 
-    job: Job
+    request: TokenRequest
     aspect: float
     views_VHWC: dict[int, NDArray[np.uint8]]  # by resolution
 
@@ -73,12 +73,12 @@ class TokenBatches:
     decode: DecodeConfig
     _waiting: dict[tuple[int, float], list[_Prepared]] = field(default_factory=dict)
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[Tokenized | Reject]:
+    def run(self, requests: Iterable[TokenRequest]) -> Iterator[Tokenized | Reject]:
         """Yield the arrays of every image at every target, or one reject; in any order.
 
         An image that is rejected may have been yielded for other targets before.
         """
-        for prepared in self._prepared_ahead(jobs):
+        for prepared in self._prepared_ahead(requests):
             if isinstance(prepared, Reject):
                 yield prepared
                 continue
@@ -92,41 +92,41 @@ class TokenBatches:
             place, batch = self._waiting.popitem()
             yield from self._encode(*place, batch)
 
-    def _prepared_ahead(self, jobs: Iterable[Job]) -> Iterator[_Prepared | Reject]:
-        jobs = iter(jobs)
-        if (first := next(jobs, None)) is None:
+    def _prepared_ahead(self, requests: Iterable[TokenRequest]) -> Iterator[_Prepared | Reject]:
+        requests = iter(requests)
+        if (first := next(requests, None)) is None:
             return  # before torch is imported
-        jobs = chain([first], jobs)
+        requests = chain([first], requests)
         threads = decode_threads()
         pending: deque[Future[_Prepared | Reject]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for job in jobs:
-                pending.append(pool.submit(self._prepare, job))
+            for request in requests:
+                pending.append(pool.submit(self._prepare, request))
                 if len(pending) > 2 * threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
 
-    def _prepare(self, job: Job) -> _Prepared | Reject:
+    def _prepare(self, request: TokenRequest) -> _Prepared | Reject:
         try:
-            with active_images(job.key):
-                image = decode_image(job.body, self.decode)
-                return self._cut(job, image)
+            with active_images(request.key):
+                image = decode_image(request.body, self.decode)
+                return self._cut(request, image)
         except DecodeError as error:
-            return Reject(id=job.key, reason=error.reason, detail=error.detail)
+            return Reject(id=request.key, reason=error.reason, detail=error.detail)
 
-    def _cut(self, job: Job, image: Image) -> _Prepared:
+    def _cut(self, request: TokenRequest, image: Image) -> _Prepared:
         from model.tokenizers.prepare import view_box, view_crop
         from model.tokenizers.schedules import nearest_aspect, pixel_size
 
         buckets = self.recipe.aspects == "buckets"
         aspect = nearest_aspect(image.height, image.width) if buckets else 1.0
         views: dict[int, NDArray[np.uint8]] = {}
-        for resolution in sorted({target.resolution for target in job.targets}):
+        for resolution in sorted({target.resolution for target in request.targets}):
             height, width = pixel_size(aspect, resolution)
             crops: list[NDArray[np.uint8]] = []
             for view in range(self.recipe.views):
-                box = view_box(image.size, height, width, key=job.key, view=view)
+                box = view_box(image.size, height, width, key=request.key, view=view)
                 covering_width, covering_height = box.covering
                 if covering_width * covering_height > self.decode.max_pixels:
                     raise DecodeError(
@@ -135,9 +135,9 @@ class TokenBatches:
                         f"{covering_width} x {covering_height}, over decode.max_pixels "
                         f"{self.decode.max_pixels:,}",
                     )
-                crops.append(view_crop(image, height, width, key=job.key, view=view))
+                crops.append(view_crop(image, height, width, key=request.key, view=view))
             views[resolution] = np.stack(crops)
-        return _Prepared(job=job, aspect=aspect, views_VHWC=views)
+        return _Prepared(request=request, aspect=aspect, views_VHWC=views)
 
     def _encode(
         self, resolution: int, aspect: float, batch: Sequence[_Prepared]
@@ -145,11 +145,11 @@ class TokenBatches:
         """Encode one batch by each tokenizer that wants it, and let go of its pixels."""
         wanted: dict[Target, list[_Prepared]] = {}
         for prepared in batch:
-            for target in prepared.job.targets:
+            for target in prepared.request.targets:
                 if target.resolution == resolution:
                     wanted.setdefault(target, []).append(prepared)
         for target, images in wanted.items():
-            keys = [prepared.job.key for prepared in images]
+            keys = [prepared.request.key for prepared in images]
             pixels_BVHWC = np.stack([prepared.views_VHWC[resolution] for prepared in images])
             tokenizer = target_tokenizer(target, self.recipe, aspect)
             with device_lock, active_images(*keys):

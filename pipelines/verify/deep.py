@@ -59,7 +59,7 @@ def _encoded_again(look: ShardLook) -> list[Fault]:
     tried = {key for key, _ in stored} | (failed.keys() - _spared(look, "tokens").keys())
     rows = [row for row in look.tables["raw"].to_pylist() if row["key"] in tried]
     batch = TokenBatches(recipe=corpus.recipe.vq_tokens, decode=corpus.recipe.decode)
-    for made in batch.run(_jobs(look, rows)):
+    for made in batch.run(_requests(look, rows)):
         if isinstance(made, Reject):
             tried.discard(made.id)
             if (reason := failed[made.id].reason if made.id in failed else "") != made.reason:
@@ -97,15 +97,15 @@ def _spared(look: ShardLook, folder: str) -> dict[str, Reject]:
     return {key: letter for key, letter in failed.items() if is_temporary(letter.reason)}
 
 
-def _jobs(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
-    from pipelines.tokens.batches import Job
+def _requests(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
+    from pipelines.tokens.batches import TokenRequest
     from pipelines.tokens.tokenizers import targets
 
     wanted = targets(look.corpus.recipe.vq_tokens)
     for batch in batches(rows, READ_ROWS):
         for row, body in zip(batch, read_each(batch, look.corpus.store), strict=True):
             if isinstance(body, bytes):  # else it is a fault already
-                yield Job(key=row["key"], body=body, targets=wanted)
+                yield TokenRequest(key=row["key"], body=body, targets=wanted)
 
 
 def _codes_differ(

@@ -1,4 +1,4 @@
-"""File systems of object stores: what may pass is tried again, what will not is said.
+"""File systems of object stores: temporary failures are tried again, others are told.
 
 gcsfs and s3fs try a request again by themselves, 5 or 6 times in up to half a minute: after 429
 and 5xx, connections that were reset, bodies that were cut short. What they give up is tried again

@@ -37,7 +37,7 @@ from synthetic_corpus import (
 )
 
 import pipelines.stages.shard
-from pipelines.build import Job
+from pipelines.build import Build
 from pipelines.dedup.near_duplicates import band_masks, near_hashes
 from pipelines.dedup.rows import first_of_equal
 from pipelines.engines.engine import Engine
@@ -122,13 +122,13 @@ def operations(rows: int) -> dict[str, Any]:
 
 
 @contextmanager
-def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Job]:
+def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Build]:
     """Write what comes before dedup."""
     made = recipe()
     shards = ceil(rows / made.rows_per_shard)
     put_plan(store, shards)
     claims = open_claims(store)
-    job = Job(recipe=made, store=store, engine=engine, shards=shards, claims=claims)
+    job = Build(recipe=made, store=store, engine=engine, shards=shards, claims=claims)
     with engine.started(store):
         write = SyntheticShard(rows=rows, per_shard=made.rows_per_shard, store=store)
         list(run_each(write, range(shards)))
@@ -137,7 +137,7 @@ def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Job]:
         yield job
 
 
-def stages(job: Job, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
+def stages(job: Build, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
     """Yield each stage, what runs it, and the rows it is for; tokens are written between."""
     made = {stage.name: stage for stage in make_stages(job.recipe)}
     yield "dedup", partial(job.dedup, made["dedup"]), rows

@@ -176,12 +176,12 @@ class Found:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._by_place = {(example.shard, example.key): example for example in examples}
-        self._standing = {example.key: example for example in examples if example.stands}
+        self._representatives = {example.key: example for example in examples if example.stands}
 
     def at(self, shard: int, key: str) -> Example | None:
         """Return the row of a shard; None if its id is no key."""
         return self._by_place.get((shard, key))
 
-    def standing(self, key: str) -> Example | None:
+    def representative(self, key: str) -> Example | None:
         """Return the row that dedup kept under this key."""
-        return self._standing.get(key)
+        return self._representatives.get(key)

@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 
 
 class Twins(NamedTuple):
-    """A duplicate beside the row that stands for it."""
+    """A duplicate beside its representative."""
 
     dropped: Picture
     kept: Picture | None
@@ -59,9 +59,9 @@ class Pictures:
         return tuple(picture for picture in drawn if picture)
 
     def twins(self, choice: Choice) -> Twins | None:
-        """Draw a duplicate and the row that stands for it."""
+        """Draw a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
-        kept = self._picture(self._found.standing(choice.kept_key))
+        kept = self._picture(self._found.representative(choice.kept_key))
         return dropped and Twins(dropped, kept, choice.distance)
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
@@ -89,7 +89,7 @@ def dropped_galleries(
 def duplicate_galleries(
     summary: Summary, counts: Mapping[str, int], pictures: Pictures
 ) -> list[Gallery]:
-    """Show what dedup dropped, each row beside the one that stands for it."""
+    """Show what dedup dropped, each row beside its representative."""
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())

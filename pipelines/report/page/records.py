@@ -20,7 +20,7 @@ class Choice(NamedTuple):
     rank: str
     key: str
     shard: int
-    kept_key: str = ""  # of a duplicate: the row that stands for it
+    kept_key: str = ""  # of a duplicate: its representative
     distance: int = 0  # of a duplicate: bits between the two pHashes
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from model.data.manifest import DataError, ShardFile, Source
 from model.data.order import (
-    Job,
-    Jobs,
     LoaderState,
+    ReadTask,
+    ReadTasks,
     Waiting,
     mixture,
     permutation,
@@ -146,7 +146,7 @@ def test_a_source_that_is_at_its_limit_gives_nothing() -> None:
 
 def jobs_of(
     sources: Sequence[Sequence[int]], *, taken=None, waiting=(), weights=None, **fields
-) -> Jobs:
+) -> ReadTasks:
     listed = [
         Source(url=str(number), weight=weight)
         for number, weight in enumerate(weights or [1.0] * len(sources))
@@ -163,26 +163,26 @@ def jobs_of(
         for source, sizes in zip(listed, sources, strict=True)
     ]
     plan = LoadPlan(sources=tuple(listed), batch=1, **fields)
-    return Jobs(
+    return ReadTasks(
         opened,
         plan,
         LoaderState(order={}, taken=taken or (0,) * len(sources), waiting=waiting),
     )
 
 
-def places_of(jobs: Sequence[Job]) -> Iterator[Place]:
-    for job in jobs:
-        for shard, row in zip(job.window.shards_n, job.window.rows_n, strict=True):
-            yield job.source, int(shard), int(row)
+def places_of(tasks: Sequence[ReadTask]) -> Iterator[Place]:
+    for task in tasks:
+        for shard, row in zip(task.window.shards_n, task.window.rows_n, strict=True):
+            yield task.source, int(shard), int(row)
 
 
-def read_by(jobs: Jobs) -> list[Place]:
+def read_by(tasks: ReadTasks) -> list[Place]:
     """Return the places in the order that the mixture draws them in, as the loader does."""
     found: dict[int, list[Place]] = {}
-    for place in places_of(list(jobs)):
+    for place in places_of(list(tasks)):
         found.setdefault(place[0], []).append(place)
     streams = {source: iter(of) for source, of in found.items()}
-    return [next(streams[source]) for source in jobs.draws()]
+    return [next(streams[source]) for source in tasks.draws()]
 
 
 @settings(max_examples=40)
@@ -217,16 +217,16 @@ def test_samples_that_wait_are_read_first(sizes, shuffle, data) -> None:
     unbroken = read_by(jobs_of([sizes], shuffle=shuffle, epochs=2))
     positions = data.draw(st.lists(st.integers(0, len(unbroken) - 1), max_size=4))
     waiting = tuple(Waiting(source=0, position=each, bucket=0) for each in positions)
-    jobs = jobs_of([sizes], shuffle=shuffle, epochs=2, waiting=waiting)
-    first = list(islice(jobs, len(waiting)))
-    assert [len(job.window) for job in first] == [1] * len(waiting)
+    tasks = jobs_of([sizes], shuffle=shuffle, epochs=2, waiting=waiting)
+    first = list(islice(tasks, len(waiting)))
+    assert [len(task.window) for task in first] == [1] * len(waiting)
     assert list(places_of(first)) == [unbroken[position] for position in positions]
-    assert [job.epoch for job in first] == [each // sum(sizes) for each in positions]
+    assert [task.epoch for task in first] == [each // sum(sizes) for each in positions]
 
 
 def test_epochs_have_orders_of_their_own_and_never_end_unless_told_to() -> None:
-    jobs = iter(jobs_of([[50, 40]], shuffle=Shuffle(block=5, window=10)))
-    found = list(islice(places_of(list(islice(jobs, 27))), 270))
+    tasks = iter(jobs_of([[50, 40]], shuffle=Shuffle(block=5, window=10)))
+    found = list(islice(places_of(list(islice(tasks, 27))), 270))
     epochs = [found[first : first + 90] for first in (0, 90, 180)]
     assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model.preferences.pairs import (
     GIVEN,
     Dropped,
-    Pair,
+    Preference,
     best_and_worst,
     given_and_first,
     given_and_worst,
@@ -35,7 +35,7 @@ def test_scores_at_the_margin(difference: float, outcome: str) -> None:
         given_and_worst(0.5 + difference, [0.5, 0.5 + difference], MARGIN),
     ):
         if outcome == "kept":
-            assert isinstance(made, Pair)
+            assert isinstance(made, Preference)
             assert made.margin == difference
         else:
             assert isinstance(made, Dropped)
@@ -45,11 +45,11 @@ def test_scores_at_the_margin(difference: float, outcome: str) -> None:
 
 def test_a_tie_is_dropped_even_where_no_margin_is_asked_for() -> None:
     assert isinstance(best_and_worst([1.0, 1.0], 0.0), Dropped)
-    assert best_and_worst([1.0, 1.0 + STEP], 0.0) == Pair(chosen=1, rejected=0, margin=STEP)
+    assert best_and_worst([1.0, 1.0 + STEP], 0.0) == Preference(chosen=1, rejected=0, margin=STEP)
 
 
 def test_the_first_of_equals_is_taken() -> None:
-    assert best_and_worst([2.0, 1.0, 2.0, 1.0], 0.0) == Pair(chosen=0, rejected=1, margin=1.0)
+    assert best_and_worst([2.0, 1.0, 2.0, 1.0], 0.0) == Preference(chosen=0, rejected=1, margin=1.0)
 
 
 def test_a_given_image_that_scores_below_the_model_s_is_dropped() -> None:
@@ -59,7 +59,7 @@ def test_a_given_image_that_scores_below_the_model_s_is_dropped() -> None:
 
 
 def test_without_scores_the_given_image_is_chosen_over_the_first() -> None:
-    assert given_and_first() == Pair(chosen=GIVEN, rejected=0, margin=0.0)
+    assert given_and_first() == Preference(chosen=GIVEN, rejected=0, margin=0.0)
 
 
 @pytest.mark.parametrize("scores", [[], [1.0], [1.0, math.nan], [math.inf, 0.0]])
@@ -72,7 +72,7 @@ def test_scores_that_are_too_few_or_not_finite_are_refused(scores: list[float]) 
 def test_no_other_pair_has_a_larger_margin(scores: list[float], margin: float) -> None:
     made = best_and_worst(scores, margin)
     largest = max(a - b for a in scores for b in scores)
-    if isinstance(made, Pair):
+    if isinstance(made, Preference):
         assert made.margin == scores[made.chosen] - scores[made.rejected] == largest >= margin
     else:
         assert largest == 0 or largest < margin

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from pipelines.build import Job
+from pipelines.build import Build
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
 from pipelines.runtime.claims import Claims
@@ -181,7 +181,7 @@ def test_a_build_tells_the_engine_which_job_asks_for_a_gpu(gpu: Any, desk: Any) 
         desk.put(folder, 0, [{"key": "0" * 32}])  # for no rows there is no job
     desk.put_plan(["web"])
     claims = Claims(desk.store, {})
-    job = Job(recipe=recipe, store=desk.store, engine=Recorder(), shards=1, claims=claims)
+    job = Build(recipe=recipe, store=desk.store, engine=Recorder(), shards=1, claims=claims)
     with pytest.raises(Submitted) as submitted:
         job.chain([VqTokens.from_recipe(recipe, "pairs")])
     assert submitted.value.args == ("vq_tokens", gpu is not None)
