@@ -1,4 +1,4 @@
-"""Samples to batches on the device: each waits until there are enough of its schedule."""
+"""Batches on the device, made of samples whose images have the same schedule."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,11 +19,11 @@ from model.tokenizers.protocol import Schedule
 class Buckets:
     """Sorts samples by the schedule of their generated image.
 
-    A sample that generates none goes with any: it is put where most are waiting.
+    A sample without a generated image fits every bucket; it goes to the fullest one.
 
     Args:
-        schedules: all there are, of the tokenizer's own grid; () where nothing is generated.
-        batch: samples of a batch.
+        schedules: all schedules, in the tokenizer's own grid; () if no image is generated.
+        batch: samples per batch.
     """
 
     def __init__(self, schedules: Sequence[Schedule], batch: int) -> None:
@@ -31,42 +31,42 @@ class Buckets:
         self._buckets: list[list[tuple[Waiting, Sample]]] = [[] for _ in schedules]
 
     def choose(self, sample: Sample) -> int:
-        """Return the number of the bucket that a sample belongs in."""
+        """Return the number of the bucket for a sample."""
         if sample.image:
             return self._schedules.index(sample.image.schedule)
         return max(range(len(self._buckets)), key=lambda number: len(self._buckets[number]))
 
     def put(self, sample: Sample, waiting: Waiting) -> None:
-        """Put a sample where `waiting` says."""
+        """Put a sample into the bucket that `waiting` names."""
         self._buckets[waiting.bucket].append((waiting, sample))
 
     def full(self) -> int | None:
-        """Return the number of a bucket that has a batch; None if none has."""
+        """Return the number of a bucket that holds a full batch, or None."""
         return next((n for n, each in enumerate(self._buckets) if len(each) >= self._batch), None)
 
     def rest(self) -> int | None:
-        """Return the number of a bucket that is not empty; None if all are."""
+        """Return the number of a bucket that is not empty, or None."""
         return next((number for number, each in enumerate(self._buckets) if each), None)
 
     def take(self, number: int) -> tuple[list[Sample], Schedule]:
-        """Remove the samples of a batch, or what there is, and return them with their schedule."""
+        """Remove a batch from a bucket, the last one perhaps short; return it and its schedule."""
         taken, kept = self._buckets[number][: self._batch], self._buckets[number][self._batch :]
         self._buckets[number] = kept
         return [sample for _, sample in taken], self._schedules[number]
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """Return what waits, bucket by bucket, each in order of arrival."""
+        """Return the waiting samples, bucket by bucket, each bucket in order of arrival."""
         return tuple(waiting for bucket in self._buckets for waiting, _ in bucket)
 
 
 class Collator:
-    """Makes batches.
+    """Makes batches of samples.
 
     Args:
-        text: whose ids mark padding and images.
-        targets: makes inputs and targets of the stored codes; None where nothing is generated.
-        loss: of which tokens.
-        device: where batches go.
+        text: the text encoder; gives the ids of padding and image tokens.
+        targets: turns stored codes into inputs and targets; None if no image is generated.
+        loss: which tokens have a text loss.
+        device: device that batches are put on.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class Collator:
         self._loss, self._device = loss, torch.device(device)
 
     def __call__(self, samples: Sequence[Sample], schedule: Schedule) -> Batch:
-        """Make a batch of samples, whose images are all of one schedule of the tokenizer's grid.
+        """Make a batch of samples whose images all have one schedule of the tokenizer's own grid.
 
-        Of P pairs it has 2 P sequences: those with the chosen images, then in the same order those
-        with the rejected ones, whose keys and texts are the same.
+        P pairs give 2 P sequences: first the P with the chosen images, then, in the same order,
+        the P with the rejected images. Both have the same keys and texts.
         """
         samples = [
             *samples,
@@ -126,8 +126,8 @@ class Collator:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
 
 
-def _patches(understood: Sequence[Patches]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-    if not understood:
+def _patches(images: Sequence[Patches]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    if not images:
         return None, None
-    pixel_values = np.concatenate([each.pixel_values for each in understood])
-    return pixel_values, np.array([each.grid_thw for each in understood], np.int64)
+    pixel_values = np.concatenate([each.pixel_values for each in images])
+    return pixel_values, np.array([each.grid_thw for each in images], np.int64)

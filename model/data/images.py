@@ -1,12 +1,12 @@
-"""Images of a sample: codes of one that is generated, patches of one that is asked about.
+"""Images of a sample: codes of a generated image, patches of an input image.
 
-Codes become what a next-scale model reads and predicts, on the device.
+`Targets` turns codes into the inputs and targets of a next-scale model, on the device.
 
-Bitwise self-correction (Infinity, arXiv 2412.04431, section 3.4) trains with bits flipped at random
-so that later scales learn to mend earlier mistakes. What it makes of labels follows from the
-features: exact where they are stored, else approximate.
+Bitwise self-correction (Infinity, arXiv 2412.04431, section 3.4) trains with bits flipped at
+random, so that later scales learn to correct earlier mistakes. The labels after a flip are computed
+from the features: exactly if features are stored, otherwise approximately from the codes.
 
-Shapes: N images, L codes an image, C H W of the features, D and K as in `Batch`.
+Shapes: N images, L codes per image, C H W of the features, D and K as in `Batch`.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ from model.tokenizers.var_vqvae import VarVqvae
 if TYPE_CHECKING:
     from transformers import Qwen2VLImageProcessorPil
 
-FLIP_PERCENT: Final = 31  # a scale's share of flipped bits is one of 0 to 30 %, equally likely
+FLIP_PERCENT: Final = 31  # a scale flips 0 to 30 % of its bits, each percentage equally likely
 FLIP_SCALES: Final = 13  # from the first; the published noise_apply_layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class StoredImage:
-    """What a sample holds of its generated image."""
+    """The stored arrays of a generated image."""
 
     schedule: Schedule  # of the tokenizer's own grid
     codes: NDArray[Any]  # [L] or [L, words]
@@ -45,9 +45,9 @@ class StoredImage:
 
 
 def draw_flips(schedule: Schedule, bits: int, *salt: object) -> NDArray[np.uint8]:
-    """Draw which bits to flip, packed; every scale of an image has a share of its own.
+    """Draw which bits to flip, packed; every scale of every image has its own share.
 
-    The published code draws one share a scale for the whole batch; the mean is the same, 15 %.
+    The published code draws one share per scale for the whole batch; the mean is 15 % in both.
     """
     scales = scale_slices(schedule)
     length = scales[-1].stop
@@ -61,12 +61,12 @@ def draw_flips(schedule: Schedule, bits: int, *salt: object) -> NDArray[np.uint8
 
 
 class Targets:
-    """Makes inputs and targets of stored images, on the tokenizer's device.
+    """Turns stored images into inputs and targets, on the tokenizer's device.
 
     Args:
-        tokenizer: that made the codes; its encoder and decoder are not used.
-        self_correction: `exact` needs features, and flips like `approximate`. `off` for codes as
-            they are, and for VAR.
+        tokenizer: the one that made the codes; its encoder and decoder are not used.
+        self_correction: `exact` needs features and flips the same bits as `approximate`. `off`
+            leaves the codes unchanged; VAR needs `off`.
     """
 
     def __init__(self, tokenizer: NetworkTokenizer, self_correction: SelfCorrection) -> None:
@@ -75,11 +75,11 @@ class Targets:
         self.tokenizer, self.self_correction = tokenizer, self_correction
 
     def model_schedule(self, schedule: Schedule) -> Schedule:
-        """Return the scales as the next-scale model sees them."""
+        """Return the scales that the next-scale model sees."""
         return self.tokenizer.model_schedule_of(schedule)
 
     def __call__(self, images: Sequence[StoredImage]) -> tuple[Tensor, Tensor]:
-        """Return inputs float32 [N, L - l, D] and targets int64 [N, L, K]; all of one schedule."""
+        """Return inputs float32 [N, L - l, D] and targets int64 [N, L, K] of one schedule."""
         tokenizer = self.tokenizer.with_schedule(images[0].schedule)
         codes = Codes.unpack([image.codes for image in images], images[0].schedule)
         if isinstance(tokenizer, VarVqvae):
@@ -103,11 +103,11 @@ def _unpacked_flips(images: Sequence[StoredImage], bits: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Patches:
-    """One understood image."""
+    """The patches of one input image."""
 
-    pixel_values: NDArray[np.float32]  # [patches, values of one]
+    pixel_values: NDArray[np.float32]  # [patches, values per patch]
     grid_thw: tuple[int, int, int]  # patches in time, height and width
-    tokens: int  # <|image_pad|> that stand for it
+    tokens: int  # number of <|image_pad|> in the text
 
 
 def cut_patches(image: Image.Image, processor: "Qwen2VLImageProcessorPil") -> Patches:

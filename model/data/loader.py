@@ -1,8 +1,8 @@
-"""Shards to training batches: in an order that a seed decides, once an epoch, to be resumed.
+"""A loader that turns shards into training batches: seeded, each sample once per epoch, resumable.
 
-Torch's `DataLoader` hands windows of the order to its workers and returns what they make of them in
-that order; batches are formed here, in the main process. So neither order nor state hang on the
-number of workers, and every batch is full, however many samples were bad.
+Torch's `DataLoader` gives windows of the order to its workers and returns their samples in the same
+order. Batches are formed here, in the main process. So order and state do not depend on the number
+of workers, and every batch is full even if samples were bad.
 """
 
 import logging
@@ -33,18 +33,18 @@ logger = logging.getLogger(__name__)
 
 
 class Loader:
-    """Iterates over batches, from a checkpoint's state where one is given.
+    """Iterates over batches, from the start or from the state of a checkpoint.
 
     Args:
-        plan: what and how.
+        plan: what to load, and how.
         text: tokenizes messages.
-        tokenizer: that made the codes, on the device; None where no source generates images.
-        image_processor: of the backbone, for sources with images to understand.
-        vocabulary: rows of the model's embedding, to be checked; None for not.
-        state: what `state()` returned when the checkpoint was written.
+        tokenizer: the one that made the codes, on the device; None if no image is generated.
+        image_processor: of the backbone, for sources with input images.
+        vocabulary: rows of the model's embedding, to check against `text`; None for no check.
+        state: the value of `state()` when the checkpoint was written.
 
     Raises:
-        DataError: shards, tokenizers, plan or state that do not fit each other.
+        DataError: shards, tokenizers, plan or state do not fit each other.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Loader:
     ) -> None:
         if vocabulary is not None and text.vocabulary > vocabulary:
             raise DataError(
-                f"the text tokenizer has {text.vocabulary} tokens, the model rows for {vocabulary}"
+                f"the text tokenizer has {text.vocabulary} tokens, but the model's embedding has "
+                f"{vocabulary} rows"
             )
         opened, self.self_correction = open_sources(plan, tokenizer, image_processor)
         self._plan, self._opened = plan, opened
@@ -86,23 +87,23 @@ class Loader:
 
     @property
     def plan(self) -> LoadPlan:
-        """What and how."""
+        """The plan: what to load, and how."""
         return self._plan
 
     @property
     def contents(self) -> tuple[str, ...]:
-        """Hash of the shards of each source."""
+        """The hash of each source's shards."""
         return tuple(each.content for each in self._opened)
 
     def state(self) -> dict[str, Any]:
-        """Return where the loader stands after the batch that it gave last, as JSON can hold it."""
+        """Return the state after the last batch, as JSON values."""
         return self._state.model_dump(mode="json")
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield batches from where the loader stands.
+        """Yield batches from the current state on.
 
         Raises:
-            DataError: too many bad samples, or shards that do not fit the manifest.
+            DataError: there are too many bad samples, or shards do not fit the manifest.
         """
         tasks = ReadTasks(self._opened, self._plan, self._state)
         run = _Run(self._plan, self._state, Buckets(self._schedules, self._plan.batch))
@@ -125,7 +126,7 @@ class Loader:
 
 
 class _Run:
-    """Samples to batches, and the state between any two."""
+    """The batches of one iteration, and the state after each."""
 
     def __init__(self, plan: LoadPlan, start: LoaderState, buckets: Buckets) -> None:
         self._plan, self._start, self._buckets = plan, start, buckets
@@ -145,7 +146,7 @@ class _Run:
     def batches(
         self, tasks: ReadTasks, made: Iterator[list[Sample | Skipped]]
     ) -> Iterator[tuple[list[Sample], Schedule]]:
-        """Yield the samples of each batch, of what workers made of the tasks."""
+        """Yield the samples of each batch; `made` holds the samples of each task."""
         for waiting in self._start.waiting:
             (sample,) = next(made)
             self._put(sample, waiting.source, waiting.position, waiting.bucket)
@@ -173,7 +174,7 @@ class _Run:
 
 
 def _schedules(opened: Sequence[OpenSource]) -> list[Schedule]:
-    """Return every schedule of the sources' codes once, or that of no image."""
+    """Return every schedule of the sources' codes once; [()] if no image is generated."""
     members = [each.codes for each in opened if each.codes]
     schedules = [member.schedule(float(of)) for member in members for of in member.schedules]
     return list(dict.fromkeys(schedules)) or [()]
@@ -184,5 +185,5 @@ def _unchanged(made: list[Sample | Skipped]) -> list[Sample | Skipped]:
 
 
 def _start_worker(_: int) -> None:
-    # Workers are the parallelism: a thread a core in each of them would be too many.
+    # The workers already use all cores; threads in each worker would be too many.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

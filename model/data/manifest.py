@@ -1,4 +1,4 @@
-"""A built corpus as training sees it: what its manifest says of shards and tokens."""
+"""The part of a corpus's manifest that training reads: shards and tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 class DataError(UserError, ValueError):
-    """Data that are missing or damaged, or that do not fit: the message names both sides."""
+    """Missing or damaged data, or data that do not fit; the message shows both sides."""
 
 
 class _Model(BaseModel):
@@ -41,11 +41,11 @@ class Subset(_Model):
 
 
 class TokenMember(_Model):
-    """An array that every sample has, and what made it."""
+    """An array that every sample has, and the tokenizer that made it."""
 
     member: str
     kind: str  # codes or features
-    of: str = ""  # the codes that features belong to
+    of: str = ""  # of features: the member of their codes
     name: str  # of the tokenizer
     checkpoint: str
     checkpoint_sha256: str  # "" for random weights
@@ -58,10 +58,10 @@ class TokenMember(_Model):
     schedules: Mapping[str, str]  # of the tokenizer's own grid, by aspect
 
     def schedule(self, aspect: float) -> Schedule:
-        """Return the scales that images of an aspect (height / width) are coded in.
+        """Return the scales of images with an aspect (height / width).
 
         Raises:
-            DataError: an aspect that the manifest does not list.
+            DataError: the manifest does not list the aspect.
         """
         if str(aspect) not in self.schedules:
             known = ", ".join(self.schedules)
@@ -70,7 +70,7 @@ class TokenMember(_Model):
 
 
 class Manifest(_Model):
-    """What is read of `manifest.json`."""
+    """The fields of `manifest.json` that training reads."""
 
     contract: int
     tokens: tuple[TokenMember, ...]
@@ -97,8 +97,8 @@ def read_manifest(url: str) -> Manifest:
     """Read the manifest of a corpus.
 
     Raises:
-        DataError: there is none, it is no manifest, or one of another contract.
-        StoreError: the store cannot be asked.
+        DataError: the file is missing, is no manifest, or has another contract version.
+        StoreError: the store cannot be reached.
     """
     fs, path = open_fs(f"{url.rstrip('/')}/{MANIFEST}")
     try:
@@ -109,7 +109,7 @@ def read_manifest(url: str) -> Manifest:
         raise DataError(f"{url}/{MANIFEST}: {error}") from error
     if manifest.contract != CONTRACT_VERSION:
         raise DataError(
-            f"{url}: shards of contract {manifest.contract}, this loader reads {CONTRACT_VERSION}"
+            f"{url}: shards of contract {manifest.contract}, expected {CONTRACT_VERSION}"
         )
     return manifest
 
@@ -123,18 +123,18 @@ def subset_of(source: Source, manifest: Manifest) -> Subset:
     subset = manifest.subsets.get(source.subset)
     if subset is None or not subset.samples:
         known = ", ".join(name for name, found in manifest.subsets.items() if found.samples)
-        raise DataError(f"{source.url}: no samples of {source.subset!r}, only of: {known}")
+        raise DataError(f"{source.url}: no samples of {source.subset!r}; it has: {known}")
     return subset
 
 
 def content_of(subset: Subset) -> str:
-    """Hash what a subset's order hangs on: the shards' content and sizes, not where they lie."""
+    """Hash the shards' content and sizes, which decide a subset's order; not their location."""
     listed = "\n".join(f"{shard.sha256} {shard.samples}" for shard in subset.shards)
     return blake2b(listed.encode(), digest_size=8).hexdigest()
 
 
 def token_members(source: Source, manifest: Manifest, member: str) -> tuple[TokenMember, Any]:
-    """Return the codes of a member name, and the features that belong to them or None.
+    """Return the codes of a member name and their features; None if it has no features.
 
     Raises:
         DataError: the corpus has no such codes.
@@ -150,10 +150,10 @@ def token_members(source: Source, manifest: Manifest, member: str) -> tuple[Toke
 
 @cache
 def parse_schedule(text: str) -> Schedule:
-    """Read a schedule as a manifest holds it.
+    """Parse a schedule of a manifest.
 
     Raises:
-        DataError: it is none.
+        DataError: the text is no schedule.
 
     >>> parse_schedule("1x1 2x3")
     ((1, 1), (2, 3))

@@ -1,13 +1,13 @@
-"""Which samples come next: a function of plan and state, so that any place can be found again.
+"""The order of samples: a function of plan and state, so that training can resume anywhere.
 
-An epoch: shards are permuted. Every `open_shards` of them are cut into blocks of adjacent samples,
-and the blocks are permuted; every `window` samples of that are permuted once more. So a read is one
-block of one shard, which disks and object stores like, and a batch holds samples of many shards.
-Keys are hashes and the builder places samples by them, so that adjacent samples have nothing in
-common. Permutations sort random integers of Philox, whose stream NumPy keeps; shuffles it may
-change.
+In an epoch the shards are permuted. Each group of `open_shards` shards is cut into blocks of
+adjacent samples, and the blocks are permuted; then each `window` of samples is permuted. So one
+read is one block of one shard, which is fast on disks and object stores, and a batch holds samples
+of many shards. The builder places samples by key, and keys are hashes, so adjacent samples are
+unrelated. Permutations sort random integers of Philox, because NumPy guarantees its stream, but not
+its shuffles.
 
-Several sources: shares of the mixture are kept at every moment, not on average.
+With several sources, the shares of the mixture hold at every moment, not only on average.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from model.data.sources import OpenSource
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Window:
-    """Some neighbours of the order: where each of n samples lies."""
+    """The shard and row of n consecutive samples of the order."""
 
     start: int  # position of the first in the node's span
     shards_n: NDArray[np.int64]
@@ -36,18 +36,18 @@ class Window:
         return len(self.rows_n)
 
     def first(self, count: int) -> "Window":
-        """Return the first samples."""
+        """Return a window of the first `count` samples."""
         return Window(start=self.start, shards_n=self.shards_n[:count], rows_n=self.rows_n[:count])
 
 
 def random_words(count: int, *salt: object) -> NDArray[np.uint64]:
-    """Draw 64-bit integers that only `salt` decides."""
+    """Draw 64-bit integers that depend on `salt` alone."""
     digest = blake2b("/".join(map(str, salt)).encode(), digest_size=16).digest()
     return np.random.Philox(key=np.frombuffer(digest, "<u8")).random_raw(count)
 
 
 def permutation(count: int, *salt: object) -> NDArray[np.int64]:
-    """Return 0 to `count` - 1 in an order that only `salt` decides."""
+    """Return 0 to `count` - 1 in an order that depends on `salt` alone."""
     return np.argsort(random_words(count, *salt), kind="stable")
 
 
@@ -63,10 +63,10 @@ def windows(
 
     Args:
         sizes: samples of every shard.
-        span: positions in the permuted shards that are the node's, as `node_span` gives them.
+        span: the node's positions in the permuted shards, from `node_span`.
         shuffle: how far samples are moved.
         salt: seed and epoch.
-        start: samples of the span already read; the first window is cut where it lies inside.
+        start: samples of the span already read; a window that they end in starts after them.
     """
     parts = _parts(sizes, permutation(len(sizes), *salt, "shards"), span)
     first = 0
@@ -81,7 +81,7 @@ def windows(
 
 
 def _parts(sizes: Sequence[int], order: NDArray[np.int64], span: range) -> list[tuple[int, range]]:
-    """Return the rows of each shard that lie in the span, shards in order."""
+    """Return the rows of each shard in the span, in the order of the shards."""
     parts: list[tuple[int, range]] = []
     first = 0
     for shard in order.tolist():
@@ -124,15 +124,14 @@ def mixture(
 ) -> Iterator[int]:
     """Yield the number of the source to draw from, again and again.
 
-    The next source is the one whose draws are the fewest for its weight: least
-    (taken + 1/2) / weight, the first on a tie (Sainte-Lague's way of sharing out seats). It hangs
-    on nothing but `taken`, which is therefore all there is to resume from. A source that reached
-    its limit drops out, and the others keep their proportions.
+    The next source has the least (taken + 1/2) / weight; on a tie, the first (Sainte-Lague's
+    method). It depends on `taken` alone, so `taken` is enough to resume. A source that reached its
+    limit drops out, and the others keep their proportions.
 
     Args:
-        taken: samples drawn of each source so far.
+        taken: samples drawn from each source so far.
         weights: positive, in any unit.
-        limits: samples to draw of each source in all; None for no end.
+        limits: samples to draw from each source in total; None for no end.
 
     >>> from itertools import islice
     >>> list(islice(mixture([0, 0], [3, 1], [None, None]), 8))
@@ -151,36 +150,36 @@ def mixture(
 
 
 class Waiting(BaseModel):
-    """A sample that was read and is in no batch yet, because none of its schedule was full."""
+    """A sample that was read but is in no batch yet, because its bucket was not full."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: int
     position: int  # in the source's stream of this node
-    bucket: int  # where it waits: number of its schedule
+    bucket: int  # number of its schedule
 
 
 class LoaderState(BaseModel):
-    """A few integers: the next sample of every source, and those that wait.
+    """The next sample of every source, and the samples that wait.
 
-    What the order hangs on stands beside them, so that a state is not taken up by a loader of
-    another order. The number of workers is not among it: no order hangs on that.
+    It also holds the values that decide the order, so that a loader with another order refuses it.
+    The number of workers does not change the order and is not stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    order: Mapping[str, Any]  # as `Loader` describes it
-    taken: tuple[int, ...]  # positions passed of each source's stream, over all epochs
+    order: Mapping[str, Any]  # from `LoadPlan.order`
+    taken: tuple[int, ...]  # samples taken from each source, over all epochs
     waiting: tuple[Waiting, ...] = ()  # in order of arrival; none where all images are square
     seen: int = 0  # samples read, the bad ones included
-    bad: int = 0  # of them skipped
+    bad: int = 0  # samples skipped
 
     @classmethod
     def load(cls, saved: Mapping[str, Any], order: Mapping[str, Any]) -> Self:
-        """Read a state as a checkpoint holds it.
+        """Read the state in a checkpoint.
 
         Raises:
-            DataError: it is none, or one of another order.
+            DataError: it is no loader state, or has another order.
         """
         try:
             state = cls.model_validate(saved)
@@ -193,7 +192,7 @@ class LoaderState(BaseModel):
         ]
         if differing:
             raise DataError(
-                "cannot go on from this checkpoint, samples would be lost or doubled: "
+                "cannot resume from this checkpoint, samples would be lost or doubled: "
                 + "; ".join(differing)
             )
         return state
@@ -201,7 +200,7 @@ class LoaderState(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ReadTask:
-    """Samples to make in one go."""
+    """The samples that a worker makes in one call."""
 
     source: int
     epoch: int
@@ -209,17 +208,17 @@ class ReadTask:
 
 
 class ReadTasks:
-    """The tasks of a node in order: the samples that wait, one by one, then windows.
+    """The tasks of a node in order: first each waiting sample, then windows.
 
-    A function of plan and state alone, whatever workers do with it. Positions count on from epoch
-    to epoch; a node's span of the order is as long in every epoch.
+    They depend on plan and state alone, not on the workers. Positions continue from epoch to epoch;
+    a node's span has the same length in every epoch.
     """
 
     def __init__(self, sources: Sequence[OpenSource], plan: LoadPlan, start: LoaderState) -> None:
         self._sources, self._plan, self._start = sources, plan, start
 
     def draws(self) -> Iterator[int]:
-        """Yield the source of each sample."""
+        """Return the source of each sample in turn."""
         epochs = self._plan.epochs
         limits = [epochs and epochs * len(each.span) for each in self._sources]
         return mixture(self._start.taken, [each.weight for each in self._plan.sources], limits)
@@ -239,7 +238,7 @@ class ReadTasks:
             left[source] -= 1
 
     def _stream(self, source: int, position: int) -> Iterator[ReadTask]:
-        """Yield the windows of a source from a position on, epoch after epoch."""
+        """Yield the tasks of a source from a position on, epoch after epoch."""
         opened, span, plan = self._sources[source], self._sources[source].span, self._plan
         sizes = [shard.samples for shard in opened.shards]
         epoch, start = divmod(position, len(span))

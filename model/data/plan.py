@@ -1,4 +1,4 @@
-"""What to load, in which order, by which node, and how."""
+"""The plan of a loader: sources, order, node and workers."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -7,16 +7,17 @@ from typing import Any, Literal
 from model.data.manifest import DataError, Source
 
 SelfCorrection = Literal["exact", "approximate", "off"]
-"""How labels of flipped bits are made; see `images.py`."""
+"""How the labels after flipped bits are computed; see `images.py`."""
 
 Loss = Literal["answers", "published"]
-"""Of which tokens a text loss is taken: of what assistants say; or, as the published code does in
-batches that generate images, of everything but <|image_gen_pad|>, prompts and padding included."""
+"""The tokens with a text loss. `answers`: the assistant's tokens. `published`: in batches that
+generate images all tokens but <|image_gen_pad|>, so also prompts and padding, as in the published
+code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shuffle:
-    """How far samples are moved; larger is more random, and more is read at once."""
+    """How far samples are moved; larger values are more random and read more at once."""
 
     open_shards: int = 64
     block: int = 64  # adjacent samples read together
@@ -29,28 +30,28 @@ class Shuffle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadPlan:
-    """All about a loader that is plain values.
+    """The settings of a loader, as plain values.
 
     Nodes are processes that train on different samples: the ranks of data-parallel training.
 
     Raises:
-        DataError: values that make no sense.
+        DataError: a value is out of its range.
     """
 
     sources: tuple[Source, ...]
     batch: int  # sequences, on this node
     member: str = "tokens256.npy"  # codes to train on
-    self_correction: SelfCorrection | None = None  # None for the best that the shards allow
+    self_correction: SelfCorrection | None = None  # None: the best that the shards allow
     loss: Loss = "answers"
     seed: int = 0
     epochs: int | None = None  # of every source; None for no end
     node: int = 0
     nodes: int = 1
     shuffle: Shuffle = field(default_factory=Shuffle)
-    max_bad_share: float = 0.001  # of the samples; past it the run stops
-    workers: int = 0  # processes; 0 for this one
+    max_bad_share: float = 0.001  # of the samples; the run stops above it
+    workers: int = 0  # processes; 0: this process reads
     prefetch: int = 2  # windows that a worker reads ahead
-    device: str = "cpu"  # where batches go; that of the tokenizer where there is one
+    device: str = "cpu"  # device of batches; with a tokenizer, its device is used
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -64,10 +65,10 @@ class LoadPlan:
                 raise DataError(f"{source}: expected a positive weight, not {source.weight}")
 
     def order(self, contents: Iterable[tuple[str, int]]) -> dict[str, Any]:
-        """Return what the order of the samples hangs on, as JSON holds it.
+        """Return the values that decide the order of the samples, as JSON values.
 
         Args:
-            contents: hash and samples of each source's shards, wherever they lie.
+            contents: hash and number of samples of each source's shards.
         """
         return {
             "seed": self.seed,
@@ -83,17 +84,17 @@ class LoadPlan:
 def node_span(samples: int, node: int, nodes: int) -> range:
     """Return the positions of an epoch's order that belong to a node.
 
-    Nodes get one run of positions each, which differ in length by one at most and together hold
-    every position once. A shard that a border cuts is read by both its nodes, each its part.
-    Workers of a node need no split: they are handed windows of its span in turn.
+    Each node gets one range. Ranges differ in length by at most one and together hold every
+    position once. A shard that crosses a border is read by both nodes, each its own part.
+    Workers of a node need no split: they take windows of its span in turn.
 
     Args:
-        samples: in the epoch.
+        samples: samples of the epoch.
         node: from 0.
-        nodes: how many processes train on different samples.
+        nodes: number of processes that train on different samples.
 
     Raises:
-        ValueError: no such node, or too few samples to give each node one.
+        ValueError: there is no such node, or there are fewer samples than nodes.
 
     >>> [node_span(10, node, 3) for node in range(3)]
     [range(0, 3), range(3, 6), range(6, 10)]

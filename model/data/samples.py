@@ -1,4 +1,4 @@
-"""Members of a sample to what training needs of it, or to the reason why it is skipped."""
+"""Decoding of a sample's members for training, or the reason why the sample is skipped."""
 
 import io
 import logging
@@ -39,7 +39,7 @@ GENERATED: Final = {
 one prompt: both stand for the one `<image_gen>`."""
 
 JUDGED_FROM: Final = 1000
-"""Samples from which on the share of bad ones is judged."""
+"""Number of samples from which on the share of bad samples is judged."""
 
 _NPY_START: Final = 10  # bytes: magic, version, and the length of the header, of version 1
 
@@ -54,7 +54,7 @@ class Message(NamedTuple):
     """One turn of a conversation."""
 
     role: str
-    content: str  # with marks of images
+    content: str  # with image marks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -65,17 +65,17 @@ class Decoded:
     messages: tuple[Message, ...]
     aspect: float  # height / width of the shape that was tokenized
     arrays: Mapping[str, NDArray[Any]]  # by member
-    understood: Image.Image | None  # RGB
+    input_image: Image.Image | None  # RGB
 
 
 def read_npy(member: str, body: bytes) -> NDArray[Any] | None:
     """Return the array of a `.npy` member, None for other members: a webdataset handler.
 
-    Parsing the header is nine tenths of what NumPy does for an array of a few kilobytes, and
-    thousands of members share one.
+    The parsed header is cached: parsing takes 90 % of NumPy's time for an array of a few
+    kilobytes, and thousands of members have the same header.
 
     Raises:
-        ValueError: no array, one that is cut short, or one of Python objects.
+        ValueError: the member is no array, is cut short, or holds Python objects.
     """
     if not member.endswith(".npy"):
         return None
@@ -104,7 +104,7 @@ def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:
     """Decode the members of a sample and check its messages.
 
     Raises:
-        BadSample: a member that is cut or damaged, or messages that are not the contract's.
+        BadSample: a member is cut or damaged, or the messages break the contract.
     """
     values = {member: _decoded(member, body) for member, body in members.items()}
     json = values.pop("json")
@@ -116,7 +116,7 @@ def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:
         messages=_messages(json.get("messages"), subset),
         aspect=_aspect(json.get("crop_aspect", 1.0)),
         arrays={member: value for member, value in values.items() if member.endswith(".npy")},
-        understood=values[understood] if understood else None,
+        input_image=values[understood] if understood else None,
     )
 
 
@@ -135,7 +135,7 @@ def _aspect(value: Any) -> float:
 
 def _messages(value: Any, subset: str) -> tuple[Message, ...]:
     if not isinstance(value, list) or not all(map(_is_message, value)):
-        raise BadSample(f"messages: expected role and content of each, got {str(value)[:80]}")
+        raise BadSample(f"messages: expected a list of role and content, got {str(value)[:80]}")
     messages = tuple(Message(each["role"], each["content"]) for each in value)
     marks = {
         IMAGE_GEN: int(bool(GENERATED[subset])),
@@ -162,7 +162,7 @@ def check_array(
     """Check an array of a sample.
 
     Raises:
-        BadSample: another shape or type than expected, values from `limit` on, or not finite.
+        BadSample: shape or type differ, a value is `limit` or more, or a value is not finite.
     """
     if array.shape != tuple(shape) or array.dtype != dtype:
         found = f"{array.dtype} {list(array.shape)}"
@@ -175,20 +175,20 @@ def check_array(
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A sample that was read and cannot be used."""
+    """A sample that was read but cannot be used."""
 
     key: str
     reason: str
 
 
 class BadCount:
-    """Counts and logs bad samples; stops the run where they are too many.
+    """Counts and logs bad samples; stops the run if there are too many.
 
     Args:
-        allowed: share of the samples read; judged from `JUDGED_FROM` samples on, and of a smaller
-            number as if it were that.
+        allowed: highest share of the samples read. With fewer than `JUDGED_FROM` samples read, the
+            share is taken of `JUDGED_FROM`.
         seen: samples read in earlier runs.
-        bad: of them skipped.
+        bad: samples skipped in earlier runs.
     """
 
     def __init__(self, allowed: float, seen: int = 0, bad: int = 0) -> None:
@@ -197,14 +197,14 @@ class BadCount:
         self._last = ""
 
     def good(self) -> None:
-        """Count a sample."""
+        """Count a good sample."""
         self.seen += 1
 
     def skip(self, skipped: Skipped, source: Source) -> None:
         """Count and log a bad sample.
 
         Raises:
-            DataError: there have been too many.
+            DataError: there were too many bad samples.
         """
         self.seen += 1
         self.bad += 1
@@ -213,16 +213,16 @@ class BadCount:
         self._judge(max(self.seen, JUDGED_FROM))
 
     def finish(self) -> None:
-        """Judge the share of a run that ends, however short it was.
+        """Check the share of bad samples at the end of a run, however short it was.
 
         Raises:
-            DataError: there have been too many.
+            DataError: there were too many bad samples.
         """
         self._judge(self.seen)
 
     def _judge(self, among: int) -> None:
         if self.bad > self._allowed * among:
             raise DataError(
-                f"{self.bad} of {self.seen} samples are bad, allowed is a share of "
+                f"{self.bad} of {self.seen} samples are bad, expected at most a share of "
                 f"{self._allowed}; the last: {self._last}"
             )

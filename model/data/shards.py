@@ -1,7 +1,7 @@
-"""Bytes of samples from shards on any file system, by the index that is written beside each.
+"""Random access to the members of samples, on any file system, by each shard's index.
 
-webdataset reads a shard from start to end, so that it can neither split one between nodes nor go on
-in the middle, and passes the images that a model trained on stored codes never looks at.
+webdataset reads a shard from start to end. So it cannot split a shard between nodes or resume in
+the middle, and it reads images that a model trained on stored codes does not need.
 """
 
 import io
@@ -24,14 +24,14 @@ from schemas.store.retries import open_fs
 
 LOCAL_GAP: Final = 4096
 REMOTE_GAP: Final = 256 * 1024
-"""Bytes that are read for nothing rather than ask a disk, or an object store, once more."""
+"""Largest gap between two ranges, in bytes, that is read and thrown away to save a request."""
 
 Members = dict[str, bytes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ShardIndex:
-    """Places of the m wanted members of n samples, in the order of the tar."""
+    """Offsets and lengths of m members of n samples, in the order of the tar."""
 
     keys: pa.Array  # n
     offsets_nm: NDArray[np.int64]  # bytes from the start of the tar
@@ -42,7 +42,7 @@ def read_index(source: Source, shard: ShardFile, members: tuple[str, ...]) -> Sh
     """Read the index of a shard; 2 ms for 1,000 samples on a local disk.
 
     Raises:
-        DataError: it is missing, or not of the samples and members it should be of.
+        DataError: the index is missing or damaged, or its samples or members do not fit.
     """
     url = source.file(f"{shard.path.removesuffix('.tar')}.parquet")
     fs, path = open_fs(url)
@@ -70,13 +70,13 @@ def _columns(tables: list[pa.Table], name: str) -> NDArray[np.int64]:
 
 
 class ShardReader:
-    """Reads members of samples; keeps the indexes of the shards used last.
+    """Reads members of samples; keeps the indexes of the last shards in memory.
 
     Args:
         source: the corpus.
-        shards: of the subset, as the manifest lists them.
-        members: to read of each sample.
-        keep: how many indexes to keep, about 100 bytes a sample each.
+        shards: shards of the subset, as the manifest lists them.
+        members: members to read of each sample.
+        keep: number of indexes to keep, about 100 bytes per sample.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class ShardReader:
         self._indexes: OrderedDict[int, ShardIndex] = OrderedDict()
 
     def read(self, shard: int, rows: Sequence[int]) -> Iterator[tuple[str, Members]]:
-        """Yield key and members of rows of a shard; where the file ends early they are too short.
+        """Yield key and members of rows of a shard; members past the end of the file are cut.
 
         Raises:
-            DataError: the shard or its index is missing, or does not fit the manifest.
+            DataError: the shard or its index is missing or does not fit the manifest.
         """
         index = self._index(shard)
         offsets, lengths = index.offsets_nm[rows].ravel(), index.lengths_nm[rows].ravel()
@@ -109,13 +109,13 @@ class ShardReader:
 
 
 def read_ranges(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Read (start, end) ranges of a file, shorter where the file ends before.
+    """Read (start, end) ranges of a file; ranges past its end are cut.
 
-    What lies between close ranges is read with them.
+    Close ranges are read in one request, with the bytes between them.
 
     Raises:
         DataError: there is no such file.
-        StoreError: the store cannot be asked.
+        StoreError: the store cannot be reached.
         OSError: the disk fails.
     """
     fs, path = open_fs(url)
@@ -141,7 +141,7 @@ def _merged(ranges: Sequence[tuple[int, int]], gap: int) -> list[tuple[int, int]
 
 
 def _read_local(path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    # Unbuffered: a buffer would read on into the image that lies behind.
+    # Unbuffered: a buffer would also read the image that follows.
     with open(path, "rb", buffering=0) as file:
         return [_read_at(file, start, end) for start, end in ranges]
 
@@ -152,7 +152,7 @@ def _read_at(file: Any, start: int, end: int) -> bytes:
 
 
 def _read_remote(fs: Any, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Read ranges at once where the file system can."""
+    """Read ranges in parallel if the file system can."""
     starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
     bodies = fs.cat_ranges([path] * len(ranges), starts, ends, on_error="return")
     return [
@@ -162,9 +162,10 @@ def _read_remote(fs: Any, path: str, ranges: Sequence[tuple[int, int]]) -> list[
 
 
 def _or_short(fs: Any, path: str, start: int, end: int, body: bytes | Exception) -> bytes:
-    """Return what was read; a range past the end is an error of its own kind in every store.
+    """Return the bytes read; if that failed, read again up to the end of the file.
 
-    Any other error is met once more by a call of its own, which is tried again and explained.
+    Every store has its own error for a range past the end. Any other error comes again in the
+    second read, which retries and explains it.
     """
     if not isinstance(body, Exception):
         return body

@@ -1,4 +1,4 @@
-"""The sources of a plan, opened: their manifests, checked against tokenizer and plan."""
+"""The sources of a plan, with manifests checked against tokenizer and plan."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class OpenSource:
-    """A source whose manifest was read and fits."""
+    """A source whose manifest was read and checked."""
 
     source: Source
     shards: tuple[ShardFile, ...]
@@ -35,12 +35,12 @@ class OpenSource:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """What the members of each generated image begin with."""
+        """The prefix of the members of each generated image."""
         return GENERATED[self.source.subset]
 
     @property
     def members(self) -> list[str]:
-        """What to read of each sample."""
+        """The members to read of each sample."""
         understood = UNDERSTOOD[self.source.subset]
         arrays = [f"{of}{self.codes.member}" for of in self.images] if self.codes else []
         return [
@@ -56,23 +56,24 @@ def open_sources(
     tokenizer: NetworkTokenizer | None,
     image_processor: "Qwen2VLImageProcessorPil | None",
 ) -> tuple[list[OpenSource], SelfCorrection]:
-    """Read the manifests of a plan's sources.
+    """Read and check the manifests of a plan's sources.
 
     Returns:
-        the sources, and the kind of self-correction: the plan's, or else exact where every source
-        has features, approximate where one has none, off for pairs, which are compared as they
-        were drawn, and for codes that are no bits.
+        the sources, and the kind of self-correction. It is the plan's if set; else off for pairs,
+        which are compared as drawn, and for codes without bits; exact if every source has features;
+        approximate otherwise.
 
     Raises:
-        DataError: a manifest that is missing or does not fit, or something that a source needs.
+        DataError: a manifest is missing or does not fit, or a source lacks its tokenizer or image
+            processor.
     """
     opened = [_open(source, plan, tokenizer) for source in plan.sources]
     if len({each.images == PAIR for each in opened}) > 1:
         listed = ", ".join(map(str, plan.sources))
-        raise DataError(f"pairs are learned by themselves, not mixed with other samples: {listed}")
+        raise DataError(f"pairs cannot be mixed with other samples: {listed}")
     for each in opened:
         if UNDERSTOOD[each.source.subset] and image_processor is None:
-            raise DataError(f"{each.source}: its images need the backbone's image processor")
+            raise DataError(f"{each.source}: input images need the backbone's image processor")
     kind = _self_correction(plan, opened)
     return opened if kind == "exact" else [replace(each, features=None) for each in opened], kind
 
@@ -118,10 +119,10 @@ def _open(source: Source, plan: LoadPlan, tokenizer: NetworkTokenizer | None) ->
 
 
 def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkTokenizer) -> None:
-    """Check that the codes of a corpus are a tokenizer's own.
+    """Check that a tokenizer made the codes of a corpus.
 
     Raises:
-        DataError: other weights, sizes or vocabulary, or schedules it cannot do.
+        DataError: weights, sizes or vocabulary differ, or the tokenizer cannot use a schedule.
     """
     mine = {"bits": 0, "patchify": 0, **tokenizer.describe()}
     names = ["name", "checkpoint_sha256", "codes_limit", "code_words", "bits", "patchify"]
@@ -133,14 +134,12 @@ def check_tokenizer(member: TokenMember, source: Source, tokenizer: NetworkToken
         if getattr(member, name) != mine[name]
     ]
     if differing:
-        raise DataError(
-            f"{source}: {member.member} is of another tokenizer: {'; '.join(differing)}"
-        )
+        raise DataError(f"{source}: another tokenizer made {member.member}: {'; '.join(differing)}")
     for aspect, scales in member.schedules.items():
         try:
             tokenizer.check_schedule(member.schedule(float(aspect)))
         except ValueError as error:
             raise DataError(
                 f"{source}: {member.member} of aspect {aspect} has scales {scales!r} in the "
-                f"shards, which the tokenizer {tokenizer.name} cannot do: {error}"
+                f"shards, which the tokenizer {tokenizer.name} cannot use: {error}"
             ) from error

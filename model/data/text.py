@@ -1,11 +1,11 @@
-r"""Messages to token ids: the backbone's chat template, and which tokens are learnt.
+r"""Token ids of messages in the backbone's chat template, and which tokens are learnt.
 
     <|im_start|>system\nYou are a helpful assistant.<|im_end|>\n
     <|im_start|>user\nPlease draw a cat<|im_end|>\n
     <|im_start|>assistant\nHere is a cat<|image_gen_start|><|image_gen_pad|>...<|image_gen_end|>
     <|im_end|>\n
 
-Only what an assistant says is learnt, up to and with its <|im_end|>; pads are not.
+Only the assistant's tokens are learnt, up to and including <|im_end|>; pads are not learnt.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,24 +38,24 @@ _SPECIAL: Final = (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Encoded:
-    """The tokens of one sample; S of them."""
+    """The S tokens of one sample."""
 
     ids_S: NDArray[np.int32]
-    learnt_S: NDArray[np.bool_]  # whether a text loss is taken of the token
+    learnt_S: NDArray[np.bool_]  # whether the token has a text loss
     image_start: int | None  # position of the first <|image_gen_pad|>
 
 
 class Conversation(NamedTuple):
-    """Messages of one sample, and how many tokens stand for their images."""
+    """Messages of one sample, and the number of tokens for their images."""
 
     messages: Sequence[Message]
-    generated: int = 0  # <|image_gen_pad|> for `<image_gen>`
-    understood: int = 0  # <|image_pad|> for `<image>`
+    generated: int = 0  # number of <|image_gen_pad|> for `<image_gen>`
+    input_tokens: int = 0  # number of <|image_pad|> for `<image>`
 
 
 class _Text(NamedTuple):
     text: str
-    learnt_from: int | None = None  # first character that is learnt; None for none
+    learnt_from: int | None = None  # first character that is learnt; None: no character
 
 
 class _Special(NamedTuple):
@@ -69,9 +69,9 @@ _Tokens = tuple[list[int], NDArray[np.int64]]  # ids, and the character each tok
 
 
 def with_image_tokens(tokenizer: "PreTrainedTokenizerFast") -> "PreTrainedTokenizerFast":
-    """Add VARGPT's tokens to a Qwen2-VL tokenizer where it lacks them, in place.
+    """Add VARGPT's missing tokens to a Qwen2-VL tokenizer, in place.
 
-    They get the ids 151657, 151658 and 151659 in Qwen2-VL's own.
+    In Qwen2-VL's own tokenizer they get the ids 151657, 151658 and 151659.
     """
     lacking = [token for token in ADDED if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(lacking, special_tokens=True)
@@ -83,12 +83,12 @@ class TextEncoder:
 
     Args:
         tokenizer: of the backbone, as `AutoTokenizer.from_pretrained` loads it.
-        max_length: in tokens; longer samples are bad ones.
-        pad_multiple: to which the <|image_gen_pad|> of an image are rounded up; 128 in the
-            published code, 1 for exactly as many as the image has positions.
+        max_length: in tokens; longer samples are bad samples.
+        pad_multiple: the number of <|image_gen_pad|> of an image is rounded up to a multiple of
+            it; 128 in the published code, 1 for no rounding.
 
     Raises:
-        DataError: the tokenizer lacks a special token, or its chat template is another.
+        DataError: the tokenizer lacks a special token, or has another chat template.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TextEncoder:
         if lacking:
             raise DataError(
                 f"the text tokenizer {tokenizer.name_or_path!r} lacks {', '.join(lacking)}, "
-                "which the chat of a Qwen2-VL backbone has; with_image_tokens adds VARGPT's"
+                "expected Qwen2-VL's tokens and VARGPT's; with_image_tokens adds VARGPT's"
             )
         self._ids: Mapping[str, int] = {token: vocabulary[token] for token in _SPECIAL}
         self.image_gen_pad_id = self._ids[IMAGE_GEN_PAD]
@@ -110,7 +110,7 @@ class TextEncoder:
         self._check_template()
 
     def encode(self, conversations: Sequence[Conversation]) -> list[Encoded | BadSample]:
-        """Tokenize samples, together because that is faster; what is too long is a bad one."""
+        """Tokenize samples in one call, which is faster; one that is too long gives BadSample."""
         pieces = [list(self._pieces(conversation)) for conversation in conversations]
         texts = list(
             {piece.text: None for each in pieces for piece in each if isinstance(piece, _Text)}
@@ -133,7 +133,7 @@ class TextEncoder:
     def _with_marks(
         self, text: str, learnt_from: int | None, conversation: Conversation
     ) -> Iterator[_Piece]:
-        """Split a turn's text at the marks of images."""
+        """Split the text of a turn at its image marks."""
         before, mark, after = _first_mark(text)
         if before:
             yield _Text(before, learnt_from)
@@ -146,7 +146,7 @@ class TextEncoder:
             yield _Special(IMAGE_GEN_END, learnt)
         else:
             yield _Special("<|vision_start|>")
-            yield _Special("<|image_pad|>", count=conversation.understood)
+            yield _Special("<|image_pad|>", count=conversation.input_tokens)
             yield _Special("<|vision_end|>")
         rest_from = None if learnt_from is None else 0
         yield from self._with_marks(after, rest_from, conversation)
@@ -155,10 +155,10 @@ class TextEncoder:
         return -(-positions // self._pad_multiple) * self._pad_multiple
 
     def _tokenize(self, texts: Sequence[str]) -> Iterator[_Tokens]:
-        """Yield ids of each text, and the character that each of its tokens starts at."""
+        """Yield the token ids of each text, and the first character of each token."""
         if not texts:
             return
-        # Or a caption that spells <|im_end|> would end its turn.
+        # Split special tokens: otherwise a caption that contains <|im_end|> would end its turn.
         found = self._tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -187,17 +187,17 @@ class TextEncoder:
                 ids += new
                 learnt += [False] * len(new) if from_ is None else (starts >= from_).tolist()
         if len(ids) > self._max_length:
-            return BadSample(f"{len(ids)} tokens, at most {self._max_length} are allowed")
+            return BadSample(f"{len(ids)} tokens, expected at most {self._max_length}")
         return Encoded(
             ids_S=np.array(ids, np.int32), learnt_S=np.array(learnt), image_start=image_start
         )
 
     def _check_template(self) -> None:
-        """Compare the layout here with the tokenizer's own on a short conversation."""
+        """Compare our ids of a short conversation with those of the tokenizer's chat template."""
         messages: list[Any] = [message._asdict() for message in _PROBE]
         try:
             text = cast(str, self._tokenizer.apply_chat_template(messages, tokenize=False))
-        except ValueError as error:  # there is none
+        except ValueError as error:  # the tokenizer has no template
             raise DataError(f"the text tokenizer's chat template: {error}") from error
         expected = self._tokenizer.encode(text, add_special_tokens=False)
         found = self.encode([Conversation(_PROBE)])[0]
@@ -205,12 +205,12 @@ class TextEncoder:
             ours = self._tokenizer.decode(found.ids_S) if isinstance(found, Encoded) else ""
             raise DataError(
                 f"the chat template of {self._tokenizer.name_or_path!r} writes {text!r}, "
-                f"this loader {ours!r}"
+                f"but this loader writes {ours!r}; expected the template of Qwen2-VL"
             )
 
 
 def _first_mark(text: str) -> tuple[str, str, str]:
-    """Return what is before the first mark of an image, the mark or '', and what is after it."""
+    """Return the text before the first image mark, the mark or '', and the text after it."""
     places = [(text.index(mark), mark) for mark in (IMAGE, IMAGE_GEN) if mark in text]
     if not places:
         return text, "", ""

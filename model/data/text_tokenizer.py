@@ -1,11 +1,11 @@
 """The special tokens and chat template of Qwen2-VL, and a small text tokenizer that has them.
 
-It ships with this package and is trained anew by
+The small tokenizer ships with this package. To train it again:
 
     python -m model.data.text_tokenizer OUT --captions LIST.jsonl ... --templates FILE.yaml ...
 
-It is Qwen2's byte-level BPE with fewer merges: class, pre-tokenizer, special tokens and chat
-template are Qwen2-VL's, so that what works with it works with the backbone's own.
+It is Qwen2's byte-level BPE with fewer merges. Class, pre-tokenizer, special tokens and chat
+template are Qwen2-VL's, so code that works with it also works with the backbone's tokenizer.
 """
 
 import argparse
@@ -40,7 +40,7 @@ IMAGE_GEN_START: Final = "<|image_gen_start|>"  # 151657
 IMAGE_GEN_END: Final = "<|image_gen_end|>"
 IMAGE_GEN_PAD: Final = "<|image_gen_pad|>"
 ADDED: Final = (IMAGE_GEN_START, IMAGE_GEN_END, IMAGE_GEN_PAD)
-"""What VARGPT-v1.1 adds to Qwen2-VL's tokenizer (prepare_vargpt_v1_1.py, 91-93)."""
+"""The tokens that VARGPT-v1.1 adds to Qwen2-VL's tokenizer (prepare_vargpt_v1_1.py, 91-93)."""
 
 SYSTEM_PROMPT: Final = "You are a helpful assistant."
 
@@ -53,11 +53,11 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""Qwen2-VL's template, of messages whose content is a string."""
+"""Qwen2-VL's template, for messages whose content is a string."""
 
 BUNDLED: Final = Path(__file__).parents[1] / "bundled" / "text_tokenizer"
 VOCABULARY: Final = 4096  # special tokens included
-TEMPLATE_REPEATS: Final = 500  # a template's words come up in every sample, a caption's in one
+TEMPLATE_REPEATS: Final = 500  # a template occurs in many samples, a caption in one
 
 
 def bundled_text_tokenizer() -> "PreTrainedTokenizerFast":
@@ -68,7 +68,7 @@ def bundled_text_tokenizer() -> "PreTrainedTokenizerFast":
 
 
 def train(texts: Iterable[str], vocabulary: int = VOCABULARY) -> "PreTrainedTokenizerFast":
-    """Train a tokenizer in Qwen2-VL's form, the same of the same texts."""
+    """Train a tokenizer in Qwen2-VL's form; the same texts give the same tokenizer."""
     from tokenizers import pre_tokenizers
     from tokenizers.trainers import BpeTrainer
     from transformers import Qwen2Tokenizer
@@ -91,17 +91,17 @@ def train(texts: Iterable[str], vocabulary: int = VOCABULARY) -> "PreTrainedToke
 
 
 def captions_of(path: Path) -> Iterator[str]:
-    """Yield the texts of a list of images, JSON lines with title, text and tags."""
+    """Yield the texts of a list of images: JSON lines with title, text and tags."""
     for line in path.read_text().splitlines():
         row = json.loads(line)
         yield from (row["title"], row["text"], ", ".join(row["tags"]))
 
 
 def templates_of(path: Path) -> Iterator[str]:
-    """Yield the words of a template file and of the chat around them, often enough to count."""
+    """Yield the texts of a template file and of the chat template, repeated to weigh more."""
     words = [re.sub(r"\{\w+\}", "", text) for text in _strings(yaml.safe_load(path.read_text()))]
     chat = [f"system\n{SYSTEM_PROMPT}", "user\n", "assistant\n"]
-    # Within a sentence a word follows a blank, and that makes it another token.
+    # Inside a sentence a word follows a space, which gives another token.
     yield from [*words, *(f" {word}" for word in words), *chat] * TEMPLATE_REPEATS
 
 
@@ -114,7 +114,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def save(tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
-    """Write the tokenizer as `AutoTokenizer.from_pretrained` reads it, without blanks."""
+    """Write the tokenizer for `AutoTokenizer.from_pretrained`, as JSON without spaces."""
     tokenizer.save_pretrained(out)
     path = out / "tokenizer.json"
     written = json.loads(path.read_text())
@@ -122,7 +122,7 @@ def save(tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
 
 
 def main() -> None:
-    """Train the bundled tokenizer anew."""
+    """Train the bundled tokenizer again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--captions", type=Path, nargs="+", required=True)

@@ -1,4 +1,4 @@
-"""A window of the order to samples, in a worker process: read, decode, cut patches, tokenize."""
+"""The work of a worker process: read a window's samples, decode, cut patches, tokenize."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sample:
-    """All that a batch needs of one sample, still on the CPU."""
+    """The data of one sample in a batch, on the CPU."""
 
     key: str
     text: Encoded
     image: StoredImage | None
     patches: Patches | None
-    rejected: StoredImage | None = None  # of a pair, whose chosen image is `image`
+    rejected: StoredImage | None = None  # only of a pair; `image` is then the chosen one
 
 
 class SampleMaker(Dataset[list[Sample | Skipped]]):
     """Makes the samples of a task, in its order.
 
     Args:
-        sources: as tasks number them.
+        sources: the sources; tasks hold their numbers.
         text: tokenizes messages.
-        image_processor: of the backbone; None where no source has images to understand.
-        positions: how many positions the model sees of an image, by schedule.
-        flip_bits: bits a position to draw flips for; 0 for no self-correction.
+        image_processor: of the backbone; None if no source has input images.
+        positions: number of positions of an image that the model sees, by schedule.
+        flip_bits: bits per position to draw flips for; 0 for no self-correction.
         seed: of flips and views.
-        keep_indexes: shard indexes kept of each source.
+        keep_indexes: number of shard indexes to keep for each source.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         ]
 
     def __getitem__(self, task: ReadTask) -> list[Sample | Skipped]:
-        """Make the samples of a task; what cannot be used stands in its place with the reason.
+        """Make the samples of a task; a bad sample becomes `Skipped`, with the reason.
 
         Raises:
-            DataError: a shard that is missing or does not fit the manifest.
+            DataError: a shard is missing or does not fit the manifest.
         """
         read = self._read(task.source, task.window)
         made = [self._prepare(task, key, members) for key, members in read]
@@ -87,7 +87,7 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         ]
 
     def _read(self, source: int, window: Window) -> list[tuple[str, Members]]:
-        """Read a window's samples shard by shard, and return them in its order."""
+        """Read a window's samples shard by shard, and return them in the window's order."""
         found: list[tuple[str, Members]] = [("", {})] * len(window)
         order = np.lexsort((window.rows_n, window.shards_n))
         shards, starts = np.unique(window.shards_n[order], return_index=True)
@@ -105,23 +105,23 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         except BadSample as error:
             return Skipped(key, str(error))
         patches = None
-        if decoded.understood is not None:
-            assert self._image_processor is not None, "open_sources asks for it"
-            patches = cut_patches(decoded.understood, self._image_processor)
+        if decoded.input_image is not None:
+            assert self._image_processor is not None, "open_sources checks it"
+            patches = cut_patches(decoded.input_image, self._image_processor)
         conversation = Conversation(
             decoded.messages,
             generated=self._positions[images[0].schedule] if images else 0,
-            understood=patches.tokens if patches else 0,
+            input_tokens=patches.tokens if patches else 0,
         )
         return _Prepared(key, conversation, images, patches)
 
     def _stored_image(
         self, decoded: Decoded, opened: OpenSource, epoch: int, prefix: str
     ) -> StoredImage:
-        """Check and return the codes of one image, of a view that changes with the epoch."""
+        """Check and return the codes of one image, in this epoch's view."""
         assert opened.codes is not None
         if opened.images == PAIR:
-            epoch = 0  # or a reference's likelihoods would not be those of the same labels
+            epoch = 0  # so that policy and reference have the same labels in every epoch
         try:
             schedule = opened.codes.schedule(decoded.aspect)
         except DataError as error:
@@ -145,7 +145,7 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         )
 
     def _view(self, key: str, epoch: int, views: int) -> int:
-        """Return which view to take: another in every epoch, from one that the key decides on."""
+        """Return the number of the view: the key decides the first, each epoch takes the next."""
         return (int(random_words(1, self._seed, key, "view")[0]) + epoch) % views
 
 

@@ -1,4 +1,4 @@
-"""Scorers by CLIP of open_clip: how an image fits its prompt, and how people would rate it."""
+"""Scorers with open_clip's CLIP: similarity to the prompt, and predicted aesthetic rating."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,26 +13,26 @@ from schemas.store.errors import UserError
 
 
 class ScorerError(UserError, ValueError):
-    """A scorer that cannot be loaded, or that returns something else than scores."""
+    """A scorer that cannot be loaded, or that does not return scores."""
 
 
 class ClipScorer:
     """Cosine of CLIP's embeddings of image and prompt, from -1 to 1 (CLIPScore, unscaled).
 
     Args:
-        model: as open_clip names it.
-        weights: a tag or a file; "" where the model's name brings them.
-        device: as torch names it.
+        model: open_clip's name of the model.
+        weights: a tag or a file; "" if the model's name includes the weights.
+        device: torch's name of the device.
 
     Raises:
-        ScorerError: no such model, or weights that do not fit.
+        ScorerError: there is no such model, or the weights do not fit.
     """
 
     def __init__(self, model: str, weights: str, device: str = "cpu") -> None:
         try:
             import open_clip
 
-            # open_clip's types leave out that this returns two.
+            # open_clip's type hints are wrong: this returns two values.
             made: Any = open_clip.create_model_from_pretrained(
                 model, pretrained=weights or None, device=device
             )
@@ -63,14 +63,14 @@ class AestheticScorer:
     """An improved-aesthetic-predictor on CLIP's embeddings, about 1 to 10; the prompt is not read.
 
     Args:
-        model: as `ClipScorer`; the published heads are of ViT-L-14 with OpenAI's weights.
+        model: as `ClipScorer`; the published heads need ViT-L-14 with OpenAI's weights.
         weights: as `ClipScorer`.
         head: URL of the predictor's weights.
-        device: as torch names it.
+        device: torch's name of the device.
 
     Raises:
-        ScorerError: as `ClipScorer`, or a head of another width.
-        CheckpointError: a head that cannot be read.
+        ScorerError: as `ClipScorer`, or the head has another width.
+        CheckpointError: the head cannot be read.
     """
 
     def __init__(self, model: str, weights: str, head: str, device: str = "cpu") -> None:
@@ -80,7 +80,8 @@ class AestheticScorer:
         first = next(layer for layer in self._head if isinstance(layer, nn.Linear))
         if first.in_features != width:
             raise ScorerError(
-                f"{head} reads embeddings of {first.in_features}, CLIP {model} gives {width}"
+                f"{head} reads embeddings of width {first.in_features}, but CLIP {model} returns "
+                f"width {width}"
             )
 
     def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:

@@ -1,12 +1,12 @@
-"""Samples and pairs as VARGPT-v1.1's training code reads them: LLaMA-Factory's JSON.
+"""Export of samples and pairs as LLaMA-Factory's JSON, which VARGPT-v1.1's training code reads.
 
     DIR/sft.json or dpo.json   a list of records
-    DIR/dataset_info.json      which columns are what, beside what it says of other files
-    DIR/images/SHARD/...       the images, whose paths in the records are relative to DIR
+    DIR/dataset_info.json      the meaning of the columns; entries of other files are kept
+    DIR/images/SHARD/...       the images; their paths in the records are relative to DIR
 
-An image stands in `images` where its mark stands in the turns; their numbers must agree, or the
-training code stops (mm_plugin.py). Of a pair it takes the first image as chosen and the second as
-rejected, whatever the prompt has: so a pair with an image in its prompt has no form there.
+`images` has the images in the order of their marks in the turns. Their numbers must be equal, or
+the training code stops (mm_plugin.py). It always takes the first image of a pair as chosen and the
+second as rejected, so the format cannot hold a pair whose prompt has an image.
 """
 
 import json
@@ -31,10 +31,10 @@ Format = Literal["llamafactory-sft", "llamafactory-dpo"]
 
 SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt"}
 SFT_MEMBERS: Final = {"t2i": ("jpg",), "edit": ("source.jpg", "jpg"), "understand": ("jpg",)}
-"""Images of a sample in the order in which their marks stand."""
+"""Images of a sample, in the order of their marks."""
 DPO_MEMBERS: Final = {"preference": ("chosen.jpg", "rejected.jpg")}
 
-READ_SAMPLES: Final = 64  # at once
+READ_SAMPLES: Final = 64  # samples per read
 INFO: Final = "dataset_info.json"
 
 SFT_INFO: Final = {
@@ -67,16 +67,16 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
 
     Args:
         url: folder of a corpus or of pairs.
-        format_: messages to learn, or pairs to prefer one of.
+        format_: sft for samples, dpo for pairs.
         to: local folder.
 
     Returns:
-        how many records each file has.
+        number of records of each file.
 
     Raises:
-        DataError: nothing to export, pairs that the format cannot hold, a sample whose images and
-            marks do not agree, a dataset_info.json that is none, or a folder that holds a corpus or
-            a file of that name that no export wrote.
+        DataError: there is nothing to export, the format cannot hold the pairs, the images and
+            marks of a sample differ, dataset_info.json is invalid, or the folder holds a corpus or
+            a file of the same name that no export wrote.
     """
     manifest = read_manifest(url)
     is_sft = format_ == "llamafactory-sft"
@@ -90,7 +90,7 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     described = _described(to / INFO)
     _check_folder(to, name, entry in described)
     to.mkdir(parents=True, exist_ok=True)
-    # First, so that an export that is killed is known as one.
+    # First, so that a later run knows a killed export.
     publish(to / INFO, f"{json.dumps(described | {entry: info}, indent=2)}\n".encode())
     count = 0
     with published(to / name) as partial, open(partial, "w", encoding="utf-8") as file:
@@ -106,16 +106,16 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
 def _check_folder(to: Path, name: str, exported: bool) -> None:
     """Refuse to write into a corpus, or over a file that no export wrote."""
     if (to / MANIFEST).exists():
-        raise DataError(f"{to}: a corpus lies here; give an export a folder of its own")
+        raise DataError(f"{to}: holds a corpus; expected a separate folder for an export")
     if (to / name).exists() and not exported:
         raise DataError(
-            f"{to / name}: is there already, and {INFO} beside it names no export; give another "
-            "folder, or move the file"
+            f"{to / name}: exists, but no export wrote it, as {INFO} shows; name another folder, "
+            "or move the file"
         )
 
 
 def _described(path: Path) -> dict[str, Any]:
-    """Read what earlier exports into the folder left there."""
+    """Read the dataset_info.json of earlier exports; {} if there is none."""
     try:
         found = json.loads(path.read_text())
     except FileNotFoundError:
@@ -131,7 +131,8 @@ def sft_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
     """Return a sample's record.
 
     Raises:
-        DataError: not as many marks as images, or a token of chat templates in the messages.
+        DataError: the numbers of marks and images differ, or a message contains a token of chat
+            templates.
     """
     _check_tokens(sample)
     texts = [message["content"] for message in sample["messages"]]
@@ -146,20 +147,20 @@ def dpo_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
     """Return a pair's record: the same answer twice, each with its image.
 
     Raises:
-        DataError: an answer that does not mark one image, a prompt that marks one, or a token of
-            chat templates in the messages.
+        DataError: the answer does not mark one image, the prompt marks an image, or a message
+            contains a token of chat templates.
     """
     _check_tokens(sample)
     *before, answer = sample["messages"]
     _check_marks(sample["key"], answer["content"], 1)
     _check_marks(sample["key"], "".join(message["content"] for message in before), 0)
-    said = {"from": SPEAKERS[answer["role"]], "value": answer["content"]}
+    turn = {"from": SPEAKERS[answer["role"]], "value": answer["content"]}
     return {
         "conversations": [
             {"from": SPEAKERS[message["role"]], "value": message["content"]} for message in before
         ],
-        "chosen": said,
-        "rejected": said,
+        "chosen": turn,
+        "rejected": turn,
         "images": images,
     }
 
@@ -188,36 +189,36 @@ def _records(
 
 
 def _check_size(url: str, expected: int) -> None:
-    """Check that a shard was not cut short: its last images would be, too."""
+    """Check that a shard is not cut short; otherwise its last images would be cut."""
     fs, path = open_fs(url)
     try:
         found = fs.size(path)
     except FileNotFoundError as error:
         raise DataError(f"{url}: a shard that the manifest lists is missing") from error
     if found != expected:
-        raise DataError(f"{url}: {found:,} bytes, the manifest says {expected:,}")
+        raise DataError(f"{url}: {found:,} bytes, expected {expected:,} by the manifest")
 
 
 def _check_tokens(sample: Mapping[str, Any]) -> None:
-    """Refuse what the reader's chat template would take for its own."""
+    """Refuse messages with tokens that have a meaning in chat templates."""
     for message in sample["messages"]:
         if marker := marker_in(message["content"], allowed=MARKS):
             raise DataError(
-                f"{sample['key']}: a message spells {marker!r}, a token of chat templates: "
-                f"{message['content']!r:.300}; build the corpus again, which leaves such rows out"
+                f"{sample['key']}: a message contains {marker!r}, a token of chat templates: "
+                f"{message['content']!r:.300}; build the corpus again, which drops such rows"
             )
 
 
 def _check_marks(key: str, text: str, images: int) -> None:
     marks = text.count(IMAGE) + text.count(IMAGE_GEN)
     if marks != images:
-        raise DataError(f"{key}: {marks} marks of images in {text!r:.300}, {images} images")
+        raise DataError(f"{key}: {marks} image marks in {text!r:.300}, expected {images}")
 
 
 def _nothing(manifest: Manifest, members: Mapping[str, Any]) -> str:
     if members is DPO_MEMBERS and manifest.subsets.get("preference_edit"):
         return (
-            "pairs whose prompts have an image: the published code takes the first image as chosen "
-            "and the second as rejected, so its format cannot hold them"
+            "the prompts of its pairs have an image: the published code takes the first image as "
+            "chosen and the second as rejected, so its format cannot hold them"
         )
-    return f"no {' or '.join(members)} to export, only {', '.join(manifest.subsets) or 'nothing'}"
+    return f"no {' or '.join(members)} to export; it has {', '.join(manifest.subsets) or 'nothing'}"

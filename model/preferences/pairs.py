@@ -1,6 +1,6 @@
-"""Which of two images is preferred: pure functions of scores.
+"""The choice of the preferred image of a pair, as pure functions of scores.
 
-A pair is dropped where the scores do not tell its images apart; that is a decision, not a fault.
+A pair is dropped if the scores of its images differ too little; that is a decision, not an error.
 """
 
 import math
@@ -14,16 +14,16 @@ SMALL_MARGIN: Final = "small_margin"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preference:
-    """Two candidates by their numbers; `GIVEN` is the image that the prompt came with."""
+    """The numbers of the chosen and the rejected image; `GIVEN` is the prompt's own image."""
 
     chosen: int
     rejected: int
-    margin: float  # score of the chosen above the rejected; 0.0 where nothing was scored
+    margin: float  # score of the chosen minus the rejected; 0.0 if nothing was scored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dropped:
-    """Why there is no pair."""
+    """The reason why there is no pair."""
 
     reason: str  # tie or small_margin
     detail: str  # a sentence with the scores
@@ -33,14 +33,14 @@ GIVEN: Final = -1
 
 
 def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropped:
-    """Choose the best of the model's own images over the worst, the first of equals.
+    """Choose the best of the model's images over the worst; on a tie, the first of each.
 
     Args:
         scores: of two images or more, finite; higher is better.
-        margin: least difference that counts; one that is equal does.
+        margin: least difference of a pair, inclusive.
 
     Raises:
-        ValueError: fewer scores, or one that is not finite.
+        ValueError: there are fewer than two scores, or one is not finite.
 
     >>> best_and_worst([0.1, 0.5, 0.3], 0.4)
     Preference(chosen=1, rejected=0, margin=0.4)
@@ -53,15 +53,15 @@ def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropp
 
 
 def given_and_worst(given: float, scores: Sequence[float], margin: float) -> Preference | Dropped:
-    """Choose the image that the prompt came with over the worst of the model's own.
+    """Choose the prompt's own image over the worst of the model's images.
 
     Args:
-        given: its score.
+        given: score of the prompt's own image.
         scores: of the model's images, one or more, finite.
-        margin: as `best_and_worst` has it; an image that scores below the model's is dropped too.
+        margin: least difference, inclusive; a given image below the worst gives no pair either.
 
     Raises:
-        ValueError: no scores, or one that is not finite.
+        ValueError: there are no scores, or one is not finite.
     """
     _check([given, *scores], at_least=2)
     worst = min(range(len(scores)), key=lambda number: scores[number])
@@ -69,9 +69,9 @@ def given_and_worst(given: float, scores: Sequence[float], margin: float) -> Pre
 
 
 def given_and_first() -> Preference:
-    """Choose the image that the prompt came with over the model's first, as the paper does.
+    """Choose the prompt's own image over the model's first, as the paper does.
 
-    Nothing is scored: VARGPT-v1.1 takes the image of a stronger model as the better one.
+    Nothing is scored: VARGPT-v1.1 prefers the image of a stronger model.
     """
     return Preference(chosen=GIVEN, rejected=0, margin=0.0)
 
@@ -81,7 +81,7 @@ def _decided(
 ) -> Preference | Dropped:
     listed = ", ".join(f"{score:.6g}" for score in scores)
     if difference == 0:
-        return Dropped(reason=TIE, detail=f"scores {listed} tell no two images apart")
+        return Dropped(reason=TIE, detail=f"scores {listed} are equal")
     if difference < margin:
         detail = f"scores {listed} differ by {difference:.6g}, expected {margin:g} or more"
         return Dropped(reason=SMALL_MARGIN, detail=detail)

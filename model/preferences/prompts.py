@@ -1,12 +1,12 @@
-"""Prompts to make pairs of: a file of them, or a held-out part of a corpus.
+"""Prompts for pairs, from a file or from a held-out part of a corpus.
 
-A file is `.txt`, a prompt a line; or `.jsonl` or `.csv` with these columns, all but the first
-optional, paths relative to the file:
+A file is `.txt` with one prompt per line; or `.jsonl` or `.csv` with these columns. Only `prompt`
+is required, and paths are relative to the file:
 
-    prompt    what to draw
-    image     path of an image that is preferred to the model's own
-    input     path of an image to edit; the prompt says how
-    key       names the prompt, 32 hex digits; else prompt and input decide
+    prompt    description of the image
+    image     path of an image that is preferred to the model's images
+    input     path of an image to edit; the prompt is the instruction
+    key       key of the prompt, 32 hex digits; default: a hash of prompt and input
 """
 
 import csv
@@ -33,7 +33,7 @@ _OF_CORPUS: Final = ("t2i", "edit")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where bytes lie."""
+    """A range of bytes in a file."""
 
     file: str  # path or any fsspec URL
     offset: int = 0
@@ -42,23 +42,23 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptRow:
-    """One prompt, and what it brings."""
+    """One prompt with its images."""
 
     key: str
-    text: str  # what scorers read
-    source: str  # name of the file, or of the corpus' source
-    url: str = ""  # of the image, where a corpus has it
+    text: str  # the text for scorers
+    source: str  # name of the file, or of the corpus's source
+    url: str = ""  # of the image, if a corpus has it
     licence: str = ""  # of the image
-    messages: tuple[Message, ...] = ()  # as a corpus has them; () to be written
+    messages: tuple[Message, ...] = ()  # from a corpus; (): to be written from templates
     aspect: float = 1.0  # height / width of the images
-    given: Place | None = None  # image that is preferred to the model's own
-    codes: Place | None = None  # its codes, a member of a shard
+    given: Place | None = None  # image that is preferred to the model's images
+    codes: Place | None = None  # codes of the given image, a member of a shard
     edited: Place | None = None  # image to edit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadPrompt:
-    """A line or a sample that is no prompt."""
+    """A line that is no valid prompt."""
 
     id: str
     reason: str  # stable class
@@ -66,17 +66,17 @@ class BadPrompt:
 
 
 def read_prompts(url: str) -> Iterator[PromptRow | BadPrompt]:
-    """Yield the prompts of a file in their order; a key that comes again is a bad one.
+    """Yield the prompts of a file in order; a repeated key gives a BadPrompt.
 
     Raises:
-        DataError: no such file, one of another kind, or a table without a column `prompt`.
+        DataError: there is no such file, it has another format, or no column `prompt`.
     """
     seen: set[str] = set()
     name = PurePosixPath(url).name
     for number, row in enumerate(_rows(url), start=1):
         prompt = _prompt(row, f"{name}:{number}", name, url)
         if isinstance(prompt, PromptRow) and prompt.key in seen:
-            detail = f"{prompt.text!r:.200}, key {prompt.key}, came before"
+            detail = f"{prompt.text!r:.200}, key {prompt.key}, is a repetition"
             prompt = BadPrompt(id=f"{name}:{number}", reason="repeated_prompt", detail=detail)
         if isinstance(prompt, PromptRow):
             seen.add(prompt.key)
@@ -84,19 +84,19 @@ def read_prompts(url: str) -> Iterator[PromptRow | BadPrompt]:
 
 
 def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
-    """Yield the prompts of a part of a corpus, with its images as those preferred to the model's.
+    """Yield the prompts of a part of a corpus; its images are preferred to the model's.
 
     Args:
         source: the corpus and its subset, t2i or edit.
         member: of the codes.
-        share: of the samples, by the hash of their keys; what is drawn at a share is drawn at every
-            larger one too.
+        share: share of the samples, chosen by a hash of the key; a larger share contains the
+            samples of every smaller one.
 
     Raises:
-        DataError: no corpus, no such subset or codes, or shards that do not fit the manifest.
+        DataError: no corpus, no such subset or codes, or shards do not fit the manifest.
     """
     if source.subset not in _OF_CORPUS:
-        raise DataError(f"{source}: prompts are made of {' and '.join(_OF_CORPUS)}")
+        raise DataError(f"{source}: expected a subset of {' or '.join(_OF_CORPUS)}")
     manifest = read_manifest(source.url)
     understood = UNDERSTOOD[source.subset]
     members = ("json", "jpg", member, *([understood] if understood else []))
@@ -144,7 +144,7 @@ def _places(index: ShardIndex, row: int, members: tuple[str, ...], url: str) -> 
 
 
 def _rows(url: str) -> Iterator[Mapping[str, Any] | str]:
-    """Yield the columns of each line, or what is wrong with it."""
+    """Yield the columns of each line, or the error of a line."""
     fs, path = open_fs(url)
     suffix = PurePosixPath(url).suffix
     if suffix not in (".txt", ".jsonl", ".csv"):
@@ -152,11 +152,11 @@ def _rows(url: str) -> Iterator[Mapping[str, Any] | str]:
     try:
         text = fs.cat_file(path).decode()
     except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise DataError(f"{url}: no file of prompts in UTF-8: {error}") from error
+        raise DataError(f"{url}: expected a file of prompts in UTF-8: {error}") from error
     if suffix == ".csv":
         table = csv.DictReader(io.StringIO(text, newline=""))
         if "prompt" not in (table.fieldnames or ()):
-            raise DataError(f"{url}: no column `prompt`, only {table.fieldnames}")
+            raise DataError(f"{url}: expected a column `prompt`, got {table.fieldnames}")
         yield from table
         return
     for line in filter(str.strip, text.splitlines()):
@@ -200,14 +200,14 @@ def _fault(text: Any, key: Any, image: Any, edited: Any) -> str | None:
     if not isinstance(key, str) or (key and not _KEY.fullmatch(key)):
         return "bad_key"
     for path in (image, edited):
-        # What is on the web is fetched by a crawl, which guards against strangers' addresses.
+        # Only a crawl fetches from the web, because it guards against unsafe addresses.
         if not isinstance(path, str) or path.startswith(("http://", "https://")):
             return "bad_path"
     return None
 
 
 def _beside(url: str, path: str) -> Place | None:
-    """Return the place of a file that a list names: a URL, absolute, or relative to the list."""
+    """Return the place of a listed file: a URL, an absolute path, or one relative to the list."""
     if not path:
         return None
     folder = "" if "://" in path or path.startswith("/") else url.rpartition("/")[0]

@@ -1,6 +1,6 @@
-"""Images that a model draws of a prompt, several of each, every one from a seed of its own.
+"""Generation of several images for each prompt, each image from its own seed.
 
-Shapes: B images, H and W pixels, L codes of an image.
+Shapes: B images, H and W pixels, L codes per image.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Question:
-    """What is drawn: a conversation whose answer marks one image."""
+    """A conversation whose answer marks one image to generate."""
 
     key: str
     messages: Sequence[Message]
-    edited: Image.Image | None = None  # RGB, what `<image>` stands for
+    edited: Image.Image | None = None  # RGB, the input image that `<image>` marks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Drawn:
-    """One image of a question."""
+    """One generated image of a question."""
 
     seed: str
     codes: CodeArray  # [L], as a shard holds them
@@ -44,16 +44,16 @@ class Drawn:
 
 
 def sample_seed(key: str, index: int, seed: str) -> str:
-    """Return what decides all that is drawn for one image of a prompt: 32 hex digits."""
+    """Return the seed of one image of a prompt, 32 hex digits."""
     return blake2b(f"{seed}\n{key}\n{index}".encode(), digest_size=16).hexdigest()
 
 
 class Sampler:
-    """Draws images, batch by batch.
+    """Generates images, batch by batch.
 
     Args:
         model: in evaluation mode.
-        seed: what all that is drawn hangs on, such as the hash of the model.
+        seed: part of the seed of every image, such as the hash of the model.
         text: the model's text tokenizer; its `pad_multiple` must be the model's.
         sampling: guidance, temperature, top-k and top-p of each element.
         image_processor: of the backbone, for prompts with an image.
@@ -74,9 +74,9 @@ class Sampler:
     def prompt(
         self, question: Question, samples: int, tokenizer: NetworkTokenizer
     ) -> Prompt | BadSample:
-        """Return a question as the model reads it, up to the start of its image.
+        """Return the tokens of a question, up to the start of its image.
 
-        What it reads is what training on the pair will put before the image, token by token.
+        They are the same tokens that precede the image in training on the pair.
         """
         patches = None
         if question.edited is not None:
@@ -84,7 +84,7 @@ class Sampler:
         conversation = Conversation(
             question.messages,
             generated=count_codes(tokenizer.model_schedule),
-            understood=patches.tokens if patches else 0,
+            input_tokens=patches.tokens if patches else 0,
         )
         (encoded,) = self._text.encode([conversation])
         if isinstance(encoded, BadSample):
@@ -98,7 +98,7 @@ class Sampler:
         )
 
     def draw(self, prompts: Sequence[Prompt], tokenizer: NetworkTokenizer) -> list[list[Drawn]]:
-        """Draw the images of each prompt, all at once, in the schedule of `tokenizer`."""
+        """Generate the images of all prompts in one batch, with the schedule of `tokenizer`."""
         answers = generate(self._model, tokenizer, prompts, self._sampling)
         rows = [answer.images[0].values_BL[0] for answer in answers]
         pixels_BHWC = to_pixels(tokenizer.decode(Codes.unpack(rows, tokenizer.schedule)))

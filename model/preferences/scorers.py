@@ -1,4 +1,4 @@
-"""What says which image is better: CLIP's similarity, an aesthetic predictor, or any callable."""
+"""Scorers of images: CLIP's similarity, an aesthetic predictor, or any callable."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -13,35 +13,35 @@ from model.preferences.clip_scorers import AestheticScorer, ClipScorer, ScorerEr
 from schemas.store.retries import open_fs
 
 SCHEMES: Final = ("hf-hub:", "local-dir:")
-"""Of open_clip's model names: these bring their weights."""
+"""Prefixes of open_clip's model names that include the weights."""
 
 
 class Scorer(Protocol):
-    """Scores images of prompts; higher is better."""
+    """Scores images for prompts; higher is better."""
 
     def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> Sequence[float]:
         """Return a score for each image, given the prompt of the same number.
 
         Args:
             images: RGB, of any sizes.
-            prompts: one an image.
+            prompts: one per image.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScorerPlan:
-    """Which scorer, in plain values that travel to a worker.
+    """The settings of a scorer, as plain values that can be pickled for a worker.
 
     Raises:
-        ScorerError: values that do not go together.
+        ScorerError: values contradict each other.
     """
 
     kind: Literal["clip", "aesthetic"] | str  # or MODULE:NAME of a callable
-    clip_model: str = "ViT-L-14"  # as open_clip names it; hf-hub:NAME or local-dir:PATH too
-    clip_weights: str = ""  # of a name without a scheme: a tag of open_clip's, or a file
+    clip_model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME or local-dir:PATH
+    clip_weights: str = ""  # for a name without a prefix: an open_clip tag, or a file
     head: str = ""  # URL of the aesthetic predictor's weights
-    weights_sha256: str = ""  # of the files above, once they were read; see `pinned`
+    weights_sha256: str = ""  # of the files above; set by `pinned`
 
     def __post_init__(self) -> None:
         if self.kind not in ("clip", "aesthetic"):
@@ -49,15 +49,17 @@ class ScorerPlan:
                 raise ScorerError(f"scorer {self.kind!r}: expected clip, aesthetic or MODULE:NAME")
             return
         if not self.clip_weights and not self.clip_model.startswith(SCHEMES):
-            raise ScorerError(f"CLIP {self.clip_model}: name its weights too, a tag or a file")
+            raise ScorerError(f"CLIP {self.clip_model}: expected weights, a tag or a file")
         if (self.kind == "aesthetic") != bool(self.head):
-            raise ScorerError(f"scorer {self.kind} with head {self.head!r}: one without the other")
+            raise ScorerError(
+                f"scorer {self.kind} with head {self.head!r}: expected a head with aesthetic only"
+            )
 
     def load(self, device: str = "cpu") -> Scorer:
-        """Load it.
+        """Load the scorer.
 
         Raises:
-            ScorerError: a model, file or callable that is not there or does not fit.
+            ScorerError: a model, file or callable is missing or does not fit.
         """
         if self.kind == "clip":
             return ClipScorer(self.clip_model, self.clip_weights, device)
@@ -67,7 +69,7 @@ class ScorerPlan:
 
     @property
     def name(self) -> str:
-        """What stands beside a score: `clip ViT-L-14 openai`, or MODULE:NAME."""
+        """The name to store with a score: `clip ViT-L-14 openai`, or MODULE:NAME."""
         if self.kind not in ("clip", "aesthetic"):
             return self.kind
         parts = (self.clip_model, self.clip_weights, self.head)
@@ -76,27 +78,27 @@ class ScorerPlan:
         )
 
     def identity(self) -> list[str]:
-        """Return what decides the scores, wherever the files lie."""
+        """Return the values that decide the scores, without the location of files."""
         return [self.name, self.weights_sha256]
 
     def pinned(self) -> "ScorerPlan":
-        """Return the plan with the hash of its local files, so that other weights are noticed.
+        """Return the plan with the hash of its files, so that changed weights are noticed.
 
-        A tag of open_clip's and a name on the hub stand for themselves.
+        An open_clip tag or a hub name identifies its weights without a hash.
 
         Raises:
-            ScorerError: a file that is not there.
-            StoreError: a store that cannot be asked.
+            ScorerError: a file is missing.
+            StoreError: the store cannot be reached.
         """
         hashes = [sha256(_read(url)).hexdigest() for url in _files(self)]
         return replace(self, weights_sha256=" ".join(hashes))
 
 
 def imported_scorer(place: str) -> Scorer:
-    """Return a callable of the user's own.
+    """Import a user's callable.
 
     Raises:
-        ScorerError: it cannot be imported, or is none.
+        ScorerError: it cannot be imported, or is no callable.
     """
     module, _, name = place.partition(":")
     try:
@@ -109,14 +111,14 @@ def imported_scorer(place: str) -> Scorer:
 
 
 def scored(scorer: Scorer, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
-    """Score images, and check that what comes back is a number each.
+    """Score images, and check that each has one score.
 
     Raises:
-        ScorerError: it is not.
+        ScorerError: the scorer returned another number of scores.
     """
     found = [float(score) for score in scorer(images, prompts)]
     if len(found) != len(images):
-        raise ScorerError(f"{len(found)} scores of {len(images)} images, from {scorer!r}")
+        raise ScorerError(f"{scorer!r} returned {len(found)} scores, expected {len(images)}")
     return found
 
 

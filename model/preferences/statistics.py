@@ -1,4 +1,4 @@
-"""Whether a model got better: scores of the same held-out prompts before and after."""
+"""Comparison of two models by their scores of the same held-out prompts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from model.data.manifest import DataError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """How scores changed, prompt by prompt."""
+    """The change of the scores."""
 
     prompts: int
     before: float  # mean score
     after: float  # mean score
     difference: float  # of the means; positive is better
-    low: float  # of the confidence interval of the difference
-    high: float
+    low: float  # lower bound of the confidence interval of the difference
+    high: float  # upper bound
     confidence: float
-    wins: float  # share of the prompts whose score rose, ties counted half
+    wins: float  # share of the prompts whose score rose; ties count half
 
 
 def compare(
@@ -32,29 +32,30 @@ def compare(
 ) -> Comparison:
     """Compare scores of the same prompts, in the same order, by a paired bootstrap (BCa).
 
-    Prompts are drawn anew, each with both of its scores, so that how hard a prompt is cancels out.
+    Prompts are resampled with both scores, so that the difficulty of a prompt cancels out.
 
     Args:
-        before: one score a prompt; where a prompt has several images, their mean.
-        after: the same of the other model.
+        before: one score per prompt; the mean if a prompt has several images.
+        after: the scores of the other model.
         confidence: of the interval.
-        resamples: how often prompts are drawn.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: of the resampling.
 
     Raises:
-        DataError: fewer than two prompts, not as many after as before, or scores not finite.
+        DataError: there are fewer than two prompts, the numbers of scores differ, or a score is not
+            finite.
     """
     from scipy import stats
 
     pairs = np.array([before, after], np.float64) if len(before) == len(after) else np.zeros((2, 0))
     if pairs.shape[1] < 2 or not np.isfinite(pairs).all():
         raise DataError(
-            f"expected finite scores of two prompts or more, got {len(before)} before and "
+            f"expected finite scores for two prompts or more, got {len(before)} before and "
             f"{len(after)} after: {list(before)[:3]}..., {list(after)[:3]}..."
         )
     differences = pairs[1] - pairs[0]
     low = high = float(differences[0])
-    if np.ptp(differences) > 0:  # or there is nothing to resample, and BCa is not defined
+    if np.ptp(differences) > 0:  # otherwise BCa is not defined
         interval = stats.bootstrap(
             (differences,),
             np.mean,

@@ -1,1 +1,1 @@
-"""Train a tokenizer: objectives, the loop, and the card that describes what came of it."""
+"""Training of an image tokenizer: objectives, the loop, evaluation and the model card."""

@@ -1,4 +1,4 @@
-"""The model card: what a trained tokenizer is, what it was made of and how good it is."""
+"""The model card of a trained tokenizer: its sizes, data, training and quality."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,19 +9,19 @@ from model.tokenizer_training.evaluate import Figures
 from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.sizes import BsqConfig
 
-UNREADABLE_SHOWN: Final = 3  # images that the card names; training.json has them all
+UNREADABLE_SHOWN: Final = 3  # images listed in the card; training.json lists all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What the card says of a run beside its figures."""
+    """The facts of a run in the card, without its figures."""
 
-    data: str  # what it was trained on
+    data: str  # description of the training images
     licence: str  # of the data
     command: str
     images: int  # for training
     held_out: float  # share of all images, by the hash of their names
-    unreadable: Mapping[str, str]  # image -> why
+    unreadable: Mapping[str, str]  # image -> reason
     plan: str
     machine: str
     perceptual: str | None = None  # import path of a further loss
@@ -29,7 +29,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """What came out of a run, as far as numbers tell."""
+    """The numbers of a finished run."""
 
     parameters: int
     size: int  # bytes of the checkpoint
@@ -42,9 +42,9 @@ def card(trainee: Trainee, facts: Facts, made: Made, *, picture: str, numbers: s
     """Write the model card, Markdown.
 
     Args:
-        trainee: what was trained.
-        facts: of the run.
-        made: by the run.
+        trainee: the trained tokenizer.
+        facts: facts of the run.
+        made: numbers of the run.
         picture: name of the file of reconstructions.
         numbers: name of the file of figures.
     """
@@ -61,19 +61,19 @@ def card(trainee: Trainee, facts: Facts, made: Made, *, picture: str, numbers: s
         *_table(made.figures),
         "",
         f"{facts.held_out:.0%} of the images, drawn by the hash of their names, were held out and",
-        "never trained on; near copies of them (variants of a drawing, skin tones of an emoji) may",
-        "have been. Figures are of the float16 file, encoded and decoded by the tokenizer class.",
+        "never trained on. Similar images (variants of a drawing, skin tones of an emoji) may have",
+        "been. Figures are of the float16 file, measured with the tokenizer class.",
         "",
-        f"![held-out images, and below each its reconstruction]({picture})",
+        f"![held-out images, with the reconstruction below each]({picture})",
         "",
         f"- Data: {facts.data}; {facts.images:,} images to train on. {_unreadable(facts)}"
         f"Licence of the data: {facts.licence}.",
         f"- Training: {facts.plan}; {made.steps:,} steps in {made.seconds / 60:.0f} minutes on "
         f"{facts.machine}.",
         f"- Command: `{facts.command}`",
-        f"- Limits: it knows what it was trained on. Use a published checkpoint for other images, "
-        f"and for any model that shall be as good as published ones. {_losses(facts)}",
-        f"- [{numbers}]({numbers}) has the curve of the loss and the figures above.",
+        f"- Limits: it works for images like its training data. Use a published checkpoint for "
+        f"other images, and for a model as good as published ones. {_losses(facts)}",
+        f"- [{numbers}]({numbers}) has the loss curve and the figures above.",
         "",
     ]
     return "\n".join(lines)
@@ -114,5 +114,5 @@ def _unreadable(facts: Facts) -> str:
 
 def _losses(facts: Facts) -> str:
     if facts.perceptual:
-        return f"Its loss was of pixels and of `{facts.perceptual}`, without an adversary."
-    return "Its loss was of pixels alone, so fine texture comes out blurred."
+        return f"Its loss has pixels and `{facts.perceptual}`, but no adversary."
+    return "Its loss has pixels alone, so fine texture is blurred."

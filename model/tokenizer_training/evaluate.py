@@ -1,6 +1,6 @@
-"""How well a tokenizer draws held-out images again.
+"""The quality of a tokenizer's reconstructions of held-out images.
 
-Shapes: B images, H and W pixels, L codes over all scales, d bits a code.
+Shapes: B images, H and W pixels, L codes over all scales, d bits per code.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import CodeArray, Codes
 
 AT_ONCE: Final = 16  # images
-MOST_PSNR: Final = 100.0  # dB, of an image drawn again exactly, which a blank one can be
+MOST_PSNR: Final = 100.0  # dB, for an exact reconstruction, as of a blank image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What came of held-out images at one size."""
+    """Figures of the held-out images at one size."""
 
     images: int
     side: int  # px
@@ -37,14 +37,14 @@ class Figures:
     ssim: float  # mean
     ssim_p5: float  # fifth percentile
     bits_an_image: int  # of the codes
-    codebook_used: float | None = None  # share of its entries that any image took (VAR)
+    codebook_used: float | None = None  # share of the entries that occur (VAR)
     bit_entropy: float | None = None  # mean over the bits of a code, 0 to 1 (BSQ)
 
 
 def evaluate(tokenizer: NetworkTokenizer, images_BHW3: NDArray[np.uint8]) -> Figures:
-    """Encode and decode images through a tokenizer, of which the schedule says their size.
+    """Encode and decode images and measure the result; the schedule gives the image size.
 
-    PSNR and SSIM are those of torchmetrics, on RGB in [0, 1], image by image.
+    PSNR and SSIM are torchmetrics', on RGB in [0, 1], image by image.
     """
     codes: list[CodeArray] = []
     psnr: list[float] = []
@@ -77,14 +77,14 @@ def evaluate(tokenizer: NetworkTokenizer, images_BHW3: NDArray[np.uint8]) -> Fig
 
 
 def bits_a_code(tokenizer: NetworkTokenizer) -> float:
-    """Return how many bits a code is worth: d, or the logarithm of the codebook's size."""
+    """Return the bits of a code: d, or log2 of the codebook's size."""
     if isinstance(tokenizer, InfinityBsq):
         return tokenizer.config.bits
     return float(np.log2(tokenizer.codes_limit))
 
 
 def codebook_used(codes_BL: CodeArray, entries: int) -> float:
-    """Return the share of a codebook's entries that occur at all.
+    """Return the share of a codebook's entries that occur.
 
     >>> codebook_used(np.array([[0, 3, 3]]), 4)
     0.5
@@ -93,7 +93,7 @@ def codebook_used(codes_BL: CodeArray, entries: int) -> float:
 
 
 def bit_entropy(bits_BLd: Tensor) -> float:
-    """Return the entropy of each of d bits over all positions, averaged: 1 if 0 is as often as 1.
+    """Return the mean entropy of the d bits over all positions; 1 if 0 and 1 are equally frequent.
 
     >>> bit_entropy(torch.tensor([[[True, True], [False, True]]]))
     0.5
@@ -106,7 +106,7 @@ def bit_entropy(bits_BLd: Tensor) -> float:
 def reconstructions(
     tokenizer: NetworkTokenizer, images_BHW3: Sequence[NDArray[np.uint8]]
 ) -> Image.Image:
-    """Draw originals in a row, and below each what came of it."""
+    """Draw originals in a row, with the reconstruction below each."""
     drawn = [
         tokenizer.decode(tokenizer.encode(to_model_input(image[None])))[0].cpu()
         for image in images_BHW3

@@ -1,4 +1,4 @@
-"""From a training's state to what is shipped: a checkpoint, a picture, figures and a model card."""
+"""Export of a training's state: a checkpoint, a picture, figures and a model card."""
 
 import io
 import json
@@ -32,7 +32,7 @@ PICTURE: Final = "reconstructions.webp"  # a tenth of the PNG's size
 FIGURES: Final = "training.json"
 CARD: Final = "README.md"
 SHOWN: Final = 8  # images in the picture
-SIDES: Final = (256, 128)  # px, at which held-out images are drawn again
+SIDES: Final = (256, 128)  # px, sizes of the evaluation
 
 
 def export(
@@ -44,21 +44,22 @@ def export(
     *,
     compute: Compute | None = None,
 ) -> list[Figures]:
-    """Write the checkpoint, then judge it as it will be used, and write what was found.
+    """Write the checkpoint, evaluate the written file, and write figures and card.
 
-    Each file is replaced at once, the card last. A state that is not done yet is exported too.
+    Each file is replaced atomically, the card last. The state of an unfinished training is exported
+    too.
 
     Args:
-        state: file that a `Trainer` saved, of whatever fingerprint.
-        trainee: what was trained.
+        state: file that a `Trainer` saved, with any fingerprint.
+        trainee: the tokenizer that was trained.
         held_out_BHW3: squares of 256 px that were not trained on; the first are shown.
         facts: for the card.
         out: folder, local.
-        compute: where the figures are made; None for fp32 on the CPU.
+        compute: where the figures are computed; None for fp32 on the CPU.
 
     Raises:
-        StateError: a file that is no state.
-        CheckpointError: a state of another tokenizer than `trainee`.
+        StateError: the file is no state.
+        CheckpointError: the state is of another tokenizer than `trainee`.
     """
     trained = read_state(state)
     out.mkdir(parents=True, exist_ok=True)
@@ -89,10 +90,10 @@ def export(
 
 
 def published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name weights as a published checkpoint does, in float16 on the CPU.
+    """Return weights with the names of a published checkpoint, in float16 on the CPU.
 
-    VAR's counts of hits are left out: they are of training alone, and the loader fills them in.
-    Infinity's masks, constants, are put in.
+    VAR's hit counts are left out: only training needs them, and the loader fills them in.
+    Infinity's masks, which are constants, are added.
     """
     halves = {key: x.cpu().half().contiguous() for key, x in weights.items() if key != HIT_COUNTS}
     if not isinstance(trainee.config, BsqConfig):
@@ -103,7 +104,7 @@ def published(trainee: Trainee, weights: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def load(trainee: Trainee, path: Path, compute: Compute) -> NetworkTokenizer:
-    """Load an exported checkpoint as any user of it does."""
+    """Load an exported checkpoint in the same way as a user."""
     source = read_checkpoint(str(path))
     if isinstance(trainee.config, BsqConfig):
         return make_infinity_bsq(trainee.config, source, compute=compute)

@@ -1,8 +1,8 @@
-"""The training loop: batches in, a state that goes on where it was killed, averaged weights out.
+"""The training loop: takes batches, resumes after a kill, returns averaged weights.
 
-On a CPU a run that was killed ends with the same bytes as one that was not: batches and learning
-rate depend on the step alone, and nothing is drawn but from the plan's seed and the step. CUDA
-adds up in an order of its own, so there the last places differ from run to run.
+On a CPU a killed and resumed run ends with the same bytes as an uninterrupted one: batches and
+learning rate depend on the step alone, random numbers on the plan's seed and the step. CUDA adds in
+a varying order, so there the last digits differ from run to run.
 """
 
 import time
@@ -32,13 +32,13 @@ from model.tokenizers.protocol import Schedule
 REPORT_EVERY: Final = 20  # steps
 
 Batches = Callable[[int, int, int], Iterator[NDArray[np.uint8]]]
-"""(crop, size, start) -> batches uint8 [size, crop, crop, 3] without end."""
+"""(crop, size, start) -> endless batches uint8 [size, crop, crop, 3]."""
 
 
 class Averaged:
-    """Exponential moving average of a network's weights, which draws better than the last step's.
+    """Exponential moving average of a network's weights; reconstructs better than the last weights.
 
-    Early on it forgets faster, or the random start would stay in it.
+    The decay is faster at first, so that the random start does not remain.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -47,7 +47,7 @@ class Averaged:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for key, x in network.state_dict().items():
             if x.is_floating_point():
@@ -57,21 +57,20 @@ class Averaged:
 
 
 class Trainer:
-    """Run a plan, from wherever a state in `folder` says it was.
+    """Runs a plan, and resumes from a state in `folder`.
 
     Args:
         objective: the network in its objective; trained in place.
-        plan: what to do.
-        batches: where images come from.
-        schedule: of a crop's side in px.
-        folder: where the state is kept, local.
-        fingerprint: of the plan, the network and the images; a state of another is not gone on
-            with.
-        device: as torch names it.
-        perceptual: a further distance of images, weighed by the plan.
+        plan: the plan.
+        batches: makes the batches of images.
+        schedule: returns the schedule of a crop with a side in px.
+        folder: local folder of the state.
+        fingerprint: of the plan, the network and the images; a state with another is refused.
+        device: torch's name of the device.
+        perceptual: a further distance of images; the plan has its weight.
         report: called every `REPORT_EVERY` steps with their figures and the seconds so far.
-        unreadable: images that `batches` leaves out, which it fills in; kept in the state, so
-            that a run that goes on still knows what it left out before.
+        unreadable: images that `batches` skips; `batches` fills it. It is kept in the state, so
+            that a resumed run lists the images skipped before.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class Trainer:
 
         Raises:
             StateError: the folder holds the state of another run.
-            DivergedError: a loss or gradient that is not finite; the last state remains.
+            DivergedError: a loss or gradient is not finite; the last state remains.
         """
         self._load()
         while self.step < self._plan.steps:
@@ -135,7 +134,7 @@ class Trainer:
             group["lr"] = self._plan.lr_at(self.step)
         self._optimizer.zero_grad()
         loss.backward()
-        # A finite loss may have gradients that are not, and would leave weights that are not.
+        # A finite loss may have gradients that are not finite, which would spoil the weights.
         self._check("gradient", nn.utils.clip_grad_norm_(self.network.parameters(), 1.0))
         self._optimizer.step()
         self._objective.after_step(self.step)
@@ -158,10 +157,10 @@ class Trainer:
     def _check(self, what: str, value: Tensor) -> None:
         if torch.isfinite(value):
             return
-        kept = f"{self._state} is as last saved" if self._state.exists() else "nothing was saved"
+        kept = f"{self._state} is the last state" if self._state.exists() else "nothing was saved"
         raise DivergedError(
-            f"step {self.step}: the {what} is {value.item()}; {kept}. The same command would come "
-            "to the same: try a lower learning rate in another folder"
+            f"step {self.step}: the {what} is {value.item()}; {kept}. The same command would fail "
+            "again: try a lower learning rate in another folder"
         )
 
     def _save(self) -> None:
@@ -183,8 +182,8 @@ class Trainer:
         state = read_state(self._state, self._device)
         if state.fingerprint != self._fingerprint:
             raise StateError(
-                f"{self._state}: of another plan, tokenizer or other images; remove it to begin "
-                "anew, or name another folder"
+                f"{self._state}: made with another plan, tokenizer or other images; remove it to "
+                "start again, or name another folder"
             )
         self.step, self.seconds, self.curve = state.step, state.seconds, state.curve
         self._unreadable.update(state.unreadable)

@@ -1,4 +1,4 @@
-"""The machine that a training ran on, in words."""
+"""A description of the machine that a training ran on."""
 
 import os
 import platform
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-_CPUINFO = Path("/proc/cpuinfo")  # Linux alone
+_CPUINFO = Path("/proc/cpuinfo")  # only on Linux
 
 
 def describe_machine(device: str) -> str:
-    """Return what a model card says of a device, as torch names it, and of torch."""
+    """Return a description of a device, given by torch's name, and of torch for a model card."""
     if torch.device(device).type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     return (
         f"{_cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__} with "
-        f"{torch.get_num_threads()} of its threads"
+        f"{torch.get_num_threads()} threads"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a tokenizer is trained to do: draw its input again, through a quantizer that can learn.
+"""Objectives of a tokenizer: reconstruct the input through a trainable quantizer.
 
 Shapes: B images, C channels, H and W positions of the features, n positions of one scale, V
 codebook entries.
@@ -18,8 +18,8 @@ from model.tokenizers.protocol import Schedule
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_quantizer import MultiScaleQuantizer, shrink
 
-HIT_DECAY: Final = 0.99  # a step, of the share of positions that a codebook entry gets
-BIT_SHARPNESS: Final = 100.0  # of the soft bits whose entropy is taken, as Infinity trains
+HIT_DECAY: Final = 0.99  # per step, of the positions that a codebook entry gets
+BIT_SHARPNESS: Final = 100.0  # of the soft bits in the entropy loss, as in Infinity
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """Distance of two batches of images [B, 3, H, W] in [-1, 1], a scalar."""
@@ -27,36 +27,36 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """How much each term counts."""
+    """The weights of the loss terms."""
 
     l1: float = 0.2
     l2: float = 1.0
-    commitment: float = 0.25  # VAR: features to their codes, beside codes to their features at 1
-    entropy: float = 0.02  # BSQ: bits sure of themselves, and each used
+    commitment: float = 0.25  # VAR: of features to codes; the weight of codes to features is 1
+    entropy: float = 0.02  # BSQ: each bit certain, and 0 and 1 equally frequent
     perceptual: float = 0.1
 
 
 class Objective(Protocol):
-    """A network with its quantizer, as training sees it."""
+    """A network with its quantizer, for training."""
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """The network to train."""
         ...
 
     def __call__(self, images_B3HW: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
-        """Return the images drawn again, [B, 3, H, W], and the quantizer's own loss."""
+        """Return the reconstructed images [B, 3, H, W] and the quantizer's loss."""
         ...
 
     def after_step(self, step: int) -> None:
-        """Mend what gradients do not reach."""
+        """Update values that have no gradients."""
         ...
 
 
 class BsqObjective:
-    """Bits by straight-through signs; the encoder learns to make each of them mean something.
+    """The objective of BSQ: bits by straight-through signs, and an entropy loss.
 
-    The entropy term asks every bit to be sure, and each to be 0 as often as 1 over the batch
+    The entropy loss makes every bit certain, and 0 and 1 equally frequent over the batch
     (arXiv 2406.07548, section 3).
     """
 
@@ -89,9 +89,9 @@ class BsqObjective:
 
 
 class VarObjective:
-    """Nearest codebook vectors, with gradients to both sides (arXiv 2404.02905, section 3.3).
+    """The objective of VAR: nearest codebook vectors, with gradients to features and vectors.
 
-    Entries that hardly any position takes any more are put where the residuals are.
+    Rarely used entries are replaced by residuals of the last batch (arXiv 2404.02905, section 3.3).
     """
 
     def __init__(
@@ -123,13 +123,13 @@ class VarObjective:
         return drawn, loss / len(schedule)
 
     def after_step(self, step: int) -> None:
-        """Move entries that are not used to residuals of the last batch."""
+        """Replace rarely used entries by the last batch's residuals, every `revive_every` steps."""
         if step % self._revive_every == 0:
             self._revive(step)
 
     def _count(self, codes_Bn: Tensor, scale: int, scales: int) -> None:
         hits_SV = self.network.quantize.ema_vocab_hit_SV
-        # A shorter schedule trains the same weights: its scales count for those they stand for.
+        # A shorter schedule trains the same weights: count its scales in the matching rows.
         row = round(scale * (len(hits_SV) - 1) / max(1, scales - 1))
         hits_V = torch.bincount(codes_Bn.flatten(), minlength=hits_SV.shape[1]).to(hits_SV)
         hits_SV[row].mul_(HIT_DECAY).add_(hits_V, alpha=1 - HIT_DECAY)
@@ -144,14 +144,14 @@ class VarObjective:
         generator = torch.Generator().manual_seed(step)
         picked_U = torch.randint(len(self._residuals_NC), unused_U.shape, generator=generator)
         quantizer.embedding.weight[unused_U] = self._residuals_NC[picked_U]
-        # As much as an average entry has, or it would be moved again before it can prove itself.
+        # Set an average count, so that the new entry is not replaced at once.
         quantizer.ema_vocab_hit_SV[:, unused_U] = quantizer.ema_vocab_hit_SV.mean(1, keepdim=True)
 
 
 def reconstruction_loss(
     drawn_B3HW: Tensor, images_B3HW: Tensor, weights: LossWeights, perceptual: Perceptual | None
 ) -> Tensor:
-    """Return how far the images drawn again are from the originals, a scalar."""
+    """Return the distance of the reconstructed images from the originals, a scalar."""
     loss = weights.l1 * F.l1_loss(drawn_B3HW, images_B3HW)
     loss = loss + weights.l2 * F.mse_loss(drawn_B3HW, images_B3HW)
     if perceptual is not None:

@@ -1,4 +1,4 @@
-"""What a training run does, step by step, before any image is seen."""
+"""The plan of a training run: phases, learning rate and loss weights."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from schemas.store.errors import SettingsError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """A stretch of training at one size.
+    """A part of the training with one image size.
 
     Raises:
-        SettingsError: no pixel, image or step.
+        SettingsError: a value is below 1.
     """
 
     crop: int  # side of the images, px
-    batch: int  # images a step
+    batch: int  # images per step
     steps: int
 
     def __post_init__(self) -> None:
@@ -28,14 +28,14 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What decides a training run, beside its images.
+    """The settings of a training run, without its images.
 
     Raises:
-        SettingsError: a learning rate below 0.
+        SettingsError: the learning rate is below 0.
     """
 
     phases: tuple[Phase, ...]
-    lr: float = 1.5e-3  # at its highest
+    lr: float = 1.5e-3  # the highest rate
     warmup: int = 100  # steps
     ema: float = 0.998  # share of the averaged weights kept at each step
     seed: int = 0
@@ -52,7 +52,7 @@ class Plan:
         return sum(phase.steps for phase in self.phases)
 
     def phase_at(self, step: int) -> tuple[Phase, int]:
-        """Return the phase a step belongs to, and its number in that phase.
+        """Return the phase of a step, and the number of the step in that phase.
 
         >>> first, second = Phase(crop=64, batch=2, steps=3), Phase(crop=128, batch=1, steps=2)
         >>> Plan(phases=(first, second)).phase_at(4)
@@ -65,7 +65,7 @@ class Plan:
         raise ValueError(f"step {step} is past the last phase")
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate: a linear warm-up, then a cosine to a hundredth."""
+        """Return the learning rate: a linear warm-up, then a cosine down to 1 %."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: whole or not there, and of one run alone."""
+"""The state of a training run on disk: written atomically, for one run only."""
 
 import io
 from dataclasses import dataclass, field, fields
@@ -15,7 +15,7 @@ STATE: Final = "state.pt"
 
 
 class StateError(UserError):
-    """A state that cannot be read, or is of another run."""
+    """A state that cannot be read, or belongs to another run."""
 
 
 class DivergedError(UserError, FloatingPointError):
@@ -24,20 +24,20 @@ class DivergedError(UserError, FloatingPointError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """All that a run needs to go on, and that is written of it when it is done."""
+    """The data that resuming and export need."""
 
     fingerprint: str  # of the plan, the network and the images
     step: int  # steps done
-    seconds: float  # that they took
-    network: dict[str, Tensor]  # weights as the last step left them
-    averaged: dict[str, Tensor]  # their moving average, which is what is exported
+    seconds: float  # duration of these steps
+    network: dict[str, Tensor]  # weights after the last step
+    averaged: dict[str, Tensor]  # moving average of the weights, for export
     optimizer: dict[str, Any]
-    curve: list[dict[str, float]] = field(default_factory=list)  # now and then: step, loss, PSNR
-    unreadable: dict[str, str] = field(default_factory=dict)  # image -> why it was left out
+    curve: list[dict[str, float]] = field(default_factory=list)  # step, loss, PSNR
+    unreadable: dict[str, str] = field(default_factory=dict)  # image -> reason why it was skipped
 
 
 def write_state(path: Path, state: State) -> None:
-    """Replace a state at once: a run that is killed here keeps the one before."""
+    """Replace a state atomically: a run killed here keeps the previous state."""
     written = io.BytesIO()
     torch.save({each.name: getattr(state, each.name) for each in fields(State)}, written)
     publish(path, written.getvalue())
@@ -47,8 +47,8 @@ def read_state(path: Path, device: str = "cpu") -> State:
     """Read a state without running its pickle; curve and unreadable images may be missing.
 
     Raises:
-        FileNotFoundError: none was written yet.
-        StateError: damaged, or no state of a training.
+        FileNotFoundError: there is no state yet.
+        StateError: the file is damaged, or no state of a training.
     """
     try:
         found = torch.load(path, map_location=device, weights_only=True)
@@ -59,5 +59,5 @@ def read_state(path: Path, device: str = "cpu") -> State:
         raise
     except Exception as error:  # damaged pickles raise nearly every class, IndexError included
         raise StateError(
-            f"{path}: not a state of train-tokenizer, or damaged ({error}); remove it to begin anew"
+            f"{path}: damaged, or no state of train-tokenizer ({error}); remove it to start again"
         ) from error

@@ -1,4 +1,4 @@
-"""What a tokenizer is trained as: its network, its start, and the schedule of each crop."""
+"""A tokenizer to train: its network, initial weights, and the schedule of each crop."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,13 +19,13 @@ from model.tokenizers.sizes import PATCH_NUMS, PRESETS, BsqConfig, VarConfig
 from model.tokenizers.var_network import VarNetwork
 from schemas.store.errors import SettingsError
 
-# Sides of the scales of crops smaller than any published schedule; both end where the crop does.
+# Scale sides of crops that are smaller than any published schedule; the last is the crop's grid.
 _SMALL_VAR: Final = {64: (1, 2, 3, 4), 128: (1, 2, 3, 4, 5, 6, 7, 8)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trainee:
-    """A tokenizer to be trained, by the name and preset of its configuration."""
+    """A tokenizer to train: its name and configuration."""
 
     name: str  # infinity_bsq or var_vqvae
     config: BsqConfig | VarConfig
@@ -35,14 +35,14 @@ class Trainee:
         """Return the tokenizer of a preset.
 
         Raises:
-            SettingsError: unknown names, with the known ones.
+            SettingsError: the preset is unknown; lists the known ones.
         """
         if preset not in PRESETS[name]:
             raise SettingsError(f"unknown preset {preset!r} of {name}, expected {[*PRESETS[name]]}")
         return cls(name=name, config=PRESETS[name][preset])
 
     def objective(self, weights: LossWeights, seed: int) -> Objective:
-        """Build the network, its start drawn by `seed`, in the objective that trains it."""
+        """Build the network, initialised by `seed`, in its objective."""
         torch.manual_seed(seed)
         if isinstance(self.config, BsqConfig):
             network = BsqNetwork(self.config)
@@ -56,11 +56,11 @@ class Trainee:
     def schedule(self, side: int) -> Schedule:
         """Return the scales of a square crop of `side` px.
 
-        Sizes that are published have their own schedule. Smaller crops, which cost less, have a
-        part of it: Infinity's scales up to the crop's own, VAR's a scale for each side.
+        Published sizes have their own schedule. Smaller crops, which cost less, have a part of it:
+        Infinity's scales up to the size of the crop; for VAR a short list of scales.
 
         Raises:
-            SettingsError: a side for which there is none, with those for which there is.
+            SettingsError: there is no schedule for the side; lists the sides that have one.
         """
         if isinstance(self.config, BsqConfig):
             scales = [size for size in bsq_schedule(1.0, 1024) if size[0] * 16 <= side]
@@ -77,11 +77,11 @@ class Trainee:
 
 @torch.no_grad()
 def start_near_identity(network: nn.Module) -> None:
-    """Let a tokenizer begin as little more than shrinking an image and enlarging it again.
+    """Initialise a tokenizer so that it shrinks an image and enlarges it again.
 
-    Residual branches begin at nothing, what halves or doubles a grid at the mean and the copy of
-    its channels. A small network then starts from blurred images instead of from noise, which
-    saves it the first hundreds of steps, and needs no norms to be stable.
+    Residual branches start at zero, downsampling at the mean of the channels and upsampling at
+    their copy. A small network then starts from blurred images instead of noise, which saves
+    hundreds of steps, and is stable without norms.
     """
     for name, module in network.named_modules():
         if not isinstance(module, nn.Conv2d):

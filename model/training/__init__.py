@@ -1,1 +1,1 @@
-"""Train a VARGPT, stage by stage: recipes, one loop, and what it leaves behind."""
+"""Training of a VARGPT, stage by stage: recipes, the loop, checkpoints and logs."""

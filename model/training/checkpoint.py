@@ -1,10 +1,10 @@
-"""Checkpoints: weights and moments in safetensors, and a page of JSON that says what they are.
+"""Checkpoints: weights and moments in safetensors, and a JSON file that describes them.
 
-    DIR/checkpoints/step-00000500/shard-*.safetensors   one a process
+    DIR/checkpoints/step-00000500/shard-*.safetensors   one per process
                                   state.json            step, recipe, loaders, sizes of the files
 
-A checkpoint is written beside its place and renamed when it is whole. Any number of processes reads
-what any other number wrote.
+A checkpoint is written under a temporary name and renamed when it is complete. A training with
+another number of processes can read it.
 """
 
 import hashlib
@@ -34,24 +34,24 @@ from schemas.store.whole_file import TEMPORARY_PREFIX, publish
 FOLDER: Final = "checkpoints"
 STATE: Final = "state.json"
 UNFINISHED: Final = ("*.safetensors", f"{STATE}*", "*.metadata", f"{TEMPORARY_PREFIX}*")
-"""Files of a checkpoint that is being written."""
+"""Files of an unfinished checkpoint."""
 FORMAT: Final = 1
-_MEND: Final = "; remove this checkpoint to go on from the one before"
-TIED: Final = "backbone.qwen.lm_head.weight"  # the embedding by another name, where it is tied
+_REPAIR: Final = "; remove this checkpoint to resume from the one before"
+TIED: Final = "backbone.qwen.lm_head.weight"  # with tied weights, a second name of the embedding
 
 
 class TrainingState(BaseModel):
-    """Everything of a checkpoint but its tensors."""
+    """The content of a checkpoint without its tensors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
     step: int  # steps done
-    seconds: float  # that they took
+    seconds: float  # duration of these steps
     recipe: dict[str, Any]
     model: dict[str, Any]  # sizes, codes and marks
     streams: tuple[dict[str, Any], ...]  # state of each stream's loader
-    files: dict[str, int] = {}  # name: bytes
+    files: dict[str, int] = {}  # name: size in bytes
 
 
 def save(
@@ -62,14 +62,14 @@ def save(
     *,
     keep: int,
 ) -> Path:
-    """Write a checkpoint whole or not at all, and remove the oldest past `keep`."""
+    """Write a checkpoint completely or not at all; keep the `keep` newest, remove older ones."""
     path = out / FOLDER / f"step-{state.step:08}"
     partial = path.with_name(f"{path.name}.part")
     if processes.is_first:
         _remove(partial, UNFINISHED)
         partial.mkdir(parents=True)
     processes.wait()
-    with _alone_is_fine():
+    with _no_warning_without_processes():
         state_dict_saver.save(
             dict(tensors),
             storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True),
@@ -83,14 +83,14 @@ def save(
         _remove(path, _written(path))
         os.replace(partial, path)
         for old in checkpoints(out)[:-keep]:
-            with suppress(OSError):  # of a folder that holds files of others, which stays
+            with suppress(OSError):  # a folder that holds other files stays
                 _remove(old, _written(old))
     processes.wait()
     return path
 
 
 def _written(path: Path) -> list[str]:
-    """Name the files of a checkpoint, as its own page does; none if that cannot be read."""
+    """Return the file names that a checkpoint's state lists; none if the state is unreadable."""
     try:
         state = TrainingState.model_validate_json((path / STATE).read_bytes())
     except (OSError, ValidationError):
@@ -99,10 +99,10 @@ def _written(path: Path) -> list[str]:
 
 
 def _remove(path: Path, names: Iterable[str]) -> None:
-    """Remove a checkpoint's files, which are named or match a pattern, and its folder if empty.
+    """Remove a checkpoint's files, given by names or patterns, and its folder.
 
     Raises:
-        OSError: if anything else lies there.
+        OSError: the folder holds other files.
     """
     if not path.exists():
         return
@@ -118,36 +118,36 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def find(path: Path) -> Path:
-    """Return the checkpoint at a path, or the latest of the training there.
+    """Return the checkpoint at a path, or the latest checkpoint of the training there.
 
     Raises:
-        StateError: there is none.
+        StateError: there is no checkpoint.
     """
     if (path / STATE).exists():
         return path
     if found := checkpoints(path):
         return found[-1]
-    raise StateError(f"{path}: no checkpoint; expected the DIR of a training, or one of its steps")
+    raise StateError(f"{path}: no checkpoint; expected the DIR of a training or a checkpoint in it")
 
 
 def read_state(path: Path) -> TrainingState:
-    """Read what a checkpoint says of itself, and check that its files are whole.
+    """Read the state of a checkpoint, and check the sizes of its files.
 
     Raises:
-        StateError: it is damaged, or of another format.
+        StateError: the checkpoint is damaged or has another format.
     """
     try:
         state = TrainingState.model_validate_json((path / STATE).read_bytes())
     except (FileNotFoundError, ValidationError, json.JSONDecodeError) as error:
-        raise StateError(f"{path / STATE}: damaged or missing: {error}{_MEND}") from error
+        raise StateError(f"{path / STATE}: damaged or missing: {error}{_REPAIR}") from error
     if state.format != FORMAT:
-        raise StateError(f"{path}: a checkpoint of format {state.format}, this reads {FORMAT}")
+        raise StateError(f"{path}: a checkpoint of format {state.format}, expected {FORMAT}")
     for name, size in state.files.items():
         file = path / name
         found = file.stat().st_size if file.exists() else None
         if found != size:
-            there = "missing" if found is None else f"{found:,} bytes"
-            raise StateError(f"{file}: {there}, written were {size:,} bytes{_MEND}")
+            actual = "missing" if found is None else f"{found:,} bytes"
+            raise StateError(f"{file}: {actual}, expected {size:,} bytes{_REPAIR}")
     return state
 
 
@@ -155,25 +155,25 @@ def load(path: Path, tensors: Mapping[str, Tensor], processes: Processes) -> Non
     """Fill tensors in place from a checkpoint.
 
     Raises:
-        StateError: names or shapes that the checkpoint does not have; shows both sides.
+        StateError: the checkpoint lacks a name or has another shape; the message shows both sides.
     """
     reader = HuggingFaceStorageReader(str(path))
     try:
         found = {name: tuple(of.size) for name, of in _metadata(reader).items()}
     except Exception as error:  # safetensors raises a class of its own for damaged files
-        raise StateError(f"{path}: damaged: {error}{_MEND}") from error
+        raise StateError(f"{path}: damaged: {error}{_REPAIR}") from error
     for name, tensor in tensors.items():
         if found.get(name) != tuple(tensor.shape):
             raise StateError(
-                f"{path}: {name} is {found.get(name, 'missing')} there, "
+                f"{path}: {name} is {found.get(name, 'missing')} in the checkpoint, "
                 f"{tuple(tensor.shape)} in this model"
             )
-    with _alone_is_fine():
+    with _no_warning_without_processes():
         state_dict_loader.load(dict(tensors), storage_reader=reader, no_dist=processes.count == 1)
 
 
 @contextmanager
-def _alone_is_fine() -> Iterator[None]:
+def _no_warning_without_processes() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable")
         yield
@@ -184,22 +184,22 @@ def _metadata(reader: HuggingFaceStorageReader) -> dict[str, Any]:
 
 
 def model_tensors(model: Vargpt) -> dict[str, Tensor]:
-    """Return a model's weights by name, each once."""
+    """Return a model's weights by name, tied weights once."""
     tied = model.config.backbone.tied
     state = model.state_dict()
     return {name: x for name, x in state.items() if not (tied and name == TIED)}
 
 
 def facts(config: VargptConfig) -> dict[str, Any]:
-    """Return sizes, codes and marks as JSON holds them, all that weights hang on."""
+    """Return the fields that the weights depend on, sizes, codes and marks, as JSON values."""
     found: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    for passing in ("drop_path", "attention"):
-        del found["decoder"][passing]
+    for independent in ("drop_path", "attention"):
+        del found["decoder"][independent]
     return found
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Say where two models differ, both sides named.
+    """List the differences between two models, with both values.
 
     >>> differing({"codes": {"tokenizer": "a"}}, {"codes": {"tokenizer": "b"}})
     ["model codes.tokenizer: 'a' in the checkpoint, 'b' here"]
@@ -215,9 +215,10 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "
 
 
 def identity(place: Path) -> str:
-    """Return what a checkpoint is known by, 64 hex digits.
+    """Return the identity of a checkpoint, 64 hex digits.
 
-    Its page stands for its weights: it has the recipe, the step and the samples they come of.
+    It is the sha256 of its state, which holds recipe, step and the samples read, not of its
+    weights.
     """
     return hashlib.sha256((place / STATE).read_bytes()).hexdigest()
 
@@ -226,7 +227,7 @@ def load_weights(path: Path, model: Vargpt, processes: Processes) -> None:
     """Fill a model with the weights of another training's checkpoint.
 
     Raises:
-        StateError: there is none, it is damaged, or of another model; names both sides.
+        StateError: no checkpoint, a damaged one, or another model; the message shows both sides.
     """
     place = find(path)
     if found := differing(read_state(place).model, facts(model.config)):

@@ -2,10 +2,10 @@
 
     loss = -log sigmoid(beta * ((log p(w) - log q(w)) - (log p(l) - log q(l))))
 
-p is the policy, q the reference, w the chosen image of a prompt and l the rejected one; the
-likelihood of an image is that of all its bits or indices. In VARGPT-v1.1's code the labels, flipped
-bits and dropped branches of p and q are drawn apart, so that the margin of a model against itself
-is noise. Here both read one batch and nothing is drawn: it is exactly 0, and the loss log 2.
+p is the policy, q the reference, w the chosen image of a prompt and l the rejected one. The
+likelihood of an image is the product over all its bits or indices. VARGPT-v1.1's code draws labels,
+flipped bits and dropped branches separately for p and q, so the margin of a model against itself is
+noise. Here both read one batch and nothing is drawn: the margin is exactly 0, and the loss log 2.
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from schemas.store.errors import SettingsError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DpoConfig:
-    """How strongly preferences pull.
+    """The settings of the DPO loss.
 
     Raises:
-        SettingsError: a value out of its range.
+        SettingsError: a value is out of its range.
     """
 
-    beta: float = 0.1  # the published code's default; the paper does not say
-    label_smoothing: float = 0.0  # share of pairs that are the wrong way round (cDPO)
-    sft: float = 0.0  # weight of the chosen image's own loss, nats an element
+    beta: float = 0.1  # the published code's default; not in the paper
+    label_smoothing: float = 0.0  # assumed share of pairs with a wrong label (cDPO)
+    sft: float = 0.0  # weight of the chosen image's own loss, in nats per element
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and 0 <= self.label_smoothing < 0.5 and self.sft >= 0):
@@ -43,22 +43,22 @@ class Dpo:
     """The objective of a training on pairs.
 
     Args:
-        reference: what the model said before training.
-        config: how strongly preferences pull.
+        reference: log-likelihoods of the model before training.
+        config: the settings of the loss; None for the defaults.
     """
 
     def __init__(self, reference: Reference, config: DpoConfig | None = None) -> None:
         self._reference, self._config = reference, config or DpoConfig()
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """Count what the means of a step are over."""
+        """Return the number of pairs, which losses are averaged over."""
         return {"pairs": check_pairs(batch)}
 
     def __call__(self, model: Vargpt, batch: Batch, step: Step | None = None) -> Losses:
-        """Return a micro-batch's part; without a step, the micro-batch is all of it.
+        """Return a micro-batch's part of the losses; without a step, it is the whole step.
 
         Raises:
-            ValueError: a batch that is not of pairs.
+            ValueError: the batch does not hold pairs.
         """
         pairs = step.counts["pairs"] if step else check_pairs(batch)
         policy_2P = image_log_probs(model, batch)
@@ -81,7 +81,7 @@ class Dpo:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PairLosses:
-    """The loss of each pair, and the rewards it comes of."""
+    """The loss of each pair, and the rewards of its images."""
 
     loss_P: Tensor  # nats
     chosen_P: Tensor  # beta * log(p / q)
@@ -89,7 +89,7 @@ class PairLosses:
 
 
 def dpo_loss(policy_2P: Tensor, reference_2P: Tensor, config: DpoConfig) -> PairLosses:
-    """Return the losses of P pairs from log p of chosen and then rejected images."""
+    """Return the losses of P pairs, given log p of the chosen, then the rejected images."""
     chosen_P, rejected_P = (config.beta * (policy_2P - reference_2P)).chunk(2)
     margin_P = chosen_P - rejected_P
     right_P, wrong_P = -F.logsigmoid(margin_P), -F.logsigmoid(-margin_P)

@@ -1,4 +1,4 @@
-"""What a training tells: lines on the terminal, `steps.jsonl`, and TensorBoard."""
+"""The log of a training: lines on the terminal, `steps.jsonl`, and TensorBoard."""
 
 import json
 import sys
@@ -16,18 +16,18 @@ BOARD: Final = "tensorboard"
 
 
 class Journal:
-    """Writes figures and pictures of steps; those past the step gone on from are forgotten.
+    """Writes figures and pictures of steps; removes entries after the step it resumes from.
 
     Args:
         out: folder of the training.
-        step: steps done already.
+        step: steps already done.
     """
 
     def __init__(self, out: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = out / STEPS
-        _forget(self._path, step)
+        _remove_later(self._path, step)
         self._board = SummaryWriter(str(out / BOARD), purge_step=step + 1)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
@@ -47,7 +47,7 @@ class Journal:
         self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write the buffered entries and close TensorBoard."""
         self._board.close()
 
 
@@ -60,13 +60,13 @@ _SHOWN: Final = {
 
 
 def read_steps(out: Path) -> list[dict[str, Any]]:
-    """Return the figures written so far, a line each."""
+    """Return the figures written so far, one dict per step."""
     path = out / STEPS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _forget(path: Path, step: int) -> None:
-    """Remove the lines past a step, and one that a kill cut."""
+def _remove_later(path: Path, step: int) -> None:
+    """Remove the lines after a step, and a line that was cut when the process died."""
     if not path.exists():
         return
     lines = path.read_text().splitlines(keepends=True)

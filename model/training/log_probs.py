@@ -1,6 +1,6 @@
-"""Log-likelihoods of whole images, the same for the same weights however often they are asked for.
+"""Log-likelihoods of whole images, deterministic for given weights.
 
-Shapes: N images, P pairs, so N = 2 P; K elements a position, L positions.
+Shapes: N images, P pairs, so N = 2 P; K elements per position, L positions.
 """
 
 from dataclasses import replace
@@ -17,8 +17,8 @@ from model.vargpt.vargpt import Vargpt
 def image_log_probs(model: Vargpt, batch: Batch) -> Tensor:
     """Return log p(image | prompt) of each image, float64 [N], in nats: a sum over L x K elements.
 
-    Nothing is drawn on the way: labels are the batch's, no image loses its context, no branch is
-    dropped. Text is not scored, so no logits of words are computed.
+    Nothing is random: labels are the batch's, no context and no branch is dropped. Text has no
+    labels, so no text logits are computed.
     """
     still(model)
     silent = replace(batch, labels_BS=torch.full_like(batch.labels_BS, IGNORED))
@@ -26,9 +26,9 @@ def image_log_probs(model: Vargpt, batch: Batch) -> Tensor:
 
 
 def still(model: nn.Module) -> None:
-    """Turn off what acts at random in training mode, until `train()` turns it on again.
+    """Turn off dropout and dropped branches until the next `train()`.
 
-    It stays off after the forward pass, because checkpointing runs that once more in the backward.
+    They stay off after the forward pass, because checkpointing repeats it in the backward pass.
     """
     for module in model.modules():
         if isinstance(module, Block | nn.Dropout):
@@ -39,13 +39,13 @@ def check_pairs(batch: Batch) -> int:
     """Return P, the number of pairs of a batch.
 
     Raises:
-        ValueError: it does not hold chosen images and then, of the same keys, rejected ones.
+        ValueError: it does not hold chosen images, then the rejected images of the same keys.
     """
     pairs, odd = divmod(len(batch.keys), 2)
     chosen, rejected = batch.keys[:pairs], batch.keys[pairs:]
     if odd or not pairs or chosen != rejected or len(batch.image_rows_N) != 2 * pairs:
         raise ValueError(
             "expected a batch of pairs, chosen images and then the rejected ones of the same keys; "
-            f"got {len(batch.image_rows_N)} images of {len(batch.keys)} keys: {batch.keys[:4]}..."
+            f"got {len(batch.image_rows_N)} images and {len(batch.keys)} keys: {batch.keys[:4]}..."
         )
     return pairs

@@ -1,8 +1,9 @@
-"""The training loop: micro-batches in, weights out, from wherever the last checkpoint was.
+"""The training loop: takes micro-batches, trains weights, resumes from the last checkpoint.
 
-What a step does hangs on recipe, shards and step alone: the order of samples is the loaders', all
-else that is drawn comes of seed, step and micro-batch. So a run that was killed goes on to the
-same losses as one that was not, and several processes come to those of one but for rounding.
+A step depends on recipe, shards and step number alone: the loaders decide the order of samples, and
+all other random numbers depend on seed, step and micro-batch. So a killed and resumed run has the
+same losses as an uninterrupted one, and several processes have those of one process but for
+rounding.
 """
 
 import itertools
@@ -31,39 +32,39 @@ from schemas.keys import unit
 from schemas.store.errors import SettingsError
 
 SAMPLES: Final = "samples"
-SHOWN: Final = 8  # keys that an error names
+SHOWN: Final = 8  # keys in an error message
 
 
 class Stream(Protocol):
-    """Micro-batches in an order of their own, as `model.data.loader.Loader` gives them."""
+    """A source of micro-batches with its own order, such as `model.data.loader.Loader`."""
 
     def state(self) -> dict[str, Any]:
-        """Return where it stands, as JSON can hold it."""
+        """Return the state after the last micro-batch, as JSON values."""
         ...
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield micro-batches from there on."""
+        """Yield micro-batches from the current state on."""
         ...
 
 
 MakeStream = Callable[[int, int, Mapping[str, Any] | None], Stream]
-"""(number, of how many, state to go on from) -> a stream."""
+"""(number of the stream, number of streams, state to resume from or None) -> stream."""
 
 
 class Trainer:
-    """Take the steps of a recipe.
+    """Runs the steps of a recipe.
 
     Args:
-        recipe: what to do.
-        model: whole; trained in place, and spread over the processes where there are several.
-        objective: what a step minimises.
-        make_stream: of which each process gets its part.
-        out: folder of the training, which all processes share.
-        processes: this one among those that train.
-        sampler: draws pictures on the way; None for none.
+        recipe: the recipe.
+        model: the whole model; trained in place, and sharded if there are several processes.
+        objective: the loss that a step minimises.
+        make_stream: makes a stream; each process opens its share of the streams.
+        out: folder of the training, shared by all processes.
+        processes: this process and the number of processes.
+        sampler: draws sample images during training; None for no images.
 
     Raises:
-        ValueError: a batch that cannot be split so.
+        SettingsError: the batch cannot be split into micro-batches and streams.
     """
 
     def __init__(
@@ -93,17 +94,17 @@ class Trainer:
             out=out,
             processes=processes,
         )
-        self._flop = 0.0  # a position, forward and back
+        self._flop = 0.0  # per position, forward and backward
         self._speed = Speed(recipe.peak_tflops, processes)
         self.step = 0
         self.seconds = 0.0
 
     def run(self) -> None:
-        """Go on to the last step, and save.
+        """Run the remaining steps, and save.
 
         Raises:
-            StateError: the folder holds a checkpoint of another training, or a damaged one.
-            DivergedError: a loss or gradient that is not finite; the last checkpoint remains.
+            StateError: the folder holds a damaged checkpoint, or one of another training.
+            DivergedError: a loss or gradient is not finite; the last checkpoint remains.
         """
         streams = self._open_streams()
         batches = [iter(stream) for stream in streams]
@@ -141,12 +142,12 @@ class Trainer:
             journal.write(self.step, {**figures, **self._speed.take()})
 
     def _backward(self, batch: Any, number: int, step: Step) -> dict[str, float]:
-        """Add a micro-batch's gradients to the others', and return its part of the figures."""
+        """Add the gradients of a micro-batch, and return its part of the figures."""
         recipe, processes = self._recipe, self._processes
         stream = processes.rank + number % self._streams_here * processes.count
         round_ = number // self._streams_here
-        drawn = unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}")
-        torch.manual_seed(int(drawn * 2**53))
+        seed = unit(f"{recipe.seed} {stream} {round_}", f"step {step.number}")
+        torch.manual_seed(int(seed * 2**53))
         losses = self._losses(batch, step)
         return {
             **{name: float(value) for name, value in losses.items()},
@@ -155,9 +156,9 @@ class Trainer:
         }
 
     def _count_flop(self, batch: Any, step: Step) -> float:
-        """Return floating-point operations a position, of a pass that is for nothing else.
+        """Return floating-point operations per position, counted in an extra pass.
 
-        To be watched changes the last places of what a pass computes.
+        Counting changes the last digits of the results, so the pass is used for nothing else.
         """
         with counting(self.model, self._recipe.checkpointing) as counted:
             self._losses(batch, step)
@@ -169,14 +170,14 @@ class Trainer:
         is_bf16 = self._recipe.precision == "bf16"
         with torch.autocast(device_type, torch.bfloat16, enabled=is_bf16):
             losses = self._objective(self.model, batch, step)
-        # Gradients are averaged over the processes, and parts are to be summed.
+        # FSDP averages gradients over the processes, but the parts must be summed.
         (losses.total * self._processes.count).backward()
         return {**losses.scalars, "loss": losses.total.detach()}
 
     def _clip(self) -> float:
         parameters = list(self._trained.values())
         for parameter in parameters:
-            if parameter.grad is None:  # as several processes do, of whom one may have used it
+            if parameter.grad is None:  # another process may have a gradient for it
                 parameter.grad = torch.zeros_like(parameter)
         norm: Any = nn.utils.clip_grad_norm_(parameters, self._recipe.clip)
         return float(norm.full_tensor() if self._processes.count > 1 else norm)
@@ -194,7 +195,7 @@ class Trainer:
         raise DivergedError(
             f"step {self.step + 1}: the {what} is {value}, of samples {', '.join(keys[:SHOWN])}"
             f"{more}; {f'{saved[-1]} is the last checkpoint' if saved else 'nothing was saved'}. "
-            "The same command would come to the same: try a lower learning rate, or fp32"
+            "The same command would fail again: try a lower learning rate, or fp32"
         )
 
     def _record(self, streams: Sequence[Stream], journal: Journal | None) -> None:
@@ -228,7 +229,7 @@ class Trainer:
         return self._stream_count // self._processes.count
 
     def _open_streams(self) -> list[Stream]:
-        """Go on from the latest checkpoint, if there is one; open this process' streams."""
+        """Load the latest checkpoint, if there is one, and open this process's streams."""
         states: Sequence[Mapping[str, Any] | None] = [None] * self._stream_count
         if (state := self._saves.resume(self._stream_count)) is not None:
             self.step, self.seconds, states = state.step, state.seconds, state.streams
@@ -248,20 +249,20 @@ def _summed(parts: Any) -> dict[str, float]:
 
 
 def _rounds(recipe: Recipe, streams: int, processes: Processes) -> int:
-    """Return how many micro-batches a step takes of each stream."""
+    """Return the number of micro-batches that a step takes from each stream."""
     if streams % processes.count:
         raise SettingsError(f"{streams} streams cannot be shared by {processes.count} processes")
     rounds, rest = divmod(recipe.batch, recipe.micro_batch * streams)
     if rest or not rounds:
         raise SettingsError(
-            f"a batch of {recipe.batch} is not made of micro-batches of {recipe.micro_batch} "
-            f"from each of {streams} streams"
+            f"batch {recipe.batch}: expected a multiple of micro_batch {recipe.micro_batch} "
+            f"x {streams} streams"
         )
     return rounds
 
 
 def _prepare(model: Vargpt, recipe: Recipe, processes: Processes) -> dict[str, nn.Parameter]:
-    """Freeze, spread and compile a model as the recipe says; return what is trained, by name."""
+    """Freeze, shard and compile a model as the recipe says; return trained weights by name."""
     set_trainable(model, recipe.trainable)
     model.decoder.checkpointing = recipe.checkpointing
     if recipe.checkpointing:

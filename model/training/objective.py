@@ -1,10 +1,10 @@
-"""What a step minimises, and the likelihood of images and answers, which most stages do.
+"""Objectives: the loss of a step. Most stages use the likelihood of images and answers.
 
-A step's samples come in micro-batches, over several processes. Each gives its part of the step's
-losses, and parts add up to what one large batch would give: means are over the whole step, however
-many images or words a micro-batch has.
+The samples of a step are split into micro-batches and over processes. Each micro-batch gives a part
+of the losses, and the parts add up to the losses of one large batch: means are over the whole step,
+not over the images or words of a micro-batch.
 
-Shapes: N images, L positions, K elements of a position, U logits a position.
+Shapes: N images, L positions, K elements per position, U logits per position.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ from model.vargpt.vargpt import Vargpt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What a micro-batch is part of."""
+    """The step that a micro-batch is part of."""
 
     number: int  # from 0
-    counts: Mapping[str, int]  # as the objective counts, of all micro-batches of all processes
+    counts: Mapping[str, int]  # sums of `Objective.counts` over all micro-batches and processes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,41 +35,41 @@ class Losses:
     """A micro-batch's part of a step's losses."""
 
     total: Tensor  # scalar, with gradient
-    scalars: Mapping[str, Tensor]  # to log, without
+    scalars: Mapping[str, Tensor]  # for the log, without gradient
 
 
 class Objective(Protocol):
-    """What a step minimises."""
+    """The loss that a step minimises."""
 
     def counts(self, batch: Any) -> dict[str, int]:
-        """Count what the means of a step are over."""
+        """Return the numbers of items that losses are averaged over."""
         ...
 
     def __call__(self, model: Vargpt, batch: Any, step: Step | None = None) -> Losses:
-        """Return a micro-batch's part; without a step, the micro-batch is all of it."""
+        """Return a micro-batch's part of the losses; without a step, it is the whole step."""
         ...
 
 
 class Likelihood:
-    """Words of answers and codes of images, each given all before it.
+    """The likelihood of answer tokens and image codes, each given all before it.
 
     Args:
-        config: how much each part counts.
-        without_rate: share of the images drawn without their context, anew at each step.
+        config: the weights of the parts.
+        without_rate: share of the images without context; drawn again at each step.
     """
 
     def __init__(self, config: LossConfig, without_rate: float) -> None:
         self._config, self._without_rate = config, without_rate
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """Count the words and images that are learned."""
+        """Return the numbers of learnt text tokens and images."""
         return {
             "words": int((batch.labels_BS[:, 1:] != IGNORED).sum()),
             "images": len(batch.image_rows_N),
         }
 
     def __call__(self, model: Vargpt, batch: Batch, step: Step | None = None) -> Losses:
-        """Return a micro-batch's part."""
+        """Return a micro-batch's part of the losses."""
         step = step or Step(number=0, counts=self.counts(batch))
         without_N = draw_without(
             batch.keys, batch.image_rows_N, f"step {step.number}", self._without_rate
@@ -87,15 +87,16 @@ class Likelihood:
 def by_scale(
     image_logits_NLU: Tensor, batch: Batch, codes: CodeHead, images: int
 ) -> dict[str, Tensor]:
-    """Return how well codes are foretold, scale by scale and bit by bit.
+    """Return loss and accuracy of the predicted codes, per scale and per bit.
 
-    Losses in nats an element and shares foretold, as parts of a mean over images.
+    Losses are in nats per element; accuracies are the shares predicted right ("foretold"). Both are
+    this batch's parts of a mean over images.
 
     Args:
-        image_logits_NLU: what the model foretold.
-        batch: with the targets.
-        codes: what a position is.
-        images: that the means are over; more than N where the batch is part of a step.
+        image_logits_NLU: the model's logits.
+        batch: holds the targets.
+        codes: the layout of a position's elements.
+        images: number of images of the mean; more than N if the batch is part of a step.
     """
     if not len(image_logits_NLU):
         return {}

@@ -1,4 +1,4 @@
-"""AdamW, its learning rate at each step, and its state by the names of the weights."""
+"""AdamW, its learning rate at each step, and its state by weight name."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -20,10 +20,10 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.
 
 
 def lr_at(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step: up in a line, then down along a cosine to nothing.
+    """Return the learning rate of a step: linear warm-up, then a cosine down to 0.
 
-    As `get_cosine_schedule_with_warmup` of `transformers`, which the published code uses, but that
-    the first step has a rate above 0.
+    As `get_cosine_schedule_with_warmup` of `transformers`, which the published code uses, but the
+    first step has a rate above 0.
     """
     warmup = math.ceil(recipe.warmup_ratio * recipe.steps)
     if step < warmup:
@@ -37,7 +37,7 @@ def lr_at(recipe: Recipe, step: int) -> float:
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
-    """Return both moments of every trained weight, by its name; zeros before the first step."""
+    """Return both moments of every trained weight by name; zeros before the first step."""
     found: dict[str, Tensor] = {}
     for name, parameter in named.items():
         state: dict[str, Any] = optimizer.state[parameter]
@@ -51,6 +51,6 @@ def optimizer_tensors(
 def set_steps(
     optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], steps: int
 ) -> None:
-    """Tell the optimizer how many steps its moments have seen."""
+    """Set the number of steps done in the optimizer's state."""
     for parameter in parameters:
         optimizer.state[parameter]["step"] = torch.tensor(float(steps))

@@ -1,7 +1,7 @@
-"""One process or several: what they tell each other, and how they share the weights.
+"""One training process or several: communication, and sharding of the weights.
 
-Several are started by `torchrun`. Each then holds a part of every weight, gradient and moment, and
-gathers a block's weights while it computes it (FSDP2, which is ZeRO-3).
+`torchrun` starts several processes. Each then holds a part of every weight, gradient and moment,
+and gathers the weights of a block while it computes the block (FSDP2, which is ZeRO-3).
 """
 
 import os
@@ -22,7 +22,7 @@ from model.vargpt.vargpt import Vargpt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Processes:
-    """This process among those that train together; by default it is alone."""
+    """This process's rank and the number of processes; one process by default."""
 
     rank: int = 0
     count: int = 1
@@ -30,11 +30,11 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and reports."""
+        """Whether this process writes and reports."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process passed, in order of rank."""
+        """Return the value of each process, in order of rank."""
         if self.count == 1:
             return [value]
         found = [None] * self.count
@@ -42,7 +42,7 @@ class Processes:
         return found
 
     def total(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return sums over the processes; one may lack a name that another has."""
+        """Return sums by name over the processes; a missing name counts as 0."""
         summed: Counter[str] = Counter()
         for each in self.gather(dict(values)):
             for name, value in each.items():
@@ -50,21 +50,21 @@ class Processes:
         return dict(summed)
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 
     def shard(self, model: Vargpt, *, mixes_kinds: bool, precision: str) -> None:
-        """Spread the weights of a model over the processes, in place.
+        """Shard the weights of a model over the processes, in place.
 
-        A group of weights is gathered by all processes at the same moment. So where samples of one
-        process may pass through parts that those of another do not, those parts stay with the root,
-        which all gather.
+        All processes gather a group of weights at the same time. If the samples of one process may
+        use parts that those of another do not, these parts belong to the root group, which all
+        processes gather.
 
         Args:
-            model: whole, on the CPU or the device.
-            mixes_kinds: whether samples differ in the parts that they pass through.
-            precision: that weights are gathered in.
+            model: the whole model, on the CPU or the device.
+            mixes_kinds: whether samples differ in the parts that they use.
+            precision: of the gathered weights.
         """
         if self.count == 1:
             model.to(self.device)
@@ -80,14 +80,14 @@ class Processes:
         mesh = init_device_mesh(device_type, (self.count,))
         for module in [*blocks_of(model, mixes_kinds), model]:
             fully_shard(module, mesh=mesh, mp_policy=policy)
-        # Nothing changes the logits in place.
+        # The warning is about views changed in place; nothing changes the logits in place.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
         root: Any = model
         root.set_reduce_scatter_unused_params(True)
 
     @contextmanager
     def whole(self, model: Vargpt) -> Iterator[None]:
-        """Let parts of a model be called by themselves; all processes must do so in step."""
+        """Gather the whole model, so that its parts can be called; all processes must do it."""
         root: Any = model
         if self.count > 1:
             root.unshard()
@@ -97,7 +97,7 @@ class Processes:
 
 
 def blocks_of(model: Vargpt, mixes_kinds: bool = False) -> list[nn.Module]:
-    """Return the blocks that every sample passes through, one after the other."""
+    """Return the blocks of a model; with `mixes_kinds` only those that every sample uses."""
     language: Any = model.backbone.qwen.model.language_model
     vision: Any = model.backbone.qwen.model.visual
     others = [] if mixes_kinds else [*vision.blocks, *model.decoder.blocks]
@@ -106,10 +106,10 @@ def blocks_of(model: Vargpt, mixes_kinds: bool = False) -> list[nn.Module]:
 
 @contextmanager
 def started(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started, or be alone.
+    """Join the processes that `torchrun` started, or run as a single process.
 
     Args:
-        device: `cpu` or `cuda`; of several GPUs of a machine each process takes its own.
+        device: `cpu` or `cuda`; on a machine with several GPUs each process takes its own.
     """
     if "RANK" not in os.environ:
         yield Processes(device=device)

@@ -1,4 +1,4 @@
-"""What a stage of training does: a YAML file a stage, checked key by key."""
+"""The recipe of a training stage: one YAML file per stage, checked key by key."""
 
 import os.path
 from collections.abc import Iterable
@@ -40,18 +40,18 @@ PROMPTS: Final = (
 
 
 class Recipe(BaseModel):
-    """A stage; what the paper does not say has a default here."""
+    """The settings of a stage; values that the paper does not give have defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: str  # one of VARGPT's, or a name of its own
+    stage: str  # one of VARGPT's, or another name
     objective: Literal["likelihood", "preferences"] = "likelihood"  # preferences: DPO
-    trainable: Stage  # whose set of weights; see model/vargpt/trainable.py
+    trainable: Stage  # the stage whose weights are trained; see model/vargpt/trainable.py
     size: Size  # of the model, a preset of model/vargpt/config.py
     mix: dict[Subset, float] = Field(min_length=1)  # shares of the samples, by subset
     resolution: Literal[128, 256, 512]  # px; of the codes trained on
-    tokens: str = "tokens"  # how the corpus names those codes
-    batch: int = Field(ge=1)  # samples a step, of all processes
+    tokens: str = "tokens"  # name of these codes in the corpus
+    batch: int = Field(ge=1)  # samples per step, of all processes
     steps: int = Field(ge=1)  # of the optimizer
     lr: float = Field(gt=0)  # at its highest
     schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up
@@ -59,45 +59,45 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)  # of AdamW
     betas: tuple[float, float] = (0.9, 0.999)  # of AdamW
     clip: float = Field(default=1.0, gt=0)  # norm of the gradient
-    seed: int = 0  # of first weights, order and all that is drawn
+    seed: int = 0  # of initial weights, order and all random numbers
 
-    # Where the first weights come from, and what reads text and codes.
-    text_tokenizer: str = "bundled"  # or a folder or repository of a Qwen2-VL's
+    # Initial weights and tokenizers.
+    text_tokenizer: str = "bundled"  # or a folder or repository of a Qwen2-VL tokenizer
     qwen: str | None = None  # folder or repository of a Qwen2-VL
     infinity: str | None = None  # an Infinity-2B for the visual decoder, any fsspec URL
     released: str | None = None  # folder of a released VARGPT-v1.1, any fsspec URL: all weights
     # How the model differs from the released code; see docs/reference/vargpt.md.
     choices: Literal["own", "released"] = "own"
-    tokenizer_preset: str = "bundled"  # size of the one that made the codes
-    tokenizer_checkpoint: str | None = None  # its weights, any fsspec URL
+    tokenizer_preset: str = "bundled"  # size of the image tokenizer that made the codes
+    tokenizer_checkpoint: str | None = None  # weights of the image tokenizer, any fsspec URL
 
     # The loss.
-    image_weight: float = Field(default=3.0, ge=0)  # beside 1 for text
-    scales: ScaleWeights = "infinity"  # how scales weigh in the image's loss
+    image_weight: float = Field(default=3.0, ge=0)  # the weight of text is 1
+    scales: ScaleWeights = "infinity"  # weights of the scales in the image loss
     text_loss: Literal["answers", "published"] = "answers"  # published: prompts and padding too
     without_context: float = Field(default=0.1, ge=0, le=1)  # share of images, for guidance
-    self_correction: SelfCorrection | None = None  # None for the best that the shards allow
-    # Of preferences; see dpo.py.
+    self_correction: SelfCorrection | None = None  # None: the best that the shards allow
+    # For preferences; see dpo.py.
     beta: float = Field(default=0.1, gt=0)  # of DPO
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)  # of DPO
     sft: float = Field(default=0.0, ge=0)  # weight of the chosen image's own loss in DPO
-    max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad ones
-    max_bad_share: float = Field(default=0.001, ge=0, le=1)  # of the samples read; then it stops
+    max_length: int = Field(default=8192, ge=16)  # tokens; longer samples are bad samples
+    max_bad_share: float = Field(default=0.001, ge=0, le=1)  # of the samples read; stops above it
 
-    # How it is computed.
+    # Computation.
     precision: Literal["bf16", "fp32"] = "bf16"  # of activations; weights are float32
-    micro_batch: int = Field(default=1, ge=1)  # samples in one pass
-    streams: int = Field(default=0, ge=0)  # orders of samples, read side by side; 0: one a process
+    micro_batch: int = Field(default=1, ge=1)  # samples per pass
+    streams: int = Field(default=0, ge=0)  # parallel orders of samples; 0: one per process
     checkpointing: bool = False  # recompute activations instead of keeping them
     compile: bool = False  # every block, by torch.compile
-    workers: int = Field(default=0, ge=0)  # processes that read, beside each that trains
-    peak_tflops: float | None = Field(default=None, gt=0)  # of a device; None: as the table says
+    workers: int = Field(default=0, ge=0)  # reading processes per training process
+    peak_tflops: float | None = Field(default=None, gt=0)  # of a device; None: see speed.py
 
-    # What is written on the way.
+    # Output during training.
     log_every: int = Field(default=10, ge=1)  # steps
     save_every: int = Field(default=500, ge=1)  # steps
     keep: int = Field(default=2, ge=1)  # checkpoints
-    sample_every: int = Field(default=500, ge=0)  # 0 for never
+    sample_every: int = Field(default=500, ge=0)  # steps; 0 for never
     prompts: tuple[str, ...] = Field(default=PROMPTS, min_length=1)  # of the samples
     remark: str = ""  # after the label of the samples
     guidance: float = Field(default=3.0, ge=0)  # of the samples
@@ -111,7 +111,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_released(cls, fields: Any) -> Any:
-        """Have released weights bring the choices that they were trained with."""
+        """Set `choices: released` for released weights."""
         if isinstance(fields, dict) and fields.get("released"):
             return {"choices": "released", **fields}
         return fields
@@ -123,24 +123,26 @@ class Recipe(BaseModel):
                 raise ValueError(f"mix.{subset}: expected a positive share, got {share}")
         for prompt in self.prompts:
             if IMAGE in prompt or IMAGE_GEN in prompt:
-                raise ValueError(f"prompts: {prompt!r} spells the mark of an image")
+                raise ValueError(f"prompts: {prompt!r} contains an image mark")
         if self.released and (self.qwen or self.infinity or self.choices != "released"):
             raise ValueError(
-                f"released {self.released} holds all weights, of choices: released; it goes with "
-                f"no qwen ({self.qwen}), no infinity ({self.infinity}), no choices {self.choices}"
+                f"released {self.released} holds all weights: expected no qwen (got {self.qwen}), "
+                f"no infinity (got {self.infinity}) and choices: released (got {self.choices})"
             )
         if self.batch % self.micro_batch:
-            raise ValueError(f"batch {self.batch} is no multiple of micro_batch {self.micro_batch}")
+            raise ValueError(
+                f"batch {self.batch}: expected a multiple of micro_batch {self.micro_batch}"
+            )
         return self
 
     @property
     def member(self) -> str:
-        """Return the member of a sample that holds the codes."""
+        """The member of a sample that holds the codes."""
         return f"{self.tokens}{self.resolution}.npy"
 
     @property
     def mixes_kinds(self) -> bool:
-        """Whether only some of the samples generate an image, or hold one to be understood."""
+        """Whether some samples lack a generated image or an input image that others have."""
         return len(self.mix) > 1
 
 
@@ -149,22 +151,22 @@ PASSING: Final = frozenset(
     | {"max_bad_share"}
     | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
-"""Keys that may change between two runs of one training; the losses do not hang on them."""
+"""Keys that may change when a training resumes; the losses do not depend on them."""
 
 
 DEFAULTS: Final = Recipe.model_construct().model_dump(mode="json", warnings=False)
-"""Of the keys that have one."""
+"""Default values by key."""
 
 
 def stage_recipe(stage: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read the recipe of a stage that ships with the package.
 
     Args:
-        stage: its name.
-        overrides: `key=value` items, values in YAML; `mix.t2i=2` for a part of a value.
+        stage: name of the stage.
+        overrides: `key=value` items, values in YAML; `mix.t2i=2` sets a part of a value.
 
     Raises:
-        RecipeError: an unknown stage or key, with the allowed ones, or a value out of range.
+        RecipeError: an unknown stage or key; names the allowed ones. Or a value out of range.
     """
     path = RECIPES / f"{stage}.yaml"
     if stage not in recipe_names():
@@ -190,7 +192,7 @@ def parse(fields: dict[str, Any], name: str) -> Recipe:
     """Validate a recipe.
 
     Raises:
-        RecipeError: with a line a fault.
+        RecipeError: the recipe has errors; one line per error.
     """
     try:
         return Recipe.model_validate(fields)
@@ -208,9 +210,9 @@ def _explain(fault: dict[str, Any]) -> str:
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Say what two dumps of recipes differ in, but for what may change.
+    """List the differences between two dumps of recipes, without keys that may change.
 
-    A key that a dump of an earlier release lacks has its default there.
+    A key that an older dump lacks counts as its default.
     """
     before = {**DEFAULTS, **before}
     return [

@@ -1,8 +1,8 @@
-"""What the reference model says of every pair: computed beside the policy, or once beforehand.
+"""Log-likelihoods of pairs under the reference model, computed once before training.
 
-Log-likelihoods of the reference never change while the policy learns. Precomputed, they take 16
-bytes a pair, and training needs neither the memory nor the time of a second model. They hold for
-one reference and one set of labels; a file of others is refused.
+They never change while the policy learns. Precomputed, they take 16 bytes per pair, and training
+needs neither memory nor time for a second model. They are valid for one reference and one set of
+labels; a file with others is refused.
 """
 
 import io
@@ -33,7 +33,7 @@ SCHEMA: Final = pa.schema(
         pa.field("rejected", pa.float64(), nullable=False),
     ]
 )
-FOLDER: Final = "reference"  # of a training, with the values of its pairs
+FOLDER: Final = "reference"  # folder inside a training, with the values of its pairs
 _MADE_OF: Final = b"vargpt_reference"
 
 
@@ -46,7 +46,7 @@ class Reference(Protocol):
 
 
 class ModelReference:
-    """The reference model itself, in memory beside the policy."""
+    """The reference model, in memory beside the policy."""
 
     def __init__(self, model: Vargpt) -> None:
         self._model = model.requires_grad_(False)
@@ -60,17 +60,17 @@ class ModelReference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeOf:
-    """What precomputed values hold for."""
+    """The reference and the labels that precomputed values are valid for."""
 
     model: str  # sha256 of the reference
-    labels: str  # as `labels_of` describes them
+    labels: str  # from `labels_of`
     pairs: str  # sha256 of each source's shards, in order
 
 
 def labels_of(plan: LoadPlan, self_correction: str) -> str:
-    """Describe what, beside the shards, decides the labels of a loader's pairs.
+    """Return the settings that, with the shards, decide the labels of a loader's pairs.
 
-    Bits that are flipped for self-correction are drawn from seed and key, the same in every epoch.
+    The bits flipped for self-correction depend on seed and key; they are the same in every epoch.
     """
     if self_correction == "off":
         return plan.member
@@ -78,7 +78,7 @@ def labels_of(plan: LoadPlan, self_correction: str) -> str:
 
 
 def reference_made_of(model: str, pairs: Loader) -> MadeOf:
-    """Return what the values of a loader's pairs hold for, of a reference known by `model`."""
+    """Return the `MadeOf` of a loader's pairs and a reference; `model` is its identity."""
     return MadeOf(
         model=model,
         labels=labels_of(pairs.plan, pairs.self_correction),
@@ -103,7 +103,7 @@ class CachedReference:
         """Return log p of chosen and then rejected images, float64 [2 P], on the batch's device.
 
         Raises:
-            DataError: a pair whose values were not computed.
+            DataError: the values of a pair are missing.
         """
         keys = batch.keys[: check_pairs(batch)]
         if missing := [key for key in keys if key not in self._values]:
@@ -115,13 +115,13 @@ class CachedReference:
         return values_2P.flatten().to(batch.input_ids_BS.device)
 
     def add(self, batch: Batch, values_2P: Tensor) -> None:
-        """Keep the values of a batch."""
+        """Add the values of a batch."""
         pairs = check_pairs(batch)
         both = zip(values_2P[:pairs].tolist(), values_2P[pairs:].tolist(), strict=True)
         self._values |= dict(zip(batch.keys[:pairs], both, strict=True))
 
     def save(self, path: Path) -> None:
-        """Write a file, whole or not at all."""
+        """Write the values to a file, completely or not at all."""
         rows = [
             {"key": key, "chosen": chosen, "rejected": rejected}
             for key, (chosen, rejected) in sorted(self._values.items())
@@ -133,10 +133,10 @@ class CachedReference:
         publish(path, sink.getvalue())
 
     def load(self, paths: Sequence[Path]) -> "CachedReference":
-        """Read files of values, one or more where several processes wrote them.
+        """Read files of values, one per process that wrote them.
 
         Raises:
-            DataError: a file that is missing or damaged, or that holds for something else.
+            DataError: a file is missing or damaged, or made for another reference or labels.
         """
         for path in paths:
             self._read(path)
@@ -149,36 +149,37 @@ class CachedReference:
         except (OSError, pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
             raise DataError(f"{path}: no file of reference log-likelihoods: {error!r}") from error
         if found != self.made_of:
-            raise DataError(f"{path} holds for {found}, here they must be for {self.made_of}")
+            raise DataError(f"{path}: made for {found}, expected {self.made_of}")
         for row in table.to_pylist():
             if row["key"] in self._values:
-                raise DataError(_twice(row["key"]))
+                raise DataError(_repeated_key(row["key"]))
             self._values[row["key"]] = row["chosen"], row["rejected"]
 
 
-def _twice(key: str) -> str:
+def _repeated_key(key: str) -> str:
     return (
-        f"two of the pairs have the key {key}, as two corpora of one prompt do: "
-        "train on one corpus after the other, or make one of a file with all prompts"
+        f"two pairs have the key {key}, as in two corpora with the same prompt: "
+        "train on one corpus after the other, or make one corpus from a file of all prompts"
     )
 
 
 def precompute(
     model: Vargpt, batches: Iterable[Batch], made_of: MadeOf, path: Path, *, save_every: int = 100
 ) -> CachedReference:
-    """Compute the reference's values of every pair of a loader's epoch, and write them.
+    """Compute the reference's values for every pair of an epoch, and write them to a file.
 
-    Killed, the same call goes on: pairs that the file has are passed by.
+    After a kill, the same call resumes: it skips pairs that the file has.
 
     Args:
         model: the reference.
-        batches: of pairs; one epoch of a `Loader`.
-        made_of: what they hold for.
-        path: of the file; one of its own for each process.
-        save_every: batches computed between two writings of the file.
+        batches: batches of pairs; one epoch of a `Loader`.
+        made_of: the reference and labels that the values are valid for.
+        path: the file; each process has its own.
+        save_every: number of computed batches between two writes of the file.
 
     Raises:
-        DataError: the file that is there holds for something else, or two pairs have one key.
+        DataError: the existing file was made for another reference or labels, or two pairs have
+            the same key.
     """
     reference, cached = ModelReference(model), CachedReference(made_of)
     if path.exists():
@@ -186,8 +187,8 @@ def precompute(
     unsaved = 0
     met: set[str] = set()
     for batch in batches:
-        if twice := met.intersection(batch.keys):
-            raise DataError(_twice(min(twice)))
+        if repeated := met.intersection(batch.keys):
+            raise DataError(_repeated_key(min(repeated)))
         met.update(batch.keys)
         if all(key in cached for key in batch.keys):
             continue
@@ -203,17 +204,17 @@ def precompute(
 def compute_reference(
     model: Vargpt, pairs: Loader, made_of: MadeOf, out: Path, processes: Processes, precision: str
 ) -> CachedReference:
-    """Ask the reference for the likelihoods of all pairs, each process of its own, and share them.
+    """Compute the reference's values for all pairs, each process its part, and return all of them.
 
-    Killed, the next run asks for those that were not written; a later one for none.
+    A later run computes only the values that are not in the files yet.
 
     Args:
         model: the reference, on the device.
         pairs: one epoch of this process's part.
-        made_of: what the values hold for.
-        out: folder of the training, which all processes share.
-        processes: this one among those that train.
-        precision: of the training, that the policy is computed in too.
+        made_of: the reference and labels that the values are valid for.
+        out: folder of the training, shared by all processes.
+        processes: this process and the number of processes.
+        precision: the precision of the training, so that the policy's values are comparable.
     """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Images that the model draws of prompts it was not trained on, as a labelled grid.
+"""A labelled grid of images that the model generates for fixed prompts.
 
 Shapes: B images, H and W pixels.
 """
@@ -27,7 +27,7 @@ AT_ONCE: Final = 16  # images
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleGrid:
-    """Draws the same prompts again and again, each from its own random numbers."""
+    """Generates images for the same prompts each time, each prompt with its own random numbers."""
 
     tokenizer: NetworkTokenizer  # with the schedule of the images
     text: TextEncoder
@@ -35,29 +35,29 @@ class SampleGrid:
     sampling: Sampling
 
     def draw(self, model: Vargpt, label: str) -> Image.Image:
-        """Draw all prompts and return the grid; the model is left in the mode that it was in."""
+        """Generate an image for each prompt and return the grid; keep the model's mode."""
         training = model.training
         model.eval()
         images: list[Image.Image] = []
         for start in range(0, len(self.prompts), AT_ONCE):
-            images += self._drawn(model, self.prompts[start : start + AT_ONCE])
+            images += self._generate(model, self.prompts[start : start + AT_ONCE])
         model.train(training)
         return grid(images, self.prompts, label)
 
-    def _drawn(self, model: Vargpt, prompts: Sequence[str]) -> list[Image.Image]:
-        asked = [
+    def _generate(self, model: Vargpt, prompts: Sequence[str]) -> list[Image.Image]:
+        requests = [
             Prompt(ids=ids, keys=[f"{number} {prompt}"])
             for number, (prompt, ids) in enumerate(
                 zip(prompts, prompt_ids(self.text, prompts), strict=True)
             )
         ]
-        answers = generate(model, self.tokenizer, asked, self.sampling)
+        answers = generate(model, self.tokenizer, requests, self.sampling)
         decoded = [self.tokenizer.decode(answer.images[0])[0] for answer in answers]
         return [to_image(image_3HW) for image_3HW in decoded]
 
 
 def prompt_ids(text: TextEncoder, prompts: Sequence[str]) -> list[list[int]]:
-    """Return the tokens up to the mark that starts an image of each prompt."""
+    """Return the tokens of each prompt, up to and including the mark that starts the image."""
     conversations = [
         Conversation(
             (
@@ -76,12 +76,12 @@ def prompt_ids(text: TextEncoder, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def to_image(image_3HW: torch.Tensor) -> Image.Image:
-    """Return a picture of an image in [-1, 1]."""
+    """Convert an image in [-1, 1] to Pillow's."""
     return Image.fromarray(to_pixels(image_3HW[None])[0])
 
 
 def grid(images: Sequence[Image.Image], captions: Sequence[str], label: str) -> Image.Image:
-    """Lay images of one size out in rows, each above its caption, and a label above all."""
+    """Draw images of one size in rows, a caption below each and a label at the top."""
     width, height = images[0].size
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)

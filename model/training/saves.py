@@ -1,4 +1,4 @@
-"""What a training saves on the way, and how it is taken up again."""
+"""Saving and resuming of a training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ class Saves:
     recipe: Recipe
     model: Vargpt
     optimizer: torch.optim.Optimizer
-    trained: Mapping[str, nn.Parameter]  # those that the optimizer has, by name
+    trained: Mapping[str, nn.Parameter]  # the optimizer's weights, by name
     out: Path  # folder of the training
     processes: Processes
 
     def save(self, step: int, seconds: float, streams: tuple[dict[str, Any], ...]) -> None:
-        """Save all that decides how the training goes on.
+        """Save everything that resuming needs.
 
         Args:
-            step: how many were taken.
-            seconds: that they took.
-            streams: where every stream of micro-batches stands, of all processes.
+            step: number of steps done.
+            seconds: duration of these steps.
+            streams: the state of every stream of micro-batches, of all processes.
         """
         state = TrainingState(
             step=step,
@@ -49,10 +49,10 @@ class Saves:
         """Load the latest checkpoint into model and optimizer, if there is one.
 
         Args:
-            streams: how many there are now.
+            streams: number of streams of this run.
 
         Raises:
-            StateError: it is of another training, or damaged.
+            StateError: the checkpoint is damaged, or belongs to another training.
         """
         saved = checkpoint.checkpoints(self.out)
         if not saved:
@@ -71,9 +71,9 @@ class Saves:
         differing = changed(state.recipe, self.recipe.model_dump(mode="json"))
         differing += checkpoint.differing(state.model, checkpoint.facts(self.model.config))
         if len(state.streams) != streams:
-            differing.append(f"streams: {len(state.streams)} there, {streams} here")
+            differing.append(f"streams: {len(state.streams)} in the checkpoint, {streams} here")
         if differing:
             raise StateError(
-                f"{path} is of another training; name another folder, or remove it. "
+                f"{path} belongs to another training; name another folder, or remove it. "
                 + "; ".join(differing)
             )

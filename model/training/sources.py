@@ -1,4 +1,4 @@
-"""What a training reads: corpora and their shares, and the tokenizers that made their codes."""
+"""The input of a training: corpora with their shares, and the tokenizer of their codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """A built corpus, and how much it counts beside others."""
+    """A built corpus, and its weight relative to other corpora."""
 
     url: str
     weight: float
@@ -24,17 +24,17 @@ class Corpus:
         """Read the manifest of `URL` or `URL:WEIGHT`.
 
         Raises:
-            DataError: there is none.
+            DataError: the manifest is missing or invalid.
         """
         url, weight = split_weight(text)
         return cls(url=url, weight=weight, manifest=read_manifest(url))
 
 
 def split_weight(text: str) -> tuple[str, float]:
-    """Take `URL:WEIGHT` apart; the weight is 1 where none is given.
+    """Split `URL:WEIGHT`; the default weight is 1.
 
     Raises:
-        DataError: a weight that is not positive.
+        DataError: the weight is not positive.
 
     >>> split_weight("gs://bucket/out:0.5"), split_weight("build/demo")
     (('gs://bucket/out', 0.5), ('build/demo', 1.0))
@@ -52,23 +52,23 @@ def split_weight(text: str) -> tuple[str, float]:
 
 
 def sources_of(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[Source, ...]:
-    """Share a recipe's mix out over the corpora that have samples of each subset.
+    """Divide the share of each subset in a recipe's mix among the corpora that have it.
 
     Raises:
-        DataError: a subset that no corpus has; names what each does have.
+        DataError: no corpus has a subset; names the subsets of each corpus.
     """
     sources: list[Source] = []
     for subset, share in recipe.mix.items():
-        having = [each for each in corpora if _samples(each, subset)]
-        if not having:
+        matching = [each for each in corpora if _samples(each, subset)]
+        if not matching:
             raise DataError(
                 f"stage {recipe.stage} trains on {subset!r} samples; "
                 + "; ".join(f"{each.url} has {_subsets(each)}" for each in corpora)
             )
-        of_all = sum(each.weight for each in having)
+        total = sum(each.weight for each in matching)
         sources += [
-            Source(url=each.url, subset=subset, weight=share * each.weight / of_all)
-            for each in having
+            Source(url=each.url, subset=subset, weight=share * each.weight / total)
+            for each in matching
         ]
     return tuple(sources)
 
@@ -76,13 +76,13 @@ def sources_of(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[Source, ...]:
 def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> NetworkTokenizer | None:
     """Load the tokenizer that made the codes, with the schedule of square images.
 
-    The loader compares it with every source in the end; here the first one chooses it.
+    The first source decides the tokenizer; the loader later checks it against every source.
 
     Returns:
-        None where nothing is generated.
+        the tokenizer; None if no image is generated.
 
     Raises:
-        DataError: no such codes, or a tokenizer whose weights are not at hand or do not fit.
+        DataError: no such codes, or the tokenizer's weights are missing or do not fit.
     """
     generating = [each for each in sources if GENERATED.get(each.subset, 1)]
     if not generating:
@@ -99,7 +99,7 @@ def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> Netw
         ).with_schedule(schedule)
     except (ValueError, OSError) as error:
         raise DataError(
-            f"{first.url}: {member.member} is of {member.name} {member.checkpoint}; "
+            f"{first.url}: {member.name} {member.checkpoint} made {member.member}; "
             f"tokenizer_preset {recipe.tokenizer_preset}, tokenizer_checkpoint "
             f"{recipe.tokenizer_checkpoint}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""How fast a training goes: what a model computes, counted, and what a device could."""
+"""The speed of a training: counted operations, and the peak of the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,14 +26,15 @@ def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *_: Any, **__: Any) -
 
 
 _ATEN: Final = torch.ops.aten
-# torch's own table has the attention of GPUs alone.
+# torch's own table has only the attention of GPUs.
 _ON_CPU: Final[dict[Any, Any]] = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
 
 PEAK_TFLOPS: Final = {"H200": 989.4, "H100": 989.4, "A100": 311.9, "L4": 121.0, "V100": 125.0}
-"""Dense matrix products in bfloat16 (V100: float16) by the data sheets, by a part of the name."""
+"""Peak for dense matrix products in bfloat16 (V100: float16) from the data sheets, by a part of
+the device's name."""
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Counted:
 
 @contextmanager
 def counting(model: Vargpt, checkpointing: bool) -> Iterator[Counted]:
-    """Count what is computed inside, by the operations that run; what is recomputed counts once."""
+    """Count the operations that run inside; recomputed ones count once."""
     counted = Counted()
     forward: dict[int, int] = {}
     with FlopCounterMode(display=False, custom_mapping=_ON_CPU) as mode, _whole_blocks():
@@ -62,7 +63,7 @@ def counting(model: Vargpt, checkpointing: bool) -> Iterator[Counted]:
 
 
 def _watched(block: torch.nn.Module, mode: FlopCounterMode, forward: dict[int, int]) -> list[Any]:
-    """Note in `forward` what a block's first pass computes, which a second one will repeat."""
+    """Store in `forward` the operations of a block's first pass, which the second one repeats."""
     started: list[int] = []
 
     def before(*_: Any) -> None:
@@ -79,17 +80,17 @@ def _watched(block: torch.nn.Module, mode: FlopCounterMode, forward: dict[int, i
 
 @contextmanager
 def _whole_blocks() -> Iterator[None]:
-    # Or a recomputation ends with the last tensor that is needed, before the block does.
+    # Otherwise a recomputation stops at the last tensor needed, before the end of the block.
     with set_checkpoint_early_stop(False):
         yield
 
 
 class Speed:
-    """Tokens and operations a second since it was last asked.
+    """Tokens and operations per second since the last `take`.
 
     Args:
-        peak_tflops: of a device; None for what the table of devices says.
-        processes: those whose figures are added.
+        peak_tflops: of a device; None for the value of `PEAK_TFLOPS`.
+        processes: the processes whose figures are added.
     """
 
     def __init__(self, peak_tflops: float | None, processes: Processes) -> None:
@@ -98,13 +99,13 @@ class Speed:
         self._tokens = self._flop = self._seconds = 0.0
 
     def add(self, tokens: float, flop: float, seconds: float) -> None:
-        """Count what was computed: tokens and floating-point operations of all processes."""
+        """Add tokens and floating-point operations of all processes, and the time in seconds."""
         self._tokens += tokens
         self._flop += flop
         self._seconds += seconds
 
     def take(self) -> dict[str, float]:
-        """Return the figures by name, MFU among them where the device's peak is known."""
+        """Return the figures by name, with MFU if the device's peak is known, and reset them."""
         flops = self._flop / self._seconds / self._processes.count
         speed = {
             "speed/tokens a second": self._tokens / self._seconds,
@@ -115,7 +116,7 @@ class Speed:
 
 
 def peak_flops(device: str) -> float | None:
-    """Return what a device can do in a second; None where no data sheet is known here."""
+    """Return a device's peak operations per second; None if it is not in `PEAK_TFLOPS`."""
     if torch.device(device).type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

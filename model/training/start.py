@@ -1,4 +1,4 @@
-"""From a recipe and corpora to a training that can run."""
+"""Setup of a training: trainer, model, objective and streams, from a recipe and corpora."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ from schemas.store.errors import SettingsError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-UNDERSTOOD_PIXELS = 512 * 512  # the most of an understood image, as in the published code
+INPUT_IMAGE_PIXELS = 512 * 512  # most pixels of an input image, as in the published code
 
 
 def make_trainer(
@@ -48,18 +48,18 @@ def make_trainer(
     processes: Processes,
     init: Path | None = None,
 ) -> Trainer:
-    """Load and build all that a training needs.
+    """Load and build all parts of a training.
 
     Args:
         recipe: of the stage.
         data: corpora to train on, each `URL` or `URL:WEIGHT`.
         out: folder of the training.
-        processes: this one among those that train.
-        init: training, or checkpoint of one, whose weights come first; None for new ones.
+        processes: this process and the number of processes.
+        init: a training or checkpoint with the initial weights; None for those of the recipe.
 
     Raises:
-        UserError: data, weights, tokenizers or settings that do not fit, with both sides; or
-            `init` has no whole checkpoint, or one of another model.
+        UserError: data, weights, tokenizers or settings do not fit; shows both sides. Or `init`
+            has no complete checkpoint, or one of another model.
     """
     sources = sources_of(recipe, [Corpus.open(text) for text in data])
     tokenizer = tokenizer_of(recipe, sources, processes.device)
@@ -97,47 +97,47 @@ def make_objective(
     processes: Processes,
     init: Path | None,
 ) -> Objective:
-    """Return what a recipe's steps minimise; of preferences, once the reference was asked.
+    """Return the objective of a recipe; for preferences, compute the reference's values first.
 
     Args:
         recipe: of the stage.
-        model: lent to the reference, whose weights it has afterwards.
-        streams: makes the loader that the reference is asked over.
+        model: used to compute the reference's values; has the reference's weights afterwards.
+        streams: makes the loader of the pairs.
         out: folder of the training.
-        processes: this one among those that train.
+        processes: this process and the number of processes.
         init: training whose weights are the reference; None for those that the recipe names.
 
     Raises:
         SettingsError: preferences without a reference.
-        StateError: `init` has no whole checkpoint, or one of another model.
+        StateError: `init` has no complete checkpoint, or one of another model.
     """
     if recipe.objective == "likelihood":
         config = LossConfig(image=recipe.image_weight, scales=recipe.scales)
         return Likelihood(config, recipe.without_context)
     if init:
         checkpoint.load_weights(init, model, processes)
-        known_by = checkpoint.identity(checkpoint.find(init))
+        identity = checkpoint.identity(checkpoint.find(init))
     elif recipe.released:
-        known_by = recipe.released
+        identity = recipe.released
     else:
         raise SettingsError(
-            f"stage {recipe.stage} learns from preferences, against the model that it begins as: "
-            "name that training, --init DIR"
+            f"stage {recipe.stage} learns from preferences and needs a reference, the model "
+            "before this training: name its training, --init DIR"
         )
     model.to(processes.device)
     pairs = streams.open(processes.rank, processes.count, epochs=1)
-    made_of = reference_made_of(known_by, pairs)
+    made_of = reference_made_of(identity, pairs)
     values = compute_reference(model, pairs, made_of, out, processes, recipe.precision)
     model.requires_grad_(True)
-    pull = DpoConfig(beta=recipe.beta, label_smoothing=recipe.label_smoothing, sft=recipe.sft)
-    return Dpo(values, pull)
+    dpo = DpoConfig(beta=recipe.beta, label_smoothing=recipe.label_smoothing, sft=recipe.sft)
+    return Dpo(values, dpo)
 
 
 def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":
-    """Load the text tokenizer of a recipe, with VARGPT's tokens in it.
+    """Load the text tokenizer of a recipe, with VARGPT's tokens added.
 
     Raises:
-        CheckpointError: it cannot be loaded.
+        CheckpointError: the tokenizer cannot be loaded.
     """
     if recipe.text_tokenizer == "bundled":
         return bundled_text_tokenizer()
@@ -151,23 +151,23 @@ def text_tokenizer(recipe: Recipe) -> "PreTrainedTokenizerFast":
 def model_config(
     recipe: Recipe, tokenizer: NetworkTokenizer | None, words: "PreTrainedTokenizerFast"
 ) -> VargptConfig:
-    """Return a recipe's model for the codes and the words that it is trained on."""
+    """Return the model config of a recipe, for its image tokenizer and text tokenizer."""
     config = PRESETS[recipe.size]
     if recipe.choices == "released":
         config = released(config)
     if tokenizer:
         config = replace(config, codes=head_of(tokenizer))
-    if recipe.objective == "preferences":  # or the model would differ from its reference
+    if recipe.objective == "preferences":  # otherwise the model would differ from its reference
         config = replace(config, decoder=replace(config.decoder, drop_path=0.0))
     return with_vocabulary(config, words.get_vocab())
 
 
 def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizerFast") -> Vargpt:
-    """Build a model, the same in every process, from published weights where the recipe has them.
+    """Build a model, the same in every process, with the published weights of the recipe, if any.
 
     Raises:
-        SettingsError: weights of other sizes, or for another vocabulary.
-        CheckpointError: weights that cannot be loaded.
+        SettingsError: weights of another size or vocabulary.
+        CheckpointError: weights cannot be loaded.
     """
     torch.manual_seed(recipe.seed)
     if recipe.qwen:
@@ -185,7 +185,7 @@ def make_model(recipe: Recipe, config: VargptConfig, words: "PreTrainedTokenizer
 
 
 class _Streams:
-    """Makes loaders, each of a part of the samples."""
+    """Makes loaders, each for a part of the samples."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class _Streams:
         self._fixed: dict[str, Any] = {
             "text": text,
             "tokenizer": tokenizer,
-            "image_processor": _image_processor(recipe) if _understands(sources) else None,
+            "image_processor": _image_processor(recipe) if _has_input_images(sources) else None,
             "vocabulary": config.backbone.vocab,
         }
 
@@ -214,7 +214,7 @@ class _Streams:
         state: Mapping[str, Any] | None = None,
         epochs: int | None = None,
     ) -> Loader:
-        """Return the loader of a part; `epochs` None for no end."""
+        """Return the loader of a part; `epochs=None` for no end."""
         recipe = self._recipe
         plan = LoadPlan(
             sources=self._sources,
@@ -233,14 +233,14 @@ class _Streams:
         return Loader(plan, state=state, **self._fixed)
 
 
-def _understands(sources: Sequence[Source]) -> bool:
+def _has_input_images(sources: Sequence[Source]) -> bool:
     return any(UNDERSTOOD.get(each.subset) for each in sources)
 
 
 def _image_processor(recipe: Recipe) -> Any:
     from transformers import Qwen2VLImageProcessorPil
 
-    pixels: dict[str, Any] = {"max_pixels": UNDERSTOOD_PIXELS}
+    pixels: dict[str, Any] = {"max_pixels": INPUT_IMAGE_PIXELS}
     if recipe.qwen:
         with loading("qwen", recipe.qwen):
             return Qwen2VLImageProcessorPil.from_pretrained(recipe.qwen, **pixels)

@@ -1,4 +1,4 @@
-"""A trained model by its folder: one that was saved as such, or a training's latest checkpoint."""
+"""Loading of a trained model from a saved model folder or a training's latest checkpoint."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def load_trained(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.fl
     Args:
         url: a folder that `save_folder` wrote, a path or any fsspec URL; or, on this machine, the
             DIR of a training or one of its checkpoints.
-        device: as torch names it.
+        device: torch's name of the device.
         dtype: of the weights.
 
     Raises:
-        UserError: neither of them, damaged, or files that do not fit each other.
+        UserError: `url` is none of these, is damaged, or its files do not fit each other.
     """
     if not _is_training(url):
         return load_folder(url, device=device, dtype=dtype)
@@ -59,7 +59,7 @@ def load_trained(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.fl
 
 
 def trained_images(url: str) -> ImageTokenizer:
-    """Return which image tokenizer a model speaks, without loading its weights.
+    """Return the image tokenizer of a model, without loading its weights.
 
     Raises:
         UserError: as `load_trained`.
@@ -68,9 +68,9 @@ def trained_images(url: str) -> ImageTokenizer:
 
 
 def trained_sha256(url: str) -> str:
-    """Return what a model is known by, 64 hex digits.
+    """Return the identity of a model, 64 hex digits.
 
-    It is of config and weights, or the identity of a checkpoint.
+    It is the hash of config and weights, or the identity of a checkpoint.
 
     Raises:
         UserError: as `load_trained`.
@@ -81,7 +81,7 @@ def trained_sha256(url: str) -> str:
 
 
 def save_trained(url: str, folder: Path) -> None:
-    """Write a training's latest weights as a folder of their own, to be taken elsewhere.
+    """Write a training's latest weights as a model folder that can be used elsewhere.
 
     Raises:
         UserError: as `load_trained`.

@@ -1,9 +1,9 @@
 """Attention of the visual decoder, all through PyTorch's scaled_dot_product_attention.
 
-Self-attention is that of Infinity: queries and keys of unit length, a learned scale a head, and
-rotary positions. Cross-attention and the pool over the context scale by 1 / sqrt(head width).
+Self-attention is Infinity's: queries and keys of unit length, a learned scale per head, and rotary
+positions. Cross-attention and the pool over the context scale by 1 / sqrt(head width).
 
-Shapes: N images, L positions, T vectors of context, C width, H heads, W width of a head.
+Shapes: N images, L positions, T context vectors, C width, H heads, W width of a head.
 """
 
 import math
@@ -15,34 +15,37 @@ from torch import Tensor, nn
 
 from model.vargpt.rope2d import Rotation
 
-MAX_SCALE = 100.0  # of the cosines
+MAX_SCALE = 100.0  # upper bound of the learned scale
 FIRST_SCALE = 4.0
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Queries, keys and values [N, H, L, W] to what is attended to, queries scaled already."""
+"""(queries, keys, values), each [N, H, L, W], queries already scaled -> attention output."""
 
 
 class KeyValues:
-    """Keys and values of the positions so far, of one block; grows scale by scale."""
+    """Cached keys and values of one block; grows scale by scale."""
 
     def __init__(self) -> None:
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
 
     def extend(self, k_NHLW: Tensor, v_NHLW: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in those of a scale and return all."""
+        """Add the keys and values of a scale and return all."""
         self._keys.append(k_NHLW)
         self._values.append(v_NHLW)
         return torch.cat(self._keys, dim=2), torch.cat(self._values, dim=2)
 
 
 def attend_all(q_NHLW: Tensor, k_NHLW: Tensor, v_NHLW: Tensor) -> Tensor:
-    """Let every query see every key; queries are scaled already."""
+    """Return attention of every query to every key; queries are already scaled."""
     return F.scaled_dot_product_attention(q_NHLW, k_NHLW, v_NHLW, scale=1.0)
 
 
 def scaled(q_NHLW: Tensor, k_NHTW: Tensor, v_NHTW: Tensor, seen_NT: Tensor) -> Tensor:
-    """Let every query see the context that `seen_NT` (bool) allows, one vector at least."""
+    """Return attention of every query to the context where `seen_NT` (bool) is True.
+
+    At least one context vector per image must be True.
+    """
     return F.scaled_dot_product_attention(
         q_NHLW, k_NHTW, v_NHTW, attn_mask=seen_NT[:, None, None, :]
     )
@@ -63,8 +66,8 @@ class SelfAttention(nn.Module):
     def forward(
         self, x_NLC: Tensor, rotation: Rotation, attend: Attend, cache: KeyValues | None = None
     ) -> Tensor:
-        """Return what each position attends to, [N, L, C]."""
-        # A bias of the keys would shift all scores of a query alike, and do nothing.
+        """Return the attention output of each position, [N, L, C]."""
+        # A bias of the keys would add the same value to all scores of a query, with no effect.
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         q, k, v = _heads(F.linear(x_NLC, self.qkv.weight, bias), 3, self.heads)
         scale = self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
@@ -91,13 +94,13 @@ class CrossAttention(nn.Module):
         return _key_values(self.kv, self.v_bias, context_NTC, self.heads)
 
     def forward(self, x_NLC: Tensor, key_values: tuple[Tensor, Tensor], seen_NT: Tensor) -> Tensor:
-        """Return what each position attends to, [N, L, C]."""
+        """Return the attention output of each position, [N, L, C]."""
         (q,) = _heads(self.query(x_NLC), 1, self.heads)
         return self.proj(scaled(q, *key_values, seen_NT).transpose(1, 2).flatten(2))
 
 
 class AttentivePool(nn.Module):
-    """One vector of a context, by a learned query."""
+    """Pools a context into one vector, with a learned query."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -108,7 +111,7 @@ class AttentivePool(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, context_NTC: Tensor, seen_NT: Tensor) -> Tensor:
-        """Return the vectors, [N, C]."""
+        """Return one vector per image, [N, C]."""
         k, v = _key_values(self.kv, self.v_bias, context_NTC, self.heads)
         q = self.query[None, :, None].to(k.dtype).expand(len(k), -1, -1, -1)
         return self.proj(scaled(q, k, v, seen_NT).flatten(1))
@@ -123,5 +126,5 @@ def _key_values(
 
 
 def _heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """Take [N, L, parts * C] apart into [N, H, L, W] each."""
+    """Split [N, L, parts * C] into `parts` tensors [N, H, L, W]."""
     return x.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)

@@ -1,4 +1,4 @@
-"""Qwen2-VL of `transformers`, as the model uses it: embeddings in, hidden states out.
+"""Qwen2-VL of `transformers` as the backbone: reads embeddings, returns hidden states.
 
 Shapes: B sequences, S positions, H hidden width, V vocabulary.
 """
@@ -20,10 +20,10 @@ class Backbone(nn.Module):
 
     Args:
         config: sizes.
-        qwen: with its weights; None for random ones.
+        qwen: a model with weights; None for random weights.
 
     Raises:
-        SettingsError: a model of other sizes; names both.
+        SettingsError: the model has other sizes; shows both.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         if qwen is not None and (found := backbone_config(qwen.config)) != config:
-            raise SettingsError(f"the model is configured for {config}, this Qwen2-VL is {found}")
+            raise SettingsError(f"expected a Qwen2-VL of {config}, got {found}")
         self.qwen = qwen or Qwen2VLForConditionalGeneration(qwen_config(config))
 
     def embed(
         self, input_ids_BS: Tensor, pixel_values: Tensor | None, image_grid_thw: Tensor | None
     ) -> Tensor:
-        """Return the embeddings of text and understood images, [B, S, H].
+        """Return the embeddings of text and input images, [B, S, H].
 
         Raises:
-            ValueError: as many image tokens as the images do not have.
+            ValueError: the numbers of image tokens and image features differ.
         """
         embeds_BSH = self.qwen.get_input_embeddings()(input_ids_BS)
         if pixel_values is None:
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         if int(here_BS.sum()) != len(features_FH):
             raise ValueError(
                 f"the text has {int(here_BS.sum())} image tokens, "
-                f"its images have {len(features_FH)} features"
+                f"but its images have {len(features_FH)} features"
             )
         return embeds_BSH.masked_scatter(here_BS[:, :, None], features_FH.to(embeds_BSH.dtype))
 
@@ -64,13 +64,13 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """Return positions in time, height and width, int64 [3, B, S].
 
-        Those of text and generated images are all three the same and count up; an understood image
-        takes its grid where `image_grid_thw` is given. What is right-padded does not matter.
+        Text and generated images have three equal positions that count up. An input image has its
+        grid positions if `image_grid_thw` is given. Positions of padding have no meaning.
         """
         if image_grid_thw is None:
             plain_BS = (attention_mask_BS.long().cumsum(dim=1) - 1).clamp(min=0)
             return plain_BS.expand(3, -1, -1)
-        # transformers says LongTensor where any int64 tensor does.
+        # The type hint says LongTensor, but any int64 tensor works.
         get_rope_index: Any = self.qwen.model.get_rope_index
         positions_3BS, _ = get_rope_index(
             input_ids=input_ids_BS,
@@ -87,13 +87,13 @@ class Backbone(nn.Module):
         mask_B1SS: Tensor | None = None,
         cache: "Cache | None" = None,
     ) -> Tensor:
-        """Return the last hidden states, normed, [B, S, H].
+        """Return the last hidden states after the norm, [B, S, H].
 
         Args:
-            embeds_BSH: as `embed` returns them, generated images filled in.
-            positions_3BS: as `positions` returns them.
-            mask_B1SS: bool, who sees whom; None for plain causal, the fastest.
-            cache: of the positions before; it is extended.
+            embeds_BSH: from `embed`, with generated images filled in.
+            positions_3BS: from `positions`.
+            mask_B1SS: bool attention mask; None for a causal mask, the fastest.
+            cache: of the previous positions; it is extended.
         """
         return self.qwen.model.language_model(
             inputs_embeds=embeds_BSH,
@@ -109,7 +109,7 @@ class Backbone(nn.Module):
 
 
 def qwen_config(config: BackboneConfig) -> "Qwen2VLConfig":
-    """Return the sizes as `transformers` takes them."""
+    """Return the config of `transformers` for given sizes."""
     from transformers import Qwen2VLConfig
 
     text = {
@@ -150,7 +150,7 @@ def backbone_config(qwen: "Qwen2VLConfig") -> BackboneConfig:
     """Return the sizes of a Qwen2-VL of `transformers`.
 
     Raises:
-        SettingsError: attention through a sliding window, which no published size has.
+        SettingsError: the model has sliding-window attention, which no published size has.
     """
     text: Any = qwen.text_config
     vision: Any = qwen.vision_config
@@ -178,7 +178,7 @@ def backbone_config(qwen: "Qwen2VLConfig") -> BackboneConfig:
 
 
 def load_qwen(name: str, dtype: torch.dtype = torch.bfloat16) -> "Qwen2VLForConditionalGeneration":
-    """Load a Qwen2-VL of any size, by the name of a repository or the path of a folder."""
+    """Load a Qwen2-VL of any size from a repository name or a folder."""
     from transformers import Qwen2VLForConditionalGeneration
 
     return Qwen2VLForConditionalGeneration.from_pretrained(

@@ -1,6 +1,6 @@
 """A block of the visual decoder, and the norm before its head (Infinity's; AdaLN shared by all).
 
-Shapes: N images, L positions, T vectors of context, C width.
+Shapes: N images, L positions, T context vectors, C width.
 """
 
 import torch
@@ -15,7 +15,7 @@ EPS = 1e-6
 
 
 class BlockCache:
-    """What a block keeps of the scales before, and of the context, which stays the same."""
+    """Keys and values that a block keeps: of the previous scales, and of the constant context."""
 
     def __init__(self) -> None:
         self.image = KeyValues()
@@ -31,15 +31,15 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [..., C] of [..., C]."""
+        """Map [..., C] to [..., C]."""
         return self.down(F.gelu(self.up(x), approximate="tanh"))
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention, feed-forward, each beside a shortcut.
+    """Self-attention, cross-attention and feed-forward, each with a residual connection.
 
-    Norm, scale and shift before the first and last, and a gate after, are the sum of the block's
-    own six vectors and the six that the condition gives all blocks.
+    Self-attention and feed-forward have a scale and shift before and a gate after. These six
+    vectors are the sum of the block's own and the condition's, which all blocks share.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: int, drop_path: float) -> None:
@@ -60,7 +60,7 @@ class Block(nn.Module):
         attend: Attend,
         cache: BlockCache | None = None,
     ) -> Tensor:
-        """Return [N, L, C]; a cache makes the L positions follow those it has seen."""
+        """Return [N, L, C]; with a cache, the L positions follow the cached ones."""
         six = (self.own + modulation_N6C)[:, :, None].unbind(1)
         gate, feed_gate, scale, feed_scale, shift, feed_shift = six
         attended = self.attention(
@@ -82,7 +82,7 @@ class Block(nn.Module):
         return cache.context
 
     def _drop(self, x_NLC: Tensor) -> Tensor:
-        """Leave a branch out of whole images at random, in training mode (stochastic depth)."""
+        """Drop a branch for random images, in training mode (stochastic depth)."""
         if not (self.training and self.drop_path):
             return x_NLC
         kept_N = torch.rand(len(x_NLC), 1, 1, device=x_NLC.device) >= self.drop_path

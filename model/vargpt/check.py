@@ -1,4 +1,4 @@
-"""Checks that a batch is one that a model can be trained on; every message names both sides."""
+"""Checks of batches, schedules and vocabularies against a model's config; messages show both."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ def check_batch(batch: Batch, config: VargptConfig) -> None:
     """Check text, images and codes of a batch against the model's config.
 
     Raises:
-        ValueError: what does not fit, and both sides of it.
+        ValueError: something does not fit; shows both sides.
     """
     _check_text(batch, config)
     if len(batch.image_rows_N):
@@ -24,52 +24,52 @@ def check_batch(batch: Batch, config: VargptConfig) -> None:
 
 
 def check_model_schedule(schedule: Schedule, config: VargptConfig) -> None:
-    """Check that a model can do a schedule.
+    """Check that a model can use a schedule.
 
     Raises:
-        SettingsError: it cannot.
+        SettingsError: the first scale is not 1x1, or there are too many scales.
     """
     check_schedule(schedule)
     if schedule[0] != (1, 1) or len(schedule) > config.decoder.levels:
         raise SettingsError(
-            f"the model writes up to {config.decoder.levels} scales from 1x1 on, "
-            f"this schedule has {len(schedule)}: {schedule_text(schedule)}"
+            f"expected up to {config.decoder.levels} scales that start with 1x1, "
+            f"got {len(schedule)}: {schedule_text(schedule)}"
         )
 
 
 def check_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> None:
-    """Check that a text tokenizer is the one a model is configured for.
+    """Check that a text tokenizer fits a model.
 
     Args:
         config: of the model.
-        vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
+        vocabulary: ids by token, from the tokenizer's `get_vocab()`.
 
     Raises:
-        SettingsError: more tokens than the embedding has rows, or special tokens of other ids.
+        SettingsError: an id is above the rows of the embedding, or special tokens have other ids.
     """
     rows, largest = config.backbone.vocab, max(vocabulary.values())
     if largest >= rows:
         raise SettingsError(
-            f"the text tokenizer has ids up to {largest}, the embedding {rows} rows"
+            f"the text tokenizer has ids up to {largest}, but the embedding has {rows} rows"
         )
     for token, name in SPECIAL.items():
         side = config.marks if hasattr(config.marks, name) else config.backbone
         expected, found = getattr(side, name), vocabulary.get(token)
         if found != expected:
             raise SettingsError(
-                f"{token} is {expected} to the model, {found} to the text tokenizer"
+                f"{token} has id {expected} in the model, {found} in the text tokenizer"
             )
 
 
 def _check_text(batch: Batch, config: VargptConfig) -> None:
     vocab, largest = config.backbone.vocab, int(batch.input_ids_BS.max())
     if largest >= vocab:
-        raise ValueError(f"the text has token {largest}, the embedding {vocab} rows")
+        raise ValueError(f"the text has token {largest}, but the embedding has {vocab} rows")
     largest = int(batch.labels_BS.max())
     if largest >= vocab:
-        raise ValueError(f"the labels have token {largest}, the text head {vocab} logits")
+        raise ValueError(f"the labels have token {largest}, but the text head has {vocab} logits")
     if (batch.pixel_values is None) != (batch.image_grid_thw is None):
-        raise ValueError("pixel_values and image_grid_thw come together, or neither does")
+        raise ValueError("expected pixel_values and image_grid_thw together, or neither")
 
 
 def _check_codes(batch: Batch, config: VargptConfig) -> None:
@@ -81,25 +81,25 @@ def _check_codes(batch: Batch, config: VargptConfig) -> None:
     ):
         if tuple(tensor.shape) != expected:
             raise ValueError(
-                f"{name} of {images} images of {positions} positions must be {list(expected)} for "
-                f"a model of {codes}, they are {list(tensor.shape)}"
+                f"{name} of {images} images of {positions} positions: expected {list(expected)} "
+                f"for a model of {codes}, got {list(tensor.shape)}"
             )
     least, largest = (int(x) for x in batch.targets_NLK.aminmax())
     if least < 0 or largest >= codes.choices:
         raise ValueError(
-            f"the targets are {least} to {largest}, the model has {codes.choices} choices"
+            f"the targets are {least} to {largest}, but the model has {codes.choices} choices"
         )
 
 
 def _check_places(batch: Batch, config: VargptConfig) -> None:
-    """Check that pads stand where the images do, and nowhere else."""
+    """Check that the pads of generated images are at the images' positions only."""
     positions = count_codes(batch.schedule)
     pads, mark = config.pads(positions), config.marks.image_pad
     count = int((batch.input_ids_BS == mark).sum())
     if count != len(batch.image_rows_N) * pads:
         raise ValueError(
-            f"{len(batch.image_rows_N)} images of {positions} positions take {pads} pads each, "
-            f"the text has {count}"
+            f"{len(batch.image_rows_N)} images of {positions} positions need {pads} pads each, "
+            f"but the text has {count}"
         )
     if not count:
         return
@@ -108,5 +108,5 @@ def _check_places(batch: Batch, config: VargptConfig) -> None:
     if not inside.all() or (batch.input_ids_BS[batch.image_rows_N[:, None], at] != mark).any():
         raise ValueError(
             f"expected images after a prompt and a start mark at {batch.image_starts_N.tolist()} "
-            f"of sequences {batch.image_rows_N.tolist()}, the pads stand elsewhere"
+            f"of sequences {batch.image_rows_N.tolist()}, but the pads are elsewhere"
         )

@@ -1,9 +1,9 @@
-"""What a position of an image is: some elements, each one of some choices.
+"""The layout of the codes of a position: K elements, each with V choices.
 
-A BSQ position is d bits, so d elements of 2 choices; a VAR position is one index, so 1 element of V
-choices. All that a model does with codes (its head, the loss, sampling) is the same for both.
+A BSQ position has d bits, so d elements with 2 choices. A VAR position is an index, so 1 element
+with V choices. Head, loss and sampling are the same for both.
 
-Shapes: N images, L positions, K elements a position, V choices an element.
+Shapes: N images, L positions, K elements per position, V choices per element.
 """
 
 from dataclasses import dataclass
@@ -21,21 +21,21 @@ class CodeHead:
     """The codes that a model reads and writes.
 
     Raises:
-        ValueError: no elements, or a choice of less than two.
+        ValueError: there are no elements, or fewer than two choices.
     """
 
-    elements: int  # K, of a position
-    choices: int  # V, of an element
+    elements: int  # K, per position
+    choices: int  # V, per element
     width: int  # channels of the next-scale inputs
-    tokenizer: str = ""  # sha256 of the weights that made the codes; "" where any will do
+    tokenizer: str = ""  # sha256 of the weights that made the codes; "": any weights
 
     def __post_init__(self) -> None:
         if self.elements < 1 or self.choices < 2 or self.width < 1:
-            raise ValueError(f"expected elements, 2 choices or more and a width, got {self}")
+            raise ValueError(f"expected 1 element, 2 choices and width 1, or more, got {self}")
 
     @property
     def logits(self) -> int:
-        """How many logits a position has; those of one element lie side by side."""
+        """The number of logits per position; the logits of an element are adjacent."""
         return self.elements * self.choices
 
     def split(self, logits_NLU: Tensor) -> Tensor:
@@ -49,10 +49,10 @@ class CodeHead:
         return losses.view(targets_NLK.shape)
 
     def check_tokenizer(self, tokenizer: NetworkTokenizer) -> None:
-        """Check that a tokenizer's codes are those the model speaks.
+        """Check that a tokenizer makes the codes of this model.
 
         Raises:
-            SettingsError: they are not; says what both have.
+            SettingsError: the codes differ; shows both sides.
         """
         other = head_of(tokenizer)
         same = (self.elements, self.choices, self.width)
@@ -61,17 +61,17 @@ class CodeHead:
         if self.tokenizer not in ("", other.tokenizer):
             raise SettingsError(
                 f"the model was trained on codes of tokenizer {self.tokenizer}, "
-                f"this one is {other.tokenizer or 'of random weights'}"
+                f"but this tokenizer is {other.tokenizer or 'of random weights'}"
             )
 
 
 def bits(count: int, tokenizer: str = "") -> CodeHead:
-    """Return the head of BSQ codes of `count` bits (4 times a tokenizer's with patchify)."""
+    """Return the head for BSQ codes of `count` bits (with patchify, 4 times the tokenizer's)."""
     return CodeHead(elements=count, choices=2, width=count, tokenizer=tokenizer)
 
 
 def indices(vocab: int, width: int, tokenizer: str = "") -> CodeHead:
-    """Return the head of indices into a codebook of `vocab` vectors of `width` channels."""
+    """Return the head for indices into a codebook of `vocab` vectors of `width` channels."""
     return CodeHead(elements=1, choices=vocab, width=width, tokenizer=tokenizer)
 
 

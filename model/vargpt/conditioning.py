@@ -1,10 +1,10 @@
-"""What the decoder goes by: the context it attends to, and one vector that modulates every norm.
+"""The condition of the decoder: a context to attend to, and a vector that modulates every norm.
 
-The context is what the language model made of all that stands before an image. Some images are
-trained without it, so that generation can lead away from what the model draws unasked
-(classifier-free guidance, arXiv 2207.12598); `unconditional` vectors stand in its place.
+The context is the language model's output for all tokens before an image. Some images are trained
+without context, for classifier-free guidance (arXiv 2207.12598); `unconditional` vectors replace
+it.
 
-Shapes: N images, T vectors of context, U unconditional ones, C width.
+Shapes: N images, T context vectors, U unconditional vectors, C width.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ EPS = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Condition:
-    """What one pass of the decoder goes by."""
+    """The condition of one decoder pass."""
 
     vector_NC: Tensor
     context_NTC: Tensor
     seen_NT: Tensor  # bool; False where an image's context is shorter
 
     def and_also(self, other: "Condition") -> "Condition":
-        """Return both, one after the other along N."""
+        """Return this condition and another, concatenated along N."""
         longest = max(self.seen_NT.shape[1], other.seen_NT.shape[1])
         both = [_pad(each.context_NTC, each.seen_NT, longest) for each in (self, other)]
         return Condition(
@@ -38,7 +38,7 @@ class Condition:
 
 
 class _Conditioning(nn.Module):
-    """What both kinds have: what stands for the context, and the pool that makes a vector of it."""
+    """The weights of both kinds: start, unconditional vectors, norm, and pool of the context."""
 
     def __init__(self, width: int, heads: int, unconditional: int) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class _Conditioning(nn.Module):
 
 
 class ContextConditioning(_Conditioning):
-    """Vector and context both come from the prompt, as in Infinity; without it, both do not.
+    """Conditioning where vector and context both depend on the prompt, as in Infinity.
 
     The first input of an image in the language model is `start`, a learned constant.
     """
 
     isolates = True
-    """Whether an image without its context must not see it in the language model either."""
+    """Whether an image without context must not see it in the language model either."""
 
     def __init__(self, width: int, heads: int, unconditional: int) -> None:
         super().__init__(width, heads, unconditional)
@@ -63,11 +63,11 @@ class ContextConditioning(_Conditioning):
         self.down = nn.Linear(width, width)
 
     def first_inputs(self, without_N: Tensor) -> Tensor:
-        """Return the first input of each image, [N, C]; `without_N` (bool) have no context."""
+        """Return the first input of each image, [N, C]; True in `without_N`: no context."""
         return self.start.expand(len(without_N), -1)
 
     def forward(self, context_NTC: Tensor, seen_NT: Tensor, without_N: Tensor) -> Condition:
-        """Return the condition of each image; `without_N` (bool) get none of their context."""
+        """Return the condition of each image; True in `without_N`: no context."""
         if without_N.any():
             context_NTC, seen_NT = self._replace(context_NTC, seen_NT, without_N)
         normed_NTC = self.norm(context_NTC)
@@ -78,7 +78,7 @@ class ContextConditioning(_Conditioning):
         )
 
     def unconditioned(self, context_NTC: Tensor, seen_NT: Tensor) -> Condition:
-        """Return the condition of generation's unconditional half: what training had."""
+        """Return the condition of generation's unconditional half, the same as in training."""
         return self(context_NTC, seen_NT, torch.ones_like(seen_NT[:, 0]))
 
     def _replace(
@@ -98,22 +98,22 @@ class ContextConditioning(_Conditioning):
 
 
 class ConstantConditioning(_Conditioning):
-    """As the released code does it: the vector is the same whatever the prompt.
+    """Conditioning of the released code, where the vector does not depend on the prompt.
 
-    Training without the context leaves all of it in place but that constant. Generation's
-    unconditional half then replaces the decoder's context too, by as many unconditional vectors.
+    Training without context replaces only this vector and keeps the context. Generation's
+    unconditional half also replaces the decoder's context, by equally many unconditional vectors.
     """
 
     isolates = False
 
     def first_inputs(self, without_N: Tensor) -> Tensor:
-        """Return the first input of each image, [N, C]; `without_N` (bool) have no context."""
+        """Return the first input of each image, [N, C]; True in `without_N`: no context."""
         source_NC = torch.where(without_N[:, None], self.unconditional[0], self.start)
         seen_N1 = torch.ones_like(without_N[:, None])
         return self.pool(self.norm(source_NC[:, None]), seen_N1)
 
     def forward(self, context_NTC: Tensor, seen_NT: Tensor, without_N: Tensor) -> Condition:
-        """Return the condition of each image; `without_N` (bool) lose the vector alone."""
+        """Return the condition of each image; True in `without_N`: only the vector is replaced."""
         return Condition(
             vector_NC=self.first_inputs(without_N), context_NTC=context_NTC, seen_NT=seen_NT
         )
@@ -122,11 +122,13 @@ class ConstantConditioning(_Conditioning):
         """Return the condition of generation's unconditional half.
 
         Raises:
-            ValueError: a longer context than there are unconditional vectors.
+            ValueError: the context is longer than the unconditional vectors.
         """
         length, known = context_NTC.shape[1], len(self.unconditional)
         if length > known:
-            raise ValueError(f"a context of {length}, the model has {known} unconditional vectors")
+            raise ValueError(
+                f"a context of {length} vectors, but the model has {known} unconditional vectors"
+            )
         blank_NTC = self.unconditional[:length].to(context_NTC.dtype).expand_as(context_NTC)
         return self(blank_NTC, seen_NT, torch.ones_like(seen_NT[:, 0]))
 

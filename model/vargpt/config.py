@@ -1,8 +1,8 @@
-"""Sizes and choices of a VARGPT; `PRESETS` has those that are used.
+"""Sizes and choices of a VARGPT; `PRESETS` has the sizes in use.
 
-Where the published code does not do what its paper says, or trains otherwise than it generates,
-the default here is what it should do, and `released` returns what a released checkpoint needs.
-The table in docs/reference/vargpt.md has every difference.
+Where the published code contradicts its paper, or training and generation differ, the default here
+is the correct behaviour; `released` returns the choices that a released checkpoint needs. The table
+in docs/reference/vargpt.md lists all differences.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ SPECIAL: Final = {
     "<|vision_start|>": "vision_start",
     "<|vision_end|>": "vision_end",
 }
-"""What the fields of `Marks` and `BackboneConfig` are ids of."""
+"""Special tokens, and the fields of `Marks` and `BackboneConfig` that hold their ids."""
 
-ROWS_MULTIPLE: Final = 128  # of the embedding, as Qwen2-VL's 152,064 are
+ROWS_MULTIPLE: Final = 128  # rows of the embedding are a multiple, as Qwen2-VL's 152,064
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneConfig:
-    """Size of a Qwen2-VL; the defaults are those of Qwen2-VL-7B-Instruct."""
+    """Size of a Qwen2-VL; the defaults are Qwen2-VL-7B-Instruct's."""
 
     vocab: int = 152064
     hidden: int = 3584
@@ -39,7 +39,7 @@ class BackboneConfig:
     heads: int = 28
     kv_heads: int = 4
     mlp: int = 18944
-    tied: bool = False  # the text head is the embedding
+    tied: bool = False  # the text head and the embedding share weights
     rope_sections: tuple[int, int, int] = (16, 24, 24)  # pairs of a head for time, height, width
     rope_theta: float = 1e6
     vision_depth: int = 32
@@ -53,21 +53,24 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads or self.heads % self.kv_heads:
-            raise ValueError(f"{self.heads} heads do not divide {self.hidden}, or into kv heads")
+            raise ValueError(
+                f"expected hidden {self.hidden} a multiple of heads {self.heads}, and heads a "
+                f"multiple of kv_heads {self.kv_heads}"
+            )
         if 2 * sum(self.rope_sections) != self.hidden // self.heads:
-            raise ValueError(f"{self.rope_sections} do not sum to half a head of {self}")
+            raise ValueError(f"expected {self.rope_sections} to sum to half a head's width: {self}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderConfig:
-    """Size of the visual decoder; the defaults are those of Infinity-2B."""
+    """Size of the visual decoder; the defaults are Infinity-2B's."""
 
     width: int = 2048
     depth: int = 32
     heads: int = 16
     mlp_ratio: int = 4
-    levels: int = 15  # most scales that a schedule may have
-    unconditional: int = 512  # vectors that stand for the context where there is none
+    levels: int = 15  # most scales of a schedule
+    unconditional: int = 512  # vectors that replace the context
     drop_path: float = 0.1  # of the last block, linear from 0 in the first; in training mode only
     attention: Literal["sdpa", "flex"] = "sdpa"  # flex: FlexAttention, on CUDA
 
@@ -78,34 +81,34 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marks:
-    """Ids of the text tokens that the model gives a meaning of its own."""
+    """Ids of the text tokens with a special meaning."""
 
     image_start: int = 151657  # <|image_gen_start|>
     image_end: int = 151658  # <|image_gen_end|>
-    image_pad: int = 151659  # <|image_gen_pad|>, one a position of a generated image
+    image_pad: int = 151659  # <|image_gen_pad|>, one per position of a generated image
     answer_end: int = 151645  # <|im_end|>
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VargptConfig:
-    """A whole model.
+    """The config of a whole model.
 
     Raises:
-        ValueError: a mark that the vocabulary has no row for.
+        ValueError: the id of a mark is not in the vocabulary.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     codes: CodeHead = field(default_factory=lambda: bits(32))
     marks: Marks = field(default_factory=Marks)
-    # What the decoder's AdaLN and its unconditional half go by; see conditioning.py.
+    # The condition of the decoder's AdaLN and of its unconditional half; see conditioning.py.
     conditioning: Conditioning = "context"
     projector_norm: bool = True  # a LayerNorm before each projector
-    # Among the positions of one scale, in the language model.
+    # Attention between the positions of a scale, in the language model.
     within_scale: Literal["causal", "all"] = "causal"
-    # Of understood images, in training and generation alike: Qwen2-VL's grid, or plain counting.
+    # Positions of input images, in training and generation: Qwen2-VL's grid, or counting up.
     image_positions: Literal["grid", "plain"] = "grid"
-    # An image takes as many pads as is a multiple of this; those after its positions are empty.
+    # The pads of an image are rounded up to a multiple of this; the extra ones are empty.
     pad_multiple: int = 1
 
     def __post_init__(self) -> None:
@@ -115,19 +118,19 @@ class VargptConfig:
                 raise ValueError(f"{marks} do not fit a vocabulary of {self.backbone.vocab}")
 
     def pads(self, positions: int) -> int:
-        """Return how many pads of the text an image of so many positions takes."""
+        """Return the number of pads in the text for an image with `positions` positions."""
         return -(-positions // self.pad_multiple) * self.pad_multiple
 
 
 def with_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> VargptConfig:
-    """Return a model of the same sizes for another text tokenizer.
+    """Return a config of the same sizes for another text tokenizer.
 
     Args:
-        config: what all else is taken from.
-        vocabulary: ids by token, as a tokenizer's `get_vocab()` returns them.
+        config: the config to change.
+        vocabulary: ids by token, from the tokenizer's `get_vocab()`.
 
     Raises:
-        SettingsError: a tokenizer that lacks a special token of VARGPT.
+        SettingsError: the tokenizer lacks a special token of VARGPT.
     """
     lacking = [token for token in SPECIAL if token not in vocabulary]
     if lacking:
@@ -139,7 +142,7 @@ def with_vocabulary(config: VargptConfig, vocabulary: Mapping[str, int]) -> Varg
 
 
 def released(config: VargptConfig) -> VargptConfig:
-    """Return a size with the choices that the released VARGPT-v1.1 was trained with."""
+    """Return a config with the choices of the released VARGPT-v1.1."""
     return replace(
         config,
         conditioning="constant",
@@ -204,5 +207,5 @@ SMALL: Final = VargptConfig(
 
 PRESETS: Final = {"tiny": TINY, "mini": MINI, "small": SMALL, "v1_1": VargptConfig()}
 """`tiny` for tests, `mini` for hours on a CPU, `small` for an hour on one GPU, `v1_1` the published
-7B + 2B. All write BSQ codes of 32 bits; `dataclasses.replace(config, codes=...)` gives them others.
+7B + 2B. All use BSQ codes of 32 bits; `dataclasses.replace(config, codes=...)` changes them.
 """

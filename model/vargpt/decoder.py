@@ -1,7 +1,7 @@
 """The visual decoder: Infinity's transformer, fed by the language model (arXiv 2412.04431).
 
-Shapes: N images, L positions over all scales, n of those given, D channels of the codes, C width,
-U logits a position.
+Shapes: N images, L positions over all scales, n positions of this call, D channels of the codes, C
+width, U logits per position.
 """
 
 import math
@@ -24,19 +24,19 @@ CONDITIONINGS = {"context": ContextConditioning, "constant": ConstantConditionin
 
 
 class DecoderCache:
-    """What generation keeps between scales."""
+    """Keys and values that generation keeps between scales."""
 
     def __init__(self, depth: int) -> None:
         self.blocks = [BlockCache() for _ in range(depth)]
 
 
 class Decoder(nn.Module):
-    """Next-scale inputs to what the language model reads; what it returns to logits of codes.
+    """Embeds next-scale inputs for the language model; turns its output into logits of codes.
 
     Args:
         config: sizes.
-        codes: what it reads and writes.
-        conditioning: which of the two ways; see conditioning.py.
+        codes: the layout of the codes.
+        conditioning: which of the two kinds; see conditioning.py.
     """
 
     def __init__(self, config: DecoderConfig, codes: CodeHead, conditioning: Conditioning) -> None:
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
             _draw_weights(self)
 
     def first_inputs(self, without_N: Tensor) -> Tensor:
-        """Return what stands for the first scale, [N, 1, C]: nothing precedes it."""
+        """Return the inputs of the first scale, [N, 1, C], which no scale precedes."""
         return (self.conditioning.first_inputs(without_N) + self.start_position)[:, None]
 
     def forward(
@@ -76,11 +76,11 @@ class Decoder(nn.Module):
         """Return the logits of positions, [N, n, U].
 
         Args:
-            x_NnC: what the language model made of their inputs.
+            x_NnC: the projected output of the language model.
             condition: of each image.
             schedule: of the whole image.
-            scale: the one scale that is given; None for all.
-            cache: of the scales before, where one scale is given.
+            scale: number of the only scale in `x_NnC`; None for all scales.
+            cache: of the previous scales, with `scale` only.
         """
         part = slice(None) if scale is None else scale_slices(schedule)[scale]
         device = x_NnC.device
@@ -103,12 +103,12 @@ class Decoder(nn.Module):
 
 @torch.no_grad()
 def _draw_weights(decoder: Decoder) -> None:
-    """Draw the first weights, from torch's own generator.
+    """Draw the initial weights from torch's global generator.
 
-    At first the condition modulates nothing, and every branch adds little to its shortcut.
+    Initially the condition modulates nothing, and every branch adds little to its shortcut.
     """
     width, depth = decoder.config.width, decoder.config.depth
-    std = math.sqrt(1 / (3 * width))  # as Infinity draws them
+    std = math.sqrt(1 / (3 * width))  # as in Infinity
     for module in decoder.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=std)

@@ -1,8 +1,8 @@
-"""A trained model as a folder: what loads it again, weights, and both tokenizers it speaks.
+"""A trained model as a folder: config, weights and text tokenizer.
 
-config.json          sizes and choices, and which image tokenizer
+config.json          sizes and choices, and the image tokenizer's name and checkpoint
 model.safetensors    weights
-text_tokenizer/      as `AutoTokenizer.from_pretrained` reads it
+text_tokenizer/      for `AutoTokenizer.from_pretrained`
 """
 
 import hashlib
@@ -39,20 +39,20 @@ TEXT: Final = "text_tokenizer"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageTokenizer:
-    """Where the image tokenizer is that a model writes the codes of."""
+    """The image tokenizer of a model's codes, and where to load it from."""
 
     tokenizer: str  # infinity_bsq or var_vqvae
     preset: str
     checkpoint: str | None = None  # URL; None for the bundled or for random weights
     seed: int = 0  # of random weights
-    resolution: int = 256  # px, of the square image of the pixel budget
+    resolution: int = 256  # px, side of the square image with the pixel budget
 
     def load(self, aspect: float = 1.0, compute: Compute | None = None) -> NetworkTokenizer:
-        """Load it, for images of an aspect (height / width).
+        """Load the tokenizer for images of an aspect (height / width).
 
         Raises:
-            SettingsError: an unknown tokenizer, or an aspect that it cannot do.
-            CheckpointError: weights that cannot be read or do not fit.
+            SettingsError: the tokenizer is unknown, or has no schedule for the aspect.
+            CheckpointError: the weights cannot be read or do not fit.
         """
         return load_tokenizer(
             self.tokenizer,
@@ -67,7 +67,7 @@ class ImageTokenizer:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trained:
-    """A loaded folder."""
+    """A loaded model with its tokenizers."""
 
     model: Vargpt  # in evaluation mode
     images: ImageTokenizer
@@ -78,10 +78,10 @@ class Trained:
 def save_folder(
     folder: Path, model: Vargpt, images: ImageTokenizer, text: "PreTrainedTokenizerFast"
 ) -> None:
-    """Write a model, its weights last.
+    """Write a model folder, the weights last.
 
     Raises:
-        SettingsError: a text tokenizer that is not the model's.
+        SettingsError: the text tokenizer is not the model's.
     """
     check_vocabulary(model.config, text.get_vocab())
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,16 +92,16 @@ def save_folder(
 
 
 def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Trained:
-    """Load a model.
+    """Load a model folder.
 
     Args:
-        url: of the folder: a path or any fsspec URL, which is copied first.
-        device: as torch names it.
+        url: a path or any fsspec URL; a remote folder is copied first.
+        device: torch's name of the device.
         dtype: of the weights.
 
     Raises:
         CheckpointError: a file is missing or damaged, or weights and config do not fit.
-        StoreError: the store cannot be asked.
+        StoreError: the store cannot be reached.
     """
     from transformers import AutoTokenizer
 
@@ -120,7 +120,7 @@ def load_folder(url: str, *, device: str = "cpu", dtype: torch.dtype = torch.flo
 
 
 def read_images(url: str) -> ImageTokenizer:
-    """Read which image tokenizer a model speaks, without its weights.
+    """Read the image tokenizer of a model folder, without its weights.
 
     Raises:
         CheckpointError: the config is missing or damaged.
@@ -129,10 +129,10 @@ def read_images(url: str) -> ImageTokenizer:
 
 
 def folder_sha256(url: str) -> str:
-    """Hash what decides a model's output: config and weights, 64 hex digits.
+    """Hash config and weights, which decide a model's output; 64 hex digits.
 
     Raises:
-        CheckpointError: one of the two is missing.
+        CheckpointError: config or weights are missing.
     """
     fs, path = open_fs(url)
     digest = hashlib.sha256()
@@ -146,7 +146,7 @@ def folder_sha256(url: str) -> str:
 
 
 def empty_model(config: VargptConfig, device: str, dtype: torch.dtype) -> Vargpt:
-    """Build a model whose weights are to be filled in."""
+    """Build a model with weights to be overwritten."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -174,7 +174,7 @@ def _parsed(config: bytes, url: str) -> tuple[VargptConfig, ImageTokenizer]:
 
 @contextmanager
 def _local(url: str) -> Iterator[Path]:
-    """Give the folder on this machine, for as long as the body runs."""
+    """Yield the folder as a local path; a remote folder is copied for the time of the block."""
     fs, path = open_fs(url)
     if isinstance(fs, LocalFileSystem):
         yield Path(path)

@@ -1,7 +1,7 @@
-"""Answers to prompts: text, and images where the model starts one.
+"""Generation of answers to prompts: text, and an image at each start mark.
 
-Shapes: P prompts, B answers, M of them that draw or write at a time, S tokens, n positions of a
-scale, K and V as in codes.py, C H W of the tokenizer's features.
+Shapes: P prompts, B answers, M answers active in a call, S tokens, n positions of a scale, K and V
+as in codes.py, C H W of the tokenizer's features.
 """
 
 from collections.abc import Sequence
@@ -21,26 +21,26 @@ from model.vargpt.vargpt import Vargpt
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prompt:
-    """What is answered, once for each key; a key decides all that is drawn for its answer.
+    """A prompt with one answer per key; the key decides all random numbers of its answer.
 
-    An answer's beginning may be part of the prompt: one that ends in the start mark of an image is
-    answered by that image.
+    The prompt may contain the beginning of the answer: if it ends with the start mark of an image,
+    the answer continues with that image.
     """
 
     ids: Sequence[int]
     keys: Sequence[str]
-    pixel_values: Tensor | None = None  # of understood images, as the processor gives them
+    pixel_values: Tensor | None = None  # of input images, as the processor returns them
     image_grid_thw: Tensor | None = None
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Answer:
-    """What was generated for a key."""
+    """The generated answer of a key."""
 
     key: str
     ids: list[int] = field(default_factory=list)  # after the prompt; pads of images included
     images: list[Codes] = field(default_factory=list)  # of one image each
-    ended: bool = False  # whether it is complete, or was cut off
+    ended: bool = False  # True: complete; False: cut off
 
 
 @torch.inference_mode()
@@ -57,18 +57,18 @@ def generate(
 
     Args:
         model: in evaluation mode.
-        tokenizer: whose codes the model writes, with the schedule of the images.
-        prompts: as many as fit in memory together, beside the copies for their keys.
-        sampling: how; None for the released code's.
-        max_text: most tokens of text an answer may have, marks included.
-        max_images: most images an answer may have; it ends with the last.
+        tokenizer: the tokenizer of the model's codes, with the schedule of the images.
+        prompts: the prompts; all answers of all keys must fit in memory together.
+        sampling: how to sample; None for the released code's settings.
+        max_text: most text tokens of an answer, marks included.
+        max_images: most images of an answer; the answer ends after the last.
 
     Raises:
-        ValueError: a model in training mode, codes or a schedule that are not the model's, a prompt
-            it has no tokens for, or a key that comes twice.
+        ValueError: the model is in training mode, codes or schedule are not the model's, a prompt
+            has unknown tokens, or a key is repeated.
     """
     if model.training:
-        raise ValueError("expected the model in evaluation mode, got it in training mode")
+        raise ValueError("expected the model in evaluation mode, got training mode")
     model.config.codes.check_tokenizer(tokenizer)
     check_model_schedule(tokenizer.model_schedule, model.config)
     _check_prompts(model, prompts)
@@ -84,19 +84,19 @@ def _check_prompts(model: Vargpt, prompts: Sequence[Prompt]) -> None:
     vocab = model.config.backbone.vocab
     keys = [key for prompt in prompts for key in prompt.keys]
     if not keys or len(set(keys)) < len(keys):
-        raise ValueError(f"expected keys that differ, one or more, got {keys[:3]}...")
+        raise ValueError(f"expected one or more different keys, got {keys[:3]}...")
     for prompt in prompts:
         if len(prompt.ids) < 2 or not 0 <= min(prompt.ids) <= max(prompt.ids) < vocab:
             raise ValueError(
-                f"expected prompts of 2 tokens or more below {vocab}, the rows of the embedding, "
-                f"got {list(prompt.ids[:8])}... of {len(prompt.ids)}"
+                f"expected prompts of 2 tokens or more, each below {vocab}, the rows of the "
+                f"embedding, got {list(prompt.ids[:8])}... of {len(prompt.ids)} tokens"
             )
         if model.config.marks.image_pad in prompt.ids:
-            raise ValueError("a prompt must not hold a generated image; use `<image>`")
+            raise ValueError("a prompt must not contain a generated image; use `<image>`")
 
 
 class _Answering:
-    """All answers on their way."""
+    """The state of all answers during generation."""
 
     def __init__(
         self,
@@ -115,14 +115,14 @@ class _Answering:
         self._last_ids = [prompt.ids[-1] for prompt in prompts for _ in prompt.keys]
 
     def starting(self) -> list[bool]:
-        """Return which answers have come to an image."""
+        """Return for each answer whether an image starts now."""
         return [
             last == self._marks.image_start and not answer.ended
             for last, answer in zip(self._last_ids, self.answers, strict=True)
         ]
 
     def write(self, max_text: int) -> None:
-        """Write text until every answer starts an image, has ended or is long enough."""
+        """Write text until every answer starts an image, has ended or has `max_text` tokens."""
         while any(writing := self._writing(max_text)):
             rows = [row for row, on in enumerate(writing) if on]
             for row, token in zip(rows, self._choose(rows), strict=True):
@@ -130,7 +130,7 @@ class _Answering:
             self._feed(writing)
 
     def draw(self, max_images: int) -> None:
-        """Draw the images that were started, and end each."""
+        """Generate the started images, and write their end marks."""
         drawing = self.starting()
         rows = [row for row, on in enumerate(drawing) if on]
         codes = self._draw(rows)
@@ -154,13 +154,13 @@ class _Answering:
     def _choose(self, rows: list[int]) -> list[int]:
         """Choose the next token of some answers."""
         logits_MV = self._model.backbone.text_logits(self._last_BH[rows]).float()
-        # Only `draw` writes these.
+        # Only `draw` writes these tokens.
         logits_MV[:, [self._marks.image_pad, self._marks.image_end]] = -torch.inf
         random, temperature = self._streams(rows), self._sampling.text_temperature
         return choose(logits_MV[:, None, None], random, temperature=temperature).flatten().tolist()
 
     def _streams(self, rows: list[int]) -> list[torch.Generator]:
-        # Only of those that draw: how many numbers one takes must not depend on its neighbours.
+        # Only the active answers: an answer's random numbers must not depend on other answers.
         return [self._random[row] for row in rows]
 
     def _append(self, row: int, token: int) -> None:
@@ -177,7 +177,7 @@ class _Answering:
         self._last_BH = torch.where(used_B1, hidden_B1H[:, 0], self._last_BH)
 
     def _draw(self, rows: list[int]) -> Codes:
-        """Draw an image for each of M answers."""
+        """Generate an image for each of M answers."""
         tokenizer, sampling, codes = self._tokenizer, self._sampling, self._model.config.codes
         schedule = tokenizer.model_schedule
         drawing_B = torch.zeros(len(self.answers), dtype=torch.bool, device=self._device)
@@ -196,8 +196,8 @@ class _Answering:
             )
             drawn.append(targets_MnK)
             if scale + 1 < len(schedule):
-                there_MnK = targets_MnK.to(tokenizer.compute.device)
-                sum_MCHW = tokenizer.add_scale(sum_MCHW, there_MnK, scale)
+                moved_MnK = targets_MnK.to(tokenizer.compute.device)
+                sum_MCHW = tokenizer.add_scale(sum_MCHW, moved_MnK, scale)
                 inputs_MnD = tokenizer.scale_inputs(sum_MCHW, scale + 1).to(self._device)
                 inputs_BnD = inputs_MnD.new_zeros(len(self.answers), *inputs_MnD.shape[1:])
                 inputs_BnD[rows] = inputs_MnD
@@ -205,7 +205,7 @@ class _Answering:
         return tokenizer.to_codes(torch.cat(drawn, dim=1))
 
     def _prefilled(self, prompts: Sequence[Prompt]) -> tuple[Stream, Tensor]:
-        """Return the stream after the prompts, one row an answer, and its last hidden states."""
+        """Return the stream after the prompts, one row per answer, and its last hidden states."""
         ids = [torch.tensor(prompt.ids) for prompt in prompts]
         ids_PS = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True).to(self._device)
         length_P = torch.tensor([len(each) for each in ids], device=self._device)

@@ -1,4 +1,4 @@
-"""Which images are trained without their context, for classifier-free guidance."""
+"""The choice of images that are trained without context, for classifier-free guidance."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from schemas.keys import unit
 
 
 def draw_without(keys: Sequence[str], image_rows_N: Tensor, salt: str, rate: float = 0.1) -> Tensor:
-    """Draw the images that go without their context, bool [N], on the device of `image_rows_N`.
+    """Draw the images without context, bool [N], on the device of `image_rows_N`.
 
-    Key, salt and the image's number in its sequence decide, so that two passes over one sample (a
-    policy's and its reference's) agree where the salt does; a salt of the epoch draws anew in each.
+    The result depends on key, salt and the image's number in its sequence. So two passes over a
+    sample (policy and reference) agree if the salt is the same, and a salt per epoch draws again.
 
     Args:
         keys: of the sequences.
         image_rows_N: the sequence of each image.
-        salt: what else decides.
+        salt: changes the draw.
         rate: share of the images.
     """
     drawn: list[bool] = []

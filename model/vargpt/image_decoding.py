@@ -1,4 +1,4 @@
-"""One image a sequence, scale by scale, through the caches of both transformers.
+"""Decoding of one image per sequence, scale by scale, with the caches of both transformers.
 
 Shapes: B sequences, n positions of a scale, D channels of the codes, H hidden width, U logits.
 """
@@ -15,14 +15,14 @@ from model.vargpt.vargpt import Vargpt
 
 
 class ImageDecoding:
-    """Images that begin where a stream of text stands, after their start mark.
+    """The decoding of images that start at the end of a text stream, after the start mark.
 
     Args:
         model: in evaluation mode.
-        stream: of the text; images are fed to it.
-        drawing_B: bool, the sequences that draw one.
+        stream: the stream of the text; images are fed to it.
+        drawing_B: bool, the sequences that generate an image.
         schedule: of the images.
-        guidance: 1 for none.
+        guidance: strength; 1 for none.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class ImageDecoding:
         self._cache = DecoderCache(model.config.decoder.depth)
 
     def logits(self, inputs_BnD: Tensor | None) -> Tensor:
-        """Return the logits of the next scale, [B, n, U], guided.
+        """Return the guided logits of the next scale, [B, n, U].
 
         Args:
-            inputs_BnD: its next-scale inputs; None for the first, which has none.
+            inputs_BnD: next-scale inputs of the scale; None for the first scale.
         """
         model, scale = self._model, self._scale
         x_MnC = torch.cat([half.step(inputs_BnD) for half in self._halves])
@@ -62,7 +62,7 @@ class ImageDecoding:
         return guide(with_context, without, self._guidance)
 
     def finish(self) -> None:
-        """Fill the text's remaining pads, where it takes more than there are positions."""
+        """Feed the remaining pads, if the image has more pads than positions."""
         count = count_codes(self._schedule)
         missing = self._model.config.pads(count) - count
         if missing:
@@ -74,7 +74,7 @@ class ImageDecoding:
 
 
 class _Half:
-    """The images with their context, or those without, in the language model."""
+    """The images with context, or the same images without context, in the language model."""
 
     def __init__(
         self,
@@ -89,18 +89,18 @@ class _Half:
         self._without = without
 
     def step(self, inputs_BnD: Tensor | None) -> Tensor:
-        """Return what the decoder reads of a scale, [B, n, C]."""
+        """Return the decoder's inputs of a scale, [B, n, C]."""
         decoder, together = self._model.decoder, self._model.config.within_scale == "all"
         if inputs_BnD is None:
             return self.feed(decoder.first_inputs(self._drawing_B & self._without))
         if self._without and not decoder.conditioning.isolates:
-            # The released code runs this half without a cache, each scale by itself.
+            # The released code runs this half without a cache, each scale on its own.
             self._stream = self._stream.beside()
         x_BnC = decoder.word_embed(inputs_BnD.to(decoder.word_embed.weight.dtype))
         return self.feed(x_BnC, together)
 
     def feed(self, x_BnC: Tensor, together: bool = False) -> Tensor:
-        """Pass positions through both projectors and the language model between them."""
+        """Pass positions through the input projector, the language model and the output one."""
         model = self._model
         used_Bn = self._drawing_B[:, None].expand(-1, x_BnC.shape[1])
         hidden_BnH = self._stream.feed(model.projector_in(x_BnC), used_Bn, together=together)
@@ -108,11 +108,11 @@ class _Half:
 
 
 def _condition(model: Vargpt, stream: Stream, drawing_B: Tensor, without: bool) -> Condition:
-    """Return the condition of images after a start mark: all that stands before it."""
+    """Return the condition of images: all tokens before the start mark."""
     hidden_BSH, used_BS = stream.history()
     slots = torch.arange(used_BS.shape[1], device=used_BS.device)
     last_B = (used_BS * slots).amax(dim=1)
-    # Sequences that draw nothing go along, and must see something.
+    # Sequences without an image are in the batch too, and must see something.
     seen_BS = (used_BS & (slots < last_B[:, None])) | ~drawing_B[:, None]
     context_BSC = model.projector_out(hidden_BSH)
     if without:

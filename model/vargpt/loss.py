@@ -1,6 +1,6 @@
-"""The training loss, and the log-likelihoods that preferences are learned from.
+"""The training loss, and the log-likelihoods for preference learning.
 
-Shapes: N images, L positions, K elements of a position, T text targets, V vocabulary.
+Shapes: N images, L positions, K elements per position, T text targets, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ ScaleWeights = Literal["infinity", "uniform"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
-    """How much each part counts."""
+    """The weights of the parts of the loss."""
 
-    image: float = 3.0  # beside 1 for text
-    scales: ScaleWeights = "infinity"  # or uniform, which is what VAR and the released code do
+    image: float = 3.0  # the weight of text is 1
+    scales: ScaleWeights = "infinity"  # or uniform, as in VAR and the released code
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Losses:
-    """The loss of a batch and its parts, scalars; a part that the batch does not have is 0."""
+    """The loss of a batch and its parts, scalars; a missing part is 0."""
 
     total: Tensor
-    text: Tensor  # nats a target, mean
-    image: Tensor  # nats an element, mean over elements, weighted over positions, mean over images
+    text: Tensor  # nats per target, mean
+    image: Tensor  # nats per element: mean over elements, weighted by position, mean over images
 
 
 def losses(
@@ -49,12 +49,12 @@ def losses(
 
     Args:
         output: of the model.
-        batch: that it was given.
-        codes: what a position is.
-        config: how much each part counts.
-        words: text targets that the mean is over, where the batch is part of a larger one, of whose
-            losses the parts then add up to the whole's; None for the batch's own.
-        images: likewise.
+        batch: input of the model.
+        codes: the layout of a position's elements.
+        config: weights of the parts.
+        words: number of text targets to average over. For a part of a larger batch, the number of
+            the whole: the losses of the parts then add up. None for the batch's own number.
+        images: number of images to average over, likewise.
     """
     words = len(output.text_targets_T) if words is None else words
     images = len(batch.targets_NLK) if images is None else images
@@ -77,10 +77,10 @@ def text_surprise(output: Output) -> Tensor:
 
 
 def image_log_likelihood(output: Output, batch: Batch, codes: CodeHead) -> Tensor:
-    """Return log p of each image given all that stands before it, float64 [N], in nats.
+    """Return log p of each image given all tokens before it, float64 [N], in nats.
 
-    A sum over all elements: 16,672 bits at 256 px, 80,672 at 512, of d32. Float32 holds such a sum
-    to a few thousandths, and preferences are learned from small differences of two.
+    A sum over all elements: with d32, 16,672 bits at 256 px and 80,672 at 512. Float32 holds such a
+    sum to a few thousandths, which is too coarse for the small differences of preferences.
     """
     surprise_NLK = codes.surprise(output.image_logits_NLU, batch.targets_NLK)
     return -surprise_NLK.sum(dim=(1, 2), dtype=torch.float64)
@@ -89,10 +89,10 @@ def image_log_likelihood(output: Output, batch: Batch, codes: CodeHead) -> Tenso
 def position_weights(
     schedule: Schedule, kind: ScaleWeights, device: torch.device | None = None
 ) -> Tensor:
-    """Return how much each position counts, float32 [L] that sum to 1.
+    """Return the weight of each position, float32 [L] that sum to 1.
 
-    `infinity`: in inverse proportion to the square root of its scale's area, so that a scale of n
-    by n counts as n in all (FoundationVision/Infinity, trainer.py).
+    `infinity`: proportional to 1 / sqrt(area of the scale), so that a scale of n by n weighs n in
+    total (FoundationVision/Infinity, trainer.py).
 
     >>> position_weights(((1, 1), (2, 2)), "infinity").mul(3).tolist()
     [1.0, 0.5, 0.5, 0.5, 0.5]

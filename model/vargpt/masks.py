@@ -1,4 +1,4 @@
-"""Who may see whom: among an image's positions, and in the language model.
+"""Attention masks: between the positions of an image, and in the language model.
 
 Shapes: B sequences, S positions of the text, N images, L positions of an image.
 """
@@ -14,7 +14,7 @@ from model.vargpt.attention import Attend
 
 
 def scale_of(schedule: Schedule, device: torch.device | None = None) -> Tensor:
-    """Return the number of the scale that each position is of, int64 [L].
+    """Return the number of each position's scale, int64 [L].
 
     >>> scale_of(((1, 1), (2, 2))).tolist()
     [0, 1, 1, 1, 1]
@@ -24,7 +24,7 @@ def scale_of(schedule: Schedule, device: torch.device | None = None) -> Tensor:
 
 
 def block_causal(schedule: Schedule, device: torch.device | None = None) -> Tensor:
-    """Return which position (row) sees which (column): its own scale's and all before; bool."""
+    """Return the mask bool [L, L]: a position (row) sees its own scale and all before."""
     scale_L = scale_of(schedule, device)
     return scale_L[:, None] >= scale_L[None, :]
 
@@ -42,7 +42,7 @@ def _flex(schedule: Schedule, device: torch.device) -> Attend:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     length = count_codes(schedule)
-    # It is kept for training too, whoever asks first.
+    # The cached mask is used in training too, so it must not be an inference tensor.
     with torch.inference_mode(False):
         scale_L = scale_of(schedule, device)
 
@@ -65,15 +65,16 @@ def text_mask(
 ) -> Tensor:
     """Return which position (row) of the text sees which (column), bool [B, 1, S, S].
 
-    Every position sees itself and those before it, but no padding. To that come two exceptions.
+    Every position sees itself and the positions before it, but no padding. `scale_L` and `alone_N`
+    are exceptions.
 
     Args:
         attention_mask_BS: False on padding.
         image_rows_N: the sequence of each image.
-        image_starts_N: its first position.
-        pads: how many positions an image takes.
-        scale_L: the scale of an image's positions, where those of one scale see each other.
-        alone_N: bool, images whose positions see nothing but themselves.
+        image_starts_N: the first position of each image.
+        pads: number of positions of an image in the text.
+        scale_L: scale of each position, if the positions of a scale see each other; else None.
+        alone_N: bool, images whose positions see only their own image.
     """
     length = attention_mask_BS.shape[1]
     seen_SS = torch.ones(length, length, dtype=torch.bool, device=attention_mask_BS.device).tril()
@@ -86,5 +87,5 @@ def text_mask(
         if scale_L is not None:
             part = slice(start, start + len(scale_L))
             seen_BSS[row, part, part] |= scale_L[:, None] == scale_L[None, :]
-    # A row that sees nothing would be NaN.
+    # The result of a row that sees nothing would be NaN.
     return (seen_BSS | torch.eye(length, dtype=torch.bool, device=seen_BSS.device)).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The two small networks between the visual decoder's width and the language model's."""
+"""The small networks that map between the widths of visual decoder and language model."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ EPS = 1e-6
 
 
 class Projector(nn.Module):
-    """A norm, where asked for, and two layers with GELU between them.
+    """An optional norm, and two layers with GELU between them.
 
-    The released code has the norm's weights and does not apply it.
+    The released code has the weights of the norm but does not apply it.
     """
 
     def __init__(self, width: int, width_out: int, norm: bool) -> None:
@@ -19,7 +19,7 @@ class Projector(nn.Module):
         self.down = nn.Linear(width, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [..., width_out] of [..., width]."""
+        """Map [..., width] to [..., width_out]."""
         if self.norm is not None:
             x = self.norm(x)
         return self.down(F.gelu(self.up(x)))

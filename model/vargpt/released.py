@@ -1,7 +1,7 @@
-"""Weights of the released VARGPT-v1.1, and of the Infinity-2B and Qwen2-VL it began as.
+"""Loading of the released VARGPT-v1.1, and of Infinity-2B, which its decoder started from.
 
-The names are written down from the authors' code. No released file has been at hand: what is tested
-is that a checkpoint of these names and shapes fits, and that one which does not is refused.
+The names are from the authors' code. No released file was available: the tests check that a
+checkpoint with these names and shapes fits, and that any other is refused.
 """
 
 import json
@@ -24,9 +24,9 @@ WEIGHTS: Final = "model.safetensors"
 START: Final = "decoder.conditioning.start"
 CHUNK: Final = 4  # blocks that Infinity-2B keeps in one chunk
 
-# In Infinity's own modules, and so below `vargpt_gen.` in VARGPT.
+# Names of Infinity's modules; in VARGPT they have the prefix `vargpt_gen.`.
 DECODER_NAMES: Final = (
-    (r"^block_chunks\.(\d+)\.module\.(\d+)\.", None),  # numbered through; see _block
+    (r"^block_chunks\.(\d+)\.module\.(\d+)\.", None),  # becomes one number; see _block
     (r"\.ada_gss$", ".own"),
     (r"\.sa\.mat_qkv\.", ".attention.qkv."),
     (r"\.sa\.scale_mul_1H11$", ".attention.log_scale"),
@@ -62,12 +62,12 @@ MODEL_NAMES: Final = (
     (r"^lm_head\.", "backbone.qwen.lm_head."),
 )
 CONSTANTS: Final = re.compile(r"\.zero_k_bias$")
-"""Buffers that hold nothing learned."""
+"""Buffers that are not trained."""
 TOKENIZER: Final = "vae_local."
-"""The tokenizer lies in the same checkpoint, frozen: it is that of `infinity_vae_d32reg.pth`."""
+"""The checkpoint also contains the frozen tokenizer of `infinity_vae_d32reg.pth`."""
 NEVER_READ: Final = re.compile(r"^(projector_(in|out)\.norm|decoder\.conditioning\.(up|down))\.")
-"""Weights, by our names, that are in the released checkpoint and that its code never applies: a
-model with the released choices has no place for them."""
+"""Weights, by our names, that the released checkpoint has but its code never applies. A model with
+the released choices does not have them."""
 
 
 def read_released(
@@ -80,9 +80,9 @@ def read_released(
     """Build a model and load a released VARGPT-v1.1 into it, in evaluation mode.
 
     Args:
-        url: as `load_released` takes it.
-        config: sizes and choices; None for those of the release.
-        device: as torch names it; it takes 22 GB in bfloat16.
+        url: as in `load_released`.
+        config: sizes and choices; None for the released ones.
+        device: torch's name of the device; the model takes 22 GB in bfloat16.
         dtype: of the weights.
 
     Raises:
@@ -103,14 +103,14 @@ def load_released(model: Vargpt, url: str) -> None:
     """Load a released VARGPT-v1.1 into a model with the released choices.
 
     Args:
-        model: of the checkpoint's sizes; filled in place, in its own dtype.
-        url: of the folder that holds `model.safetensors` or its shards and their index; a path or
-            any fsspec URL. One shard at a time is in memory.
+        model: a model with the checkpoint's sizes; filled in place, in its own dtype.
+        url: the folder with `model.safetensors`, or its shards and their index; a path or any
+            fsspec URL. One shard at a time is in memory.
 
     Raises:
-        CheckpointError: no such file, damaged, or keys and shapes that are not this model's; names
-            what is missing and what is unexpected.
-        StoreError: the store cannot be asked.
+        CheckpointError: a file is missing or damaged, or keys and shapes do not fit the model;
+            lists missing and unexpected keys.
+        StoreError: the store cannot be reached.
     """
     expected = dict(model.state_dict())
     tied = "backbone.qwen.lm_head.weight" if model.config.backbone.tied else ""
@@ -131,9 +131,9 @@ def load_released(model: Vargpt, url: str) -> None:
 
 
 def load_infinity(decoder: Decoder, url: str) -> None:
-    """Load the weights of an Infinity-2B (`infinity_2b_reg.pth`) into a decoder of its sizes.
+    """Load the weights of Infinity-2B (`infinity_2b_reg.pth`) into a decoder of the same sizes.
 
-    All but `conditioning.start`, which Infinity does not have.
+    It loads all weights but `conditioning.start`, which Infinity does not have.
 
     Raises:
         CheckpointError: as `load_released`.
@@ -152,12 +152,12 @@ def load_infinity(decoder: Decoder, url: str) -> None:
 
 
 def our_names(tensors: Mapping[str, Tensor], start_mark: int) -> dict[str, Tensor]:
-    """Name a released checkpoint's tensors as `Vargpt` does; no tokenizer and no constants.
+    """Return a released checkpoint's tensors by our names, without tokenizer and constants.
 
     Args:
-        tensors: of one file or all.
-        start_mark: id of the token that starts an image; of an embedding of all ids up to it, the
-            released code reads that row alone.
+        tensors: of one file, or of all files.
+        start_mark: id of the token that starts an image. If the start embedding has a row for each
+            id up to it, only this row is used, as in the released code.
     """
     named = {
         our_name(key): tensor
@@ -170,7 +170,7 @@ def our_names(tensors: Mapping[str, Tensor], start_mark: int) -> dict[str, Tenso
 
 
 def our_name(key: str) -> str:
-    """Return our name of a released tensor; one that is unknown keeps its own.
+    """Return our name of a released tensor; unknown names are unchanged.
 
     >>> our_name("model.layers.0.mlp.up_proj.weight")
     'backbone.qwen.model.language_model.layers.0.mlp.up_proj.weight'
@@ -184,7 +184,7 @@ def our_name(key: str) -> str:
 
 
 def decoder_name(key: str) -> str:
-    """Return our name of a tensor of Infinity.
+    """Return our name of an Infinity tensor.
 
     >>> decoder_name("block_chunks.1.module.2.sa.mat_qkv.weight")
     'blocks.6.attention.qkv.weight'
@@ -199,7 +199,7 @@ def _block(match: re.Match[str]) -> str:
 
 
 def _shaped(name: str, tensor: Tensor) -> Tensor:
-    """Return a tensor in our shape: Infinity keeps axes of one for broadcasting."""
+    """Return a tensor in our shape: Infinity has axes of length 1 for broadcasting."""
     if name.endswith(("start_position", ".own", ".log_scale", "pool.query")):
         return tensor.squeeze()
     return tensor

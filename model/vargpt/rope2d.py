@@ -1,10 +1,10 @@
-"""Rotary positions on a plane, one frame for all scales (Infinity, arXiv 2412.04431).
+"""Two-dimensional rotary positions, with one grid for all scales (Infinity, arXiv 2412.04431).
 
-The first half of a head's channels turns by the row, the second by the column. A position of a
-small scale stands where its upper left corner lies on a reference grid, so that all scales, and all
-resolutions of an aspect, share one frame.
+The first half of a head's channels is rotated by the row, the second by the column. A position of a
+small scale has the coordinates of its upper left corner on a reference grid, so that all scales,
+and all resolutions of an aspect, share one grid.
 
-Shapes: L positions over all scales, P pairs of channels, half a head.
+Shapes: L positions over all scales, P pairs of channels, half a head's width.
 """
 
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ class Rotation:
         return Rotation(cos_LP=self.cos_LP[part], sin_LP=self.sin_LP[part])
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turn queries or keys [..., L, 2 P]: neighbouring channels are a pair."""
+        """Rotate queries or keys [..., L, 2 P]; neighbouring channels are a pair."""
         first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-        turned = (
+        rotated = (
             first * self.cos_LP - second * self.sin_LP,
             first * self.sin_LP + second * self.cos_LP,
         )
-        return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)
+        return torch.stack(rotated, dim=-1).flatten(-2).to(x.dtype)
 
 
 def rotation(schedule: Schedule, head_width: int, device: torch.device | None = None) -> Rotation:
-    """Return the rotation of every position of a schedule; a head's width is a multiple of 4."""
+    """Return the rotations of a schedule's positions; the head width is a multiple of 4."""
     places_L2 = torch.cat([_places(scale, reference_grid(schedule)) for scale in schedule])
     steps = torch.arange(0, head_width // 2, 2) / (head_width // 2)
     angles_LP = (places_L2[:, :, None] / BASE**steps).flatten(1).to(device)
@@ -47,11 +47,10 @@ def rotation(schedule: Schedule, head_width: int, device: torch.device | None = 
 
 
 def reference_grid(schedule: Schedule) -> tuple[int, int]:
-    """Return the grid that a schedule's positions lie on.
+    """Return the reference grid of a schedule.
 
     It is the last scale of the 1024 px schedule of the same aspect, so that a model trained at
-    256 px finds the same frame at 512. A schedule that is none of Infinity's has its own last
-    scale.
+    256 px has the same grid at 512. For a schedule that is not Infinity's, it is the last scale.
 
     >>> reference_grid(bsq_schedule(1.25, 256)), reference_grid(((1, 1), (5, 5)))
     ((70, 56), (5, 5))
@@ -64,7 +63,7 @@ def reference_grid(schedule: Schedule) -> tuple[int, int]:
 
 def _places(scale: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     rows, columns = (
-        # Halves round to even, as they do in the published code.
+        # Halves round to even, as in the published code.
         (torch.arange(size) * (full / size)).round()
         for size, full in zip(scale, grid, strict=True)
     )

@@ -1,6 +1,6 @@
-"""How codes and words are drawn from logits: temperature, top-k, top-p, guidance, a seed a sample.
+"""Sampling of codes and text from logits: temperature, top-k, top-p, guidance, seeds per sample.
 
-Shapes: B samples, n positions, K elements a position, V choices an element.
+Shapes: B samples, n positions, K elements per position, V choices per element.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from schemas.store.errors import SettingsError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """How images and text are drawn; the defaults are those of the released code.
+    """The settings of sampling; the defaults are those of the released code.
 
-    The paper names guidance 1.5 and top_p 0.95.
+    The paper has guidance 1.5 and top_p 0.95.
 
     Raises:
-        SettingsError: a value out of its range.
+        SettingsError: a value is out of its range.
     """
 
-    guidance: float = 3.0  # 1 for none; above, away from what would be drawn without the context
-    temperature: float = 0.5  # of the codes; 0 for the likeliest
-    top_k: int = 900  # of an element's choices; 0 for all
-    top_p: float = 0.97  # of an element's probability; 1 for all
+    guidance: float = 3.0  # 1 for none; larger values follow the context more
+    temperature: float = 0.5  # of the codes; 0 for the most likely code
+    top_k: int = 900  # choices per element; 0 for all
+    top_p: float = 0.97  # probability per element; 1 for all
     text_temperature: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.text_temperature >= 0 and self.top_k >= 0):
-            raise SettingsError(f"temperatures and top_k are 0 or more, not {self}")
+            raise SettingsError(f"expected temperatures and top_k of 0 or more, got {self}")
         if not 0 < self.top_p <= 1:
-            raise SettingsError(f"top_p is above 0 and at most 1, not {self.top_p}")
+            raise SettingsError(f"expected top_p above 0 and at most 1, got {self.top_p}")
 
 
 GREEDY = Sampling(guidance=1.0, temperature=0.0, top_k=0, top_p=1.0)
@@ -50,7 +50,7 @@ def _seed(key: str) -> int:
 
 
 def guide(with_context: Tensor, without: Tensor, guidance: float) -> Tensor:
-    """Return logits led away from those drawn without the context."""
+    """Return guided logits: those with context, moved away from those without."""
     return guidance * with_context + (1 - guidance) * without
 
 
@@ -64,24 +64,24 @@ def choose(
 ) -> Tensor:
     """Draw a choice for each element, int64 [B, n, K]; each sample from its own stream.
 
-    At temperature 0 it is the likeliest, the first of equals, and nothing is drawn.
+    At temperature 0 it is the most likely choice, on a tie the first, and nothing is drawn.
     """
     if temperature == 0:
         return logits_BnKV.argmax(dim=-1)
     kept_BnKV = keep(logits_BnKV.float() / temperature, top_k, top_p)
     sums_BnKV = kept_BnKV.softmax(dim=-1).double().cumsum(dim=-1)
     shape = logits_BnKV.shape[1:-1]
-    # On the CPU, for the same numbers on every device; one a sample, for the same in every batch.
+    # Draw on the CPU, for the same numbers on every device; per sample, for any batch.
     draws = [torch.rand(shape, generator=stream, dtype=torch.float64) for stream in streams]
     drawn_BnK1 = torch.stack(draws).to(sums_BnKV.device).unsqueeze(-1) * sums_BnKV[..., -1:]
     return torch.searchsorted(sums_BnKV, drawn_BnK1, right=True).squeeze(-1)
 
 
 def keep(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Return logits with -inf for what is not to be drawn.
+    """Return logits with -inf for the excluded choices.
 
-    Kept are the `top_k` likeliest (and their equals), and of those the fewest, likeliest first,
-    whose probabilities reach `top_p`. The likeliest always stays.
+    It keeps the `top_k` most likely choices (and ties), and of these the fewest, most likely first,
+    whose probabilities reach `top_p`. The most likely choice is always kept.
     """
     choices = logits.shape[-1]
     if 0 < top_k < choices:

@@ -1,8 +1,8 @@
-"""A batch of sequences on their way through the language model, with its cache.
+"""A batch of sequences in the language model, with its cache.
 
-Sequences are of different lengths and do not all take part in each step. What one of them skips
-leaves a hole in its row of the cache, which none of its later positions see; positions count only
-what it has. So rows do not depend on their neighbours.
+Sequences have different lengths, and not all of them get a token in each step. A skipped slot is a
+hole in the row of the cache: later positions do not see it, and it gets no position number. So rows
+do not depend on each other.
 
 Shapes: B sequences, n new positions, S slots of the cache so far, H hidden width.
 """
@@ -18,7 +18,7 @@ class Stream:
 
     Args:
         backbone: the language model.
-        position_B: of each sequence's next token, int64.
+        position_B: position of each sequence's next token, int64.
     """
 
     def __init__(self, backbone: Backbone, position_B: Tensor) -> None:
@@ -42,9 +42,9 @@ class Stream:
 
         Args:
             embeds_BnH: of the new tokens.
-            used_Bn: bool, those that are their sequence's; the others are holes.
-            positions_3Bn: of the new tokens; None to count on.
-            together: whether the new positions see each other, or only those before.
+            used_Bn: bool, True for the sequence's tokens, False for holes.
+            positions_3Bn: of the new tokens; None to continue counting.
+            together: True: all new positions see each other; False: causal.
         """
         if positions_3Bn is None:
             positions_3Bn = (self._next_B[:, None] + used_Bn.long().cumsum(1) - 1).expand(3, -1, -1)
@@ -58,24 +58,24 @@ class Stream:
         return hidden_BnH
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows, which may name a sequence more than once, int64."""
+        """Keep these rows, int64; a row may be repeated."""
         self._cache.batch_select_indices(rows)
         self._next_B, self._used_BS = self._next_B[rows], self._used_BS[rows]
         self._hidden = [hidden[rows] for hidden in self._hidden]
 
     def beside(self) -> "Stream":
-        """Return an empty stream whose positions count on from here."""
+        """Return an empty stream whose positions continue from here."""
         return Stream(self._backbone, self._next_B)
 
     def history(self) -> tuple[Tensor, Tensor]:
-        """Return the hidden states of all slots [B, S, H], and which are used, bool [B, S]."""
+        """Return the hidden states of all slots [B, S, H], and their use, bool [B, S]."""
         return torch.cat(self._hidden, dim=1), self._used_BS
 
     def _mask(self, used_Bn: Tensor, together: bool) -> Tensor:
         count = used_Bn.shape[1]
         order_nn = torch.ones(count, count, dtype=torch.bool, device=used_Bn.device)
         among_Bnn = (order_nn if together else order_nn.tril()) & used_Bn[:, None, :]
-        # A hole sees itself: a row that sees nothing would be NaN.
+        # A hole sees itself: the result of a row that sees nothing would be NaN.
         among_Bnn = among_Bnn | torch.eye(count, dtype=torch.bool, device=used_Bn.device)
         before_BnS = self._used_BS[:, None, :].expand(-1, count, -1)
         return torch.cat([before_BnS, among_Bnn], dim=2).unsqueeze(1)

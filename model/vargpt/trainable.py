@@ -1,6 +1,7 @@
-"""Which weights each stage of VARGPT-v1.1 trains (arXiv 2504.02949, figure 5).
+"""The weights that each stage of VARGPT-v1.1 trains (arXiv 2504.02949, figure 5).
 
-The tokenizer is no part of the model and never trained. docs/reference/vargpt.md has what differs.
+The image tokenizer is not part of the model and never trained. docs/reference/vargpt.md lists the
+differences from the paper.
 """
 
 from typing import Final, Literal
@@ -12,7 +13,7 @@ from model.vargpt.vargpt import Vargpt
 Stage = Literal["pretrain", "understand", "sft256", "dpo256", "sft512", "dpo512", "edit"]
 
 PROJECTORS: Final = ("projector_in.", "projector_out.")
-# As new as the projectors: the figure does not show it, the released code trains it with them.
+# New like the projectors: the figure does not show it, but the released code trains it with them.
 START: Final = ("decoder.conditioning.start",)
 LANGUAGE: Final = ("backbone.qwen.model.language_model.", "backbone.qwen.lm_head.")
 MERGER: Final = ("backbone.qwen.model.visual.merger.",)
@@ -28,14 +29,14 @@ STAGES: Final[dict[Stage, tuple[str, ...]]] = {
     "dpo512": GENERATION,
     "edit": ALL,
 }
-"""Beginnings of the names of what is trained, by stage."""
+"""Name prefixes of the trained weights, by stage."""
 
 
 def set_trainable(model: Vargpt, stage: Stage) -> list[nn.Parameter]:
-    """Let gradients reach what a stage trains and nothing else, and return it.
+    """Enable gradients for the weights that a stage trains and for no others; return them.
 
     Raises:
-        ValueError: an unknown stage.
+        ValueError: the stage is unknown.
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}, expected one of {list(STAGES)}")

@@ -1,12 +1,12 @@
-"""VARGPT: a language model that reads images, and writes them scale by scale.
+"""VARGPT: a language model that reads images, and generates them scale by scale.
 
-Scale by scale an image's next-scale inputs go through `projector_in` into the language model, what
-it makes of them through `projector_out` into the visual decoder, which attends to what the language
-model made of all that stands before the image, and ends in the logits of the codes.
-Source: VARGPT-v1.1 (arXiv 2504.02949); docs/reference/vargpt.md says what differs.
+The next-scale inputs of an image go through `projector_in` into the language model. Its output goes
+through `projector_out` into the visual decoder, which attends to the language model's output for
+all tokens before the image and returns the logits of the codes.
+Source: VARGPT-v1.1 (arXiv 2504.02949); docs/reference/vargpt.md lists the differences.
 
-Shapes: B sequences, S positions, N generated images, L positions of an image, P pads it takes in
-the text, C decoder width, H hidden width, T text targets, U logits a position, V vocabulary.
+Shapes: B sequences, S positions, N generated images, L positions of an image, P pads of an image in
+the text, C decoder width, H hidden width, T text targets, U logits per position, V vocabulary.
 """
 
 from dataclasses import dataclass, replace
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Output:
-    """What a forward pass returns; text positions without a target have no logits."""
+    """The result of a forward pass; text positions without a target have no logits."""
 
     image_logits_NLU: Tensor
     text_logits_TV: Tensor
     text_targets_T: Tensor  # int64
-    text_rows_T: Tensor  # int64; the sequence of each
+    text_rows_T: Tensor  # int64; the sequence of each text target
 
 
 class Vargpt(nn.Module):
@@ -45,7 +45,7 @@ class Vargpt(nn.Module):
 
     Args:
         config: sizes and choices.
-        qwen: the language model with its weights, of the sizes configured; None for random ones.
+        qwen: the language model with weights, of the configured sizes; None for random weights.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Vargpt(nn.Module):
 
     @classmethod
     def around(cls, qwen: "Qwen2VLForConditionalGeneration", config: VargptConfig) -> Self:
-        """Build a model around any Qwen2-VL; of the config's backbone only the place is taken."""
+        """Build a model with any Qwen2-VL, whose sizes replace the config's backbone."""
         return cls(replace(config, backbone=backbone_config(qwen.config)), qwen)
 
     def forward(self, batch: Batch, without_N: Tensor | None = None) -> Output:
@@ -69,11 +69,11 @@ class Vargpt(nn.Module):
 
         Args:
             batch: on the model's device.
-            without_N: bool, images that are to be drawn without their context (for classifier-free
-                guidance); None for none. The caller draws them, by key: see guidance.py.
+            without_N: bool, images without context (for classifier-free guidance); None for none.
+                The caller chooses them by key: see guidance.py.
 
         Raises:
-            ValueError: a batch that is not this model's; says what both sides are.
+            ValueError: the batch does not fit the model; shows both sides.
         """
         check_batch(batch, self.config)
         if without_N is None:
@@ -110,7 +110,7 @@ class Vargpt(nn.Module):
         isolated_N = without_N & self.decoder.conditioning.isolates
         together = self.config.within_scale == "all" and len(without_N) > 0
         if not together and not isolated_N.any():
-            # What is right-padded is seen by padding alone. On CUDA this is the fastest kernel.
+            # Only padding sees right padding. On CUDA this is the fastest kernel.
             return None
         return text_mask(
             batch.attention_mask_BS,
@@ -129,7 +129,7 @@ class Vargpt(nn.Module):
         return self.decoder(x_NLC, self._condition(batch, hidden_BSH, without_N), batch.schedule)
 
     def _condition(self, batch: Batch, hidden_BSH: Tensor, without_N: Tensor) -> Condition:
-        """Return what each image's decoder goes by: all that stands before its start mark."""
+        """Return each image's condition: all tokens before its start mark."""
         length_N = batch.image_starts_N - 1
         longest = int(length_N.max())
         seen_NT = torch.arange(longest, device=length_N.device) < length_N[:, None]
@@ -137,6 +137,6 @@ class Vargpt(nn.Module):
         return self.decoder.conditioning(context_NTC, seen_NT, without_N)
 
     def _where(self, batch: Batch, count: int) -> tuple[Tensor, Tensor]:
-        """Return sequences [N, 1] and positions [N, count] of the images, to index by."""
+        """Return the sequences [N, 1] and positions [N, count] of the images, as an index."""
         steps = torch.arange(count, device=batch.image_starts_N.device)
         return batch.image_rows_N[:, None], batch.image_starts_N[:, None] + steps

@@ -98,7 +98,7 @@ def _load(plan: ToolsPlan) -> Tools:
     from model.data.text import TextEncoder
     from model.preferences.sampling import Sampler
     from model.tokenizers.compute import best_device
-    from model.training.start import UNDERSTOOD_PIXELS
+    from model.training.start import INPUT_IMAGE_PIXELS
     from model.training.trained import load_trained
 
     # The cores are shared out among processes, and sums split otherwise would round otherwise.
@@ -112,7 +112,7 @@ def _load(plan: ToolsPlan) -> Tools:
             f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} when this began"
         )
     patch = trained.model.config.backbone.patch
-    processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=UNDERSTOOD_PIXELS)
+    processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=INPUT_IMAGE_PIXELS)
     seed = plan.seed or trained.sha256
     sampler = Sampler(trained.model, seed, text, plan.sampling, processor)
     return Tools(trained=trained, sampler=sampler, scorer=scorer, device=device)

@@ -279,7 +279,7 @@ def test_shards_of_another_tokenizer_are_refused(square: Path, text: TextEncoder
 def test_a_text_tokenizer_too_large_for_the_model_is_refused(square, text, bsq) -> None:
     plan = LoadPlan(sources=(Source(url=str(square)),), batch=1)
     Loader(plan, text=text, tokenizer=bsq, vocabulary=4096)
-    with pytest.raises(DataError, match="has 4096 tokens, the model rows for 4095"):
+    with pytest.raises(DataError, match="has 4096 tokens, but the model's embedding has 4095 rows"):
         Loader(plan, text=text, tokenizer=bsq, vocabulary=4095)
 
 
@@ -319,7 +319,7 @@ def test_an_unknown_subset_is_refused_with_those_that_are(load: Load, square: Pa
 
 
 def test_images_to_understand_need_a_processor(load: Load, shapes: Path) -> None:
-    with pytest.raises(DataError, match="its images need the backbone's image processor"):
+    with pytest.raises(DataError, match="input images need the backbone's image processor"):
         load(Source(url=str(shapes), subset="understand"))
 
 
@@ -404,7 +404,7 @@ assert webdataset.__file__.startswith(sys.argv[1]), webdataset.__file__
 from model.data.samples import decode
 body = b'{"key": "k", "messages": [{"role": "user", "content": "<image>"}]}'
 jpg = open(sys.argv[2], "rb").read()
-print(decode("k", {"json": body, "jpg": jpg}, "understand").understood.size)
+print(decode("k", {"json": body, "jpg": jpg}, "understand").input_image.size)
 """
 
 

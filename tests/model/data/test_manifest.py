@@ -48,7 +48,7 @@ def test_what_is_no_manifest_is_refused(content: str, message: str, tmp_path: Pa
 def test_a_manifest_of_another_contract_is_refused(square: Path, tmp_path: Path) -> None:
     manifest = json.loads((square / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"contract": 1}))
-    with pytest.raises(DataError, match="shards of contract 1, this loader reads 2"):
+    with pytest.raises(DataError, match="shards of contract 1, expected 2"):
         read_manifest(str(tmp_path))
 
 
@@ -56,7 +56,7 @@ def test_subsets_and_members_that_are_not_there_are_refused_with_those_that_are(
     square: Path,
 ) -> None:
     manifest, source = read_manifest(str(square)), Source(url=str(square), subset="edit")
-    with pytest.raises(DataError, match="no samples of 'edit', only of: t2i"):
+    with pytest.raises(DataError, match="no samples of 'edit'; it has: t2i"):
         subset_of(source, manifest)
     with pytest.raises(DataError, match=r"no codes 'tokens512\.npy', only: tokens256\.npy"):
         token_members(source, manifest, "tokens512.npy")

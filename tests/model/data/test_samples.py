@@ -35,7 +35,7 @@ def test_a_sample_that_generates(members) -> None:
         Message("user", "Please draw 0123"),
         Message("assistant", "Here is 0123<image_gen>"),
     )
-    assert (decoded.aspect, decoded.understood) == (1.0, None)
+    assert (decoded.aspect, decoded.input_image) == (1.0, None)
     assert decoded.arrays["tokens256.npy"].dtype == np.uint32
     assert decoded.arrays["features256.npy"].shape == (8, 4, 4)
 
@@ -44,8 +44,8 @@ def test_a_sample_that_edits_and_one_that_understands_have_an_image(members) -> 
     edit = decode(KEY, without(members("edit"), "jpg"), "edit")
     understand = decode(KEY, members("understand"), "understand")
     for decoded in (edit, understand):
-        assert decoded.understood is not None
-        assert (decoded.understood.size, decoded.understood.mode) == ((64, 56), "RGB")
+        assert decoded.input_image is not None
+        assert (decoded.input_image.size, decoded.input_image.mode) == ((64, 56), "RGB")
     assert not understand.arrays
 
 
@@ -66,7 +66,7 @@ TWO_MARKS = [{"role": "user", "content": "<image_gen>"}, {"role": "user", "conte
         ("json", changed(key="other"), r"expected an object whose key is 0123.*other"),
         ("json", changed(messages=[]), "messages: 0 <image_gen> marks, expected 1"),
         ("json", changed(messages=TWO_MARKS), "2 <image_gen> marks, expected 1"),
-        ("json", changed(messages="hello"), "messages: expected role and content"),
+        ("json", changed(messages="hello"), "messages: expected a list of role and content"),
         ("json", changed(messages=[{"role": "tool", "content": ""}]), "expected role and content"),
         ("json", changed(messages=[{"role": "user", "content": 1}]), "expected role and content"),
         ("json", changed(crop_aspect=1), "crop_aspect is 1, expected a float"),

@@ -44,8 +44,8 @@ def test_a_schedule_that_the_tokenizer_cannot_do_is_refused() -> None:
     config = BsqConfig(bits=2, ch=24, ch_mult=(1, 1, 1, 1), num_res_blocks=1, patchify=True)
     tokenizer = make_infinity_bsq(config, None)
     member = described(tokenizer, ((1, 1), (4, 4)))
-    told = (
-        r"corpus t2i: m of aspect 1\.0 has scales .*which the tokenizer .* cannot do: with patchify"
+    message = (
+        r"corpus t2i: m of aspect 1\.0 has scales .*the tokenizer .* cannot use: with patchify"
     )
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         check_tokenizer(member, Source(url="corpus"), tokenizer)

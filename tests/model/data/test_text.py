@@ -11,8 +11,10 @@ from model.data.text_tokenizer import ADDED, CHAT_TEMPLATE, QWEN_SPECIAL, bundle
 DRAW = (Message("user", "Please draw a cat"), Message("assistant", "Here's a cat<image_gen>"))
 
 
-def one(text: TextEncoder, *messages: Message, generated: int = 3, understood: int = 2) -> Encoded:
-    (encoded,) = text.encode([Conversation(messages, generated, understood)])
+def one(
+    text: TextEncoder, *messages: Message, generated: int = 3, input_tokens: int = 2
+) -> Encoded:
+    (encoded,) = text.encode([Conversation(messages, generated, input_tokens)])
     assert isinstance(encoded, Encoded)
     return encoded
 
@@ -91,7 +93,7 @@ def test_what_is_too_long_is_a_bad_sample_and_its_neighbours_are_not(words) -> N
     text = TextEncoder(words, max_length=40)
     found = text.encode([Conversation(DRAW, 3), Conversation(DRAW, 40), Conversation(DRAW, 3)])
     assert [type(each) for each in found] == [Encoded, BadSample, Encoded]
-    assert str(found[1]) == f"{len(found[0].ids_S) + 37} tokens, at most 40 are allowed"
+    assert str(found[1]) == f"{len(found[0].ids_S) + 37} tokens, expected at most 40"
 
 
 def test_samples_are_tokenized_alike_alone_and_together(text: TextEncoder) -> None:
@@ -120,7 +122,9 @@ def test_a_tokenizer_without_the_image_tokens_is_refused_until_it_has_them() -> 
 def test_another_chat_template_is_refused_with_both_layouts() -> None:
     tokenizer = bundled_text_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
-    with pytest.raises(DataError, match=r"writes '\[Draw a cat\.\]\[Here it is\.\]', this loader"):
+    with pytest.raises(
+        DataError, match=r"writes '\[Draw a cat\.\]\[Here it is\.\]', but this loader"
+    ):
         TextEncoder(tokenizer)
     tokenizer.chat_template = None
     with pytest.raises(DataError, match="the text tokenizer's chat template: "):

@@ -74,7 +74,7 @@ def test_a_line_that_is_no_prompt_says_why(tmp_path: Path, line: str, reason: st
     ("name", "text", "said"),
     [
         ("p.md", "a fox", "expected prompts in .txt, .jsonl or .csv"),
-        ("p.csv", "text\na fox\n", "no column `prompt`, only"),
+        ("p.csv", "text\na fox\n", "expected a column `prompt`, got"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -99,5 +99,5 @@ def test_an_edit_brings_the_image_it_edits(pairs_corpus: Path) -> None:
     (row,) = held_out(Source(url=str(pairs_corpus), subset="edit"), "tokens256.npy", 1.0)
     assert row.edited is not None
     assert "<image>" in row.messages[0].content
-    with pytest.raises(DataError, match="prompts are made of t2i and edit"):
+    with pytest.raises(DataError, match="expected a subset of t2i or edit"):
         list(held_out(Source(url=str(pairs_corpus), subset="preference"), "tokens256.npy", 1.0))

@@ -39,5 +39,5 @@ def test_it_is_the_same_for_the_same_seed_and_says_what_it_is_of() -> None:
     ("before", "after"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([1.0, 2.0], [1.0, float("nan")])]
 )
 def test_scores_that_cannot_be_compared_are_refused(before, after) -> None:
-    with pytest.raises(ValueError, match="expected finite scores of two prompts or more"):
+    with pytest.raises(ValueError, match="expected finite scores for two prompts or more"):
         compare(before, after)

@@ -103,7 +103,7 @@ def test_what_was_unreadable_before_is_known_to_a_run_that_goes_on(
 
 def test_a_state_of_another_run_is_not_gone_on_with(train: Callable[..., Trainer]) -> None:
     train("run", short()).run()
-    with pytest.raises(StateError, match="of another plan, tokenizer or other images"):
+    with pytest.raises(StateError, match="made with another plan, tokenizer or other images"):
         train("run", short(), fingerprint="g").run()
 
 
@@ -119,7 +119,7 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_state_before(
         # The root of 0 is 0, and how steep it is there is not finite.
         return (drawn - drawn).abs().sum().sqrt() if what == "gradient" else drawn.sum() / 0
 
-    with pytest.raises(FloatingPointError, match=rf"step 2: the {what} is .*as last saved"):
+    with pytest.raises(FloatingPointError, match=rf"step 2: the {what} is .*is the last state"):
         train("run", short(), perceptual=distance).run()
     state = read_state(tmp_path / "run" / STATE)
     assert state.step == 2

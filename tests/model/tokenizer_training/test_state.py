@@ -59,5 +59,5 @@ def test_what_is_no_state_is_named(tmp_path: Path, damage: str) -> None:
         torch.save({"step": 3}, path)
     else:
         path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:200])
-    with pytest.raises(StateError, match=r"state\.pt: not a state"):
+    with pytest.raises(StateError, match=r"state\.pt: damaged, or no state"):
         read_state(path)

@@ -63,7 +63,7 @@ def damage(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (cut, r"bytes, written were [\d,]+ bytes"),
+        (cut, r"bytes, expected [\d,]+ bytes"),
         (remove, r"missing, written were [\d,]+ bytes"),
         (cut_state, "state.json: damaged or missing"),
         (damage, "damaged"),
@@ -93,7 +93,7 @@ def test_what_was_being_written_when_it_was_killed_is_no_checkpoint(saved: Path)
 def test_one_of_another_format_is_refused(saved: Path) -> None:
     state = json.loads((saved / "state.json").read_text())
     (saved / "state.json").write_text(json.dumps({**state, "format": 9}))
-    with pytest.raises(StateError, match="a checkpoint of format 9, this reads 1"):
+    with pytest.raises(StateError, match="a checkpoint of format 9, expected 1"):
         read_state(saved)
 
 

@@ -186,8 +186,11 @@ def test_the_next_stage_begins_with_the_weights_of_the_one_before(make, tmp_path
 @pytest.mark.parametrize(
     ("sets", "told"),
     [
-        (["batch=3", "micro_batch=1", "streams=2"], "a batch of 3 is not made of micro-batches"),
-        (["batch=2", "micro_batch=2", "streams=2"], "from each of 2 streams"),
+        (
+            ["batch=3", "micro_batch=1", "streams=2"],
+            "batch 3: expected a multiple of micro_batch 1",
+        ),
+        (["batch=2", "micro_batch=2", "streams=2"], "micro_batch 2 x 2 streams"),
     ],
 )
 def test_a_batch_that_cannot_be_split_is_refused(make, tmp_path: Path, sets, told) -> None:

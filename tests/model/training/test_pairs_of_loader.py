@@ -54,5 +54,5 @@ def test_pairs_are_not_mixed_with_other_samples(
 ) -> None:
     sources = tuple(Source(url=str(pairs_corpus), subset=name) for name in ("preference", "t2i"))
     text = TextEncoder(bundled_text_tokenizer())
-    with pytest.raises(DataError, match="pairs are learned by themselves"):
+    with pytest.raises(DataError, match="pairs cannot be mixed"):
         Loader(LoadPlan(sources=sources, batch=1), text=text, tokenizer=pairs_tokenizer)

@@ -38,13 +38,13 @@ def test_values_are_set() -> None:
     ("item", "told"),
     [
         ("learning_rate=1", "learning_rate: unknown key; Allowed: stage, "),
-        ("prompts=[a <image_gen>]", "prompts: 'a <image_gen>' spells the mark of an image"),
+        ("prompts=[a <image_gen>]", "prompts: 'a <image_gen>' contains an image mark"),
         ("bacth=1", r"bacth: unknown key; did you mean batch\? Allowed: stage, objective, "),
         ("batch=0", "batch: expected a number of 1 or more, got 0"),
         ("size=huge", "size: expected 'tiny', 'mini', 'small' or 'v1_1', got 'huge'"),
         ("mix.t2i=0", "mix.t2i: expected a positive share, got 0"),
         ("mix.video=1", "mix.video"),
-        ("micro_batch=3", "batch 1024 is no multiple of micro_batch 3"),
+        ("micro_batch=3", "batch 1024: expected a multiple of micro_batch 3"),
         ("batch", "expected dotted.path=value"),
     ],
 )

@@ -63,7 +63,7 @@ def test_values_of_another_reference_or_of_other_labels_are_refused(
     batches = list(load_pairs())
     precompute(reference, batches[:1], MADE_OF, path)
     for other in ({"model": "b" * 64}, {"labels": ""}, {"pairs": "d" * 64}):
-        with pytest.raises(DataError, match="holds for"):
+        with pytest.raises(DataError, match="made for"):
             CachedReference(replace(MADE_OF, **other)).load([path])
     with pytest.raises(DataError, match="no reference log-likelihood of 2 pairs"):
         CachedReference(MADE_OF).load([path])(batches[1])
@@ -78,10 +78,10 @@ def test_two_pairs_of_one_key_are_refused(
     path = tmp_path / "reference.parquet"
     batches = list(load_pairs())
     key = min(batches[0].keys)
-    with pytest.raises(DataError, match=f"two of the pairs have the key {key}"):
+    with pytest.raises(DataError, match=f"two pairs have the key {key}"):
         precompute(reference, [*batches, batches[0]], MADE_OF, path)
     precompute(reference, batches, MADE_OF, path)
-    with pytest.raises(DataError, match="two of the pairs have the key"):
+    with pytest.raises(DataError, match="two pairs have the key"):
         CachedReference(MADE_OF).load([path, path])
 
 
@@ -121,5 +121,5 @@ def test_begun_again_it_asks_the_reference_for_nothing(
 
 
 def test_without_a_reference_it_is_refused(make, pairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="against the model that it begins as"):
+    with pytest.raises(ValueError, match="needs a reference, the model before"):
         make(tmp_path / "dpo", stage="dpo256", data=pairs)

@@ -9,7 +9,7 @@ from model.vargpt.config import PRESETS, TINY, BackboneConfig
 from model.vargpt.vargpt import Vargpt
 
 IMAGE, START, END = TINY.backbone.image_token, TINY.backbone.vision_start, TINY.backbone.vision_end
-# An understood image of 4 x 6 patches, so 2 x 3 tokens.
+# An input image of 4 x 6 patches, so 2 x 3 tokens.
 GRID = torch.tensor([[1, 4, 6]])
 PIXELS = torch.randn(24, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
 IDS = torch.tensor([[5, 6, START, *[IMAGE] * 6, END, 7, 8]])
@@ -48,7 +48,7 @@ def test_hidden_states_and_logits_are_those_of_transformers() -> None:
     torch.testing.assert_close(model.text_logits(hidden), expected)
 
 
-def test_an_understood_image_takes_its_grid_and_text_counts_on_after_it() -> None:
+def test_an_input_image_takes_its_grid_and_text_counts_on_after_it() -> None:
     used = torch.ones_like(IDS, dtype=torch.bool)
     time, height, width = backbone().positions(IDS, used, GRID)[:, 0].tolist()
     assert time == [0, 1, 2, 3, 3, 3, 3, 3, 3, 6, 7, 8]
@@ -64,7 +64,9 @@ def test_without_a_grid_positions_count_what_is_used() -> None:
 
 
 def test_as_many_image_tokens_as_features_are_asked_for() -> None:
-    with pytest.raises(ValueError, match="the text has 5 image tokens, its images have 6 features"):
+    with pytest.raises(
+        ValueError, match="the text has 5 image tokens, but its images have 6 features"
+    ):
         backbone().embed(IDS[:, 4:], PIXELS, GRID)
 
 
@@ -84,7 +86,7 @@ def test_any_qwen2_vl_is_loaded_and_built_around(tmp_path: Path) -> None:
 
 def test_a_qwen2_vl_of_other_sizes_is_refused_with_both() -> None:
     qwen = backbone().qwen
-    with pytest.raises(ValueError, match=r"configured for .*layers=9.*this Qwen2-VL is .*layers=2"):
+    with pytest.raises(ValueError, match=r"expected a Qwen2-VL of .*layers=9.*got .*layers=2"):
         Backbone(replace(TINY.backbone, layers=9), qwen)
 
 

@@ -179,13 +179,11 @@ def test_the_second_image_of_an_answer_sees_the_first(bsq, make_model, make_batc
 
 @torch.inference_mode()
 @pytest.mark.parametrize("positions", ["grid", "plain"])
-def test_an_image_that_is_understood_counts_as_in_training(
-    bsq, make_model, make_batch, positions
-) -> None:
+def test_an_input_image_counts_as_in_training(bsq, make_model, make_batch, positions) -> None:
     model = make_model(bsq, image_positions=positions)
     sizes = model.config.backbone
-    understood = [sizes.vision_start, *[sizes.image_token] * 6, sizes.vision_end]
-    texts = [[1, *understood, 2, 3], [4, 5, *understood, 6]]
+    input_image = [sizes.vision_start, *[sizes.image_token] * 6, sizes.vision_end]
+    texts = [[1, *input_image, 2, 3], [4, 5, *input_image, 6]]
     pixels = torch.randn(2, 24, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
     grid = torch.tensor([[1, 4, 6]])
     prompts = [
@@ -229,7 +227,9 @@ def test_the_released_choices_generate_too(bsq, make_model) -> None:
 
 def test_the_released_guidance_has_a_context_of_limited_length(bsq, make_model) -> None:
     model = make_model(bsq, conditioning="constant")
-    with pytest.raises(ValueError, match="a context of 7, the model has 4 unconditional vectors"):
+    with pytest.raises(
+        ValueError, match="a context of 7 vectors, but the model has 4 unconditional vectors"
+    ):
         generate(model, bsq, [started(model, PROMPTS[1], "a")])
 
 
@@ -242,17 +242,17 @@ def test_what_is_not_the_models_is_refused_with_both_sides(bsq, tokenizers, make
         ValueError, match=r"trained on codes of tokenizer 5e17, this one is [0-9a-f]"
     ):
         generate(Vargpt(replace(model.config, codes=bits(32, "5e17"))).eval(), bsq, [prompt])
-    with pytest.raises(ValueError, match=r"up to 15 scales from 1x1 on, .* has 2: 2x2 3x3"):
+    with pytest.raises(ValueError, match=r"up to 15 scales that start with 1x1, got 2: 2x2 3x3"):
         generate(model, bsq.with_schedule(((2, 2), (3, 3))), [prompt])
     with pytest.raises(ValueError, match=r"below 128, .*got \[3, 128\]"):
         generate(model, bsq, [Prompt(ids=[3, 128], keys=["key"])])
-    with pytest.raises(ValueError, match="keys that differ"):
+    with pytest.raises(ValueError, match="different keys"):
         generate(model, bsq, [prompt, prompt])
     with pytest.raises(ValueError, match="evaluation mode"):
         generate(model.train(), bsq, [prompt])
 
 
 def test_marks_and_heads_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 choices or more"):
+    with pytest.raises(ValueError, match="expected 1 element, 2 choices"):
         indices(1, 32)
     assert Marks().image_start == 151657

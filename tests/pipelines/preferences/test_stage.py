@@ -346,7 +346,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert main(["preferences", *where, "--pairs", "paper", "--samples", "3"]) == 1
     assert "--samples 3 without a --scorer" in capsys.readouterr().err
     assert main(["preferences", *where, "--scorer", "clip"]) == 1
-    assert "CLIP ViT-L-14: name its weights too" in capsys.readouterr().err
+    assert "CLIP ViT-L-14: expected weights" in capsys.readouterr().err
     gone = ["--model", str(tmp_path / "gone"), *where[2:]]
     assert main(["preferences", *gone, "--scorer", BRIGHTNESS]) == 1
     assert "no config.json; expected the folder of a model" in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_a_state_of_another_run_is_not_gone_on_with(
     train("infinity_bsq", data, tmp_path / "out")
     assert (tmp_path / "out" / STATE).exists()
     assert train("infinity_bsq", data, tmp_path / "out", "--lr", "0.5") == 1
-    assert "of another plan, tokenizer or other images" in capsys.readouterr().err
+    assert "made with another plan, tokenizer or other images" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_the_command(
