@@ -1,4 +1,4 @@
-"""Signals, rules, safe decoding and captions: pure, no Beam. `__all__` is for users."""
+"""Signals, rules, safe decoding and captions, as pure code without Beam. `__all__` is for users."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How empty an image is: the share of its commonest colour, and its entropy."""
+"""Signals of blank images: the share of the most common colour, and the entropy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from filters.signal import Column, Record, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blank:
-    """Finds blank, nearly blank and flat images. 3 ms a megapixel.
+    """Measures how blank an image is. 3 ms per megapixel.
 
-    The share is counted on at most `side` x `side` pixels picked on a regular grid, never
-    averaged: averaging would wash a line drawing into its background. The standard error
-    of 256 x 256 picks is below 0.2 %.
+    The share is counted on at most `side` x `side` pixels of a regular grid. Pixels are picked, not
+    averaged: averaging would mix a line drawing with its background. The standard error with
+    256 x 256 pixels is below 0.2 %.
     """
 
-    tolerance: int = 8  # levels of 255 a channel may be away from the commonest colour
+    tolerance: int = 8  # levels of 255 that a channel may differ from the most common colour
     side: int = 256  # pixels
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         images = [record.image for record in records]
         return {
             "blank_fraction": [self._blank_fraction(image) for image in images],
@@ -38,12 +38,12 @@ class Blank:
     def _blank_fraction(self, image: Image.Image) -> float:
         size = (min(image.width, self.side), min(image.height, self.side))
         picked = np.asarray(image.resize(size, Image.Resampling.NEAREST)).reshape(-1, 3)
-        away = np.abs(picked.astype(np.int16) - _commonest(picked))
+        away = np.abs(picked.astype(np.int16) - _most_common(picked))
         return int(np.count_nonzero((away <= self.tolerance).all(axis=1))) / len(picked)
 
 
-def _commonest(colours: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> list[int]:
-    """Return the commonest row of [N, 3] RGB colours, the darkest red first among equals."""
+def _most_common(colours: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> list[int]:
+    """Return the most common of [N, 3] RGB colours; on a tie the least, compared by R, G, B."""
     red, green, blue = colours.astype(np.uint32).T
     values, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
     winner = int(values[counts.argmax()])

@@ -1,4 +1,4 @@
-"""The source's own words as a caption: cleaned text, or a sentence of title and tags."""
+"""A caption from the source's words: the cleaned text, or a sentence of title and tags."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ from filters.text_boilerplate import HASH
 from filters.words import count_words
 from schemas.markers import marker_in
 
-MAX_TAGS = 3  # that a sentence of title and tags names
-MAX_TAG_CHARS = 30  # longer ones are whole tag lists or sentences
+MAX_TAGS = 3  # in a sentence of title and tags
+MAX_TAG_CHARS = 30  # longer tags are tag lists or sentences
 
 _JUNK_TAG = re.compile(
     r"hash|unsorted|unchecked|unknown|untagged|misc|miscellany|various|other|special|images?"
@@ -29,19 +29,19 @@ def source_caption(
     boilerplate: Sequence[str] = tuple(BOILERPLATE),
     title_below_words: int = 0,
 ) -> tuple[str, str]:
-    """Return a caption made of the source's own words, and its origin.
+    """Return a caption from the source's words, and its origin.
 
-    The origin is `text`, `title_and_tags` (a sentence), `title`, or '' together with an empty
-    caption where neither text nor title says anything; `why_no_caption` then tells why. The text
-    goes first, however short. Tags alone make no caption.
+    The origin is `text`, `title_and_tags` (a sentence) or `title`. Caption and origin are '' if
+    neither text nor title is usable; `why_no_caption` returns the reason. The text comes first,
+    even if it is short. Tags alone give no caption.
 
     Args:
         text: as listed.
         title: as listed.
         tags: as listed.
         max_chars: of the caption.
-        boilerplate: rules of BOILERPLATE that neither text nor title may break.
-        title_below_words: a text of fewer words yields to a title, where that says something.
+        boilerplate: names of the BOILERPLATE rules to apply to text and title.
+        title_below_words: a text with fewer words is replaced by a usable title.
 
     >>> source_caption("", "yellow_duck", ["animal", "hash(0x8a3ecd4)", "ducks", "bird", "toy"])
     ('Yellow duck, with animal, bird and toy', 'title_and_tags')
@@ -61,19 +61,19 @@ def source_caption(
 def why_no_caption(
     text: str, title: str, tags: Sequence[str], boilerplate: Sequence[str]
 ) -> tuple[str, str]:
-    """Return the reason why a row has no caption, and what it has instead.
+    """Return the reason why a row has no caption, and the values of the row.
 
-    The reason is `boilerplate_RULE`, `empty_after_cleaning`, or `no_caption` of a row that lists
-    neither text nor title.
+    The reason is `boilerplate_RULE`, `empty_after_cleaning`, or, without text and title,
+    `no_caption`.
     """
-    said = f"text {text!r:.200}, title {title!r:.200}"
+    values = f"text {text!r:.200}, title {title!r:.200}"
     for name, value in (("text", text), ("title", title)):
         rule, words = boilerplate_in(clean(value), boilerplate)
         if rule:
-            return f"boilerplate_{rule}", f"{said}; {name} holds {words!r:.80}"
+            return f"boilerplate_{rule}", f"{values}; {name} holds {words!r:.80}"
     if text.strip() or title.strip():
-        return "empty_after_cleaning", said
-    return "no_caption", f"{said}, tags {', '.join(tags)!r:.200}"
+        return "empty_after_cleaning", values
+    return "no_caption", f"{values}, tags {', '.join(tags)!r:.200}"
 
 
 def _usable(text: str, max_chars: int, boilerplate: Sequence[str]) -> str:
@@ -83,7 +83,7 @@ def _usable(text: str, max_chars: int, boilerplate: Sequence[str]) -> str:
 
 
 def _subject(title: str, max_chars: int, boilerplate: Sequence[str]) -> str:
-    """Return a title as the start of a sentence; a file's name has underscores for spaces."""
+    """Return a title as the start of a sentence; underscores become spaces."""
     if not _usable(title, max_chars, boilerplate):
         return ""
     words = clean(title.replace("_", " "), max_chars)
@@ -92,7 +92,7 @@ def _subject(title: str, max_chars: int, boilerplate: Sequence[str]) -> str:
 
 
 def _usable_tags(tags: Iterable[str], title: str) -> list[str]:
-    """Return the first `MAX_TAGS` tags that add a word to the title and to one another."""
+    """Return the first `MAX_TAGS` tags that add a word to the title and to the tags before."""
     seen = {_stem(word) for word in re.findall(r"\w+", title)}
     usable: list[str] = []
     for tag in tags:
@@ -105,7 +105,7 @@ def _usable_tags(tags: Iterable[str], title: str) -> list[str]:
 
 
 def _is_name(tag: str, name: str) -> bool:
-    """Tell if a tag names something, rather than being a listing's own bookkeeping."""
+    """Return whether a tag names something, and is not a listing's own label."""
     if _JUNK_TAG.fullmatch(name) or HASH.search(tag) or _POINTER.search(tag) or marker_in(tag):
         return False
     long_enough = len(name) >= 2 or not name.isascii()  # a Chinese name can be one character
@@ -113,10 +113,10 @@ def _is_name(tag: str, name: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """Let `Ducks` and `duck` be one word; anything finer needs a language."""
+    """Return a form that is equal for `Ducks` and `duck`; finer rules would need the language."""
     return word.casefold().rstrip("s")
 
 
 def _listed(names: list[str]) -> str:
-    """Join names as English does: `a`, `a and b`, `a, b and c`."""
+    """Join names in English: `a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,4 +1,4 @@
-"""Named rules for texts that caption nothing; a recipe says which apply."""
+"""Named rules for texts that describe no image; a recipe chooses the rules."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ BOILERPLATE: Mapping[str, "re.Pattern[str] | regex.Pattern[str]"] = {
     "placeholder": re.compile(r"(?:null|none|untitled|no description)\W*$", re.I),
     "punctuation": regex.compile(r"[^\p{L}\p{N}\p{So}]+$"),  # So: emoji
 }
-"""What a rule looks for in a cleaned text: anywhere, or in all of it for the last two."""
+"""Pattern of each rule in a cleaned text; the last two must match the whole text."""
 
 _WHOLE = ("placeholder", "punctuation")
 
 
 def boilerplate_in(text: str, rules: Sequence[str]) -> tuple[str, str]:
-    """Return the first rule that a text breaks and the words that do; '' and '' for none.
+    """Return the first rule that matches a text and the matched words; '' and '' for none.
 
     >>> boilerplate_in("IMG_1234.JPG of a dog", ["hash", "filename"])
     ('filename', 'IMG_1234')

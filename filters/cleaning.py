@@ -1,4 +1,4 @@
-"""Take out of a text what its writer did not say: markup, addresses, parameters of a generator."""
+"""Removal of markup, addresses and generator parameters from a text."""
 
 import html
 import re
@@ -11,15 +11,15 @@ from filters.words import cut_at_word
 
 MAX_CHARS = 512  # of a caption
 
-_READ_CHARS = 10_000  # of the listed text; bounds the work on hostile input
+_READ_CHARS = 10_000  # of the listed text; limits the work on hostile input
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Soft hyphens, direction marks, byte order marks and lone surrogates, which UTF-8 cannot hold.
-# The two joiners (200c, 200d) stay: Persian and emoji are written with them.
+# Soft hyphens, direction marks, byte order marks and lone surrogates, which UTF-8 cannot encode.
+# The two joiners (200c, 200d) stay: Persian and emoji need them.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
-# A text without any such character shows nothing: blanks of Hangul and Braille are letters and
-# symbols to Unicode, and U+FFFD stands for what could not be read.
+# A text without any such character is invisible. Unicode counts the blanks of Hangul and Braille as
+# letters and symbols, and U+FFFD replaces unreadable characters.
 _VISIBLE = regex.compile(
     r"[^\s\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\ufffd]"
 )
@@ -27,7 +27,7 @@ _VISIBLE = regex.compile(
 # Only with a semicolon: "AT&T", "a&parade" and "&copy" are words.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", re.I)
 
-# The elements of HTML, old ones too; `a<b and c>d` and `x <y> z` are none of them.
+# All elements of HTML, also old ones; `a<b and c>d` and `x <y> z` have none.
 _ELEMENTS = (
     "a|abbr|acronym|address|area|article|aside|audio|b|base|bdi|bdo|big|blockquote|body|br|button"
     "|canvas|caption|center|cite|code|col|colgroup|data|datalist|dd|del|details|dfn|dialog|dir|div"
@@ -46,14 +46,14 @@ _ATTRIBUTE = r"\s+[a-z_:@][\w:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)"
 _MARKUP = re.compile(
     rf"<(script|style)\b[^<>]*>.*?</\1\s*>"
     rf"|<(?:{_ELEMENTS})(?:{_ATTRIBUTE}|\s+(?:{_FLAGS})\b)*\s*/?>"
-    rf"|<[a-z][a-z0-9-]*(?:{_ATTRIBUTE})+\s*/?>"  # of any name, as its attributes show
+    rf"|<[a-z][a-z0-9-]*(?:{_ATTRIBUTE})+\s*/?>"  # any name, if it has attributes
     r"|(?<!<)</[a-z][a-z0-9:-]*\s*>|<[a-z][a-z0-9-]*\s*/>"
     r"|<[a-z][\w-]*:[\w.-]+(?::[\w.-]+)*(?:\s[^<>]*)?/?>"  # <o:p>, <lora:name:0.8>
     r"|<!--.*?-->|<!doctype\b[^<>]*>|<\?xml\b[^<>]*>|<!\[CDATA\[|\]\]>",
     re.I,
 )
 _AUTOLINK = re.compile(rf"<(?:mailto:)?(?:{URL.pattern}|{EMAIL.pattern})>", re.I)
-# What the removal of an address would leave hollow: "(mail: me@example.org)".
+# Brackets that would be empty without the address: "(mail: me@example.org)".
 _BRACKETED = re.compile(
     r"\( ?(?:(?:e-?mail|mail|web|url|see|from):? ?)?" + rf"(?:{URL.pattern}|{EMAIL.pattern}) ?\)",
     re.I,
@@ -65,14 +65,14 @@ _VALUED = (
     "|seed|sref|stop|style|stylize|sv|sw|v|version|w|weird"
 )
 _BARE = "creative|draft|fast|hd|niji(?: \\d)?|relax|test|testp|tile|turbo|uplight|upbeta|video"
-# Those that are no words, or have a number or a known value, are taken out anywhere; phones turn
-# two hyphens into a dash.
+# Parameters that are no words, or have a number or a known value, are removed anywhere. Phones
+# replace two hyphens by a dash.
 _ANYWHERE = re.compile(
     rf"(?<!\S)(?:--(?:{_VALUED}) ?\d\S*|[\u2013\u2014](?:{_VALUED}) \d\S*"
     r"|--style (?:cute|expressive|original|raw|scenic)\b|--(?:[sco]ref|niji|testp)(?!\S))",
     re.I,
 )
-# The others end a prompt; between words, two hyphens are a dash. The bound is for
+# The others are removed at the end only; between words, two hyphens are a dash. The limit is for
 # hostile input.
 _LAST = re.compile(
     rf"(?<!\S)(?:--(?:no(?: (?!--)\S+)*|(?:{_BARE})|(?:{_VALUED})(?: (?!--)\S+)?)"
@@ -83,13 +83,12 @@ _WEIGHT = re.compile(r"(?<=[^\W\d_])::(?:-?\d*\.?\d+)?(?=[\s,.]|$)")
 
 
 def clean(text: str, max_chars: int = MAX_CHARS) -> str:
-    """Return the words of a text: cleaning it again changes nothing, and it is never longer.
+    """Clean a text; cleaning it again changes nothing, and it never becomes longer.
 
-    Removed are HTML tags and entities, control and invisible characters, URLs, e-mail addresses
-    and Midjourney's parameters (`--ar 16:9`) and weights (`::2`). White space is collapsed, and
-    what is longer than `max_chars` is cut after a word. A text that shows nothing is empty. Angles
-    that hold no element of HTML stay: `a<b and c>d`, and the tokens of chat templates, which
-    `schemas.markers` knows.
+    It removes HTML tags and entities, control and invisible characters, URLs, e-mail addresses and
+    Midjourney's parameters (`--ar 16:9`) and weights (`::2`). It collapses white space and cuts
+    after a word at `max_chars`. An invisible text becomes ''. Angle brackets without an HTML
+    element stay: `a<b and c>d`, and the tokens of chat templates, which `schemas.markers` finds.
 
     >>> clean("https://s.mj.run/x a <b>red</b> fox::2 &amp; a hen --ar 16:9 --no text, frame --v 5")
     'a red fox & a hen'
@@ -101,7 +100,7 @@ def clean(text: str, max_chars: int = MAX_CHARS) -> str:
 
 
 def _clean_once(text: str, max_chars: int) -> str:
-    """Remove one layer; no step makes a text longer, so repeating it comes to an end."""
+    """Remove one layer; no step makes the text longer, so the repetition ends."""
     plain = _INVISIBLE.sub("", _CONTROL.sub(" ", _ENTITY.sub(_character, text)))
     for noise in (_AUTOLINK, _MARKUP, _BRACKETED, URL, EMAIL):
         plain = noise.sub(" ", plain)
@@ -112,6 +111,6 @@ def _clean_once(text: str, max_chars: int) -> str:
 
 
 def _character(entity: re.Match[str]) -> str:
-    """Return what an entity stands for; a name that HTML does not know stays."""
+    """Return the character of an entity; unknown names stay."""
     known = entity[0][1] == "#" or entity[0][1:] in html5
     return html.unescape(entity[0]) if known else entity[0]

@@ -1,4 +1,4 @@
-"""Every pixel format Pillow can load, as 8-bit sRGB on a plain background."""
+"""Conversion of every pixel format that Pillow can load to 8-bit sRGB on a plain background."""
 
 from contextlib import suppress
 from io import BytesIO
@@ -16,11 +16,11 @@ def to_srgb(image: Image.Image, background: str) -> Image.Image:
 
     - 16-bit grey is scaled, 257 levels to one. Pillow itself keeps the high byte of 16-bit RGB.
     - 32-bit integers are read as 16-bit grey and floats as 0..1.
-    - CIELAB and whatever has an ICC profile are converted perceptually by LittleCMS. A broken
-      profile, or one of another colour space than the pixels, counts as none, as in browsers;
-      so does one that moves no colour by more than 1 of 255 (25 to 60 ms a megapixel saved).
-    - Without a profile RGB is sRGB, and CMYK is what its inks leave of white (Pillow's formula).
-    - Transparency may be a channel, a palette entry or a colour key.
+    - CIELAB and images with an ICC profile are converted perceptually by LittleCMS. A broken
+      profile, or one for another colour space than the pixels, is ignored, as in browsers; so is a
+      profile that changes no colour by more than 1 of 255 (saves 25 to 60 ms per megapixel).
+    - Without a profile, RGB is sRGB, and CMYK is converted by Pillow's formula.
+    - Transparency is a channel, a palette entry or a colour key.
 
     Raises:
         NotImplementedError: if integer or float samples are outside the ranges above.
@@ -38,7 +38,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """Return mode L (LA with a colour key) for modes I;16, I;16B, I;16L, I and F."""
     samples = np.asarray(image)
     top = 1 if image.mode == "F" else 65535
-    if not (samples.min() >= 0 and samples.max() <= top):  # so written, NaN fails too
+    if not (samples.min() >= 0 and samples.max() <= top):  # in this form NaN fails too
         raise NotImplementedError(f"mode {image.mode} with samples outside 0..{top}")
     grey = Image.fromarray(np.rint(samples * (255 / top)).astype(np.uint8))
     key = image.info.get("transparency")
@@ -79,7 +79,7 @@ def _transform(opaque: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Tell if 4,096 colours all stay within 1 level: most profiles are sRGB's own."""
+    """Return whether 4,096 colours all stay within 1 level; most profiles are sRGB itself."""
     levels = np.arange(0, 256, 17, dtype=np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(64, 64, 3)
     after = np.asarray(Image.fromarray(cube).point(transform))

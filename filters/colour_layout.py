@@ -1,4 +1,4 @@
-"""Where which colour lies: what the perceptual hash, made of luminance alone, does not see."""
+"""The signal of the colour layout, which the perceptual hash of luminance does not contain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ GRID = 4  # cells a side
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColourLayout:
-    """Mean colours of a 4 x 4 grid. 1 ms a megapixel.
+    """Mean colours of a 4 x 4 grid. 1 ms per megapixel.
 
-    Two flags of three stripes, or a yellow and a green arrow, share a pHash. Of 249 pairs of
-    openclipart within 4 bits, those up to 12 levels apart here were the same drawing or a slight
-    variant of it, those further apart mostly were not. A JPEG or a smaller copy moves a cell by
-    up to 3 levels.
+    Two flags of three stripes, or a yellow and a green arrow, have the same pHash. Among 249 pairs
+    of openclipart within 4 bits, pairs up to 12 levels apart here were the same drawing or a slight
+    variant; pairs further apart mostly were not. A JPEG or a smaller copy changes a cell by up to 3
+    levels.
     """
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         return {"colour_layout": [colour_layout(record.image) for record in records]}
 
 
@@ -37,7 +37,7 @@ def colour_layout(image: Image.Image) -> str:
 
 
 def layout_distance(a: str, b: str) -> int:
-    """Return the largest difference of any cell and channel, 0..255 levels.
+    """Return the largest difference over all cells and channels, 0..255 levels.
 
     >>> layout_distance("00ff10", "02f010")
     15

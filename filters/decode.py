@@ -1,4 +1,4 @@
-"""Untrusted bytes to an upright sRGB image, or a reason why not."""
+"""Decoding of untrusted bytes to an upright sRGB image, or an error with a reason."""
 
 import re
 import warnings
@@ -28,8 +28,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns of bombs and of broken EXIF; the first is an error here, the second means no EXIF.
-# `warnings.catch_warnings` swaps state that all threads share, so the filter is set once.
+# Pillow warns of decompression bombs, which are an error here, and of broken EXIF, which counts as
+# no EXIF. `warnings.catch_warnings` changes state of all threads, so the filter is set once.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -37,8 +37,8 @@ class DecodeError(Exception):
     """A file that cannot be used as an image.
 
     `reason` is one of `not_an_image`, `unsupported_image`, `too_many_pixels`,
-    `truncated_image`, `corrupt_image`, `out_of_memory` and `decode_timeout`, which also stands for
-    more work than `filters.decode_work` allows; `detail` is a sentence.
+    `truncated_image`, `corrupt_image`, `out_of_memory` and `decode_timeout`. The last also means
+    more work than `filters.decode_work` allows. `detail` is a sentence.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -51,21 +51,21 @@ class DecodeError(Exception):
 
 
 def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Image.Image:
-    """Decode the first frame of a file to a plain RGB image: upright, sRGB, no alpha.
+    """Decode the first frame of a file to an upright sRGB image without alpha.
 
-    The header is read, and the size and the work checked, before any pixel is.
-    `filters.colour.to_srgb` says how each pixel format is converted. A JPEG that lacks nothing but
-    its end mark is whole; it costs a few decodes more. Safe to call from many threads.
+    It reads the header and checks size and work before it decodes pixels. `filters.colour.to_srgb`
+    describes the conversion of each pixel format. A JPEG that lacks only its end mark is accepted;
+    it costs a few more decodes. Safe to call from many threads.
 
     Args:
         data: a whole JPEG, PNG, GIF, WebP, BMP, TIFF or (if Pillow has it) AVIF file.
-        max_pixels: width times height allowed. Pillow's own limit, twice
-            `Image.MAX_IMAGE_PIXELS` or 179 million, holds as well.
-        background: colour under transparent pixels, in any form Pillow's ImageColor reads.
+        max_pixels: largest width times height. Pillow's own limit, twice
+            `Image.MAX_IMAGE_PIXELS` or 179 million, also holds.
+        background: colour under transparent pixels, in any form of Pillow's ImageColor.
 
     Raises:
-        DecodeError: for anything wrong in the file.
-        ValueError: if `background` is not a colour.
+        DecodeError: the file is no usable image.
+        ValueError: `background` is not a colour.
     """
     ImageColor.getrgb(background)
     if (found := file_format(data)) is not None and not found.read:
@@ -83,7 +83,7 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
 
 
 def not_read(found: FileFormat | None, data: bytes) -> DecodeError:
-    """Return why a file of another format than `FORMATS`, or of none, is no image here."""
+    """Return the error for a file with a format that is not in `FORMATS`, or with none."""
     if found is not None and found.image:
         read = ", ".join(FORMATS)
         return DecodeError("unsupported_image", f"{found.name} is not read, only {read}")
@@ -104,15 +104,15 @@ def _decoded(data: bytes, max_pixels: int, background: str) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
-    # Pillow's plugins meet hostile bytes with almost every class there is: OSError, ValueError,
-    # SyntaxError, EOFError, KeyError, struct.error, OverflowError, NotImplementedError, ...
-    # MemoryError is one of them: the size is checked, so it is the file that asks for too much.
+    # For hostile bytes Pillow's plugins raise almost any class: OSError, ValueError, SyntaxError,
+    # EOFError, KeyError, struct.error, OverflowError, NotImplementedError, ... also MemoryError:
+    # the size is checked, so the file is at fault.
     except Exception as error:
         raise DecodeError(_reason(error, data), f"{type(error).__name__}: {error}") from error
 
 
 def _without_end(data: bytes, error: DecodeError, max_pixels: int, background: str) -> Image.Image:
-    """Decode a JPEG that lacks its end mark and no pixel, or raise what was raised of it."""
+    """Decode a JPEG that lacks only its end mark, or raise `error`."""
     pixels, image = None, None
     for ended in ended_otherwise(data) or ():
         try:
@@ -136,7 +136,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _check_kind(image: Image.Image) -> None:
-    """Refuse a camera's RAW in a TIFF (DNG, NEF, ARW): what can be read of it is a thumbnail."""
+    """Refuse camera RAW in a TIFF (DNG, NEF, ARW): only its thumbnail can be read."""
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     is_reduced = tags.get(_NEW_SUBFILE_TYPE, 0) == 1 and _SUB_IFDS in tags
     if _DNG_VERSION in tags or is_reduced:
@@ -144,19 +144,19 @@ def _check_kind(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF or XMP orientation says, if its EXIF is fit to be read."""
+    """Rotate the image by its EXIF or XMP orientation, if its EXIF can be read safely."""
     try:
         if excess_of_exif(image.info):
             return image
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # EXIF is a TIFF of its own, as hostile as the file, and the pixels do not need it.
+    # EXIF is a TIFF inside the file, just as hostile, and the pixels do not need it.
     except Exception:
         turn = None
     return image if turn is None else image.transpose(turn)
 
 
 def _unidentified(data: bytes) -> DecodeError:
-    """Tell a broken header from a format that this Pillow does not read and from no image."""
+    """Return the error of a file with a broken header, an unsupported format or no image."""
     found = file_format(data)
     if found is not None and found.name in FORMATS:
         return DecodeError("corrupt_image", f"{found.name} with a header that cannot be read")
@@ -176,5 +176,5 @@ def _reason(error: Exception, data: bytes) -> str:
 
 
 def _ends_early(data: bytes) -> bool:
-    """Tell if a WebP is shorter than its header says; Pillow's error does not."""
+    """Return whether a WebP is shorter than its header says; Pillow's error does not tell."""
     return data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")

@@ -1,9 +1,9 @@
-"""How much work a file asks of its decoder, counted before the decoder starts: no clock, no luck.
+"""Limits on the work of a decoder, counted before it starts, so independent of time.
 
-A small file may ask for minutes: a progressive JPEG of thousands of empty scans goes over all its
-pixels for each, a PNG may have thousands of chunks that each inflate to a megabyte. What is counted
-here is the same on every machine, so a corpus does not depend on how fast its workers are. The
-limits stand for a few seconds of one core; a time limit is the last resort after them
+A small file may take minutes: a progressive JPEG with thousands of empty scans visits all its
+pixels for each scan, and a PNG may have thousands of chunks that each inflate to a megabyte. The
+counts are the same on every machine, so a corpus does not depend on the speed of its workers. The
+limits allow a few seconds of one core; a time limit is the last resort
 (`pipelines.runtime.decode_clock`).
 """
 
@@ -17,26 +17,26 @@ from PIL import Image
 from filters.jpeg_scans import scan_count, segments
 from filters.tag_work import excess_in_heif, excess_of_tags
 
-# Encoders write about ten scans. Empty ones go over a pixel in 0.05 to 0.7 ns, full ones in 3 ns,
-# but those need bytes for it. An image of 100 megapixels may have 50.
+# Encoders write about ten scans. An empty scan takes 0.05 to 0.7 ns per pixel, a full one 3 ns, but
+# a full scan needs bytes. An image of 100 megapixels may have 50 scans.
 MAX_SCANS = 500
 MAX_SCANNED_PIXELS = 5_000_000_000
-MAX_JPEG_SEGMENTS = 10_000  # before the first scan; each costs a round of Python
+MAX_JPEG_SEGMENTS = 10_000  # before the first scan; each costs a Python iteration
 MAX_PNG_CHUNKS = 100_000
 MAX_PNG_INFLATED = 1_000  # chunks of text and profiles, each of up to a megabyte inflated
 MAX_GIF_BLOCKS = 10_000  # before the first image
-MAX_GIF_COMMENT_BYTES = 1_000_000  # which Pillow joins, the whole for each further block
-MAX_TIFF_BYTES = 5_000_000_000  # that strips or tiles read, which may be the same ones
+MAX_GIF_COMMENT_BYTES = 1_000_000  # Pillow copies the whole comment for each further block
+MAX_TIFF_BYTES = 5_000_000_000  # read by strips or tiles, which may overlap
 
 _TILE_SIDES, _OFFSETS = (322, 323), (324, 273)
 _BYTE_COUNTS = (325, 279)
-_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")  # as Pillow has them
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")  # as in Pillow
 _JPEG_IN_TIFF = (6, 7)
 _SCANS_OF_A_TILE = 100  # libtiff's own limit
 
 
 def excess_in_bytes(data: bytes) -> str:
-    """Return why a file is too much work even to open, or ''."""
+    """Return the reason why a file is too much work to open, or ''."""
     for mark, look in _LOOKS.items():
         if data.startswith(mark):
             return look(data)
@@ -46,7 +46,7 @@ def excess_in_bytes(data: bytes) -> str:
 
 
 def excess_in_image(data: bytes, image: Image.Image) -> str:
-    """Return why an image, which is open, is too much work to decode, or ''."""
+    """Return the reason why an open image is too much work to decode, or ''."""
     width, height = image.size
     if data.startswith(b"\xff\xd8\xff"):
         return _excess_of_scans(data, width * height)
@@ -71,7 +71,7 @@ def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, An
         pixels = -(-width // across) * across * -(-height // down) * down
     if _integer(tags.get(259)) in _JPEG_IN_TIFF:
         different = len(set(_integers(tags, _OFFSETS))) or 1
-        # All scans that are not one a tile may be of one tile, which others repeat.
+        # All scans beyond one per tile may belong to one tile, which others repeat.
         pixels *= max(1, min(_SCANS_OF_A_TILE, data.count(b"\xff\xda") - different + 1))
     if pixels > MAX_SCANNED_PIXELS:
         return f"tiles of {pixels:,} pixels, at most {MAX_SCANNED_PIXELS:,} are decoded"
@@ -82,7 +82,7 @@ def _excess_of_tiles(data: bytes, width: int, height: int, tags: Mapping[int, An
 
 
 def _integers(tags: Mapping[int, Any], either: tuple[int, int]) -> list[int]:
-    """Return what the first of two tags holds, of those that are there."""
+    """Return the values of the first of two tags that is present."""
     found: Any = next((tags[tag] for tag in either if tag in tags), ())
     values: list[Any] = list(found) if isinstance(found, tuple) else [found]  # pyright: ignore[reportUnknownArgumentType]
     return [_integer(value) for value in values]

@@ -1,4 +1,4 @@
-"""What the bytes of a file are: one table for all who judge them, before any decoder is asked."""
+"""The format of a file by its bytes: one table for all callers, used before any decoder."""
 
 import re
 import zlib
@@ -8,13 +8,13 @@ from typing import NamedTuple
 class FileFormat(NamedTuple):
     """A kind of file."""
 
-    name: str  # as in a message; of those that are read, Pillow's name
+    name: str  # for messages; Pillow's name of a readable format
     suffix: str = "bin"  # of a stored file
-    read: bool = False  # as an image, given a Pillow that can
+    read: bool = False  # whether Pillow, if built with it, reads it as an image
     image: bool = True  # whether people call such a file an image
 
 
-# By their first bytes; those that are read first, those with a weak mark last.
+# Formats by their first bytes; readable formats first, weak marks last.
 _SIGNATURES = (
     (FileFormat("JPEG LS"), rb"\xff\xd8\xff\xf7"),
     (FileFormat("JPEG", "jpeg", read=True), rb"\xff\xd8\xff"),
@@ -23,7 +23,7 @@ _SIGNATURES = (
     (FileFormat("WEBP", "webp", read=True), rb"RIFF.{4}WEBP"),
     (FileFormat("Camera RAW (CR2)"), rb"(?:II\*\0|MM\0\*).{4}CR"),
     (FileFormat("TIFF", "tiff", read=True), rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"),
-    # Two letters are a weak mark; the size of the second header is one of a few.
+    # Two letters are a weak mark, so the size of the second header is checked too.
     (FileFormat("BMP", "bmp", read=True), rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     (FileFormat("JPEG 2000"), rb"\0{3}\x0cjP(?:  |\x1a\x1a)\r\n\x87\n|\xff\x4f\xff\x51"),
     (FileFormat("JPEG XL"), rb"\xff\x0a|\0{3}\x0cJXL \r\n\x87\n"),
@@ -76,21 +76,21 @@ GZIP = FileFormat("gzip", image=False)
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _HEIF_BRANDS = (b"mif1", b"mif2", b"msf1", b"miaf", b"MiHE", b"MiHB")
-# What only a page begins with (WHATWG, MIME Sniffing, section 7.1).
+# Tags that only a web page begins with (WHATWG, MIME Sniffing, section 7.1).
 _HTML_TAGS = (
     *("html", "head", "body", "script", "iframe", "h1", "div", "font", "table", "a", "style"),
     *("title", "b", "br", "p", "span", "meta", "link"),
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_LOOKED_AT = 1 << 16  # bytes, of a text
+_READ_BYTES = 1 << 16  # of a text
 _TGA_KINDS = (1, 2, 3, 9, 10, 11)
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 
 
 def file_format(data: bytes) -> FileFormat | None:
-    """Return what a file is by its first bytes, or None if nothing tells.
+    """Return the format of a file by its first bytes, or None if it is unknown.
 
-    A decoder may still refuse the rest.
+    A decoder may still refuse the file.
 
     >>> file_format(b"<!-- mine --><svg/>"), file_format(b"anything")
     (FileFormat(name='SVG', suffix='bin', read=False, image=True), None)
@@ -106,7 +106,7 @@ def file_format(data: bytes) -> FileFormat | None:
 
 
 def _of_brands(data: bytes) -> FileFormat:
-    """Tell files of the ISO base media format apart (ISO/IEC 14496-12, `ftyp`)."""
+    """Return the format of a file in the ISO base media format (ISO/IEC 14496-12, `ftyp`)."""
     end = min(int.from_bytes(data[:4], "big"), 256)
     major = data[8:12]
     brands = {major, *(data[start : start + 4] for start in range(16, end, 4))}
@@ -123,14 +123,14 @@ def _of_brands(data: bytes) -> FileFormat:
 
 def _inflated(data: bytes) -> bytes:
     try:
-        return zlib.decompressobj(31).decompress(data[:_LOOKED_AT], _LOOKED_AT)
+        return zlib.decompressobj(31).decompress(data[:_READ_BYTES], _READ_BYTES)
     except zlib.error:
         return b""
 
 
 def _markup(data: bytes) -> FileFormat | None:
-    """Tell SVG, pages and other XML apart by their first element."""
-    text = _text(data[:_LOOKED_AT]).lstrip("\ufeff \t\r\n\f")
+    """Return whether a text is SVG, HTML, other XML or JSON, by its first element; else None."""
+    text = _text(data[:_READ_BYTES]).lstrip("\ufeff \t\r\n\f")
     if text[:1] in ("{", "["):
         return None if _CONTROLS.search(text) else FileFormat("JSON", image=False)
     if text[:1] != "<":
@@ -152,9 +152,9 @@ def _text(data: bytes) -> str:
 
 
 def _root(text: str) -> str:
-    """Return the name of the first element, in lower case; '' if there is none to be seen.
+    """Return the name of the first element, in lower case; '' if there is none.
 
-    Of a page that begins with its document type, that.
+    For a page that begins with its document type, return `!doctype html`.
     """
     at = 0
     while True:
@@ -183,13 +183,13 @@ def _after_blanks(text: str, at: int) -> int:
 
 def _after_doctype(text: str, at: int) -> int:
     close, inner = text.find(">", at), text.find("[", at)
-    if 0 <= inner < close:  # entities, as Illustrator writes them
+    if 0 <= inner < close:  # entities, as in files of Illustrator
         close = text.find(">", text.find("]", inner)) if text.find("]", inner) > 0 else -1
     return close + 1
 
 
 def _is_tga(data: bytes) -> bool:
-    """Tell a Targa file, which has no mark at its head, by its footer or by all of its header."""
+    """Return whether a file is a Targa, which has no mark, by its footer or its whole header."""
     if data[-18:] == _TGA_FOOTER:
         return True
     if len(data) < 18 or data[1] > 1 or data[2] not in _TGA_KINDS:

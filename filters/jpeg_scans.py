@@ -1,11 +1,11 @@
-"""What the markers of a JPEG say of its scans: how many there are, and whether all came."""
+"""The scans of a JPEG by its markers: their number, and whether all of them are present."""
 
 import hashlib
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Any marker but stuffed zeros, fill bytes and, as they stand within a scan, restarts.
+# Any marker but stuffed zeros, fill bytes and restarts, which are inside a scan.
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _START, _END, _SCAN, _TABLES = 0xD8, 0xD9, 0xDA, 0xC4
@@ -13,8 +13,8 @@ _ALONE = (0x01, _START)  # markers without a body
 _PROGRESSIVE = (0xC2, 0xCA)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {_TABLES, 0xC8, 0xCC})
 _COEFFICIENTS = 64
-_FILLING_BYTES = 4096  # past what a decoder looks ahead
-# Bits that differ from the first on: a code that is cut off must not end the same way with each.
+_FILLING_BYTES = 4096  # more than a decoder reads ahead
+# Bits that differ from the first one on, so that a cut code ends differently with each filling.
 _FILLINGS = tuple(
     (start + hashlib.shake_128(start).digest(_FILLING_BYTES)).replace(b"\xff", b"\xfe")
     for start in (b"\x0f", b"\x55", b"\xaa", b"\xf0")
@@ -22,7 +22,7 @@ _FILLINGS = tuple(
 
 
 class Segment(NamedTuple):
-    """One marker and the bytes that belong to it; of a scan, its header alone."""
+    """One marker and its bytes; for a scan only its header."""
 
     marker: int
     start: int  # of the body
@@ -30,7 +30,7 @@ class Segment(NamedTuple):
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """Walk the markers of a JPEG file up to the end mark or one that is cut."""
+    """Yield the segments of a JPEG file up to the end mark or a cut segment."""
     at = 2
     while found := _MARKER.search(data, at):
         marker = found[1][0]
@@ -52,11 +52,11 @@ def scan_count(data: bytes) -> int:
 
 
 def ended_otherwise(data: bytes) -> tuple[bytes, ...] | None:
-    """Return a JPEG that has no end mark with one, in several ways; None if scans are missing.
+    """Return a JPEG without end mark in several completed versions; None if scans are missing.
 
-    The first is the file and the end mark. The others put other bits between: where the last scan
-    is whole they change no pixel, as nothing reads them, and where it is cut they stand for the
-    bits that are missing. So the image is whole if all of them decode to the same pixels.
+    The first is the file and the end mark. The others have different bits in between. If the last
+    scan is complete, nothing reads these bits and no pixel changes; if it is cut, they replace the
+    missing bits. So the image is complete if all versions decode to the same pixels.
     """
     cut = data.rstrip(b"\xff")  # the first half of the end mark, or of a byte of the scan
     if not _all_scans_begun(cut):
@@ -69,13 +69,13 @@ def ended_otherwise(data: bytes) -> tuple[bytes, ...] | None:
 
 
 def _repeated(filling: bytes, number: int) -> bytes:
-    """Return bits for what may be missing of this interval, and of those after it."""
+    """Return bits for the missing parts of this restart interval and of the following ones."""
     restarts = (bytes([0xFF, 0xD0 + (number + i) % 8]) for i in range(8))
     return filling + b"".join(restart + filling for restart in restarts)
 
 
 def _all_scans_begun(data: bytes) -> bool:
-    """Whether scans have begun for every component, and in a progressive file for every bit."""
+    """Return whether every component has a scan and, in a progressive file, every bit has one."""
     missing: dict[int, dict[int, int]] = {}  # component -> coefficient -> bits still to come
     progressive = False
     for segment in segments(data):

@@ -1,4 +1,4 @@
-"""The perceptual hash that near-duplicates share."""
+"""The perceptual hash, which is similar for near-duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from filters.signal import Column, Record, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PHash:
-    """64-bit DCT hash of the ImageHash library. 4 ms a megapixel.
+    """64-bit DCT hash of the ImageHash library. 4 ms per megapixel.
 
-    A row's number is ImageHash's 16 hex digits read as an unsigned integer.
+    The value is ImageHash's 16 hex digits as an unsigned integer.
     """
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         return {"phash": [phash(record.image) for record in records]}
 
 
 def phash(image: Image.Image) -> int:
     """Return the perceptual hash of an image, 0..2**64-1."""
-    import imagehash  # and with it scipy, for those who hash
+    import imagehash  # here, because it imports scipy
 
     return int(str(imagehash.phash(image)), 16)
 

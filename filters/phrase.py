@@ -1,30 +1,30 @@
-"""Fit a caption into a sentence: as the phrase it is, or in quotation marks."""
+"""Captions inside a sentence: as a phrase, or in quotation marks."""
 
 import re
 
 import regex
 
-# Articles and what else begins a noun phrase.
+# Articles and other words that begin a noun phrase.
 _DETERMINERS = (
     "A|An|The|Another|Both|Each|Every|Few|Many|One|Several|Some|Two|Three|Four|Five|Six|Seven"
     "|Eight|Nine|Ten|His|Her|Its|My|Our|Their|Your"
 )
 _LEADING = re.compile(rf"(?:{_DETERMINERS}|{_DETERMINERS.upper()})(?= )")
-# After `A`, a sign that the letter is meant: "A is for apple", "A to Z".
+# `A` as a letter, not an article: "A is for apple", "A to Z".
 _OF_LETTERS = re.compile(r"A (?:and|as|for|in|is|of|on|or|to|vs|was|with)\b")
-# What titles write small.
+# Words in lower case in titles.
 _SMALL = re.compile(
     "a|an|and|as|at|but|by|de|del|der|di|du|for|from|in|into|la|le|nor|of|off|on|or|over|the|to|up|van"
     "|via|von|vs|with"
 )
 
-# What begins a sentence rather than naming a thing.
+# The beginning of a sentence, not of a noun phrase.
 _SENTENCE = re.compile(
     r"(?:I|You|He|She|It|We|They|There|Here|Who|What|When|Where|Why|How|Is|Are|Was|Were|Do|Does"
     r"|Did|Don't|Let|Please|I'm|It's|He's|She's|We're|You're|They're|Let's|That's|There's|Here's"
     r"|What's|(?:This|That|These|Those) (?:\w+ ){0,2}(?:has|have|shows?|depicts?|can|will))(?= |$)"
 )
-# A verb that none but a clause about a part of it has: "a fox that is red" names a thing.
+# A verb outside a relative clause: "a fox that is red" is a noun phrase.
 _STATES = regex.compile(
     r"(?<!\b(?:as|how|if|that|what|when|where|which|while|who|whose \w+))"
     r" (?:is|are|was|were|isn't|aren't|wasn't|weren't) "
@@ -51,20 +51,21 @@ _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 
 
 def as_phrase(caption: str, *, starts: bool = False) -> str:
-    """Return a caption as it can stand within a sentence, with all of its words.
+    """Return a caption in a form that fits into a sentence, with all of its words.
 
-    A leading article or other determiner is written small; a final full stop goes. A caption that
-    is several sentences, one that says something rather than naming it ("There is a fox"), a title
-    or name all of whose words have capitals ("A Clockwork Orange", "The Beatles"), one in brackets,
-    and one that ends in another mark or an abbreviation is quoted instead. It knows English; other
-    languages lose a full stop at most.
+    A leading article or other determiner becomes lower case, and a final full stop is removed. The
+    caption is quoted instead if it has several sentences, is a sentence ("There is a fox"), is a
+    title or name with all words in capitals ("A Clockwork Orange", "The Beatles"), is in brackets,
+    or ends with another mark or an
+    abbreviation. The rules are for English; captions in other languages lose at most a
+    full stop.
 
     >>> [as_phrase(text) for text in ("A lion.", "A.J. Smith", "It is red. It runs.")]
     ['a lion', 'A.J. Smith', '"It is red. It runs."']
 
     Args:
-        caption: cleaned.
-        starts: whether the phrase starts a sentence, and so keeps its capital.
+        caption: a cleaned caption.
+        starts: whether the phrase starts a sentence and keeps its capital.
     """
     phrase = _without_stop(caption)
     if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
@@ -80,7 +81,7 @@ def as_phrase(caption: str, *, starts: bool = False) -> str:
 
 
 def quoted(caption: str) -> str:
-    """Put a caption in quotation marks that it does not hold itself, where one pair is free."""
+    """Put a caption in quotation marks, if possible a pair that it does not contain."""
     if any(caption[0] == a and caption[-1] == b and len(caption) > 1 for a, b in _QUOTES):
         return caption
     free = (pair for pair in _QUOTES if not {*pair} & {*caption})
@@ -89,7 +90,7 @@ def quoted(caption: str) -> str:
 
 
 def _without_stop(caption: str) -> str:
-    """Drop one full stop from the end, if it is no abbreviation's."""
+    """Remove a full stop at the end, unless it belongs to an abbreviation."""
     phrase = caption.rstrip(" ,;:")
     if phrase[-1:] not in _STOPS or _ABBREVIATION.search(phrase):
         return phrase
@@ -97,12 +98,12 @@ def _without_stop(caption: str) -> str:
 
 
 def _is_sentence(caption: str) -> bool:
-    """Tell if a caption says something, in English, rather than naming it."""
+    """Return whether a caption is a sentence in English, not a noun phrase."""
     return bool(_SENTENCE.match(caption) or _STATES.search(caption))
 
 
 def _is_several(phrase: str) -> bool:
-    """Tell if a sentence ends within, where no initial or abbreviation does."""
+    """Return whether a sentence ends inside, other than after an initial or abbreviation."""
     return any(
         phrase[found.start()] != "." or not _ABBREVIATION.search(phrase[: found.start() + 1])
         for found in _INNER_END.finditer(phrase)
@@ -110,7 +111,7 @@ def _is_several(phrase: str) -> bool:
 
 
 def _is_title(phrase: str) -> bool:
-    """Tell if all words after a leading determiner have capitals, as in a title or a name."""
+    """Return whether all words after the determiner have capitals, as in a title or name."""
     first, _, rest = phrase.partition(" ")
     words = [word for word in re.findall(r"[^\W\d_][\w'-]*", rest) if not _SMALL.fullmatch(word)]
     is_one_thing = first in ("A", "An") and len(words) == 1  # A Lion, but The Beatles

@@ -28,8 +28,8 @@ def make_signal(name: str, settings: Mapping[str, Any] | None = None) -> Signal:
     """Return a signal; its settings are the fields of its class.
 
     Raises:
-        KeyError: if there is none of that name.
-        ValueError: if a setting is none of its own, or of another type than its default.
+        KeyError: there is no signal with this name.
+        ValueError: a setting is unknown, or its type differs from the default's.
     """
     made = SIGNALS[name]
     known: dict[str, Any] = {field.name: field.default for field in fields(made)}  # pyright: ignore[reportArgumentType]
@@ -47,6 +47,6 @@ def columns(names: Iterable[str]) -> tuple[Column, ...]:
     """Return the columns of the named signals, in the order of the names.
 
     Raises:
-        KeyError: if a name is not in `SIGNALS`.
+        KeyError: a name is not in `SIGNALS`.
     """
     return tuple(column for name in names for column in SIGNALS[name]().columns)

@@ -1,4 +1,4 @@
-"""Rules: stored signals against the recipe's thresholds."""
+"""Rules: comparison of stored signals with the recipe's thresholds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from schemas.recipe import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether a row stays, and the first rule that dropped it ('' if none)."""
+    """Whether a row is kept, and the first rule that dropped it ('' if none)."""
 
     kept: bool
     reason: str
@@ -20,18 +20,18 @@ KEEP = Verdict(kept=True, reason="")
 def judge(
     values: Mapping[str, float | int | bool], rules: Mapping[str, Rule], *, drawn: float = 0.0
 ) -> Verdict:
-    """Apply `rules` in their order and stop at the first that a value breaks.
+    """Apply `rules` in order and stop at the first that a value breaks.
 
-    The reason is the signal's name with the bound it broke: `short_side_min`,
-    `text_chars_max`; a forbidden flag is its own reason: `text_url`.
+    The reason is the signal's name and the broken bound, such as `short_side_min` or
+    `text_chars_max`. For a forbidden flag it is the name alone: `text_url`.
 
     Args:
         values: by signal.
-        rules: by signal, in their order.
-        drawn: a number in [0, 1) that the row's key decides, for caps.
+        rules: by signal, in order.
+        drawn: a number in [0, 1) from the row's key, for caps.
 
     Raises:
-        KeyError: if a rule names a signal that was not measured.
+        KeyError: a rule names a signal that was not measured.
     """
     for name, rule in rules.items():
         value = values[name]

@@ -1,4 +1,4 @@
-"""How sharp an image is: the variance of its Laplacian."""
+"""The signal of sharpness: the variance of the Laplacian."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,22 @@ from filters.signal import Column, Record, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharpness:
-    """Variance of the 4-neighbour Laplacian of the luminance. 2 ms a megapixel.
+    """Variance of the 4-neighbour Laplacian of the luminance. 2 ms per megapixel.
 
-    Every image is first brought to `side` x `side` pixels by antialiased bilinear scaling,
-    whatever its shape, so that the value does not depend on the resolution: it is the sharpness
-    a model sees that works at that size. Source of the measure: Pech-Pacheco et al., "Diatom
-    autofocusing in brightfield microscopy", ICPR 2000.
+    Every image, of any shape, is first scaled to `side` x `side` pixels (antialiased, bilinear), so
+    that the value does not depend on the resolution: it is the sharpness for a model of that size.
+    Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
     """
 
     side: int = 256  # pixels
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         return {"sharpness": [self._sharpness(record.image) for record in records]}
 
     def _sharpness(self, image: Image.Image) -> float:

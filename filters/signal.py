@@ -1,4 +1,4 @@
-"""What a signal is: a measured value with a name, a type, a unit, and no opinion."""
+"""Signals: measured values with a name, a type and a unit, without thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Values: TypeAlias = Mapping[str, Sequence[float | int | bool | str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What signals measure: one decoded image and the text that came with it."""
+    """The input of signals: one decoded image with its texts."""
 
     image: Image.Image  # RGB, upright, alpha flattened
     file_bytes: int  # size of the image as fetched
@@ -23,29 +23,29 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One stored value of a signal, and how a histogram of it is drawn."""
+    """One stored value of a signal, and the settings of its histogram."""
 
     name: str
     type: pa.DataType
     meaning: str  # one line, with the unit
-    low: float = 0.0  # histogram range; values outside count in the end bins
+    low: float = 0.0  # histogram range; values outside count in the first or last bin
     high: float = 1.0
     logarithmic: bool = False  # bins of equal ratio; needs low > 0
 
     @property
     def field(self) -> "pa.Field[pa.DataType]":
-        """The Arrow field this column is stored in."""
+        """The Arrow field of this column."""
         return pa.field(self.name, self.type, nullable=False, metadata={"meaning": self.meaning})
 
 
 class Signal(Protocol):
-    """Measures a batch of records; frozen configuration, no state, no threshold."""
+    """Measures a batch of records; it has settings, but no state and no threshold."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         ...
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         ...

@@ -1,4 +1,4 @@
-"""The size of an image and of its file."""
+"""The signals of size: pixels of an image and bytes of its file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from filters.signal import Column, Record, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Width and height after EXIF rotation, and what follows from them. Costs nothing."""
+    """Width and height after EXIF rotation, and values that follow from them. Costs nothing."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         sizes = [record.image.size for record in records]
         return {
             "width": [width for width, _ in sizes],

@@ -1,8 +1,8 @@
-"""How many bytes the tags of a TIFF or EXIF block ask to be read, counted before they are.
+"""Limits on the bytes that the tags of a TIFF or EXIF block refer to, counted before reading.
 
-Any number of tags may point at the same bytes, and each is read into memory on its own: 200 tags
-of a file of 15 MB take 6 GB. So what Pillow reads when it opens a file is summed up first: the
-first directory, and those of EXIF, GPS and interoperability below it.
+Many tags may refer to the same bytes, and each is read into memory separately: in a file of 15 MB,
+200 such tags take 6 GB. So the sizes of all tags that Pillow reads on opening are summed up first:
+in the first directory, and in the EXIF, GPS and interoperability directories below it.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from filters.jpeg_scans import segments
 
 MAX_TAGS = 100_000
-SPARE_TAG_BYTES = 1_000_000  # beyond twice the size of what holds the tags
+SPARE_TAG_BYTES = 1_000_000  # allowed in addition to twice the size of the block
 
 _GROUPS = (34665, 34853, 40965)  # directories of EXIF, GPS and interoperability
 _UNITS: Mapping[int, int] = {
@@ -22,15 +22,15 @@ _UNITS: Mapping[int, int] = {
     **dict.fromkeys((4, 9, 11, 13), 4),
     **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
 }
-_MOST_DEPTH = 2  # of the directory of interoperability, below that of EXIF
+_MOST_DEPTH = 2  # the interoperability directory is below the EXIF directory
 _EXIF = b"Exif\0\0"
 _BLOCKS = {0xE1: _EXIF, 0xE2: b"MPF\0"}  # of a JPEG, by marker
-MAX_BLOCKS = 20  # that look like EXIF, in an AVIF
+MAX_BLOCKS = 20  # in an AVIF, of blocks that look like EXIF
 _IN_HEIF = re.compile(rb"II[*+]\0|MM\0[*+]|MM\*\0|II\0\*")
 
 
 def excess_of_tags(tiff: bytes | memoryview) -> str:
-    """Return why the tags of a TIFF are too many or too large to read, or ''."""
+    """Return the reason why the tags of a TIFF are too much to read, or ''."""
     allowed = 2 * len(tiff) + SPARE_TAG_BYTES
     read = 0
     for tags, size in enumerate(_sizes(tiff), 1):
@@ -43,10 +43,10 @@ def excess_of_tags(tiff: bytes | memoryview) -> str:
 
 
 def excess_of_exif(info: Mapping[Any, Any]) -> str:
-    """Return why the EXIF block of an open image is too much to read, or ''.
+    """Return the reason why the EXIF block of an open image is too much to read, or ''.
 
     Args:
-        info: of the image, as Pillow has it.
+        info: Pillow's `info` of the image.
     """
     exif = info.get("exif") or b""
     if not exif and (profile := info.get("Raw profile type exif")):
@@ -57,9 +57,9 @@ def excess_of_exif(info: Mapping[Any, Any]) -> str:
 
 
 def excess_in_heif(data: bytes) -> str:
-    """Return why what looks like an EXIF block of an AVIF is too much to read, or ''.
+    """Return the reason why an EXIF block of an AVIF is too much to read, or ''.
 
-    It may lie anywhere in the file.
+    Blocks are searched in the whole file, by their first bytes.
     """
     whole = memoryview(data)
     for blocks, found in enumerate(_IN_HEIF.finditer(data)):
@@ -71,9 +71,9 @@ def excess_in_heif(data: bytes) -> str:
 
 
 def without_excess(jpeg: bytes) -> bytes:
-    """Return a JPEG whose EXIF and MPF blocks, if too much to read, go by a name nobody reads.
+    """Return a JPEG with EXIF and MPF blocks renamed if they are too much to read.
 
-    Pillow reads them before it lets anybody ask; the pixels do not need them.
+    Pillow reads these blocks when it opens a file and ignores other names. Pixels do not need them.
     """
     if not any(name in jpeg for name in _BLOCKS.values()):
         return jpeg
@@ -97,7 +97,7 @@ def without_excess(jpeg: bytes) -> bytes:
 
 
 def _sizes(tiff: bytes | memoryview) -> Iterator[int]:
-    """Yield the bytes that each tag asks for, those that lie outside the TIFF not."""
+    """Yield the number of bytes that each tag reads; 0 for bytes outside the TIFF."""
     order = "<" if tiff[:2] == b"II" else ">"
     big = tiff[2:3] == b"\x2b"
     entry = struct.Struct(f"{order}HHQQ" if big else f"{order}HHLL")
@@ -118,5 +118,5 @@ def _sizes(tiff: bytes | memoryview) -> Iterator[int]:
 
 
 def _number(tiff: bytes | memoryview, kind: str, at: int) -> int:
-    """Return a number of a TIFF, 0 where it has ended."""
+    """Return a number at a place in a TIFF; 0 past its end."""
     return struct.unpack_from(kind, tiff, at)[0] if at + struct.calcsize(kind) <= len(tiff) else 0

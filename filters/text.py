@@ -1,19 +1,19 @@
-"""Which text of a row counts, and when two texts are the same."""
+"""The primary text of a row, and the normal form that finds repeated texts."""
 
 import unicodedata
 
 
 def primary_text(text: str, title: str) -> str:
-    """Return what captions start from: `text` stripped, or `title` where that is empty."""
+    """Return the text for captions: `text` stripped, or `title` if it is empty."""
     return text.strip() or title.strip()
 
 
 def normalised_text(text: str, *, fold_case: bool = True) -> str:
-    """Return the identity under which captions are counted as repeated.
+    """Return a form that is equal for repeated captions.
 
-    Case, where it is folded, compatibility forms (full width, ligatures, superscripts) and the
-    amount of white space do not distinguish two texts: Unicode's compatibility caseless match
-    (section 3.13, D146), composed at the end, white space collapsed.
+    It ignores case (if folded), compatibility forms (full width, ligatures, superscripts) and the
+    amount of white space: Unicode's compatibility caseless match (section 3.13, D146), composed at
+    the end, white space collapsed.
 
     >>> normalised_text("  A red   FOX ") == normalised_text("a red fox")
     True

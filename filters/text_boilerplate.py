@@ -1,4 +1,4 @@
-"""Which known kinds of junk stand in the text of a row."""
+"""Signals of boilerplate in the text of a row."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 from filters.signal import Column, Record, Values
 from filters.text import primary_text
 
-# Thai, and Chinese, Japanese and Korean with their punctuation, follow an address without a space.
+# Thai, Chinese, Japanese and Korean text, with punctuation, may follow a URL without a space.
 _UNSPACED = r"\u0e00-\u0eff\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
 _IN_URL = rf"[^\s<>\"(){_UNSPACED}]"
 URL = re.compile(
@@ -41,19 +41,19 @@ PATTERNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextBoilerplate:
-    """Flags kinds of junk found anywhere in the primary text or the title.
+    """Flags kinds of boilerplate anywhere in the primary text or the title.
 
-    Both are searched because captions are made of both. A domain without `http://` or `www.`
-    is no URL here: `OpenOffice.org` is also a product's name.
+    Both are searched because captions use both. A domain without `http://` or `www.` is no URL
+    here: `OpenOffice.org` is also a product's name.
     """
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         texts = [f"{primary_text(row.text, row.title)}\n{row.title}" for row in records]
         return {
             name: [pattern.search(text) is not None for text in texts]

@@ -1,4 +1,4 @@
-"""How long the text of a row is."""
+"""The signals of text length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class TextLength:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The values it measures."""
+        """The columns of this signal."""
         return COLUMNS
 
     def measure(self, records: Sequence[Record]) -> Values:
-        """Return one sequence a column, as long as `records` and in their order."""
+        """Return one sequence per column, as long as `records` and in the same order."""
         texts = [primary_text(record.text, record.title) for record in records]
         return {
             "text_chars": [len(text) for text in texts],

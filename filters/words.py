@@ -1,10 +1,10 @@
-"""Words as Unicode segments them (UAX 29), in every script."""
+"""Words by Unicode's segmentation (UAX 29), in every script."""
 
 from itertools import takewhile
 
 import regex
 
-LONGEST_WORD = 40  # characters; a longer stretch without spaces is a script that has none
+LONGEST_WORD = 40  # characters; a longer text without spaces is in a script without spaces
 
 # WORD makes \b the default boundaries of UAX 29, exact and fast; it has no dictionary.
 _BOUNDARY = regex.compile(r"\b", regex.WORD | regex.V1)
@@ -12,11 +12,11 @@ _IN_WORD = regex.compile(r"[\p{Alphabetic}\p{N}]")
 
 
 def count_words(text: str) -> int:
-    r"""Count the segments of a text that hold a letter or a digit.
+    r"""Count the segments of a text that contain a letter or a digit.
 
-    Each Chinese character and each hiragana is a word of its own, and so is, without a dictionary,
-    each cluster of Thai, Lao, Khmer and Burmese; a run of katakana is one. Signs and emoji are
-    none. About 90,000 texts of 75 characters a second.
+    Each Chinese character and each hiragana counts as a word. So does each cluster of Thai, Lao,
+    Khmer and Burmese, because there is no dictionary. A run of katakana is one word. Signs and
+    emoji are not counted. About 90,000 texts of 75 characters per second.
 
     >>> [count_words(text) for text in ("A lion.", "don't", "3.14 1,000", ". . .", "\u767d\u732b")]
     [2, 1, 2, 0, 2]
@@ -25,10 +25,10 @@ def count_words(text: str) -> int:
 
 
 def cut_at_word(text: str, max_chars: int) -> str:
-    """Return the longest start of a text that fits and ends with a word.
+    """Return the longest start of a text that fits and ends with a whole word.
 
-    It ends at a space; between two words where the last space is far, as in Chinese and Japanese;
-    or within a word that alone is too long.
+    It ends at a space; or between two words if the last space is far, as in Chinese and Japanese;
+    or inside a word that is too long by itself.
     """
     if len(text) <= max_chars:
         return text

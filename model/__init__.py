@@ -1,4 +1,4 @@
-"""Tokenizers, VARGPT, its loader and its training: no Beam. `__all__` is for users."""
+"""Image tokenizers, VARGPT, its loader and its training, without Beam. `__all__` is for users."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""Bits of a position to integers of 32 bits, and back; bit 0 is the most significant.
+"""Packing of a position's bits into 32-bit integers, and back; bit 0 is the most significant.
 
-Shapes: d bits a position, W words of 32 bits that hold them, most significant first.
+Shapes: d bits per position, W words of 32 bits per position, most significant first.
 """
 
 import torch
@@ -10,7 +10,7 @@ WORD_BITS = 32
 
 
 def words(bits: int) -> int:
-    """Return W, how many words hold a position's bits.
+    """Return W, the number of words for a position's bits.
 
     >>> words(14), words(32), words(64)
     (1, 1, 2)
@@ -19,10 +19,10 @@ def words(bits: int) -> int:
 
 
 def pack_bits(bits_d: Tensor) -> Tensor:
-    """Pack bool [..., d] to int64 [...], or [..., W] where d is over 32.
+    """Pack bool [..., d] to int64 [...], or [..., W] if d is over 32.
 
-    The value is sum(bit_i << (d - 1 - i)), as the reference's `lfq.mask` weighs them; d that is
-    no multiple of 32 fills the last words and leaves the first one's top bits 0.
+    The value is sum(bit_i << (d - 1 - i)), the weights of the reference's `lfq.mask`. If d is no
+    multiple of 32, the top bits of the first word are 0.
 
     >>> pack_bits(torch.tensor([[True, False, True]]))
     tensor([5])
@@ -39,7 +39,7 @@ def unpack_bits(packed: Tensor, bits: int) -> Tensor:
     """Return the bool [..., d] that `pack_bits` packed to int64.
 
     Raises:
-        ValueError: an integer that needs more bits, or is negative.
+        ValueError: an integer is negative or needs more bits.
 
     >>> unpack_bits(torch.tensor([5]), 3)
     tensor([[ True, False,  True]])

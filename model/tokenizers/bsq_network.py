@@ -9,7 +9,7 @@ from model.tokenizers.sizes import BsqConfig
 
 
 class BsqNetwork(nn.Module):
-    """The weights, under the plain keys that `plain_keys` maps a published checkpoint's to."""
+    """The weights, with the keys that `plain_keys` makes of a published checkpoint's keys."""
 
     def __init__(self, config: BsqConfig) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class BsqNetwork(nn.Module):
         )
 
     def encode(self, images_B3HW: Tensor) -> Tensor:
-        """Return the features that the quantizer reads, [B, bits, H / 16, W / 16]."""
+        """Return the features for the quantizer, [B, bits, H / 16, W / 16]."""
         return self.encoder(images_B3HW)
 
     def decode(self, features_BCHW: Tensor) -> Tensor:
@@ -40,12 +40,12 @@ class BsqNetwork(nn.Module):
 
 
 def plain_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Name the tensors of a published checkpoint as `BsqNetwork` does.
+    """Return the tensors of a published checkpoint by `BsqNetwork`'s names.
 
-    Infinity's modules wrap each convolution and norm in one of their own, so that a key reads
-    `conv1.conv.weight` where the file itself may say `conv1.weight`; both are taken. VARGPT-v1.1
-    keeps the tokenizer among the weights of the whole model, under `vae_local.`. The masks are
-    constants of the quantizer, 2 ** (bits - 1) ... 1.
+    Infinity wraps each convolution and norm in another module, so its keys are `conv1.conv.weight`
+    or, in some files, `conv1.weight`; both are accepted. VARGPT-v1.1 stores the tokenizer with the
+    whole model, under `vae_local.`. The masks are left out: they are constants of the quantizer, 2
+    ** (bits - 1) ... 1.
     """
     prefix = "vae_local." if any(key.startswith("vae_local.") for key in tensors) else ""
     return {
@@ -57,10 +57,10 @@ def plain_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _plain(key: str) -> str:
     *path, name = key.split(".")
-    if not path:  # of another kind of model, which the check names
+    if not path:  # a key of another model; `check_fit` reports it
         return key
     *modules, wrapper = path
-    # downsample and upsample have a convolution of that name of their own, inside the wrapper.
+    # downsample and upsample also have a module `conv`, which is no wrapper.
     is_wrapper = modules and (
         (wrapper == "norm" and modules[-1].startswith("norm"))
         or (wrapper == "conv" and modules[-1].startswith(("conv", "nin_shortcut")))
@@ -69,7 +69,7 @@ def _plain(key: str) -> str:
 
 
 def wrapped_key(key: str) -> str:
-    """Return the key under which Infinity's own modules hold a tensor of `BsqNetwork`.
+    """Return Infinity's key of a tensor of `BsqNetwork`.
 
     >>> wrapped_key("encoder.mid.block_1.norm1.weight")
     'encoder.mid.block_1.norm1.norm.weight'

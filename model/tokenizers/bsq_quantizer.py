@@ -1,15 +1,15 @@
 """Multi-scale binary spherical quantizer of Infinity (arXiv 2412.04431, section 3.2).
 
-Every scale quantizes what the scales before it left over: the residual is shrunk (area) to the
-scale's size, each position is put on the unit sphere and takes the sign of each channel as a bit,
-and the corner of the cube that the bits name, itself of unit length, is enlarged (trilinear) and
-subtracted. There is no codebook and nothing is learned.
+Every scale quantizes the residual of the previous scales. The residual is shrunk (area) to the
+scale's size, each position is normalised to unit length, and the sign of each channel is a bit. The
+bits name a corner of a cube, also of unit length, which is enlarged (trilinear) and subtracted.
+There is no codebook and nothing is learned.
 
 Source: FoundationVision/Infinity, models/bsq_vae/multiscale_bsq.py and
-models/bitwise_self_correction.py. The operations, five-dimensional interpolation included, are in
-the reference's order, for a bit that hangs on the last place of a float.
+models/bitwise_self_correction.py. The operations, even the five-dimensional interpolation, have the
+reference's order, because a bit can depend on the last digit of a float.
 
-Shapes: B images, d channels and bits, H and W positions of the features, h and w those of one
+Shapes: B images, d channels and bits, H and W positions of the features, h and w positions of one
 scale, n = h * w, L positions over all scales.
 """
 
@@ -26,23 +26,23 @@ Shrink = Literal["trilinear", "area"]
 
 
 def signs(z_Bdhw: Tensor) -> Tensor:
-    """Return the bits of features already shrunk, bool [B, n, d]; exactly 0 is bit 0."""
+    """Return the bits of features of a scale's size, bool [B, n, d]; exactly 0 gives bit 0."""
     return (_on_sphere(z_Bdhw) > 0).flatten(2).transpose(1, 2)
 
 
 def margins(z_Bdhw: Tensor) -> Tensor:
-    """Return how far each sign is from changing, [B, n, d], on a sphere of radius 1."""
+    """Return the distance of each channel from 0, [B, n, d], on a sphere of radius 1."""
     return _on_sphere(z_Bdhw).abs().flatten(2).transpose(1, 2)
 
 
 def corners(bits_Bnd: Tensor) -> Tensor:
-    """Return the unit vectors that bits name, float32 [B, n, d]."""
+    """Return the unit vectors of bits, float32 [B, n, d]."""
     side = bits_Bnd.shape[-1] ** 0.5
     return F.normalize(2 * (bits_Bnd.float() / side) - 1 / side, dim=-1)
 
 
 def contribution(bits_Bnd: Tensor, size: tuple[int, int], full: tuple[int, int]) -> Tensor:
-    """Return what the bits of one scale add to the features, [B, d, H, W]."""
+    """Return the contribution of one scale's bits to the features, [B, d, H, W]."""
     return _enlarge(corners(bits_Bnd).transpose(1, 2).unflatten(2, size), full)
 
 
@@ -56,14 +56,14 @@ def encode(features_BdHW: Tensor, schedule: Schedule) -> Tensor:
         bits.append((unit_Bdhw > 0).flatten(2).transpose(1, 2))
         side = features_BdHW.shape[1] ** 0.5
         corner_Bdhw = torch.where(unit_Bdhw > 0, 1 / side, -1 / side)
-        # The reference's straight-through estimator, whose rounding the next residual carries.
+        # The reference's straight-through estimator; its rounding changes the next residual.
         corner_Bdhw = unit_Bdhw + (corner_Bdhw - unit_Bdhw)
         rest_BdHW = rest_BdHW - _enlarge(corner_Bdhw, schedule[-1])
     return torch.cat(bits, dim=1)
 
 
 def partial_sums(bits_BLd: Tensor, schedule: Schedule) -> list[Tensor]:
-    """Return the features [B, d, H, W] that the bits up to each scale amount to."""
+    """Return the sum of the contributions up to each scale, features [B, d, H, W]."""
     sums: list[Tensor] = []
     for part, size in zip(scale_slices(schedule), schedule, strict=True):
         added_BdHW = contribution(bits_BLd[:, part], size, schedule[-1])
@@ -74,13 +74,13 @@ def partial_sums(bits_BLd: Tensor, schedule: Schedule) -> list[Tensor]:
 def next_scale_inputs(
     sums_BdHW: Sequence[Tensor], schedule: Schedule, mode: Shrink = "trilinear"
 ) -> list[Tensor]:
-    """Return what a next-scale predictor reads at each scale but the first, [B, d, h, w].
+    """Return the inputs of a next-scale model at each scale but the first, [B, d, h, w].
 
     Args:
-        sums_BdHW: of each scale, as `partial_sums` returns them.
+        sums_BdHW: of each scale, from `partial_sums`.
         schedule: size of every scale.
-        mode: `trilinear` in training and generation; `area` in the reference's own encoder,
-            whose inputs differ by up to 0.16 and train nothing.
+        mode: `trilinear` in training and generation; `area` as in the reference's encoder, whose
+            inputs differ by up to 0.16 and are not used in training.
     """
     return [
         _resize(sum_BdHW, size, mode)
@@ -91,15 +91,15 @@ def next_scale_inputs(
 def self_correct(
     features_BdHW: Tensor, schedule: Schedule, flips_BLd: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Quantize while flipping bits, so that later scales learn to mend what earlier ones broke.
+    """Quantize with flipped bits, so that later scales learn to correct earlier mistakes.
 
-    A flipped bit changes the sum that later scales correct, and so their labels; its own label is
+    A flipped bit changes the sum that later scales correct, and so their labels. Its own label is
     the bit before the flip (bitwise self-correction, section 3.4).
 
     Args:
-        features_BdHW: what the encoder returned.
+        features_BdHW: output of the encoder.
         schedule: size of every scale.
-        flips_BLd: bool, where to flip.
+        flips_BLd: bool, bits to flip.
 
     Returns:
         the labels, bool [B, L, d], and the sums [B, d, H, W] of the flipped codes up to each
@@ -119,14 +119,14 @@ def self_correct(
 def self_correct_bits(
     bits_BLd: Tensor, schedule: Schedule, flips_BLd: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Do as `self_correct` would of the features that gave some bits, as far as bits tell.
+    """Approximate `self_correct` from bits instead of features.
 
-    Of what a scale had left to code, the bits are the signs; its magnitudes are taken from what
-    all scales together amount to. Flips move it by what they add to the sum, which is known.
-    Without flips the labels are the bits themselves.
+    The bits give the signs of a scale's residual; its magnitudes are estimated from the sum over
+    all scales. Flips change the residual by their contribution to the sum, which is known. Without
+    flips the labels are the bits.
 
     Returns:
-        labels and sums, as `self_correct` does.
+        labels and sums, as `self_correct`.
     """
     clean = partial_sums(bits_BLd, schedule)
     labels: list[Tensor] = []
@@ -134,7 +134,7 @@ def self_correct_bits(
     for scale, (part, size) in enumerate(zip(scale_slices(schedule), schedule, strict=True)):
         label_Bnd = bits_BLd[:, part]
         if scale:
-            # Clamped: codes of +-1/sqrt(d) often cancel out, and would take the sign with them.
+            # Clamped: codes of +-1/sqrt(d) often cancel out, and 0 would lose the sign.
             left_Bdhw = shrink(clean[-1] - clean[scale - 1], size).abs().clamp(min=1e-6)
             sign_Bdhw = 2.0 * label_Bnd.transpose(1, 2).unflatten(2, size) - 1
             moved_BdHW = clean[scale - 1] - sums[-1]

@@ -1,4 +1,4 @@
-"""Reads model weights from any file system and says exactly what does not fit."""
+"""Reading of model weights from any file system, with errors that list what does not fit."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 
 SHOWN: Final = 20
-"""How many offending keys an error message spells out."""
+"""Number of keys in an error message."""
 
 
 class CheckpointError(UserError, ValueError):
@@ -26,7 +26,7 @@ class CheckpointError(UserError, ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Checkpoint:
-    """The tensors of one file, on the CPU, and what identifies it."""
+    """The tensors of one file, on the CPU, with its name and hash."""
 
     name: str  # last part of the path
     sha256: str  # of the file's bytes, 64 hex digits
@@ -35,10 +35,10 @@ class Checkpoint:
 
 @contextmanager
 def loading(what: str, place: str) -> Iterator[None]:
-    """Explain what `transformers` raises of a folder or a name that it cannot load.
+    """Turn errors of `transformers` for a folder or name into CheckpointError.
 
     Raises:
-        CheckpointError: says what was to be loaded, and why it was not.
+        CheckpointError: loading failed; says what and why.
     """
     try:
         yield
@@ -49,14 +49,15 @@ def loading(what: str, place: str) -> Iterator[None]:
 def read_checkpoint(url: str) -> Checkpoint:
     """Read a `.safetensors` file, or a torch `.pth` or `.pt` one without running its pickle.
 
-    Holds the whole file in memory beside its tensors.
+    The whole file and its tensors are in memory at the same time.
 
     Args:
         url: a local path or any fsspec URL.
 
     Raises:
-        CheckpointError: no such file, another suffix, damaged, or not a flat dict of tensors.
-        StoreError: the store cannot be asked.
+        CheckpointError: the file is missing, damaged, has another suffix, or is no flat dict of
+            tensors.
+        StoreError: the store cannot be reached.
     """
     try:
         fs, path = open_fs(url)
@@ -90,7 +91,7 @@ def _parse_torch(content: bytes, name: str) -> dict[str, Tensor]:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise nearly every class, struct.error included
         raise CheckpointError(f"{name}: damaged, truncated or unsafe: {error}") from error
-    # Infinity's checkpoints hold the tokenizer under "vae", beside its moving average.
+    # Infinity's checkpoints have the tokenizer under "vae", and also its moving average.
     if isinstance(loaded, dict) and isinstance(loaded.get("vae"), dict):
         loaded = loaded["vae"]
     if not isinstance(loaded, dict) or not all(isinstance(x, Tensor) for x in loaded.values()):
@@ -99,11 +100,11 @@ def _parse_torch(content: bytes, name: str) -> dict[str, Tensor]:
 
 
 def check_fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
-    """Check that a checkpoint has exactly the keys and shapes expected, and finite values.
+    """Check that a checkpoint has exactly the expected keys and shapes, and finite values.
 
     Raises:
-        CheckpointError: says how many keys are missing, unexpected, of another shape or not
-            finite, and names the first few of each.
+        CheckpointError: keys are missing, unexpected, of another shape or not finite; gives the
+            number of each and lists the first.
     """
     common = sorted(tensors.keys() & expected.keys())
     problems = {

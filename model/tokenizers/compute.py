@@ -1,4 +1,4 @@
-"""Where and how exactly a tokenizer computes, and the passes that its images go through it in."""
+"""Device, precision and passes of a tokenizer's computations."""
 
 import contextlib
 import ctypes
@@ -14,48 +14,48 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 CUDA_PASS_IMAGES: Final = 16
 
-_M_TRIM_THRESHOLD: Final = -1  # as malloc.h numbers them
+_M_TRIM_THRESHOLD: Final = -1  # numbers of malloc.h
 _M_MMAP_MAX: Final = -4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compute:
-    """A device, a precision, and how many images go through the network at once.
+    """A device, a precision, and the number of images in a pass of the network.
 
-    Codes depend on all three in the last place of a float, and so now and then in a bit.
+    All three change the last digit of floats, and so sometimes a bit of the codes.
 
     Raises:
-        ValueError: a precision that the device does not have, or an empty pass.
+        ValueError: the device does not have the precision, or the pass is empty.
     """
 
-    device: str = "cpu"  # as torch names it
+    device: str = "cpu"  # torch's name
     precision: Precision = "fp32"  # of the convolutions; the quantizer is always fp32
     pass_images: int = 1
 
     def __post_init__(self) -> None:
         if self.precision == "tf32" and not self.on_cuda:
-            raise ValueError(f"tf32 is a mode of CUDA devices, not of {self.device!r}")
+            raise ValueError(f"tf32: expected a CUDA device, got {self.device!r}")
         if self.pass_images < 1:
-            raise ValueError(f"a pass takes 1 image or more, not {self.pass_images}")
+            raise ValueError(f"expected 1 image or more per pass, got {self.pass_images}")
 
     @property
     def on_cuda(self) -> bool:
-        """Whether the device is a CUDA one."""
+        """Whether the device is a CUDA device."""
         return self.device.startswith("cuda")
 
     @property
     def layout(self) -> torch.memory_format:
-        """Memory layout in which the convolutions are fast: channels-last but for fp32 CUDA."""
+        """The fast memory layout of convolutions: channels-last; contiguous for fp32 on CUDA."""
         if self.on_cuda and self.precision == "fp32":
             return torch.contiguous_format
         return torch.channels_last
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Compute without gradients, in float32 that is exactly that.
+        """Return a context without gradients, with exact float32.
 
-        By default cuDNN convolves float32 in TF32, and may pick another algorithm at each run.
-        Products of matrices are in TF32 only where a program asked torch for it.
+        By default cuDNN computes float32 convolutions in TF32 and may choose another algorithm in
+        each run. Matrix products are in TF32 only if the program enabled it.
         """
         matmul = torch.backends.cuda.matmul
         before, matmul.allow_tf32 = matmul.allow_tf32, False
@@ -66,7 +66,7 @@ class Compute:
             matmul.allow_tf32 = before
 
     def network_arithmetic(self) -> contextlib.AbstractContextManager[object]:
-        """Return the context of the network alone, within the other: the precision asked for."""
+        """Return the inner context of the network only, with the requested precision."""
         if self.precision == "tf32":
             return _cudnn(allow_tf32=True)
         device_type = torch.device(self.device).type
@@ -80,10 +80,10 @@ def _cudnn(*, allow_tf32: bool) -> contextlib.AbstractContextManager[object]:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, where the C library is glibc.
+    """Keep freed memory in this process, if the C library is glibc.
 
-    By default each large tensor is a mapping of its own, and its pages are fetched from the system
-    anew: a seventh of the time of encoding at full size on a CPU. Memory stays at its peak.
+    By default each large tensor is a separate mapping, and the system must provide its pages each
+    time: 14 % of the time of encoding at full size on a CPU. Memory use stays at its peak.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -97,17 +97,17 @@ def best_device() -> str:
 
 
 def compute_on(device: str, precision: Precision = "fp32") -> Compute:
-    """Return a device with a good size of pass: on a CPU one image is the fastest.
+    """Return a `Compute` on a device with a good pass size; on a CPU one image is the fastest.
 
     Raises:
-        ValueError: tf32 on another device than a CUDA one.
+        ValueError: tf32 on a device that is not CUDA.
     """
     pass_images = CUDA_PASS_IMAGES if torch.device(device).type == "cuda" else 1
     return Compute(device=device, precision=precision, pass_images=pass_images)
 
 
 def best_compute(precision: Precision = "fp32") -> Compute:
-    """Return the best device there is, with a good size of pass.
+    """Return a `Compute` on the best device, with a good pass size.
 
     Raises:
         ValueError: tf32 without a CUDA device.
@@ -116,13 +116,13 @@ def best_compute(precision: Precision = "fp32") -> Compute:
 
 
 class Passes:
-    """Feed a batch of any size through a function in passes of one size.
+    """Runs a function on a batch of any size, in passes of one size.
 
     Convolutions round differently at different batch sizes (7e-6 in the features of the VAR
-    VQVAE, on a CPU), which now and then moves a code. So every pass has the same shape, the last
-    filled up with zeros, and what comes of an image depends neither on the size of the batch nor
-    on its neighbours. When memory runs out the passes halve for good, which is counted: from
-    there on the last places may differ.
+    VQVAE, on a CPU), which sometimes changes a code. So every pass has the same shape, the last one
+    padded with zeros, and the result for an image depends neither on the batch size nor on other
+    images. When memory runs out, the pass size is halved for good and `halvings` is increased: from
+    then on the last digits may differ.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -131,11 +131,11 @@ class Passes:
         self.halvings = 0
 
     def run(self, batch_B: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what `work` makes of the batch, along its first axis, on the device.
+        """Return the result of `work` for the batch, along the first axis, on the device.
 
         Raises:
-            ValueError: an empty batch.
-            torch.OutOfMemoryError: a single image is too much.
+            ValueError: the batch is empty.
+            torch.OutOfMemoryError: there is not enough memory for one image.
         """
         if not len(batch_B):
             raise ValueError("expected a batch of one image or more, got none")

@@ -1,8 +1,8 @@
-"""Convolutional encoder and decoder that both tokenizers are built of.
+"""Convolutional encoder and decoder of both tokenizers.
 
 Attribute names are the keys of the published checkpoints (FoundationVision/VAR,
 models/basic_vae.py; FoundationVision/Infinity, models/bsq_vae/flux_vqgan.py): renaming one breaks
-loading. VAR's has attention at the lowest resolution, Infinity's has none.
+loading. VAR has attention at the lowest resolution, Infinity has none.
 
 Shapes: B images, C channels, H and W positions, N = H * W.
 """
@@ -19,7 +19,7 @@ from model.tokenizers.winograd import Conv3
 
 
 class Affine(nn.Module):
-    """A scale and a shift of each channel, where small networks leave the normalising out."""
+    """A scale and a shift per channel, which replaces the norm in small networks."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,23 +32,23 @@ class Affine(nn.Module):
 
 
 def _norm(channels: int, groups: int | None) -> nn.Module:
-    """Normalise in `groups`, or as published: 32, or 24 where 32 do not divide the width."""
+    """Return a norm with `groups`; None for the published rule: 32, or 24 if 32 do not fit."""
     if groups == 0:
         return Affine(channels)
     if groups is None:
         groups = 32 if channels % 32 == 0 else 24
     if channels % groups:
-        raise ValueError(f"a width must be a multiple of {groups}, not {channels}")
+        raise ValueError(f"expected a width that is a multiple of {groups}, got {channels}")
     return GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
 
 
 def _silu(fresh_BCHW: Tensor) -> Tensor:
-    """Apply SiLU, in place where no gradient needs what was there."""
+    """Apply SiLU, in place if no gradient needs the old values."""
     return F.silu(fresh_BCHW, inplace=not torch.is_grad_enabled())
 
 
 class ResnetBlock(nn.Module):
-    """Two normalised convolutions beside a shortcut."""
+    """Two normalised convolutions with a shortcut."""
 
     def __init__(
         self, channels_in: int, channels_out: int, *, norm_groups: int | None = None
@@ -72,7 +72,7 @@ class ResnetBlock(nn.Module):
 
 
 class AttnBlock(nn.Module):
-    """Single-head self-attention over all positions, beside a shortcut."""
+    """Single-head self-attention over all positions, with a shortcut."""
 
     def __init__(self, channels: int, *, norm_groups: int | None = None) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution, with attention after each of them where asked."""
+    """The blocks of one resolution, each followed by attention if `attention`."""
 
     def __init__(
         self, widths: Sequence[int], *, attention: bool, norm_groups: int | None = None
@@ -137,7 +137,7 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
-    """A level of the encoder, halved at its end unless it is the last."""
+    """A level of the encoder; halves height and width at its end, but not in the last level."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
-    """A level of the decoder, doubled at its end unless it is the last."""
+    """A level of the decoder; doubles height and width at its end, but not in the last level."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class UpLevel(Level):
 
 
 class Middle(nn.Module):
-    """Block, attention where asked, block at the lowest resolution."""
+    """The lowest resolution: a block, attention if `attention`, and a block."""
 
     def __init__(self, channels: int, *, attention: bool, norm_groups: int | None = None) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """RGB images to features, 2 ** (len(ch_mult) - 1) times smaller."""
+    """Maps RGB images to features that are 2 ** (len(ch_mult) - 1) times smaller."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features back to RGB images, one block a level more than the encoder has."""
+    """Maps features to RGB images; has one block per level more than the encoder."""
 
     def __init__(
         self,
@@ -262,7 +262,7 @@ class Decoder(nn.Module):
     def forward(self, z_BCHW: Tensor) -> Tensor:
         """Return [B, 3, 16 H, 16 W] for five levels, unclamped."""
         h_BCHW = self.mid(self.conv_in(z_BCHW))
-        # The checkpoint numbers levels by resolution, so the decoder runs them backwards.
+        # The checkpoint numbers levels by resolution, so the decoder runs them in reverse.
         for level in reversed(self.up):
             h_BCHW = level(h_BCHW)
         return self.conv_out(_silu(self.norm_out(h_BCHW)))

@@ -1,8 +1,8 @@
-"""Group normalisation that is exact in the channels-last layout too.
+"""Group normalisation that is also exact in the channels-last layout.
 
-Convolutions are 1.3 to 1.8 times as fast on a CPU in channels-last, but torch's own GroupNorm is
-less exact there (2e-3 in the features of the VAR VQVAE, enough to move codes; torch 2.13). This
-one rounds as the contiguous one does, to a few units in the last place.
+Convolutions on a CPU are 1.3 to 1.8 times as fast in channels-last, but torch's GroupNorm is less
+exact there (2e-3 in the features of the VAR VQVAE, enough to change codes; torch 2.13). This class
+agrees with the contiguous GroupNorm to a few units in the last place.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class GroupNorm(nn.GroupNorm):
-    """`torch.nn.GroupNorm`, with statistics of its own for channels-last tensors on a CPU."""
+    """`torch.nn.GroupNorm` with separate code for channels-last tensors on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return [B, C, H, W], in the layout of the input."""
@@ -50,7 +50,7 @@ def _channels_last(
 
 
 def _sum(x_BNC: Tensor) -> Tensor:
-    """Sum over N, in float32 inside each of K blocks and then in float64, [B, C]."""
+    """Sum over N, in float32 inside each of K blocks, then in float64; returns [B, C]."""
     positions = x_BNC.shape[1]
     block = math.gcd(positions, 256)
     blocks_BKC = x_BNC.unflatten(1, (positions // block, block)).sum(dim=2, dtype=torch.float32)

@@ -1,8 +1,8 @@
-"""Infinity's BSQ-VAE as a tokenizer: images to uint32 bit codes and back.
+"""Infinity's BSQ-VAE as a tokenizer: maps images to uint32 bit codes and back.
 
-Shapes: B images, d bits and channels, H and W positions of the features, L codes over all scales,
-P positions that a next-scale model sees: L, or L / 4 with patchify, p those of the first scale,
-D bits of such a position: d, or 4 d.
+Shapes: B images, d bits and channels, H and W positions of the features, L codes over all scales, P
+positions of the next-scale model (L, or L / 4 with patchify), p of them in the first scale, D bits
+per position of the next-scale model (d, or 4 d).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from model.tokenizers.sizes import BsqConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SelfCorrected:
-    """What a next-scale model trains on: labels, and inputs that its own mistakes would give."""
+    """Labels of a next-scale model, and inputs that contain simulated mistakes."""
 
     labels_BPD: Tensor  # bool, before flipping
     inputs_BPD: Tensor  # float32 [B, P - p, D]; the first scale has none
@@ -34,16 +34,16 @@ class SelfCorrected:
 class InfinityBsq(NetworkTokenizer):
     """A loaded BSQ-VAE of any published size.
 
-    Its codes hold a position's d bits, bit 0 the most significant; over 32 bits they take two
-    words. With patchify the codes are those of the tokenizer's own grid, and what a next-scale
-    model sees gathers 2 x 2 of them: channel c, row y, column x become bit c * 4 + 2 * y + x.
+    A code holds the d bits of a position, bit 0 the most significant; over 32 bits it has two
+    words. With patchify, codes are stored in the tokenizer's own grid, and a position of the
+    next-scale model is 2 x 2 of them: channel c, row y, column x become bit c * 4 + 2 * y + x.
 
     Args:
         network: with its weights.
-        config: the sizes the network was built with.
-        schedule: size of every scale of the tokenizer's grid, even throughout with patchify.
-        compute: where and how.
-        checkpoint: where the weights are from, as the manifest shall say it.
+        config: the sizes of the network.
+        schedule: size of every scale of the tokenizer's grid; with patchify all sizes are even.
+        compute: device and precision.
+        checkpoint: origin of the weights, for the manifest.
         checkpoint_sha256: of the checkpoint file, empty for random weights.
     """
 
@@ -70,27 +70,27 @@ class InfinityBsq(NetworkTokenizer):
         )
 
     def model_schedule_of(self, schedule: Schedule) -> Schedule:
-        """Return a schedule as a next-scale model sees it: with patchify half as large."""
+        """Return the next-scale model's schedule: with patchify half as large."""
         if not self.config.patchify:
             return schedule
         return tuple((height // 2, width // 2) for height, width in schedule)
 
     def check_schedule(self, schedule: Schedule) -> None:
-        """Check that the network can do a schedule.
+        """Check that the network can use a schedule.
 
         Raises:
-            ValueError: no scale, an empty one, one larger than the last, or an odd one with
+            ValueError: there is no scale, a scale is empty or larger than the last, or odd with
                 patchify.
         """
         super().check_schedule(schedule)
         if self.config.patchify and any(height % 2 or width % 2 for height, width in schedule):
-            raise ValueError(f"with patchify every scale is even, not {schedule}")
+            raise ValueError(f"with patchify every scale must be even, got {schedule}")
 
     def bits(self, codes: Codes) -> Tensor:
         """Return the bits of codes, bool [B, L, d], on the device.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         return unpack_bits(self.to_indices(codes), self.config.bits)
 
@@ -98,19 +98,19 @@ class InfinityBsq(NetworkTokenizer):
         """Return the bits that a next-scale model predicts, bool [B, P, D], on the device.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         return self._gathered(self.bits(codes))
 
     def next_scale_inputs(self, codes: Codes, mode: Shrink = "trilinear") -> Tensor:
-        """Return what a next-scale model reads, float32 [B, P - p, D], on the device.
+        """Return the inputs of a next-scale model, float32 [B, P - p, D], on the device.
 
         Args:
             codes: of this schedule.
-            mode: as `bsq_quantizer.next_scale_inputs` explains.
+            mode: see `bsq_quantizer.next_scale_inputs`.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
 
         def work(codes_BL: Tensor) -> Tensor:
@@ -123,15 +123,15 @@ class InfinityBsq(NetworkTokenizer):
     def self_correct(self, features_BdHW: Tensor, flips_BLd: Tensor) -> SelfCorrected:
         """Make labels and inputs as if the bits of `flips_BLd` had been predicted wrongly.
 
-        Exact from float32 features. Stored ones are float16, which moves 1 to 9 labels in 10,000
-        (golden data). Not exact from codes alone: later labels depend on what a flip broke.
+        Exact with float32 features. Stored features are float16, which changes 1 to 9 labels in
+        10,000 (golden data). Codes alone are not enough to be exact; see `self_correct_codes`.
 
         Args:
-            features_BdHW: as `features` returned them; any float type.
-            flips_BLd: bool, where to flip, on the tokenizer's own grid.
+            features_BdHW: from `features`; any float type.
+            flips_BLd: bool, bits to flip, on the tokenizer's own grid.
 
         Raises:
-            ValueError: shapes of another schedule, or features that are not finite.
+            ValueError: shapes do not fit the schedule, or features are not finite.
         """
         self.check_features(features_BdHW)
         self._check_flips(flips_BLd, len(features_BdHW))
@@ -146,12 +146,12 @@ class InfinityBsq(NetworkTokenizer):
             )
 
     def self_correct_codes(self, codes: Codes, flips_BLd: Tensor) -> SelfCorrected:
-        """Make labels and inputs as `self_correct` does, of codes alone: approximate.
+        """Make labels and inputs as `self_correct`, but approximately, from codes alone.
 
-        Labels of the first scale are exact, and all are where nothing is flipped.
+        The labels of the first scale are exact; without flips all labels are exact.
 
         Raises:
-            ValueError: codes or flips of another schedule, or codes out of range.
+            ValueError: codes or flips have another schedule, or codes are out of range.
         """
         self._check_flips(flips_BLd, len(codes))
         with self.compute.arithmetic():
@@ -163,7 +163,7 @@ class InfinityBsq(NetworkTokenizer):
             )
 
     def differing(self, codes: CodeArray, others: CodeArray) -> tuple[int, int]:
-        """Compare two arrays of codes: how many bits there are, and how many differ."""
+        """Return the number of bits of two code arrays, and how many of them differ."""
         positions = codes.size // self.code_words
         return positions * self.config.bits, int(np.bitwise_count(codes ^ others).sum())
 
@@ -218,5 +218,5 @@ class InfinityBsq(NetworkTokenizer):
         if not self.config.patchify:
             return bits_BpD
         grid_BDhw = bits_BpD.transpose(1, 2).unflatten(2, self.model_schedule[scale])
-        # Contiguous as the bits of stored codes are: the order of a sum depends on it.
+        # Contiguous like the bits of stored codes, because the order of a sum depends on it.
         return F.pixel_shuffle(grid_BDhw, 2).flatten(2).transpose(1, 2).contiguous()

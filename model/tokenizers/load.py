@@ -1,4 +1,4 @@
-"""Makes a tokenizer from the names and paths a recipe holds."""
+"""Loading of a tokenizer by the names and paths in a recipe."""
 
 from dataclasses import replace
 from typing import Final, Literal
@@ -39,20 +39,21 @@ def load_tokenizer(
     resolution: int = 256,
     aspect: float = 1.0,
 ) -> NetworkTokenizer:
-    """Load a tokenizer with the weights of a checkpoint, or random ones where there is none.
+    """Load a tokenizer with the weights of a checkpoint, or random weights if there is none.
 
     Args:
         name: `infinity_bsq` or `var_vqvae`.
         preset: the size; `bundled` comes with its own weights.
         checkpoint: a local path or any fsspec URL of a `.safetensors`, `.pth` or `.pt` file.
         seed: of the random weights; ignored with a checkpoint.
-        compute: where and how; None for fp32 on the CPU.
-        resolution: side in pixels of the square image whose pixel budget this is.
-        aspect: height / width; other than 1 for Infinity's tokenizers only.
+        compute: device and precision; None for fp32 on the CPU.
+        resolution: the pixel budget, given as the side in pixels of its square image.
+        aspect: height / width; only Infinity's tokenizers accept others than 1.
 
     Raises:
-        SettingsError: an unknown name, preset or resolution, or an aspect the tokenizer cannot do.
-        CheckpointError: a checkpoint that cannot be read or does not fit.
+        SettingsError: name, preset or resolution are unknown, or there is no schedule for the
+            aspect.
+        CheckpointError: the checkpoint cannot be read or does not fit.
     """
     if name not in PRESETS:
         raise SettingsError(f"unknown tokenizer {name!r}, expected one of {sorted(PRESETS)}")
@@ -83,8 +84,8 @@ def make_var_vqvae(
     expected = network.state_dict()
     source = source or _random(expected, seed)
     tensors = dict(source.tensors)
-    # One row a scale, counted in training: unused here, and the only tensor that depends on the
-    # number of scales, so a checkpoint serves any schedule without it.
+    # Counts of training, one row per scale, not used here. It is the only tensor that depends on
+    # the number of scales, so without it a checkpoint fits any schedule.
     tensors[HIT_COUNTS] = torch.zeros(expected[HIT_COUNTS].shape)
     _fill(network, tensors, source.name)
     return VarVqvae(

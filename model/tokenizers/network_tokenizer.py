@@ -1,8 +1,8 @@
-"""What both tokenizers share: an encoder, a quantizer that runs scale by scale, a decoder.
+"""The base class of both tokenizers: an encoder, a quantizer that runs scale by scale, a decoder.
 
 Shapes: B images, C channels, H and W positions of the features, L codes over all scales; P
-positions that a next-scale model sees, p those of one scale, D channels that it reads of each and
-K elements that it predicts.
+positions of a next-scale model, p of them in one scale, D channels that it reads per position, K
+elements that it predicts per position.
 """
 
 import copy
@@ -23,15 +23,15 @@ class NetworkTokenizer(ABC):
     """A loaded tokenizer with the weights of one checkpoint, for one schedule at a time.
 
     Args:
-        network: with its weights; it is frozen, moved and laid out anew in place.
-        config: the sizes that the network was built with.
+        network: with its weights; it is frozen, and moved to the device and layout in place.
+        config: the sizes of the network.
         schedule: size of every scale.
-        compute: where and how.
-        checkpoint: where the weights are from, as the manifest shall say it.
+        compute: device and precision.
+        checkpoint: origin of the weights, for the manifest.
         checkpoint_sha256: of the checkpoint file, empty for random weights.
 
     Raises:
-        ValueError: a schedule that the network cannot do.
+        ValueError: the network cannot use the schedule.
     """
 
     name: str
@@ -54,7 +54,7 @@ class NetworkTokenizer(ABC):
         self._network: Any = network.to(compute.device).to(memory_format=compute.layout)  # type: ignore[call-overload]
         self._source = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
         self._stride = config.stride
-        self._told = config.stored, config.meaning
+        self._description = config.stored, config.meaning
         self.codes_dtype = np.dtype(str(config.stored["codes_dtype"]))
         self.codes_limit = int(config.stored["codes_limit"])
         self.code_words = int(config.stored["code_words"])
@@ -68,7 +68,7 @@ class NetworkTokenizer(ABC):
         """Return a tokenizer for another schedule, with the same weights in memory.
 
         Raises:
-            ValueError: a schedule that the network cannot do.
+            ValueError: the network cannot use the schedule.
         """
         self.check_schedule(schedule)
         other = copy.copy(self)
@@ -76,26 +76,26 @@ class NetworkTokenizer(ABC):
         return other
 
     def in_fp32(self) -> Self:
-        """Return a tokenizer that computes in float32 throughout, with the same weights."""
+        """Return a tokenizer with the same weights that computes everything in float32."""
         other = copy.copy(self)
         other.compute = dataclasses.replace(self.compute, precision="fp32")
         return other
 
     def check_schedule(self, schedule: Schedule) -> None:
-        """Check that the network can do a schedule.
+        """Check that the network can use a schedule.
 
         Raises:
-            ValueError: no scale, an empty one, or one larger than the last.
+            ValueError: there is no scale, or a scale is empty or larger than the last.
         """
         check_schedule(schedule)
 
     @property
     def model_schedule(self) -> Schedule:
-        """Size of every scale as a next-scale model sees it: its positions, P over all scales."""
+        """Size of every scale in positions of a next-scale model, P over all scales."""
         return self.model_schedule_of(self.schedule)
 
     def model_schedule_of(self, schedule: Schedule) -> Schedule:
-        """Return a schedule as a next-scale model sees it."""
+        """Return the next-scale model's schedule for a tokenizer's schedule."""
         return schedule
 
     @property
@@ -107,28 +107,28 @@ class NetworkTokenizer(ABC):
     def encode(self, images_NCHW: Tensor) -> Codes:
         """Tokenize RGB images: float32 [B, 3, H, W] in [-1, 1], B at least 1.
 
-        The codes of an image depend neither on the batch size nor on its neighbours.
+        The codes of an image depend neither on the batch size nor on other images.
 
         Raises:
-            ValueError: another shape, dtype or range, or features that are not finite.
+            ValueError: shape, dtype or range are wrong, or features are not finite.
         """
         return self.quantize(self.features(images_NCHW))
 
     def features(self, images_NCHW: Tensor) -> Tensor:
-        """Return what the quantizer reads, float32 [B, C, H, W], on the tokenizer's device.
+        """Return the input of the quantizer, float32 [B, C, H, W], on the tokenizer's device.
 
         Raises:
-            ValueError: another shape, dtype or range than `encode` takes.
+            ValueError: shape, dtype or range are wrong; see `encode`.
         """
         self._check_images(images_NCHW)
         with self.compute.arithmetic():
             return self.passes.run(images_NCHW, self._features)
 
     def quantize(self, features_BCHW: Tensor) -> Codes:
-        """Return the codes of features, as `features` returns them.
+        """Return the codes of features from `features`.
 
         Raises:
-            ValueError: features of another shape, or that are not finite.
+            ValueError: features have another shape, or are not finite.
         """
         self.check_features(features_BCHW)
         with self.compute.arithmetic():
@@ -141,43 +141,42 @@ class NetworkTokenizer(ABC):
         """Return float32 images [B, 3, H, W] in [-1, 1], on the device.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         with self.compute.arithmetic():
             return self.passes.run(self.to_indices(codes), self._decode)
 
     def summed_features(self, codes: Codes) -> Tensor:
-        """Return what all scales amount to, float32 [B, C, H, W], on the device.
+        """Return the sum of all scales' contributions, float32 [B, C, H, W], on the device.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         with self.compute.arithmetic():
             return self.passes.run(self.to_indices(codes), self._summed)
 
     def describe(self) -> dict[str, str | int]:
-        """Return what the manifest must say for the codes to be read again."""
-        stored, meaning = self._told
+        """Return the fields that the manifest needs for reading the codes again."""
+        stored, meaning = self._description
         precision = {"precision": self.compute.precision}
         return {"name": self.name, **self._source, **stored, **precision, **meaning}
 
     def differing(self, codes: CodeArray, others: CodeArray) -> tuple[int, int]:
-        """Compare two arrays of codes: how many units there are, and how many differ.
+        """Return the number of units of two code arrays, and how many of them differ.
 
-        A unit is what a next-scale model predicts: an index here, a bit where codes are bits.
+        A unit is an element that a next-scale model predicts: an index, or a bit in BSQ.
         """
         return codes.size, int((codes != others).sum())
 
     def add_scale(self, sum_BCHW: Tensor | None, targets_BpK: Tensor, scale: int) -> Tensor:
-        """Return what codes up to and with a scale amount to, float32 [B, C, H, W], on the device.
+        """Return the sum of contributions up to a scale, float32 [B, C, H, W], on the device.
 
-        Grows an image scale by scale, as a next-scale model writes it; with the same operations as
-        `next_scale_inputs` makes of a whole one.
+        Used in generation, scale by scale; the operations are the same as in `next_scale_inputs`.
 
         Args:
-            sum_BCHW: of the scales before; None for the first.
-            targets_BpK: of this scale, as a next-scale model predicts them, int64 on the device.
-            scale: its number.
+            sum_BCHW: sum of the previous scales; None for the first.
+            targets_BpK: predicted elements of this scale, int64 on the device.
+            scale: number of the scale.
         """
 
         def work(at_B: Tensor) -> Tensor:
@@ -188,27 +187,27 @@ class NetworkTokenizer(ABC):
             return self.passes.run(torch.arange(len(targets_BpK)), work)
 
     def scale_inputs(self, sum_BCHW: Tensor, scale: int) -> Tensor:
-        """Return what a next-scale model reads at a scale, float32 [B, p, D], on the device.
+        """Return the inputs of a next-scale model at a scale, float32 [B, p, D], on the device.
 
         Args:
-            sum_BCHW: what `add_scale` made of the scales before.
-            scale: its number, from 1: the first has no inputs.
+            sum_BCHW: sum of the previous scales, from `add_scale`.
+            scale: number of the scale, from 1; scale 0 has no inputs.
         """
         with self.compute.arithmetic():
             return self.passes.run(sum_BCHW, lambda x_BCHW: self._scale_inputs(x_BCHW, scale))
 
     def to_codes(self, targets_BPK: Tensor) -> Codes:
-        """Return the codes that a next-scale model's predictions of all scales are, int64 in."""
+        """Return the codes of a next-scale model's predictions of all scales, int64."""
         return Codes(
             values_BL=self._packed(targets_BPK).cpu().numpy().astype(self.codes_dtype),
             schedule=self.schedule,
         )
 
     def check_features(self, features_BCHW: Tensor) -> None:
-        """Check that features are of this network and schedule, and finite.
+        """Check that features fit this network and schedule, and are finite.
 
         Raises:
-            ValueError: they are not.
+            ValueError: the shape is wrong, or a value is not finite.
         """
         expected = (self.channels, *self.schedule[-1])
         if features_BCHW.ndim != 4 or features_BCHW.shape[1:] != expected:
@@ -220,13 +219,13 @@ class NetworkTokenizer(ABC):
         """Return codes as int64 on the device.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         if codes.schedule != self.schedule:
             raise ValueError(f"expected codes of schedule {self.schedule}, got {codes.schedule}")
         values: CodeArray = codes.values_BL
         if (values.shape[2:] or (1,)) != (self.code_words,):
-            raise ValueError(f"expected {self.code_words} words a code, got {values.shape[2:]}")
+            raise ValueError(f"expected {self.code_words} words per code, got {values.shape[2:]}")
         largest = int(values.max(initial=0))
         if largest >= self.codes_limit:
             raise ValueError(f"expected codes below {self.codes_limit}, the largest is {largest}")

@@ -1,4 +1,4 @@
-"""From a decoded image to what a tokenizer reads: crop to size, then scale to [-1, 1]."""
+"""Preparation of images for a tokenizer: crop to size, then scale to [-1, 1]."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,13 +11,13 @@ from PIL import Image
 from schemas.keys import draw
 
 MARGIN: Final = 1.125
-"""Size an image is resized to before it is cropped, in target sizes, so that there is a choice of
-where to crop (`mid_reso` in VAR, utils/arg_util.py)."""
+"""Size of an image before the crop, relative to the target size. It leaves a choice of crops
+(`mid_reso` in VAR, utils/arg_util.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropBox:
-    """Where a crop lies in the resized image, all in pixels."""
+    """The place of a crop in the resized image, all in pixels."""
 
     covering: tuple[int, int]  # (width, height) of the resized image
     left: int
@@ -29,10 +29,10 @@ class CropBox:
 def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
     """Resize an RGB image until it just covers the target, then cut out the centre.
 
-    The size rules are those of Infinity's training data (`transform` in
-    dataset_t2i_iterable.py): LANCZOS, the longer side truncated to whole pixels, crop offsets
-    rounded down. Images smaller than the target are enlarged. Memory grows with the aspect
-    ratio: the whole covering image is made before the crop.
+    The rules are those of Infinity's training data (`transform` in dataset_t2i_iterable.py):
+    LANCZOS, the longer side truncated to whole pixels, crop offsets rounded down. Smaller images
+    are enlarged. Memory grows with the aspect ratio, because the whole image is resized before the
+    crop.
 
     Returns:
         uint8 [height, width, 3].
@@ -44,10 +44,10 @@ def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]
 
 
 def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """Return the smallest (width, height) of this image's shape that covers the target.
+    """Return the smallest (width, height) with this image's aspect that covers the target.
 
-    Where rounding would leave the longer side one pixel short of the target, as it does for an
-    image and a target of 1 x 93, that side is held at the target.
+    If rounding makes the longer side one pixel too short, as for an image and a target of 1 x 93,
+    this side is set to the target.
 
     >>> cover_size((503, 301), 256, 256)
     (427, 256)
@@ -61,11 +61,11 @@ def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int
 def view_crop(
     image: Image.Image, height: int, width: int, *, key: str, view: int
 ) -> NDArray[np.uint8]:
-    """Cut out one of a sample's views: the centre (view 0), or a place that is drawn.
+    """Cut out one of a sample's views: the centre (view 0), or a random place.
 
-    View 0 is `cover_crop`. The others take the place of VAR's random crops (utils/data.py), with
-    a place that only the key and the view decide, so every machine cuts the same. `view_box`
-    says where, and how large the covering image is, before it is made.
+    View 0 is `cover_crop`. The others are like VAR's random crops (utils/data.py), but the place
+    depends on key and view alone, so every machine cuts the same. `view_box` returns the place and
+    the size of the resized image.
 
     Returns:
         uint8 [height, width, 3].
@@ -77,16 +77,16 @@ def view_crop(
 
 
 def view_box(size: tuple[int, int], height: int, width: int, *, key: str, view: int) -> CropBox:
-    """Return where a view of an image of this (width, height) lies.
+    """Return the crop box of a view of an image with this (width, height).
 
-    From view 1 on, the image covers a target `MARGIN` times as large and every place in it is
-    equally likely. A view's relative place is the same whatever the target size.
+    From view 1 on, the resized image covers a target `MARGIN` times as large, and every place is
+    equally likely. The relative place of a view does not depend on the target size.
 
     Raises:
         ValueError: the view is negative.
     """
     if view < 0:
-        raise ValueError(f"views are numbered from 0, got {view}")
+        raise ValueError(f"expected a view of 0 or more, got {view}")
     if view == 0:
         return _centre_box(cover_size(size, height, width), height, width)
     covering = cover_size(size, round(MARGIN * height), round(MARGIN * width))
@@ -126,9 +126,9 @@ def adm_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
 def var_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """Resize an RGB image to `MARGIN` times a square target, then cut out the centre, as VAR does.
 
-    What VAR validates on (utils/data.py): torchvision's Resize by LANCZOS, the longer side
-    truncated, and CenterCrop, half a pixel rounded to the even offset. The resized image is
-    within a pixel a side of `cover_size(image.size, m, m)` with m = round(MARGIN * side).
+    The crop of VAR's validation (utils/data.py): torchvision's Resize by LANCZOS, the longer side
+    truncated, and CenterCrop, half a pixel rounded to the even offset. Each side of the resized
+    image is within a pixel of `cover_size(image.size, m, m)` with m = round(MARGIN * side).
 
     Returns:
         uint8 [side, side, 3].
@@ -143,13 +143,13 @@ def var_centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 
 def to_model_input(images_NHWC: NDArray[np.uint8] | torch.Tensor) -> torch.Tensor:
-    """Return float32 [N, 3, H, W] in [-1, 1] of uint8 [N, H, W, 3] images.
+    """Convert uint8 [N, H, W, 3] images to float32 [N, 3, H, W] in [-1, 1].
 
-    The arithmetic is that of the reference tokenizers (x / 255, then x + x - 1, in float32), so
-    the result is the same to the last bit. A tensor is scaled on its own device.
+    The arithmetic is the reference tokenizers' (x / 255, then x + x - 1, in float32), so the result
+    is the same to the last bit. A tensor stays on its device.
 
     Raises:
-        ValueError: another shape or dtype.
+        ValueError: shape or dtype are wrong.
     """
     images = images_NHWC
     if isinstance(images, np.ndarray):
@@ -162,7 +162,7 @@ def to_model_input(images_NHWC: NDArray[np.uint8] | torch.Tensor) -> torch.Tenso
 
 
 def to_pixels(images_N3HW: torch.Tensor) -> NDArray[np.uint8]:
-    """Return uint8 [N, H, W, 3] of images in [-1, 1]; what is outside is clamped."""
+    """Convert images in [-1, 1] to uint8 [N, H, W, 3]; values outside are clamped."""
     bytes_N3HW = images_N3HW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return bytes_N3HW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

@@ -1,6 +1,6 @@
-"""What every image tokenizer offers, and the integer codes that are stored.
+"""The protocol of image tokenizers, and the integer codes that are stored.
 
-Shapes: B images, L codes an image (all scales), C channels, H and W pixels.
+Shapes: B images, L codes per image (all scales), C channels, H and W pixels.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ STORED_DTYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 
 
 def count_codes(schedule: Schedule) -> int:
-    """Return L, the number of codes one image has over all scales.
+    """Return L, the number of codes of an image over all scales.
 
     >>> count_codes(((1, 1), (2, 2), (3, 4)))
     17
@@ -32,7 +32,7 @@ def count_codes(schedule: Schedule) -> int:
 
 
 def scale_slices(schedule: Schedule) -> tuple[slice, ...]:
-    """Return where each scale lies among the L codes of an image.
+    """Return the slice of each scale in the L codes of an image.
 
     >>> scale_slices(((1, 1), (2, 2)))
     (slice(0, 1, None), slice(1, 5, None))
@@ -42,13 +42,13 @@ def scale_slices(schedule: Schedule) -> tuple[slice, ...]:
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """Check that a schedule is one at all: it ends at its largest scale, and none is empty.
+    """Check that a schedule has scales, none is empty, and the last is the largest.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it has no scales, or a scale is empty or larger than the last.
     """
     if not schedule:
-        raise ValueError("a schedule has one scale or more")
+        raise ValueError("expected a schedule of one scale or more, got none")
     last_height, last_width = schedule[-1]
     for height, width in schedule:
         if not (1 <= height <= last_height and 1 <= width <= last_width):
@@ -56,10 +56,10 @@ def check_schedule(schedule: Schedule) -> None:
 
 
 def read_schedule(text: str) -> Schedule:
-    """Read a schedule as `schedule_text` writes it.
+    """Parse a schedule written by `schedule_text`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no schedule.
 
     >>> read_schedule("1x1 2x3")
     ((1, 1), (2, 3))
@@ -69,7 +69,7 @@ def read_schedule(text: str) -> Schedule:
 
 
 def schedule_text(schedule: Schedule) -> str:
-    """Write a schedule as a manifest holds it.
+    """Format a schedule for a manifest.
 
     >>> schedule_text(((1, 1), (2, 3)))
     '1x1 2x3'
@@ -81,12 +81,11 @@ def schedule_text(schedule: Schedule) -> str:
 class Codes:
     """The codes of B images: scales concatenated small to large, raster order in a scale.
 
-    uint16 holds VAR's codebook indices; uint32 holds bit codes, bit 0 the most significant. Codes
-    of more than 32 bits take words along a third axis, the most significant first.
+    uint16 is for VAR's codebook indices, uint32 for bit codes, bit 0 the most significant. Codes
+    of more than 32 bits have words along a third axis, the most significant first.
 
     Raises:
-        ValueError: the array is not [B, L] or [B, L, W] for this schedule, or not of a stored
-            dtype.
+        ValueError: the array is not [B, L] or [B, L, W] for this schedule, or has another dtype.
     """
 
     values_BL: CodeArray
@@ -110,31 +109,31 @@ class Codes:
         )
 
     def pack(self) -> list[CodeArray]:
-        """Return one contiguous [L] or [L, W] array an image, as a shard's `.npy` holds it."""
+        """Return one contiguous [L] or [L, W] array per image, for the `.npy` of a shard."""
         return [np.ascontiguousarray(row) for row in self.values_BL]
 
     @classmethod
     def unpack(cls, rows: Iterable[CodeArray], schedule: Schedule) -> Self:
-        """Build codes from the arrays that `pack` returned, one an image, at least one.
+        """Build codes from arrays of `pack`, one per image, at least one.
 
         Raises:
-            ValueError: no rows, rows of different lengths or dtypes, or not of this schedule.
+            ValueError: there are no rows, lengths or dtypes differ, or do not fit the schedule.
         """
         arrays = list(rows)
         dtypes = sorted({array.dtype.name for array in arrays})
         if len(dtypes) != 1:
-            raise ValueError(f"rows must be one or more, of one dtype, not {dtypes}")
+            raise ValueError(f"expected one or more rows of one dtype, got {dtypes}")
         return cls(values_BL=np.stack(arrays), schedule=schedule)
 
 
 class Tokenizer(Protocol):
-    """Turns images into codes and back; its weights are loaded once a worker process."""
+    """Turns images into codes and back; weights are loaded once per worker process."""
 
     schedule: Schedule
     """Size of every scale, small to large."""
 
     codes_dtype: "np.dtype[Any]"
-    """How the codes are stored, uint16 or uint32."""
+    """Type of the stored codes, uint16 or uint32."""
 
     codes_limit: int
     """Exclusive upper bound of a stored integer."""
@@ -147,7 +146,7 @@ class Tokenizer(Protocol):
     def encode(self, images_NCHW: "torch.Tensor") -> Codes:
         """Tokenize float32 RGB images [B, 3, H, W] in [-1, 1].
 
-        The codes of an image do not depend on its neighbours in the batch.
+        The codes of an image do not depend on other images in the batch.
         """
         ...
 
@@ -156,9 +155,9 @@ class Tokenizer(Protocol):
         ...
 
     def with_schedule(self, schedule: Schedule) -> Self:
-        """Return a tokenizer of the same weights for another schedule."""
+        """Return a tokenizer with the same weights for another schedule."""
         ...
 
     def describe(self) -> dict[str, str | int]:
-        """Return what the manifest must say for the codes to be read again."""
+        """Return the fields that the manifest needs for reading the codes again."""
         ...

@@ -1,7 +1,7 @@
-"""Infinity's dynamic resolution: which scales an image of a given shape and size is coded in.
+"""Infinity's dynamic resolution: the scales for each aspect and pixel budget.
 
-The table is that of FoundationVision/Infinity, infinity/utils/dynamic_resolution.py. Aspects are
-height / width throughout. VAR's square schedules are in sizes.py.
+The table is from FoundationVision/Infinity, infinity/utils/dynamic_resolution.py. Aspects are
+always height / width. VAR's square schedules are in sizes.py.
 """
 
 from typing import Final
@@ -10,16 +10,16 @@ from model.tokenizers.protocol import Schedule
 from schemas.store.errors import SettingsError
 
 CODE_PIXELS: Final = 16
-"""Side of what one code of the last scale stands for, in pixels."""
+"""Side of the image area of one code of the last scale, in pixels."""
 
 BUDGETS: Final = {256: "0.06M", 512: "0.25M", 768: "0.60M", 1024: "1M"}
 """Infinity's name of every pixel budget, by the side in pixels of its square image."""
 
-# 128 is none of Infinity's: the first scales, for models small enough to be trained on a CPU.
+# 128 is not in Infinity: its first scales, for models that are small enough to train on a CPU.
 _SCALES_OF_BUDGET: Final = {128: 5, 256: 7, 512: 10, 768: 12, 1024: 13}
 
-# Heights, then widths, of the 13 scales of the largest budget; of the square and taller shapes
-# only, as a wide shape is a tall one turned.
+# Heights, then widths, of the 13 scales of the largest budget, for square and tall shapes. A wide
+# shape is a tall shape with height and width swapped.
 _TALL: Final = {
     1.0: (
         (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64),
@@ -57,12 +57,12 @@ _TALL: Final = {
 
 
 def _all_shapes() -> dict[float, Schedule]:
-    """Return the full schedule of every aspect, in Infinity's order: each tall one, then turned."""
+    """Return the full schedule of every aspect in Infinity's order: each tall one, then swapped."""
     shapes: dict[float, Schedule] = {}
     for tall, (heights, widths) in _TALL.items():
         shapes[tall] = tuple(zip(heights, widths, strict=True))
-        # Infinity names the turned shape by the reciprocal cut to three digits, so 0.666.
-        # The square one is its own turned shape.
+        # Infinity names the swapped shape by the reciprocal, cut to three digits, so 0.666.
+        # The square is its own swapped shape.
         shapes[int(1000 / tall) / 1000] = tuple(zip(widths, heights, strict=True))
     return shapes
 
@@ -70,7 +70,7 @@ def _all_shapes() -> dict[float, Schedule]:
 _SHAPES: Final = _all_shapes()
 
 ASPECTS: Final[tuple[float, ...]] = tuple(_SHAPES)
-"""The 15 aspects (height / width), from 0.333 to 3.0, in the order that settles ties."""
+"""The 15 aspects (height / width), from 0.333 to 3.0; on a tie the first one is chosen."""
 
 
 def bsq_schedule(aspect: float, resolution: int) -> Schedule:
@@ -78,10 +78,11 @@ def bsq_schedule(aspect: float, resolution: int) -> Schedule:
 
     Args:
         aspect: height / width, one of `ASPECTS`.
-        resolution: the budget, by the side of its square image in pixels; one of `BUDGETS`, or 128.
+        resolution: the budget, given as the side of its square image in pixels; one of `BUDGETS`,
+            or 128.
 
     Raises:
-        ValueError: another aspect or resolution.
+        SettingsError: aspect or resolution are unknown.
 
     >>> bsq_schedule(1.25, 256)
     ((1, 1), (2, 2), (3, 3), (5, 4), (10, 8), (15, 12), (20, 16))
@@ -97,10 +98,10 @@ def bsq_schedule(aspect: float, resolution: int) -> Schedule:
 def pixel_size(aspect: float, resolution: int) -> tuple[int, int]:
     """Return (height, width) in pixels of the images of an aspect at a budget.
 
-    Neither the aspect nor the number of pixels is met exactly.
+    Aspect and number of pixels are approximate.
 
     Raises:
-        ValueError: as `bsq_schedule` does.
+        SettingsError: as `bsq_schedule`.
 
     >>> pixel_size(1.25, 512)
     (560, 448)
@@ -110,15 +111,14 @@ def pixel_size(aspect: float, resolution: int) -> tuple[int, int]:
 
 
 def nearest_aspect(height: int, width: int) -> float:
-    """Return the aspect in whose shape Infinity trains on an image of this size.
+    """Return the aspect that Infinity uses for an image of this size.
 
     Infinity's rule is the least |height / width - aspect|, the first of `ASPECTS` on a tie
-    (get_h_div_w_template2indices in dynamic_resolution.py). The distance is not symmetric: an
-    image and the same image turned may get aspects that are not each other turned. VARGPT trains
-    on squares only.
+    (get_h_div_w_template2indices in dynamic_resolution.py). The rule is not symmetric: a rotated
+    image may get an aspect that is not the swapped one. VARGPT trains on squares only.
 
     Raises:
-        ValueError: a side that is not positive.
+        ValueError: a side is not positive.
 
     >>> nearest_aspect(1080, 1920)
     0.571
@@ -129,7 +129,7 @@ def nearest_aspect(height: int, width: int) -> float:
 
 
 def double(schedule: Schedule) -> Schedule:
-    """Return the scales a patchified tokenizer codes, for those its transformer sees.
+    """Return a patchified tokenizer's schedule for the schedule of its transformer.
 
     The transformer reads each 2 x 2 block of codes as one position (apply_spatial_patchify in
     Infinity); the image has the same size in pixels.

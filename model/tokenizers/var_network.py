@@ -40,7 +40,7 @@ class VarNetwork(nn.Module):
         self.post_quant_conv = nn.Conv2d(z_channels, z_channels, kernel_size=3, padding=1)
 
     def encode(self, images_B3HW: Tensor) -> Tensor:
-        """Return the features that the quantizer reads, [B, z_channels, H / 16, W / 16]."""
+        """Return the features for the quantizer, [B, z_channels, H / 16, W / 16]."""
         return self.quant_conv(self.encoder(images_B3HW))
 
     def decode(self, features_BCHW: Tensor) -> Tensor:

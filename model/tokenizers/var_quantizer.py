@@ -1,11 +1,11 @@
 """Multi-scale residual quantizer of the VAR VQVAE.
 
-Every scale quantizes what the scales before it left over: the residual is shrunk (area) to the
-scale's size, each position takes its nearest codebook vector, and the result is enlarged
-(bicubic), smoothed by a small convolution (phi) and subtracted. Source: VAR (arXiv 2404.02905),
-algorithms 1 and 2; FoundationVision/VAR, models/quant.py.
+Every scale quantizes the residual of the previous scales. The residual is shrunk (area) to the
+scale's size, each position gets the nearest codebook vector, and the result is enlarged (bicubic),
+smoothed by a small convolution (phi) and subtracted. Source: VAR (arXiv 2404.02905), algorithms 1
+and 2; FoundationVision/VAR, models/quant.py.
 
-Shapes: B images, C channels, H and W positions of the features, h and w those of one scale,
+Shapes: B images, C channels, H and W positions of the features, h and w positions of one scale,
 n = h * w, L codes over all scales, V codebook entries.
 """
 
@@ -20,11 +20,11 @@ from model.tokenizers.protocol import Schedule, scale_slices
 
 
 def phi_index(scale: int, scales: int, phis: int) -> int:
-    """Return which of the shared phi convolutions a scale uses.
+    """Return the number of the shared phi convolution of a scale.
 
-    Scales and convolutions are both laid out on [0, 1] and the nearest is taken. Ties exist
-    (scales 2 and 7 of 10 with 4 phis) and are settled by float64 rounding, so the ticks are
-    computed as the reference does.
+    Scales and convolutions are spread over [0, 1], and the nearest is used. Ties exist (scales 2
+    and 7 of 10 with 4 phis) and float64 rounding decides them, so the ticks are computed in the
+    same way as in the reference.
 
     >>> [phi_index(scale, 10, 4) for scale in range(10)]
     [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
@@ -36,7 +36,7 @@ def phi_index(scale: int, scales: int, phis: int) -> int:
 
 
 class Phi(nn.Conv2d):
-    """The convolution that smooths an enlarged scale, beside a shortcut."""
+    """The convolution that smooths an enlarged scale, with a shortcut."""
 
     def __init__(self, channels: int, strength: float) -> None:
         super().__init__(channels, channels, kernel_size=3, padding=1)
@@ -48,12 +48,12 @@ class Phi(nn.Conv2d):
 
 
 def _phi(channels: int, strength: float) -> nn.Module:
-    # As published: one without strength has no weights.
+    # As published: with strength 0 there are no weights.
     return Phi(channels, strength) if strength > 1e-6 else nn.Identity()
 
 
 class OnePhi(nn.Module):
-    """One phi for all scales, under its published key."""
+    """One phi for all scales, with its published key."""
 
     def __init__(self, phi: nn.Module) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class OnePhi(nn.Module):
 
 
 class SharedPhis(nn.Module):
-    """A few phis, each for some neighbouring scales, under their published keys."""
+    """A few phis, each for some neighbouring scales, with their published keys."""
 
     def __init__(self, phis: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -69,23 +69,23 @@ class SharedPhis(nn.Module):
 
 
 class Codebook(nn.Embedding):
-    """An embedding that a network on the meta device has no need to draw."""
+    """An embedding that is not initialised on the meta device."""
 
     def reset_parameters(self) -> None:
-        """Draw the vectors; on the meta device torch would import 900 modules for it, in 5 s."""
+        """Draw the vectors, but not on the meta device, where torch imports 900 modules in 5 s."""
         if not self.weight.is_meta:
             super().reset_parameters()
 
 
 class MultiScaleQuantizer(nn.Module):
-    """Features to codes and codes to features; holds the codebook.
+    """Maps features to codes and back; holds the codebook.
 
     Args:
         vocab: V.
         channels: C.
-        scales: how many the weights were trained with.
-        phis: 1 for one shared by all scales, 0 for one a scale, else how many the scales share.
-        strength: of a phi, its sign ignored; 0 for the shortcut alone, without weights.
+        scales: number of scales in training.
+        phis: number of phis that the scales share; 0 for one per scale.
+        strength: of a phi, the sign is ignored; 0 for the shortcut alone, without weights.
     """
 
     ema_vocab_hit_SV: Tensor
@@ -94,7 +94,7 @@ class MultiScaleQuantizer(nn.Module):
         self, *, vocab: int, channels: int, scales: int, phis: int, strength: float
     ) -> None:
         super().__init__()
-        # A training statistic: nothing here reads it, the published checkpoint carries it.
+        # A training statistic of the published checkpoint; nothing here reads it.
         self.register_buffer("ema_vocab_hit_SV", torch.zeros(scales, vocab))
         self._phis = tuple(_phi(channels, abs(strength)) for _ in range(phis or scales))
         if phis == 0:
@@ -128,7 +128,7 @@ class MultiScaleQuantizer(nn.Module):
         return distances_NV.argmin(dim=1).view(len(z_BChw), -1)
 
     def contribution(self, codes_Bn: Tensor, scale: int, schedule: Schedule) -> Tensor:
-        """Return what the codes of one scale add to the features, [B, C, H, W]."""
+        """Return the contribution of one scale's codes to the features, [B, C, H, W]."""
         size, full = schedule[scale], schedule[-1]
         h_BChw = self.embedding(codes_Bn).transpose(1, 2).unflatten(2, size)
         if size != full:
@@ -136,7 +136,7 @@ class MultiScaleQuantizer(nn.Module):
         return self.phi(scale, len(schedule))(h_BChw.contiguous())
 
     def partial_sums(self, codes_BL: Tensor, schedule: Schedule) -> Iterator[Tensor]:
-        """Yield the features [B, C, H, W] that the codes up to each scale amount to."""
+        """Yield the sum of the contributions up to each scale, features [B, C, H, W]."""
         sum_BCHW: Tensor | None = None
         for scale, part in enumerate(scale_slices(schedule)):
             h_BCHW = self.contribution(codes_BL[:, part], scale, schedule)
@@ -144,14 +144,14 @@ class MultiScaleQuantizer(nn.Module):
             yield sum_BCHW
 
     def summed_features(self, codes_BL: Tensor, schedule: Schedule) -> Tensor:
-        """Return what the codes of all scales amount to (f_hat), [B, C, H, W]."""
+        """Return the sum of all scales' contributions (f_hat), [B, C, H, W]."""
         *_, sum_BCHW = self.partial_sums(codes_BL, schedule)
         return sum_BCHW
 
     def next_scale_inputs(self, codes_BL: Tensor, schedule: Schedule) -> Tensor:
-        """Return what a next-scale predictor reads, [B, L - n of the first scale, C].
+        """Return the inputs of a next-scale model, [B, L - n of the first scale, C].
 
-        Each scale's input is the partial sum of the scales before it, shrunk (area) to its size.
+        The input of a scale is the sum of the previous scales, shrunk (area) to the scale's size.
         """
         sums = self.partial_sums(codes_BL, schedule)
         inputs = [

@@ -1,6 +1,6 @@
-"""The VAR VQVAE as a tokenizer: images to uint16 codebook indices and back.
+"""The VAR VQVAE as a tokenizer: maps images to uint16 codebook indices and back.
 
-Shapes: B images, C channels, L codes over all scales, n those of the first scale.
+Shapes: B images, C channels, L codes over all scales, n codes of the first scale.
 """
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from model.tokenizers.var_quantizer import shrink
 
 
 class VarVqvae(NetworkTokenizer):
-    """A loaded VAR VQVAE; the schedule is that of its config until another is asked for."""
+    """A loaded VAR VQVAE; its config has the default schedule."""
 
     name = "var_vqvae"
 
@@ -37,12 +37,12 @@ class VarVqvae(NetworkTokenizer):
         )
 
     def next_scale_inputs(self, codes: Codes) -> Tensor:
-        """Return what a next-scale predictor reads, float32 [B, L - n, C], on the device.
+        """Return the inputs of a next-scale model, float32 [B, L - n, C], on the device.
 
-        The first scale has none: nothing precedes it.
+        The first scale has no inputs, because nothing precedes it.
 
         Raises:
-            ValueError: codes of another schedule, or out of range.
+            ValueError: codes have another schedule, or are out of range.
         """
         with self.compute.arithmetic():
             return self.passes.run(

@@ -1,4 +1,4 @@
-"""Random weights that depend on a seed and on each tensor's name, and on nothing else."""
+"""Random weights that depend only on a seed and on each tensor's name."""
 
 import hashlib
 import math
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def random_weights(expected: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Return a value for every tensor of a state dict, float32 on the CPU.
+    """Return random values for every tensor of a state dict, float32 on the CPU.
 
-    Scaled so that an image's codes are diverse and the quantizer's residual shrinks; they say
-    nothing about a trained model. The full-size VAR VQVAE (109 M values) takes 2 to 4 s.
+    They are scaled so that an image's codes are diverse and the quantizer's residual shrinks. The
+    full-size VAR VQVAE (109 M values) takes 2 to 4 s.
 
     Args:
-        expected: a state dict, on the meta device if need be; only names and shapes are read.
+        expected: a state dict, also on the meta device; only names and shapes are read.
         seed: any integer.
     """
     return {key: _draw(key, tensor.shape, seed) for key, tensor in expected.items()}
@@ -42,6 +42,6 @@ def _offset_and_scale(key: str, shape: torch.Size) -> tuple[float, float]:
 
 def _normal(key: str, shape: torch.Size, seed: int) -> np.ndarray:
     digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=16).digest()
-    # RandomState on purpose: numpy has frozen its stream, and may change that of Generator.
+    # RandomState on purpose: numpy has frozen its stream, but may change that of Generator.
     state = np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
     return state.standard_normal(shape).astype(np.float32)

@@ -1,9 +1,9 @@
 """A 3 x 3 convolution with 4 times fewer multiplications, for inference on a CPU.
 
 Winograd's F(4 x 4, 3 x 3) (Lavin and Gray, arXiv 1509.09308, section 4): each patch of 6 x 6 inputs
-gives a tile of 4 x 4 outputs. In another basis, patches and filters need 36 products for it instead
-of 144, and each of the 36 is one matrix product over the channels. The basis is the values of
-polynomials at 0, +-3/4, +-3/2 and infinity: half the error of the usual 0, +-1, +-2.
+gives a tile of 4 x 4 outputs. In another basis this needs 36 products instead of 144, and each of
+the 36 is one matrix product over the channels. The basis is the values of polynomials at 0, +-3/4,
++-3/2 and infinity, which has half the error of the usual 0, +-1, +-2.
 
 Shapes: B images, I channels in and O out, H and W positions, P = 36 values of a patch, h and w
 tiles of a strip.
@@ -46,13 +46,13 @@ _FILTER: Final = torch.tensor(
         [1],
     ]
 )
-_TILES: Final = 256  # at once: fewer read the filters too often, more leave the cache
+_TILES: Final = 256  # per strip: fewer read the filters too often, more do not fit the cache
 _LEAST_CHANNELS: Final = 128
 _LEAST_POSITIONS: Final = 32 * 32
 
 
 class Conv3(nn.Conv2d):
-    """A 3 x 3 convolution that keeps height and width, by Winograd's way where that is faster.
+    """A 3 x 3 convolution that keeps height and width; uses Winograd's method if that is faster.
 
     Error against float64, root mean square, relative, at 128 channels of unit variance: 1.1e-6;
     torch's own 0.6e-6 in channels-last with AVX-512 (torch 2.13).
@@ -63,12 +63,12 @@ class Conv3(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return [B, O, H, W]."""
-        if self.bias is None or not self._pays(input):
+        if self.bias is None or not self._is_faster(input):
             return super().forward(input)
         return convolve(input, self.weight, self.bias)
 
-    def _pays(self, x_BIHW: Tensor) -> bool:
-        """Return whether this is inference in float32 on a CPU, wide and large enough."""
+    def _is_faster(self, x_BIHW: Tensor) -> bool:
+        """Return whether this is float32 inference on a CPU with enough channels and positions."""
         height, width = x_BIHW.shape[2:]
         return (
             x_BIHW.device.type == "cpu"
@@ -85,7 +85,7 @@ class Conv3(nn.Conv2d):
 def convolve(x_BIHW: Tensor, weight_OI33: Tensor, bias_O: Tensor) -> Tensor:
     """Return [B, O, H, W] in channels-last; H and W are multiples of 4.
 
-    Goes through each image in strips of rows, whose 2.25-fold larger patches stay in the cache.
+    It computes strips of rows, whose 2.25 times larger patches fit the cache.
     """
     height, width = x_BIHW.shape[2:]
     filters_PIO = _filters(weight_OI33)
@@ -110,9 +110,9 @@ def _filters(weight_OI33: Tensor) -> Tensor:
 
 
 def _patches(x_HWI: Tensor) -> Tensor:
-    """Return the patches of a strip, in the other basis, [6, 6, h, w, I].
+    """Return the patches of a strip in the other basis, [6, 6, h, w, I].
 
-    The strip comes with the rows above and below it; the columns beside it are zeros.
+    The strip includes the rows above and below it; the columns beside it are zeros.
     """
     height, width, channels = x_HWI.shape
     high, wide = height // 4, width // 4
@@ -126,7 +126,7 @@ def _patches(x_HWI: Tensor) -> Tensor:
 
 
 def _evaluate(x: list[Tensor], out: list[Tensor]) -> None:
-    """Write six inputs in the other basis; what belongs to +point and -point differs by a sign."""
+    """Write six inputs in the other basis; values at +point and -point differ by a sign."""
     for into, (low, middle, high) in ((out[0], x[0::2]), (out[5], x[1::2])):
         torch.sub(high, middle, alpha=_NEAR2 + _FAR2, out=into).add_(low, alpha=_NEAR2 * _FAR2)
     for plus, minus, point, other in (
@@ -146,7 +146,7 @@ def _products(patches_66hwI: Tensor, filters_PIO: Tensor) -> Tensor:
 
 
 def _write_tiles(products_PhwO: Tensor, bias_O: Tensor, y_HWO: Tensor) -> None:
-    """Turn the products back into tiles, and write those with the bias to their places."""
+    """Transform the products to tiles, and write the tiles with the bias to their places."""
     tiles_44hwO = (_TILE @ products_PhwO.flatten(1)).view(4, 4, *products_PhwO.shape[1:])
     y_h4w4O = y_HWO.unflatten(1, (-1, 4)).unflatten(0, (-1, 4))
     torch.add(tiles_44hwO.permute(2, 0, 3, 1, 4), bias_O, out=y_h4w4O)

@@ -1,1 +1,1 @@
-"""Where rows and bytes come from: one kind of source a file."""
+"""Sources of rows and images, one kind of source per folder."""

@@ -1,4 +1,4 @@
-"""Values of Arrow's as Python's: the one place where rows of Parquet and datasets are checked."""
+"""Conversion of Arrow rows to Python, with checks, for Parquet files and datasets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,18 +9,18 @@ Row = dict[Any, Any] | str  # a string says why the row is malformed
 
 
 def python_rows(batch: Any) -> list[Row]:
-    """Return the rows of a batch or table as Python's values.
+    """Return the rows of a batch or table as Python values.
 
-    A row with a value that Python has none for is malformed: text that is not UTF-8, a date
-    after the year 9999, a mapping that has a key twice.
+    A row is malformed if Python cannot hold a value: text that is not UTF-8, a date after the year
+    9999, a mapping with a repeated key.
 
     Raises:
-        pa.ArrowInvalid: if the batch is damaged.
+        pa.ArrowInvalid: the batch is damaged.
     """
     require_sound(batch)
     try:
         return batch.to_pylist(maps_as_pydicts="strict")
-    except Exception:  # of any value; which one, and whether it is an error, is seen below
+    except Exception:  # read row by row to find the value
         return [_python_row(batch, number) for number in range(batch.num_rows)]
 
 
@@ -36,10 +36,10 @@ def _python_row(batch: Any, number: int) -> Row:
 
 
 def require_sound(batch: Any) -> None:
-    """Find offsets and indices that lead out of their buffers: following one would end the process.
+    """Check offsets and indices, because one outside its buffer would crash the process.
 
     Raises:
-        pa.ArrowInvalid: if there is one. Text that is not UTF-8 is left to who reads the rows.
+        pa.ArrowInvalid: an offset or index is invalid. Text that is not UTF-8 raises nothing here.
     """
     for column in batch.columns:
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -49,12 +49,12 @@ def require_sound(batch: Any) -> None:
             except pa.ArrowInvalid as error:
                 if "UTF8" not in str(error):
                     raise
-                # Validation ends at the first fault: all else is looked at without that of text.
+                # Validation stops at the first error: check the rest with texts as bytes.
                 chunk.view(_as_bytes(chunk.type)).validate(full=True)
 
 
 def _as_bytes(kind: Any) -> Any:
-    """Return a type of the same layout whose texts are bytes."""
+    """Return a type of the same layout with bytes instead of text."""
     types = pa.types
     if types.is_string(kind):
         return pa.binary()

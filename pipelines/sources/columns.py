@@ -1,4 +1,4 @@
-"""Columns of any list: what a recipe's name for one finds in a row, and what a value is as text."""
+"""Columns of any list: look-up of a recipe's column in a row, and conversion of values to text."""
 
 import difflib
 import json
@@ -15,7 +15,7 @@ from schemas.store.storage import CorpusError
 SHOWN_COLUMNS = 40
 SHOWN_CHARS = 80  # of a column's name
 MAX_NAMES = 1000  # of keys of JSON texts, for a message
-# Where captions stand in well-known lists, for a suggestion.
+# Caption columns of well-known lists, for a suggestion.
 _USUAL = ("caption", "captions", "text", "prompt", "alt", "alt_text", "description", "title")
 _INDEX = re.compile(r"\[(-?\d+)\]")
 
@@ -25,12 +25,12 @@ class _Absent:
         return False
 
 
-ABSENT = _Absent()  # what `look_up` returns where nothing has that name
+ABSENT = _Absent()  # returned by `look_up` if there is no such column
 
 
 def mapped(columns: Columns) -> Mapping[str, Column]:
-    """Return {field: column} of what is read; as `Columns.mapped`, for use at every row."""
-    return _mapped(cast(Hashable, columns))  # which a frozen model is
+    """Return `Columns.mapped()`, {field: column}, cached for use at every row."""
+    return _mapped(cast(Hashable, columns))  # a frozen model is hashable
 
 
 @lru_cache(maxsize=16)
@@ -39,7 +39,7 @@ def _mapped(columns: Any) -> Mapping[str, Column]:
 
 
 def column_of(path: Column, names: Collection[Any]) -> Any:
-    """Return the one of `names` that a path begins with, the longest; None if there is none.
+    """Return the longest of `names` that a path begins with; None if there is none.
 
     >>> column_of("a.b[0].c", ["a", "a.b"])
     'a.b'
@@ -53,19 +53,19 @@ def column_of(path: Column, names: Collection[Any]) -> Any:
 
 
 def roots(columns: Columns, names: Collection[str]) -> list[str]:
-    """Return which of the names have to be read for the columns that are mapped."""
+    """Return the names that must be read for the mapped columns."""
     found = (column_of(path, names) for path in columns.mapped().values())
     return list(dict.fromkeys(name for name in found if name is not None))
 
 
 def look_up(row: Mapping[Any, Any], path: Column) -> Any:
-    """Return what a path leads to in a row, ABSENT if it leads nowhere.
+    """Return the value at a path in a row, ABSENT if there is none.
 
-    A name stands before a path that reads the same. A name asked of a list is asked of each of
-    its items. Text that a path goes into is read as JSON.
+    A name that equals the whole path has precedence. In a list, a name is looked up in each item. A
+    text on the way is parsed as JSON.
 
     Raises:
-        ValueError: if a path goes into what has no parts.
+        ValueError: the path continues into a value without parts.
 
     >>> row = {"a.b": 1, "a": [{"b": 2}, {"b": 3}], "c": '{"d": 4}'}
     >>> [look_up(row, path) for path in ("a.b", "a[1].b", "a[0]", "c.d")]
@@ -80,14 +80,14 @@ def look_up(row: Mapping[Any, Any], path: Column) -> Any:
 
 
 def fields_in(row: Mapping[Any, Any], columns: Columns) -> set[str]:
-    """Return the fields whose column is in a row."""
+    """Return the fields whose column is present in a row."""
     return {field for field, path in mapped(columns).items() if _has(row, path)}
 
 
 def _has(row: Mapping[Any, Any], path: Column) -> bool:
     try:
         return look_up(row, path) is not ABSENT
-    except ValueError:  # it is there, and the row will say what is wrong with it
+    except ValueError:  # it is present; the error is reported with the row
         return True
 
 
@@ -121,12 +121,12 @@ def _parsed(text: str, rest: str, path: str) -> Any:
 
 
 def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> str:  # noqa: B008
-    """Read a value of a list as text that UTF-8 can hold; null, NaN and what is empty are ''.
+    """Convert a value of a list to text that UTF-8 can hold; null, NaN and empty values give ''.
 
-    A number is text too, as a licence, author, title or tag may be one, but never a caption.
+    A number is accepted for a licence, author, title or tag, but not for a caption.
 
     Raises:
-        ValueError: for what is no text, with its type.
+        ValueError: the value is no text; shows its type.
     """
     if isinstance(value, str):
         return value.strip().encode("utf-8", "replace").decode()
@@ -143,10 +143,10 @@ def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> st
             f"column {_shown(columns, field)} is a mapping of {', '.join(map(str, value))}; "
             f"name one: columns: {{{field}: {path}.{next(iter(value))}}}"
         )
-    # NaN is how pandas writes a missing text.
+    # pandas writes a missing text as NaN.
     if value is None or value is ABSENT or isinstance(value, Mapping) or value != value:
         return ""
-    if field == "text":  # the number of a class, say, is no caption
+    if field == "text":  # a number, such as a class label, is no caption
         what = f"column {_shown(columns, field)} is {_type(value)}, expected text"
         raise ValueError(f"{what}: {value!r:.80}")
     return str(value).strip().encode("utf-8", "replace").decode()
@@ -172,7 +172,7 @@ def _type(value: Any) -> str:
 
 
 def keys_of(row: Mapping[str, Any], columns: Columns) -> Iterator[str]:
-    """Yield the names in a row of JSON; of a mapping that a mapped path goes into, its paths.
+    """Yield the names in a JSON row; for a mapping that a mapped path enters, its paths.
 
     >>> list(keys_of({"url": "", "text": {"en": "", "de": ""}}, Columns(text="text.fr")))
     ['url', 'text.en', 'text.de']
@@ -192,37 +192,37 @@ class FoundColumns:
     """The columns of one file of a source."""
 
     file: str
-    names: Sequence[Any]  # as they stand there
-    fields: Set[str]  # the fields of `Columns` that have one
+    names: Sequence[Any]  # as in the file
+    fields: Set[str]  # the fields of `Columns` with a column in the file
 
 
 def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
-    """Say which fields have their column among the names of a file."""
+    """Return the fields that have a column among the names of a file."""
     names = list(dict.fromkeys(names))
     fields = {f for f, path in columns.mapped().items() if column_of(path, names) is not None}
     return FoundColumns(file=file, names=names, fields=fields)
 
 
 def without_captions(what: str, rows: str = "every row of it") -> str:
-    """Say of a source that has no captions what becomes of its rows."""
+    """Return the warning that rows of a source without captions are dropped."""
     return f"{what}: with caption.engine source {rows} is dropped as no_caption"
 
 
 def require_columns(
     source: str, columns: Columns, files: Sequence[FoundColumns], *, url: bool = True
 ) -> None:
-    """Refuse a source that lacks a column: of URLs or captions in any file, another in all.
+    """Check that a source has its columns: URLs and captions in every file, others in any file.
 
-    Files that hold no row are not to be among `files`.
+    `files` must not contain files without rows.
 
     Args:
-        source: its name.
+        source: name of the source.
         columns: as mapped by the recipe.
-        files: what each has.
-        url: whether rows without a URL are no rows.
+        files: the columns of each file.
+        url: whether a URL column is required.
 
     Raises:
-        CorpusError: with the columns found, and what to write instead.
+        CorpusError: a column is missing; lists the columns found, and suggests a setting.
     """
     mapped, explicit = columns.mapped(), columns.explicit()
     for found in files if url else ():
@@ -245,7 +245,7 @@ def require_columns(
 
 
 def _require_captions(columns: Columns, files: Sequence[FoundColumns]) -> None:
-    """Refuse files whose captions have another name than those of the files beside them."""
+    """Check that captions have the same column name in all files."""
     mapped = columns.mapped()
     named = [f for f in ("text", "title") if f in columns.explicit() and f in mapped]
     wanted = named or ["text", "title"]
@@ -275,7 +275,7 @@ def _listed(names: Sequence[Any]) -> str:
 
 def _on_one_line(name: Any) -> str:
     text = str(name)
-    # Blanks at its ends are part of a name, and must be seen to be written.
+    # Spaces at the ends are part of the name, so they must be visible.
     shown = repr(text) if text != text.strip() or not text else " ".join(text.split())
     return shown[:SHOWN_CHARS].encode("utf-8", "backslashreplace").decode()
 
@@ -294,7 +294,7 @@ def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
 
 
 def _likely(name: str, names: Sequence[str], field: str) -> str | None:
-    """Return the one of `names` that was probably meant."""
+    """Return the name that was probably meant."""
     plain = {each.strip().casefold(): each for each in reversed(names)}
     wanted = [name.strip().casefold(), *(_USUAL if field in ("text", "title") else (field,))]
     if exact := next((plain[each] for each in wanted if each in plain), None):

@@ -1,4 +1,4 @@
-"""Compressed files, told by their first bytes: a suffix may lie, a file may be many frames."""
+"""Compressed files, recognised by their first bytes: suffixes may be wrong, frames many."""
 
 import bz2
 import gzip
@@ -14,17 +14,17 @@ from schemas.store.storage import CorpusError
 
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz")
 MAGIC_BYTES = 10
-# What no list or tar reaches: text shrinks by 3 to 30 times. Small files may unpack to so much
-# anyway.
+# No list or tar has this ratio: text shrinks by 3 to 30 times. Small files may always unpack to
+# ALWAYS_ALLOWED_BYTES.
 MAX_RATIO = 300
 ALWAYS_ALLOWED_BYTES = 1 << 28
 
 
 def compression(head: bytes) -> str:
-    """Name the compression of a file by its first MAGIC_BYTES; '' if there is none."""
+    """Return the compression of a file by its first MAGIC_BYTES; '' if there is none."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
-    # A frame, or one that is to be skipped, as pzstd begins with.
+    # A frame, or a skippable frame, which pzstd writes first.
     if head.startswith(b"\x28\xb5\x2f\xfd") or head[1:4] == b"\x2a\x4d\x18":
         return "zstd"
     if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":
@@ -33,21 +33,21 @@ def compression(head: bytes) -> str:
 
 
 def without_suffix(name: str) -> str:
-    """Return a file's name without the suffix of a compression."""
+    """Return a file name without its compression suffix."""
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)]
 
 
 class CompressedDataError(CorpusError):
-    """Compressed data that cannot be read whole; the file system did nothing wrong."""
+    """Compressed data that is damaged; not an error of the file system."""
 
 
 @contextmanager
 def decompressed(file: BinaryIO, url: str, size: int) -> Iterator[BinaryIO]:
-    """Open a compressed file to be read once from its start, in bounded memory.
+    """Open a compressed file for reading once from its start, in bounded memory.
 
-    Reading it raises CompressedDataError where it is damaged or cut short, and where it unpacks
-    to far more than a list can.
+    Reading raises CompressedDataError if the file is damaged or cut short, or unpacks to far more
+    than a list can.
 
     Args:
         file: at its start.
@@ -58,7 +58,7 @@ def decompressed(file: BinaryIO, url: str, size: int) -> Iterator[BinaryIO]:
     file.seek(0)
     kind = compression(head)
     openers: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "": _as_is}
-    # Python's own reader of Zstandard is of 3.14; Arrow's misses neither frames nor a lost end.
+    # Python has Zstandard from 3.14 on; Arrow reads all frames and notices a missing end.
     opener = openers.get(kind, _arrow_zstd)
     with opener(file) as stream:
         yield cast(
@@ -76,7 +76,7 @@ def _arrow_zstd(file: Any) -> Any:
 
 
 class _Bounded:
-    """A stream that says what is wrong with it in one line."""
+    """A stream with a size limit, and errors in one line."""
 
     def __init__(self, stream: Any, url: str, kind: str, left: int) -> None:
         self.stream, self.url, self.kind, self.left = stream, url, kind, left
@@ -85,7 +85,7 @@ class _Bounded:
         try:
             data = self.stream.read(length)
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-            if getattr(error, "errno", None) is not None:  # of the store, not of the bytes
+            if getattr(error, "errno", None) is not None:  # an error of the store
                 raise
             what = f"damaged or cut short {self.kind} ({error}); fetch it again"
             raise CompressedDataError(f"{self.url}: {what}") from error

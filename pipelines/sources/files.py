@@ -1,4 +1,4 @@
-"""Files of a source: which ones a path names, and what tells their versions apart."""
+"""Files of a source: the files that a path names, and their versions."""
 
 import errno
 import os.path
@@ -30,7 +30,7 @@ from schemas.store.storage import CorpusError
 
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
-# What file systems call the mark of a file's version, surest first.
+# Names of file systems for the version of a file, most reliable first.
 _MARKS = ("etag", "ETag", "md5Hash", "mtime", "created", "LastModified", "Last-Modified")
 _SHOWN = 5  # names of a folder, in an error
 
@@ -50,18 +50,17 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a path or glob names."""
+    """The files that a path or glob names."""
 
-    files: list[SourceFile]  # in name order
-    passed_over: Mapping[str, int]  # what a wildcard also matched, and is not read -> how many
+    files: list[SourceFile]  # in order of names
+    passed_over: Mapping[str, int]  # kind of file that a wildcard matched but is not read -> count
 
 
 def open_path(path: str) -> tuple[Any, str]:
-    """Return the file system and full path of a source; listings are read anew.
+    """Return the file system and full path of a source, without cached listings.
 
     Raises:
-        CorpusError: for no path, and for a chained URL, because files in it have no URL of
-            their own to refer to.
+        CorpusError: the path is empty, or a chained URL, whose files have no URL of their own.
     """
     if not path.strip():
         raise CorpusError("a source's path is empty; name its files or its folder")
@@ -76,24 +75,24 @@ def open_path(path: str) -> tuple[Any, str]:
 
 
 def expand(path: str, links: Links = "follow") -> list[SourceFile]:
-    """Return the files of `find_files`."""
+    """Return only the files of `find_files`."""
     return find_files(path, links).files
 
 
 def find_files(path: str, links: Links = "follow") -> Found:
-    """Return the files that a path names: by its name, with wildcards or with braces.
+    """Return the files that a path names, with or without wildcards and braces.
 
     Wildcards are `*`, `?`, `[a-z]` and `**`; braces `{a,b}` and `{00000..00099}`. A part of the
-    path that exists under its very name is no wildcard.
+    path that exists literally is no wildcard.
 
     Args:
         path: any fsspec URL.
-        links: which symbolic links are read of those that a wildcard matches; one that is named
-            is always read.
+        links: which symbolic links that a wildcard matches are read; a link named without a
+            wildcard is always read.
 
     Raises:
-        CorpusError: if there is none, a file named without a wildcard is missing, or a folder is
-            named where files are meant.
+        CorpusError: there is no file, a file named without a wildcard is missing, or the path
+            names a folder.
     """
     fs, full = open_path(path)
     infos: dict[str, Mapping[str, Any]] = {}
@@ -119,10 +118,10 @@ def find_files(path: str, links: Links = "follow") -> Found:
 
 
 def versions(path: str, links: Links = "follow") -> str:
-    """Return the names and versions of the files that a path names, and what is passed over.
+    """Return names and versions of the files that a path names, and counts of skipped files.
 
     Raises:
-        CorpusError: if there is none.
+        CorpusError: there is no file.
     """
     found = find_files(path, links)
     lines = [f"{file.url} {file.version}" for file in found.files]
@@ -131,13 +130,13 @@ def versions(path: str, links: Links = "follow") -> str:
 
 
 def file_version(info: Mapping[str, Any]) -> str:
-    """Return what tells a file's versions apart, from its file system's `info`."""
+    """Return the version of a file, from its file system's `info`."""
     mark = next((str(info[name]) for name in _MARKS if info.get(name)), "")
     return f"{info.get('size')} {mark} {info.get('ino', '')}".strip()
 
 
 def nearest_folder(fs: Any, path: str) -> str:
-    """Say which folder above a path is there, and what is in it."""
+    """Return a hint for errors: the nearest existing folder above a path, and its content."""
     while (folder := path.rpartition("/")[0]) and folder != path:
         if fs.isdir(folder):
             found = (os.path.basename(str(each).rstrip("/")) for each in fs.ls(folder, False))
@@ -163,7 +162,7 @@ def _source_file(fs: Any, file: NamedFile, fixed: str, info: Mapping[str, Any]) 
 def _each_once(
     infos: Mapping[str, Mapping[str, Any]], passed_over: Counter[str]
 ) -> dict[str, Mapping[str, Any]]:
-    """Leave out links to files that are named too, or that an earlier link leads to."""
+    """Leave out links to files that are in the list already, directly or by an earlier link."""
     real = {path: os.path.realpath(path) for path in infos}
     taken: dict[str, str] = {}
     for path in sorted(infos, key=lambda path: (path != real[path], path)):
@@ -175,7 +174,7 @@ def _each_once(
 
 
 def _why_not(file: NamedFile, fixed: str, info: Mapping[str, Any] | None, links: Links) -> str:
-    """Return what a file that a wildcard matched is passed over as, '' if it is not."""
+    """Return the kind under which a matched file is skipped, '' if it is read."""
     below = file.path.removeprefix(fixed)
     if not file.matched:
         return ""
@@ -193,10 +192,10 @@ def _why_not(file: NamedFile, fixed: str, info: Mapping[str, Any] | None, links:
 
 
 def info_of(fs: Any, path: str) -> Mapping[str, Any] | None:
-    """Return the `info` of a path, None if nothing can be there.
+    """Return the `info` of a path, None if nothing exists there.
 
     Raises:
-        OSError: if it cannot be looked at.
+        OSError: the path cannot be examined.
     """
     try:
         return fs.info(path)
@@ -212,7 +211,7 @@ def _info(fs: Any, path: str) -> Mapping[str, Any] | None:
     try:
         return info_of(fs, path)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+        raise CorpusError(f"{path}: cannot be examined: {error.strerror or error}") from error
 
 
 def _not_a_file(fs: Any, path: str, name: str, info: Mapping[str, Any] | None) -> CorpusError:
@@ -225,7 +224,7 @@ def _not_a_file(fs: Any, path: str, name: str, info: Mapping[str, Any] | None) -
 
 
 def _how_to_name(fs: Any, folder: str) -> str:
-    """Say how the files of a folder may be named: tars, else images, else what most are."""
+    """Return a hint how to name the files of a folder: tars, else images, else the most common."""
     names = sorted(str(each).rstrip("/").rpartition("/")[2] for each in fs.ls(folder, False))
     names = [name for name in names if not is_of_system(name)]
     suffixes = Counter(suffix_of(name) for name in names)
@@ -239,7 +238,7 @@ def _how_to_name(fs: Any, folder: str) -> str:
 
 
 def _nothing(fs: Any, path: str, full: str, passed_over: Mapping[str, int]) -> CorpusError:
-    said = ", ".join(f"{number} {what}" for what, number in sorted(passed_over.items()))
-    if said:
-        return CorpusError(f"{path}: no such file that is read; passed over: {said}")
+    listed = ", ".join(f"{number} {what}" for what, number in sorted(passed_over.items()))
+    if listed:
+        return CorpusError(f"{path}: no such file that is read; passed over: {listed}")
     return CorpusError(f"{path}: no such file{nearest_folder(fs, full)}")

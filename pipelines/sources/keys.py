@@ -1,4 +1,4 @@
-"""Keys of the .json texts of a source: one that the recipe maps and no file has is refused."""
+"""Check of the keys in a source's .json texts: each key of the recipe must occur."""
 
 from collections.abc import Iterable
 
@@ -16,15 +16,15 @@ from pipelines.sources.names import suffix_of
 from schemas.recipe import Columns
 from schemas.store.storage import CorpusError
 
-# Samples that are looked at for the text's default key, which a recipe need not name.
+# Samples that are examined for the default text key, which a recipe need not name.
 MOST_LOOKED = 200
 
 
 class SeenKeys:
-    """What the texts of a source hold; they are looked at until each mapped key was seen."""
+    """The keys in the texts of a source, which are examined until each mapped key was seen."""
 
     def __init__(self, source: str, columns: Columns, *, url: bool) -> None:
-        """Expect the keys that a recipe names; `url` says whether that of the URL is read."""
+        """Expect the keys that a recipe names; `url`: whether the URL's key is among them."""
         self.source, self.columns = source, columns
         self._wanted = {
             field
@@ -35,38 +35,38 @@ class SeenKeys:
         self._fields: set[str] = set()
         self.looked = 0
         self._any_json = self._any_txt = False
-        self.has_texts = columns.text == ""  # or need not have any
+        self.has_texts = columns.text == ""  # True also if none are required
 
     @property
     def is_wanting(self) -> bool:
-        """Whether another sample is to be looked at."""
+        """Whether another sample must be examined."""
         if self._wanted - self._fields:
             return True
         has_text = self.columns.text == "" or self._any_txt or self._fields & {"text", "title"}
         return not has_text and self.looked < MOST_LOOKED
 
     def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
-        """Look at the texts of one sample: (file name, contents)."""
+        """Examine the texts of one sample: (file name, contents)."""
         self.looked += 1
         for name, body in texts:
             self.has_texts = True
             if suffix_of(name) == ".txt":
-                self._any_txt = True  # a text, and no sign of the key that a recipe names
+                self._any_txt = True  # a text, but without keys
                 continue
             self._any_json = True
             try:
                 row = json_object(body.decode("utf-8-sig"))
-            except ValueError:  # the row will say so
+            except ValueError:  # reported with the row
                 continue
             if len(self._names) < MAX_NAMES:
                 self._names |= dict.fromkeys(keys_of(row, self.columns))
             self._fields |= fields_in(row, json_columns(row, self.columns))
 
     def require(self) -> None:
-        """Refuse the source if a key that the recipe names was not seen.
+        """Check that every key of the recipe was seen.
 
         Raises:
-            CorpusError: with the keys found.
+            CorpusError: a key was not seen; lists the keys found.
         """
         missing = sorted(self._wanted - self._fields)
         if missing and not self._any_json:

@@ -1,4 +1,4 @@
-"""Symbolic links of a local folder: which are followed, and what is said of the others."""
+"""Symbolic links of a local folder: which are followed, and the errors of the others."""
 
 import errno
 import os
@@ -19,18 +19,18 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)
 
 
 class Fault(NamedTuple):
-    """Why a file of a folder is not read."""
+    """The reason why a file of a folder is not read."""
 
     reason: str  # stable class
-    what: str  # goes on after the name of the file
+    what: str  # text to follow the file name
 
 
 def not_followed(real_root: str, path: str, links: Links) -> str:
-    """Return why a path is not followed; '' if no link is on its way, or one that is followed.
+    """Return the reason why a path is not followed; '' if it has no link or may be followed.
 
     Args:
         real_root: real path of the source's folder.
-        path: below it.
+        path: path below the folder.
         links: the recipe's key.
     """
     full = os.path.join(real_root, path)
@@ -43,14 +43,14 @@ def not_followed(real_root: str, path: str, links: Links) -> str:
 
 
 def link_fault(real_root: str, path: str, links: Links) -> Fault | None:
-    """Return why a path below a folder is not read, as of `not_followed`."""
+    """Return the result of `not_followed` as a Fault, or None."""
     if why := not_followed(real_root, path, links):
         return Fault("link_not_followed", f"a link {_to(real_root, path)}that {why}")
     return None
 
 
 def is_inside(real: str, real_root: str) -> bool:
-    """Whether one real path is, or lies below, another."""
+    """Return whether a real path is another real path or below it."""
     return real == real_root or real.startswith(f"{real_root.rstrip('/')}/")
 
 
@@ -59,15 +59,15 @@ def read_file(
 ) -> tuple[int, bytes] | Fault:
     """Return the size of a file and its bytes, up to one more than `most_bytes`.
 
-    Links are judged again, and no pipe or device is opened to be read, whatever has come to
-    stand there since the folder was listed.
+    Links are checked again, and pipes and devices are not opened, because the folder may have
+    changed since it was listed.
     """
     if fault := link_fault(real_root, path, links):
         return fault
     full = os.path.join(real_root, path)
     real = os.path.realpath(full)
     try:
-        if not stat.S_ISREG(os.stat(real).st_mode):  # opening some devices does something
+        if not stat.S_ISREG(os.stat(real).st_mode):  # opening a device may have an effect
             return Fault("missing_file", "no regular file")
         with open(os.open(real, os.O_RDONLY | _NO_FOLLOW), "rb") as file:
             info = os.fstat(file.fileno())
@@ -81,7 +81,7 @@ def read_file(
 
 
 def file_fault(error: OSError, is_link: bool) -> Fault | None:
-    """Return what is wrong with a file that cannot be opened; None if that is not its fault."""
+    """Return the fault of a file that cannot be opened; None for errors of the system."""
     if error.errno == errno.ELOOP:
         return Fault("missing_file", f"a link that {LOOP}")
     if error.errno in _NO_FILE:
@@ -92,10 +92,10 @@ def file_fault(error: OSError, is_link: bool) -> Fault | None:
 
 
 def pointer_fault(body: bytes) -> Fault | None:
-    """Return of which file a small text stands in the place; None for any other file.
+    """Return a fault if a file is only a pointer to the real file, else None.
 
-    Git LFS and git-annex leave such texts where a file has not been fetched, and git itself
-    where it makes no links.
+    Git LFS and git-annex leave such small texts for files that were not fetched, and git itself for
+    links that it could not make.
     """
     if body.startswith(b"version https://git-lfs"):
         return Fault("missing_file", "a pointer of Git LFS, not the file; run git lfs pull")
@@ -105,13 +105,13 @@ def pointer_fault(body: bytes) -> Fault | None:
     if "annex/objects/" in text and text.isprintable():
         return Fault("missing_file", "a pointer of git-annex, not the file; run git annex get")
     if text.isprintable() and text.startswith(("../", "./")):
-        told = f"a link to {text} that git or an archive left as text; make it a link again"
-        return Fault("missing_file", told)
+        what = f"a link to {text} that git or an archive left as text; make it a link again"
+        return Fault("missing_file", what)
     return None
 
 
 def _to(root: str, path: str) -> str:
-    """Name the target of a link, where the path itself is one."""
+    """Return the target of a link as `to TARGET `; '' if the path itself is no link."""
     try:
         return f"to {os.readlink(os.path.join(root, path))} "
     except OSError:  # a folder on its way is the link

@@ -1,4 +1,4 @@
-"""What every kind of source gives: units of work, listed rows, and their bytes."""
+"""The types that all sources share: units of work, listed rows, and readers."""
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from pipelines.sources.raw_shard import RawShard
 from schemas.recipe import Columns, TextOf
 from schemas.store.storage import Storage
 
-# What looks like an image by its name, whether it can be decoded or not: a row, never passed over.
+# Suffixes of images; such a file is always a row, even if it cannot be decoded.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".mpo"),
     *(".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".avifs"),
@@ -36,28 +36,28 @@ class Unit:
     """A part of a source that becomes one shard."""
 
     source: str  # name in the recipe
-    path: str  # file it lies in
-    name: str = ""  # of that file in the source; stands in the ids of its rows
-    version: str  # what tells versions of that file apart
-    start: int  # where it begins: a byte of a text list, else a row
-    end: int  # where it ends, exclusive
-    first_row: int = 0  # number of its first row in the file
-    rows: int | None = None  # in it; None where only reading it tells
-    part: int = 0  # file of a dataset
+    path: str  # file of the unit
+    name: str = ""  # of this file in the source; part of the ids of its rows
+    version: str  # of this file
+    start: int  # begin: a byte of a text list, else a row
+    end: int  # end, exclusive
+    first_row: int = 0  # number of the first row in the file
+    rows: int | None = None  # number of rows; None if unknown before reading
+    part: int = 0  # file number in a dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePlan:
-    """A source cut into units, and what of it is no row."""
+    """A source cut into units, and counts of files that are no rows."""
 
     units: Sequence[Unit]
-    passed_over: Mapping[str, int] = field(default_factory=dict)  # what it is -> how many
-    files: Sequence[str] = ()  # written into the corpus to be read by units
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # kind of file -> count
+    files: Sequence[str] = ()  # written into the corpus for the units to read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedOver:
-    """Something in a unit that is neither a row nor an image: counted, and named at the end."""
+    """Something in a unit that is no row: counted, and reported at the end."""
 
     what: str  # ".svg file", "link to a folder"
     count: int = 1
@@ -68,8 +68,8 @@ class Listed:
     """A row as listed, before its bytes are known."""
 
     id: str  # file and row number, for rejects
-    url: str  # URL, or path inside the source; may hold what UTF-8 cannot until it is checked
-    place: str = ""  # where the source's reader finds the bytes again; '' for a URL
+    url: str  # URL, or path inside the source; may be invalid UTF-8 until it is checked
+    place: str = ""  # place of the bytes, for the source's reader; '' for a URL
     text: str = ""
     title: str = ""
     tags: tuple[str, ...] = ()
@@ -78,10 +78,10 @@ class Listed:
 
 
 class Reader(Protocol):
-    """Reads one kind of source. Units are read independently of each other, in any order."""
+    """Reads one kind of source. Units are read independently, in any order."""
 
     def version(self) -> str:
-        """Return what changes with the source's files; cheap beside `plan`."""
+        """Return a text that changes with the source's files; cheaper than `plan`."""
         ...
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
@@ -89,7 +89,7 @@ class Reader(Protocol):
         ...
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject | PassedOver]:
-        """List a unit's rows in its file's order, and say what it passes over."""
+        """Yield a unit's rows in the order of the file, and the things that are passed over."""
         ...
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
@@ -100,7 +100,7 @@ class Reader(Protocol):
 def listed_from(
     id_: str, row: Mapping[Any, Any], columns: Columns, *, place: str = ""
 ) -> Listed | Reject:
-    """Map a row of any list to ours; absent and null values read as ''."""
+    """Convert a row of any list to `Listed`; missing and null values become ''."""
     try:
         found = {field: look_up(row, path) for field, path in mapped(columns).items()}
         return Listed(
@@ -120,13 +120,13 @@ def listed_from(
 def with_texts(
     row: Listed, texts: Iterable[tuple[str, bytes]], columns: Columns, *, text: TextOf = "whole"
 ) -> Listed | Reject:
-    """Add what the .txt and .json files beside an image say; a .txt wins, and so does row.url.
+    """Add the values of the .txt and .json files beside an image; .txt and row.url have precedence.
 
     Args:
-        row: of which only id, url and place are kept.
+        row: only id, url and place are kept.
         texts: (file name, contents up to one byte over MAX_TEXT_BYTES).
         columns: keys of the .json.
-        text: which part of a .txt is the text.
+        text: which part of a .txt is used.
     """
     prompt, data = "", {}
     for name, body in texts:
@@ -151,14 +151,14 @@ def with_texts(
 
 
 def json_columns(row: Mapping[str, Any], columns: Columns) -> Columns:
-    """Return the keys of the .json beside an image: `text` and `caption` are one and the same.
+    """Return the keys of the .json beside an image: `text` and `caption` mean the same.
 
-    Where the recipe names neither, the other is read of a .json without the default.
+    If the recipe names no key and the .json lacks the default, the other one is read.
     """
     if "text" in columns.explicit():
         return columns
     other = "caption" if columns.text == "text" else "text"
-    hashable = cast(Hashable, columns)  # which a frozen model is
+    hashable = cast(Hashable, columns)  # a frozen model is hashable
     return _with_text(hashable, other) if columns.text not in row and other in row else columns
 
 
@@ -168,7 +168,7 @@ def _with_text(columns: Any, key: str) -> Columns:
 
 
 def _part(body: str, text: TextOf) -> str:
-    """Return the text of a .txt: all of it, or its first line that holds more than blanks."""
+    """Return the text of a .txt: all of it, or its first line that is not blank."""
     return body if text == "whole" else next(filter(str.strip, body.splitlines()), "")
 
 
@@ -176,7 +176,7 @@ def json_object(text: str) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: if it is none; the message shows how it begins.
+        ValueError: the text is no JSON object; the message shows its beginning.
     """
     try:
         data = json.loads(text)
@@ -190,7 +190,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def storable(text: str) -> str:
-    r"""Spell out what UTF-8 cannot hold, such as the odd bytes of a file name.
+    r"""Escape characters that UTF-8 cannot encode, such as invalid bytes of a file name.
 
     >>> storable("caf\udce9.jpg")
     'caf\\udce9.jpg'
@@ -199,12 +199,12 @@ def storable(text: str) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether UTF-8 can hold a text, which lone surrogates prevent."""
+    """Return whether UTF-8 can encode a text; it cannot if there are lone surrogates."""
     return storable(text) == text
 
 
 def _url(value: Any, columns: Columns) -> str:
-    """Read a URL or path, which may hold the odd bytes of a file's name."""
+    """Read a URL or path, which may contain invalid bytes of a file name."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape").strip()
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What the name of a file or member says it is: an image, a text, or what it is counted as."""
+"""Kinds of files and members by their name: image, text, or the kind that they are counted as."""
 
 import posixpath
 import re
@@ -22,11 +22,11 @@ _IMAGES = frozenset(IMAGE_SUFFIXES)
 _SYSTEM_NAMES = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "system volume information")
 _TAR = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz|tbz2?|txz|tzst)$")
-_SHORT = re.compile(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}")  # a suffix worth a line of its own
+_SHORT = re.compile(r"\.(?=.*[a-z])[a-z0-9_-]{1,12}")  # a suffix that is counted by name
 
 
 def what_it_is(path: str) -> str:
-    """Return IMAGE, TEXT, or what a path below a source's root is counted as, by its name alone.
+    """Return the kind of a path below a source's root: IMAGE, TEXT, or a name for counts.
 
     >>> [what_it_is(path) for path in ("a.JFIF", "b.Txt", "c.svg", "._a.jpg", ".git/a.jpg", "d")]
     ... # doctest: +ELLIPSIS
@@ -42,7 +42,7 @@ def what_it_is(path: str) -> str:
 
 
 def what_file_is(name: str) -> str:
-    """Return IMAGE, TEXT, or what a file of this name is counted as, wherever it lies."""
+    """Return the kind of a file name in any folder: IMAGE, TEXT, or a name for counts."""
     if is_of_system(name):
         return SYSTEM
     if tar := _TAR.search(name.lower()):
@@ -58,19 +58,19 @@ def what_file_is(name: str) -> str:
 
 
 def what_folder_is(name: str) -> str:
-    """Return what a folder that is not entered is counted as, '' for one that is."""
+    """Return the kind of a folder that is skipped, '' for a folder that is entered."""
     if name.lower() in _SYSTEM_FOLDERS:
         return f"{name} folder"
     return HIDDEN_FOLDER if is_hidden(name) else ""
 
 
 def is_of_system(name: str) -> bool:
-    """Whether a file of this name is one that an operating system puts beside others."""
+    """Return whether an operating system creates files with this name."""
     return name.startswith("._") or name.lower() in _SYSTEM_NAMES
 
 
 def is_hidden(folder: str) -> bool:
-    """Whether a folder of this name is hidden, as .git and .cache are."""
+    """Return whether a folder with this name is hidden, such as .git and .cache."""
     return folder.startswith(".") and folder not in (".", "..")
 
 
@@ -80,12 +80,12 @@ def suffix_of(name: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return a file's URL as messages name it: a file of this machine by its path."""
+    """Return a URL for messages: the path for a local file."""
     return url.removeprefix("file://")
 
 
 def is_tar(name: str) -> bool:
-    """Whether a name is one of tars, compressed or not.
+    """Return whether a name is that of a tar, compressed or not.
 
     >>> is_tar("0.TAR"), is_tar("0.tar.zst"), is_tar("0.tgz"), is_tar("0.json")
     (True, True, True, False)
@@ -94,12 +94,12 @@ def is_tar(name: str) -> bool:
 
 
 def as_other(path: str) -> str:
-    """Return what a file is counted as where images and texts are not looked for."""
+    """Return the kind of a file in a source without loose images and texts."""
     name = path.rpartition("/")[2]
     what = what_file_is(name)
     return f"{suffix_of(name)} file" if what in (IMAGE, TEXT) else what
 
 
 def text_alone(name: str) -> str:
-    """Return what a text that no image has is counted as."""
+    """Return the kind of a text without an image."""
     return f"{suffix_of(name)} file without an image"

@@ -1,7 +1,7 @@
 """The plan: which part of which source becomes which shard, decided before any work.
 
-It is drafted first, aside from the corpus; only when it may take the place of the one before is it
-published, and with it what readers wrote for it.
+It is first drafted outside the corpus. It is published, with the files that readers wrote for it,
+only if it may replace the previous plan.
 """
 
 import json
@@ -27,12 +27,12 @@ from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
 PLAN = "sources/plan.json"
-_BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # what readers write beside it
-PLAN_VERSION = 3  # raised when the code cuts sources differently
+_BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # files that readers write beside the plan
+PLAN_VERSION = 3  # increased when the code cuts sources differently
 
 
 class _Part(BaseModel):
-    """What a plan holds of a source."""
+    """The part of a plan for one source."""
 
     model_config = ConfigDict(strict=True)
 
@@ -50,10 +50,10 @@ _PARTS = TypeAdapter(dict[str, _Part])
 class Draft:
     """A plan that is not published yet."""
 
-    parts: Mapping[str, dict[str, Any]]  # by source, as the plan will hold them
-    before: Mapping[str, dict[str, Any]]  # of the plan that is published
-    rows_before: Mapping[str, int]  # by source, as they were accepted last
-    counted: Mapping[str, int]  # of sources that had to be read for it
+    parts: Mapping[str, dict[str, Any]]  # by source, as in the new plan
+    before: Mapping[str, dict[str, Any]]  # by source, as in the published plan
+    rows_before: Mapping[str, int]  # by source, as last accepted
+    counted: Mapping[str, int]  # rows of sources that had to be read to count them
 
     @property
     def units(self) -> list[Unit]:
@@ -61,17 +61,17 @@ class Draft:
         return list(_units(self.parts))
 
     def rows(self) -> dict[str, int | None]:
-        """Return the rows of each source; None where only reading it tells."""
+        """Return the number of rows of each source; None if unknown before reading."""
         return {
             name: self.counted.get(name, _known_rows(part)) for name, part in self.parts.items()
         }
 
     def new_files(self) -> dict[str, int]:
-        """Return what is to be claimed for what readers write that the plan before has not."""
+        """Return the claims for new files, which readers write and the previous plan lacks."""
         return {file: 1 for file in sorted(files_of(self.parts) - files_of(self.before))}
 
     def old_files(self) -> list[str]:
-        """List what readers wrote for the plan before, and this one does not need."""
+        """List the files that readers wrote for the previous plan and this plan does not need."""
         old = files_of(self.before) - files_of(self.parts)
         return sorted(file for file in old if _BESIDE.fullmatch(file))
 
@@ -91,13 +91,12 @@ def make_plan(
     Args:
         recipe: names the sources.
         store: the corpus.
-        fresh_rows: tells the rows that ingest read for a shard, None if it must read them again.
+        fresh_rows: returns the rows that ingest read for a shard, None if it must read them again.
         allow_shrink: whether sources may have lost any number of rows.
-        check: called before anything is published; may refuse.
+        check: called before anything is published; may raise an error.
 
     Raises:
-        CorpusError: if a source is missing, holds no rows at all, or lost more of those that it
-            had than may pass unasked.
+        CorpusError: a source is missing, the sources have no rows, or lost too many rows.
     """
     with store.scratch() as aside:
         draft = draft_plan(recipe, store, aside, fresh_rows)
@@ -124,12 +123,12 @@ def draft_plan(
 
     Args:
         recipe: names the sources.
-        store: the corpus, whose plan is read.
-        aside: local folder for what readers write.
-        fresh_rows: tells the rows that ingest read for a shard, None if it must read them again.
+        store: the corpus with the published plan.
+        aside: local folder for the files that readers write.
+        fresh_rows: returns the rows that ingest read for a shard, None if it must read them again.
 
     Raises:
-        CorpusError: if a source is missing, or holds no rows at all.
+        CorpusError: a source is missing, or the sources have no rows.
     """
     before = published_plan(store)
     accepted = {name: _accepted_rows(store, before, name) for name in before}
@@ -159,15 +158,15 @@ def _places(recipe: Recipe) -> Iterator[str]:
 
 
 def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: bool = False) -> None:
-    """Take the rows of sources that had to be read for it; the next plan is compared with them.
+    """Store the rows of each source, counted by ingest, for comparison with the next plan.
 
     Args:
-        store: the corpus, whose plan is read.
+        store: the corpus with the published plan.
         ingested: the footers of all side-cars of ingest, in order.
         allow_shrink: whether sources may have lost any number of rows.
 
     Raises:
-        CorpusError: if they lost more than may pass unasked.
+        CorpusError: the sources lost too many rows.
     """
     parts = published_plan(store)
     read: Counter[str] = Counter()
@@ -184,12 +183,12 @@ def accept_rows(store: Storage, ingested: Sequence[Origin], *, allow_shrink: boo
 
 
 def plan_bytes(parts: Mapping[str, Any]) -> bytes:
-    """Write a plan as it stands in the corpus."""
+    """Serialise a plan for the corpus."""
     return json.dumps(dict(parts), indent=1).encode()
 
 
 def claim(store: Storage) -> None:
-    """Publish a plan of nothing where there is none: a mark that a build has begun here."""
+    """Publish an empty plan if there is none, as a mark that a build has started here."""
     if not store.exists(PLAN):
         _publish(store, {})
 
@@ -197,10 +196,10 @@ def claim(store: Storage) -> None:
 def read_plan(store: Storage) -> Sequence[Unit]:
     """Read the published plan; unit number n is shard number n.
 
-    Costs one look at the file system, not a read, where the plan is the one read last.
+    A repeated call costs one look-up in the file system, but no read.
 
     Raises:
-        CorpusError: if there is none.
+        CorpusError: there is no plan.
     """
     fs, path = store.locate(PLAN)
     try:
@@ -216,10 +215,10 @@ def _read_plan(url: str, version: str) -> tuple[Unit, ...]:
 
 
 def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[str, int]]:
-    """Count by source what is in the input and no row: seen by planning, or by ingest.
+    """Return counts by source of the input that is no row, found by planning or ingest.
 
     Args:
-        store: the corpus, whose plan is read.
+        store: the corpus with the published plan.
         ingested: the footers of all side-cars of ingest, in order.
     """
     plan = published_plan(store)
@@ -230,7 +229,7 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
 
 
 def make_reader(source: Source, crawl: CrawlConfig) -> Reader:
-    """Return the reader of a source's kind."""
+    """Return the reader for a source's kind."""
     from pipelines.fetch.types import FetchLimits
     from pipelines.sources.folders.reader import FolderReader
     from pipelines.sources.hub.reader import HubReader
@@ -258,7 +257,7 @@ def _plan_source(
         return {"passed_over": {}, "files": [], **known}
     beside = Storage(str(aside))
     part = asdict(reader.plan(recipe.rows_per_shard, beside))
-    for unit in part["units"]:  # what was written aside is read where it will lie
+    for unit in part["units"]:  # files written aside are read from their final place
         unit["path"] = unit["path"].replace(_url(beside), _url(store), 1)
     return {"made_of": made_of, **part, "files": list(part["files"])}
 
@@ -270,7 +269,7 @@ def _counted(
     rows_before: Mapping[str, int],
     fresh_rows: Callable[[int], int | None],
 ) -> dict[str, int]:
-    """Count the rows of tars that changed, to know what they lost before anything is touched."""
+    """Count the rows of changed tars, to know the lost rows before anything is changed."""
     numbers = {unit: number for number, unit in enumerate(_units(before))}
     found: dict[str, int] = {}
     for source in recipe.sources:
@@ -291,13 +290,13 @@ def _counted(
 
 
 def files_beside(store: Storage) -> list[str]:
-    """List what has the name of a file that a reader writes."""
+    """List the files with a name that readers use."""
     paths = [f"sources/{name}" for name in store.listing("sources")]
     return sorted(path for path in paths if _BESIDE.fullmatch(path))
 
 
 def files_of(parts: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return what readers wrote into the corpus for a plan."""
+    """Return the files that readers wrote into the corpus for a plan."""
     return {file for part in parts.values() for file in part.get("files", ())}
 
 
@@ -305,7 +304,7 @@ def published_plan(store: Storage) -> dict[str, dict[str, Any]]:
     """Read the published plan by source; {} if there is none.
 
     Raises:
-        CorpusError: if it is damaged.
+        CorpusError: the plan is damaged.
     """
     if not store.exists(PLAN):
         return {}
@@ -316,12 +315,12 @@ def _parsed(data: bytes) -> dict[str, dict[str, Any]]:
     try:
         _PARTS.validate_json(data)
         parts: Any = json.loads(data)
-        list(_units(parts))  # no field too many
+        list(_units(parts))  # refuses unknown fields
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        said = f"{where}: {first['msg']}" if where else first["msg"]
-        raise CorpusError(f"{PLAN}: damaged ({said}); remove it and build again") from error
+        detail = f"{where}: {first['msg']}" if where else first["msg"]
+        raise CorpusError(f"{PLAN}: damaged ({detail}); remove it and build again") from error
     except (ValueError, TypeError) as error:
         raise CorpusError(f"{PLAN}: damaged ({error}); remove it and build again") from error
     return parts
@@ -341,7 +340,7 @@ def _known_rows(part: Mapping[str, Any]) -> int | None:
 
 
 def _accepted_rows(store: Storage, before: Mapping[str, Any], name: str) -> int | None:
-    """Return the rows that a source had; of a plan of an earlier release as far as is known."""
+    """Return the rows that a source had; None if a plan of an old release does not tell."""
     part = before[name]
     if part.get("rows") is not None:
         return part["rows"]

@@ -1,4 +1,4 @@
-"""Collect one shard's bytes as they arrive, and lay them out in key order."""
+"""Collection of one shard's image bytes, and writing of its tar in key order."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from schemas.tables import RAW
 
 HASH_DIGITS = 12  # of a tar's sha256, in its name
 
-# What a row that came from no HTTP answer holds in those columns.
+# Values of the HTTP columns in a row that was not fetched.
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
 
 
 def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None:
-    """Return why an image of `length` bytes is turned away, (reason, detail); None if it is not."""
+    """Return (reason, detail) if an image of `length` bytes is refused, else None."""
     if not length:
         return "empty_file", f"{name}: no bytes"
     if length > max_bytes:
@@ -31,15 +31,15 @@ def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None
 
 
 def member_name(key: str, body: bytes) -> str:
-    """Name the member of a raw tar that holds a sample's bytes."""
+    """Return the name of a sample's member in a raw tar."""
     found = file_format(body)
     return f"{key}.{found.suffix if found else 'bin'}"
 
 
 class RawShard:
-    """The bytes of one shard: stored in its own tar, or referenced where they lie.
+    """The image bytes of one shard: stored in its tar, or referenced in their place.
 
-    Bodies are spooled to disk as they arrive, so memory holds one at a time.
+    Bodies are written to disk as they arrive, so only one is in memory.
     """
 
     def __init__(self, shard: int, scratch: Path) -> None:
@@ -57,25 +57,25 @@ class RawShard:
         self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
-        """Remember where the bytes of a sample lie, in bytes; they are not copied."""
+        """Add a reference to a sample's bytes, offset and length in bytes; nothing is copied."""
         self._add(key, file, offset, length, sha256)
 
     def keep(self, row: Mapping[str, Any], body: bytes) -> None:
-        """Take a sample over from an earlier crawl of this shard: its row of RAW, its bytes."""
+        """Add a sample of an earlier crawl of this shard: its row of RAW and its bytes."""
         if "://" in row["file"]:
             self.refer(row["key"], row["file"], row["offset"], row["length"], row["sha256"])
         else:
             self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
 
     def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
-        """Turn a sample away."""
+        """Add a sample that failed or was dropped, with its reason."""
         self._rejects.append(Reject(id=key, reason=reason, detail=detail, dropped=dropped))
 
     def finish(self, rows_in: int) -> ShardResult:
-        """Write the tar in key order and return what is to be published.
+        """Write the tar in key order and return the result to publish.
 
-        The tar's name holds its hash: the web answers differently from one attempt to the next,
-        and no side-car may come to stand beside the tar of another.
+        The tar's name contains its hash: the web answers differently in each attempt, and a
+        side-car must not belong to the tar of another attempt.
         """
         files: dict[str, Path] = {}
         places: dict[str, dict[str, str | int]] = {}

@@ -1,7 +1,7 @@
-"""Rows that sources had and have no more: a plan that loses many stops, until told to go on.
+"""Check for lost rows: a plan that loses many rows stops the build, unless that is allowed.
 
-A download that failed leaves a list of a few rows, and what a build makes of it takes the place of
-what it made of all.
+A failed download may leave a list with few rows, and the build would replace a large corpus by a
+small one.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ LARGEST_LOSS = 10  # a tenth of all rows; more stops
 
 
 def losses(before: Mapping[str, int], now: Mapping[str, int | None]) -> list[str]:
-    """Say which sources lost rows, if that is more than a tenth of all or a whole source.
+    """List the sources that lost rows, if that is over a tenth of all rows or a whole source.
 
     Args:
-        before: rows by source, as they were accepted last.
-        now: rows by source; None where only reading it tells.
+        before: rows by source, as last accepted.
+        now: rows by source; None if unknown before reading.
 
     >>> losses({"web": 100}, {"web": 90})
     []
@@ -33,11 +33,11 @@ def losses(before: Mapping[str, int], now: Mapping[str, int | None]) -> list[str
     lost = sum(before[name] - rows for name, rows in fewer.items())
     if lost * LARGEST_LOSS <= sum(before.values()) and all(fewer.values()):
         return []
-    return [_said(name, before[name], rows, name in now) for name, rows in fewer.items()]
+    return [_loss_text(name, before[name], rows, name in now) for name, rows in fewer.items()]
 
 
 def fewer_rows(before: Mapping[str, int], now: Mapping[str, int | None]) -> list[str]:
-    """Say which sources have fewer rows than before, a line each.
+    """List the sources with fewer rows than before, one line each.
 
     >>> fewer_rows({"web": 25, "old": 1}, {"web": 19})
     ['web: 6 rows fewer than before (25 -> 19)', 'old: 1 row fewer than before (1 -> 0)']
@@ -52,24 +52,23 @@ def fewer_rows(before: Mapping[str, int], now: Mapping[str, int | None]) -> list
 def check_shrink(
     before: Mapping[str, int], now: Mapping[str, int | None], *, allow: bool = False
 ) -> None:
-    """Stop where many rows were lost; say where a few were.
+    """Refuse a plan that lost many rows; report a few lost rows.
 
     Raises:
-        CorpusError: if more than a tenth of all rows is gone, or a whole source, and that was not
-            allowed.
+        CorpusError: more than a tenth of all rows or a whole source was lost, and `allow` is False.
     """
-    said = losses(before, now)
-    if said and not allow:
+    lost = losses(before, now)
+    if lost and not allow:
         raise CorpusError(
             "the sources lost more than a tenth of all rows together, or one of them lost all of "
-            f"its own: {'; '.join(said)}. The corpus is as it was. If a download "
-            "failed, mend it; if this is meant, go on with --allow-shrink"
+            f"its own: {'; '.join(lost)}. The corpus is unchanged. If a download "
+            "failed, repair it; if this is intended, continue with --allow-shrink"
         )
     for line in fewer_rows(before, now):
         CONSOLE.info(line)
 
 
-def _said(name: str, before: int, now: int, in_recipe: bool) -> str:
+def _loss_text(name: str, before: int, now: int, in_recipe: bool) -> str:
     if not in_recipe:
         return f"{name} had {counted(before, 'row')} and is no longer in the recipe"
     return (

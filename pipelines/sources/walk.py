@@ -1,4 +1,4 @@
-"""Walk a local folder: every file once, links by the recipe's key, loops ended, nothing silent."""
+"""Walk through a local folder: every file once, links as in the recipe, no endless loops."""
 
 import os
 import os.path
@@ -17,10 +17,10 @@ AGAIN = "whose files are read elsewhere in the source"
 def walk(
     root: str, links: Links, passed_over: Counter[str], *, hidden: bool = False
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield what is below a folder and no folder: (path below it, entry), in no order.
+    """Yield the files below a folder: (path below the folder, entry), in no order.
 
-    A folder that several links lead to is entered once, under the first of its names; folders
-    come before links to folders.
+    A folder with several links to it is entered once, by the first name; real folders come before
+    links.
 
     Args:
         root: folder.
@@ -29,7 +29,7 @@ def walk(
         hidden: enter hidden folders.
 
     Raises:
-        CorpusError: if a folder cannot be listed.
+        CorpusError: a folder cannot be listed.
     """
     real_root = os.path.realpath(root)
     entered: set[tuple[int, int]] = set()
@@ -67,12 +67,12 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _enter(folder: str, entered: set[tuple[int, int]]) -> bool:
-    """Note that a folder is entered; False if it was before."""
+    """Mark a folder as entered; return False if it was entered before."""
     try:
         info = os.stat(folder)
     except OSError as error:
-        said = f"{storable(folder)}: this folder cannot be entered: {error.strerror}"
-        raise CorpusError(said) from error
+        message = f"{storable(folder)}: this folder cannot be entered: {error.strerror}"
+        raise CorpusError(message) from error
     place = (info.st_dev, info.st_ino)
     is_new = place not in entered
     entered.add(place)
@@ -80,7 +80,7 @@ def _enter(folder: str, entered: set[tuple[int, int]]) -> bool:
 
 
 def _why_not(real_root: str, folder: str, links: Links, entered: set[tuple[int, int]]) -> str:
-    """Return why a linked folder is not entered, '' if it is."""
+    """Return the reason why a linked folder is not entered, '' if it is entered."""
     path = os.path.join(real_root, folder)
     if links == "never":
         return f"that {NEVER}"
@@ -96,5 +96,5 @@ def _why_not(real_root: str, folder: str, links: Links, entered: set[tuple[int, 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads round to itself, or where nobody may look
+    except OSError:  # a link to itself, or no permission
         return False

@@ -1,4 +1,4 @@
-"""Paths with wildcards and braces: which names they stand for."""
+"""Expansion of paths with wildcards and braces."""
 
 import glob
 import re
@@ -16,7 +16,7 @@ from pipelines.sources.walk import walk
 from schemas.recipe import Links
 from schemas.store.storage import CorpusError
 
-MOST_NAMES = 100_000  # that braces may stand for
+MOST_NAMES = 100_000  # from braces
 _WILDCARD = re.compile(r"[*?\[]")
 _SPECIAL = re.compile(r"[*?\[{]")
 _RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?\}")
@@ -26,15 +26,15 @@ class NamedFile(NamedTuple):
     """A path that a source's path names or matches."""
 
     path: str  # on its file system
-    matched: bool  # by a wildcard; nothing may be there if not
-    hidden: bool = False  # the wildcard asks for hidden folders
+    matched: bool  # by a wildcard; if False, the file may be missing
+    hidden: bool = False  # the wildcard includes hidden folders
     is_local: bool = False
 
 
 def named_by(
     fs: Any, full: str, shown: str, links: Links, passed_over: Counter[str]
 ) -> tuple[str, Iterator[NamedFile]]:
-    """Return the last folder that a path names as it is, and the paths that it names below.
+    """Return the last folder of a path before its first wildcard, and the matching paths.
 
     Args:
         fs: file system.
@@ -44,7 +44,7 @@ def named_by(
         passed_over: counts the folders that `**` does not enter.
 
     Raises:
-        CorpusError: if its braces do not match, or stand for too many names.
+        CorpusError: the braces do not match, or give too many names.
     """
     fixed, pattern = _split(fs, full)
     if not pattern:
@@ -53,7 +53,7 @@ def named_by(
 
 
 def _split(fs: Any, full: str) -> tuple[str, str]:
-    """Cut a path before its first part with a wildcard or brace that does not exist as it is."""
+    """Split a path before its first part with a wildcard or brace that does not exist literally."""
     parts = full.split("/")
     for n, part in enumerate(parts):
         if _SPECIAL.search(part) and not fs.exists("/".join(parts[: n + 1])):
@@ -62,7 +62,7 @@ def _split(fs: Any, full: str) -> tuple[str, str]:
 
 
 def _unbraced(pattern: str, shown: str) -> list[str]:
-    # As in a shell, two stars inside a name are one.
+    # As in a shell, two stars inside a name mean one.
     parts = (part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in pattern.split("/"))
     pattern = "/".join(parts)
     if "{" not in pattern:
@@ -91,14 +91,14 @@ def _named(
         if is_local and "**" in pattern.split("/"):
             found = _deep(fixed, pattern, hidden, links, passed_over)
         else:
-            # Below a wildcard a bracket may be part of a name too: tried where nothing matches.
+            # A bracket below a wildcard may be part of a name: try this if nothing matches.
             found = _glob(fs, fixed, pattern) or _glob(fs, fixed, pattern.replace("[", "[[]"))
         for name in found:
             yield NamedFile(name, matched=True, hidden=hidden, is_local=is_local)
 
 
 def _glob(fs: Any, fixed: str, pattern: str) -> list[str]:
-    if isinstance(fs, LocalFileSystem):  # fsspec's own does not enter linked folders
+    if isinstance(fs, LocalFileSystem):  # fsspec's glob does not enter linked folders
         names = glob.glob(pattern, root_dir=fixed, include_hidden=True)
         return sorted(fixed + name for name in names)
     return sorted(fs.glob(glob.escape(fixed) + pattern))
@@ -107,7 +107,7 @@ def _glob(fs: Any, fixed: str, pattern: str) -> list[str]:
 def _deep(
     fixed: str, pattern: str, hidden: bool, links: Links, passed_over: Counter[str]
 ) -> list[str]:
-    """Match a pattern with `**`, which may have to enter a linked folder but never goes round."""
+    """Match a pattern with `**`, which may enter linked folders, but each folder once."""
     matches = re.compile(glob_translate(pattern)).match
     found = walk(fixed, links, passed_over, hidden=hidden)
     return sorted(fixed + path for path, _ in found if matches(path))

@@ -30,7 +30,7 @@ _PARTS = {
     "noun": ("n", "nouns"),
 }
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# What an article can stand before: it takes its form from the word that follows.
+# An article must precede a word, because the word decides between `a` and `an`.
 _ARTICLE = re.compile(r"\{article\} (?=\w|\{(?:verb|participle|adjective|noun)\})")
 _CAPTION = re.compile(r"\{caption\}")
 _OPENING_QUOTES = ('"', "'", "\u201c", "\u2018", "\u00ab")
@@ -53,19 +53,19 @@ class Templates(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """One instruction pair, and what was drawn to make it."""
+    """One instruction pair, and the id of its template."""
 
     user: str
     assistant: str
-    template: str  # name of the file, then list initial and number of each part drawn
+    template: str  # name of the file, then letter of the list and number of each drawn part
 
 
 def converse(
     templates: Templates, key: str, caption: str, *, faithful: bool = False
 ) -> Conversation:
-    """Write the pair of one sample; its key draws every part.
+    """Write the pair of one sample; its key decides every drawn part.
 
-    The caption is fitted into each sentence (`filters.phrase`), or copied where it is `faithful`.
+    The caption is fitted into each sentence (`filters.phrase`), or copied if `faithful`.
 
     >>> templates = load_templates("t2i-v1")
     >>> converse(templates, "00ff", "A red fox.").template
@@ -81,14 +81,14 @@ def converse(
 
 
 def load_templates(name: str, *, sha256: str = "") -> Templates:
-    """Load a bundled template file by name, or any by path or URL.
+    """Load a bundled template file by name, or any file by path or URL.
 
     Args:
-        name: of the file.
+        name: name, path or URL of the file.
         sha256: 64 hex digits that the file must have, '' for any.
 
     Raises:
-        CorpusError: if it is missing, not a template file, or not the one that was pinned.
+        CorpusError: the file is missing, no template file, or has another sha256.
     """
     data = read_template_file(name)
     found = hashlib.sha256(data).hexdigest()
@@ -101,7 +101,7 @@ def read_template_file(name: str) -> bytes:
     """Read the bytes of a template file.
 
     Raises:
-        CorpusError: if it is missing.
+        CorpusError: the file is missing.
     """
     folder = files("pipelines.templates")
     bundled = folder / f"{name}.yaml"
@@ -133,7 +133,7 @@ def _parse(name: str, data: bytes) -> Templates:
 
 
 def _faults(templates: Templates) -> list[str]:
-    """Say what would make a pair that reads wrong or breaks the shard contract."""
+    """List the errors that would give wrong sentences or break the shard contract."""
     lists = (templates.verbs, templates.participles, templates.adjectives, templates.nouns)
     words = [word for part in lists for word in part]
     faults = [f"{word!r} must not hold braces" for word in words if re.search("[{}]", word)]
@@ -169,9 +169,9 @@ def _form_faults(form: str) -> list[str]:
 
 
 def _turn(templates: Templates, key: str, turn: str, forms: Sequence[str]) -> tuple[str, str]:
-    """Draw one turn; return it but for its caption, and the letter and number of each part drawn.
+    """Draw one turn; return it without its caption, and letter and number of each drawn part.
 
-    A form is drawn where there are several, an opener where the form has one, and so on.
+    A form is drawn if there are several, an opener if the form has one, and so on.
     """
     drawn: list[str] = []
 
@@ -188,7 +188,7 @@ def _turn(templates: Templates, key: str, turn: str, forms: Sequence[str]) -> tu
 
 
 def _with_articles(form: str) -> str:
-    """Close gaps, and put the article that its word wants."""
+    """Collapse spaces, and insert `a` or `an` by the next word."""
     return re.sub(
         r"\{article\} (\w)",
         lambda found: ("an " if found[1].lower() in "aeiou" else "a ") + found[1],
@@ -197,7 +197,7 @@ def _with_articles(form: str) -> str:
 
 
 def _filled(form: str, caption: str, faithful: bool) -> str:
-    """Put the caption in its place: as it is, also where the form quotes it, or as a phrase."""
+    """Insert the caption: unchanged if `faithful` or quoted in the form, else as a phrase."""
 
     def fitted(found: re.Match[str]) -> str:
         before = form[: found.start()].rstrip()

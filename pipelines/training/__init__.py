@@ -1,1 +1,1 @@
-"""The commands that train."""
+"""The training commands."""

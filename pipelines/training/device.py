@@ -1,4 +1,4 @@
-"""The device that a training is told to use."""
+"""The device of a training."""
 
 import torch
 
@@ -7,21 +7,21 @@ from pipelines.runtime.gpu import require_gpu
 from schemas.store.storage import CorpusError
 
 
-def device_of(command: str, asked: str | None) -> str:
-    """Return the device asked for, or the best there is.
+def device_of(command: str, requested: str | None) -> str:
+    """Return the requested device, or the best one if None.
 
     Raises:
-        CorpusError: if it is not there, or no name that torch knows.
+        CorpusError: the device is not available, or torch does not know the name.
     """
-    if asked is None:
+    if requested is None:
         return best_device()
-    if asked.startswith("cuda"):
-        require_gpu(command, f"--device {asked}", "--device cpu")
-    if asked == "cuda":  # of several, each process takes its own later
-        return asked
+    if requested.startswith("cuda"):
+        require_gpu(command, f"--device {requested}", "--device cpu")
+    if requested == "cuda":  # each process later chooses one of several
+        return requested
     try:
-        torch.empty(0, device=asked)
-    # A name that torch does not know, a device it was not built for, or one that is not there.
+        torch.empty(0, device=requested)
+    # The name is unknown, torch was built without the device, or it is not available.
     except (RuntimeError, AssertionError) as error:
-        raise CorpusError(f"--device {asked}: {str(error).splitlines()[0]}") from error
-    return asked
+        raise CorpusError(f"--device {requested}: {str(error).splitlines()[0]}") from error
+    return requested

@@ -1,4 +1,4 @@
-"""Images for training a tokenizer: folders and tars read in place, decoded once, cropped anew."""
+"""Images for training a tokenizer, read in place from folders and tars and decoded once."""
 
 import itertools
 import tarfile
@@ -22,7 +22,7 @@ from schemas.recipe import DecodeConfig
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError
 
-BATCHES_AHEAD = 4  # each decoded by a thread of its own while the network is at work
+BATCHES_AHEAD = 4  # each decoded by a separate thread while the network computes
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000  # of an encoded image
 MAX_ASPECT = 8
@@ -30,30 +30,30 @@ MAX_ASPECT = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFile:
-    """Where an encoded image lies."""
+    """The place of an encoded image."""
 
-    name: str  # path below the folder or tar it was found in, which decides every draw
+    name: str  # path below its folder or tar; decides all random numbers
     url: str
     offset: int = 0
     length: int | None = None  # bytes; None for the whole file
 
 
 def find_images(urls: Sequence[str]) -> list[ImageFile]:
-    """List the images of folders and of tars, each once, sorted by name.
+    """List the images of folders and tars, each once, sorted by name.
 
     Args:
-        urls: local paths or fsspec URLs of folders, which are listed to any depth, tars among
-            them; or of tars or images, with * where there are many. Of a built corpus those in its
-            shards are meant, not what they were made of.
+        urls: local paths or fsspec URLs of folders, which are listed to any depth with the tars in
+            them; or of tars or images, also with *. For a built corpus, only the images in its
+            shards are listed.
 
     Raises:
-        CorpusError: a place that holds no image.
+        CorpusError: a place has no image.
     """
     found: set[ImageFile] = set()
     for url in urls:
         images = set(_images_of(url))
         if not images:
-            raise CorpusError(f"{url}: no image, and no tar of images, lies there")
+            raise CorpusError(f"{url}: expected images or tars of images, found none")
         found |= images
     return sorted(found, key=lambda image: (image.name, image.url, image.offset))
 
@@ -62,9 +62,9 @@ def _images_of(url: str) -> Iterator[ImageFile]:
     fs, path = open_fs(url)
     try:
         paths = fs.glob(path) if "*" in path else fs.find(path)
-    except FileNotFoundError:  # of a bucket that is not there
+    except FileNotFoundError:  # the bucket is missing
         return
-    # A name must not say where the data lie: moved, they are the same images.
+    # A name must not depend on the location of the data.
     folder = path.partition("*")[0].rpartition("/")[0] if "*" in path or path in paths else path
     if f"{path.rstrip('/')}/{MANIFEST}" in paths:
         paths = [file for file in paths if file.startswith(f"{path.rstrip('/')}/{FOLDER}/")]
@@ -90,7 +90,7 @@ def _images_in_tar(url: str) -> Iterator[ImageFile]:
 
 
 def held_out(images: Sequence[ImageFile], share: float) -> tuple[list[ImageFile], list[ImageFile]]:
-    """Part images by the hash of their names: for training, and for the figures."""
+    """Split images by the hash of their names; return those for training and those held out."""
     kept = [image for image in images if unit(image.name, "held out") >= share]
     rest = [image for image in images if unit(image.name, "held out") < share]
     return kept, rest
@@ -98,7 +98,7 @@ def held_out(images: Sequence[ImageFile], share: float) -> tuple[list[ImageFile]
 
 @dataclass(kw_only=True)
 class TrainingImages:
-    """Batches of crops, the same in every run; an image that cannot be decoded is left out.
+    """Batches of crops, the same in every run; images that cannot be decoded are skipped.
 
     Images are cut to squares of `side` px once and kept in memory up to `cache_bytes`.
     """
@@ -106,19 +106,19 @@ class TrainingImages:
     images: Sequence[ImageFile]
     side: int = 256  # px
     cache_bytes: int = 4 << 30
-    unreadable: dict[str, str] = field(default_factory=dict)  # name -> why
-    _left_out: set[ImageFile] = field(default_factory=set)
+    unreadable: dict[str, str] = field(default_factory=dict)  # name -> reason
+    _skipped: set[ImageFile] = field(default_factory=set)
     _cache: dict[ImageFile, NDArray[np.uint8]] = field(default_factory=dict)
     _orders: dict[int, Sequence[ImageFile]] = field(default_factory=dict)
     _ordering: Lock = field(default_factory=Lock)
 
     def batches(self, crop: int, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
-        """Yield uint8 [size, crop, crop, 3] without end, each epoch in an order of its own.
+        """Yield uint8 [size, crop, crop, 3] without end, each epoch in another order.
 
         Args:
             crop: side of the crops, px; up to `side`.
-            size: images a batch.
-            start: batches to pass over, of a run that goes on.
+            size: images per batch.
+            start: batches to skip when a run resumes.
         """
         with ThreadPoolExecutor(BATCHES_AHEAD) as threads:
             ahead = deque(
@@ -136,12 +136,12 @@ class TrainingImages:
     def _batch(self, number: int, crop: int, size: int) -> NDArray[np.uint8]:
         crops: list[NDArray[np.uint8]] = []
         for place in itertools.count(number * size):
-            if len(self._left_out) >= len(self.images):
+            if len(self._skipped) >= len(self.images):
                 raise CorpusError(f"none of {len(self.images)} images can be decoded")
             epoch, index = divmod(place, len(self.images))
             image = self._order(epoch)[index]
             square = self._square(image)
-            if square is not None:  # or the next in the epoch stands in
+            if square is not None:  # else the next image of the epoch replaces it
                 crops.append(_cut(square, crop, f"{image.name}/{epoch}"))
             if len(crops) == size:
                 break
@@ -151,13 +151,13 @@ class TrainingImages:
         with self._ordering:
             if epoch not in self._orders:
                 ordered = sorted(self.images, key=lambda i: rank(i.name, f"epoch {epoch}"))
-                # Some threads may still be in the epoch before.
+                # Some threads may still read the previous epoch.
                 kept = {e: order for e, order in self._orders.items() if e == epoch - 1}
                 self._orders = kept | {epoch: ordered}
             return self._orders[epoch]
 
     def _square(self, image: ImageFile) -> NDArray[np.uint8] | None:
-        if image in self._left_out:
+        if image in self._skipped:
             return None
         if image in self._cache:
             return self._cache[image]
@@ -168,7 +168,7 @@ class TrainingImages:
                 raise DecodeError("too_long", f"{size}, over {MAX_ASPECT} times as long as wide")
         except DecodeError as error:
             self.unreadable[image.name] = str(error)
-            self._left_out.add(image)
+            self._skipped.add(image)
             return None
         square = cover_crop(decoded, self.side, self.side)
         if len(self._cache) * square.nbytes < self.cache_bytes:
@@ -185,7 +185,7 @@ def _read(image: ImageFile) -> bytes:
 
 
 def _cut(square: NDArray[np.uint8], crop: int, key: str) -> NDArray[np.uint8]:
-    """Cut a crop at a drawn place, mirrored every other time."""
+    """Cut a crop at a random place, mirrored with probability 1/2."""
     free = square.shape[0] - crop + 1
     top, left = draw(key, "top", free), draw(key, "left", free)
     cut = square[top : top + crop, left : left + crop]

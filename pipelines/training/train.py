@@ -26,28 +26,28 @@ from schemas.store.storage import CorpusError
 KIND = "train"
 MOST_PROMPTS = 16
 INHERITED = ("size", "choices", "text_tokenizer", "tokenizer_preset", "tokenizer_checkpoint")
-"""Keys of a recipe that say what the model is; those of the training that it begins as hold."""
+"""Recipe keys of the model, taken from the training that gives the initial weights."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or go on with what was killed.
+    """Train, or resume a killed training.
 
     Raises:
-        UserError: an unknown stage or key; data, weights or a checkpoint that do not fit; or a loss
-            that is NaN.
+        UserError: a stage or key is unknown; data, weights or a checkpoint do not fit; or the loss
+            is not finite.
     """
     recipe = stage_recipe(options.stage, [*_inherited(options.init), *_overrides(options)])
     device = device_of(KIND, options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    # Samples that are skipped, by their keys; and how bits are flipped.
+    # Log the keys of skipped samples, and the kind of self-correction.
     logging.getLogger("model").setLevel(logging.INFO)
     with started(device) as processes, _locked(options, processes):
         return _train(options, recipe, processes)
 
 
 def _inherited(init: str | None) -> list[str]:
-    """Return what a model begins as that another training made, as overrides of a recipe."""
+    """Return the recipe keys of the training with the initial weights, as overrides."""
     if init is None:
         return []
     try:
@@ -66,7 +66,7 @@ def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) ->
         processes=processes,
         init=Path(options.init) if options.init else None,
     )
-    _say_start(recipe, processes)
+    _report_start(recipe, processes)
     trainer.run()
     if processes.is_first:
         print(checkpoints(out)[-1])
@@ -75,7 +75,7 @@ def _train(options: argparse.Namespace, recipe: Recipe, processes: Processes) ->
     return 0
 
 
-def _say_start(recipe: Recipe, processes: Processes) -> None:
+def _report_start(recipe: Recipe, processes: Processes) -> None:
     if processes.is_first:
         print(
             f"stage {recipe.stage} of size {recipe.size}: {recipe.steps:,} steps of {recipe.batch} "
@@ -98,7 +98,7 @@ def _prompts(path: str) -> list[str]:
     lines = [line.strip() for line in Path(path).read_text().splitlines()]
     found = [line for line in lines if line][:MOST_PROMPTS]
     if not found:
-        raise CorpusError(f"--prompts {path}: expected a prompt a line, found none")
+        raise CorpusError(f"--prompts {path}: expected one prompt per line, found none")
     return found
 
 

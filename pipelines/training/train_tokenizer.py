@@ -1,4 +1,4 @@
-"""train-tokenizer: from folders and shards of images to a tokenizer with its model card."""
+"""`vargpt-corpus train-tokenizer`: a tokenizer with a model card, from folders and shards."""
 
 import argparse
 import importlib
@@ -33,14 +33,14 @@ from schemas.store.storage import CorpusError
 
 KIND = "train-tokenizer"
 DEFAULT_PHASES = ("128x4:4000", "256x1:600")
-MOST_HELD_OUT = 256  # images that figures are taken of
+MOST_HELD_OUT = 256  # images for the figures
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or go on with what was killed; write the checkpoint and its card.
+    """Train, or resume a killed training; write the checkpoint and its card.
 
     Raises:
-        UserError: no images, a wrong phase, a state of another run, or a loss that is NaN.
+        UserError: no images, a wrong phase, a state of another run, or a loss that is not finite.
     """
     store = training_folder(options.out, KIND, STATE)
     device = device_of(KIND, options.device)
@@ -81,7 +81,7 @@ def _train(
         report=_report,
         unreadable=data.unreadable,
     )
-    squares, unreadable = _shown(rest)  # first, or a fault of theirs would show hours later
+    squares, unreadable = _shown(rest)  # before the training, so that errors show at once
     trainer.run()
     facts = Facts(
         data=options.describe_data or ", ".join(options.data),
@@ -103,7 +103,7 @@ def _train(
 
 
 def _shown(rest: Sequence[ImageFile]) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """Return squares of held-out images, in an order drawn by name, and what is unreadable."""
+    """Return squares of held-out images, in an order drawn by name, and the unreadable ones."""
     shuffled = sorted(rest, key=lambda image: rank(image.name, "shown"))
     data = TrainingImages(images=shuffled, side=max(SIDES), cache_bytes=0)
     squares = list(itertools.islice(data.squares(), MOST_HELD_OUT))
@@ -123,7 +123,7 @@ def _phase(text: str) -> Phase:
     if not (crop.isdigit() and batch.isdigit() and steps.isdigit()):
         raise SettingsError(f"phase {text!r}: expected SIDExBATCH:STEPS, e.g. 128x4:4000")
     if int(crop) > max(SIDES):
-        raise SettingsError(f"phase {text!r}: crops are of up to {max(SIDES)} px")
+        raise SettingsError(f"phase {text!r}: expected crops of up to {max(SIDES)} px")
     return Phase(crop=int(crop), batch=int(batch), steps=int(steps))
 
 

@@ -1,4 +1,4 @@
-"""List a folder: a line an image with the texts beside it, and what else there is, counted."""
+"""The listing of a folder: one line per image with its texts, and counts of other files."""
 
 import hashlib
 import json
@@ -40,18 +40,18 @@ class _File(NamedTuple):
     """An image or text of a folder."""
 
     version: str
-    fault: Fault | None = None  # a link that is not followed, or leads nowhere
+    fault: Fault | None = None  # a link that is not followed, or is broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A folder as it was found."""
+    """The content of a folder."""
 
-    lines: list[bytes]  # of JSON, an image each, by name
-    passed_over: Mapping[str, int]  # what it is -> how many
+    lines: list[bytes]  # JSON, one per image, sorted by name
+    passed_over: Mapping[str, int]  # kind of file -> count
 
     def digest(self) -> str:
-        """Return what changes with the folder."""
+        """Return a hash that changes with the folder."""
         counts = json.dumps(dict(self.passed_over), sort_keys=True).encode()
         return hashlib.sha256(b"".join([*self.lines, counts])).hexdigest()
 
@@ -59,11 +59,11 @@ class Listing:
 def list_folder(path: str, links: Links) -> Listing:
     """List the images of a folder and all folders below it.
 
-    A text belongs to the images of its folder and stem; where suffixes of several differ in
-    case alone, the one in lower case is read, else the first by name.
+    A text belongs to the images with the same folder and stem. If several texts differ only in the
+    case of the suffix, the one in lower case is read, else the first by name.
 
     Raises:
-        CorpusError: if there is no such folder, it cannot be listed, or holds no image.
+        CorpusError: there is no such folder, it cannot be listed, or has no image.
     """
     fs, root = open_path(path)
     if not fs.isdir(root):
@@ -92,7 +92,7 @@ def list_folder(path: str, links: Links) -> Listing:
 
 
 def listing_units(source: str, url: str, lines: list[bytes], rows_per_shard: int) -> Iterator[Unit]:
-    """Cut a listing; a unit's version is that of its own images, so others may change."""
+    """Cut a listing into units; a unit's version depends on its own images only."""
     start = 0
     for first in range(0, len(lines), rows_per_shard):
         part = b"".join(lines[first : first + rows_per_shard])
@@ -116,14 +116,14 @@ def _line(name: str, image: _File, texts: Mapping[str, dict[str, _File]]) -> byt
     line["version"] = [image.version, *(beside[text].version for text in chosen)]
     faults = [(name, image.fault), *((text, beside[text].fault) for text in chosen)]
     if fault := next(((of, fault) for of, fault in faults if fault), None):
-        # The row's id names the image already.
+        # The row's id already names the image.
         of = "" if fault[0] == name else f"{posixpath.basename(fault[0])}: "
         line["fault"] = [fault[1].reason, f"{of}{fault[1].what}"]
     return f"{json.dumps(line)}\n".encode()
 
 
 def _chosen(texts: Mapping[str, _File]) -> list[str]:
-    """Return the names of the texts that are read: one of each suffix."""
+    """Return the names of the texts to read: one per suffix."""
     names = {suffix: [n for n in texts if suffix_of(n) == suffix] for suffix in TEXT_SUFFIXES}
     return [
         min(found, key=lambda name: (not name.endswith(suffix), name))
@@ -133,7 +133,7 @@ def _chosen(texts: Mapping[str, _File]) -> list[str]:
 
 
 def _local(root: str, links: Links, passed_over: Counter[str]) -> Iterator[tuple[str, _File]]:
-    """Find the images and texts of a folder of this machine; count all else."""
+    """Yield the images and texts of a local folder; count all other files."""
     real_root = os.path.realpath(root)
     for path, entry in walk(root, links, passed_over):
         what = what_file_is(entry.name)
@@ -149,7 +149,7 @@ def _local(root: str, links: Links, passed_over: Counter[str]) -> Iterator[tuple
 
 
 def _linked(real_root: str, path: str, links: Links) -> _File:
-    """Look at a link to no folder, and at what it leads to."""
+    """Return the version of a link's target, or why the link is not read."""
     full = os.path.join(real_root, path)
     mark = f"link {os.readlink(full)}"
     try:
@@ -159,14 +159,14 @@ def _linked(real_root: str, path: str, links: Links) -> _File:
             raise
         return _File(mark, fault)
     if not stat.S_ISREG(info.st_mode):
-        return _File(mark, Fault("missing_file", "a link to what is no regular file"))
+        return _File(mark, Fault("missing_file", "a link to something that is no regular file"))
     if fault := link_fault(real_root, path, links):
         return _File(mark, fault)
     return _File(_version(info))
 
 
 def _distant(fs: Any, root: str, passed_over: Counter[str]) -> Iterator[tuple[str, _File]]:
-    """Find the images and texts of a folder of another file system; count all else."""
+    """Yield the images and texts of a remote folder; count all other files."""
     hidden: set[str] = set()
     for path, info in fs.find(root, detail=True).items():
         name = path.removeprefix(root).lstrip("/")
@@ -185,7 +185,7 @@ def _distant(fs: Any, root: str, passed_over: Counter[str]) -> Iterator[tuple[st
 
 
 def _version(info: os.stat_result) -> str:
-    """Return what `file_version` does of fsspec's `info`, without the time that that takes."""
+    """Return the same as `file_version` for fsspec's `info`, but faster."""
     return f"{info.st_size} {info.st_mtime or info.st_ctime} {info.st_ino}"
 
 

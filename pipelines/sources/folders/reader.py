@@ -1,4 +1,4 @@
-"""Folders of images with their texts: generated images and their prompts, read in place."""
+"""The reader of folders: images with texts beside them, read in place."""
 
 import hashlib
 import json
@@ -33,18 +33,16 @@ from schemas.recipe import FolderSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import Storage
 
-# Images read at once, for file systems whose latency is longer than the hashing; memory holds
-# that many.
+# Images read in parallel, for file systems with a long latency; all of them are in memory.
 READ_THREADS = 8
 
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Images of a folder; bytes are referenced, not copied.
+    """Reads the images of a folder; bytes are referenced, not copied.
 
-    Without a list the folder itself is listed, by the one process that plans: a few hundred bytes
-    of its memory a file. Paths stand as they are listed; they may not leave the folder by `..`,
-    and by a link where the recipe lets them.
+    Without a list, the planning process lists the folder; that takes a few hundred bytes of memory
+    per file. Paths must not leave the folder by `..`; the recipe decides about links.
     """
 
     source: FolderSource
@@ -71,7 +69,7 @@ class FolderReader:
         return SourcePlan(units=units, passed_over=listing.passed_over, files=[path])
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
-        """List the images; a path out of the folder is a dead letter."""
+        """List the images; a path that leaves the folder gives a dead letter."""
         if not self.source.list:
             for _, row in read_rows(unit, self.source.columns):
                 yield row if isinstance(row, Reject) else self._with_texts_beside(row)
@@ -80,7 +78,7 @@ class FolderReader:
             yield row if isinstance(row, Reject) else self._checked(row)
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
-        """Hash each image where it lies."""
+        """Hash each image in its place."""
         fs, root = self._folder
         places = column(rows, "place")
         with ThreadPoolExecutor(READ_THREADS) as threads:
@@ -104,7 +102,7 @@ class FolderReader:
 
     @cached_property
     def _listing(self) -> Listing:
-        """The folder as it is found when first asked for; listing it is what costs."""
+        """The listing of the folder, made once because it is slow."""
         return list_folder(self.source.path, self.source.links)
 
     def _require_keys(self, listing: Listing) -> None:
@@ -148,7 +146,7 @@ class FolderReader:
         return replace(row, place=row.url)
 
     def _fault(self, path: str) -> Fault | None:
-        """Return why a path of a list may not be read, None if it may."""
+        """Return the reason why a listed path must not be read, or None."""
         if fault := _name_fault(path):
             return fault
         if posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == "..":
@@ -175,7 +173,7 @@ class FolderReader:
 
 
 def _name_fault(path: str) -> Fault | None:
-    """Return why no file of such a name can be read."""
+    """Return the reason why no file with this name can be read, or None."""
     if not is_storable(path) or "\0" in path:
         return Fault("bad_path", "not a name that UTF-8 can hold")
     if "::" in path or "://" in path:

@@ -80,7 +80,7 @@ def test_patchify_gathers_blocks_of_four_channel_by_channel() -> None:
 
 
 def test_an_odd_scale_is_refused_with_patchify() -> None:
-    with pytest.raises(ValueError, match="with patchify every scale is even"):
+    with pytest.raises(ValueError, match="with patchify every scale must be even"):
         of_bits(14, patchify=True).with_schedule(((1, 1), (32, 32)))
 
 
@@ -98,7 +98,7 @@ def test_codes_of_too_many_bits_are_refused(tiny: InfinityBsq) -> None:
 
 def test_codes_of_another_number_of_words_are_refused(tiny: InfinityBsq) -> None:
     codes = Codes(values_BL=np.zeros((1, 521, 2), np.uint32), schedule=tiny.schedule)
-    with pytest.raises(ValueError, match="expected 1 words a code"):
+    with pytest.raises(ValueError, match="expected 1 words per code"):
         tiny.decode(codes)
 
 
@@ -164,7 +164,7 @@ def test_the_description_says_how_the_codes_are_to_be_read() -> None:
 
 def test_a_number_of_bits_that_two_words_do_not_hold_is_refused() -> None:
     for bits in (0, 65):
-        with pytest.raises(ValueError, match=f"expected 1 to 64 bits a position, not {bits}"):
+        with pytest.raises(ValueError, match=f"expected 1 to 64 bits per position, got {bits}"):
             BsqConfig(bits=bits)
 
 

@@ -166,7 +166,7 @@ def test_infinitys_tokenizers_come_in_every_aspect_and_with_the_compute_asked_fo
 
 
 def test_rectangles_are_for_infinitys_tokenizers_unless_asked_for_by_schedule() -> None:
-    with pytest.raises(ValueError, match=r"square schedules only, none of aspect 1\.25"):
+    with pytest.raises(ValueError, match=r"square schedules only, but the aspect is 1\.25"):
         load_tokenizer("var_vqvae", preset="small", aspect=1.25)
     tokenizer = load_tokenizer("var_vqvae", preset="small").with_schedule(((1, 1), (4, 3), (8, 6)))
     assert tokenizer.image_size == (128, 96)

@@ -26,7 +26,7 @@ SETS = ("batch=2", "micro_batch=2", "save_every=2", "log_every=1", "prompts=[a c
         (["sft256", "--set", "bacth=2"], "bacth: unknown key; did you mean batch? Allowed: "),
         (["sft256", "--size", "huge"], "size: expected 'tiny', 'mini', 'small' or 'v1_1'"),
         (["sft256"], "no manifest.json; expected the folder of a built corpus"),
-        (["sft256", "--prompts", "/dev/null"], "expected a prompt a line, found none"),
+        (["sft256", "--prompts", "/dev/null"], "expected one prompt per line, found none"),
         (["sft256", "--device", "abacus"], "--device abacus: "),
     ],
 )

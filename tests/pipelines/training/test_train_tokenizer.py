@@ -107,7 +107,7 @@ def test_the_same_images_in_tars_make_the_same_file(data: Path, tmp_path: Path) 
     [
         (["--phase", "64:4"], "phase '64:4': expected SIDExBATCH:STEPS"),
         (["--phase", "100x1:4"], "no schedule for crops of 100 px"),
-        (["--phase", "512x1:4"], "crops are of up to 256 px"),
+        (["--phase", "512x1:4"], "expected crops of up to 256 px"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--perceptual", "no.such:thing"], "expected MODULE:NAME"),
         (["--perceptual", "math:nothing"], "expected MODULE:NAME"),
