@@ -1,4 +1,4 @@
-"""What made a file, and what is in it: the two hashes that decide whether work is redone."""
+"""Hashes of a file's inputs and of its content, which decide whether a stage runs again."""
 
 import json
 from hashlib import blake2b
@@ -14,31 +14,31 @@ def fingerprint(*parts: Any) -> str:
     """Hash JSON-like values (mappings in any key order) to 32 hex digits.
 
     Raises:
-        TypeError: if a part is not made of JSON values.
-        ValueError: if a float is not finite.
+        TypeError: a part is not made of JSON values.
+        ValueError: a float is not finite.
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return blake2b(text.encode(), digest_size=HEX_DIGITS // 2).hexdigest()
 
 
 def content_digest(table: "pa.Table") -> str:
-    """Hash the names and values of a table's columns, whatever its chunks, buffers and metadata.
+    """Hash the names and values of a table's columns, without chunks, buffers and metadata.
 
-    Two side-cars with equal digests hold equal rows, so whatever was made from one
-    is still fresh when the other takes its place. A table with nulls is not told from one
-    without its null flags; our schemas have none.
+    Two side-cars with equal digests have equal rows, so files made from one are fresh for the
+    other. A table with nulls has the same digest as one without null flags; our schemas have no
+    nulls.
     """
     # Recipes have fingerprints too, and are read without Arrow.
     import numpy as np
     import pyarrow as pa
 
     digest = blake2b(json.dumps(table.column_names).encode(), digest_size=HEX_DIGITS // 2)
-    # A copy: buffers of a slice hold bits of its neighbours.
+    # A copy, because buffers of a slice contain bits outside the slice.
     numbers = pa.py_buffer(np.arange(table.num_rows, dtype=np.int64).tobytes())
     every = pa.Array.from_buffers(pa.int64(), table.num_rows, [None, numbers])
     rows = table.combine_chunks().take(every)
     for batch in rows.to_batches():
-        # The message of a batch holds its values but no schema, which Parquet does not give
-        # back to the letter (names and metadata inside lists).
+        # The message of a batch has values but no schema, because Parquet does not preserve all of
+        # the schema (names and metadata inside lists).
         digest.update(batch.serialize())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Keys, order and chance: every draw of the pipeline is a hash, never a random number."""
+"""Keys, order and draws: the pipeline draws with hashes, never with random numbers."""
 
 from hashlib import blake2b
 
@@ -6,7 +6,7 @@ KEY_HEX_DIGITS = 32
 
 
 def sample_key(source: str, locator: str) -> str:
-    """Name a sample before its bytes are known: 32 hex digits of blake2b-128.
+    """Return the key of a sample whose bytes are not known yet: 32 hex digits of blake2b-128.
 
     Args:
         source: the source's name in the recipe.
@@ -16,24 +16,24 @@ def sample_key(source: str, locator: str) -> str:
 
 
 def unit(key: str, salt: str) -> float:
-    """Draw a number in [0, 1) that only `key` and `salt` decide.
+    """Draw a number in [0, 1) that depends on `key` and `salt` alone.
 
-    53 bits are drawn, as many as a float64 holds: 64 bits would round up to 1.0 now and then.
+    It has 53 bits, as a float64: 64 bits would sometimes round up to 1.0.
     """
     digest = blake2b(f"{salt}\n{key}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
 def rank(key: str, salt: str) -> str:
-    """Return a key's place in an order that only `salt` decides: 32 hex digits that sort."""
+    """Return a key's sort value in an order that depends on `salt` alone: 32 hex digits."""
     return blake2b(f"{salt}\n{key}".encode(), digest_size=16).hexdigest()
 
 
 def draw(key: str, salt: str, n: int) -> int:
-    """Draw an integer in [0, n) that only `key` and `salt` decide.
+    """Draw an integer in [0, n) that depends on `key` and `salt` alone.
 
     Raises:
-        ValueError: if `n` is not positive.
+        ValueError: `n` is not positive.
     """
     if n <= 0:
         raise ValueError(f"cannot draw from {n} values")
@@ -41,10 +41,10 @@ def draw(key: str, salt: str, n: int) -> int:
 
 
 def output_shard(key: str, shards: int) -> int:
-    """Assign a sample to one of `shards` output shards."""
+    """Return the number of a sample's output shard, of `shards`."""
     return draw(key, "output shard", shards)
 
 
 def shard_name(number: int) -> str:
-    """Name a side-car shard: five digits, as img2dataset does, more where needed."""
+    """Return the name of a side-car shard: five digits, as in img2dataset, or more if needed."""
     return f"{number:05d}"

@@ -1,4 +1,4 @@
-"""A package offers names of its modules, and imports each module when a name is first asked for."""
+"""Lazy public names of a package: a module is imported at the first use of its name."""
 
 import ast
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from typing import Any
 def lazily(package: str, file: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package.
 
-    What the package imports under `if TYPE_CHECKING:` is the list of its names: for type checkers
-    and editors as it stands there, at run time read from there.
+    The imports under `if TYPE_CHECKING:` are the list of the package's names. Type checkers and
+    editors use them directly; at run time they are parsed from the file.
 
     Args:
-        package: its name.
+        package: name of the package.
         file: its `__init__.py`.
     """
 

@@ -1,7 +1,7 @@
-"""What chat templates and tokenizers read as their own, so that no text of a user's may spell it.
+"""Special tokens of chat templates and tokenizers, which a user's text must not contain.
 
-Messages are read through others' chat templates, where `<|im_end|>` in a caption ends a turn, and
-`<|image_pad|>` stands for an image that is not there. This is the one place that knows them.
+In a chat template, `<|im_end|>` in a caption would end a turn, and `<|image_pad|>` would stand for
+a missing image. This is the only module that lists these tokens.
 """
 
 import re
@@ -15,7 +15,7 @@ IMAGE_GEN: Final = "<image_gen>"  # marks the generated image in a message
 IMAGE: Final = "<image>"  # marks an input image
 MARKS: Final = (IMAGE, IMAGE_GEN)
 
-# Between angles, with a number perhaps: <s>, </s>, <image>, <loc0123>.
+# In angle brackets, also with a number: <s>, </s>, <image>, <loc0123>.
 _NAMES = (
     "answer|assistant|audio|begin|boi|bos|bot|box|cap|cls|col|ctrl|dcap|dummy|end|endoftext|eod|eoi|eom"
     "|eop|eos|eot|filename|grounding|human|im|image|imagehere|imageplaceholder|img|imgpad|loc|mask"
@@ -23,7 +23,7 @@ _NAMES = (
     "|seg|sentinel|sep|slice|sop|sot|special|start|sys|system|think|unit|unk|unused|user|usr|vid"
     "|video|vision"
 )
-# Between brackets: what nobody else writes so, and what others write in small letters.
+# In square brackets: tokens in any case, then tokens in capitals only.
 _BRACKETED = (
     r"/?inst|/?available_tools|/?tool_(?:calls|content|results)|/?(?:system_prompt|model_settings)"
     r"|call_id|/?img(?:_break|_end)?|[gs]mask|begin_audio|unused(?:_token_)?\d+|control_\d+"
@@ -44,16 +44,17 @@ _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")  # joiners, var
 
 
 def marker_in(text: str, *, allowed: Collection[str] = ()) -> str:
-    r"""Return the first token of a chat template or mark of an image that a text spells, or ''.
+    r"""Return the first special token or image mark in a text, or ''.
 
-    Case, full width (DeepSeek's bars are) and invisible characters hide none.
+    It also finds tokens in other case, in full width (as DeepSeek's bars), and with invisible
+    characters.
 
     >>> [marker_in(text) for text in ("a fox <|IM_end|> x", "a<b and c>d", "[\u200bINST]")]
     ['<|IM_end|>', '', '[INST]']
 
     Args:
-        text: of a user, or a message.
-        allowed: tokens that it may hold.
+        text: text of a user, or a message.
+        allowed: tokens that the text may contain.
     """
     plain = _IGNORABLE.sub("", unicodedata.normalize("NFKC", text))
     found = (marker[0] for marker in _MARKER.finditer(plain))

@@ -1,4 +1,4 @@
-"""What pydantic and PyYAML say of a recipe, in the words of someone who writes YAML."""
+"""Error messages of pydantic and PyYAML, in words for the author of a YAML file."""
 
 import datetime
 from collections.abc import Mapping
@@ -37,24 +37,24 @@ _PATTERNS = {
     r"^[0-9.]+ ?[KMGT]i?B$": "a size as 16GB",
 }
 _LISTS = ("list_type", "tuple_type")
-_OF_MAPPINGS = ("sources", "tokenizers")  # keys of lists whose items are no single words
+_OF_MAPPINGS = ("sources", "tokenizers")  # keys of lists of mappings
 _KINDS: dict[Any, str] = {dict: "a mapping", list: "a list", str: "text", bool: "true or false"}
 MOST_CHARS = 200  # of a value
 
 
 def explained(fault: Mapping[str, Any]) -> str:
-    """Say what was expected in the place of a wrong value, what was found, and how to write it."""
+    """Return the message for a wrong value: expected, got, and how to write it."""
     kind, found = fault["type"], fault["input"]
     if kind == "missing":
         return "is missing; add it"
-    said = fault["msg"].removeprefix("Value error, ")
+    message = fault["msg"].removeprefix("Value error, ")
     if kind != "value_error":
-        said = f"expected {what}" if (what := _expected(fault)) else said
-    return f"{said}, got {shown(found)}{_remedy(fault)}"
+        message = f"expected {what}" if (what := _expected(fault)) else message
+    return f"{message}, got {shown(found)}{_remedy(fault)}"
 
 
 def shown(value: Any) -> str:
-    """Write a value as YAML does, cut where it is long.
+    """Format a value as in YAML, cut if it is long.
 
     >>> shown(None), shown(True), shown("a b")
     ('nothing', 'true', "'a b'")
@@ -63,19 +63,19 @@ def shown(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, datetime.date):  # a time is one, too
+    if isinstance(value, datetime.date):  # a datetime is a date too
         return f"the date {value}"
     return f"{value!r:.{MOST_CHARS}}"
 
 
 def kind_of(value: Any) -> str:
-    """Name the kind of a YAML value."""
+    """Return the kind of a YAML value in words."""
     number = "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"
     return _KINDS.get(type(value), number)
 
 
 def not_yaml(error: yaml.YAMLError) -> str:
-    """Say where a text stops to be YAML, and why."""
+    """Return where a text is not valid YAML, and why."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         at = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
         if "'\\t'" in str(error.problem):
@@ -90,28 +90,28 @@ def not_yaml(error: yaml.YAMLError) -> str:
 
 
 def _expected(fault: Mapping[str, Any]) -> str:
-    """Say what stands in the place of a wrong value; '' if only pydantic knows."""
-    kind, told = fault["type"], fault.get("ctx", {})
+    """Return what is expected instead of a wrong value; '' to use pydantic's message."""
+    kind, context = fault["type"], fault.get("ctx", {})
     if kind in _BOUNDS:
         key, text = _BOUNDS[kind]
-        return text.format(f"{told[key]:g}")
+        return text.format(f"{context[key]:g}")
     if kind == "literal_error":
-        return told["expected"]
+        return context["expected"]
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(told["pattern"], f"text that matches {told['pattern']}")
+        return _PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
     if kind == "string_too_long":
-        return f"at most {told['max_length']} characters"
+        return f"at most {context['max_length']} characters"
     if kind == "too_short":
-        least = told["min_length"]
+        least = context["min_length"]
         return f"a list of at least {least} item{'' if least == 1 else 's'}"
     return _EXPECTED.get(kind, "")
 
 
 def _remedy(fault: Mapping[str, Any]) -> str:
-    kind, found, told = fault["type"], fault["input"], fault.get("ctx", {})
+    kind, found, context = fault["type"], fault["input"], fault.get("ctx", {})
     at = fault["loc"][-1] if fault["loc"] else ""
     number = isinstance(found, int | float) and not isinstance(found, bool)
-    if told.get("class_name") == "Rule":
+    if context.get("class_name") == "Rule":
         bound = found if number else "N"
         return f"; write {{min: {bound}}}, {{max: {bound}}} or {{forbid: true}}"
     if kind in _LISTS and isinstance(found, str | int | float) and at not in _OF_MAPPINGS:

@@ -1,7 +1,7 @@
 """The recipe: one YAML file that decides every byte of a corpus.
 
-Every model rejects unknown keys. `content` leaves out what decides only where the input lies and
-how hard we try to get it, so that a moved list or a longer time-out rebuilds nothing.
+Every model rejects unknown keys. `content` leaves out the keys for the location of the input and
+the effort to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -13,64 +13,66 @@ from schemas.fingerprint import fingerprint
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
-TextOf = Literal["first_line", "whole"]  # of a .txt; the first line that holds more than blanks
+TextOf = Literal["first_line", "whole"]  # of a .txt; first_line: the first that is not blank
 Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
 
 
 class _Model(BaseModel):
-    # YAML's .inf and .nan have no JSON, and so no fingerprint.
+    # YAML's .inf and .nan cannot be written as JSON, so they have no fingerprint.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Section(_Model):
     """A section of the recipe."""
 
-    # What decides how hard we try, and no byte of what comes out.
+    # Keys that decide the effort, but no byte of the output.
     EFFORT_FIELDS: ClassVar[frozenset[str]] = frozenset()
 
 
 class StageConfig(Section):
-    """The section of a stage, which has the stage's name."""
+    """The section of a stage; its key is the stage's name."""
 
-    # Share of failed rows past which the stage stops the build, unless `max_failed_fraction` says
-    # another; None where no row can fail.
+    # Default of `max_failed_fraction`: the share of failed rows above which the stage stops the
+    # build; None if no row can fail.
     MAX_FAILED: ClassVar[float | None] = 0.05
 
 
-# Which column: its name, a path into it (`caption[0].text`), or the number of a column of a list
-# that has no header, from 0.
+# A column: its name, a path into it (`caption[0].text`), or its number from 0, for a list without a
+# header.
 Column = str | Annotated[int, Field(strict=True, ge=0)]
 
 
 class Columns(_Model):
-    """Which columns of a list hold what; '' reads none.
+    """The columns of a list; '' reads no column.
 
-    A column that the recipe names must be in a file of the source. One of the defaults may be
-    absent, and reads as '', but not both text and title: `text: ""` says that there is neither.
+    A column that the recipe names must be in a file of the source. A default column may be missing
+    and is then empty, but not both text and title: `text: ""` means that there is neither.
     """
 
     url: Column = "url"  # URL, or the path of the image inside a folder
     text: Column = "text"  # alt text, prompt or description
-    title: Column = "title"  # in place of a text, or before it
+    title: Column = "title"  # used instead of a text, or before it
     tags: Column = "tags"  # a list, or a string separated by commas
-    licence: Column = "licence"  # in place of the source's
+    licence: Column = "licence"  # replaces the source's licence
     author: Column = "author"  # copied into the samples
-    # What a list of strings is as a text: its first that is not blank, all of them, or malformed.
+    # A list of strings as text: the first that is not blank, all joined, or an error of the row.
     lists: Literal["first", "join", "refuse"] = "first"
 
     @model_validator(mode="after")
     def _names_or_numbers(self) -> "Columns":
         given = [column for column in self.explicit().values() if column != ""]
         if len({isinstance(column, int) for column in given}) > 1:
-            raise ValueError("numbers are for lists without a header: give all columns so, or none")
+            raise ValueError(
+                "numbers are for lists without a header: give numbers for all columns, or for none"
+            )
         return self
 
     def explicit(self) -> dict[str, Column]:
-        """Return {field: column} of what the recipe says, '' included."""
+        """Return {field: column} of the columns in the recipe, '' included."""
         return {field: column for field, column in self._all() if field in self.model_fields_set}
 
     def mapped(self) -> dict[str, Column]:
-        """Return {field: column} of what is read; where a number is given, nothing is by name."""
+        """Return {field: column} of the columns to read; with numbers, names are not read."""
         named = not self.are_numbers
         return {
             field: column
@@ -108,40 +110,40 @@ class TarColumns(Columns):
 
 class _Source(_Model):
     name: Name  # in counts, in keys of rows, and for --set
-    licence: str = ""  # of rows whose list names none
+    licence: str = ""  # of rows without a licence in the list
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
 
 
-# Which symbolic links of a source are read: those whose target lies inside its folder, all, none.
+# Symbolic links of a source that are read: those with a target inside its folder, all, or none.
 Links = Literal["inside", "follow", "never"]
 
-# What a quote is in CSV and TSV: `quotes` wrap cells, as RFC 4180 says; `none`: a character like
-# any other; `auto`: quotes in CSV, none in TSV.
+# Quotes in CSV and TSV: `quotes`: they wrap cells, as in RFC 4180; `none`: they are ordinary
+# characters; `auto`: quotes in CSV, none in TSV.
 Quoting = Literal["auto", "quotes", "none"]
 
 
 class ListSource(_Source):
-    """Lists of URLs to crawl: CSV, TSV, JSONL, Parquet and more, told apart by their suffix."""
+    """Lists of URLs to crawl: CSV, TSV, JSONL, Parquet and more, by their suffix."""
 
     kind: Literal["list"]
     path: str  # file or glob, any fsspec URL
     columns: Columns = Columns()
     quoting: Quoting = "auto"  # of CSV and TSV; auto: quotes in CSV, none in TSV
-    links: Links = "inside"  # of lists that a wildcard finds
+    links: Links = "inside"  # of lists that a wildcard matches
     base_url: str = ""  # joined to relative URLs
 
 
 class FolderSource(_Source):
     """A folder of images, read in place.
 
-    Texts come from a list (`list`, whose url column holds paths relative to `path`), or from
-    a file of the same name beside each image: `.txt`, or `.json` with the columns' keys.
+    Texts come from a list (`list`, with paths relative to `path` in the url column), or from a file
+    with the same name beside each image: `.txt`, or `.json` with the columns' keys.
     """
 
     kind: Literal["folder"]
     path: str  # folder, any fsspec URL
-    list: str = ""  # of a format that `kind: list` reads
-    # Of a .txt. Trainers of such folders take the first line: other lines are other captions,
+    list: str = ""  # a list in a format of `kind: list`
+    # Of a .txt. Trainers with such folders use the first line: other lines are other captions,
     # perhaps in other languages.
     text: TextOf = "first_line"
     columns: FolderColumns = FolderColumns()
@@ -150,25 +152,25 @@ class FolderSource(_Source):
 
 
 class TarSource(_Source):
-    """WebDataset tars, img2dataset's among them: bytes are referenced where they lie.
+    """WebDataset tars, also img2dataset's; bytes are referenced in their place.
 
-    Those of a compressed tar (gz, bz2, xz, zst) are copied.
+    The bytes in a compressed tar (gz, bz2, xz, zst) are copied.
     """
 
     kind: Literal["webdataset"]
     path: str  # tar, glob or {00000..00099}
-    columns: TarColumns = TarColumns()  # a .txt member wins over the text
-    text: TextOf = "whole"  # of a .txt, which img2dataset writes one caption to, as it was listed
-    links: Links = "inside"  # of tars that a wildcard finds, and of members: to others of their tar
+    columns: TarColumns = TarColumns()  # a .txt member replaces the text
+    text: TextOf = "whole"  # of a .txt; img2dataset writes one caption per .txt, as listed
+    links: Links = "inside"  # of tars that a wildcard matches; members link only inside their tar
 
 
 class HuggingFaceSource(_Source):
     """A dataset on this machine or on the Hub, read through `datasets` streaming."""
 
     kind: Literal["huggingface"]
-    path: str  # local folder, file or glob if there is one of that name, else a Hub name
-    config: str | None = None  # as the dataset names it; null for its only one
-    split: str = "train"  # as the dataset names it
+    path: str  # local folder, file or glob if it exists, else a Hub name
+    config: str | None = None  # the dataset's name of it; null if it has only one
+    split: str = "train"  # the dataset's name of it
     image: str = "image"  # column of images; '' to crawl the url column instead
     columns: Columns = Columns()
 
@@ -179,47 +181,47 @@ Source = Annotated[
 
 
 class CrawlConfig(StageConfig):
-    """How URLs are fetched."""
+    """The settings for fetching URLs."""
 
     MAX_FAILED = 0.8
     EFFORT_FIELDS = frozenset(
         {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
     )
 
-    concurrency: int = Field(default=64, ge=1, le=4096)  # requests in flight a shard
-    timeout_s: float = Field(default=20.0, gt=0)  # one attempt: connect, redirects and body
-    retries: int = Field(default=2, ge=0, le=20)  # on 429, 5xx and broken connections
-    max_retry_after_s: float = Field(default=30.0, ge=0)  # longest Retry-After that is waited for
+    concurrency: int = Field(default=64, ge=1, le=4096)  # parallel requests per shard
+    timeout_s: float = Field(default=20.0, gt=0)  # per attempt: connect, redirects and body
+    retries: int = Field(default=2, ge=0, le=20)  # after 429, 5xx and broken connections
+    max_retry_after_s: float = Field(default=30.0, ge=0)  # longest Retry-After to wait for
     user_agent: str = "vargpt-corpus/0.1"  # as sent
     max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
-    max_redirects: int = Field(default=5, ge=0, le=50)  # of one URL; more is a failed row
+    max_redirects: int = Field(default=5, ge=0, le=50)  # per URL; a row with more fails
     # Loopback and private networks, but never link-local and metadata addresses.
     allow_private_addresses: bool = False
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
 
 
 class DecodeConfig(Section):
-    """How bytes become pixels, wherever an image is decoded."""
+    """The settings for decoding images, in all stages."""
 
     EFFORT_FIELDS = frozenset({"timeout_s"})
 
-    max_pixels: int = Field(default=100_000_000, gt=0)  # of one image; more is a failed row
-    # Under transparent pixels.
+    max_pixels: int = Field(default=100_000_000, gt=0)  # per image; a row with more fails
+    # Colour under transparent pixels.
     background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$")
-    # For one image: the last resort, after limits on work that are the same on every machine.
+    # Per image. The last resort, after limits on work that are the same on every machine.
     timeout_s: float = Field(default=30.0, gt=0, le=86_400)
 
     def decides(self) -> dict[str, Any]:
-        """Return what decides the pixels of an image that can be decoded."""
+        """Return the settings that decide the pixels of an image."""
         return self.model_dump(mode="json", exclude={*self.EFFORT_FIELDS})
 
 
 class MeasureConfig(StageConfig):
-    """Which signals are stored."""
+    """The signals to store."""
 
     MAX_FAILED = 0.2
 
-    # Names of signals, all of whose columns are stored.
+    # Names of signals; all columns of a signal are stored.
     signals: tuple[str, ...] = (
         "size",
         "blank",
@@ -229,33 +231,33 @@ class MeasureConfig(StageConfig):
         "text_length",
         "text_boilerplate",
     )
-    # Signal -> its settings, where they are not the defaults: `sharpness: {side: 512}`.
+    # Settings by signal, if not the defaults: `sharpness: {side: 512}`.
     settings: dict[str, dict[str, bool | int | float | str]] = {}
 
 
 class DedupConfig(StageConfig):
-    """Which rows are the same image."""
+    """The rules for rows with the same image."""
 
     MAX_FAILED = None
 
-    same_bytes: bool = True  # whether equal sha256 is a duplicate
-    phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
+    same_bytes: bool = True  # whether rows with equal sha256 are duplicates
+    phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null: not used
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
     fold_case: bool = True  # whether `A Fox` repeats `a fox`, in the signal text_repeats
 
 
 class Rule(_Model):
-    """Bounds of one signal, both inclusive; `forbid` drops rows whose flag is set.
+    """Bounds of one signal, both inclusive; `forbid` drops rows with a set flag.
 
-    `cap` is for `text_repeats`: of a text that more rows have, about that many stay. Each stays
-    with probability cap / rows, drawn by the hash of its key (MetaCLIP balances so,
-    arXiv 2309.16671 section 3).
+    `cap` is for `text_repeats`: if more rows have a text, about `cap` of them are kept. Each is
+    kept with probability cap / rows, drawn by the hash of its key (as in MetaCLIP, arXiv 2309.16671
+    section 3).
     """
 
-    min: float | None = None  # least value that stays
-    max: float | None = None  # largest value that stays
-    forbid: bool = False  # whether a row whose flag is set goes
-    cap: int | None = Field(default=None, ge=1)  # rows of a text that stay, about; for text_repeats
+    min: float | None = None  # least value that is kept
+    max: float | None = None  # largest value that is kept
+    forbid: bool = False  # whether a row with a set flag is dropped
+    cap: int | None = Field(default=None, ge=1)  # about how many rows of a text to keep
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
@@ -267,41 +269,41 @@ class Rule(_Model):
 
 
 class CaptionConfig(StageConfig):
-    """Which engine writes captions.
+    """The engine that writes captions.
 
-    A row is dropped only where cleaning leaves nothing of its text and title, or they break a rule
-    named here; how long they must be, `select` says (text_words, text_chars).
+    A row is dropped only if text and title are empty after cleaning, or match a rule named here.
+    The length is checked by `select` (text_words, text_chars).
     """
 
-    engine: Literal["source"] = "source"  # the source's own words
+    engine: Literal["source"] = "source"  # the source's words
     max_chars: int = Field(default=512, ge=16)  # of a caption; longer texts are cut
-    # What is no caption; [] keeps all. hash: a printed Perl reference; eps: "EPS converted from";
-    # filename: of an image, or a camera's number; credit: "public domain", "made with Inkscape";
-    # placeholder: nothing but "null", "none", "untitled"; punctuation: no letter, digit or emoji.
+    # Texts that are no captions; [] keeps all. hash: a printed Perl reference; eps: "EPS converted
+    # from"; filename: of an image, or a camera's number; credit: "public domain", "made with
+    # Inkscape"; placeholder: only "null", "none", "untitled"; punctuation: no letter, digit, emoji.
     boilerplate: tuple[Boilerplate, ...] = get_args(Boilerplate)
-    # A text of fewer words yields to a sentence of title and tags, where there is a title.
+    # A text with fewer words is replaced by a sentence of title and tags, if there is a title.
     title_below_words: int = Field(default=0, ge=0)
 
 
 class PairConfig(StageConfig):
-    """Which templates make instruction pairs."""
+    """The templates of instruction pairs."""
 
     MAX_FAILED = 0.2
 
-    # Copy captions letter by letter, as VARGPT-v1.1 did: "an image of A lion.". Else a caption is
-    # fitted into its sentence ("an image of a lion"), or quoted where it is one or more itself.
+    # Copy captions unchanged, as VARGPT-v1.1: "an image of A lion.". Otherwise a caption is fitted
+    # into its sentence ("an image of a lion"), or quoted if it is a sentence itself.
     faithful: bool = False
 
     templates: str = "t2i-v1"  # a bundled name, or the path of a YAML file
-    templates_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
+    templates_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
 
 
 class _Tokenizer(_Model):
     name: Name = "tokens"  # of its members: tokens256.npy
-    checkpoint: str | None = None  # any fsspec URL; null for random weights, but `bundled`'s own
-    checkpoint_sha256: Sha256 = ""  # of the file; filled in by the build, checked where given
+    checkpoint: str | None = None  # any fsspec URL; null: random, or the `bundled` weights
+    checkpoint_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
     seed: int = 0  # of the random weights
-    features: bool = False  # also float16 features: 16 KB an image at 256 px, 64 KB at 512
+    features: bool = False  # also store float16 features: 16 KB per image at 256 px, 64 KB at 512
 
 
 class BsqTokenizer(_Tokenizer):
@@ -325,43 +327,45 @@ Tokenizer = Annotated[BsqTokenizer | VarTokenizer, Field(discriminator="tokenize
 
 
 class Gpu(_Model):
-    """What a worker of the tokens needs, for runners that choose machines by resource hints."""
+    """The GPU of a token worker, for runners that choose machines by resource hints."""
 
-    type: str = Field(pattern=r"^[a-z0-9-]+$")  # as the cloud names it, e.g. nvidia-l4
-    count: int = Field(default=1, ge=1)  # of a worker
-    # Of the worker, where the cloud ties it to the GPU as Google does for the L4: g2-standard-8.
+    type: str = Field(pattern=r"^[a-z0-9-]+$")  # the cloud's name, e.g. nvidia-l4
+    count: int = Field(default=1, ge=1)  # per worker
+    # Of the worker, if the GPU needs one, as Google's L4: g2-standard-8.
     machine_type: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")  # of a worker
+    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")  # per worker
 
     def hints(self) -> dict[str, str]:
-        """Return Beam's resource hints that ask for it."""
+        """Return Beam's resource hints that request this GPU."""
         parts = [f"type:{self.type}", f"count:{self.count}"]
         parts += [f"machine_type:{self.machine_type}"] if self.machine_type else []
-        # Of the newer drivers that Dataflow has: torch's CUDA does not run on its oldest.
+        # A newer driver: torch's CUDA does not run with Dataflow's oldest.
         accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
         return {"accelerator": accelerator, "min_ram": self.min_ram}
 
 
 class VqTokensConfig(StageConfig):
-    """Which tokenizers turn images into multi-scale codes, and which pixels they see."""
+    """The tokenizers that turn images into multi-scale codes, and the crops that they read."""
 
     EFFORT_FIELDS = frozenset({"batch_size", "gpu"})
 
-    # Each writes members of its own name; all see one decoding.
+    # Each writes members with its own name; an image is decoded once for all.
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
     aspects: Literal["square", "buckets"] = "square"
-    views: int = Field(default=1, ge=1, le=64)  # crops of each image: the centre, then drawn ones
+    views: int = Field(default=1, ge=1, le=64)  # crops per image: the centre, then random places
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the convolutions; tf32 needs CUDA
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
-    gpu: Gpu | None = None  # asked of the runner for this stage alone
+    gpu: Gpu | None = None  # requested from the runner for this stage only
 
     @model_validator(mode="after")
     def _members_differ(self) -> "VqTokensConfig":
         members = [m for t in self.tokenizers for r in t.resolutions for m in members_of(t, r)]
         shared = sorted({member for member in members if members.count(member) > 1})
         if shared:
-            raise ValueError(f"more than one tokenizer writes {', '.join(shared)}; name them apart")
+            raise ValueError(
+                f"more than one tokenizer writes {', '.join(shared)}; give them different names"
+            )
         square = [t.name for t in self.tokenizers if t.tokenizer == "var_vqvae"]
         if self.aspects == "buckets" and square:
             raise ValueError(f"{square[0]}: var_vqvae has square schedules only, not buckets")
@@ -369,26 +373,26 @@ class VqTokensConfig(StageConfig):
 
 
 def members_of(tokenizer: BsqTokenizer | VarTokenizer, resolution: int) -> list[str]:
-    """Name the members of a sample that a tokenizer writes at a resolution, codes first."""
+    """Return the members of a sample that a tokenizer writes at a resolution, codes first."""
     codes = f"{tokenizer.name}{resolution}.npy"
     prefix = "" if tokenizer.name == "tokens" else f"{tokenizer.name}_"
     return [codes, f"{prefix}features{resolution}.npy"] if tokenizer.features else [codes]
 
 
 class ShardConfig(StageConfig):
-    """What the output shards look like."""
+    """The settings of output shards."""
 
     MAX_FAILED = None
 
-    samples: int = Field(default=5000, ge=1)  # in a shard, on average
+    samples: int = Field(default=5000, ge=1)  # per shard, on average
     short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
     jpeg_quality: int = Field(default=95, ge=1, le=100)  # of the images in the shard
 
 
 class _Sections(_Model):
-    """A whole corpus, but for how much of it may fail."""
+    """The recipe without `max_failed_fraction`."""
 
-    name: Name  # of the corpus; a folder holds builds of one name
+    name: Name  # of the corpus; all builds in a folder have the same name
     description: str = ""  # copied into manifest and report
     sources: tuple[Source, ...] = Field(min_length=1)  # in the order of shards
     rows_per_shard: int = Field(default=2000, ge=1)  # unit of work, of retry and of durability
@@ -396,8 +400,8 @@ class _Sections(_Model):
     decode: DecodeConfig = DecodeConfig()
     measure: MeasureConfig = MeasureConfig()
     dedup: DedupConfig = DedupConfig()
-    # signal -> bounds, applied in this order. `text_repeats: {max: 50}` drops all rows of a text
-    # that over 50 rows have, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
+    # Bounds by signal, applied in this order. `text_repeats: {max: 50}` drops all rows of a text if
+    # over 50 rows have it, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
     select: dict[str, Rule] = {}
     caption: CaptionConfig = CaptionConfig()
     pair: PairConfig = PairConfig()
@@ -406,7 +410,7 @@ class _Sections(_Model):
 
 
 def _largest_shares() -> dict[str, Any]:
-    """Return the fields of MaxFailedFraction: of ingest, which has no section, and of stages."""
+    """Return the fields of MaxFailedFraction: ingest, which has no section, and the stages."""
     shares = {"ingest": 0.2}
     for name, field in _Sections.model_fields.items():
         section = field.annotation
@@ -424,7 +428,7 @@ MaxFailedFraction = create_model(
 
 
 class Recipe(_Sections):
-    """A whole corpus."""
+    """The recipe of a corpus."""
 
     max_failed_fraction: MaxFailedFraction = MaxFailedFraction()  # pyright: ignore[reportInvalidTypeForm]
 
@@ -433,13 +437,13 @@ class Recipe(_Sections):
         names = [source.name for source in self.sources]
         shared = sorted({name for name in names if names.count(name) > 1})
         if shared:
-            raise ValueError(f"sources: more than one is named {', '.join(shared)}")
+            raise ValueError(f"sources: more than one source is named {', '.join(shared)}")
         return self
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the corpus's bytes, given the bytes of its sources.
+        """Return the settings that decide the corpus's bytes, given the bytes of its sources.
 
-        A template file and a checkpoint are named by their hash once that is pinned.
+        A template file or checkpoint with a pinned hash is represented by the hash alone.
         """
         data = self.model_dump(mode="json", exclude={"max_failed_fraction"})
         for source in data["sources"]:
@@ -457,5 +461,5 @@ class Recipe(_Sections):
         return data
 
     def fingerprint(self) -> str:
-        """Hash `content` to 32 hex digits; stands in every sample."""
+        """Hash `content` to 32 hex digits; every sample contains it."""
         return fingerprint(self.content())

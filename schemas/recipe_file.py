@@ -1,4 +1,4 @@
-"""Read a recipe, and say what is wrong with it in its own words."""
+"""Reading of recipes, with errors in the words of the recipe."""
 
 import difflib
 import logging
@@ -17,17 +17,17 @@ from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
-# Keys of earlier releases, and their names now.
+# Keys of earlier releases, and their present names.
 RENAMED = {"max_dead_fraction": "max_failed_fraction"}
 _WARNINGS = logging.getLogger("vargpt-corpus")
 
 
 class RecipeError(UserError, ValueError):
-    """A recipe that cannot be used: a line a fault, with its path, value and what is allowed."""
+    """A recipe that cannot be used: one line per error, with path, value and allowed values."""
 
 
 def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and validate a recipe; relative paths in it are taken from its own folder.
+    """Read and validate a recipe; paths in it are relative to its folder.
 
     Args:
         path: YAML file, any fsspec URL.
@@ -35,8 +35,8 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
             (`sources.web.base_url=http://...`).
 
     Raises:
-        RecipeError: if it is missing, not YAML, or not a recipe.
-        CorpusError: if its store is unknown or cannot be asked.
+        RecipeError: the file is missing, not YAML, or not a recipe.
+        CorpusError: the store is unknown or cannot be reached.
     """
     path = os.path.expanduser(path)
     try:
@@ -52,7 +52,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: is a folder; give the YAML file itself") from error
     except PermissionError as error:
         raise RecipeError(f"{path}: may not be read by this user") from error
-    except (ValueError, OSError) as error:  # a date that is none, or the disk fails
+    except (ValueError, OSError) as error:  # an invalid date, or the disk fails
         raise RecipeError(f"{path}: {error}") from error
     if data is None:
         raise RecipeError(f"{path}: is empty; expected a mapping that begins as `name: my-corpus`")
@@ -66,24 +66,24 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
-    """Validate a recipe already read.
+    """Validate the content of a recipe.
 
     Raises:
-        RecipeError: with a line a fault.
+        RecipeError: the recipe has errors; one line per error.
     """
     try:
         return Recipe.model_validate(_renamed(data, name))
     except ValidationError as error:
-        # A tuple whose items are wrong is reported as too short besides: noise.
+        # Leave out that a tuple with wrong items is also reported as too short.
         faults = [dict(f) for f in error.errors() if f["type"] != "too_short" or not f["input"]]
         lines = dict.fromkeys(_explain(fault) for fault in faults)
         raise RecipeError("\n".join(f"{name}: {line}" for line in lines)) from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Write a recipe as YAML that `load_recipe` reads back to an equal one.
+    """Return a recipe as YAML; `load_recipe` reads it back to an equal recipe.
 
-    Columns stand there if the recipe names them, because those must then be in the files.
+    It has only the columns that the recipe names, because named columns must be in the files.
     """
     data = recipe.model_dump(mode="json")
     for source, fields in zip(recipe.sources, data["sources"], strict=True):
@@ -92,12 +92,12 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _renamed(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Put the names of today in the place of keys of earlier releases."""
+    """Replace keys of earlier releases by their present names."""
     return {_current(key, name): value for key, value in data.items()}
 
 
 def _current(path: str, where: str) -> str:
-    """Return a dotted path with the name that its first key has today, and warn of an old one."""
+    """Return a dotted path with the present name of its first key; warn about an old name."""
     first, dot, rest = path.partition(".")
     if first not in RENAMED:
         return path
@@ -113,26 +113,26 @@ def _read(path: str) -> bytes:
 def _explain(fault: dict[str, Any]) -> str:
     parts = _path(fault["loc"])
     where = ".".join(str(part) for part in parts)
-    if fault["type"].startswith("union_tag"):  # of the key that says which model it is
+    if fault["type"].startswith("union_tag"):  # an error of the key that chooses the model
         return f"{where}: {explain_tag(fault)}"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {suggest(str(parts[-1]), _allowed_keys(fault['loc'][:-1]))}"
-    if not where:  # of the whole recipe, which is not worth showing
+    if not where:  # an error of the whole recipe, which is not shown
         return fault["msg"].removeprefix("Value error, ")
     if fault["loc"][-1] in _COLUMN:
         return f"{where}: expected a column's name or number, got {shown(fault['input'])}"
     return f"{where}: {explained(fault)}{meant(fault)}"
 
 
-_COLUMN = ("str", "constrained-int")  # the two ways to name one, as pydantic calls them
+_COLUMN = ("str", "constrained-int")  # pydantic's names for the two types of a column
 
 
 def _path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """Return the keys that a fault lies under, without what pydantic puts among them.
+    """Return the recipe keys of a fault's location, without the tags that pydantic adds.
 
-    It counts the kind of a source or tokenizer, and of a value: sources.0.list.columns.url.str
+    pydantic adds the kind of a source or tokenizer, and of a value: sources.0.list.columns.url.str
     """
-    tag = len(loc)  # its place
+    tag = len(loc)  # index of the tag
     if loc[:1] == ("sources",):
         tag = 2
     elif loc[:2] == ("vq_tokens", "tokenizers"):
@@ -142,7 +142,7 @@ def _path(loc: tuple[int | str, ...]) -> list[int | str]:
 
 
 def meant(fault: Mapping[str, Any]) -> str:
-    """Say which of the allowed values a wrong one was probably meant to be; '' if none is near."""
+    """Return a hint with the allowed value that is similar to a wrong one; '' if none is."""
     if fault["type"] != "literal_error" or not isinstance(fault["input"], str):
         return ""
     near = nearest(fault["input"], re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
@@ -150,7 +150,7 @@ def meant(fault: Mapping[str, Any]) -> str:
 
 
 def explain_tag(fault: Mapping[str, Any]) -> str:
-    """Say what is wrong with the key that tells which of several models a mapping is."""
+    """Return the error of the key that chooses between several models."""
     key = str(fault["ctx"]["discriminator"]).strip("'")
     if fault["type"] == "union_tag_not_found":
         return f"{key} is missing, got {shown(fault['input'])}"
@@ -161,7 +161,7 @@ def explain_tag(fault: Mapping[str, Any]) -> str:
 
 
 def nearest(found: str, allowed: Iterable[str]) -> str:
-    """Return what `found` was probably meant to be, whatever its case; '' if nothing is near.
+    """Return the allowed name that is similar to `found`, in any case; '' if none is.
 
     >>> nearest("Foldr", ["list", "folder"]), nearest("x", ["list", "folder"])
     ('folder', '')
@@ -172,7 +172,7 @@ def nearest(found: str, allowed: Iterable[str]) -> str:
 
 
 def suggest(found: str, allowed: Iterable[str]) -> str:
-    """Say what may stand in the place of `found`, and what was probably meant.
+    """Return a hint with the allowed names, and the one that is similar to `found`.
 
     >>> suggest("colour", ["color", "size"])
     'did you mean color? Allowed: color, size'
@@ -184,7 +184,7 @@ def suggest(found: str, allowed: Iterable[str]) -> str:
 
 
 def _allowed_keys(path: tuple[int | str, ...]) -> list[str]:
-    """List the keys of the model at `path`; discriminator tags stand in pydantic's paths."""
+    """Return the keys of the model at `path`, a path of pydantic with discriminator tags."""
     model: type[BaseModel] = Recipe
     for part in path:
         model = _submodels(model).get(str(part), model)
@@ -195,7 +195,7 @@ def _submodels(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for name, field in model.model_fields.items():
         for type_ in _models_in(field.annotation):
-            kind = type_.model_fields.get("kind")  # of a source, whose tag stands in the path
+            kind = type_.model_fields.get("kind")  # of a source; pydantic's path has its tag
             found[get_args(kind.annotation)[0] if kind else name] = type_
     return found
 
@@ -207,10 +207,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def override(data: dict[str, Any], item: str) -> None:
-    """Set one value of a recipe that was read, in place, by `dotted.path=value`.
+    """Set one value in the content of a recipe, in place, by `dotted.path=value`.
 
     Raises:
-        RecipeError: no such item, no YAML, or nothing of that name on the way.
+        RecipeError: the item has no `=`, its value is no YAML, or its path does not exist.
     """
     path, equals, value = item.partition("=")
     if not equals:
@@ -232,7 +232,7 @@ def override(data: dict[str, Any], item: str) -> None:
 
 
 def _position(node: Any, part: str, override: str) -> int:
-    """Find an item of a list by its number or its name."""
+    """Return the number of a list item, given its number or name."""
     items = cast(list[Any], node) if isinstance(node, list) else []
     names = [
         cast(dict[str, Any], item).get("name") if isinstance(item, dict) else None for item in items
@@ -243,8 +243,8 @@ def _position(node: Any, part: str, override: str) -> int:
     known = [str(name) for name in names]
     near = nearest(part, known)
     hint = f"; did you mean {near}?" if near else ""
-    there = f"it has {', '.join(known)}{hint}" if items else "it has no parts"
-    raise RecipeError(f"override {override!r}: nothing named {part!r} there, {there}")
+    content = f"it has {', '.join(known)}{hint}" if items else "it has no parts"
+    raise RecipeError(f"override {override!r}: nothing named {part!r} there, {content}")
 
 
 def _resolved(recipe: Recipe, folder: str) -> Recipe:
@@ -281,9 +281,9 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
 
 
 def _is_local(path: str, resolved: str) -> bool:
-    """Whether a dataset is meant to lie on this machine, and is no name on the Hub.
+    """Return whether a dataset is a local path, and not a name on the Hub.
 
-    A Hub name is `name` or `owner/name`, and gives way to a file or folder beside the recipe.
+    A Hub name is `name` or `owner/name`; an existing file or folder has precedence.
     """
     if path.startswith((".", "/", "~")) or path.count("/") > 1 or any(c in path for c in "*?[{"):
         return True

@@ -1,6 +1,6 @@
-"""YAML in which every key of a mapping stands once (YAML 1.2, section 3.2.1.3).
+"""YAML that refuses repeated keys in a mapping (YAML 1.2, section 3.2.1.3).
 
-PyYAML keeps the last of several, without a word.
+PyYAML keeps the last of several keys without a warning.
 """
 
 from collections import deque
@@ -9,22 +9,22 @@ from typing import Any, cast
 
 import yaml
 
-MOST_BY_ALIASES = 100_000  # values beside those that are written
+MOST_BY_ALIASES = 100_000  # values that aliases add to the written ones
 
 
 class RepeatedKeyError(yaml.YAMLError):
-    """Keys that are given more than once: a line each, with its path and the lines it stands in."""
+    """Repeated keys, one line of text per key, with its path and line numbers."""
 
 
 def load_yaml(text: str | bytes) -> Any:
     """Read one YAML document of plain values.
 
-    Merge keys (`<<`) are read as ever: what stands beside one wins over what it brings.
+    Merge keys (`<<`) work as usual: keys beside one have precedence over the merged keys.
 
     Raises:
-        yaml.YAMLError: it is not YAML, is nested too deeply, gives a key twice, or has aliases
-            that stand for too much.
-        ValueError: a value that looks like a date and is none.
+        yaml.YAMLError: the text is not YAML, is nested too deeply, repeats a key, or has aliases
+            for too many values.
+        ValueError: a value looks like a date but is invalid.
     """
     loader: Any = yaml.SafeLoader(text)
     try:
@@ -33,7 +33,7 @@ def load_yaml(text: str | bytes) -> Any:
             return None
         _check_size(node)
         if faults := sorted(_repeated(node, loader)):
-            raise RepeatedKeyError("\n".join(said for _, said in faults))
+            raise RepeatedKeyError("\n".join(message for _, message in faults))
         return loader.construct_document(node)
     except RecursionError as error:
         raise yaml.YAMLError("nested too deeply") from error
@@ -42,21 +42,21 @@ def load_yaml(text: str | bytes) -> Any:
 
 
 def _check_size(root: yaml.Node) -> None:
-    """Refuse a document that is much longer where each alias is written out, or endless."""
+    """Refuse a document that is far too long, or endless, with its aliases written out."""
     sizes: dict[int, int] = {}
     if (more := _size(root, sizes) - len(sizes)) > MOST_BY_ALIASES:
         shown = f"{more:,}" if more < 1e12 else "far too many"
         raise yaml.YAMLError(
             f"its aliases (*name) stand for {shown} further values, over {MOST_BY_ALIASES:,}; "
-            "write out what is meant"
+            "write the values without aliases"
         )
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Count the nodes of a part of a document, those of an alias each time; each is met once."""
+    """Count the nodes of a part of a document, with aliases written out; visit each node once."""
     if (known := sizes.get(id(node))) is not None:
         if not known:
-            raise yaml.YAMLError("an alias (*name) stands for what it is a part of")
+            raise yaml.YAMLError("an alias (*name) contains itself")
         return known
     sizes[id(node)] = 0
     size = 1
@@ -70,7 +70,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 
 def _repeated(root: yaml.Node, loader: Any) -> Iterator[tuple[int, str]]:
-    """Yield the line of each repeated key, and what is wrong with it; aliases are met once."""
+    """Yield the line and the message of each repeated key; visit each node once."""
     waiting: deque[tuple[str, yaml.Node]] = deque([("", root)])
     met: set[int] = set()
     while waiting:
@@ -87,11 +87,11 @@ def _repeated(root: yaml.Node, loader: Any) -> Iterator[tuple[int, str]]:
                 waiting += [(f"{path}{key.value}.", value), (f"{path}?.", key)]
             for name, found in lines.items():
                 if len(found) > 1:
-                    yield found[0], _said(f"{path}{name}", found)
+                    yield found[0], _message(f"{path}{name}", found)
 
 
 def _key(node: yaml.Node, loader: Any) -> Hashable:
-    """Return what tells keys apart: their values, so that `1` is `0x1` and `a` is `"a"`."""
+    """Return the value of a key for comparison, so that `1` equals `0x1` and `a` equals `"a"`."""
     if not isinstance(node, yaml.ScalarNode):
         return id(node)
     if node.tag == "tag:yaml.org,2002:merge":
@@ -99,7 +99,7 @@ def _key(node: yaml.Node, loader: Any) -> Hashable:
     return cast(Hashable, loader.construct_object(node))
 
 
-def _said(path: str, lines: list[int]) -> str:
+def _message(path: str, lines: list[int]) -> str:
     times = "twice" if len(lines) == 2 else f"{len(lines)} times"
     *first, last = sorted({*lines})
     where = f"lines {', '.join(map(str, first))} and {last}" if first else f"line {last}"

@@ -1,4 +1,4 @@
-"""Arrow schemas of every side-car. No column holds a null; the meaning stands beside each field."""
+"""Arrow schemas of all side-cars. No column has nulls; each field has its meaning as metadata."""
 
 from typing import Any
 
@@ -166,5 +166,5 @@ DEAD_LETTERS = pa.schema(
 
 
 def signals_schema(columns: "list[pa.Field[Any]]") -> pa.Schema:
-    """Return the schema of `signals/`: the key, then one column a measured value."""
+    """Return the schema of `signals/`: the key, then one column per measured value."""
     return pa.schema([KEY, *(column.with_nullable(False) for column in columns)])

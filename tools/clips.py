@@ -1,4 +1,4 @@
-"""The clips of Debian's openclipart packages, as unpacked: a PNG and what its SVG says of it."""
+"""The clips of Debian's unpacked openclipart packages: a PNG and the metadata of its SVG."""
 
 import hashlib
 import struct
@@ -27,7 +27,7 @@ class UnsafeSvgError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """The RDF block of an SVG; every field is empty where the SVG does not say."""
+    """The RDF block of an SVG; a field is empty if the SVG lacks it."""
 
     title: str = ""
     text: str = ""  # dc:description
@@ -50,16 +50,16 @@ class Clip:
 
     @property
     def digest(self) -> str:
-        """Return what clips are drawn by: it depends on nothing but the path."""
+        """The hash that clips are drawn by; it depends on the path alone."""
         return hashlib.blake2b(self.path.encode(), digest_size=16).hexdigest()
 
     @property
     def is_public_domain(self) -> bool:
-        """Return whether every licence the SVG names is the public domain."""
+        """Whether every licence in the SVG is the public domain."""
         return self.about.licence in PUBLIC_DOMAIN
 
     def row(self) -> Row:
-        """Return what a list of images says of this clip, all fields but where it is."""
+        """Return the row of this clip in a list of images, without its path or URL."""
         about = self.about
         return {
             "title": about.title,
@@ -71,7 +71,7 @@ class Clip:
 
 
 def share_folder(folder: Path) -> Path:
-    """Return where the packages unpacked in `folder` hold their `png` and `svg` trees."""
+    """Return the folder of the `png` and `svg` trees of the packages unpacked in `folder`."""
     return folder / "root/usr/share/openclipart"
 
 
@@ -79,7 +79,7 @@ def package_version(folder: Path) -> str:
     """Return the Debian version of the PNG package in `folder`, read from its file name.
 
     Raises:
-        FileNotFoundError: the package file is not there.
+        FileNotFoundError: the package file is missing.
     """
     packages = sorted(folder.glob("openclipart-png_*_all.deb"))
     if not packages:
@@ -88,7 +88,7 @@ def package_version(folder: Path) -> str:
 
 
 def read_clips(folder: Path) -> Iterator[Clip]:
-    """Yield every clip unpacked in `folder`, in the order of their paths."""
+    """Yield every clip unpacked in `folder`, ordered by path."""
     share = share_folder(folder)
     for path, file in sorted((png_path(share, file), file) for file in png_files(share)):
         width, height = png_size(file)
@@ -108,7 +108,7 @@ def png_files(share: Path) -> Iterator[Path]:
 
 
 def png_path(share: Path, file: Path) -> str:
-    """Return the name a PNG has inside the package, with forward slashes."""
+    """Return the path of a PNG inside the package, with forward slashes."""
     return file.relative_to(share / "png").as_posix()
 
 
@@ -116,7 +116,7 @@ def png_size(file: Path) -> tuple[int, int]:
     """Return (width, height) in px from the header alone: some clips have 623 million pixels.
 
     Raises:
-        ValueError: the file does not start as a PNG does.
+        ValueError: the file has no PNG header.
     """
     with file.open("rb") as stream:
         head = stream.read(24)
@@ -127,7 +127,7 @@ def png_size(file: Path) -> tuple[int, int]:
 
 
 def read_metadata(svg: Path) -> Metadata:
-    """Read the RDF block of one SVG; one that is missing, broken or unsafe gives its problem."""
+    """Read the RDF block of one SVG; if it is missing, broken or unsafe, return the problem."""
     try:
         root = parse_untrusted(svg.read_bytes())
     except (FileNotFoundError, expat.ExpatError, UnsafeSvgError) as error:
@@ -146,7 +146,7 @@ def read_metadata(svg: Path) -> Metadata:
 
 
 def parse_untrusted(xml: bytes) -> ET.Element:
-    """Parse XML that declares no entity; a DTD that only names itself is never fetched.
+    """Parse XML that declares no entity; an external DTD is never fetched.
 
     Raises:
         expat.ExpatError: it is not well-formed.
@@ -159,7 +159,7 @@ def parse_untrusted(xml: bytes) -> ET.Element:
 
 
 def refuse_entity(name: str, *_declaration: object) -> None:
-    """Stop the parser at the declaration, before the entity could be used."""
+    """Stop the parser at the declaration, before the entity is used."""
     raise UnsafeSvgError(f"the SVG declares the entity {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: it adds the pages that are written from the code, which are not committed."""
+"""A hook of mkdocs that adds the pages generated from the code, which are not committed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/engines.md": tables.engines,
     **{f"reference/api/{package}.md": api.api(package) for package in PACKAGES},
 }
-# Pages that lie beside what they describe, with their pictures and figures.
+# Pages in the folders of the things that they describe, with pictures and figures.
 ELSEWHERE = {
     "tests/benchmarks/results/2026-11-29-proof": "benchmarks/proof",
     "model/bundled/infinity_bsq": "reference/tokenizers/infinity_bsq",
@@ -31,7 +31,7 @@ SHOWN = (".md", ".webp", ".svg", ".json")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages: mkdocs calls this."""
+    """Add the pages; mkdocs calls this."""
     for path, write in PAGES.items():
         files.append(File.generated(config, path, content=write()))
     for folder, place in ELSEWHERE.items():

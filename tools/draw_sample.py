@@ -59,10 +59,10 @@ def draw(corpus: Path, out: Path) -> None:
     picture.imshow(ImageOps.contain(image, (512, 512)))
     picture.set_title("KEY.jpg", family="monospace", fontsize=10)
     words.set_title("KEY.json", family="monospace", fontsize=10, loc="left")
-    said = [f"{m['role']}:\n{textwrap.fill(m['content'], 36)}" for m in record["messages"]]
+    turns = [f"{m['role']}:\n{textwrap.fill(m['content'], 36)}" for m in record["messages"]]
     facts = [f"{name}: {record[name]}" for name in ("caption_origin", "author", "width", "height")]
     signals = [f"sharpness: {record['signals']['sharpness']:.0f}", "..."]
-    words.text(0, 0.96, "\n\n".join([*said, "\n".join([*facts, *signals])]), va="top", fontsize=10)
+    words.text(0, 0.96, "\n\n".join([*turns, "\n".join([*facts, *signals])]), va="top", fontsize=10)
     axes = below.subplots(1, len(grids))
     below.subplots_adjust(left=0.01, right=0.99, top=0.68, bottom=0.02, wspace=0.12)
     below.suptitle("KEY.tokens256.npy", family="monospace", fontsize=10, x=0.01, ha="left")

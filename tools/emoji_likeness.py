@@ -1,7 +1,7 @@
-"""A scorer that knows what an emoji should look like: `--scorer emoji_likeness:likeness`.
+"""A scorer that compares images with the real emoji: `--scorer emoji_likeness:likeness`.
 
-For `make proof`, where no CLIP is to be had. It says how alike colours and layout are, not whether
-a picture is a good one.
+For `make proof`, which has no CLIP. It measures the similarity of colours and layout, not the
+quality of a picture.
 """
 
 import json
@@ -16,17 +16,17 @@ THUMBNAIL = (16, 16)  # px
 
 
 def likeness(images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
-    """Score images by the mean difference of their thumbnails from the emoji of that name's.
+    """Score images by the mean difference between their thumbnails and the real emoji's.
 
     Args:
         images: RGB.
-        prompts: labels of Fluent Emoji, as `python tools/fluent_emoji.py list` writes them.
+        prompts: labels of Fluent Emoji, from `python tools/fluent_emoji.py list`.
 
     Returns:
-        One minus the mean absolute difference of the RGB values in 0 to 1; 1.0 is the same.
+        1 minus the mean absolute difference of the RGB values in 0 to 1; 1.0 for equal images.
 
     Raises:
-        KeyError: no emoji has that name.
+        KeyError: no emoji has this label.
     """
     return [
         1.0 - float(np.abs(_thumbnail(image) - _real(prompt)).mean())

@@ -2,7 +2,7 @@
 
     python tools/fluent_emoji.py fetch [DIR]   # download and unpack, with npm
     python tools/fluent_emoji.py list [DIR]    # write DIR/fluent-emoji.jsonl
-    python tools/fluent_emoji.py hold-out [DIR] # part them: DIR/train.jsonl, held-out.txt
+    python tools/fluent_emoji.py hold-out [DIR] # split them: DIR/train.jsonl, held-out.txt
 
 The images are 3,391 WebPs of 256 px with transparency (4 are 264 px high); emojibase labels 3,374
 of them. Both packages and the emoji are under the MIT licence. The five skin tones of an emoji,
@@ -25,14 +25,14 @@ from schemas.keys import rank, unit
 
 UNPACKED = Path("build/fluent-emoji")
 PEOPLE = (0, 1)  # emojibase's groups of faces and people
-HELD_OUT = 0.03  # share of them
-JUDGED = 256  # emoji that are drawn to make preferences of
+HELD_OUT = 0.03  # share of the people and faces
+JUDGED = 256  # emoji that are drawn for preferences
 PACKAGES = {"images": "@lobehub/fluent-emoji-3d@1.1.0", "labels": "emojibase-data@17.0.0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What emojibase says of an emoji; every field is empty where it does not know it."""
+    """The label of an emoji in emojibase; the fields are empty if it has none."""
 
     title: str = ""
     tags: tuple[str, ...] = ()
@@ -40,21 +40,21 @@ class Label:
 
 
 def images_folder(folder: Path) -> Path:
-    """Return where the package unpacked in `folder` holds its images."""
+    """Return the folder of the images unpacked in `folder`."""
     return folder / "root/images/package/assets"
 
 
 def labels_file(folder: Path) -> Path:
-    """Return where the package unpacked in `folder` holds its English labels."""
+    """Return the file of the English labels unpacked in `folder`."""
     return folder / "root/labels/package/en/data.json"
 
 
 def fetch(folder: Path) -> None:
-    """Download both packages and unpack them into `folder`/root, unless they already are.
+    """Download both packages and unpack them into `folder`/root, unless that was done before.
 
     Raises:
         SystemExit: npm is missing, or could not download.
-        tarfile.FilterError: a package would write outside of its folder.
+        tarfile.FilterError: a package would write outside its folder.
     """
     root = folder / "root"
     if root.exists():
@@ -76,7 +76,7 @@ def download(package: str, into: Path) -> None:
 
     Raises:
         SystemExit: npm could not download it.
-        tarfile.FilterError: a member of it would be written outside of `into`.
+        tarfile.FilterError: a member would be written outside `into`.
     """
     into.mkdir(parents=True)
     try:
@@ -104,12 +104,12 @@ def write_list(folder: Path) -> None:
 
 
 def hold_out(folder: Path) -> None:
-    """Part the listed faces and people into rows to train on and titles to be drawn.
+    """Split the listed faces and people into rows for training and titles to draw.
 
-    `judged.txt` has some of the titles trained on, for preferences.
+    `judged.txt` has some titles of the training rows, for preferences.
 
-    Of most people the other skin tones stay to be trained on: what is held out is the combination.
-    Of faces and gestures without skin tones all is held out.
+    For most people, other skin tones stay in the training rows: only the combination is held out.
+    Faces and gestures without skin tones are held out as a whole.
     """
     labels = read_labels(folder).values()
     wanted = {label.title for label in labels if label.group in PEOPLE}
@@ -125,16 +125,16 @@ def hold_out(folder: Path) -> None:
 
 
 def write_titles(file: Path, rows: Sequence[Row], salt: str, most: int | None = None) -> None:
-    """Write the titles of rows, a line each, drawn by the hash of their paths."""
+    """Write the titles of rows, one per line, in the order of a hash of their paths."""
     drawn = sorted(rows, key=lambda row: rank(str(row["path"]), salt))[:most]
     file.write_text("".join(f"{row['title']}\n" for row in drawn))
 
 
 def read_images(folder: Path) -> list[Path]:
-    """Return every image unpacked in `folder`, in the order of their names.
+    """Return every image unpacked in `folder`, ordered by name.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no image.
     """
     images = sorted(images_folder(folder).glob("*.webp"))
     if not images:
@@ -143,10 +143,10 @@ def read_images(folder: Path) -> list[Path]:
 
 
 def read_labels(folder: Path) -> dict[str, Label]:
-    """Return the English labels by join key; a skin tone has its own title, its emoji's tags.
+    """Return the English labels by join key; a skin tone has its own title and its emoji's tags.
 
     Raises:
-        FileNotFoundError: the labels are not there.
+        FileNotFoundError: the labels are missing.
     """
     file = labels_file(folder)
     if not file.exists():
@@ -161,7 +161,7 @@ def read_labels(folder: Path) -> dict[str, Label]:
 
 
 def join_key(hexcode: str) -> str:
-    """Return an emoji's code points without the variation selector, which names use at will.
+    """Return an emoji's code points without the variation selector, which is optional in names.
 
     >>> join_key("2764-FE0F-200D-1F525")
     '2764-200d-1f525'

@@ -4,9 +4,9 @@
     python tools/openclipart.py list [DIR]    # write DIR/openclipart.jsonl
     python tools/openclipart.py pick [DIR]    # rewrite the bundled set
 
-The bundled set is drawn by hash, with no other choice by hand: of the clips in the public
-domain, with a short side of at least 256 px, a title, two tags and at most 100 kB, the first 150
-that have a description of three words or more and the first 150 that have none.
+The bundled set is drawn by hash, with no choice by hand. From the clips in the public domain with a
+short side of at least 256 px, a title, two tags and at most 100 kB, it has the first 150 with a
+description of three words or more and the first 150 without.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PIXELS_MAX = 89_000_000  # where Pillow begins to warn of a decompression bomb
 
 
 def fetch(folder: Path) -> None:
-    """Download both packages into `folder` and unpack them there, unless they already are.
+    """Download both packages into `folder` and unpack them there, unless that was done before.
 
     Raises:
         SystemExit: apt is missing, or could not download.
@@ -66,7 +66,7 @@ def write_list(folder: Path) -> None:
 
 
 def pick(folder: Path, into: Path = BUNDLED) -> None:
-    """Write the bundled and the wild images, the URL list and where all of them come from."""
+    """Write the bundled and the wild images, the URL list and the provenance of all images."""
     clips = {clip.path: clip for clip in read_clips(folder)}
     bundled = choose(clips.values())
     check_sources(clips, {clip.path for clip in bundled})
@@ -121,7 +121,7 @@ def untouched(clip: Clip) -> CorpusFile:
 
 
 def provenance(file: CorpusFile, version: str) -> Row:
-    """Return where a file comes from and what it must hash to."""
+    """Return the origin of a file and its sha256."""
     about = file.clip.about
     return {
         "file": file.name,
@@ -143,7 +143,7 @@ def write_file(path: Path, body: bytes) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
-    """Write one JSON object a line, in ASCII."""
+    """Write one JSON object per line, in ASCII."""
     write_file(path, "".join(f"{json.dumps(row)}\n" for row in rows).encode())
 
 

@@ -1,4 +1,4 @@
-"""Serve the bundled corpus on the local host, with a few paths that misbehave as the web does.
+"""A server of the bundled corpus on the local host, with some paths that misbehave like the web.
 
     python tools/serve.py [--port 8437] -- COMMAND...
 
@@ -27,7 +27,7 @@ DRIP_S = 0.2  # between two bytes of a dripping body
 
 
 class CorpusServer(ThreadingHTTPServer):
-    """The server; `hits` counts the requests it got for each path."""
+    """The server; `hits` counts the requests for each path."""
 
     daemon_threads = True
     request_queue_size = 256  # connections that wait to be accepted; the default of 5 resets some
@@ -46,13 +46,13 @@ class CorpusServer(ThreadingHTTPServer):
         self._hits_lock = threading.Lock()
 
     def count(self, path: str) -> int:
-        """Count one more request for a path and return how many there were."""
+        """Count a request for a path and return the number so far."""
         with self._hits_lock:
             self.hits[path] += 1
             return self.hits[path]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up, which the misbehaving paths make them do."""
+        """Ignore clients that disconnect, which the misbehaving paths cause."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -67,16 +67,16 @@ class CorpusHandler(BaseHTTPRequestHandler):
     timeout = 30  # s that an idle connection is kept
 
     def do_GET(self) -> None:
-        """Answer as the path is meant to."""
+        """Answer with the behaviour of the path."""
         path = self.path.partition("?")[0]
         hits = self.server.count(path)
         SPECIAL.get(path, send_file)(self, hits)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Log nothing: what was asked is in `hits`."""
+        """Log nothing: the requests are in `hits`."""
 
     def answer(self, status: int, body: bytes, content_type: str, **headers: str) -> None:
-        """Send one whole answer; a header `X_Y` is sent as `X-Y`."""
+        """Send one complete answer; a header `X_Y` is sent as `X-Y`."""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -99,7 +99,7 @@ def send_file(handler: CorpusHandler, hits: int, **headers: str) -> None:
 
 
 def find_file(folder: Path, path: str) -> Path | None:
-    """Return the file a URL's path names, None if there is none inside the folder."""
+    """Return the file of a URL's path, None if there is no such file inside the folder."""
     name = unquote(path).lstrip("/")
     if "\0" in name:
         return None
@@ -123,7 +123,7 @@ def send_html_as_png(handler: CorpusHandler, _hits: int) -> None:
 
 
 def send_busy_once(handler: CorpusHandler, hits: int) -> None:
-    """Ask the first client to come back after a second, then send the file."""
+    """Answer the first request with 429 and a wait of a second, later ones with the file."""
     if hits == 1:
         handler.answer(429, b"busy\n", "text/plain", Retry_After="1")
     else:
@@ -131,12 +131,12 @@ def send_busy_once(handler: CorpusHandler, hits: int) -> None:
 
 
 def send_no_ai(handler: CorpusHandler, hits: int) -> None:
-    """Send the file, and that it is not to be used to train models."""
+    """Send the file with a header that forbids training models on it."""
     send_file(handler, hits, X_Robots_Tag="noai")
 
 
 def drip(handler: CorpusHandler, _hits: int) -> None:
-    """Send a byte now and then: no single read times out, but the whole never comes."""
+    """Send a byte now and then: no single read times out, but the body never ends."""
     start_png(handler, Content_Length="1000000")
     while not handler.server.stopping.wait(DRIP_S):
         handler.wfile.write(b"\0")
@@ -151,7 +151,7 @@ def send_endless(handler: CorpusHandler, _hits: int) -> None:
 
 
 def start_png(handler: CorpusHandler, **headers: str) -> None:
-    """Send the head of an answer and the first bytes of a PNG; the connection ends with it."""
+    """Send the headers of an answer and the first bytes of a PNG; then the connection closes."""
     handler.send_response(200)
     for name, value in {"Content_Type": "image/png", "Connection": "close", **headers}.items():
         handler.send_header(name.replace("_", "-"), value)
@@ -190,13 +190,13 @@ def running_server(port: int = 0, folder: Path = FOLDER) -> Iterator[CorpusServe
 
 @contextmanager
 def serve(port: int = 0, folder: Path = FOLDER) -> Iterator[str]:
-    """Run the server and give its address, with the slash that URLs are joined to."""
+    """Run the server and yield its address, with a final slash."""
     with running_server(port, folder) as server:
         yield server.base_url
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command beside the server and return the command's exit code."""
+    """Run a command with the server and return the command's exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

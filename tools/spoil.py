@@ -1,4 +1,4 @@
-"""What is done to a real clip to make it go wrong: each takes and returns the bytes of a file."""
+"""Changes that make a real clip a bad or odd image; each takes and returns a file's bytes."""
 
 import io
 import struct
@@ -29,13 +29,13 @@ def first_half(png: bytes) -> bytes:
 
 
 def decompression_bomb(png: bytes) -> bytes:
-    """Let the header, with a valid checksum, declare a side of 30,000 px."""
+    """Declare a side of 30,000 px in the header, with a valid checksum."""
     header = png[12:16] + struct.pack(">II", BOMB_SIDE, BOMB_SIDE) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
 def turned_jpeg(png: bytes) -> bytes:
-    """Store the image lying on its left side, with the EXIF orientation that puts it upright."""
+    """Store the image rotated by 90 degrees, with the EXIF orientation that corrects it."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     return encoded(flattened(png).transpose(Image.Transpose.ROTATE_90), "JPEG", exif)
@@ -54,7 +54,7 @@ def grey_16_bit_png(png: bytes) -> bytes:
 
 
 def white_on_transparent(png: bytes) -> bytes:
-    """Keep the shape as alpha and paint it white: nothing is left of it on a white page."""
+    """Keep the shape as alpha and paint it white, so that it is invisible on white."""
     alpha = Image.open(io.BytesIO(png)).convert("RGBA").getchannel("A")
     white = Image.new("L", alpha.size, 255)
     return encoded(Image.merge("RGBA", (white, white, white, alpha)), "PNG")

@@ -1,8 +1,7 @@
-"""The rows that go wrong the way the web does, each from a real clip, each wrong in one way.
+"""Rows with the errors of the web, each made from a real clip, each with one error.
 
-`expect` names the outcome that a row must have in a build: `kept`, `dropped:REASON` or
-`failed:ERROR`. What a server does wrong is in `serve.py`, what is
-wrong with a file in `spoil.py`.
+`expect` is the outcome that a row must have in a build: `kept`, `dropped:REASON` or `failed:ERROR`.
+Errors of a server are in `serve.py`, errors of a file in `spoil.py`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,30 +13,30 @@ from clips import Clip, Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFile:
-    """One image of the corpus: where it goes, what is in it, where it came from."""
+    """One image of the corpus: name, bytes and origin."""
 
     name: str  # relative to the corpus folder
     clip: Clip
-    derived: str  # what was done to the clip, "" where its bytes are untouched
+    derived: str  # the change of the clip, "" if its bytes are unchanged
     body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wild:
-    """One row that goes wrong, or that looks as if it would."""
+    """One row with an error, or with something that looks like one."""
 
     expect: str
-    clip: str  # the clip its words, and its pixels if any, come from
+    clip: str  # origin of its texts, and of its pixels if any
     url: str = ""  # "" leaves the field out of the row
-    file: str = ""  # where the image made for it goes, "" for none
-    make: Callable[[bytes], bytes] = bytes  # from the clip's PNG to the file; `bytes` copies
+    file: str = ""  # name of the image made for it, "" for none
+    make: Callable[[bytes], bytes] = bytes  # makes the file from the clip's PNG; `bytes` copies
     derived: str = ""
-    words: Row = field(default_factory=dict)  # what the row says instead of the clip's own words
-    bundled: bool = False  # whether the clip is to be one of the bundled set
+    words: Row = field(default_factory=dict)  # texts that replace the clip's
+    bundled: bool = False  # whether the clip must be in the bundled set
 
 
 def wild_rows(clips: Mapping[str, Clip]) -> Iterator[Row]:
-    """Yield one row of the URL list for each way to go wrong."""
+    """Yield one row of the URL list for each error."""
     for wild in WILD:
         url: Row = {"url": wild.url} if wild.url else {}
         yield url | clips[wild.clip].row() | wild.words | {"expect": wild.expect}
@@ -53,10 +52,10 @@ def wild_files(clips: Mapping[str, Clip]) -> Iterator[CorpusFile]:
 
 
 def check_sources(clips: Mapping[str, Clip], bundled: Collection[str]) -> None:
-    """Check that every source is in the public domain and in the bundled set only if meant to be.
+    """Check that every clip is in the public domain, and in the bundled set only if `bundled`.
 
     Raises:
-        ValueError: a source is not what the table says.
+        ValueError: a clip does not fit the table.
     """
     for wild in WILD:
         if not clips[wild.clip].is_public_domain:

@@ -1,1 +1,1 @@
-"""Profiles of the engines a build can run on, and what it takes to set some of them up."""
+"""Engines that a build can run on: their profiles, and set-up code for some of them."""

@@ -1,4 +1,4 @@
-"""Where Beam graphs run: this machine by default, any runner by a profile and Beam's options."""
+"""The engine of Beam graphs: this machine by default, or any runner, by profile and options."""
 
 import argparse
 import logging
@@ -19,19 +19,19 @@ from schemas.store.storage import CorpusError, Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A Beam runner and its options, and how many processes of this machine work for it."""
+    """A Beam runner with its options, and the number of local worker processes."""
 
     profile: Profile = field(default_factory=lambda: load_profile("local"))
-    beam_options: tuple[str, ...] = ()  # as given after `--`; they win over the profile's
-    processes: int | None = None  # None for one a core
-    verbose: bool = False  # whether all that Beam has to say is shown
+    beam_options: tuple[str, ...] = ()  # after `--`; they override the profile's
+    processes: int | None = None  # None for one per core
+    verbose: bool = False  # whether to show Beam's whole log
 
     @staticmethod
     def of(options: argparse.Namespace) -> "Engine":
-        """Return the engine that a command names: --engine, --processes, and what is after --.
+        """Return the engine of a command line: --engine, --processes, and options after --.
 
         Raises:
-            CorpusError: there is none of that name.
+            CorpusError: there is no engine with this name.
         """
         return Engine(
             profile=load_profile(options.engine),
@@ -42,28 +42,28 @@ class Engine:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """All options of Beam, as words of a command line."""
+        """All options of Beam, as command line arguments."""
         profile = self.profile.arguments(self.processes or default_processes())
         return (*profile, *self.beam_options)
 
     @property
     def has_pool(self) -> bool:
-        """Whether Beam runs in this process, with our worker processes beside it."""
+        """Whether Beam runs in this process, with our own worker processes."""
         return self.profile.pool and "runner" not in parse_options(self.beam_options)
 
     @property
     def _log(self) -> str:
-        # A runner that the user names says all it has to say.
+        # Show the log of a runner that the user names.
         named = self.profile.pool and not self.has_pool
         return "INFO" if self.verbose or named else self.profile.log
 
     @contextmanager
     def started(self, store: Storage) -> Iterator[None]:
-        """Start what the engine needs on this machine, and show what it has to say.
+        """Start the engine's worker processes on this machine, and set the log level.
 
         Raises:
-            CorpusError: if something that the engine needs is not there, or if the corpus lies in
-                memory, which other processes cannot see.
+            CorpusError: something that the engine needs is missing, or the corpus is in memory,
+                which other processes cannot read.
         """
         if missing := self.profile.missing(self.arguments):
             raise CorpusError("\n".join(f"engine {self.profile.name}: {line}" for line in missing))
@@ -84,9 +84,9 @@ class Engine:
     def job_arguments(
         self, name: str, *, stages: Collection[str] = (), gpu: bool = False
     ) -> tuple[str, ...]:
-        """Return the options of one job, those for its stages or for GPUs among them."""
+        """Return the options of one job, with the options for its stages and for GPUs."""
         job = {name, *stages, *(["gpu"] if gpu else [])}
-        # The user's own --job_name, if any, comes later and wins.
+        # The user's --job_name, if any, comes later and overrides this.
         named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
         return named, *options_of(job, self.arguments)
 
@@ -98,20 +98,20 @@ class Engine:
         stages: Collection[str] = (),
         gpu: bool = False,
     ) -> Any:
-        """Run one Beam job to its end; where it is interrupted, it is cancelled.
+        """Run one Beam job to its end; on an interrupt, cancel it.
 
         Args:
             graph: applies transforms to the pipeline.
             name: of the job.
-            stages: that run in it, if it has not the name of its only one.
-            gpu: whether options for jobs on accelerators hold for it.
+            stages: the stages in the job, if there are several.
+            gpu: whether the options for GPU jobs apply.
 
         Returns:
             Beam's PipelineResult.
 
         Raises:
-            CorpusError: if the job fails, one of its workers on this machine is killed, or it is
-                stopped (`pipelines.engines.local_pool.stop_work`).
+            CorpusError: the job fails, a local worker is killed, or the job is stopped
+                (`pipelines.engines.local_pool.stop_work`).
         """
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -119,8 +119,8 @@ class Engine:
         options = PipelineOptions(list(self.job_arguments(name, stages=stages, gpu=gpu)))
         pipeline = beam.Pipeline(runner=runner_for(options), options=options)
         graph(pipeline)
-        forget_outcome()  # of an earlier job, which nobody asked for
-        jobs: list[Any] = []  # the job, once it runs
+        forget_outcome()  # of an earlier job
+        jobs: list[Any] = []  # the job, after its start
         try:
             call = partial(_run_to_end, pipeline, jobs)
             state = call() if self.has_pool else run_watched(call)
@@ -137,12 +137,12 @@ class Engine:
                 f"{name}: {error}, as the system does when memory runs out; "
                 "the same command goes on from here"
             ) from None
-        except Exception as error:  # a runner's own error, with ours as text in it
+        except Exception as error:  # an error of the runner, which may contain ours as text
             if (ours := take_error() or _raised_in_a_step(error)) is not None:
                 raise ours from None
             if self.has_pool or not _is_a_runners(error):
                 raise
-            # Of a runner elsewhere: all that is known is its text.
+            # An error of a remote runner: only its text is known.
             where = self.profile.name
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
@@ -157,7 +157,7 @@ def _run_to_end(pipeline: Any, jobs: list[Any]) -> str | None:
 
 def _cancel(jobs: Sequence[Any]) -> None:
     for job in jobs:
-        with suppress(Exception):  # it may have ended, or its job server
+        with suppress(Exception):  # the job or its server may have ended
             job.cancel()
 
 
@@ -173,21 +173,21 @@ def _with_log_level(level: str) -> Iterator[None]:
 
 
 def _is_a_runners(error: Exception) -> bool:
-    """Whether it tells that a job failed: a RuntimeError, or one of Beam's own kinds (Dataflow)."""
+    """Return whether an error means a failed job: a RuntimeError, or a class of Beam (Dataflow)."""
     return isinstance(error, RuntimeError) or type(error).__module__.startswith("apache_beam.")
 
 
 def _raised_in_a_step(error: BaseException) -> BaseException | None:
-    """Return what a step in this process raised, if Beam wrapped it.
+    """Return the error that a step in this process raised, if Beam wrapped it.
 
-    It adds the step's name to the message; what has no message first, such as Ctrl-C or an error
-    of the disk, becomes a RuntimeError.
+    Beam adds the step's name to the message. An error whose first argument is no message, such as
+    Ctrl-C or an error of the disk, becomes a RuntimeError.
     """
     return error.__context__ if getattr(error, "_tagged_with_step", False) else None
 
 
 def shard_numbers(pipeline: Any, numbers: Sequence[int]) -> Any:
-    """Put shard numbers into a pipeline."""
+    """Return a PCollection of shard numbers."""
     import apache_beam as beam
 
     return pipeline | "Shards" >> beam.Create(list(numbers), reshuffle=False).with_output_types(int)

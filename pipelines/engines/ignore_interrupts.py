@@ -1,6 +1,6 @@
-"""Imported first by the server that workers are forked from: Ctrl-C is for the build to act upon.
+"""Ignores Ctrl-C in the server that workers are forked from; imported there first.
 
-The server ends when the build does. Without this, one that is still importing prints a traceback.
+The server ends with the build. Without this, a server that is still importing prints a traceback.
 """
 
 import signal

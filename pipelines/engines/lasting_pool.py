@@ -1,8 +1,8 @@
-"""A pool of worker processes that outlives its workers: what was lost with one is made again.
+"""A pool of worker processes that survives the death of a worker: lost calls are run again.
 
-Considered for it: pebble 5.2, which loses only the call of a worker that dies, but breaks for good
-when one without a call is killed (tried); and loky, whose executor breaks as a whole, like that of
-`concurrent.futures`. A broken executor has to be replaced anyhow, so it is the standard library's.
+Alternatives: pebble 5.2 loses only the call of a dead worker, but breaks for good when an idle
+worker is killed (tested). loky's executor breaks as a whole, like that of `concurrent.futures`. A
+broken executor must be replaced in any case, so this uses the standard library's.
 """
 
 import multiprocessing
@@ -18,20 +18,20 @@ from typing import Any
 
 from schemas.store.storage import CorpusError
 
-ORPHAN_S = 1.0  # between two looks at whether the server still lives
-# A server that was killed refuses calls for a moment before the system tells that it has ended.
+ORPHAN_S = 1.0  # interval of checks whether the server is alive
+# A killed server refuses calls for a moment before the system reports its end.
 SERVER_ENDS_S = 1.0
-LOOK_S = 0.1  # between two looks at whether a broken executor has ended
-DEATHS = 3  # of processes, with nothing finished between, after which work is given up
+LOOK_S = 0.1  # interval of checks whether a broken executor has ended
+DEATHS = 3  # deaths of workers in a row, without a finished call, after which the pool gives up
 
-# What starting a call raises where a worker died, or the server that it would be forked from.
+# Errors of starting a call when a worker, or the server that forks workers, has died.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)
 
 _is_pool_worker = False
 
 
 class Call:
-    """A call in the pool, that is made again if its worker dies."""
+    """A call in the pool, which is run again if its worker dies."""
 
     def __init__(self, pool: "LastingPool", function: Callable[..., Any], arguments: tuple) -> None:
         self._pool = pool
@@ -39,16 +39,16 @@ class Call:
         self._run: tuple[ProcessPoolExecutor, Future[Any]]
 
     def start(self, executor: ProcessPoolExecutor) -> None:
-        """Begin, or begin anew."""
+        """Start the call, or start it again."""
         future = executor.submit(self._function, *self._arguments)
         self._run = executor, future
         future.add_done_callback(self._ended)
 
     def result(self) -> Any:
-        """Wait for what the call returns, or raise what it raises.
+        """Wait for the call; return its result or raise its error.
 
         Raises:
-            CorpusError: if worker after worker dies and nothing is finished between.
+            CorpusError: workers keep dying without a finished call.
         """
         while True:
             executor, future = self._run
@@ -63,19 +63,19 @@ class Call:
 
 
 class LastingPool:
-    """An executor that is replaced when one of its workers dies, which ends them all."""
+    """An executor that is replaced when a worker dies, because that breaks the whole executor."""
 
     def __init__(self, processes: int, preload: str = "pipelines.worker_imports") -> None:
         self._processes = processes
         self._preload = preload
         self._executor: ProcessPoolExecutor | None = None  # started by the first call
         self._replacing = threading.Lock()
-        self._waiting: dict[Call, None] = {}  # calls that have not ended, in their order
-        self._deaths = 0  # since a call ended
+        self._waiting: dict[Call, None] = {}  # unfinished calls, in order
+        self._deaths = 0  # since the last finished call
         self._stopped = False
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
-        """Begin a call as soon as a worker is free."""
+        """Start a call as soon as a worker is free."""
         call = Call(self, function, arguments)
         self._waiting[call] = None
         executor = self._started()
@@ -87,13 +87,13 @@ class LastingPool:
         return call
 
     def ended(self, call: Call) -> None:
-        """Forget a call that will not have to be made again."""
-        # No lock: the broken executor that `replace` waits for may be what says so.
+        """Forget a finished call."""
+        # No lock: `replace` holds it while it waits for the broken executor, which may call this.
         self._waiting.pop(call, None)
         self._deaths = 0
 
     def replace(self, broken: ProcessPoolExecutor) -> None:
-        """Start all anew that was lost with an executor, unless that has been done."""
+        """Start a new executor with all lost calls, unless that was done already."""
         with self._replacing:
             if self._stopped:
                 raise CorpusError("the build was interrupted")
@@ -115,14 +115,14 @@ class LastingPool:
                     broken = self._executor
 
     def stop(self) -> None:
-        """End the workers in the middle of what they do."""
+        """End the workers at once, even during a call."""
         with self._replacing:
             self._stopped = True
             for worker in multiprocessing.active_children():
                 worker.terminate()
 
     def shutdown(self) -> None:
-        """Wait for the workers to end; what has not begun never does."""
+        """Wait for the workers to end; calls that have not started are cancelled."""
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
@@ -138,10 +138,10 @@ class LastingPool:
 
 
 def _end(broken: ProcessPoolExecutor) -> None:
-    """Wait for a broken executor to end, and end its workers.
+    """End the workers of a broken executor, and wait for it to end.
 
-    It ends those that it knows of when it breaks; one that is started by a call at that moment it
-    would wait for, for ever (Python 3.11).
+    The executor ends its known workers when it breaks, but would wait for ever for a worker that a
+    call starts at that moment (Python 3.11).
     """
     waiting = threading.Thread(target=broken.shutdown)
     waiting.start()
@@ -152,21 +152,21 @@ def _end(broken: ProcessPoolExecutor) -> None:
 
 
 def fork_server(preload: str) -> Any:
-    """Return what starts processes, forked from a server that has imported a module already."""
-    # Not fork: gRPC, aiohttp and torch threads of this process would not survive it.
+    """Return a context that forks processes from a server that has already imported a module."""
+    # Not fork: threads of gRPC, aiohttp and torch in this process do not survive it.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipelines.engines.ignore_interrupts", preload])
     return context
 
 
 def is_pool_worker() -> bool:
-    """Whether this process is a worker of a pool, which replaces those that end."""
+    """Return whether this process is a worker of a pool, which replaces ended workers."""
     return _is_pool_worker
 
 
 def die_with_parent() -> None:
-    """End this process, which multiprocessing started, soon after the one that asked for it."""
-    # The executor alone would leave the workers of a killed build waiting for ever.
+    """End this multiprocessing child soon after its parent ends."""
+    # Without this, the workers of a killed build would wait for ever.
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -174,14 +174,14 @@ def _die_with_parent() -> None:
     parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
-    # Without the server that it was forked from, its parent takes this process for dead already.
+    # If the server has ended, the parent already considers this process dead.
     while parent.is_alive() and os.getppid() == server:
         parent.join(ORPHAN_S)
     os._exit(1)
 
 
 def _start_worker() -> None:
-    """Let this worker die at once, and quietly, when the build is interrupted or killed."""
+    """Make this worker end at once and silently when the build is interrupted or killed."""
     global _is_pool_worker
     _is_pool_worker = True
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,9 +1,9 @@
-"""The local engine's worker processes: started once a build, fed by Beam's in-process runner.
+"""The local engine's worker processes: started once per build, used by Beam's in-process runner.
 
-Beam's own local modes were measured beside it (tests/benchmarks/bench_engines.py): its
-multi-processing mode pays seconds of start-up for every job and deals shards out beforehand;
-one warm pool for all stages pays once, keeps models loaded, and gives each free worker the next
-shard. Remote runners know nothing of this file: there the same functions run in Beam's workers.
+Compared with Beam's local modes (tests/benchmarks/bench_engines.py): its multi-processing mode
+takes seconds of start-up for every job and assigns shards in advance. One pool for all stages
+starts once, keeps models loaded, and gives each free worker the next shard. Remote runners do not
+use this file: there the same functions run in Beam's workers.
 """
 
 import os
@@ -27,9 +27,9 @@ def default_processes() -> int:
 
 @contextmanager
 def local_pool(processes: int, preload: str = "pipelines.worker_imports") -> Iterator[None]:
-    """Run what is submitted below in `processes` worker processes; 1 means in this one.
+    """Run submitted calls in `processes` worker processes; 1 means in this process.
 
-    `preload` is a module that imports what they need.
+    `preload` is a module with the imports of the workers.
     """
     global _pool
     if processes <= 1:
@@ -39,7 +39,7 @@ def local_pool(processes: int, preload: str = "pipelines.worker_imports") -> Ite
     try:
         yield
     except KeyboardInterrupt:
-        # Workers hear Ctrl-C too, but one that was about to start may not have.
+        # Workers get Ctrl-C too, but a worker that was just starting may have missed it.
         _pool.stop()
         raise
     finally:
@@ -48,34 +48,34 @@ def local_pool(processes: int, preload: str = "pipelines.worker_imports") -> Ite
 
 
 def submit(function: Callable[..., Any], *arguments: Any) -> Call | None:
-    """Submit a call to the pool; None where there is none and the caller does it itself."""
+    """Submit a call to the pool; None if there is no pool and the caller must run it."""
     return None if _pool is None else _pool.submit(function, *arguments)
 
 
 def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Call a function for each item, in the pool where there is one; results in their order."""
+    """Call a function for each item, in the pool if there is one; yield the results in order."""
     started = [(item, submit(function, item)) for item in items]
     for item, call in started:
         yield function(item) if call is None else call.result()
 
 
 def stop_work() -> None:
-    """End what jobs of this process do, from another thread; their calls raise from here on."""
+    """Stop the jobs of this process, from another thread; their calls raise from now on."""
     _stopped.set()
     if (pool := _pool) is not None:
         pool.stop()
 
 
 def is_stopped() -> bool:
-    """Whether jobs of this process were told to end."""
+    """Return whether jobs of this process were stopped."""
     return _stopped.is_set()
 
 
 def refuse_if_stopped() -> None:
-    """Raise if jobs of this process were told to end.
+    """Raise an error if jobs of this process were stopped.
 
     Raises:
-        CorpusError: they were.
+        CorpusError: the jobs were stopped.
     """
     if is_stopped():
         raise CorpusError("the job was stopped")
@@ -83,7 +83,7 @@ def refuse_if_stopped() -> None:
 
 @contextmanager
 def remembered_error() -> Iterator[None]:
-    """Keep the first error of a local job: Beam passes on its text, and a traceback, only."""
+    """Keep the first error of a local job, because Beam passes on only text and traceback."""
     global _error
     try:
         yield
@@ -93,7 +93,7 @@ def remembered_error() -> Iterator[None]:
 
 
 def forget_outcome() -> None:
-    """Forget how the last local job ended, before another begins."""
+    """Forget the outcome of the last local job, before the next one."""
     take_error()
     _stopped.clear()
 

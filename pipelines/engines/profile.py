@@ -1,7 +1,7 @@
 """Engine profiles: each engine is a YAML file of Beam options in `pipelines/engines/`.
 
-A profile also says what must be there before a build can start on it, so that a missing jar is
-one sentence and not a stack trace of the runner's.
+A profile also lists what a build on the engine needs, so that a missing jar gives a clear message
+and not a stack trace of the runner.
 """
 
 import importlib.util
@@ -29,32 +29,32 @@ class _Model(BaseModel):
 
 
 class Need(_Model):
-    """One thing that an engine needs: a program, a module, an option or the file it names."""
+    """One thing that an engine needs: a program, a module, an option, or a file in an option."""
 
     program: str | None = None  # on the PATH
     module: str | None = None  # of Python
-    option: str | None = None  # of Beam, that only the user knows
-    file: str | None = None  # that an option of Beam names
-    get: str  # how to come by it
-    unless: tuple[str, ...] = ()  # options of Beam that make it needless
+    option: str | None = None  # of Beam, which the user must give
+    file: str | None = None  # option of Beam that names the file
+    get: str  # how to get it
+    unless: tuple[str, ...] = ()  # options of Beam that make it unnecessary
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> "Need":
         if sum(kind is not None for kind in self._kinds()) != 1:
-            raise ValueError("a need is one of program, module, option, file")
+            raise ValueError("expected exactly one of program, module, option, file")
         return self
 
     def _kinds(self) -> tuple[str | None, ...]:
         return self.program, self.module, self.option, self.file
 
     def name(self, options: Mapping[str, str]) -> str:
-        """Say what is needed, as far as the options tell."""
+        """Return the name of the need; for a file, its path if the options have it."""
         if self.option:
             return f"--{self.option}"
         return self.program or self.module or options.get(str(self.file), f"--{self.file}")
 
     def is_there(self, options: Mapping[str, str]) -> bool:
-        """Whether it is there, or the options make it needless."""
+        """Return whether the need is met, or the options make it unnecessary."""
         if any(option in options for option in self.unless):
             return True
         if self.program:
@@ -68,18 +68,18 @@ class Need(_Model):
 
 
 class Profile(_Model):
-    """An engine, as a data file describes it."""
+    """The data file of an engine."""
 
     name: str
     about: str
     pool: bool = False  # whether our own pool of local processes does the work
-    log: Literal["INFO", "WARNING", "CRITICAL"] = "WARNING"  # what is shown of Beam's log
-    # Of Beam, prefixed or not; {processes} stands for --processes.
+    log: Literal["INFO", "WARNING", "CRITICAL"] = "WARNING"  # level of Beam's log to show
+    # Beam options, with or without a job prefix; {processes} is the value of --processes.
     options: dict[str, Value] = Field(default_factory=dict)
     needs: tuple[Need, ...] = ()
 
     def arguments(self, processes: int) -> tuple[str, ...]:
-        """Return the options as words of a command line; a list repeats its option."""
+        """Return the options as command line arguments; a list repeats its option."""
         words: list[str] = []
         for name, value in self.options.items():
             for each in value if isinstance(value, tuple) else (value,):
@@ -90,7 +90,7 @@ class Profile(_Model):
         return tuple(words)
 
     def missing(self, arguments: Sequence[str]) -> list[str]:
-        """Say what is not there, a sentence each, given all options as words."""
+        """Return a sentence for each unmet need, given all options as arguments."""
         options = parse_options(arguments)
         return [
             f"{need.name(options)}: {need.get}" for need in self.needs if not need.is_there(options)
@@ -98,7 +98,7 @@ class Profile(_Model):
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Map the names of options to their values, the last one where one is repeated.
+    """Return option values by name, the last value of a repeated option.
 
     >>> parse_options(["--runner=SparkRunner", "--region", "us-central1", "--streaming"])
     {'runner': 'SparkRunner', 'region': 'us-central1', 'streaming': ''}
@@ -114,7 +114,7 @@ def parse_options(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def options_of(job: Collection[str], arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the options that hold for a job: those without a prefix, and those with one of its.
+    """Return the options that apply to a job: without a prefix, or with a prefix of the job.
 
     >>> options_of({"crawl"}, ["--region=eu", "--crawl.num_workers=2", "--gpu.num_workers", "9"])
     ('--region=eu', '--num_workers=2')
@@ -133,14 +133,14 @@ def options_of(job: Collection[str], arguments: Sequence[str]) -> tuple[str, ...
 
 
 def check_prefixes(arguments: Sequence[str], jobs: Collection[str]) -> None:
-    """Refuse an option for a job that there is not.
+    """Check that every job prefix is known.
 
     Raises:
-        CorpusError: naming it.
+        CorpusError: a prefix is unknown; names it.
     """
     for word in arguments:
         if (found := _PREFIXED.match(word)) and found[1] not in jobs:
-            raise CorpusError(f"{word}: {found[1]} is none of {', '.join(jobs)}")
+            raise CorpusError(f"{word}: unknown job {found[1]}, expected one of {', '.join(jobs)}")
 
 
 @cache
@@ -155,13 +155,13 @@ def load_profile(name: str) -> Profile:
     """Read an engine's profile.
 
     Raises:
-        CorpusError: if there is no such engine.
+        CorpusError: there is no such engine.
     """
     if name not in engine_names():
         near = nearest(name, engine_names())
         hint = f"; did you mean {near}?" if near else ""
         raise CorpusError(
-            f"engine {name!r}: there is none; there are {', '.join(engine_names())}{hint}"
+            f"engine {name!r}: unknown; expected one of {', '.join(engine_names())}{hint}"
         )
     data = load_yaml((_folder() / f"{name}.yaml").read_text())
     return Profile(name=name, **data)
@@ -176,7 +176,7 @@ def _is_profile(file) -> bool:
 
 
 def _is_module(name: str) -> bool:
-    """Whether a module is installed; not even the package that it is in is imported."""
+    """Return whether a module is installed, without importing it or its package."""
     package, *parts = name.split(".")
     spec = importlib.util.find_spec(package)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Beam's runners: one of each kind a process, and its job server with it."""
+"""Beam's runners: one of each kind per process, with its job server."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,22 +8,22 @@ _servers: dict[str, Any] = {}  # by the runner's name
 
 
 def runner_for(options: Any) -> Any:
-    """Return the runner that Beam's options name; its job server, if it has one, is running.
+    """Return the runner that Beam's options name, with its job server running, if it has one.
 
-    That serves every job of this process: a build is a dozen jobs, and a job server in Java takes
-    seconds to start. Flink's would be started for each job, and all would stay until the end.
+    The job server serves all jobs of this process, because a Java job server takes seconds to
+    start. Otherwise Flink's would be started for each job, and all would run until the end.
     """
     from apache_beam.options.pipeline_options import PortableOptions, StandardOptions
 
     runner = _runner_named(options.view_as(StandardOptions).runner)
     if hasattr(runner, "default_job_server") and not options.view_as(PortableOptions).job_endpoint:
-        # Before Beam's own workers, so that it outlives them and they end in peace.
+        # Start it before Beam's workers, so that it ends after them and they can end normally.
         runner.default_job_server(options).start()
     return runner
 
 
 def end_job_servers() -> None:
-    """End the job servers of this process with the jobs on them; the next job starts another."""
+    """End the job servers of this process and their jobs; the next job starts a new server."""
     while _servers:
         _servers.popitem()[1].stop()
 

@@ -1,11 +1,11 @@
-"""Fail a job whose worker process was killed: Beam would wait for that worker for ever.
+"""Failure of a job whose local worker process was killed; Beam would wait for it for ever.
 
-Beam 2.77 starts worker processes beside the driver for an embedded Spark or Flink, for Prism, and
-for the multi-processing mode of its in-process runner. It has no option that ends a job when one of
-them dies, and no library watches processes that others started. So the job runs in a thread, and
-the main thread is told by the kernel when a child of this process ends (Linux; elsewhere it may
-wait). A worker on a cluster is no child of the driver: there the engine itself makes the lost work
-again.
+Beam 2.77 starts worker processes on the driver's machine for an embedded Spark or Flink, for Prism,
+and for the multi-processing mode of its in-process runner. It has no option that ends a job when a
+worker dies, and no library watches processes that others started. So the job runs in a thread, and
+the kernel notifies the main thread when a child of this process ends (Linux; elsewhere it may
+wait). A worker on a cluster is no child of the driver: there the engine itself repeats the lost
+work.
 """
 
 import os
@@ -23,12 +23,12 @@ from pipelines.engines.local_pool import is_stopped
 
 T = TypeVar("T")
 
-LOOK_S = 0.25  # between two looks for new children, and for the end of the job
-GRACE_S = 20.0  # in which a job may end by itself
-# In the command of workers that Beam waits for in a thread, which may be told of their end first.
+LOOK_S = 0.25  # interval of checks for new children, and for the end of the job
+GRACE_S = 20.0  # time for a job to end by itself
+# In the command of workers that Beam waits for in a thread, which may reap them first.
 REAPED_BY_BEAM = "sdk_worker_main"
-# What Beam stops a worker with, and what those at a terminal hear of Ctrl-C.
-ASKED = (signal.SIGTERM, signal.SIGINT)
+# Signals that Beam stops a worker with, and that Ctrl-C sends: not a kill.
+ORDERLY = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerKilledError(Exception):
@@ -40,14 +40,14 @@ class JobStoppedError(Exception):
 
 
 def run_watched(job: Callable[[], T]) -> T:
-    """Return what a call returns, or raise what it raises.
+    """Run a call in a thread; return its result or raise its error.
 
     Raises:
-        WorkerKilledError: if a child of this process was killed and the call does not end.
-        JobStoppedError: if jobs of this process were stopped.
+        WorkerKilledError: a child of this process was killed and the call does not end.
+        JobStoppedError: jobs of this process were stopped.
     """
     result: Future[T] = Future()
-    # A daemon: no process waits for a thread that waits for a dead worker.
+    # A daemon thread, because it may wait for a dead worker for ever.
     threading.Thread(target=_run, args=(job, result), name="beam job", daemon=True).start()
     children = _Children()
     until, killed = float("inf"), 0
@@ -67,20 +67,20 @@ def run_watched(job: Callable[[], T]) -> T:
 def _run(job: Callable[[], T], result: "Future[T]") -> None:
     try:
         result.set_result(job())
-    except BaseException as error:  # for the thread that waits
+    except BaseException as error:  # passed to the waiting thread
         result.set_exception(error)
 
 
 class _Children:
-    """The children of this process, however they were started."""
+    """The child processes of this process."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._known: dict[int, psutil.Process] = {}  # by the descriptor that tells of its end
+        self._known: dict[int, psutil.Process] = {}  # by the descriptor that reports its end
         self._commands: dict[int, str] = {}  # by pid
 
     def killed(self) -> list[int]:
-        """Wait a moment; return those that ended in it and were killed, by their pids."""
+        """Wait a moment; return the pids of children that were killed in that time."""
         self._look()
         ended = [descriptor for descriptor, _ in self._poll.poll(LOOK_S * 1000)]
         return [pid for pid in map(self._forget, ended) if _was_killed(pid, self._commands[pid])]
@@ -94,7 +94,7 @@ class _Children:
             try:
                 if child.status() == psutil.STATUS_ZOMBIE:
                     continue
-                # Again each time, for a process that was only forked before.
+                # Update it each time, because a forked process may have called exec since.
                 self._commands[child.pid] = " ".join(child.cmdline())
                 if child not in self._known.values() and hasattr(os, "pidfd_open"):
                     descriptor = os.pidfd_open(child.pid)
@@ -110,9 +110,9 @@ class _Children:
 
 
 def _was_killed(pid: int, command: str) -> bool:
-    """Whether a child that has ended was killed, as far as can be told without reaping it."""
+    """Return whether an ended child was killed, as far as is known without reaping it."""
     try:
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return REAPED_BY_BEAM in command
-    return ended is not None and ended.si_code != os.CLD_EXITED and ended.si_status not in ASKED
+    return ended is not None and ended.si_code != os.CLD_EXITED and ended.si_status not in ORDERLY

@@ -1,1 +1,1 @@
-"""Where files lie: any fsspec URL, tried again, locked, and never partly written."""
+"""Storage on any fsspec URL, with retries, locks and atomic writes."""

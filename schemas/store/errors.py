@@ -1,10 +1,10 @@
-"""The errors that a user is meant to read."""
+"""Errors for the user."""
 
 
 class UserError(Exception):
-    """What the user can mend; a command prints it as one line and exits with 1.
+    """An error that the user can fix; a command prints it as one line and exits with 1.
 
-    The message says which file or setting, what is wrong, and what to do.
+    The message has the file or setting, what is wrong, and what to do.
     """
 
 
@@ -13,12 +13,12 @@ class CorpusError(UserError):
 
 
 class StoreError(CorpusError):
-    """A store that cannot be asked: no access, no credentials, no bucket, or no answer."""
+    """A store that cannot be used: no access, no credentials, no bucket, or no answer."""
 
 
 class NotLookedError(CorpusError):
-    """There is nothing here that could be verified."""
+    """A place without anything to verify."""
 
 
 class SettingsError(UserError, ValueError):
-    """Settings out of their range, or that do not fit each other or the model."""
+    """Settings that are out of range, or do not fit each other or the model."""

@@ -1,9 +1,9 @@
-"""One build at a time in a folder: a second one is refused, and told who holds it.
+"""The lock of a corpus: a second build in the same folder is refused, with the holder's name.
 
-In a local folder the lock is the kernel's, by `filelock`, and ends with its holder. That knows no
-object stores: there the lock is an object, created only if it is absent. It is taken over from a
-process of this machine that has ended, and otherwise stands until `--force-unlock` breaks it. It
-bounds accidents; it is no consensus.
+In a local folder it is a kernel lock (`filelock`), which ends with its holder. On an object store
+it is an object, created only if it is absent. A lock of an ended process of this machine is taken
+over; any other lock stays until `--force-unlock` breaks it. This prevents accidents; it is no
+consensus protocol.
 """
 
 import os
@@ -26,21 +26,21 @@ LOCK_NAME = ".lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A process that holds a corpus, as its lock says."""
+    """The process that holds a corpus, stored in the lock."""
 
     host: str
     pid: int
     since: str
-    machine: str  # a boot of a machine, and where its processes are counted; '' if unknown
-    started: str  # the process, in ticks since that boot
-    lock: str  # drawn
+    machine: str  # boot id and process namespace of the machine; '' if unknown
+    started: str  # start of the process, in ticks since the boot
+    lock: str  # random id
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was a process of this machine, and is no more."""
+        """Whether the holder was a process of this machine that has ended."""
         return self.machine == _machine() != "" and self.started != _started(self.pid)
 
 
@@ -61,11 +61,11 @@ def build_lock(store: Storage, *, force_unlock: bool = False) -> Iterator[None]:
     """Hold the corpus for one build.
 
     Args:
-        store: of the corpus.
-        force_unlock: whether to break the lock of another.
+        store: store of the corpus.
+        force_unlock: whether to break another build's lock.
 
     Raises:
-        CorpusError: if another build holds it, or broke the lock of this one.
+        CorpusError: another build holds the corpus, or broke this build's lock.
     """
     me = this_process()
     with _kernel_lock(store, force_unlock) if store.is_local else nullcontext():
@@ -78,7 +78,7 @@ def build_lock(store: Storage, *, force_unlock: bool = False) -> Iterator[None]:
         finally:
             holder = holder_of(store)
             if holder == me and store.is_local:
-                os.truncate(_path(store), 0)  # the kernel's lock is of a file that stays
+                os.truncate(_path(store), 0)  # the kernel lock needs the file itself to stay
             elif holder == me:
                 store.remove(LOCK_NAME)
     if holder != me:
@@ -89,10 +89,10 @@ def build_lock(store: Storage, *, force_unlock: bool = False) -> Iterator[None]:
 
 
 def holder_of(store: Storage) -> Holder | None:
-    """Read who holds a corpus, or held it when it was killed; None if nobody does.
+    """Return the present or killed holder of a corpus; None if there is none.
 
     Raises:
-        CorpusError: if what lies there is no lock of ours.
+        CorpusError: the file is no lock of this program.
     """
     try:
         held = store.read(LOCK_NAME)
@@ -125,8 +125,8 @@ def _kernel_lock(store: Storage, force_unlock: bool) -> Iterator[None]:
     except filelock.Timeout:
         if not force_unlock:
             raise _refusal(store, holder) from None
-        _say_broken(store, holder)
-        path.unlink(missing_ok=True)  # who holds it holds a file without a name from here on
+        _report_broken(store, holder)
+        path.unlink(missing_ok=True)  # the holder now holds a deleted file
         lock.acquire(timeout=0)
     try:
         yield
@@ -136,13 +136,13 @@ def _kernel_lock(store: Storage, force_unlock: bool) -> Iterator[None]:
 
 def _create(store: Storage, me: Holder, force_unlock: bool) -> None:
     while not store.create(LOCK_NAME, _HOLDER.dump_json(me)):
-        if (holder := holder_of(store)) is None:  # it was released just now
+        if (holder := holder_of(store)) is None:  # it was released in the meantime
             continue
         if not (force_unlock or holder.has_ended):
             raise _refusal(store, holder)
-        _say_broken(store, holder)
+        _report_broken(store, holder)
         store.remove(LOCK_NAME)
-        force_unlock = False  # whoever is faster is not meant
+        force_unlock = False  # do not break the lock of a faster process too
 
 
 def _path(store: Storage) -> Path:
@@ -156,13 +156,13 @@ def _refusal(store: Storage, holder: Holder | None) -> CorpusError:
     )
 
 
-def _say_broken(store: Storage, holder: Holder | None) -> None:
+def _report_broken(store: Storage, holder: Holder | None) -> None:
     ended = ", which has ended" if holder and holder.has_ended else ""
     print(f"{store.root}: broke the lock of {holder or 'another'}{ended}", file=sys.stderr)
 
 
 def _machine() -> str:
-    """Name the boot of this machine and the space that its processes are counted in."""
+    """Return boot id and process namespace of this machine."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -171,7 +171,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process of this machine started; '' if there is none."""
+    """Return the start of a process of this machine; '' if there is no such process."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""A corpus of which only regular files are opened: no pipe is waited for, no link is followed."""
+"""Storage that opens only regular files of a corpus: no pipes, no links."""
 
 import os
 import stat
@@ -21,20 +21,20 @@ _KINDS = {
 
 
 class RegularStorage(Storage):
-    """Files of a corpus, or that its rows refer to, each looked at before it is opened.
+    """Files of a corpus, or referenced by its rows, each checked before it is opened.
 
-    Below the root no link is followed. Elsewhere links are, to regular files: a source may be
-    made of them.
+    Links below the root are not followed. Elsewhere links to regular files are followed, because a
+    source may consist of links.
     """
 
     def __reduce__(self) -> tuple[type["RegularStorage"], tuple[str]]:
         return RegularStorage, (self.root,)
 
     def locate(self, path: str) -> tuple[Any, str]:
-        """Return the file system and the full path of a file or folder, or of nothing.
+        """Return the file system and full path of a file or folder, which may be missing.
 
         Raises:
-            CorpusError: if it is anything else, or outside of the corpus by a relative path.
+            CorpusError: it is anything else, or a relative path leaves the corpus.
         """
         ours = "://" not in path and not os.path.isabs(path)
         parts = path.split("/")
@@ -43,7 +43,7 @@ class RegularStorage(Storage):
         fs, full = super().locate(path)
         if isinstance(fs, LocalFileSystem):
             ways = [full]
-            if ours:  # each folder on the way may be a link
+            if ours:  # each folder of the path may be a link
                 root = super().locate("")[1].rstrip("/")
                 ways = [f"{root}/{'/'.join(parts[: n + 1])}" for n in range(len(parts))]
             for way in ways:
@@ -52,15 +52,14 @@ class RegularStorage(Storage):
         return fs, full
 
     def lies_there(self, path: str) -> bool:
-        """Whether anything at all has this name below the root."""
+        """Return whether anything with this name exists below the root."""
         fs, full = super().locate(path)
         return os.path.lexists(full) if isinstance(fs, LocalFileSystem) else fs.exists(full)
 
     def everything(self) -> Iterator[tuple[str, str, int]]:
-        """Yield what lies below the root: its path, '' or what it is if no regular file, its size.
+        """Yield (path, kind, size) of everything below the root; the kind of a regular file is ''.
 
-        Folders are gone into, and named where they are empty; where the store has none, all are
-        regular files.
+        Of folders only the empty ones are listed; an object store has only regular files.
         """
         if self.is_local:
             yield from _walk(super().locate("")[1].rstrip("/"))
@@ -89,7 +88,7 @@ def _walk(root: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _odd_kind(full: str, *, follow: bool) -> str:
-    """Say what lies at a path if it is neither a regular file, a folder nor nothing."""
+    """Return the kind of a path that is no regular file or folder; '' if it is, or is missing."""
     try:
         mode = os.stat(full, follow_symlinks=follow).st_mode
     except (FileNotFoundError, NotADirectoryError):

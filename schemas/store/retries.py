@@ -1,8 +1,8 @@
-"""File systems of object stores: temporary failures are tried again, others are told.
+"""File systems of object stores, with retries of temporary failures and clear errors.
 
-gcsfs and s3fs try a request again by themselves, 5 or 6 times in up to half a minute: after 429
-and 5xx, connections that were reset, bodies that were cut short. What they give up is tried again
-here after longer pauses, so that a store may be away for a minute or two.
+gcsfs and s3fs retry a request 5 or 6 times within half a minute: after 429 and 5xx, reset
+connections and cut bodies. After that, this module retries the call with longer pauses, so that a
+store may be unavailable for a minute or two.
 """
 
 import logging
@@ -29,8 +29,8 @@ from schemas.store.errors import CorpusError, StoreError
 from schemas.store.store_errors import StoreFault, store_fault
 
 PAUSES_S = (5.0, 15.0, 45.0)
-# gcsfs alone would wait for ever for an answer; s3fs waits 15 s for each of its bytes. A request
-# moves 50 MB at most.
+# Without a limit gcsfs would wait for ever for an answer; s3fs waits 15 s at most for a byte.
+# A request transfers at most 50 MB.
 GCS_REQUEST_S = 300.0
 
 _PUTS = ("pipe_file", "put_file")
@@ -49,7 +49,7 @@ _CALLS = (
     "size",
 )
 
-# gcsfs logs tracebacks of what it raises, and a logger without a handler prints them.
+# gcsfs logs tracebacks of the errors that it raises; a logger without a handler would print them.
 logging.getLogger("gcsfs").addHandler(logging.NullHandler())
 
 
@@ -57,36 +57,36 @@ def open_fs(url: str) -> tuple[Any, str]:
     """Return the file system of a URL or a local path, and the full path on it.
 
     Raises:
-        CorpusError: if its client is not installed, or stumbles over its settings.
+        CorpusError: its client is not installed, or cannot use its settings.
     """
     options: dict[str, Any] = {}
     if url.startswith(("gs://", "gcs://")):
         options = {"requests_timeout": GCS_REQUEST_S, **conf.get("gcs", {}), **conf.get("gs", {})}
     try:
         fs, path = fsspec.core.url_to_fs(url, **options)
-    except Exception as error:  # of a client that reads what the user has set; a KeyError is one
+    except Exception as error:  # clients raise any class for wrong settings, even KeyError
         raise CorpusError(f"{url}: cannot be opened: {type(error).__name__}: {error}") from error
     return (fs if isinstance(fs, LocalFileSystem) else _patient(fs)), path
 
 
 class _FaultError(Exception):
-    """One try of a call failed at the store; the client's own error is its cause."""
+    """One attempt of a call failed at the store; its cause is the client's error."""
 
     def __init__(self, fault: StoreFault) -> None:
-        super().__init__(fault.said)
+        super().__init__(fault.text)
         self.fault = fault
 
 
 class PatientFileSystem:
-    """An fsspec file system whose calls are tried again, and whose faults name the URL.
+    """An fsspec file system that retries calls, with errors that name the URL.
 
-    Its calls raise StoreError for what does not pass: no access, no credentials, no bucket, or a
-    store that is away for longer than the client's own tries and the pauses between ours.
+    A call raises StoreError for a permanent failure: no access, no credentials, no bucket, or a
+    store that is unavailable during all retries.
 
     Args:
         fs: the file system.
-        pauses_s: between the tries of a call.
-        sleep: waits for so many seconds.
+        pauses_s: pauses between the attempts of a call.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class PatientFileSystem:
 
     @contextmanager
     def open(self, path: str, mode: str = "rb") -> Iterator[Any]:
-        """Open a file to read; what the client gives up while it is read is not tried again."""
+        """Open a file for reading; failures while reading are not retried here."""
         with self._call("open", path, mode) as file:
             try:
                 yield file
@@ -116,10 +116,10 @@ class PatientFileSystem:
     def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
         path = arguments[1] if name == "put_file" else arguments[0]
         tries = Retrying(
-            retry=retry_if_exception(_may_pass),
-            wait=wait_chain(*map(wait_fixed, (*self._pauses_s, 0))),  # 0 after the last try
+            retry=retry_if_exception(_is_temporary),
+            wait=wait_chain(*map(wait_fixed, (*self._pauses_s, 0))),  # 0 after the last attempt
             stop=stop_after_attempt(len(self._pauses_s) + 1),
-            before_sleep=partial(self._tell, path),
+            before_sleep=partial(self._report, path),
             sleep=self._sleep,
             reraise=True,
         )
@@ -131,43 +131,43 @@ class PatientFileSystem:
     def _try(self, name: str, path: Any, arguments: Any, options: Any) -> Any:
         try:
             return getattr(self.fs, name)(*arguments, **options)
-        except Exception as error:  # the clients' errors have no class in common
+        except Exception as error:  # the clients' errors have no common class
             fault = self._no_bucket(path, error) if name in _PUTS else None
             if fault := fault or store_fault(error):
                 raise _FaultError(fault) from error
             raise
 
-    def _tell(self, path: str | list[str], state: RetryCallState) -> None:
-        """Print why a call failed, and when it is tried again."""
+    def _report(self, path: str | list[str], state: RetryCallState) -> None:
+        """Print why a call failed, and when it is retried."""
         error: Any = state.outcome and state.outcome.exception()
         number, pause_s = state.attempt_number, state.upcoming_sleep
-        told = f"try {number} of {len(self._pauses_s) + 1}, again in {pause_s:.0f} s"
-        print(f"{self._url(path)}: {error.fault.said}; {told}", file=sys.stderr)
+        attempt = f"try {number} of {len(self._pauses_s) + 1}, again in {pause_s:.0f} s"
+        print(f"{self._url(path)}: {error.fault.text}; {attempt}", file=sys.stderr)
 
     def _no_bucket(self, path: str, error: Exception) -> StoreFault | None:
-        """Explain why a write finds nothing: there is no bucket, or a long upload was forgotten.
+        """Return the fault of a write with FileNotFoundError: no bucket, or a lost upload.
 
-        The latter is what a store says that had done the last part, if its answer was lost.
+        A store reports a lost upload if it finished the upload but its answer was lost.
         """
         if not isinstance(error, FileNotFoundError) or error.errno is not None:
             return None
         bucket = path.split("/")[0]
         if self.exists(bucket):
             return StoreFault(True, "the store lost an upload")
-        return StoreFault(False, f"there is no bucket {bucket!r}, or it may not be seen")
+        return StoreFault(False, f"there is no bucket {bucket!r}, or no permission to see it")
 
     def _final(self, path: str | list[str], fault: StoreFault) -> StoreError:
-        return StoreError(f"{self._url(path)}: {fault.said}; what was committed is kept")
+        return StoreError(f"{self._url(path)}: {fault.text}; what was committed is kept")
 
     def _url(self, path: str | list[str]) -> str:
         return self.fs.unstrip_protocol(path if isinstance(path, str) else path[0])
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     return isinstance(error, _FaultError) and error.fault.is_temporary
 
 
 @cache
 def _patient(fs: Any) -> PatientFileSystem:
-    """Wrap each file system once, so that what lies on the same one can be told."""
+    """Wrap each file system once, so that equal file systems are the same object."""
     return PatientFileSystem(fs)

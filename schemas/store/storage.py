@@ -1,4 +1,4 @@
-"""Where a corpus lies: any fsspec URL, and nothing partial ever under a final name."""
+"""Storage of a corpus on any fsspec URL; a file with a final name is always complete."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ from schemas.store.whole_file import TEMPORARY_PREFIX, is_temporary, published, 
 
 
 def absolute(url: str) -> str:
-    """Return a path that workers elsewhere, whose current folder is another, find too.
+    """Return an absolute path or URL, for workers with another current folder.
 
     Raises:
-        CorpusError: if it is blank, or of a user that there is not.
+        CorpusError: the path is blank, or names an unknown user.
     """
     if not url.strip():
         raise CorpusError("expected a folder or a URL, got an empty text")
@@ -33,9 +33,9 @@ def absolute(url: str) -> str:
 
 
 class Storage:
-    """Files below one root URL; paths are relative to it unless they are URLs or absolute.
+    """Files below a root URL; paths are relative to it unless they are URLs or absolute.
 
-    Safe to pickle: the file system is opened where it is used.
+    Safe to pickle: the file system is opened at its first use.
     """
 
     def __init__(self, root: str) -> None:
@@ -55,7 +55,7 @@ class Storage:
 
     @property
     def is_local(self) -> bool:
-        """Whether the root is a folder of this machine."""
+        """Whether the root is a local folder."""
         return isinstance(self.fs, LocalFileSystem)
 
     def locate(self, path: str) -> tuple[Any, str]:
@@ -64,20 +64,20 @@ class Storage:
             fs, full = open_fs(path)
         else:
             fs, full = self.fs, f"{self._opened[1].rstrip('/')}/{path}"
-        # Other processes write here: a listing that is remembered tells old sizes.
+        # Other processes write here, so a cached listing may have old sizes.
         fs.invalidate_cache()
         return fs, full
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there now."""
+        """Return whether a file exists now."""
         fs, full = self.locate(path)
         return fs.exists(full)
 
     def entries(self) -> list[str]:
-        """Name the files and folders that lie in the root itself, in order; none if it is absent.
+        """Return the sorted names of files and folders in the root; [] if the root is missing.
 
         Raises:
-            NotADirectoryError: if it is a file.
+            NotADirectoryError: the root is a file.
         """
         fs, full = self.locate("")
         full = full.rstrip("/") or full
@@ -92,7 +92,7 @@ class Storage:
         return sorted(os.path.basename(name) for name in names if name != full.rstrip("/"))
 
     def listing(self, folder: str) -> dict[str, Any]:
-        """Map the name of each file in a folder to what tells its versions apart."""
+        """Return the version of each file in a folder, by name."""
         fs, full = self.locate(folder)
         try:
             found = fs.ls(full, detail=True)
@@ -105,28 +105,28 @@ class Storage:
         }
 
     def read(self, path: str) -> bytes:
-        """Read a file whole.
+        """Read a whole file.
 
         Raises:
-            FileNotFoundError: if it is not there.
+            FileNotFoundError: the file is missing.
         """
         fs, full = self.locate(path)
         return fs.cat_file(full)
 
     def read_end(self, path: str, length: int) -> bytes:
-        """Read the last `length` bytes of a file, all of it if it is shorter; costs one request.
+        """Read the last `length` bytes of a file, or a shorter file whole, in one request.
 
         Raises:
-            FileNotFoundError: if it is not there.
+            FileNotFoundError: the file is missing.
         """
         fs, full = self.locate(path)
         return fs.cat_file(full, start=-length)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """Read (path, offset, length) ranges, concurrently where the file system can.
+        """Read (path, offset, length) ranges, in parallel if the file system can.
 
         Raises:
-            CorpusError: if a file is missing or shorter than a range asks for.
+            CorpusError: a file is missing, or ends before the end of a range.
         """
         places = [self.locate(path) for path, _, _ in ranges]
         found: list[bytes] = [b""] * len(ranges)
@@ -145,7 +145,7 @@ class Storage:
             yield file
 
     def commit_bytes(self, path: str, data: bytes) -> None:
-        """Publish `data` under its final name, whole or not at all."""
+        """Publish `data` under its final name, atomically."""
         if not self.is_local:
             self.fs.pipe_file(self.locate(path)[1], data)
             return
@@ -153,7 +153,7 @@ class Storage:
             temporary.write_bytes(data)
 
     def commit_file(self, path: str, local: Path) -> None:
-        """Publish a finished local file under its final name, whole or not at all."""
+        """Publish a finished local file under its final name, atomically."""
         if not self.is_local:
             self.fs.put_file(str(local), self.locate(path)[1])
             return
@@ -161,9 +161,9 @@ class Storage:
             shutil.move(local, temporary)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Publish `data` if nothing has its name yet; return whether nothing had.
+        """Publish `data` if the name is free; return whether it was.
 
-        One operation on an object store. On a folder two callers may both be told so.
+        This is atomic on an object store. In a local folder two callers may both get True.
         """
         if self.is_local:
             if self.exists(path):
@@ -174,23 +174,23 @@ class Storage:
             self.fs.pipe_file(self.locate(path)[1], data, mode="create")
         except FileExistsError:
             try:
-                # Sent twice, because the first answer was lost?
+                # True if our request was repeated because the first answer was lost.
                 return self.read(path) == data
-            except FileNotFoundError:  # it is gone again
+            except FileNotFoundError:  # removed in the meantime
                 return False
         return True
 
     def remove(self, path: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file, if it exists."""
         fs, full = self.locate(path)
         with suppress(FileNotFoundError):
             fs.rm_file(full)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give a local folder to build files in; it lies beside the corpus where that is local.
+        """Yield a temporary local folder for new files; inside the corpus if that is local.
 
-        So that publishing is a rename, and a full disk is met before anything is published.
+        Then publishing is a rename, and a full disk is noticed before anything is published.
         """
         if not self.is_local:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as name:
@@ -204,10 +204,10 @@ class Storage:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, folders: Iterable[str]) -> None:
-        """Remove what a killed local command left behind; only for the holder of the lock.
+        """Remove unfinished files of a killed local command; only for the holder of the lock.
 
-        It looks only into the folders that the command writes, so a corpus in a folder of this one
-        is left alone.
+        It searches only the folders that the command writes, so another corpus inside this one is
+        not touched.
         """
         for left in self.leftovers(folders):
             if left.is_dir():
@@ -216,10 +216,10 @@ class Storage:
                 left.unlink(missing_ok=True)
 
     def leftovers(self, folders: Iterable[str]) -> list[Path]:
-        """Return the unfinished files and folders of local commands that were killed, or run now.
+        """Return the unfinished files and folders of killed or running local commands.
 
         Args:
-            folders: where to look; '' is the root.
+            folders: folders to search; '' is the root.
         """
         if not self.is_local:
             return []
@@ -230,7 +230,7 @@ class Storage:
         return [path for path in found if is_temporary(path.name) and not path.is_symlink()]
 
     def _local(self, path: str) -> Path:
-        """Return the place of a file that is to be written, in a folder that is there."""
+        """Return the path of a file to write, and create its folder."""
         full = Path(self.locate(path)[1])
         full.parent.mkdir(parents=True, exist_ok=True)
         return full
@@ -255,18 +255,18 @@ class _Range(NamedTuple):
 
 def _cat(fs: Any, wanted: Sequence[_Range]) -> list[bytes]:
     paths, starts = [part.path for part in wanted], [part.offset for part in wanted]
-    # Some releases of fsspec return errors among the bodies whatever they are told.
+    # Some releases of fsspec always return errors among the bodies.
     bodies = fs.cat_ranges(paths, starts, [part.end for part in wanted], on_error="return")
     return [_whole(fs, part, body) for part, body in zip(wanted, bodies, strict=True)]
 
 
 def _whole(fs: Any, wanted: _Range, body: bytes | Exception) -> bytes:
-    """Return what was read of a range, if it is all of it."""
+    """Return the body of a range, if it is complete."""
     if isinstance(body, FileNotFoundError):
         raise CorpusError(
             f"{wanted.path}: a file that was referenced is gone; put it back, or build again"
         ) from body
-    # A range past the end is an error of its own kind in every object store.
+    # Every object store has its own error for a range past the end.
     if isinstance(body, Exception) and fs.size(wanted.path) >= wanted.end:
         body = fs.cat_file(wanted.path, start=wanted.offset, end=wanted.end)
     if isinstance(body, Exception) or len(body) < wanted.length:

@@ -1,11 +1,11 @@
-"""What the errors of object stores' clients mean: of gcsfs, of s3fs, and of what lies below them.
+"""The meaning of errors of object store clients: gcsfs, s3fs and the libraries below them.
 
-Classes are looked up by name: either client may not be installed, and to import one takes a second.
+Classes are compared by name: a client may not be installed, and importing one takes a second.
 """
 
 from typing import Any, NamedTuple
 
-# No answer came, or half of one.
+# No answer, or only a part of one.
 _NO_ANSWER = {
     "aiohttp.client_exceptions.ClientError",
     "botocore.exceptions.ConnectionError",
@@ -16,7 +16,7 @@ _NO_ANSWER = {
     "google.auth.exceptions.TransportError",
     "requests.exceptions.RequestException",
 }
-# There are none, or none that work; nothing was asked of the store.
+# No credentials, or none that work; the store got no request.
 _NO_CREDENTIALS = {
     "botocore.exceptions.CredentialRetrievalError",
     "botocore.exceptions.NoCredentialsError",
@@ -35,14 +35,14 @@ SHOWN_CHARACTERS = 300
 
 
 class StoreFault(NamedTuple):
-    """What went wrong at a store."""
+    """A failure of a store."""
 
-    is_temporary: bool  # the same call may succeed a moment later
-    said: str  # for the user, without the URL
+    is_temporary: bool  # the same call may succeed later
+    text: str  # for the user, without the URL
 
 
 def store_fault(error: Exception) -> StoreFault | None:
-    """Explain an error; None if it is not a store's, or says that a file is or is not there."""
+    """Return the fault of an error; None if it is no store error, or about a file's existence."""
     detail = " ".join((str(error) or type(error).__name__).split())[:SHOWN_CHARACTERS]
     if _is_any(error, _NO_CREDENTIALS):
         return StoreFault(False, f"no usable credentials ({detail})")
@@ -54,7 +54,7 @@ def store_fault(error: Exception) -> StoreFault | None:
 
 
 def _status(error: Any) -> int | None:
-    """Return the HTTP status that an error came of; 0 if there was no answer."""
+    """Return the HTTP status of an error; 0 if there was no answer, None if it has none."""
     if _is_any(error, {"gcsfs.retry.HttpError"}):
         return int(error.code or 0)
     if _is_any(error, {"aiohttp.client_exceptions.ClientResponseError"}):
@@ -64,7 +64,7 @@ def _status(error: Any) -> int | None:
     answer = getattr(error.__cause__, "response", None)  # of botocore's error; s3fs raises another
     if isinstance(answer, dict):
         return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    # gcsfs has errors of no class of its own for these two.
+    # gcsfs has no classes for these two errors.
     if isinstance(error, OSError) and str(error).startswith("Forbidden: "):
         return 403
     if isinstance(error, ValueError) and str(error).startswith("Bad Request: "):

@@ -1,1 +1,1 @@
-"""The pages of the documentation that are written from the code."""
+"""The pages of the documentation that are generated from the code."""

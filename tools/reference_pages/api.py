@@ -1,4 +1,4 @@
-"""The pages of the Python API: what each package offers, from its docstrings."""
+"""The pages of the Python API: the public names of each package, from the docstrings."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def api(package: str) -> Callable[[], str]:
-    """Return what writes the page of a package's public names."""
+    """Return a function that writes the page of a package's public names."""
 
     def write() -> str:
         listed = import_module(package)

@@ -20,8 +20,8 @@ def commands() -> str:
     }
     parts = [
         "# Commands\n\nThis page is written from the parser of the command line.\n\n"
-        "Exit codes: 0 done, 1 a fault that you can mend, 2 usage, 130 stopped by Ctrl-C; those of "
-        f"`verify` stand with it.\n\n## vargpt-corpus\n\n{_table(parser)}"
+        "Exit codes: 0 done, 1 an error that you can fix, 2 usage, 130 stopped by Ctrl-C. For the "
+        f"codes of `verify` see there.\n\n## vargpt-corpus\n\n{_table(parser)}"
     ]
     for name, command in commands_of(parser).items():
         about = abouts[name][:1].upper() + abouts[name][1:]
@@ -55,8 +55,8 @@ def _names(action: argparse.Action) -> str:
 
 def _about(action: argparse.Action) -> tuple[str, str]:
     choices = "" if action.metavar else ", ".join(map(code, action.choices or ()))
-    said = action.help or ""
-    meaning = f"{said}; one of {choices}" if said and choices else said or choices
+    about = action.help or ""
+    meaning = f"{about}; one of {choices}" if about and choices else about or choices
     return ("yes" if action.required else "", meaning)
 
 

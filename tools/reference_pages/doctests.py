@@ -1,4 +1,4 @@
-"""An extension of griffe: examples in docstrings are shown as code, wherever they stand."""
+"""An extension of griffe that shows examples in docstrings as code, in any position."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from griffe import Extension, Object
 
 
 class ShowDoctests(Extension):
-    """Fences every paragraph of a docstring that begins as a Python session does."""
+    """Fences every paragraph of a docstring that is a Python session."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Rewrite an object's docstring: griffe calls this."""
+        """Rewrite an object's docstring; griffe calls this."""
         if obj.docstring:
             paragraphs = obj.docstring.value.split("\n\n")
             obj.docstring.value = "\n\n".join(map(fenced, paragraphs))

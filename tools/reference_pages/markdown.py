@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "columns") -> str:
-    """Write a table, which docs/assets/extra.css lays out by its kind on a phone."""
+    """Return a table; docs/assets/extra.css has a layout for each kind on a phone."""
     lines = [header, ["---"] * len(header), *rows]
     text = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
     return f'<div class="keys {kind}" markdown>\n\n{text}\n\n</div>\n'
 
 
 def _cell(text: str) -> str:
-    r"""Write a cell; angles outside of code would be HTML.
+    r"""Return a cell; angle brackets outside code are escaped, because they would be HTML.
 
     >>> _cell("<image> stands for `a|<b>`")
     '&lt;image> stands for `a\\|<b>`'
@@ -21,5 +21,5 @@ def _cell(text: str) -> str:
 
 
 def code(text: object) -> str:
-    """Write a value as code."""
+    """Return a value as code."""
     return f"`{text}`"

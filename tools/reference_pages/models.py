@@ -30,7 +30,7 @@ PATTERNS = {
 
 
 class Key(NamedTuple):
-    """What a reader of the reference is told of a key."""
+    """The entry of a key in the reference."""
 
     name: str
     kind: str  # type and limits, Markdown
@@ -52,19 +52,19 @@ def keys_of(model: type[BaseModel]) -> list[Key]:
 
 
 def _about(annotation: Any) -> str:
-    """Return the first line of a model's docstring, '' of what is no model."""
+    """Return the first line of a model's docstring, '' if there is no model."""
     models = [*models_in(annotation)]
     return (models[0].__doc__ or "").partition("\n")[0] if len(models) == 1 else ""
 
 
 def _about_kind(model: type[BaseModel], field: FieldInfo) -> str:
-    """Return what a model is, for the key whose one value says that it is this model."""
+    """Return the first line of the model's docstring for a key with one allowed value, else ''."""
     only = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
     return (model.__doc__ or "").partition("\n")[0] if only else ""
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a type consists of, in order."""
+    """Yield the models in a type, in order."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -72,14 +72,14 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def kind_of(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """Say in Markdown what a value may be.
+    """Return the allowed values of a type, in Markdown.
 
     >>> kind_of(int, [Ge(1), Le(9)]), kind_of(str | None)
     ('whole number, 1 to 9', 'text or `null`')
     """
-    said = _base(annotation)
+    base = _base(annotation)
     limits = [limit for each in metadata for limit in (getattr(each, "metadata", None) or [each])]
-    return ", ".join([said, *_limits(limits)])
+    return ", ".join([base, *_limits(limits)])
 
 
 def _base(annotation: Any) -> str:
@@ -125,7 +125,7 @@ def _limits(metadata: Sequence[Any]) -> Iterator[str]:
 
 
 def default_of(field: FieldInfo) -> str:
-    """Show a field's default as YAML would have it."""
+    """Return a field's default as YAML."""
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
@@ -152,7 +152,7 @@ def link(model: type[BaseModel]) -> str:
 
 
 def title(model: type[BaseModel]) -> str:
-    """Return the heading of a model: its class's name in words.
+    """Return the heading of a model: the name of its class in words.
 
     >>> class VqTokensConfig(BaseModel): pass
     >>> title(VqTokensConfig)
@@ -163,7 +163,7 @@ def title(model: type[BaseModel]) -> str:
 
 
 def meaning(model: type[BaseModel], key: str) -> str:
-    """Return the comment of a key, of its class or a base of it; '' if it has none."""
+    """Return the comment of a key in its class or a base class; '' if it has none."""
     bases = (base for base in model.__mro__ if key in inspect.get_annotations(base))
     return next(filter(None, (_comments(base).get(key, "") for base in bases)), "")
 
@@ -186,7 +186,7 @@ class Comment(NamedTuple):
     """A comment of a source file."""
 
     text: str
-    alone: bool  # whether nothing stands before it in its line
+    alone: bool  # whether the line has only the comment
 
 
 def comment_lines(source: str) -> dict[int, Comment]:
@@ -202,7 +202,7 @@ def comment_lines(source: str) -> dict[int, Comment]:
 
 
 def comment_at(lines: dict[int, Comment], node: ast.expr | ast.stmt) -> str:
-    """Return the comment beside a node, else the lines of comment right above it."""
+    """Return the comment in the lines of a node, else the comment lines right above it."""
     for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
         if number in lines and not lines[number].alone:
             return lines[number].text

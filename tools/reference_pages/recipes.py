@@ -15,7 +15,7 @@ def recipe() -> str:
 
     return (
         "# Recipe\n\n"
-        "A recipe is one YAML file. Unknown keys and keys that are given twice are refused. "
+        "A recipe is one YAML file. Unknown keys and repeated keys are refused. "
         "`vargpt-corpus recipe RECIPE` checks a recipe and prints it with its defaults; "
         "`--set PATH=VALUE` changes one value. This page is written from `schemas/recipe.py`.\n\n"
         f"## The file\n\n{_keys(Recipe)}\n{''.join(_sections(Recipe))}"
@@ -36,7 +36,7 @@ def training() -> str:
 
 
 def _sections(model: type[BaseModel]) -> Iterator[str]:
-    """Write the models below a model, each once, in order."""
+    """Yield the sections of the models below a model, each once, in order."""
     todo, seen = [model], {model}
     while todo:
         model = todo.pop(0)

@@ -19,7 +19,7 @@ MEMBERS = (
         "codes at 256 px, scales small to large, raster order: bit codes `uint32 [L]` (bit 0 the "
         "most significant; `[L, 2]` for 64 bits) or indices `uint16 [L]`",
     ),
-    ("`KEY.features256.npy`", "where asked for: `float16 [C, h, w]`"),
+    ("`KEY.features256.npy`", "if requested: `float16 [C, h, w]`"),
 )
 
 
@@ -47,8 +47,8 @@ def stages() -> str:
     header = ["stage", "what it does", "writes", "reads", "keys that decide", "notes"]
     return (
         "---\nhide: [toc]\n---\n\n# Stages\n\n"
-        "In order. A *map* stage works on one shard at a time; a *global* one looks at the whole "
-        "corpus. Each starts from the rows that the stage before kept. This page is written from "
+        "In order. A *map* stage works on one shard at a time; a *global* stage reads the whole "
+        "corpus. Each gets the rows that the previous stage kept. This page is written from "
         "`pipelines/stage_table.py` and the classes of the stages.\n\n"
         + table(header, rows, "stages")
     )
@@ -65,7 +65,7 @@ def _configured() -> set[str]:
 
 
 def _abilities(stage: Any) -> Iterator[str]:
-    """Say what a stage's class says of it besides."""
+    """Yield notes on a stage, from the attributes of its class."""
     if getattr(stage, "decodes", False):
         yield "decodes images"
     if getattr(stage, "retries", False):
@@ -97,7 +97,7 @@ def signals() -> str:
 
 
 def sidecars() -> str:
-    """Write the page of the files beside the shards."""
+    """Write the page of the side-cars."""
     from pipelines.stage_table import sidecar_stages
     from schemas import tables
 
@@ -142,7 +142,7 @@ def sample() -> str:
         "with one type; there are no nulls and no dots in keys. This page is written from "
         "`schemas/sample.py`.\n\n"
         f"{table(['member', 'what'], MEMBERS)}\n"
-        "What made codes and features stands in `manifest.json`.\n"
+        "`manifest.json` describes the tokenizer of codes and features.\n"
     ]
     subsets = {"T2I_FIELDS": "KEY.json", "PREFERENCE_FIELDS": "KEY.json of a preference pair"}
     for name, heading in subsets.items():
@@ -154,7 +154,7 @@ def sample() -> str:
 
 
 def _column_meanings() -> dict[str, str]:
-    """Return the meanings of side-cars' columns, which fields of samples are named after."""
+    """Return the meanings of side-cars' columns; fields of samples have the same names."""
     from schemas import tables
 
     schemas = [value for value in vars(tables).values() if isinstance(value, pa.Schema)]
@@ -167,15 +167,15 @@ def _column_meanings() -> dict[str, str]:
 
 
 def _entry_comments(module: Any, mapping: str) -> dict[str, str]:
-    """Return the comments beside the entries of a mapping of a module."""
+    """Return the comments of the entries of a mapping in a module."""
     source = inspect.getsource(module)
     lines = comment_lines(source)
     return {
-        str(key.value): said
+        str(key.value): comment
         for node in ast.parse(source).body
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == mapping
         for key in (node.value.keys if isinstance(node.value, ast.Dict) else ())
-        if isinstance(key, ast.Constant) and (said := comment_at(lines, key))
+        if isinstance(key, ast.Constant) and (comment := comment_at(lines, key))
     }
 
 
@@ -184,8 +184,8 @@ def engines() -> str:
     from pipelines.engines.profile import engine_names, load_profile
 
     parts = [
-        "# Engines\n\n`--engine NAME` takes one of these profiles; options after `--` win over "
-        "its own. `vargpt-corpus engines` says what is missing here. This page is written from "
+        "# Engines\n\n`--engine NAME` takes one of these profiles; options after `--` override "
+        "its own. `vargpt-corpus engines` shows what is missing here. This page is written from "
         "`pipelines/engines/*.yaml`.\n"
     ]
     for profile in map(load_profile, engine_names()):

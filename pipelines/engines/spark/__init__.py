@@ -1,1 +1,1 @@
-"""Apache Spark: its job server, and a cluster on this machine."""
+"""Apache Spark: a cluster on this machine, and its pool of Beam workers."""

@@ -2,8 +2,8 @@
 
     python -m pipelines.engines.spark.cluster start | options | stop
 
-What a real cluster has, in small: executors in processes of their own, shuffles over sockets, and
-Python in a worker pool beside them, whose environment has this package installed.
+It has the parts of a real cluster: executors in separate processes, shuffles over sockets, and a
+pool of Python workers in an environment with this package.
 """
 
 import argparse
@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def beam_options(master: int, pool: int) -> list[str]:
-    """Return the options of Beam that send a build of the `spark` engine to a cluster here."""
+    """Return the Beam options for a build with the `spark` engine on the local cluster."""
     return [
         f"--spark_master_url=spark://127.0.0.1:{master}",
         "--environment_type=EXTERNAL",
@@ -37,15 +37,15 @@ def beam_options(master: int, pool: int) -> list[str]:
 
 @contextmanager
 def running_cluster(spark: Path, logs: Path, workers: int = 2) -> Iterator[list[str]]:
-    """Run a cluster while the body runs; gives the options of Beam that send a build there.
+    """Run a cluster for the time of the block; yield the Beam options for a build on it.
 
     Args:
         spark: SPARK_HOME, such as the folder of the package `pyspark`.
         logs: folder for the logs of its processes.
-        workers: number of Spark workers, of one core each.
+        workers: number of Spark workers, one core each.
 
     Raises:
-        RuntimeError: if a process ends or does not listen in time.
+        RuntimeError: a process ends, or does not listen in time.
     """
     logs.mkdir(parents=True, exist_ok=True)
     master, pool = _free_port(), _free_port()
@@ -107,7 +107,7 @@ def _process(
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends (Linux)."""
+    """Tell the kernel to kill this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -129,7 +129,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def main() -> int:
-    """Start a cluster that runs on, print its options, or stop it."""
+    """Start a cluster in the background, print its options, or stop it."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.engines.spark.cluster")
     parser.add_argument("action", choices=("start", "options", "stop", "run"))
     parser.add_argument("--spark", type=Path, default=FOLDER / "pyspark/pyspark", help="SPARK_HOME")
@@ -154,12 +154,12 @@ def main() -> int:
 
 
 def _run(spark: Path, folder: Path, workers: int, held: Path) -> int:
-    """Be the parent of the cluster's processes until told to end; the lock says we live."""
+    """Run the cluster's processes until SIGTERM; hold the lock as a sign of life."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder.mkdir(parents=True, exist_ok=True)
     with open(held, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.truncate(0)  # not before: another may live by it
+        file.truncate(0)  # only after locking: another process may hold the file
         file.write(str(os.getpid()))
         file.flush()
         with running_cluster(spark, folder, workers) as options:
@@ -187,7 +187,7 @@ def _start(spark: Path, folder: Path, workers: int, held: Path) -> int:
 
 
 def _holder(held: Path) -> int | None:
-    """Return the process that holds the lock; None if nobody does, whatever the file says."""
+    """Return the process that holds the lock; None if nobody does, even if the file has a pid."""
     if not held.exists():
         return None
     with open(held) as file:

@@ -1,10 +1,10 @@
-"""A pool of Beam workers for a machine with several executors; Beam's own is for one.
+"""A pool of Beam workers for a machine with several executors; Beam's pool is for one executor.
 
     python -m pipelines.engines.spark.worker_pool --service_port=50000
 
-Every executor counts its workers from 1, and Beam's pool knows workers by that number alone (2.77):
-an executor that stops its first worker would stop another's. Here a worker is known by its executor
-too, and is not stopped: it ends by itself when its executor hangs up, or dies.
+Every executor numbers its workers from 1, and Beam's pool identifies workers by that number alone
+(2.77): an executor that stops its first worker could stop another executor's. Here the key includes
+the executor, and workers are not stopped: a worker ends when its executor disconnects or dies.
 """
 
 import threading
@@ -15,14 +15,14 @@ from apache_beam.runners.worker import worker_pool_main
 
 
 class WorkerPool(worker_pool_main.BeamFnExternalWorkerPoolServicer):
-    """Starts a process for each worker that an executor asks for."""
+    """Starts a process for each worker that an executor requests."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._starting = threading.Lock()
 
     def StartWorker(self, start_worker_request: Any, unused_context: Any) -> Any:
-        """Start a worker; the dead are forgotten."""
+        """Start a worker; forget ended workers."""
         number = start_worker_request.worker_id
         with self._starting:
             answer = super().StartWorker(start_worker_request, unused_context)
@@ -34,7 +34,7 @@ class WorkerPool(worker_pool_main.BeamFnExternalWorkerPoolServicer):
         return answer
 
     def StopWorker(self, stop_worker_request: Any, unused_context: Any) -> Any:
-        """Leave a worker to its end."""
+        """Do nothing: a worker ends with its executor."""
         return beam_fn_api_pb2.StopWorkerResponse()
 
 

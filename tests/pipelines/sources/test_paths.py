@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_looked_into_is_an_error(
         return stat(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "stat", closed)
-    with pytest.raises(CorpusError, match=r"0.tar: cannot be looked at: Permission denied"):
+    with pytest.raises(CorpusError, match=r"0.tar: cannot be examined: Permission denied"):
         names(tmp_path / "d/0.tar")
 
 
