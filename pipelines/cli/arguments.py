@@ -1,4 +1,4 @@
-"""A parser of command lines that says what was probably meant, and knows its own version."""
+"""A parser of command lines that suggests similar names, and prints the version."""
 
 import argparse
 import difflib
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Flags of earlier releases, and their names now.
+# Flags of earlier releases, and their present names.
 RENAMED = {"--retry-dead": "--retry-failed", "--max-dead": "--max-failed"}
 
 
@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def renamed(words: Iterable[str]) -> list[str]:
-    """Put the names of today in the place of flags of earlier releases, and say so on stderr.
+    """Replace flags of earlier releases by their present names, with a message on stderr.
 
     >>> renamed(["--retry-failed", "crawl"])
     ['--retry-failed', 'crawl']
@@ -38,9 +38,9 @@ def renamed(words: Iterable[str]) -> list[str]:
 
 
 def check_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Refuse an unknown option with the one that was probably meant; exits with 2.
+    """Refuse an unknown option and suggest a similar one; exits with 2.
 
-    Else a required one that was misspelt would only be said to be missing.
+    Without this, argparse would only report a misspelt required option as missing.
     """
     commands = commands_of(parser)
     for word in words:
@@ -63,7 +63,7 @@ def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 
 
 def meant(found: str, allowed: Iterable[str]) -> str:
-    """Return a question to stand at the end of an error; '' if nothing allowed is near.
+    """Return a hint for the end of an error message; '' if no allowed name is similar.
 
     >>> meant("biuld", ["build", "verify"])
     '; did you mean build?'
@@ -76,7 +76,7 @@ class ShowVersion(argparse.Action):
     """Prints the version of the installed package."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Print it, and exit."""
+        """Print the version, and exit."""
         from importlib.metadata import version
 
         print(f"{parser.prog} {version('vargpt-corpus')}")
@@ -87,7 +87,7 @@ class PrintCompletion(argparse.Action):
     """Prints a shell's script for completing commands and options."""
 
     def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, *__: Any) -> None:
-        """Print it, and exit."""
+        """Print the script, and exit."""
         import shtab
 
         print(shtab.complete(parser, values))

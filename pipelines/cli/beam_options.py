@@ -1,4 +1,4 @@
-"""Options after `--` are looked at before any work: Beam only drops the words it does not know."""
+"""Check of the options after `--` before any work, because Beam ignores unknown words."""
 
 import argparse
 from collections.abc import Collection, Iterator, Sequence
@@ -10,21 +10,21 @@ from pipelines.engines.profile import check_prefixes, options_of, parse_options
 from pipelines.stage_table import JOBS
 from schemas.store.errors import CorpusError
 
-# Runners that only know all of their options once they run, and those of their own versions.
+# Runners with options that are only known when they run, and depend on their version.
 ELSEWHERE = ("flink", "spark", "portable", "prism", "dataflow")
 
 
 def check_beam_options(given: Sequence[str], runner: str, ours: Collection[str]) -> None:
-    """Refuse what no option of Beam is.
+    """Check that the words after `--` are options of Beam.
 
     Args:
         given: the words after `--`.
-        runner: its name; where it is one that has options of its own, only words that are certain
-            to be wrong are refused.
-        ours: the options of the command, which stand before `--`.
+        runner: name of the runner; for a runner with its own options, only words that are certainly
+            wrong are refused.
+        ours: the options of the command, which must be before `--`.
 
     Raises:
-        CorpusError: naming the first such word.
+        CorpusError: a word is no option of Beam; names the first one.
     """
     check_prefixes(given, JOBS)
     words = options_of(JOBS, given)
@@ -32,11 +32,11 @@ def check_beam_options(given: Sequence[str], runner: str, ours: Collection[str])
     unknown = parser.parse_known_args(list(words))[1]
     lenient = parse_options(given).get("runner", runner).lower().startswith(ELSEWHERE)
     for word in _strays(unknown, ours) if lenient else unknown:
-        raise CorpusError(f"after --: {_said(word, ours, parser)}")
+        raise CorpusError(f"after --: {_message(word, ours, parser)}")
 
 
 def _strays(unknown: Sequence[str], ours: Collection[str]) -> Iterator[str]:
-    """Yield options of the command itself, and words that are no option's value."""
+    """Yield the command's own options, and words that are no value of an option."""
     value_may_follow = False
     for word in unknown:
         is_option = word.startswith("-")
@@ -45,7 +45,7 @@ def _strays(unknown: Sequence[str], ours: Collection[str]) -> Iterator[str]:
         value_may_follow = is_option and "=" not in word
 
 
-def _said(word: str, ours: Collection[str], parser: argparse.ArgumentParser) -> str:
+def _message(word: str, ours: Collection[str], parser: argparse.ArgumentParser) -> str:
     if not word.startswith("-"):
         return f"{word!r} is no option; Beam's are written --name=value"
     name = word.partition("=")[0]
@@ -56,10 +56,10 @@ def _said(word: str, ours: Collection[str], parser: argparse.ArgumentParser) -> 
 
 
 class _Parser(argparse.ArgumentParser):
-    """Beam's options; a wrong value of one is an error of ours, without Beam's long usage."""
+    """A parser of Beam's options; a wrong value raises CorpusError, without Beam's long usage."""
 
     def add_value_provider_argument(self, *names: str, **settings: Any) -> None:
-        """Add an option whose value may come at run time."""
+        """Add an option with a value that may be given at run time."""
         self.add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     parser: Any = _Parser(add_help=False, allow_abbrev=False)
-    # A class that is defined twice, as in a notebook, counts once.
+    # A class that is defined twice, as in a notebook, is used once.
     for options in {str(found): found for found in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)
     return parser

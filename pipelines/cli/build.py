@@ -1,4 +1,4 @@
-"""build, the command: its options, and what it prints at its end."""
+"""The command `build`: its options and its output."""
 
 import argparse
 
@@ -6,20 +6,20 @@ from pipelines.cli.arguments import meant
 from pipelines.cli.option_types import place, positive
 from pipelines.stage_table import STAGES, retried_stages
 
-ENGINES = ("local", "dataflow", "flink", "prism", "spark")  # as their data files are named
+ENGINES = ("local", "dataflow", "flink", "prism", "spark")  # names of their data files
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
     """Add the options of `build`."""
     parser.usage = "vargpt-corpus build RECIPE --out URL [options] [-- BEAM OPTIONS]"
-    parser.epilog = "Options after -- go to Beam and win over those of the engine's profile."
+    parser.epilog = "Options after -- go to Beam and override those of the engine's profile."
     parser.add_argument("recipe", type=place, metavar="RECIPE", help="YAML file, any fsspec URL")
     parser.add_argument(
         "--out",
         required=True,
         type=place,
         metavar="URL",
-        help="folder of the corpus: empty, not there yet, or of an earlier build of it",
+        help="folder of the corpus: empty, new, or of an earlier build of it",
     )
     add_overrides(parser)
     add_engine(parser)
@@ -29,13 +29,13 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_retried,
         metavar="STAGE",
-        help="try rows again that failed temporarily in this stage: an outage, a time-out, a "
-        "killed worker; may be given several times",
+        help="retry rows that failed temporarily in this stage: an outage, a time-out, a killed "
+        "worker; may be repeated",
     )
     parser.add_argument(
         "--allow-shrink",
         action="store_true",
-        help="go on where the sources have lost more than a tenth of all rows together, or one of "
+        help="continue even if the sources lost more than a tenth of all rows together, or one of "
         "them all of its own",
     )
     parser.add_argument(
@@ -44,14 +44,14 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be done and why, and what would be removed; touch nothing",
+        help="print what a build would do and why, and what it would remove; change nothing",
     )
     add_force_unlock(parser)
     add_loudness(parser)
 
 
 def _retried(stage: str) -> str:
-    """Return a stage whose failed rows may succeed another time, or refuse it."""
+    """Check that failed rows of a stage can be retried, and return the stage."""
     allowed = retried_stages()
     if stage in allowed:
         return stage
@@ -73,7 +73,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where a job runs."""
+    """Add the options for the engine of a job."""
     parser.add_argument(
         "--engine",
         default="local",
@@ -85,7 +85,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--processes",
         type=positive,
         metavar="N",
-        help="worker processes here (default: one a core)",
+        help="local worker processes (default: one per core)",
     )
 
 
@@ -94,7 +94,7 @@ def add_force_unlock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force-unlock",
         action="store_true",
-        help="break the lock of another command on the folder; only if that one is dead",
+        help="break the lock of another command on the folder; only if that command is dead",
     )
 
 
@@ -105,12 +105,12 @@ def add_loudness(parser: argparse.ArgumentParser) -> None:
         "-q", "--quiet", action="store_true", help="print errors and the last line only"
     )
     loudness.add_argument(
-        "-v", "--verbose", action="store_true", help="print more, Beam's own log among it"
+        "-v", "--verbose", action="store_true", help="print more, including Beam's log"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build a corpus, or say what a build would do."""
+    """Build a corpus, or print what a build would do."""
     from pipelines.engines.engine import Engine
     from schemas.recipe_file import load_recipe
 

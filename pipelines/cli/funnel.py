@@ -1,4 +1,4 @@
-"""What build prints at its end: the funnel, the shards, and where to look at them."""
+"""The output of `build` at its end: the funnel, the shards, and the report."""
 
 import re
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ SHOWN_KINDS = 12  # of files that a source passes over
 
 
 def print_funnel(manifest: dict[str, Any], out: str) -> None:
-    """Print rows by stage and outcome, then the shards and where to look at them.
+    """Print rows by stage and outcome, then the shards and the path of the report.
 
-    Of a build that ended before the shards, what there is.
+    For a build that ended before the shards, print the stages that ran.
     """
     store = Storage(absolute(out))
     seconds = stage_seconds(store)
@@ -36,7 +36,7 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
         if line["stage"] in retried_stages() and (rows := temporarily_failed(line["failed"])):
             print(f"{rows:,} failed temporarily: --retry-failed {line['stage']} tries them again")
     for source, counts in manifest["passed_over"].items():
-        print(f"passed over in {source}: {_said(counts)}")
+        print(f"passed over in {source}: {_kinds_text(counts)}")
     print()
     if "subsets" not in manifest:
         last = manifest["funnel"][-1]
@@ -46,32 +46,32 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     print("\n".join(_subset_lines(manifest)))
     for made in manifest["tokens"]:
         print(f"{made['member']}: {made['name']}, {made['checkpoint']}, {made['precision']}")
-    if store.exists(REPORT):  # which --until shard leaves out
+    if store.exists(REPORT):  # --until shard writes none
         print(f"report: {out.rstrip('/')}/{REPORT}")
 
 
 def print_last_line(manifest: dict[str, Any], out: str) -> None:
-    """Print in one line what came of a build."""
+    """Print the result of a build in one line."""
     last = manifest["funnel"][-1]
     so_far = f"{counted(last['kept'], 'row')} left after {last['stage']}"
     made = "; ".join(_subset_lines(manifest)) if "subsets" in manifest else so_far
     print(f"{out}: {made}")
 
 
-def _said(counts: dict[str, int]) -> str:
-    """Return counts of kinds of files as words, the most first."""
+def _kinds_text(counts: dict[str, int]) -> str:
+    """Return counts of kinds of files as words, the largest first."""
     kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    said = [f"{number:,} {_plural(what) if number > 1 else what}" for what, number in kinds]
-    if len(said) > SHOWN_KINDS:
+    words = [f"{number:,} {_plural(what) if number > 1 else what}" for what, number in kinds]
+    if len(words) > SHOWN_KINDS:
         rest = sum(number for _, number in kinds[SHOWN_KINDS:])
         others = len(kinds) - SHOWN_KINDS
         kind = "kind" if others == 1 else "kinds"
-        said[SHOWN_KINDS:] = [f"{rest:,} of {others} further {kind} (all: manifest.json)"]
-    return "; ".join(said)
+        words[SHOWN_KINDS:] = [f"{rest:,} of {others} further {kind} (all: manifest.json)"]
+    return "; ".join(words)
 
 
 def _plural(what: str) -> str:
-    """Say of several what is said of one.
+    """Return the plural of a kind of files.
 
     >>> _plural(".svg file"), _plural("link to a folder")
     ('.svg files', 'links to a folder')

@@ -25,11 +25,11 @@ from pipelines.cli.verify import add_verify
 from pipelines.stage_table import STAGES, about
 
 STDOUT = 1
-EX_PIPE = 141  # as of a program that SIGPIPE ends
+EX_PIPE = 141  # exit code of a program that SIGPIPE ends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code: 0 done, 1 a fault the user can mend, 2 usage."""
+    """Run a command; return its exit code: 0 done, 1 an error that the user can fix, 2 usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     mark = given.index("--") if "--" in given else len(given)
     parser = _parser()
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse words after -- that mean nothing; exits with 2."""
+    """Refuse words after -- that are no Beam options; exits with 2."""
     from pipelines.cli.beam_options import check_beam_options
     from pipelines.engines.engine import Engine
     from pipelines.engines.profile import parse_options
@@ -90,7 +90,7 @@ def _check_beam_options(parser: argparse.ArgumentParser, options: argparse.Names
 
 
 def _is_unread() -> bool:
-    """Whether who reads what is printed has read enough, as `head` does."""
+    """Return whether the reader of our output has closed the pipe, as `head` does."""
     poll = select.poll()
     poll.register(STDOUT, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -101,7 +101,7 @@ class _Parser(Parser):
 
     def format_help(self) -> str:
         stages = "".join(f"  {name:<10} {about(name)}\n" for name in STAGES)
-        fresh = "A stage runs again only where its part of the recipe or its input has changed."
+        fresh = "A stage runs again only if its part of the recipe or its input has changed."
         return f"{super().format_help()}\nstages of a build, in order:\n{stages}\n{fresh}\n"
 
 
@@ -120,10 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
-    add_build(
-        commands.add_parser("build", help="build a corpus from a recipe, or bring one up to date")
-    )
-    commands.add_parser("engines", help="list where a build can run, and what each needs")
+    add_build(commands.add_parser("build", help="build a corpus from a recipe, or update it"))
+    commands.add_parser("engines", help="list the engines for a build, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
     add_verify(verify)
     add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
@@ -136,32 +134,32 @@ def _parser() -> argparse.ArgumentParser:
     add_preferences(
         commands.add_parser(
             "preferences",
-            help="draw images of prompts with a model, and make pairs to prefer one of",
+            help="generate images for prompts with a model, and make preference pairs",
             usage="vargpt-corpus preferences --model DIR --out URL [options] [-- BEAM OPTIONS]",
-            epilog="Killed, the same command goes on after the last shard that was written.",
+            epilog="After a kill, the same command resumes after the last written shard.",
         )
     )
     add_compare(
         commands.add_parser(
             "compare",
-            help="draw held-out prompts with two models, and say whether the second is better",
+            help="generate held-out prompts with two models, and test whether the second is better",
         )
     )
     add_export(
         commands.add_parser(
-            "export", help="write samples or pairs as the published training code reads them"
+            "export", help="write samples or pairs in the format of the published training code"
         )
     )
     return parser
 
 
 def _run(module: str) -> Callable[[argparse.Namespace], int]:
-    """Return a call of `run` of a module, which is imported only then."""
+    """Return a function that imports a module and calls its `run`."""
     return lambda options: importlib.import_module(module).run(options)
 
 
 def _run_of_train(module: str) -> Callable[[argparse.Namespace], int]:
-    """Return the same of a module that needs the extra `train`."""
+    """Return the same as `_run` for a module that needs the extra `train`."""
 
     def run(options: argparse.Namespace) -> int:
         from schemas.store.errors import CorpusError

@@ -1,4 +1,4 @@
-"""Kinds of values on the command line: what is not of its kind is refused before any work."""
+"""Types of values on the command line, which are checked before any work."""
 
 import argparse
 import os.path

@@ -1,4 +1,4 @@
-"""Options of the commands about preferences; apart, so that --help answers at once."""
+"""Options of the preference commands; a separate file, so that --help is fast."""
 
 import argparse
 import os.path
@@ -8,15 +8,15 @@ from pipelines.cli.option_types import place, positive
 
 
 def add_preferences(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `preferences`; sampling is by default as the released code samples."""
+    """Add the options of `preferences`; the defaults of sampling are the released code's."""
     parser.add_argument(
         "--model", required=True, type=place, metavar="DIR", help="of a training, or a saved model"
     )
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument(
+    prompts = parser.add_mutually_exclusive_group(required=True)
+    prompts.add_argument(
         "--prompts", type=place, metavar="FILE", help="prompts: .txt, .jsonl or .csv"
     )
-    asked.add_argument(
+    prompts.add_argument(
         "--corpus", type=place, metavar="OUT", help="take prompts and images of a corpus"
     )
     parser.add_argument("--subset", choices=("t2i", "edit"), default="t2i", help="of the corpus")
@@ -42,7 +42,7 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=positive,
         metavar="K",
-        help="images a prompt (default: 4, or 1 without a scorer)",
+        help="images per prompt (default: 4, or 1 without a scorer)",
     )
     parser.add_argument("--margin", type=float, default=0.0, help="least difference of scores")
     _add_sampling(parser)
@@ -54,12 +54,12 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="of the prompts, past which it fails (default: 0.05)",
+        help="of the prompts; with more failures the command fails (default: 0.05)",
     )
     parser.add_argument(
         "--gpu",
         metavar="TYPE",
-        help="ask the runner for one, e.g. nvidia-l4; a worker without is an error",
+        help="request a GPU from the runner, e.g. nvidia-l4; a worker without one is an error",
     )
     add_engine(parser)
     add_force_unlock(parser)
@@ -71,7 +71,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "before", type=place, metavar="BEFORE", help="a training's DIR, or a saved model"
     )
-    parser.add_argument("after", type=place, metavar="AFTER", help="the same of the other model")
+    parser.add_argument("after", type=place, metavar="AFTER", help="likewise, the other model")
     parser.add_argument(
         "--prompts",
         required=True,
@@ -82,7 +82,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     _add_scorer(parser, required=True)
     parser.add_argument(
-        "--samples", type=positive, default=4, metavar="K", help="images a prompt (default: 4)"
+        "--samples", type=positive, default=4, metavar="K", help="images per prompt (default: 4)"
     )
     parser.add_argument(
         "--confidence", type=float, default=0.95, help="of the interval (default: 0.95)"
@@ -105,12 +105,12 @@ def _add_scorer(parser: argparse.ArgumentParser, *, required: bool = False) -> N
         metavar="NAME",
         help="clip, aesthetic, or MODULE:NAME of any callable",
     )
-    parser.add_argument("--clip-model", default="ViT-L-14", help="as open_clip names it")
+    parser.add_argument("--clip-model", default="ViT-L-14", help="open_clip's name")
     parser.add_argument(
         "--clip-weights",
         default="",
         type=os.path.expanduser,
-        help="a tag of open_clip's, or a file",
+        help="an open_clip tag, or a file",
     )
     parser.add_argument(
         "--aesthetic-head",
@@ -126,9 +126,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tau", type=float, default=0.5, help="temperature (default: 0.5)")
     parser.add_argument("--top-k", type=positive, default=900, help="of an element (default: 900)")
     parser.add_argument("--top-p", type=float, default=0.97, help="of an element (default: 0.97)")
-    parser.add_argument(
-        "--batch", type=positive, default=16, help="images drawn at once (default: 16)"
-    )
+    parser.add_argument("--batch", type=positive, default=16, help="images per batch (default: 16)")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),

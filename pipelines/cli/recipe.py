@@ -1,4 +1,4 @@
-"""recipe, the command: find what `build` would refuse, and print the recipe with all defaults."""
+"""The command `recipe`: check a recipe as `build` does, and print it with all defaults."""
 
 import argparse
 
@@ -13,10 +13,10 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check a recipe, and print it if it is sound.
+    """Check a recipe, and print it if it is valid.
 
     Raises:
-        RecipeError: with a line a fault.
+        RecipeError: the recipe has errors; one line per error.
     """
     from pipelines.check_recipe import recipe_faults, warnings
     from pipelines.runtime.console import CONSOLE

@@ -1,4 +1,4 @@
-"""Options of the commands that train; apart, so that --help answers at once."""
+"""Options of the training commands; a separate file, so that --help is fast."""
 
 import argparse
 
@@ -13,7 +13,7 @@ STAGES = (
 
 def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
     """Add the options of `train-tokenizer`."""
-    parser.epilog = "Killed, the same command goes on from the last state in DIR."
+    parser.epilog = "After a kill, the same command resumes from the last state in DIR."
     parser.add_argument("kind", choices=("infinity_bsq", "var_vqvae"))
     parser.add_argument(
         "--data",
@@ -21,7 +21,7 @@ def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=place,
         metavar="URL",
-        help="folder of images or shards, or files with *; may be given several times",
+        help="folder of images or shards, or files with *; may be repeated",
     )
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     parser.add_argument("--preset", default="bundled", help="size (default: bundled)")
@@ -30,10 +30,10 @@ def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
         action="append",
         dest="phases",
         metavar="SIDExBATCH:STEPS",
-        help="stretch of training (default: 128x4:4000, then 256x1:600)",
+        help="part of the training; may be repeated (default: 128x4:4000, then 256x1:600)",
     )
     parser.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights")
     parser.add_argument(
         "--held-out",
         type=float,
@@ -54,7 +54,7 @@ def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the options of `train`."""
     parser.epilog = (
-        "Killed, the same command goes on from the last checkpoint in DIR. Several GPUs: "
+        "After a kill, the same command resumes from the last checkpoint in DIR. Several GPUs: "
         "torchrun --nproc-per-node N -m pipelines train ..."
     )
     parser.add_argument(
@@ -70,13 +70,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         required=True,
         type=place,
         metavar="URL[:WEIGHT]",
-        help="OUT of a build; may be given several times",
+        help="OUT of a build; may be repeated",
     )
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     parser.add_argument(
         "--size", help="of the model: tiny, mini, small or v1_1 (default: that of --init)"
     )
-    parser.add_argument("--steps", type=positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
     parser.add_argument(
         "--set",
         action="append",
@@ -89,13 +89,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--prompts",
         type=place,
         metavar="FILE",
-        help="what to draw on the way: a line each, 16 at most",
+        help="prompts for sample images during training: one per line, 16 at most",
     )
     parser.add_argument(
         "--init",
         type=place,
         metavar="DIR",
-        help="training whose weights come first: the stage before",
+        help="training with the initial weights: the previous stage",
     )
     _add_machine(parser)
 
@@ -104,5 +104,5 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive, help="of torch on a CPU (default: its own choice)"
     )
-    parser.add_argument("--device", help="as torch names it (default: cuda if there is one)")
+    parser.add_argument("--device", help="torch's name (default: cuda if available)")
     add_force_unlock(parser)

@@ -1,4 +1,4 @@
-"""verify, the command: its options, what it prints, and its exit code."""
+"""The command `verify`: its options, output and exit code."""
 
 import argparse
 import json
@@ -23,17 +23,20 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="also decode, measure and encode every image again; takes as long as the build, but "
-        "for fetching",
+        help="also decode, measure and encode every image again; takes as long as the build "
+        "without fetching",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
-        "--processes", type=positive, metavar="N", help="default: one a core; one if it is small"
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="default: one per core; one for a small corpus",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify a corpus and print a line a fault."""
+    """Verify a corpus and print one line per fault."""
     from pipelines.verify.job import verify
     from schemas.store.errors import UserError
     from schemas.store.storage import Storage
@@ -42,24 +45,23 @@ def run(options: argparse.Namespace) -> int:
     try:
         faults = verify(Storage(out), processes=options.processes, deep=options.deep)
     except (UserError, OSError) as error:
-        told = {"corpus": out, "deep": options.deep, "error": str(error)}
         if options.json:
-            print(json.dumps(told))
+            print(json.dumps({"corpus": out, "deep": options.deep, "error": str(error)}))
         else:
             print(f"vargpt-corpus: {error}", file=sys.stderr)
         return 2
     if options.json:
         lines = [{"file": fault.file, "fault": fault.what} for fault in faults]
-        told = {"corpus": out, "deep": options.deep, "sound": not faults, "faults": lines}
-        print(json.dumps(told))
+        result = {"corpus": out, "deep": options.deep, "sound": not faults, "faults": lines}
+        print(json.dumps(result))
     else:
         for fault in faults:
             print(fault)
-        print(f"{out}: {_in_all(len(faults)) if faults else 'verified, no fault'}")
+        print(f"{out}: {_summary(len(faults)) if faults else 'verified, no fault'}")
     return 1 if faults else 0
 
 
-def _in_all(faults: int) -> str:
-    """Count the faults, and say what mends them."""
-    mend = "a build makes what is missing anew: remove damaged files, then build again"
-    return f"{counted(faults, 'fault')}; {mend}"
+def _summary(faults: int) -> str:
+    """Return the number of faults and a way to repair them."""
+    repair = "a build makes missing files again: remove damaged files, then build again"
+    return f"{counted(faults, 'fault')}; {repair}"

@@ -1,1 +1,1 @@
-"""HTTP, safe against what strangers list."""
+"""HTTP downloads, safe for untrusted lists of URLs."""

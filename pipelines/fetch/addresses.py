@@ -1,8 +1,8 @@
-"""Which URLs may be asked for, and which addresses may be connected to.
+"""Checks which URLs may be requested, and which addresses may be connected to.
 
-A list of crawled URLs is untrusted input: a host may spell a machine of our own network in many
-ways, or a name may resolve to one. Names are resolved once and the connection goes to the very
-addresses that were judged, so an answer that changes between check and use changes nothing.
+A list of URLs to crawl is untrusted input: a host may be a machine of our own network, in many
+spellings, or a name may resolve to one. A name is resolved once, and the connection uses the
+checked addresses, so a name server that changes its answer after the check has no effect.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ENDS_IN_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 _MAX_NAME = 253  # characters of a host name, RFC 1035 section 2.3.4
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has allocated, RFC 4291
-# Blocks `is_global` lets through in some supported Python: 6to4 relays, RFC 9637 documentation.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # everything that IANA allocated, RFC 4291
+# Blocks that `is_global` accepts in some Python versions: 6to4 relays, RFC 9637 documentation.
 _ALSO_REFUSED = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "3fff::/20")))
 
-# What `allow_private_addresses` leaves closed: link-local, multicast and broadcast, and where
-# clouds keep metadata and keys: AWS (fd00:ec2::/32), Google (fd20:ce::254), Alibaba
+# Closed even with `allow_private_addresses`: link-local, multicast and broadcast, and the metadata
+# and key services of clouds: AWS (fd00:ec2::/32), Google (fd20:ce::254), Alibaba
 # (100.100.100.200), Oracle (192.0.0.192), Scaleway (fd00:42::42), Azure (168.63.129.16).
 _NEVER_OPEN = tuple(
     map(
@@ -48,11 +48,11 @@ class PrivateAddressError(Exception):
 
 
 def check_url(url: str) -> str | None:
-    """Return why `url` cannot be fetched, or None when it is well formed; no network.
+    """Return the reason why `url` cannot be fetched, or None if it is well formed; uses no network.
 
     Well formed: http or https, a host that is a name or an IP literal, a port of 1 to 65535, no
     user or password, no control characters or lone surrogates. Spaces and non-ASCII letters are
-    quoted on the way out (`pipelines.fetch.urls`), and are no reason.
+    allowed; they are quoted in the request (`pipelines.fetch.urls`).
     """
     if found := _UNUSABLE.search(url):
         return f"unusable character {found[0]!r} at position {found.start()}"
@@ -66,7 +66,7 @@ def parse_url(text: str) -> URL:
     """Parse a URL.
 
     Raises:
-        ValueError: it cannot be parsed.
+        ValueError: the text is no URL.
     """
     try:
         return URL(text)
@@ -99,14 +99,14 @@ def _why_not_host(host: str) -> str | None:
 
 
 def literal_address(host: str) -> IPAddress | None:
-    """Return the address that `host` spells, or None when it is a name to be resolved.
+    """Return the IP address of a literal `host`, or None if it is a name to resolve.
 
-    IPv4 is read as browsers and the C library read it: one to four parts, each decimal, octal
-    (`0177`) or hexadecimal (`0x7f`), and perhaps a final dot. IPv6 comes without brackets.
+    IPv4 is read as in browsers and the C library: one to four parts, each decimal, octal (`0177`)
+    or hexadecimal (`0x7f`), with an optional final dot. IPv6 has no brackets.
 
     Raises:
-        ValueError: the host ends in a number, so it can be no name, but is no IPv4 address, or
-            has a colon but is no IPv6 address.
+        ValueError: the host ends in a number, so it is no name, but is no IPv4 address; or it has a
+            colon but is no IPv6 address.
     """
     if ":" in host:
         return ipaddress.IPv6Address(host)
@@ -120,14 +120,14 @@ def literal_address(host: str) -> IPAddress | None:
 
 
 def refuse_literal(url: URL, *, allow_private: bool) -> None:
-    """Refuse a URL whose host spells an address that may not be connected to.
+    """Refuse a URL whose host is a literal address that must not be connected to.
 
-    Needed beside `CheckedResolver`, which an HTTP client does not ask about literals.
+    Needed in addition to `CheckedResolver`, because an HTTP client does not resolve literals.
 
     Raises:
-        PrivateAddressError: the address is not public and `allow_private` is off, or is one that
-            `allow_private` does not open.
-        ValueError: IPv4 spelt otherwise than as four decimal parts.
+        PrivateAddressError: the address is not public and `allow_private` is off, or it is always
+            closed.
+        ValueError: an IPv4 address is not written as four decimal parts.
     """
     host = url.raw_host or ""
     address = literal_address(host)
@@ -136,23 +136,23 @@ def refuse_literal(url: URL, *, allow_private: bool) -> None:
     if why := why_closed(address, allow_private=allow_private):
         spelt = "" if host == str(address) else f" ({address})"
         raise PrivateAddressError(f"{host}{spelt} is {why}")
-    # Clients and resolvers disagree on such forms, so none may reach them.
+    # Clients and resolvers read such forms differently, so they are refused.
     if address.version == 4 and str(address) != host:
         raise ValueError(f"host {host!r} is an odd form of {address}")
 
 
 def why_closed(address: IPAddress, *, allow_private: bool) -> str:
-    """Return why an address may not be connected to, or ''."""
+    """Return the reason why an address must not be connected to, or ''."""
     if not is_never_open(address):
         return "" if allow_private or is_public(address) else "not a public address"
     return "a link-local, metadata or multicast address, and no recipe opens those"
 
 
 def is_never_open(address: IPAddress) -> bool:
-    """Tell whether an address stays closed where private ones are allowed.
+    """Return whether an address is closed even if private addresses are allowed.
 
-    Metadata services give away the keys of the machine that asks, and link-local addresses are of
-    its own wire. IPv6 forms that carry an IPv4 address are judged by that too.
+    Metadata services reveal the keys of the requesting machine, and link-local addresses are in its
+    own network. IPv6 forms that contain an IPv4 address are also checked by that address.
     """
     if any(address in block for block in _NEVER_OPEN):
         return True
@@ -162,7 +162,7 @@ def is_never_open(address: IPAddress) -> bool:
 
 
 def _all_carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """Yield the IPv4 addresses that any form of IPv6 carries, public or not."""
+    """Yield the IPv4 addresses inside an IPv6 address of any form, public or not."""
     if (inner := _carried_ipv4(address)) is not None:
         yield inner
     if address.teredo is not None:
@@ -172,11 +172,11 @@ def _all_carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Addre
 
 
 def is_public(address: IPAddress) -> bool:
-    """Tell whether an address is one of the public internet's unicast addresses.
+    """Return whether an address is a unicast address of the public internet.
 
-    Judged by the IANA special-purpose registries as `ipaddress` knows them. IPv6 forms that carry
-    an IPv4 address to its host (mapped, 6to4, NAT64) are judged by that address; other IPv6 must
-    lie in 2000::/3, which leaves out unique-local, link-local, multicast and IPv4-compatible.
+    Based on the IANA special-purpose registries in `ipaddress`. IPv6 forms that lead to an IPv4
+    host (mapped, 6to4, NAT64) are checked by the IPv4 address. Other IPv6 must be in 2000::/3,
+    which excludes unique-local, link-local, multicast and IPv4-compatible addresses.
     """
     if isinstance(address, ipaddress.IPv6Address):
         if (inner := _carried_ipv4(address)) is not None:

@@ -1,7 +1,7 @@
-"""One URL over HTTP: redirects, limits, retries, and a name for everything that can go wrong.
+"""Fetching of one URL over HTTP: redirects, limits, retries, and a name for every error.
 
-What may be connected to is judged in `addresses`; what an answer says, in `responses`. Of a URL
-goes out what was listed, byte for byte (`urls`).
+`addresses` checks addresses, and `responses` reads headers. A URL is requested byte for byte as
+listed (`urls`).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 # Idle connections are kept this short so that a crawl over many hosts does not use up its
 # file descriptors (64 in flight at 200 images/s keep some 400 open).
 _KEEP_ALIVE_S = 2.0
-# A machine out of descriptors or memory would fail every URL: that is not the URL's fault.
+# If this machine has no descriptors or memory left, every URL would fail through no fault of its own.
 _OUR_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def open_session(limits: FetchLimits) -> aiohttp.ClientSession:
-    """Open a session that keeps no cookies, asks no proxy and connects as `limits` allow."""
+    """Open a session without cookies and proxies that connects only as `limits` allow."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # the number of running tasks is the limit
@@ -61,7 +61,7 @@ def open_session(limits: FetchLimits) -> aiohttp.ClientSession:
 
 
 class _AttemptFailed(Exception):
-    """One attempt's failure, and whether and when another makes sense."""
+    """The failure of one attempt, and whether and when to retry."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class _AttemptFailed(Exception):
         self.retry = retry
         self.retry_after_s = retry_after_s
 
-    def failure(self, url: str, asked: list[URL]) -> FetchFailure:
-        """Name the URL as it was listed, once, and where redirects led."""
+    def failure(self, url: str, requested: list[URL]) -> FetchFailure:
+        """Return the failure with the URL as listed, and the target of redirects."""
         listed = url if url.isprintable() else repr(url)
-        led = f"redirected to {asked[-1]}: " if len(asked) > 1 else ""
+        led = f"redirected to {requested[-1]}: " if len(requested) > 1 else ""
         return FetchFailure(
             error=self.error,
             detail=storable(f"{listed}: {led}{self.detail}"),
@@ -101,31 +101,31 @@ class HttpClient:
     async def fetch(self, url: str, attempt: int = 0) -> Fetched | FetchFailure:
         """Fetch one URL, with retries from the given attempt on.
 
-        Not by tenacity: the server says how long to pause, and the last failure is a result.
+        Without tenacity, because the server decides the pause and the last failure is a result.
         """
-        asked: list[URL] = []
+        requested: list[URL] = []
         try:
-            return await self.attempt(url, asked)
+            return await self.attempt(url, requested)
         except _AttemptFailed as failed:
             if not failed.retry or attempt == self.limits.retries:
-                return failed.failure(url, asked)
+                return failed.failure(url, requested)
             pause_s = _pause_s(url, attempt, failed.retry_after_s, self.limits)
         await asyncio.sleep(pause_s)
         return await self.fetch(url, attempt + 1)
 
-    async def attempt(self, url: str, asked: list[URL]) -> Fetched:
-        """Try once, turning what the outside world raises into `_AttemptFailed`.
+    async def attempt(self, url: str, requested: list[URL]) -> Fetched:
+        """Try once; errors of the network become `_AttemptFailed`.
 
-        `asked` takes up each URL that is asked for.
+        Each requested URL is appended to `requested`.
         """
         if (reason := check_url(url)) is not None:
             raise _AttemptFailed("bad_url", reason)
         first = wire_url(parse_url(url), url)
-        # The wait for a turn is no fault of the server: it is outside the time limit.
+        # The time limit does not include the wait for other requests to the same host.
         async with self.gate(first):
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    return await self.follow(first, asked)
+                    return await self.follow(first, requested)
             except TimeoutError:
                 detail = f"not complete after {self.limits.timeout_s} s"
                 raise _AttemptFailed("timeout", detail) from None
@@ -135,17 +135,17 @@ class HttpClient:
                 raise _connection_failure(error) from error
 
     def gate(self, url: URL) -> contextlib.AbstractAsyncContextManager[None]:
-        """Return what limits the requests to the host of `url`."""
+        """Return the context that limits parallel requests to the host of `url`."""
         if not self.limits.max_per_host:
             return contextlib.nullcontext()
         return self.gates.setdefault(
             url.raw_host or "", asyncio.Semaphore(self.limits.max_per_host)
         )
 
-    async def follow(self, url: URL, asked: list[URL]) -> Fetched:
-        """Go from redirect to redirect; every hop passes the checks that the first one did."""
+    async def follow(self, url: URL, requested: list[URL]) -> Fetched:
+        """Follow redirects; each target passes the same checks as the first URL."""
         for _ in range(self.limits.max_redirects + 1):
-            asked.append(url)
+            requested.append(url)
             try:
                 refuse_literal(url, allow_private=self.limits.allow_private_addresses)
             except ValueError as error:
@@ -158,7 +158,7 @@ class HttpClient:
         raise _AttemptFailed("too_many_redirects", f"over {self.limits.max_redirects} redirects")
 
     async def receive(self, response: aiohttp.ClientResponse) -> Fetched:
-        """Judge the headers, read the body, judge the body."""
+        """Check the headers, read the body, check the body."""
         if response.status != 200:
             raise _status_failure(response)
         tags = response.headers.getall("X-Robots-Tag", [])
@@ -173,13 +173,13 @@ class HttpClient:
         )
 
     def image(self, response: aiohttp.ClientResponse, body: bytes) -> bytes:
-        """Return the image that a body is, or holds compressed; what it is said to be is no proof.
+        """Return the image in a body, decompressed if necessary; Content-Type is not trusted.
 
-        Compression is never asked for, but some servers send what they have stored.
+        Compression is never requested, but some servers send compressed files anyway.
         """
         found = file_format(body)
         encodings = named_encodings(response.headers.getall("Content-Encoding", []))
-        said, why = response.headers.get("Content-Type", ""), ""
+        content_type, why = response.headers.get("Content-Type", ""), ""
         if encodings and not (found and found.read):
             try:
                 plain = undone(body, encodings, self.limits.max_bytes)
@@ -193,13 +193,13 @@ class HttpClient:
             raise _AttemptFailed("empty_body", "no body", status=200)
         if found is None or not found.read:
             error = not_read(found, body)
-            declared = f", declared as {said!r}" if said else ""
+            declared = f", declared as {content_type!r}" if content_type else ""
             detail = error.detail + declared + why
             raise _AttemptFailed(error.reason, detail, status=200)
         return body
 
     def refuse_by_robots(self, tags: list[str]) -> None:
-        """Respect an opt-out before the body is read."""
+        """Refuse an image whose owner opted out, before the body is read."""
         respected = self.limits.robots_directives
         directive = forbidding_directive(tags, respected, self.limits.user_agent)
         if directive is not None:
@@ -207,7 +207,7 @@ class HttpClient:
             raise _AttemptFailed(f"robots_{directive}", detail, status=200, dropped=True)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a body of up to `max_bytes` bytes, and not a byte block more."""
+        """Read a body of up to `max_bytes` bytes, and stop after the first block above it."""
         limit = self.limits.max_bytes
         if (response.content_length or 0) > limit:
             detail = f"Content-Length {response.content_length:,}, over {limit:,} bytes"
@@ -224,7 +224,7 @@ class HttpClient:
 
 
 def _redirect_target(response: aiohttp.ClientResponse) -> URL | None:
-    """Return where a redirect leads, spelt as the server spelt it, bytes that are no UTF-8 too."""
+    """Return the target of a redirect, byte for byte as sent, even if it is not UTF-8."""
     location = response.headers.get("Location")
     if response.status not in _REDIRECTS or location is None:
         return None
@@ -248,7 +248,7 @@ def _status_failure(response: aiohttp.ClientResponse) -> _AttemptFailed:
 
 
 def _pause_s(url: str, attempt: int, retry_after_s: float, limits: FetchLimits) -> float:
-    """Return back-off with jitter of +-50 %, drawn from the URL, or the server's wish if longer."""
+    """Return the back-off, with +-50 % jitter from a hash of the URL, or a longer Retry-After."""
     digest = hashlib.blake2b(f"{attempt} {url}".encode(), digest_size=4).digest()
     jitter = 0.5 + int.from_bytes(digest, "big") / 2**32
     backoff_s = limits.backoff_s * 2**attempt * jitter
@@ -256,11 +256,11 @@ def _pause_s(url: str, attempt: int, retry_after_s: float, limits: FetchLimits) 
 
 
 def _connection_failure(error: aiohttp.ClientError | OSError) -> _AttemptFailed:
-    """Name what a connection died of; raise `error` itself when it is this machine's own."""
+    """Return the failure of a connection; raise `error` itself if this machine is at fault."""
     if isinstance(error, OSError) and error.errno in _OUR_SHORTAGE:
         raise error
-    said = error.message if isinstance(error, aiohttp.ClientResponseError) else error
-    detail = f"{type(error).__name__}: {said}"
+    message = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+    detail = f"{type(error).__name__}: {message}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _AttemptFailed("dns_error", detail, retry=error.errno == socket.EAI_AGAIN)
     if isinstance(error, aiohttp.ClientSSLError):

@@ -1,28 +1,28 @@
-"""Bodies that a server compressed unasked (RFC 9110 section 8.4), undone and never over a size."""
+"""Decompression of bodies that a server compressed without request (RFC 9110 section 8.4)."""
 
 import zlib
 from typing import Literal
 
 import pyarrow as pa
 
-MOST_ENCODINGS = 4  # of one body; each is undone in the memory of the one before
+MOST_ENCODINGS = 4  # of one body
 _PLAIN = ("", "identity", "none")
 _ARROW: dict[str, Literal["brotli", "zstd"]] = {"br": "brotli", "zstd": "zstd"}
 _GZIP_MEMBERS = 1_000
 
 
 class TooLargeError(Exception):
-    """What is compressed is larger than allowed."""
+    """The decompressed body is larger than allowed."""
 
 
 def undone(body: bytes, encodings: list[str], max_bytes: int) -> bytes:
-    """Undo the encodings, which are in the order in which they were applied.
+    """Decompress a body; the encodings are in the order in which they were applied.
 
-    Memory holds no more than `max_bytes` beyond one output, however small the body is.
+    Memory needs at most `max_bytes` more than one output, even for a small body.
 
     Raises:
-        TooLargeError: more than `max_bytes` bytes come out of one of them.
-        ValueError: an encoding is not known, or the body is not in it, or ends early.
+        TooLargeError: an encoding gives more than `max_bytes` bytes.
+        ValueError: an encoding is unknown, or the body does not have it, or ends early.
     """
     names = [name for name in encodings if name not in _PLAIN]
     if len(names) > MOST_ENCODINGS:
@@ -58,7 +58,7 @@ def _undone(body: bytes, name: str, max_bytes: int) -> bytes:
 
 
 def _gunzipped(body: bytes, max_bytes: int) -> bytes:
-    """Undo one or more members; what follows the last is ignored, as browsers do."""
+    """Decompress one or more gzip members; data after the last is ignored, as in browsers."""
     found = b""
     for _ in range(_GZIP_MEMBERS):
         decoder = zlib.decompressobj(wbits=31)
@@ -74,7 +74,7 @@ def _gunzipped(body: bytes, max_bytes: int) -> bytes:
 
 
 def _inflated(body: bytes, max_bytes: int) -> bytes:
-    """Undo zlib's format, which `deflate` means, or the bare one that some servers send."""
+    """Decompress zlib's format, the standard of `deflate`, or raw deflate, as some servers send."""
     try:
         return _decompressed(body, 15, max_bytes)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""Fetch the images of one shard over HTTP: many at once, safely, each ending in one result."""
+"""Fetching of the images of one shard over HTTP, in parallel, with one result per URL."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class HttpFetcher:
 def fetch_all(requests: Iterable[tuple[int, str]], limits: FetchLimits, sink: Sink) -> None:
     """Fetch every (index, url); call `sink` once for each, in completion order.
 
-    `sink` runs in the calling thread and should be quick, as all requests wait for it, their
-    time limits running. `requests` is read only as requests end: at most `limits.concurrency`
-    ahead of `sink`. Retried are 429, 5xx, a broken connection and a name server's temporary
-    failure; not a time-out, which has already had its full time. Redirects start anew with each
-    attempt. Compressed bodies are not asked for; an image that comes in one all the same is
-    decompressed, up to the limit on bytes. No cookies, no proxies of the environment.
+    `sink` runs in the calling thread and should be fast, because all requests wait for it while
+    their time limits run. `requests` is read at most `limits.concurrency` ahead of `sink`. It
+    retries 429, 5xx, broken connections and temporary failures of a name server; but not a
+    time-out, which has already taken its full time. Each attempt follows redirects again.
+    Compressed bodies are not requested, but an image in one is decompressed, up to the limit on
+    bytes. There are no cookies, and no proxies from the environment.
 
     Raises:
-        RuntimeError: called where an event loop runs already.
-        Exception: whatever `requests` or `sink` raises; the requests in flight are abandoned.
+        RuntimeError: an event loop already runs in this thread.
+        Exception: any error of `requests` or `sink`; running requests are cancelled.
     """
     try:
         asyncio.run(_fetch_shard(requests, limits, sink))
@@ -50,7 +50,7 @@ def fetch_all(requests: Iterable[tuple[int, str]], limits: FetchLimits, sink: Si
 async def _fetch_shard(
     requests: Iterable[tuple[int, str]], limits: FetchLimits, sink: Sink
 ) -> None:
-    # Names are resolved in threads, and the default pool has but a few: dead names would fill it.
+    # Names are resolved in threads; the default pool has few, and slow names would fill it.
     pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="resolve")
     asyncio.get_running_loop().set_default_executor(pool)
     pending = iter(requests)

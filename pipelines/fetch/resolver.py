@@ -1,4 +1,4 @@
-"""The resolver of a crawl: names resolve to addresses that may be connected to, or to none."""
+"""The resolver of a crawl, which returns only addresses that may be connected to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.fetch.addresses import PrivateAddressError, why_closed
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolve names by another resolver and pass on the addresses that may be connected to."""
+    """Resolves names with another resolver and keeps the addresses that may be connected to."""
 
     def __init__(self, resolver: AbstractResolver, *, allow_private: bool = False) -> None:
         self._resolver = resolver
@@ -24,7 +24,7 @@ class CheckedResolver(AbstractResolver):
 
         Raises:
             OSError: the name does not resolve.
-            PrivateAddressError: it does, and to no such address.
+            PrivateAddressError: the name resolves only to other addresses.
         """
         found = await self._resolver.resolve(host, port, family)
         reasons = [
@@ -37,5 +37,5 @@ class CheckedResolver(AbstractResolver):
         return [each for each, reason in zip(found, reasons, strict=True) if not reason]
 
     async def close(self) -> None:
-        """Close the resolver underneath."""
+        """Close the inner resolver."""
         await self._resolver.close()

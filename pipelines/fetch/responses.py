@@ -1,4 +1,4 @@
-"""What the headers of an HTTP answer say: opt-outs and waits."""
+"""Headers of HTTP answers: opt-outs and waits."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _AGENT = re.compile(r"[a-z0-9_.*-]+")
-# Directives that have a value after a colon, which is otherwise the mark of an agent's name.
+# Directives with a value after a colon; otherwise a colon follows the name of an agent.
 _WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
 def forbidding_directive(
     headers: Iterable[str], respected: Iterable[str], user_agent: str
 ) -> str | None:
-    """Return the first of `respected` that X-Robots-Tag `headers` put on us, or None.
+    """Return the first of `respected` in X-Robots-Tag `headers` that applies to us, or None.
 
-    Form (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives with
-    commas between, for all, or after `name:` for the crawler of that name up to the next name or
-    the end of that header; any word of `user_agent` is our name. `none` says `noindex` too. Case
-    does not matter; semicolons and spaces are taken for commas, because an opt-out badly written
-    is still one.
+    Format (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives
+    separated by commas, for all crawlers; or after `name:` for the crawler with that name, up to
+    the next name or the end of the header. Any word of `user_agent` is our name. `none` includes
+    `noindex`. Case is ignored; semicolons and spaces count as commas, because a badly written
+    opt-out is still an opt-out.
 
     >>> forbidding_directive(["otherbot: noai", "NoIndex, nofollow"], ["noai", "noindex"], "us/1")
     'noindex'
@@ -29,14 +29,14 @@ def forbidding_directive(
     True
     """
     us = {"*", *_AGENT.findall(user_agent.lower())}
-    said = {each for header in headers for each in _directives(header.lower(), us)}
-    if "none" in said:
-        said.add("noindex")
-    return next((each for each in respected if each.lower() in said), None)
+    found = {each for header in headers for each in _directives(header.lower(), us)}
+    if "none" in found:
+        found.add("noindex")
+    return next((each for each in respected if each.lower() in found), None)
 
 
 def _directives(header: str, us: set[str]) -> list[str]:
-    """Return the words of one lower-case header that are for `us` or for all."""
+    """Return the directives of one lower-case header for `us` or for all."""
     found: list[str] = []
     for_us = True
     for part in re.split("[,;]", header):
@@ -52,8 +52,8 @@ def _directives(header: str, us: set[str]) -> list[str]:
 def retry_after_s(headers: Mapping[str, str]) -> float:
     """Read Retry-After (RFC 9110 section 10.2.3), seconds or a date; 0 if none or unreadable.
 
-    A date is compared with the server's own Date where there is one, so that a wrong clock on
-    either side does no harm.
+    A date is compared with the server's Date header if there is one, so that wrong clocks do no
+    harm.
     """
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
@@ -75,8 +75,8 @@ def _moment_s(text: str) -> float | None:
 
 
 def storable(header: str) -> str:
-    """Return text with the bytes that were no UTF-8 replaced, so that UTF-8 can store it.
+    """Replace the bytes of a header that are not UTF-8, so that UTF-8 can store the text.
 
-    HTTP clients hand such bytes on as lone surrogates (PEP 383).
+    HTTP clients return such bytes as lone surrogates (PEP 383).
     """
     return header.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What goes into a fetcher and what comes out of it, whichever fetcher it is."""
+"""The input and output types of fetchers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLimits:
-    """How much a shard's fetch may ask of the network, of a server, and of memory.
+    """The limits of a shard's fetch on network, servers and memory.
 
-    Peak memory is about `concurrency * max_bytes` in the worst case, as only bodies in flight
-    are held.
+    Peak memory is at most about `concurrency * max_bytes`, because only the bodies of running
+    requests are in memory.
 
     Raises:
-        ValueError: `concurrency` below 1, or another number below 0.
+        ValueError: `concurrency` is below 1, or another number below 0.
     """
 
-    concurrency: int = 64  # requests in flight a shard
-    timeout_s: float = 20.0  # one whole attempt: name, connection, redirects, body
+    concurrency: int = 64  # parallel requests per shard
+    timeout_s: float = 20.0  # per attempt: name, connection, redirects, body
     max_bytes: int = 20_000_000  # of a body
     retries: int = 2  # further attempts, see `fetch_all`
     backoff_s: float = 0.5  # pause before the first retry, doubled for each later one
-    max_retry_after_s: float = 30.0  # longest wait a server's Retry-After can ask for
+    max_retry_after_s: float = 30.0  # longest Retry-After to wait for
     max_redirects: int = 5
-    max_per_host: int = 16  # requests in flight to one host of the list, 0 for no limit
+    max_per_host: int = 16  # parallel requests to one host of the list, 0 for no limit
     allow_private_addresses: bool = False
     user_agent: str = "vargpt-corpus/0.1"
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")
@@ -52,17 +52,18 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
-    """Why a URL gave no image.
+    """The reason why a URL gave no image.
 
     `error` is one of `http_<status>`, `timeout`, `too_large`, `too_many_redirects`,
     `private_address`, `bad_url`, `dns_error`, `connection_error` (also a response that is cut
     short or is no HTTP), `tls_error`, `not_an_image`, `unsupported_image`, `empty_body`, or
-    `robots_<directive>`: the last is the owner's wish, a decision to drop, all others are errors.
+    `robots_<directive>`. The last is an opt-out of the owner, so the row is dropped; all others are
+    failures.
     """
 
     error: str
     detail: str  # for a person: the URL as listed, and the offending value
-    status: int = 0  # of HTTP, 0 when it did not come to that
+    status: int = 0  # of HTTP, 0 without an answer
     dropped: bool = False
 
 

@@ -1,8 +1,8 @@
-"""URLs as they go out: byte for byte as listed, and quoted only where a byte may not stand in one.
+"""URLs in requests: byte for byte as listed, and quoted only where a byte is not allowed.
 
-Servers that sign or cache by the raw path (S3, imgix, thumbor) answer no other spelling, so what is
-percent-encoded already, or could be and is not, stays as it is. `addresses` says which URLs may be
-asked for.
+Servers that sign or cache by the raw path (S3, imgix, thumbor) accept no other spelling. So
+existing percent-encoding is kept, and optional encoding is not added. `addresses` checks which URLs
+may be requested.
 """
 
 import re
@@ -14,18 +14,19 @@ from yarl import URL
 _PARTS = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.S
 )
-# All but what browsers send as it is (the percent-encode sets of WHATWG's URL standard, but "'",
-# which RFC 3986 lets stand), a lone % among it; and but controls, which nothing makes fit to send.
+# Characters that are not quoted: those that browsers send unchanged, also a lone % (the
+# percent-encode sets of WHATWG's URL standard, but "'" is allowed as in RFC 3986); and controls,
+# which are refused elsewhere.
 _SENT = r"A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%|\x00-\x1f\x7f-\x9f-"
 _NOT_IN_A_PATH = re.compile(f"[^{_SENT}]")
 _NOT_IN_A_QUERY = re.compile(rf"[^{_SENT}{{}}^`\\]")
 
 
 class Parts(NamedTuple):
-    """A URL or a relative reference, cut as RFC 3986 says; each as it was written."""
+    """The parts of a URL or relative reference by RFC 3986, unchanged."""
 
     scheme: str  # '' for none
-    authority: str | None  # None for none, as in a path
+    authority: str | None  # None if there is none, as in a path
     path: str
     query: str  # with its '?'; '' for none
 
@@ -36,7 +37,7 @@ class Parts(NamedTuple):
 
 
 def split_url(text: str) -> Parts:
-    """Cut a URL or a relative reference into its parts, without its fragment."""
+    """Split a URL or a relative reference into its parts, without the fragment."""
     found = _PARTS.fullmatch(text)
     assert found is not None  # every part of the pattern may be empty
     scheme, authority, path, query = found.groups()
@@ -44,9 +45,9 @@ def split_url(text: str) -> Parts:
 
 
 def quoted(text: str) -> str:
-    r"""Quote what may not stand in a path or query, as UTF-8 or as the bytes that were sent.
+    r"""Quote the characters that are not allowed in a path or query, as UTF-8.
 
-    Bytes that were no UTF-8 come as lone surrogates (PEP 383).
+    Lone surrogates (PEP 383) are quoted as the original bytes, which were not UTF-8.
 
     >>> quoted("/a%2Cb,c d/\u00e9{1}|?x=%2F&y=[1]+{z};%")
     '/a%2Cb,c%20d/%C3%A9%7B1%7D|?x=%2F&y=[1]+{z};%'
@@ -60,20 +61,20 @@ def _percent(found: re.Match[str]) -> str:
 
 
 def join_url(base: str, reference: str) -> str:
-    """Resolve a reference against an absolute URL (RFC 3986 section 5.2); one that is whole stays.
+    """Resolve a reference against an absolute URL (RFC 3986 section 5.2).
 
     >>> join_url("http://host/a/b%2Fc?x", "../d%2C,e?")
     'http://host/d%2C,e?'
     """
-    to, of = split_url(reference.strip(" ")), split_url(base)
-    if to.scheme:
-        return str(to)
-    if to.authority is not None:
-        return str(to._replace(scheme=of.scheme))
-    if not to.path:
-        return str(of._replace(query=to.query or of.query))
-    path = to.path if to.path.startswith("/") else _beside(of, to.path)
-    return str(of._replace(path=_without_dots(path), query=to.query))
+    target, start = split_url(reference.strip(" ")), split_url(base)
+    if target.scheme:
+        return str(target)
+    if target.authority is not None:
+        return str(target._replace(scheme=start.scheme))
+    if not target.path:
+        return str(start._replace(query=target.query or start.query))
+    path = target.path if target.path.startswith("/") else _beside(start, target.path)
+    return str(start._replace(path=_without_dots(path), query=target.query))
 
 
 def _beside(base: Parts, path: str) -> str:
@@ -81,7 +82,7 @@ def _beside(base: Parts, path: str) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """Follow the `.` and `..` of an absolute path (RFC 3986 section 5.2.4)."""
+    """Resolve `.` and `..` in an absolute path (RFC 3986 section 5.2.4)."""
     parts = path.split("/")[1:]
     kept: list[str] = []
     for part in parts:
@@ -95,9 +96,9 @@ def _without_dots(path: str) -> str:
 
 
 def wire_url(parsed: URL, text: str) -> URL:
-    """Return a checked URL for a client to send: the host as parsed, all after it as `quoted`.
+    """Return a checked URL for a client: the host as parsed, the rest as `quoted`.
 
-    Path and query stand together in yarl's path, which else drops a '?' with nothing behind it.
+    The query is part of yarl's path here, because yarl would drop a '?' without a query.
     """
     parts = split_url(text.strip(" "))
     target = quoted(parts.path + parts.query)

@@ -1,6 +1,6 @@
-"""From encoded images to arrays of codes: decode threads, prepared batches, device, packed codes.
+"""Tokenization of encoded images: decode threads, prepared batches, device, packed codes.
 
-Shapes: B images, V views of each, H and W pixels.
+Shapes: B images, V views per image, H and W pixels.
 """
 
 import os
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from model.tokenizers.network_tokenizer import NetworkTokenizer
 
 MAX_DECODE_THREADS = 16
-COMPARED = "compared with fp32"  # what that is drawn for
-CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too where another precision is asked for
+COMPARED = "compared with fp32"  # salt of the draw
+CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too if another precision is set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenRequest:
-    """An image to tokenize, and what is still wanted of it."""
+    """An image to tokenize, and its missing targets."""
 
     key: str
     body: bytes  # as fetched
@@ -53,7 +53,7 @@ class Tokenized:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Prepared:
-    """The pixels of one image at every resolution that is wanted of it."""
+    """The pixels of one image at each requested resolution."""
 
     request: TokenRequest
     aspect: float
@@ -62,11 +62,11 @@ class _Prepared:
 
 @dataclass(kw_only=True)
 class TokenBatches:
-    """Tokenize images in batches that fill across a whole shard.
+    """Tokenizes images in batches that fill across a whole shard.
 
-    Pixels are decoded and cut ahead, in threads; each resolution and shape has a batch of its
-    own, which every tokenizer of that resolution reads. What comes of an image depends on nothing
-    but the image: batches go through the network in passes of one size, the last filled up.
+    Threads decode and crop images in advance. Each resolution and shape has its own batch, which
+    all tokenizers of that resolution read. The result depends on the image alone: batches go
+    through the network in passes of one size, the last one padded.
     """
 
     recipe: VqTokensConfig
@@ -74,9 +74,9 @@ class TokenBatches:
     _waiting: dict[tuple[int, float], list[_Prepared]] = field(default_factory=dict)
 
     def run(self, requests: Iterable[TokenRequest]) -> Iterator[Tokenized | Reject]:
-        """Yield the arrays of every image at every target, or one reject; in any order.
+        """Yield the arrays of each image for each target, or one reject; in any order.
 
-        An image that is rejected may have been yielded for other targets before.
+        A rejected image may already have been yielded for other targets.
         """
         for prepared in self._prepared_ahead(requests):
             if isinstance(prepared, Reject):
@@ -95,7 +95,7 @@ class TokenBatches:
     def _prepared_ahead(self, requests: Iterable[TokenRequest]) -> Iterator[_Prepared | Reject]:
         requests = iter(requests)
         if (first := next(requests, None)) is None:
-            return  # before torch is imported
+            return  # without importing torch
         requests = chain([first], requests)
         threads = decode_threads()
         pending: deque[Future[_Prepared | Reject]] = deque()
@@ -142,7 +142,7 @@ class TokenBatches:
     def _encode(
         self, resolution: int, aspect: float, batch: Sequence[_Prepared]
     ) -> Iterator[Tokenized | Reject]:
-        """Encode one batch by each tokenizer that wants it, and let go of its pixels."""
+        """Encode one batch with each tokenizer that it was requested for."""
         wanted: dict[Target, list[_Prepared]] = {}
         for prepared in batch:
             for target in prepared.request.targets:
@@ -208,7 +208,7 @@ class TokenBatches:
         images_NCHW: "torch.Tensor",
         codes: np.ndarray,
     ) -> dict[int, tuple[int, int]]:
-        """Compare some images' codes with those of fp32, by the hash of their keys."""
+        """Compare codes with fp32 for some images, chosen by a hash of their keys."""
         if self.recipe.precision == "fp32":
             return {}
         drawn = {
@@ -226,7 +226,7 @@ class TokenBatches:
 
 
 def decode_threads() -> int:
-    """Return how many threads decode for one device: a CPU needs its cores itself."""
+    """Return the number of decode threads for a device; one for a CPU, which needs its cores."""
     import torch
 
     if not torch.cuda.is_available():
@@ -235,7 +235,7 @@ def decode_threads() -> int:
 
 
 def _to_device(pixels_NHWC: NDArray[np.uint8], tokenizer: "NetworkTokenizer") -> "torch.Tensor":
-    """Send bytes rather than floats, from pinned memory, and scale them there."""
+    """Move pixels to the device as bytes, from pinned memory, and scale them there."""
     import torch
 
     from model.tokenizers.prepare import to_model_input

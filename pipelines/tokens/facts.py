@@ -1,4 +1,4 @@
-"""How the arrays of a corpus came about: on what devices, and how exactly."""
+"""Facts about the arrays of a corpus: devices, and comparison with fp32."""
 
 from typing import Any
 
@@ -12,12 +12,11 @@ COLUMNS = ("member", "device", "pass_images", "compared", "differing")
 
 
 def made_on(store: Storage, member: str, shard_count: int) -> dict[str, Any]:
-    """Sum up one member's rows of all side-cars.
+    """Sum up the rows of one member in all side-cars.
 
     Returns:
-        `made_on`, how many arrays each device made in passes of how many images; `compared`, how
-        many bits or indices were computed in fp32 too; `differing`, how many of those came out
-        otherwise.
+        `made_on`: number of arrays by device and pass size; `compared`: number of bits or indices
+        that were also computed in fp32; `differing`: how many of these differ.
     """
 
     def summed(shard: int) -> pa.Table:

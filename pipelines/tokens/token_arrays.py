@@ -1,4 +1,4 @@
-"""Arrays of a shard's images, taken in any order and written out in the order of their rows."""
+"""Arrays of a shard's images, collected in any order and written in the order of the rows."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from pipelines.runtime.spool import Spool
 
 
 def array_header(dtype: str, shapes: Sequence[Sequence[int]]) -> bytes:
-    """Return what stands before arrays in an `.npy`: stacked if all are of a shape, else flat."""
+    """Return the `.npy` header of several arrays: stacked if all have one shape, else flat."""
     of = np.dtype(dtype)
     whole = (len(shapes), *shapes[0])
     if len({tuple(shape) for shape in shapes}) > 1:
@@ -27,10 +27,10 @@ def array_header(dtype: str, shapes: Sequence[Sequence[int]]) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenArrays:
-    """Takes arrays of any order and shape; memory holds their rows, and a spool their bytes.
+    """Collects arrays in any order and shape; rows are in memory, bytes in a spool.
 
-    Images finish in another order than they began, where shapes are batched apart or codes of an
-    earlier build are taken over.
+    Images finish in another order if shapes have separate batches, or codes of an earlier build are
+    reused.
     """
 
     spool: Spool
@@ -40,7 +40,7 @@ class TokenArrays:
         return place in self._rows
 
     def add(self, key: str, member: str, array: np.ndarray, about: dict[str, Any]) -> None:
-        """Keep the array of a member of a sample; `about` has the columns that it cannot tell."""
+        """Add the array of a sample's member; `about` has the other columns of TOKENS."""
         data = np.ascontiguousarray(array).tobytes()
         self.spool.add((key, member), data)
         self._rows[key, member] = {
@@ -54,10 +54,10 @@ class TokenArrays:
         }
 
     def write(self, member: str, keys: Sequence[str], path: Path) -> list[dict[str, Any]]:
-        """Write one member of samples, one or more, to an `.npy`; return its rows of TOKENS.
+        """Write one member of one or more samples to an `.npy`; return its rows of TOKENS.
 
-        Arrays of one shape are stacked, so that `numpy.load` gives [N, ...]; of several shapes
-        they stand flat, one after the other. The column `file` is the caller's.
+        Arrays of one shape are stacked, so that `numpy.load` returns [N, ...]; arrays of several
+        shapes are flat, one after the other. The caller adds the column `file`.
         """
         rows = [self._rows[key, member] for key in keys]
         placed: list[dict[str, Any]] = []

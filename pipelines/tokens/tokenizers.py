@@ -1,4 +1,4 @@
-"""The recipe's tokenizers, loaded once a worker process however many threads it runs."""
+"""The recipe's tokenizers, loaded once per worker process and shared by its threads."""
 
 import posixpath
 import threading
@@ -25,19 +25,19 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One tokenizer at one resolution: what one forward pass gives."""
+    """One tokenizer at one resolution: the result of one forward pass."""
 
     tokenizer: TokenizerRecipe
-    resolution: int  # px, of the square image of the pixel budget
+    resolution: int  # px, side of the square image with the pixel budget
 
     @property
     def members(self) -> list[str]:
-        """Members of the sample that it writes: codes, then features where asked."""
+        """The members of a sample that it writes: codes, then features if requested."""
         return members_of(self.tokenizer, self.resolution)
 
 
 def targets(recipe: VqTokensConfig) -> list[Target]:
-    """List what a recipe asks for."""
+    """Return the targets of a recipe."""
     return [
         Target(tokenizer=tokenizer, resolution=resolution)
         for tokenizer in recipe.tokenizers
@@ -51,23 +51,23 @@ def target_tokenizer(
     """Return the loaded tokenizer of a target, with the schedule of an aspect.
 
     Raises:
-        CorpusError: as `loaded_tokenizer` does.
+        CorpusError: as `loaded_tokenizer`.
     """
     tokenizer = loaded_tokenizer(target.tokenizer, recipe.precision)
     return tokenizer.with_schedule(target_schedule(target, aspect))
 
 
 def target_schedule(target: Target, aspect: float = 1.0) -> Schedule:
-    """Return the schedule of a target and an aspect; nothing is loaded."""
+    """Return the schedule of a target and an aspect, without loading the tokenizer."""
     return schedule_of(_config(target), target.resolution, aspect)
 
 
 def loaded_tokenizer(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
-    """Load a tokenizer on the best device there is, unless this process has it.
+    """Return a tokenizer on the best device; load it if this process has not done so.
 
     Raises:
-        CorpusError: a checkpoint that cannot be read, does not fit or is not the one that was
-            pinned, or a precision that the device does not have.
+        CorpusError: the checkpoint cannot be read, does not fit or has another sha256, or the
+            device does not have the precision.
     """
     key = recipe.model_dump_json(exclude={"name", "resolutions", "features"}) + precision
     with _loading:
@@ -83,7 +83,7 @@ def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     from model.tokenizers.compute import best_compute, keep_freed_memory
     from model.tokenizers.load import load_tokenizer
 
-    # The cores are shared out among processes, and sums split otherwise would round otherwise.
+    # The processes share the cores; and other numbers of threads would round differently.
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
@@ -106,10 +106,10 @@ def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
 
 
 def describe_tokens(recipe: VqTokensConfig) -> list[dict[str, object]]:
-    """Return what the manifest says of each member that tokenizers write.
+    """Return the manifest's entry of each member that tokenizers write.
 
-    Enough to read it without this package: the schedule of every aspect, sizes, types, and how
-    pixels were cut. All of it follows from the recipe; no weight is read.
+    It is enough to read the member without this package: the schedule of every aspect, sizes, types
+    and crops. It follows from the recipe alone; no weights are read.
     """
     aspects = ASPECTS if recipe.aspects == "buckets" else (1.0,)
     described: list[dict[str, object]] = []
@@ -158,7 +158,7 @@ def _size(schedule: Schedule, stride: int) -> str:
 
 
 def _weights(recipe: TokenizerRecipe) -> dict[str, str]:
-    """Say where the weights are from, in the words of `model.tokenizers.load`."""
+    """Return the origin of the weights, in the same words as `model.tokenizers.load`."""
     if recipe.checkpoint:
         name = posixpath.basename(recipe.checkpoint)
     elif recipe.preset == BUNDLED:

@@ -108,7 +108,7 @@ def test_a_recipe_needs_a_source():
 
 def test_sources_must_differ_in_name():
     twice = [{"name": n, "kind": "list", "path": "a"} for n in ("web", "hub", "web")]
-    assert faults_of(sources=twice) == ["r.yaml: sources: more than one is named web"]
+    assert faults_of(sources=twice) == ["r.yaml: sources: more than one source is named web"]
 
 
 def test_relative_paths_are_taken_from_the_recipes_folder(path: str, tmp_path: Path):

@@ -1,1 +1,1 @@
-"""Data sets of the Hub, and of its library."""
+"""Datasets of the Hugging Face Hub, and local datasets, read with `datasets`."""

@@ -1,4 +1,4 @@
-"""Bytes of an image of a dataset: in its row, or in a file inside the dataset."""
+"""The bytes of a dataset's images, from the row or from a file inside the dataset."""
 
 import os.path
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ def image_of(value: Any) -> Mapping[str, Any]:
     """Return {bytes, path} of a value of an image column.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: the value is no image.
     """
     if isinstance(value, Mapping):
         return value
@@ -25,7 +25,7 @@ def image_of(value: Any) -> Mapping[str, Any]:
 
 
 def why_none(path: Any) -> str:
-    """Say why a row has no image, by the path it names."""
+    """Return the reason why a row has no image, given its path."""
     if str(path).startswith(("http://", "https://")):
         return f"no image but a URL, {path!r}; to fetch it, set image: '' and columns: {{url: ...}}"
     return f"no image in the dataset ({path!r})"
@@ -34,8 +34,8 @@ def why_none(path: Any) -> str:
 def encoded(image: Mapping[str, Any], dataset: str, max_bytes: int) -> bytes | None:
     """Return the encoded image of a row: its bytes, or those of a file of the dataset.
 
-    One byte over `max_bytes` is read at most. A path that leads anywhere else is not followed:
-    the row may have been written by a stranger.
+    At most one byte over `max_bytes` is read. A path outside the dataset is not followed, because
+    rows are untrusted.
     """
     path = image.get("path") or ""
     if image.get("bytes") is not None or not path:
@@ -53,7 +53,7 @@ def encoded(image: Mapping[str, Any], dataset: str, max_bytes: int) -> bytes | N
 
 
 def _is_inside(path: str, dataset: str) -> bool:
-    """Whether a path names a file of a dataset, here or on the Hub."""
+    """Return whether a path names a file of the dataset, local or on the Hub."""
     if path.startswith(f"hf://datasets/{dataset}"):
         rest = path.removeprefix(f"hf://datasets/{dataset}")
         return rest[:1] in ("/", "@") and ".." not in rest.split("/")

@@ -1,4 +1,4 @@
-"""What is wrong with a local dataset, by the name of its file: `datasets` names the folder."""
+"""Errors of a local dataset that name the damaged file; `datasets` names only the folder."""
 
 import json
 import os.path
@@ -18,20 +18,20 @@ _OF_SCHEMAS = re.compile(r"FieldRef|[Cc]ast|[Ss]chema|[Cc]onver|column names")
 
 
 def require_split(source: HuggingFaceSource, saved: str) -> None:
-    """Refuse a split that `save_to_disk` did not write.
+    """Check that `save_to_disk` wrote the split.
 
     Args:
         source: the dataset.
         saved: the folder of one split, '' if none was found.
 
     Raises:
-        CorpusError: with the splits there are.
+        CorpusError: there is no such split; lists the existing splits.
     """
     path, split = source.path, source.split
     if not saved:
         splits = _list_of(os.path.join(path, "dataset_dict.json"), "splits")
     elif saved == path:
-        # Of a dataset that was no part of others nothing is known: it is what is read by default.
+        # A dataset that was saved alone may have no split name: use the default.
         splits = [_state(path).get("_split") or "train"]
     else:
         return
@@ -59,12 +59,12 @@ def _object(name: str) -> dict[str, str]:
     return found
 
 
-def name_damaged(path: str, said: str) -> None:
+def name_damaged(path: str, message: str) -> None:
     """Raise a CorpusError with the name of a file that cannot be opened, or differs from others.
 
     Args:
         path: of the dataset.
-        said: what `datasets` said of it.
+        message: the error message of `datasets`.
     """
     first: tuple[str, pa.Schema] | None = None
     for name in _files(path):
@@ -73,7 +73,7 @@ def name_damaged(path: str, said: str) -> None:
             continue
         with open(name, "rb") as file:
             schema = open_parquet(file, name).schema_arrow
-        if first and _OF_SCHEMAS.search(said) and (what := _difference(first[1], schema)):
+        if first and _OF_SCHEMAS.search(message) and (what := _difference(first[1], schema)):
             raise CorpusError(f"{name}: {what} in {first[0]}; name files of one schema")
         first = first or (name, schema)
 

@@ -1,4 +1,4 @@
-"""Datasets opened through `datasets`, as tables of Arrow's; what it cannot read is one line."""
+"""Datasets opened with `datasets`, as Arrow tables; its errors become one line."""
 
 import csv
 import logging
@@ -31,7 +31,7 @@ _MAGIC = re.compile(r"[*?\[{]")
 
 @contextmanager
 def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
-    """Raise what `datasets` raises, of no class in common, as a CorpusError of one line."""
+    """Turn errors of `datasets`, which have no common class, into a CorpusError of one line."""
     try:
         yield
     except CorpusError:
@@ -39,12 +39,12 @@ def one_line(path: str, what: str = "cannot be opened") -> Iterator[None]:
     except Exception as error:
         if is_local(path):
             name_damaged(path, str(error))
-        said = " ".join(str(error).split())[:SHOWN_CHARS] or type(error).__name__
-        raise CorpusError(f"{path}: {what}: {said.removeprefix(f'{path}: ')}") from error
+        message = " ".join(str(error).split())[:SHOWN_CHARS] or type(error).__name__
+        raise CorpusError(f"{path}: {what}: {message.removeprefix(f'{path}: ')}") from error
 
 
 def _quiet() -> Any:
-    """Return `datasets`, which says nothing but what it raises."""
+    """Import `datasets` with its log turned off."""
     import datasets
 
     datasets.logging.set_verbosity(logging.CRITICAL)
@@ -52,7 +52,7 @@ def _quiet() -> Any:
 
 
 def is_local(path: str) -> bool:
-    """Whether a dataset lies on this machine, rather than on the Hub."""
+    """Return whether a dataset is local, and not on the Hub."""
     return os.path.isabs(path)
 
 
@@ -66,7 +66,7 @@ def folder_of(path: str) -> str:
 
 
 def saved_folder(source: HuggingFaceSource) -> str:
-    """Return the folder that `save_to_disk` made of the split, '' if it did not."""
+    """Return the folder of the split that `save_to_disk` wrote, '' if there is none."""
     folders = (source.path, os.path.join(source.path, source.split))
     found = next((f for f in folders if os.path.exists(os.path.join(f, "state.json"))), "")
     if is_local(source.path):
@@ -75,10 +75,10 @@ def saved_folder(source: HuggingFaceSource) -> str:
 
 
 def require_reachable(source: HuggingFaceSource) -> None:
-    """Ask for the dataset once, where `datasets` would retry for half a minute.
+    """Check once that the dataset exists, because `datasets` would retry for half a minute.
 
     Raises:
-        CorpusError: if it is neither here nor on the Hub, or the Hub is out of reach.
+        CorpusError: the dataset is neither local nor on the Hub, or the Hub cannot be reached.
     """
     path = source.path
     if os.path.exists(path) and not os.path.isabs(path):
@@ -96,7 +96,7 @@ def require_reachable(source: HuggingFaceSource) -> None:
     import huggingface_hub
 
     if datasets.config.HF_HUB_OFFLINE:
-        return  # nothing is asked, and the cache is looked at
+        return  # the cache is used, without a request
     try:
         huggingface_hub.HfApi().dataset_info(path, timeout=HUB_TIMEOUT_S)
     except huggingface_hub.errors.RepositoryNotFoundError as error:
@@ -104,16 +104,16 @@ def require_reachable(source: HuggingFaceSource) -> None:
             f"{path}: cannot be opened: no folder beside the recipe, and no dataset on the Hub "
             "that may be seen (a private or gated one needs `hf auth login`)"
         ) from error
-    except Exception as error:  # of the client's, of three libraries
-        said = " ".join(str(error).split())[:SHOWN_CHARS]
+    except Exception as error:  # the client raises classes of three libraries
+        message = " ".join(str(error).split())[:SHOWN_CHARS]
         raise CorpusError(
             f"{path}: cannot be opened: no folder beside the recipe, and the Hub did not answer "
-            f"({type(error).__name__}: {said}); give the path of a folder, or try again"
+            f"({type(error).__name__}: {message}); give the path of a folder, or try again"
         ) from error
 
 
 def builder_of(source: HuggingFaceSource, **options: Any) -> Any:
-    """Return the builder of a dataset that `save_to_disk` did not make."""
+    """Return the builder of a dataset that was not written by `save_to_disk`."""
     datasets = _quiet()
     path = source.path
     with one_line(path):
@@ -148,7 +148,7 @@ def data_files(source: HuggingFaceSource) -> list[str]:
 
 
 def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
-    """Return options with which CSV on the Hub is text as written: `007` and `NA` stay so."""
+    """Return options that keep CSV on the Hub as text, so that `007` and `NA` are unchanged."""
     if class_of(builder) != "Csv":
         return {}
     config = builder.config
@@ -162,7 +162,7 @@ def _as_written(builder: Any, source: HuggingFaceSource) -> dict[str, Any]:
 
 
 def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
-    """Open the split to be streamed."""
+    """Open the split for streaming."""
     datasets = _quiet()
     with one_line(source.path):
         if saved := saved_folder(source):
@@ -173,7 +173,7 @@ def stream(source: HuggingFaceSource, builder: Any = None) -> Any:
 
 
 def schema_of(dataset: Any, path: str) -> pa.Schema:
-    """Return the schema of a dataset, of its first rows where it has none itself."""
+    """Return the schema of a dataset, or of its first rows if it has none."""
     if dataset.features is not None:
         return dataset.features.arrow_schema
     first = next(tables(dataset, path, 1), None)
@@ -181,13 +181,13 @@ def schema_of(dataset: Any, path: str) -> pa.Schema:
 
 
 def features_of(table: pa.Table) -> Any:
-    """Return the features that a table's schema names."""
+    """Return the features of a table's schema."""
     datasets = _quiet()
     return datasets.Features.from_arrow_schema(table.schema)
 
 
 def tables(dataset: Any, path: str, batch_rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of a dataset as Arrow holds them: no image is decoded."""
+    """Yield the rows of a dataset as Arrow tables, without decoding images."""
     with one_line(path, "cannot be read"):
         found = iter(dataset.with_format("arrow").iter(batch_rows))
     while True:

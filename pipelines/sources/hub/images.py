@@ -1,4 +1,4 @@
-"""Which columns of a dataset hold images, told before any row is read."""
+"""Check of a dataset's image column, before rows are read."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from schemas.store.storage import CorpusError
 
 
 def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource) -> None:
-    """Refuse a dataset whose image column is missing or holds something else.
+    """Check that a dataset's image column exists and has images.
 
     Raises:
-        CorpusError: with what it holds, and what the recipe may say instead.
+        CorpusError: it does not; has the content of the column and a suggestion for the recipe.
     """
     path, image, names = source.path, source.image, schema.names
     root = column_of(image, names)
@@ -25,7 +25,7 @@ def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource) -
             found = f"no column {image!r} among {', '.join(names)}"
             raise CorpusError(f"{path}: {found}; {_instead(dataset, schema)}")
         return
-    if root != image:  # a path, whose end the rows show
+    if root != image:  # a path into a column; its values are checked with the rows
         return
     kind = schema.field(image).type
     if what := _not_images(kind, (dataset.features or {}).get(image), image):
@@ -38,7 +38,7 @@ def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource) -
 
 
 def _not_images(kind: pa.DataType, feature: Any, name: str) -> str:
-    """Return what a column is that holds no images, '' if it may."""
+    """Return the kind of a column that cannot have images, '' if it can."""
     if type(feature).__name__ in ("Audio", "Video", "Pdf", "Nifti", "Mesh"):
         return f"of {type(feature).__name__}, expected images"
     if is_list(kind) or isinstance(kind, pa.BaseExtensionType):
@@ -54,7 +54,7 @@ def _not_images(kind: pa.DataType, feature: Any, name: str) -> str:
 
 
 def _instead(dataset: Any, schema: pa.Schema) -> str:
-    """Suggest what the recipe may say, by the columns there are."""
+    """Return a suggestion for the recipe, based on the existing columns."""
     features = dataset.features or {}
     images = [n for n in schema.names if type(features.get(n)).__name__ == "Image"]
     if images:
@@ -69,7 +69,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _first(dataset: Any, path: str) -> str:
-    """Return the first image that is named, if it is named by a URL."""
+    """Return the first text of the column if it is a URL, else ''."""
     for table in tables(dataset, path, 1):
         with one_line(path, "cannot be read"):
             (row,) = python_rows(table)

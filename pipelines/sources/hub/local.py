@@ -1,4 +1,4 @@
-"""Datasets on this machine: their files, what other kinds of source read better, what is no row."""
+"""Local datasets: their files, the kinds of source for other files, and files that are no rows."""
 
 import glob
 import json
@@ -29,7 +29,7 @@ _LIST_INSTEAD = (
     "(kind: folder with list: where it names images by their paths)"
 )
 _TARS_INSTEAD = "kind: webdataset reads tars"
-# By the class of `datasets` that reads them.
+# Suggestions by the class of `datasets` that would read the files.
 _INSTEAD = {
     "Csv": _LIST_INSTEAD,
     "Text": _LIST_INSTEAD,
@@ -43,10 +43,10 @@ _OF_SPLIT = re.compile(
 
 
 def require_ours(builder: Any, path: str) -> None:
-    """Refuse a local dataset that another kind of source reads with nothing lost.
+    """Refuse a local dataset that another kind of source reads without loss.
 
     Raises:
-        CorpusError: with the kind to write.
+        CorpusError: another kind fits; names the kind.
     """
     for each in type(builder).__mro__:
         if instead := _INSTEAD.get(each.__name__):
@@ -54,7 +54,7 @@ def require_ours(builder: Any, path: str) -> None:
 
 
 def class_of(builder: Any) -> str:
-    """Return the name of the class of `datasets` that reads a dataset, such as ImageFolder."""
+    """Return the class name of a builder of `datasets`, such as ImageFolder; '' if unknown."""
     known = {*_INSTEAD, "Parquet", "Arrow", "Json", "ImageFolder"}
     return next((each.__name__ for each in type(builder).__mro__ if each.__name__ in known), "")
 
@@ -63,7 +63,7 @@ def named_files(path: str) -> tuple[str, list[str]]:
     """Return (name of the builder, files) of a path that names files, not a folder.
 
     Raises:
-        CorpusError: if there is none, or they are of no one format that is read here.
+        CorpusError: there is no file, or the files do not have one supported format.
     """
     files = [file.path for file in find_files(path).files]
     ours = [name for name in files if suffix_of(name) in _BUILDERS]
@@ -84,15 +84,15 @@ def _other_kind(files: list[str]) -> str:
 
 
 def oddly_named(path: str) -> bool:
-    """Whether a folder has a name that `datasets` takes for a wildcard."""
+    """Return whether `datasets` would read a folder's name as a wildcard."""
     return os.path.isdir(path) and bool(_MAGIC.search(path))
 
 
 def files_of_odd_folder(path: str, split: str) -> tuple[str, list[str]]:
-    """Return (name of the builder, files) of a folder whose name `datasets` cannot take.
+    """Return (name of the builder, files) of a folder whose name looks like a wildcard.
 
     Raises:
-        CorpusError: if `datasets` would have to tell how the folder is laid out.
+        CorpusError: the folder's layout is not simple, so `datasets` itself would have to read it.
     """
     names = sorted(name for name, _ in walk(path, "follow", Counter()))
     ours = [name for name in names if suffix_of(name) in _BUILDERS]
@@ -106,7 +106,7 @@ def files_of_odd_folder(path: str, split: str) -> tuple[str, list[str]]:
 
 
 def escaped(files: list[str]) -> list[str]:
-    """Return names as `datasets` takes them: none is a wildcard."""
+    """Escape file names for `datasets`, so that none is a wildcard."""
     return [glob.escape(name) for name in files]
 
 
@@ -122,13 +122,13 @@ def files_of_saved(folder: str) -> list[str]:
 def passed_over(
     source: HuggingFaceSource, used: Collection[str], others: Collection[str], images: Any
 ) -> dict[str, int]:
-    """Count what lies in a local dataset and is no row.
+    """Count the files in a local dataset that are no rows.
 
     Args:
         source: the dataset.
-        used: its files that are read.
-        others: those of its other splits.
-        images: gives the paths of the images that its rows name; called only where images lie
+        used: files that are read.
+        others: files of the other splits.
+        images: returns the paths of the images that rows name; called only if there are images
             beside the files that are read.
     """
     if not os.path.isdir(source.path):
@@ -160,7 +160,7 @@ def passed_over(
 
 
 def _members(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the files in a zip archive of images: (name in it, name for `datasets`)."""
+    """Yield the files in a zip archive of images: (name in the archive, name for `datasets`)."""
     if suffix_of(name) != ".zip":
         return
     try:

@@ -1,4 +1,4 @@
-"""Texts beside a folder of images, metadata.csv and .jsonl: read as written, types not guessed."""
+"""Reading of metadata.csv and .jsonl of image folders as text, without guessing types."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ _INSTEAD = "or read it with kind: folder and list:, where such a row is lost alo
 
 
 def read_as_written(builder: Any) -> None:
-    """Have a builder of `datasets` for folders of images read its metadata through `_tables`."""
+    """Make a builder of `datasets` for image folders read its metadata with `_tables`."""
     theirs = builder._read_metadata
 
     def read(metadata_file: str, metadata_ext: str = "") -> Iterator[pa.Table]:
@@ -22,8 +22,8 @@ def read_as_written(builder: Any) -> None:
             found = _tables(metadata_file, metadata_ext) if metadata_ext in _READ else None
             yield from found or theirs(metadata_file, metadata_ext=metadata_ext)
         except (ValueError, csv.Error, pa.ArrowException, RecursionError) as error:
-            said = " ".join(str(error).split())
-            raise CorpusError(f"{metadata_file}: cannot be read: {said}; {_INSTEAD}") from error
+            message = " ".join(str(error).split())
+            raise CorpusError(f"{metadata_file}: cannot be read: {message}; {_INSTEAD}") from error
 
     builder._read_metadata = read
 

@@ -1,4 +1,4 @@
-"""Hugging Face datasets, by Hub name or local path, streamed through `datasets`."""
+"""The reader of Hugging Face datasets, by Hub name or local path, streamed with `datasets`."""
 
 import os.path
 from collections.abc import Iterator, Mapping
@@ -44,21 +44,21 @@ from schemas.recipe import HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
 
 BATCH_ROWS = 1000
-IMAGE_ROWS = 16  # that memory holds, beside what `datasets` reads ahead
+IMAGE_ROWS = 16  # in memory, in addition to the rows that `datasets` reads ahead
 
 
 @dataclass(frozen=True, slots=True)
 class HubReader:
-    """Rows of a dataset; images in it are copied, URLs in it are crawled.
+    """Reads rows of a dataset; images are copied, URLs are crawled.
 
-    A unit skips the rows of its file before it, which `datasets` does by reading them.
+    A unit skips the earlier rows of its file; `datasets` must read them for that.
     """
 
     source: HuggingFaceSource
     limits: FetchLimits
 
     def version(self) -> str:
-        """Return what changes with the dataset's files: the Hub's revision, local files' times."""
+        """Return the version of the dataset: the Hub's revision, or times of local files."""
         require_reachable(self.source)
         if saved := saved_folder(self.source):
             files = "\n".join(f"{name} {os.stat(name).st_mtime_ns}" for name in _files(saved))
@@ -93,7 +93,7 @@ class HubReader:
         return SourcePlan(units=units, passed_over=self._passed_over())
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
-        """List the rows; an image without a URL is named by its split, file and row."""
+        """List the rows; the name of an image without a URL is its split, file and row."""
         for number, row in self._slice(unit, images=False):
             id_ = f"{unit.name}/{unit.part}/{number}"
             if isinstance(row, str):
@@ -141,7 +141,7 @@ class HubReader:
         found = builder_of(source)
         files, split = found.config.data_files or {}, source.split
         others = [name for each, names in files.items() if str(each) != split for name in names]
-        # Of a folder of images the rows tell, not the files that were found.
+        # In an image folder the rows name the images that are used.
         used = [
             name
             for name in files.get(split, ())
@@ -157,7 +157,7 @@ class HubReader:
             for row in python_rows(table):
                 try:
                     image = self._image(row)
-                except ValueError:  # a dead letter when it is its turn
+                except ValueError:  # reported later as a dead letter
                     continue
                 if image.get("bytes") is None and (path := image.get("path")):
                     is_whole = "://" in path
@@ -182,9 +182,9 @@ class HubReader:
         names = schema.names
         if images:
             return dataset.select_columns([column_of(source.image, names)])
-        # No column at all would be no row at all, so one is read where none is mapped.
+        # Without columns there would be no rows, so read one if none is mapped.
         columns = roots(source.columns, names) or smallest(schema)
-        # Where the builder can, the other columns are not even read.
+        # If the builder can, it does not read the other columns.
         builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):
             return stream(source, builder_of(source, columns=columns))
@@ -206,17 +206,17 @@ class HubReader:
                 return
 
     def _tables(self, dataset: Any, part: int, batch_rows: int) -> Iterator[pa.Table]:
-        """Yield the rows of a file of the dataset; an error names the file where it is known."""
+        """Yield the rows of a file of the dataset; an error names the file if it is known."""
         path = self.source.path
         one = dataset.shard(num_shards=dataset.num_shards, index=part)
         try:
             yield from tables(one, path, batch_rows)
         except CorpusError as error:
-            said = str(error)
+            message = str(error)
             files = () if saved_folder(self.source) else data_files(self.source)
-            if not said.startswith(f"{path}: ") or len(files) != dataset.num_shards:
+            if not message.startswith(f"{path}: ") or len(files) != dataset.num_shards:
                 raise
-            raise CorpusError(f"{files[part]}{said.removeprefix(path)}") from error
+            raise CorpusError(f"{files[part]}{message.removeprefix(path)}") from error
 
 
 def _files(folder: str) -> list[str]:

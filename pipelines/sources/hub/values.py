@@ -1,4 +1,4 @@
-"""Columns and values of a dataset as it means them: names of classes, JSON unpacked."""
+"""Decoding of a dataset's values: names of class labels, parsed JSON."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pipelines.sources.arrow_rows import Row
 
 
 def smallest(schema: pa.Schema) -> list[str]:
-    """Return the one column that is cheapest to read, none if there are no columns."""
+    """Return the column that is cheapest to read; [] if there are no columns."""
     return sorted(schema.names, key=lambda name: _cost(schema.field(name).type))[:1]
 
 
@@ -21,7 +21,7 @@ def _cost(kind: pa.DataType) -> int:
 
 
 def meant(rows: list[Row], features: Mapping[str, Any] | None) -> list[Row]:
-    """Return rows with what their features say in place of what Arrow stores."""
+    """Return rows with decoded class labels and JSON instead of Arrow's stored values."""
     coded = {name: feature for name, feature in (features or {}).items() if _is_coded(feature)}
     if not coded:
         return rows
@@ -45,7 +45,7 @@ def _value(value: Any, feature: Any) -> Any:
     if kind == "Json":
         return json.loads(value)
     if kind == "ClassLabel":
-        # -1 is what stands where no label is known.
+        # -1 means an unknown label.
         return None if value == -1 else feature.int2str(value)
     if isinstance(feature, Mapping):
         return {name: _value(each, feature[name]) for name, each in value.items()}
@@ -55,7 +55,7 @@ def _value(value: Any, feature: Any) -> Any:
 
 
 def _item(feature: Any) -> Any:
-    """Return the feature of the items of a list, None for what is no list."""
+    """Return the feature of a list's items, None if it is no list."""
     if isinstance(feature, list):
         return feature[0]
     return getattr(feature, "feature", None)

@@ -1,4 +1,4 @@
-"""Files of rows in any format, cut into parts that never share a row."""
+"""Reading of lists in any format, cut into parts that never share a row."""
 
 import io
 from collections import Counter
@@ -56,19 +56,18 @@ Part = tuple[int, int, int, int]  # start, end, number of the first row, rows
 def plan_lists(
     source: ListSource | FolderSource, path: str, rows_per_shard: int, store: Storage
 ) -> SourcePlan:
-    """Cut the files of a path or glob into units of `rows_per_shard` rows, in name order.
+    """Cut the files of a path or glob into units of `rows_per_shard` rows, in order of names.
 
-    Costs one pass over text files, and the footers of Parquet files.
+    It reads text files once, and the footers of Parquet files.
 
     Args:
-        source: how its lists are read.
+        source: settings for reading the lists.
         path: of the lists.
-        rows_per_shard: in a unit.
-        store: the corpus, into which lists are unpacked that cannot be read from the middle.
+        rows_per_shard: rows per unit.
+        store: the corpus; lists that cannot be read from the middle are unpacked into it.
 
     Raises:
-        CorpusError: if nothing is there, no file is a list, one is damaged, or a column is
-            missing.
+        CorpusError: there is no file, no file is a list, a list is damaged, or a column is missing.
     """
     matched = find_files(path, source.links)
     files = matched.files
@@ -114,7 +113,7 @@ def _units(source: str, file: SourceFile, plain: PlainList, parts: Iterable[Part
 
 
 def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[Listed | Reject]:
-    """Read the rows of one unit of a list; a row that cannot be parsed is a reject."""
+    """Read the rows of one unit of a list; a row that cannot be parsed gives a reject."""
     for id_, row in read_rows(unit, columns, quoting):
         yield row if isinstance(row, Reject) else listed_from(id_, row, columns)
 
@@ -122,9 +121,9 @@ def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[L
 def read_rows(
     unit: Unit, columns: Columns, quoting: str = "auto"
 ) -> Iterator[tuple[str, dict[Any, Any] | Reject]]:
-    """Read (id, row) of one unit; of Parquet the columns that are mapped, of other lists all.
+    """Read (id, row) of one unit: of Parquet the mapped columns, of other lists all columns.
 
-    Ids count rows from 1, without the header, blank lines and comments.
+    Ids count rows from 1, without header, blank lines and comments.
     """
     fs, path = open_fs(unit.path)
     kind = list_format(path)
@@ -147,10 +146,10 @@ def read_rows(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """A file of a list, cut."""
+    """The parts of a list file, and its columns."""
 
     parts: Sequence[Part] = ()
-    found: FoundColumns | None = None  # None where it has no rows
+    found: FoundColumns | None = None  # None if it has no rows
     comments: int = 0
 
 
@@ -166,7 +165,7 @@ def _cut_file(plain: PlainList, rows_per_shard: int, source: ListSource | Folder
         if plain.format == "txt":
             comments: list[str] = []
             parts = _cut(_without(comments, text_lines(lines)), lines, rows_per_shard)
-            # Lines of URLs have no header: their one column is that of the URL.
+            # Lines of URLs have no header; their only column is the URL.
             found = FoundColumns(file=plain.origin, names=[columns.url], fields={"url"})
             return _Cut(parts=parts, found=found if parts else None, comments=len(comments))
         if plain.format == "jsonl":
@@ -187,7 +186,7 @@ def _even(rows: int, rows_per_shard: int) -> list[Part]:
 
 
 def _cut(records: Iterator[Any], lines: Lines, rows_per_shard: int) -> list[Part]:
-    """Return the parts of a text list; `records` are what is left of `lines`."""
+    """Return the parts of a text list; `records` are the remaining records of `lines`."""
     parts: list[Part] = []
     start, rows = lines.position, 0
     for _ in records:
@@ -201,7 +200,7 @@ def _cut(records: Iterator[Any], lines: Lines, rows_per_shard: int) -> list[Part
 
 
 def _without(comments: list[str], lines: Iterator[Line]) -> Iterator[Line]:
-    """Yield what is no comment; move the rest to `comments`."""
+    """Yield the lines that are no comments; count the comments in `comments`."""
     for line in lines:
         if is_comment(line):
             comments.append("")
@@ -210,7 +209,7 @@ def _without(comments: list[str], lines: Iterator[Line]) -> Iterator[Line]:
 
 
 class _Keys:
-    """The keys of JSON rows; rows are parsed until each column that must be there was seen."""
+    """The keys of JSON rows; rows are parsed until each required column was seen."""
 
     def __init__(self, url: str, columns: Columns) -> None:
         self.url, self.columns = url, columns
@@ -225,7 +224,7 @@ class _Keys:
         return line
 
     def found(self) -> FoundColumns | None:
-        """Return what was seen, None if there was no row."""
+        """Return the columns that were seen, None if there was no row."""
         if not self.rows:
             return None
         return FoundColumns(file=self.url, names=list(self.names), fields=self.fields)

@@ -1,4 +1,4 @@
-"""Formats of lists; one that cannot be read from the middle is unpacked once, into the corpus."""
+"""Formats of lists; a list that cannot be read from the middle is unpacked into the corpus."""
 
 import io
 import re
@@ -22,7 +22,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import Columns
 from schemas.store.storage import CorpusError, Storage
 
-# Suffix -> what it is read as.
+# Suffix -> format.
 FORMATS: Mapping[str, str] = {
     "csv": "csv",
     "tsv": "tsv",
@@ -49,16 +49,16 @@ class PlainList:
     fs: Any
     path: str  # on `fs`
     url: str
-    name: str  # of the file it comes from
-    origin: str  # that file, for messages
+    name: str  # of the original file
+    origin: str  # the original file, for messages
     format: str  # csv, tsv, txt, jsonl or parquet
-    unpacked: str = ""  # its path in the corpus, '' if it lies in the source as it is
+    unpacked: str = ""  # path of the unpacked list in the corpus, '' if it was not unpacked
 
 
 def list_format(name: str) -> str:
-    """Tell a list's format by its suffix; '' for a file that is no list."""
+    """Return a list's format by its suffix; '' for a file that is no list."""
     base = name.rsplit("/", 1)[-1]
-    if base.startswith("._"):  # what macOS writes beside a file
+    if base.startswith("._"):  # a file of macOS
         return ""
     suffix = without_suffix(base).rsplit(".", 1)[-1].lower()
     return FORMATS.get(suffix, "")
@@ -67,14 +67,14 @@ def list_format(name: str) -> str:
 def plain_list(
     file: SourceFile, source: str, store: Storage, columns: Columns | None = None
 ) -> PlainList:
-    """Return a list that can be read from the middle, after unpacking where it takes that.
+    """Return a list that can be read from the middle; unpack it if necessary.
 
-    Unpacked is what is compressed, a JSON array, Arrow's own format, text in UTF-16 or -32, and
-    text whose lines end in carriage returns. Costs a copy in the corpus; memory is bounded. Of
-    Arrow the columns that are not among `columns` keep their names alone.
+    It unpacks compressed files, JSON arrays, Arrow files, text in UTF-16 or -32, and text with
+    carriage returns as line ends. That needs a copy in the corpus; memory is bounded. Arrow columns
+    that are not in `columns` keep their names, but not their values.
 
     Raises:
-        CorpusError: if it is damaged, or not of the format that its suffix says.
+        CorpusError: the list is damaged, or does not have the format of its suffix.
     """
     kind = list_format(file.name)
     with _read(file) as stream:
@@ -131,7 +131,7 @@ def _faults_of(url: str) -> Iterator[None]:
 
 
 def _conversion(kind: str, head: bytes, url: str, columns: Columns | None) -> tuple[str, Any]:
-    """Return the format to read, and what makes it of the bytes; None if they are in it."""
+    """Return the format to read, and a conversion to it; None if none is necessary."""
     if kind == "parquet":
         return kind, None
     if kind == "arrow":
@@ -157,16 +157,16 @@ def _conversion(kind: str, head: bytes, url: str, columns: Columns | None) -> tu
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """Rewrite text as UTF-8 in lines."""
+    """Rewrites text as lines of UTF-8."""
 
     encoding: str
     carriage: bool = False  # most lines end in carriage returns
-    to_lines: Callable[[Any], Iterator[str]] | None = None  # what gives the rows of JSON
+    to_lines: Callable[[Any], Iterator[str]] | None = None  # yields the rows of JSON
 
     def __call__(self, stream: BinaryIO, local: Path) -> None:
         raw = cast(Any, io.BufferedReader(_Raw(stream), COPY_BYTES))
         encoding = self.encoding or "utf-8-sig"
-        # What is not UTF-8 stays so, for whoever reads the rows.
+        # Invalid UTF-8 is kept, so that the rows report it.
         errors = "strict" if self.encoding else "surrogateescape"
         text = io.TextIOWrapper(
             raw, encoding=encoding, errors=errors, newline=None if self.carriage else ""
@@ -200,10 +200,10 @@ def _copy(stream: BinaryIO, local: Path) -> None:
 
 
 def _arrow_to_parquet(stream: BinaryIO, local: Path, columns: Columns | None) -> None:
-    """Rewrite a file or stream of Arrow, batch by batch."""
+    """Convert an Arrow file or stream to Parquet, batch by batch."""
     held = local.with_suffix(".arrow")
     _copy(stream, held)
-    with pa.OSFile(str(held), "rb") as file:  # mapped, a damaged file would kill the process
+    with pa.OSFile(str(held), "rb") as file:  # a damaged memory map would kill the process
         of_file = file.read(6) == b"ARROW1"
         file.seek(0)
         batches: Any
@@ -216,7 +216,7 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path, columns: Columns | None) ->
         schema = _read_of(reader.schema, columns)
         with pq.ParquetWriter(local, schema) as writer:
             for batch in batches:
-                # Parquet has no form for some types: what is not read must not refuse the list.
+                # Parquet lacks some types; columns that are not read must not cause an error.
                 arrays = [
                     pa.nulls(batch.num_rows) if pa.types.is_null(each.type) else array
                     for each, array in zip(schema, batch.columns, strict=True)
@@ -228,7 +228,7 @@ def _arrow_to_parquet(stream: BinaryIO, local: Path, columns: Columns | None) ->
 
 
 def _read_of(schema: pa.Schema, columns: Columns | None) -> pa.Schema:
-    """Return the schema with the type of null for each column that is not read."""
+    """Return the schema with the null type for each column that is not read."""
     read = set(schema.names if columns is None else roots(columns, schema.names))
     return pa.schema(
         [each if each.name in read else pa.field(each.name, pa.null()) for each in schema]

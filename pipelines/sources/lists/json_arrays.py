@@ -1,4 +1,4 @@
-"""JSON arrays of rows, and values over several lines, read one by one: memory holds one."""
+"""JSON arrays of rows, and values over several lines, read one by one in bounded memory."""
 
 import json
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ _DECODER = json.JSONDecoder()
 
 
 def array_items(text: Any) -> Iterator[str]:
-    """Yield the items of the JSON array that a text file holds, as they are written.
+    """Yield the items of the JSON array in a text file, as text.
 
-    The standard decoder finds where each ends, so that NaN and large numbers are what they are
-    in JSON Lines.
+    The standard decoder finds the end of each item, so NaN and large numbers are read as in JSON
+    Lines.
 
     Raises:
-        ValueError: where the array is damaged, with the number of items before.
+        ValueError: the array is damaged; has the number of items before.
     """
     buffer, number = _Buffer(text), 0
     if buffer.next() != "[":
@@ -39,10 +39,10 @@ def array_items(text: Any) -> Iterator[str]:
 
 
 def json_values(text: Any) -> Iterator[str]:
-    """Yield the JSON values that stand one after the other in a text file, over any lines.
+    """Yield the consecutive JSON values in a text file, as text; a value may have several lines.
 
     Raises:
-        ValueError: where one is damaged, with the number of values before.
+        ValueError: a value is damaged; has the number of values before.
     """
     buffer, number = _Buffer(text), 0
     while buffer.next():
@@ -58,7 +58,7 @@ class _Buffer:
         self.text, self.data, self.position, self.ended = text, "", 0, False
 
     def next(self) -> str:
-        """Return the next character that is not blank, '' at the end; it is not taken."""
+        """Return the next character that is not blank, without consuming it; '' at the end."""
         while True:
             while self.position < len(self.data):
                 if self.data[self.position] not in _BLANK:
@@ -68,7 +68,7 @@ class _Buffer:
                 return ""
 
     def item(self, number: int) -> str:
-        """Take the value that begins next; it is whole if what follows ends it: 1 may be of 1.5."""
+        """Consume the next value; the character after it must end it, because 1 may be 1.5."""
         self.next()
         while True:
             end, fault = self._decoded()
@@ -82,11 +82,11 @@ class _Buffer:
                 shown = self.data[self.position :][:80]
                 why = fault or f"over {MAX_ITEM_CHARS:,} characters"
                 raise ValueError(f"item {number} cannot be read ({why}): {shown!r}")
-            # As much again, so that a long item is not decoded once a chunk.
+            # Double the buffer, so that a long item is not decoded once per chunk.
             self._more(max(held, CHUNK_CHARS))
 
     def _decoded(self) -> tuple[int, str]:
-        """Return where the value that begins here ends, or why it does not."""
+        """Return the end of the value that begins here, or an error."""
         try:
             return _DECODER.raw_decode(self.data, self.position)[1], ""
         except (ValueError, RecursionError) as error:

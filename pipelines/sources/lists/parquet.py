@@ -1,4 +1,4 @@
-"""Parquet lists: their columns, and parts of their row groups."""
+"""Parquet lists: columns, and rows of a part."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,36 +19,36 @@ PARQUET_BATCH_ROWS = 4096
 
 
 def open_parquet(file: Any, url: str) -> pq.ParquetFile:
-    """Open a Parquet file, to be streamed.
+    """Open a Parquet file for streaming.
 
     Raises:
-        CorpusError: if it is none.
+        CorpusError: the file is no valid Parquet file.
     """
     try:
-        # Buffered, a column of a large row group is not read at once.
+        # With a buffer, a column of a large row group is not read at once.
         parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
-        _ = parquet.schema_arrow.names  # that UTF-8 can hold
-        if (said := parquet.metadata.num_rows) != (held := rows_in(parquet)):
-            raise pa.ArrowInvalid(f"its footer says {said:,} rows, its row groups hold {held:,}")
+        _ = parquet.schema_arrow.names  # raises for names that are not UTF-8
+        if (stated := parquet.metadata.num_rows) != (held := rows_in(parquet)):
+            raise pa.ArrowInvalid(f"its footer says {stated:,} rows, its row groups hold {held:,}")
         return parquet
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise _damaged(url, error) from error
 
 
 def _damaged(url: str, error: Exception) -> Exception:
-    """Tell a damaged file from a store that fails: Arrow's own errors have no number."""
+    """Return a CorpusError for a damaged file, or the error of a store, which has an errno."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
     return CorpusError(f"{url}: not a readable Parquet file ({' '.join(str(error).split())})")
 
 
 def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
-    """Read the rows of a unit; only the columns that are mapped.
+    """Read the mapped columns of a unit's rows.
 
     Raises:
-        CorpusError: if the file is damaged.
+        CorpusError: the file is damaged.
     """
-    # One that was unpacked is known to its owner by the name it had.
+    # Name an unpacked list by its original name too.
     path = shown(unit.path)
     url = path if path.endswith(unit.name) else f"{unit.name}, unpacked as {path}"
     parquet = open_parquet(file, url)
@@ -66,7 +66,7 @@ def parquet_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
 
 
 def rows_in(parquet: pq.ParquetFile) -> int:
-    """Count the rows of the row groups, which are what is read."""
+    """Return the sum of the row groups' rows, which are the rows that can be read."""
     metadata = parquet.metadata
     return sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
 
@@ -87,10 +87,10 @@ def _group_rows(
 
 
 def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColumns:
-    """Say which fields have their column in a file.
+    """Return the fields with a column in a file.
 
     Raises:
-        CorpusError: if it is of a type that holds no text, or stands there twice.
+        CorpusError: a column has no text type, or occurs twice.
     """
     fields: set[str] = set()
     names: dict[str, Sequence[str]] = {name: [name] for name in schema.names}
@@ -118,7 +118,7 @@ def found_in_schema(url: str, schema: pa.Schema, columns: Columns) -> FoundColum
 
 
 def _paths(name: str, kind: Any) -> Sequence[str]:
-    """Return the paths to the parts of a column that are no structs."""
+    """Return the paths of a column's parts that are no structs."""
     while is_list(kind):
         kind = kind.value_type
     if not pa.types.is_struct(kind) or not kind.num_fields:
@@ -128,14 +128,14 @@ def _paths(name: str, kind: Any) -> Sequence[str]:
 
 
 def _type_at(kind: Any, rest: str) -> Any:
-    """Return the type that the rest of a path leads to, None if it leads nowhere."""
-    if not rest or pa.types.is_map(kind):  # whose keys are values
+    """Return the type at the rest of a path, None if there is none."""
+    if not rest or pa.types.is_map(kind):  # the keys of a map are data, not part of the type
         return pa.string() if rest else kind
     if is_list(kind):
         index = re.match(r"\[-?\d+\]", rest)
         return _type_at(kind.value_type, rest[index.end() :] if index else rest)
     if not pa.types.is_struct(kind):
-        return kind  # text may be JSON; of another value the row says what is wrong
+        return kind  # text may be JSON; other values are reported with the row
     inner = rest.removeprefix(".")
     names = [kind.field(number).name for number in range(kind.num_fields)]
     name = column_of(inner, names)
@@ -143,7 +143,7 @@ def _type_at(kind: Any, rest: str) -> Any:
 
 
 def is_list(kind: Any) -> bool:
-    """Whether a type of Arrow's is a list of any sort."""
+    """Return whether an Arrow type is a list of any kind."""
     types = pa.types
     return any(
         test(kind)

@@ -1,4 +1,4 @@
-"""Lists of URLs, to be crawled."""
+"""The reader of lists of URLs to crawl."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from schemas.store.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class ListReader:
-    """Lists of URLs that are then crawled."""
+    """Reads lists of URLs, and fetches the URLs."""
 
     source: ListSource
     limits: FetchLimits
 
     def version(self) -> str:
-        """Return the versions of the lists, and which columns must be in them."""
+        """Return the versions of the lists, and their required columns."""
         source = self.source
         return f"{versions(source.path, source.links)}\n{sorted(source.columns.explicit())}"
 
@@ -34,7 +34,7 @@ class ListReader:
         return plan_lists(self.source, self.source.path, rows_per_shard, store)
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
-        """List the rows; a missing or malformed URL is a dead letter."""
+        """List the rows; a missing or malformed URL gives a dead letter."""
         for row in read_list(unit, self.source.columns, self.source.quoting):
             if isinstance(row, Reject):
                 yield row
@@ -42,7 +42,7 @@ class ListReader:
                 yield _refused(row, self._join(row.url)) or row
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
-        """Fetch the URLs, concurrently."""
+        """Fetch the URLs in parallel."""
         urls = [self._join(url) for url in column(rows, "url")]
         fetch(column(rows, "key"), urls, self.limits, raw)
 
@@ -51,7 +51,7 @@ class ListReader:
 
 
 def checked(row: Listed) -> Listed | Reject:
-    """Return a row if its URL can be asked for, else why not."""
+    """Return a row if its URL can be requested, else a reject."""
     return _refused(row, row.url) or row
 
 
@@ -65,7 +65,7 @@ def _refused(row: Listed, url: str) -> Reject | None:
 
 def fetch(keys: list[str], urls: list[str], limits: FetchLimits, raw: RawShard) -> None:
     """Fetch a URL for each key into `raw`; each key gets exactly one outcome."""
-    from pipelines.fetch.fetcher import HttpFetcher  # and all of aiohttp with it
+    from pipelines.fetch.fetcher import HttpFetcher  # here, because it imports aiohttp
 
     def sink(index: int, result: Fetched | FetchFailure) -> None:
         key = keys[index]

@@ -1,4 +1,4 @@
-"""CSV, TSV, JSONL and text, read by bytes: where each record ends, and what is wrong with it."""
+"""Reading of CSV, TSV, JSONL and text by bytes, with the end and the error of each record."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from pipelines.sources.names import shown
 from schemas.recipe import Column, Columns
 from schemas.store.storage import CorpusError
 
-# A longer line is skipped: no list has one, and memory must not depend on the input.
+# Longer lines are skipped: no list has them, and memory must be bounded.
 MAX_LINE_BYTES = 16_000_000
 BUFFER_BYTES = 1_000_000
 MAX_CELL_CHARS = 131_072
-# A quote that is not closed within so many bytes is taken for a stray one.
+# A quote that is not closed within this number of bytes counts as a stray quote.
 MAX_QUOTED_BYTES = 1_000_000
-csv.field_size_limit(MAX_QUOTED_BYTES)  # of the process: how a longer cell ends must be seen
-# URLs in so many bytes after the header tell what those of the file look like.
+csv.field_size_limit(MAX_QUOTED_BYTES)  # of the process; the end of longer cells must be found
+# Number of bytes after the header to learn the shape of URLs from.
 LOOKED_BYTES = 250_000
 
 _STRAY = "a quote that wraps no cell"
@@ -32,16 +32,16 @@ _LONG = f"a cell of more than {MAX_CELL_CHARS:,} characters"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as text, its end included."""
+    """A line as text, with its line end."""
 
     text: str
     size: int  # bytes
-    fault: str = ""  # what is wrong with it
+    fault: str = ""  # its error
 
 
 @dataclass(slots=True)
 class Lines:
-    """Lines of a binary file, from `position` on; records begin before `end`."""
+    """Lines of a binary file from `position` on; no record begins at `end` or later."""
 
     file: io.BufferedReader
     position: int = 0  # byte where the next line begins
@@ -49,7 +49,7 @@ class Lines:
     _again: deque[Line] = field(default_factory=deque)
 
     def start(self) -> Line | None:
-        """Take the first line of a record, None where records end."""
+        """Take the first line of a record, None after the last record."""
         return self.take() if self.position < self.end else None
 
     def take(self) -> Line | None:
@@ -59,7 +59,7 @@ class Lines:
         return line
 
     def back(self, lines: Sequence[Line]) -> None:
-        """Give lines back that were taken last, to be taken again."""
+        """Put the last lines back, to be taken again."""
         self._again.extendleft(reversed(lines))
         self.position -= sum(line.size for line in lines)
 
@@ -88,35 +88,35 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How cells stand in a line."""
+    """The format of cells in a line."""
 
     delimiter: str
-    quotes: bool  # wrap cells, as in RFC 4180; otherwise a quote is a character
+    quotes: bool  # True: quotes wrap cells, as in RFC 4180; False: a quote is a character
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """The columns of a CSV or TSV."""
 
-    names: Sequence[Column]  # numbers where the file has no header
-    url: Any  # number of the one that holds URLs, None if there is none
-    learn: Callable[["Header"], Collection[str]]  # looks at the file for what its URLs look like
+    names: Sequence[Column]  # numbers if the file has no header
+    url: Any  # number of the URL column, None if there is none
+    learn: Callable[["Header"], Collection[str]]  # returns the shapes of the file's URLs
 
     @cached_property
     def shapes(self) -> Collection[str]:
-        """What the URLs look like; the file is looked at when this is first asked for."""
+        """The shapes of the file's URLs; reads the file at the first use."""
         return self.learn(self)
 
 
 def csv_records(
     lines: Lines, dialect: Dialect, header: Header | None = None
 ) -> Iterator[list[str] | str]:
-    """Yield the cells of each record, a string for one that is malformed; skip blank lines.
+    """Yield the cells of each record, an error text for a malformed one; skip blank lines.
 
-    A quoted cell may hold line ends. A quote that is never closed must not take the rows after it
-    along: a record of several lines is undone if it ends in no way that RFC 4180 knows, within
-    MAX_QUOTED_BYTES, or if most of its lines are rows themselves, with URLs as the file's others.
-    Its first line alone is then malformed, and its second begins the next record.
+    A quoted cell may contain line ends. A quote that is never closed must not swallow the following
+    rows. So a record of several lines is rejected if it does not end by RFC 4180 within
+    MAX_QUOTED_BYTES, or if most of its lines are rows themselves, with URLs like the file's others.
+    Then only its first line is malformed, and the next record begins with its second line.
     """
     while (line := lines.start()) is not None:
         if line.fault or line.text.strip(" \r\n"):
@@ -172,30 +172,30 @@ def _feed(line: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
 
 
 def _swallows(line: Line, taken: Sequence[Line], dialect: Dialect, header: Header) -> bool:
-    """Whether a record of several lines has taken rows along."""
+    """Return whether a record of several lines contains other rows."""
     after = [each for each in taken if each.text.strip()]
     if not after or header.url is None:
         return False
     if not _is_row(line, dialect, header):
-        # Then its URL may come after the text, in the last line, which is like a row in any case.
+        # Its URL may come after the text, in the last line, which then always looks like a row.
         after = after[:-1]
     return 2 * sum(_is_row(each, dialect, header) for each in after) > len(after)
 
 
 def _is_row(line: Line, dialect: Dialect, header: Header) -> bool:
-    """Whether a line is a row by itself: of enough cells, with a URL as the file's others."""
+    """Return whether a line is a row: it has enough cells, and a URL like the file's others."""
     cells = [cell.strip('"\r\n') for cell in line.text.split(dialect.delimiter)]
     if len(cells) < len(header.names):
         return False
-    # Delimiters inside the text move what comes after it: counted from the end it is in place.
+    # Delimiters inside the text shift the later cells, so the URL is also counted from the end.
     places = (header.url, header.url - len(header.names))
     return any(shape_of(cells[place]) in header.shapes for place in places)
 
 
 def _learned(header: Header, file: io.BufferedReader, start: int, dialect: Dialect) -> Any:
-    """Learn what the URLs look like, of records that hold one line if there are some.
+    """Learn the shapes of URLs, from records of one line if there are any.
 
-    Records begin at byte `start`. The file is left where it was found.
+    Records begin at byte `start`. The position of the file is not changed.
     """
     found_at = file.tell()
     file.seek(start)
@@ -210,12 +210,12 @@ def _learned(header: Header, file: io.BufferedReader, start: int, dialect: Diale
 
 
 def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> Header | None:
-    """Return the columns of a file, None if it is empty; their row is taken, if there is one.
+    """Return the columns of a file, None if it is empty; consume the header, if there is one.
 
-    Names lose the blanks around them, unless the recipe has these too.
+    Spaces around names are removed, unless the recipe's name has them too.
 
     Raises:
-        CorpusError: if the first record is malformed, or a column that is read stands there twice.
+        CorpusError: the first record is malformed, or a column to read occurs twice.
     """
     taken_from = lines.position
     first = next(csv_records(lines, dialect), None)
@@ -242,7 +242,7 @@ def read_header(lines: Lines, dialect: Dialect, columns: Columns, url: str) -> H
 
 
 def dialect_of(file: io.BufferedReader, kind: str, quoting: str) -> Dialect:
-    """Return how cells stand in a CSV or TSV; `auto` takes quotes in a TSV's header at its word."""
+    """Return the dialect of a CSV or TSV; `auto` uses quotes in a TSV if its header has them."""
     if kind == "csv":
         return Dialect(",", quoting != "none")
     quoted = file.peek(4)[:4].removeprefix(b"\xef\xbb\xbf").startswith(b'"')
@@ -250,9 +250,9 @@ def dialect_of(file: io.BufferedReader, kind: str, quoting: str) -> Dialect:
 
 
 def csv_rows(file: Any, unit: Unit, kind: str, columns: Columns, quoting: str) -> Iterator[Row]:
-    """Read the rows of a unit as `csv.DictReader` would.
+    """Read the rows of a unit like `csv.DictReader`.
 
-    One with more cells than columns, or without a cell of a column that is read, is malformed.
+    A row with more cells than columns, or without a cell for a column to read, is malformed.
     """
     buffered = io.BufferedReader(file, BUFFER_BYTES)
     dialect = dialect_of(buffered, kind, quoting)
@@ -289,12 +289,12 @@ def jsonl_rows(file: Any, unit: Unit) -> Iterator[Row]:
 
 
 def is_comment(line: Line) -> bool:
-    """Whether a line of a text list is none of its rows."""
+    """Return whether a line of a text list is a comment."""
     return line.text.startswith("#")
 
 
 def txt_rows(file: Any, unit: Unit, columns: Columns) -> Iterator[Row]:
-    """Read the URLs of a unit, one a line."""
+    """Read the URLs of a unit, one per line."""
     for line in text_lines(_lines_of(file, unit)):
         if line.fault:
             yield f"{line.fault}: {line.text!r:.200}"

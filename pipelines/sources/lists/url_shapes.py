@@ -1,4 +1,4 @@
-"""What the URLs of one list look like, to tell its rows from lines of text inside a cell."""
+"""Shapes of a list's URLs, which distinguish rows from lines of text inside a cell."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from pipelines.sources.listing import IMAGE_SUFFIXES
 
-# Of those that are looked at, so many must have a shape for it to be one of the list's.
+# A shape counts if at least one in LEAST_PART of the examined URLs has it.
 LEAST_PART = 10
 
 _SHAPES = {
@@ -21,7 +21,7 @@ USUAL = frozenset({"url", "image", "path", "file"})
 
 
 def shape_of(cell: str) -> str:
-    """Say what a cell looks like; '' for words.
+    """Return the shape of a cell; '' for words.
 
     >>> [shape_of(cell) for cell in ("http://a.org/?id=1", "a b.JPG", "/p?id=1", "005", "2.50")]
     ['url', 'image', 'path', 'number', 'decimal']
@@ -34,7 +34,7 @@ def shape_of(cell: str) -> str:
 
 
 def shapes_of(cells: Iterable[str]) -> Collection[str]:
-    """Return the shapes of a list's URLs, without those of few."""
+    """Return the shapes of a list's URLs, without rare ones."""
     counts = Counter(map(shape_of, cells))
     total = counts.total()
     return {shape for shape, count in counts.items() if shape and LEAST_PART * count >= total}

@@ -1,4 +1,4 @@
-"""What img2dataset says beside a tar that it made: the rows that it could not fetch."""
+"""The rows that img2dataset could not fetch, from the Parquet file beside its tar."""
 
 import posixpath
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ _WANTED = ("key", "url", "status", "error_message")
 
 
 def failures_beside(unit: Unit) -> Iterator[Reject]:
-    """Yield the rows that img2dataset's Parquet beside a tar says were not downloaded.
+    """Yield the rows that were not downloaded, from img2dataset's Parquet file beside a tar.
 
-    A file there that cannot be read is a dead letter of its own; the tar does not need it.
+    If that file cannot be read, yield one reject for it; the tar does not need it.
     """
     fs, path = open_fs(posixpath.splitext(unit.path)[0] + ".parquet")
     if not fs.exists(path) or fs.info(path)["type"] != "file":
@@ -27,7 +27,7 @@ def failures_beside(unit: Unit) -> Iterator[Reject]:
         with fs.open(path, "rb") as file:
             parquet = open_parquet(file, path)
             if not set(_WANTED) <= set(parquet.schema_arrow.names):
-                return  # not img2dataset's
+                return  # not a file of img2dataset
             for batch in parquet.iter_batches(columns=list(_WANTED)):
                 rows = (row for row in batch.to_pylist() if row["status"] != "success")
                 yield from (_failure(row, unit) for row in rows)
@@ -35,8 +35,8 @@ def failures_beside(unit: Unit) -> Iterator[Reject]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         name = f"{posixpath.splitext(unit.name)[0]}.parquet"
-        told = f"rows that img2dataset did not fetch cannot be counted ({error}); remove the file"
-        yield Reject(id=name, reason="malformed_parquet", detail=storable(told))
+        detail = f"rows that img2dataset did not fetch cannot be counted ({error}); remove the file"
+        yield Reject(id=name, reason="malformed_parquet", detail=storable(detail))
 
 
 def _failure(row: dict[str, Any], unit: Unit) -> Reject:

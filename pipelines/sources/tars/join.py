@@ -1,4 +1,4 @@
-"""Join the parts of a sample that lie apart in a tar, as tar packs a folder in its own order."""
+"""Joining of a sample's members that are apart in a tar, because tar packs folders in any order."""
 
 import posixpath
 import tarfile
@@ -9,16 +9,16 @@ from pipelines.sources.listing import PassedOver
 from pipelines.sources.names import suffix_of
 from pipelines.sources.tars.samples import Sample
 
-# What memory holds; a sample that has waited longest goes on without what comes later.
+# Limits of memory; above them the oldest sample is yielded without later members.
 MOST_WAITING = 100_000  # samples
 MOST_WAITING_BYTES = 64_000_000  # of texts
 
 
 def joined(found: Iterable[Sample | PassedOver]) -> Iterator[Sample | PassedOver]:
-    """Yield samples in the order in which they begin, each with its texts from further on.
+    """Yield samples in the order of their first members, each joined with its later texts.
 
-    An image joins texts of its folder and name wherever these lie, but no second .txt or .json,
-    and no second image.
+    An image is joined with texts of the same folder and name anywhere in the tar, but not with a
+    second .txt or .json, or a second image.
     """
     waiting = _Waiting()
     try:
@@ -41,7 +41,7 @@ class _Waiting:
     _added: int = 0
 
     def add(self, sample: Sample) -> None:
-        """Join a sample to the one that waits for it, or let it wait."""
+        """Join a sample with a waiting one, or add it to the waiting ones."""
         self.text_bytes += sum(len(text.body) for text in sample.texts)
         self._added += 1
         key = (sample.part, _stem(sample), 0)
@@ -57,7 +57,7 @@ class _Waiting:
             self.samples[(sample.part, "", self._added)] = sample
 
     def overflow(self) -> Iterator[Sample]:
-        """Take the oldest while more wait than memory may hold."""
+        """Remove and yield the oldest samples while memory is over its limits."""
         while len(self.samples) > MOST_WAITING or self.text_bytes > MOST_WAITING_BYTES:
             sample = self.samples.pop(next(iter(self.samples)))
             self.text_bytes -= sum(len(text.body) for text in sample.texts)
@@ -65,7 +65,7 @@ class _Waiting:
 
 
 def _stem(sample: Sample) -> str:
-    """Return the folder and name by which an image and its texts know each other."""
+    """Return the folder and name that an image and its texts share."""
     if sample.image is not None:
         return sample.name
     stems = {posixpath.splitext(text.name)[0] for text in sample.texts}

@@ -1,4 +1,4 @@
-"""Where the links of a tar lead, as unpacking it would have it."""
+"""Targets of the links in a tar, the same as after unpacking."""
 
 import posixpath
 import tarfile
@@ -11,11 +11,11 @@ from pipelines.sources.names import TEXT, what_it_is
 
 LINKS: Final = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 LOOP: Final = "loop"
-MOST_LINKS: Final = 40  # from one to the next, as many as Linux follows
+MOST_LINKS: Final = 40  # in a chain, as in Linux
 
 
 class Target(NamedTuple):
-    """What a link leads to."""
+    """The target of a link."""
 
     offset: int
     size: int
@@ -24,20 +24,20 @@ class Target(NamedTuple):
 
 _Name = tuple[int, str]  # part of the tar, name of a member
 _Found = Target | _Name | None  # None: in several pieces
-Targets = dict[int, Target | Literal["loop"] | None]  # by where the link's header begins
+Targets = dict[int, Target | Literal["loop"] | None]  # by offset of the link's header
 _Walk = Iterable[tuple[tarfile.TarFile, tarfile.TarInfo, int]]
 
 
 def link_targets(first: _Walk, again: _Walk) -> Targets:
-    """Read where each link of a tar leads.
+    """Return the target of each link in a tar.
 
-    A member replaces an earlier one of its name. So a hard link is what bore the name before it,
-    or what comes after if nothing did; a symbolic link is what bears it in the end. Two passes,
-    so that memory holds the links and what they lead to alone.
+    A member replaces an earlier one with the same name. So a hard link leads to the last member
+    with that name before the link, or else to a later one; a symbolic link leads to the last member
+    with that name in the tar. There are two passes, so that only links and targets are in memory.
 
     Args:
         first: members of the tar, each with the number of its part.
-        again: the same.
+        again: the same members, for the second pass.
     """
     leads: defaultdict[_Name, set[_Name]] = defaultdict(set)
     for _, info, part in first:
@@ -59,18 +59,18 @@ def link_targets(first: _Walk, again: _Walk) -> Targets:
 
 
 def plain_name(name: str) -> str:
-    """Write a member's name as links do: without ./ before it."""
+    """Return a member's name in the form of link targets: without ./ at its start."""
     return posixpath.normpath(name)
 
 
 def body_of(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    """Read a text up to one byte over what is allowed."""
+    """Read a text, up to one byte over MAX_TEXT_BYTES."""
     file = tar.extractfile(info)
     return file.read(MAX_TEXT_BYTES + 1) if file else b""
 
 
 def _reached(starts: set[_Name], leads: dict[_Name, set[_Name]]) -> set[_Name]:
-    """Return what links lead to, over any number of others."""
+    """Return the names that links lead to, directly or by other links."""
     reached: set[_Name] = set()
     todo = list(starts)
     while todo:

@@ -1,4 +1,4 @@
-"""Members of a tar, links among them and tars that were appended to it."""
+"""Members of a tar, including links and appended tars."""
 
 import struct
 import sys
@@ -28,37 +28,37 @@ _ZEROS = bytes(tarfile.BLOCKSIZE)
 
 
 class AfterEndError(tarfile.ReadError):
-    """What follows the end of a sound tar is no other."""
+    """A complete tar is followed by data that is no tar."""
 
 
 class Member(NamedTuple):
     """A file of a tar."""
 
     name: str
-    part: int  # 1, or more in what was appended to a finished tar
-    what: str  # IMAGE, TEXT, or what it is counted as
-    offset: int = 0  # where its bytes begin in the tar, unpacked
+    part: int  # 1 for the first tar, more for appended tars
+    what: str  # IMAGE, TEXT, or the name of a kind for counts
+    offset: int = 0  # of its bytes in the decompressed tar
     size: int = 0  # bytes
     body: bytes = b""  # of a text, up to one byte over MAX_TEXT_BYTES
-    fault: Fault | None = None  # why there are no bytes
+    fault: Fault | None = None  # reason why there are no bytes
 
 
 class NoEndError(tarfile.ReadError):
-    """A tar that ends where a member does, without the mark of its end."""
+    """A tar that ends after a member, without an end mark."""
 
 
 def members(url: str, links: Links) -> Iterator[Member | PassedOver]:
-    """Walk a tar, and the tars that were appended to it; only headers and texts are read.
+    """Yield the members of a tar and of tars appended to it; read only headers and texts.
 
     Args:
         url: of the tar, which may be compressed.
-        links: whether symbolic links are followed to other members; hard links are, because
-            they are how a tar holds one file under several names.
+        links: whether symbolic links to other members are followed; hard links always are, because
+            a tar stores a file with several names as hard links.
 
     Raises:
-        NotATarError: if it is none.
-        tarfile.TarError: where the tar is damaged, or ends before its end mark. `tarfile` alone
-            takes a damaged header for the end, and does not miss the mark.
+        NotATarError: the file is no tar.
+        tarfile.TarError: the tar is damaged, or ends before its end mark. `tarfile` itself would
+            accept a damaged header as the end, and a missing end mark.
     """
     targets: Targets | None = None
     for tar, info, part in _walk(url):
@@ -84,8 +84,8 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, part: int, what: str) -
     if what == TEXT:
         return member._replace(body=body_of(tar, info))
     if info.issparse():
-        told = "stored with holes (tar --sparse); expected in one piece, pack it again without"
-        return member._replace(fault=Fault("sparse_member", told))
+        what = "stored with holes (tar --sparse); expected in one piece, pack it again without"
+        return member._replace(fault=Fault("sparse_member", what))
     return member
 
 
@@ -100,12 +100,11 @@ def _linked(info: tarfile.TarInfo, targets: Targets, links: Links) -> dict[str, 
     what = f"{kind} to {info.linkname}, which"
     if found is LOOP:
         return {"fault": Fault("link_not_followed", f"{what} leads back to itself: a loop")}
-    told = f"{what} this tar does not hold in one piece"
-    return {"fault": Fault("link_not_followed", told)}
+    return {"fault": Fault("link_not_followed", f"{what} this tar does not hold in one piece")}
 
 
 def _sound(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int]]:
-    """Walk a tar up to where it is damaged."""
+    """Walk a tar up to its first damage."""
     try:
         yield from _walk(url)
     except tarfile.TarError:
@@ -133,7 +132,7 @@ def _walk(url: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, int]]:
             except tarfile.HeaderError as error:
                 is_end = isinstance(error, _EMPTY) and stream.tell() == at
                 raise _no_header(error, at, is_first, is_end, stream.packed) from error
-            # Or it would be walked round and round.
+            # Without this check the walk could be endless.
             if not at < tar.offset <= sys.maxsize or info.size < 0:
                 raise tarfile.ReadError(f"{info.name} has a size of {info.size:,} bytes")
             is_first = False
@@ -146,7 +145,7 @@ def _header(tar: tarfile.TarFile) -> tarfile.TarInfo:
 
 
 def _next_start(stream: TarStream) -> int | None:
-    """Return where something stands again after the end mark, None if nothing does."""
+    """Return the offset of the next data after the end mark, None if there is none."""
     while block := stream.read(tarfile.BLOCKSIZE):
         if block.strip(b"\0"):
             stream.put_back(block)
@@ -169,7 +168,7 @@ def _no_header(
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Name what `tarfile` lets through from parsing a header as what it is."""
+    """Turn errors that `tarfile` raises while parsing a header into tarfile.ReadError."""
     try:
         yield
     except (ValueError, OverflowError, LookupError, RecursionError, struct.error) as error:

@@ -1,4 +1,4 @@
-"""WebDataset tars, img2dataset's among them: rows are read, bytes stay where they lie."""
+"""The reader of WebDataset tars, also img2dataset's; bytes are referenced in place."""
 
 import hashlib
 import posixpath
@@ -28,7 +28,7 @@ SHOWN_MEMBERS = 8  # in the dead letter of a sample without an image
 
 @dataclass(slots=True)
 class _Names:
-    """Names of a tar's rows, by the part of the tar, and how often each came."""
+    """Counts of the names of a tar's rows, by part of the tar."""
 
     samples: Counter[tuple[int, str]] = field(default_factory=Counter)
     images: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -36,26 +36,26 @@ class _Names:
 
 @dataclass(frozen=True, slots=True)
 class TarReader:
-    """Samples of existing tars; one tar is one unit. What of it is no sample is counted.
+    """Reads samples of existing tars; one tar is one unit. Other members are counted.
 
-    `tar_samples.samples` says which members are one. The bytes of a compressed tar are copied.
+    `samples` groups members into samples. The bytes of a compressed tar are copied.
     """
 
     source: TarSource
     max_bytes: int  # of an image
 
     def version(self) -> str:
-        """Return the versions of the tars, and which keys must be in them."""
+        """Return the versions of the tars, and their required keys."""
         source = self.source
         return f"{versions(source.path, source.links)}\n{sorted(source.columns.explicit())}"
 
     def plan(self, rows_per_shard: int, store: Storage) -> SourcePlan:
-        """Make a unit of every tar, whatever its rows.
+        """Make one unit of every tar, with any number of rows.
 
-        Of what a wildcard matches beside tars, other files by their name are counted.
+        If a wildcard matches tars and other files, the other files are counted.
 
         Raises:
-            CorpusError: if no tar is there, or a key that the recipe names is in no .json.
+            CorpusError: there is no tar, or no .json has a key of the recipe.
         """
         found = find_files(self.source.path, self.source.links)
         kept = {file.path for file in found.files if not file.matched or is_tar(file.name)}
@@ -98,10 +98,10 @@ class TarReader:
                 yield PassedOver(what="tar without a file")
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
-        """Hash each image where it lies, in the tar's order; copy those of a compressed tar.
+        """Hash each image in place, in the tar's order; copy the images of a compressed tar.
 
         Raises:
-            CorpusError: if the tar has changed since its rows were listed.
+            CorpusError: the tar has changed since its rows were listed.
         """
         if not rows.num_rows:
             return
@@ -120,10 +120,10 @@ class TarReader:
                         return
                     if isinstance(sample, Sample):
                         keys.look((text.name, text.body) for text in sample.texts)
-            except tarfile.TarError:  # which its rows will say
-                keys.has_texts = True  # what is lost of it may be texts
+            except tarfile.TarError:  # reported with its rows
+                keys.has_texts = True  # the lost part may have texts
             if keys.looked and not keys.is_wanting:
-                break  # of tars without texts the first is looked at whole
+                break  # if there are no texts, only the first tar is examined
         keys.require()
 
     def _acquire(self, unit: Unit, rows: pa.Table, stream: TarStream, raw: RawShard) -> None:
@@ -133,7 +133,7 @@ class TarReader:
             if why := wrong_size(length, self.max_bytes, f"{unit.name} at byte {start:,}"):
                 raw.reject(key, *why)
                 continue
-            if (offset, len(body)) != (start, length):  # else a link to what was just read
+            if (offset, len(body)) != (start, length):  # else a link to the bytes just read
                 stream.seek(start)
                 offset, body = start, stream.read(length)
             if len(body) < length:
@@ -149,11 +149,11 @@ class TarReader:
         Args:
             sample: of the tar.
             unit: the tar.
-            names: of rows so far, with how often they came; this one's are counted.
+            names: counts of the names so far; this sample's names are added.
         """
         tar = unit.name if sample.part == 1 else f"{unit.name}#{sample.part}"
         id_, image = (
-            storable(f"{tar}::{_told_apart((sample.part, sample.name), names.samples)}"),
+            storable(f"{tar}::{_unique((sample.part, sample.name), names.samples)}"),
             sample.image,
         )
         if image is None:
@@ -169,12 +169,12 @@ class TarReader:
         row = with_texts(listed, texts, self.source.columns, text=self.source.text)
         if isinstance(row, Reject):
             return row
-        told_apart = _told_apart((sample.part, image.name), names.images)
-        return replace(row, url=storable(row.url or f"{tar}::{told_apart}"))
+        unique = _unique((sample.part, image.name), names.images)
+        return replace(row, url=storable(row.url or f"{tar}::{unique}"))
 
 
-def _told_apart(name: tuple[int, str], names: Counter[tuple[int, str]]) -> str:
-    """Number a name that comes again in a part of a tar, as where a member is appended anew."""
+def _unique(name: tuple[int, str], names: Counter[tuple[int, str]]) -> str:
+    """Return a name, with a number if it is repeated in a part of a tar, as after an append."""
     names[name] += 1
     return f"{name[1]}#{names[name]}" if names[name] > 1 else name[1]
 

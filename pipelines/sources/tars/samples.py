@@ -1,4 +1,4 @@
-"""Samples of a tar: which of its members belong together."""
+"""Grouping of a tar's members into samples."""
 
 import posixpath
 import re
@@ -11,7 +11,7 @@ from pipelines.sources.names import FURTHER_IMAGE, FURTHER_TEXT, IMAGE, TEXT
 from pipelines.sources.tars.members import AfterEndError, Member, NoEndError
 from pipelines.sources.tars.stream import NotATarError
 
-# Of a run that is grouped at once; a longer one is cut.
+# Limits of a run that is grouped at once; a longer run is cut.
 MOST_MEMBERS = 10_000
 MOST_TEXT_BYTES = 64_000_000
 _READ = (IMAGE, TEXT)
@@ -31,10 +31,10 @@ class Sample:
 
 @dataclass(slots=True)
 class _Run:
-    """Members that follow each other, of one folder and one name up to the first dot."""
+    """Consecutive members with one folder and one name up to the first dot."""
 
     key: tuple[int, str]  # part of the tar, folder and name
-    members: dict[str, Member] = field(default_factory=dict)  # by what follows that dot
+    members: dict[str, Member] = field(default_factory=dict)  # by the text after that dot
     text_bytes: int = 0
 
     @property
@@ -45,14 +45,14 @@ class _Run:
 def samples(members: Iterable[Member | PassedOver]) -> Iterator[Sample | PassedOver]:
     """Group members into samples.
 
-    As for webdataset, a sample is a run of members of one folder and one name up to the first
-    dot; a member that comes again begins another. Its image is KEY.jpg before one like
-    KEY.depth.png, which is counted. Names have dots of their own too, so
-    - in a run where every name has a further dot, as img.05.jpg and img.05.txt, names are cut at
-      the last dot: each image is a sample;
-    - in any other run an image whose text differs from it after the last dot alone, as
-      img.a.jpg and img.a.txt, is a sample of its own, and of several images each that a number
-      tells from the others, as img.1.jpg; a text of none of them is counted.
+    As in webdataset, a sample is a run of members with one folder and one name up to the first dot;
+    a repeated member begins another sample. The sample's image is KEY.jpg rather than an image like
+    KEY.depth.png, which is counted. But names may contain more dots, so
+    - if every name of a run has another dot, as img.05.jpg and img.05.txt, names are cut at the
+      last dot: each image is a sample;
+    - in any other run, an image with a text that differs only after the last dot, as img.a.jpg and
+      img.a.txt, is a separate sample; so is each of several images that differ by a number, as
+      img.1.jpg. A text without an image is counted.
 
     >>> from pipelines.sources.names import what_it_is
     >>> names = ("1.jpg", "1.seg.png", "1.txt", "v.05.jpg", "v.05.txt", "v.06.jpg")
@@ -93,7 +93,7 @@ def samples(members: Iterable[Member | PassedOver]) -> Iterator[Sample | PassedO
 
 
 def _without_last(run: _Run) -> str:
-    """Take the sample before a damage out of its run, because it may lack members; name it."""
+    """Remove the last sample before a damage, which may lack members; return its name."""
     middles = [_middle(extension) for extension in run.members]
     if None in middles:
         run.members.clear()
@@ -103,7 +103,7 @@ def _without_last(run: _Run) -> str:
 
 
 def _cut(path: str) -> tuple[str, str]:
-    """Cut a path at the first dot of its name, or at the last if that begins with one.
+    """Split a path at the first dot of its name, or at the last if the name begins with a dot.
 
     >>> _cut("a.b/img.Seg.PNG"), _cut(".x.jpg")
     (('a.b/img', 'Seg.png'), ('.x', 'jpg'))
@@ -115,7 +115,7 @@ def _cut(path: str) -> tuple[str, str]:
 
 
 def _middle(extension: str) -> str | None:
-    """Return what stands between the first dot of a name and its last; None in KEY.jpg."""
+    """Return the text between the first and the last dot of a name; None for KEY.jpg."""
     return extension.rpartition(".")[0] if "." in extension else None
 
 
@@ -139,11 +139,11 @@ def _samples(run: _Run) -> Iterator[Sample | PassedOver]:
 
 
 def _stands(middle: str, group: Mapping[str, Member], *, whole: bool, several: bool) -> bool:
-    """Whether the image of a group is a sample of its own.
+    """Return whether the image of a group is a separate sample.
 
-    In a webdataset sample, `whole`, it may be a mask, say: there it is one if it has a .txt of
-    its own, or if of several images it is told from others by a number alone. A .json is a sign
-    only where there is some number, for a mask may have one.
+    In a webdataset sample (`whole`) the image may be a mask, for example. There it is a separate
+    sample if it has its own .txt, or if several images differ only by a number. Its own .json
+    counts only if the name has a number, because a mask may have a .json.
     """
     if not whole or (several and _NUMBER.fullmatch(middle)):
         return bool(_images(group))
@@ -154,13 +154,13 @@ def _stands(middle: str, group: Mapping[str, Member], *, whole: bool, several: b
 def _sample(
     name: str, part: int, groups: list[dict[str, Member]], *, has_images: bool = False
 ) -> Iterator[Sample | PassedOver]:
-    """Make a sample of the first group, and count what further members it has.
+    """Yield a sample of the first group, and counts of its further members.
 
     Args:
         name: of the sample.
         part: of the tar.
         groups: members by suffix.
-        has_images: other samples of its run have, and its texts are theirs.
+        has_images: whether other samples of the run have images, so that its texts are further ones.
     """
     members = [member for group in groups for member in group.values()]
     images = [member for member in members if member.what == IMAGE]

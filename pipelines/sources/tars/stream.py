@@ -1,4 +1,4 @@
-"""Bytes of a tar from beginning to end, unpacked on the way where it is compressed."""
+"""A stream of a tar's bytes, decompressed if necessary."""
 
 import tarfile
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from pipelines.sources.compressed import CompressedDataError, compression, decom
 from schemas.store.retries import open_fs
 
 CHUNK_BYTES = 1 << 20
-# Of one read: more than any header, and less than what a header may claim.
+# Limit of one read: more than any valid header, less than a damaged header may claim.
 HEADER_BYTES = 16_000_000
-MOST_VAIN = 8  # reads past the end
+MOST_VAIN = 8  # reads after the end
 
 _OTHERS = {
     b"PK\x03\x04": "a zip archive",
@@ -32,15 +32,15 @@ SIGNATURE_BYTES = 32
 
 
 class NotATarError(tarfile.ReadError):
-    """A file that holds something else from its first byte on."""
+    """A file that is no tar from its first byte on."""
 
 
 class TarStream:
-    """A file read forward, as `tarfile` reads one; a block may be put back."""
+    """A file for `tarfile` that is read forward; a block may be put back."""
 
     def __init__(self, file: Any, url: str, packed: str, most_bytes: int) -> None:
         self.url = url
-        self.packed = packed  # by what; '' where bytes may be referenced as they lie
+        self.packed = packed  # compression; '' if bytes can be referenced in place
         self._file = file
         self._most_bytes = most_bytes  # of one read
         self._at = 0
@@ -54,7 +54,7 @@ class TarStream:
         """Read up to `size` bytes, fewer only at the end.
 
         Raises:
-            tarfile.ReadError: for more than any header or image has, as a damaged one claims.
+            tarfile.ReadError: `size` is over the limit, as a damaged header may claim.
         """
         if not 0 <= size <= self._most_bytes:
             raise tarfile.ReadError(f"a header that claims {size:,} bytes")
@@ -69,7 +69,7 @@ class TarStream:
             left -= len(part)
         body = b"".join(parts)
         self._vain = 0 if body or not size else self._vain + 1
-        if self._vain > MOST_VAIN:  # where `tarfile` would wait for ever for more
+        if self._vain > MOST_VAIN:  # `tarfile` would read for ever
             raise tarfile.ReadError("a header that goes on past the end")
         self._at += len(body)
         return body
@@ -78,19 +78,19 @@ class TarStream:
         try:
             return self._file.read(size)
         except CompressedDataError as error:
-            told = str(error).removeprefix(f"{self.url}: ")  # the dead letter names the file
-            raise tarfile.ReadError(told) from error
+            message = str(error).removeprefix(f"{self.url}: ")  # the dead letter names the file
+            raise tarfile.ReadError(message) from error
 
     def put_back(self, block: bytes) -> None:
-        """Let the next read begin with what was read last."""
+        """Put back the last block, so that the next read begins with it."""
         self._back = block + self._back
         self._at -= len(block)
 
     def seek(self, offset: int) -> None:
-        """Go to a byte; in a compressed file only forward, or to the end if that comes first.
+        """Go to a byte; in a compressed file only forward, and at most to the end.
 
         Raises:
-            tarfile.ReadError: for a byte that cannot be reached.
+            tarfile.ReadError: the byte cannot be reached.
         """
         if not self.packed:
             if offset > self._size:
@@ -106,21 +106,21 @@ class TarStream:
             pass
 
     def tell(self) -> int:
-        """Return the byte that the next read begins with."""
+        """Return the position of the next read."""
         return self._at
 
 
 @contextmanager
 def open_tar(url: str, most_bytes: int = HEADER_BYTES) -> Iterator[TarStream]:
-    """Open a tar, compressed or not: its first bytes tell, not its name.
+    """Open a tar; its first bytes, not its name, decide whether it is compressed.
 
     Args:
         url: of the file.
         most_bytes: of one read.
 
     Raises:
-        NotATarError: if it is known to be another kind of file.
-        tarfile.ReadError: later, if compressed data is damaged.
+        NotATarError: the file is known to be of another kind.
+        tarfile.ReadError: later, compressed data is damaged.
     """
     fs, path = open_fs(url)
     with fs.open(path, "rb") as file:

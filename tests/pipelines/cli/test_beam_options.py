@@ -19,7 +19,7 @@ OURS = {"--dry-run", "--out", "--help"}
         (["--out=x"], "--out is an option of this command"),
         (["--help"], "--help is an option of this command"),
         (["--crawl.no_such=1"], "--no_such is no option of Beam"),
-        (["--crwal.num_workers=1"], "crwal is none of"),
+        (["--crwal.num_workers=1"], "unknown job crwal"),
         (["--direct_num_workers=many"], "invalid int value: 'many'"),
     ],
 )
