@@ -34,7 +34,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 # Idle connections are kept this short so that a crawl over many hosts does not use up its
 # file descriptors (64 in flight at 200 images/s keep some 400 open).
 _KEEP_ALIVE_S = 2.0
-# If this machine has no descriptors or memory left, every URL would fail through no fault of its own.
+# If this machine has no descriptors or memory left, every URL would fail; no URL is at fault.
 _OUR_SHORTAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 

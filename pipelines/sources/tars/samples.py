@@ -160,7 +160,7 @@ def _sample(
         name: of the sample.
         part: of the tar.
         groups: members by suffix.
-        has_images: whether other samples of the run have images, so that its texts are further ones.
+        has_images: whether other samples of the run have images; then texts here are further texts.
     """
     members = [member for group in groups for member in group.values()]
     images = [member for member in members if member.what == IMAGE]

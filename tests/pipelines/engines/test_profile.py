@@ -83,8 +83,7 @@ def test_a_gpus_options_hold_where_a_job_asks_for_one() -> None:
 
 def test_an_option_of_a_job_that_is_none_is_refused() -> None:
     with pytest.raises(
-        CorpusError, match=r"--crwal\.num_workers=2: unknown job crwal, expected one of ingest,
-        .*gpu"
+        CorpusError, match=r"--crwal\.num_workers=2: unknown job crwal, expected one of .*gpu"
     ):
         check_prefixes(["--crwal.num_workers=2"], JOBS)
 
