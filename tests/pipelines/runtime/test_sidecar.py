@@ -172,9 +172,10 @@ def test_dead_letters_hold_every_reject_in_order(store: Storage):
     ]
     write_dead_letters(store, "crawl", 3, rejects)
     assert read_table(store, "dead_letters/crawl/00003.parquet").to_pylist() == [
-        {"id": "a", "stage": "crawl", "door": "dropped", "reason": "robots_noai",
+        {"id": "a", "stage": "crawl", "outcome": "dropped", "reason": "robots_noai",
          "detail": "asked for by the site"},
-        {"id": "b", "stage": "crawl", "door": "failed", "reason": "timeout", "detail": "after 3 s"},
+        {"id": "b", "stage": "crawl", "outcome": "failed", "reason": "timeout",
+         "detail": "after 3 s"},
     ]  # fmt: skip
 
 
