@@ -10,19 +10,19 @@ from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.crash_isolation import FOLDER as ATTEMPTS
 from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
-from pipelines.shards.manifest import MANIFEST, SUBSET
-from pipelines.shards.write_shard import FOLDER, STAGE, output_name
+from pipelines.shards.manifest import MANIFEST
+from pipelines.shards.write_shard import FOLDER, STAGE, listing_path, output_name
 from pipelines.sources.plan import PLAN
 from pipelines.stage_table import sidecar_stages
-from pipelines.stages.shard import listing_path
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import checked_origin
 from schemas.keys import shard_name
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.whole_file import TEMPORARY_PREFIX
+from schemas.subsets import T2I
 
-ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
+ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(T2I.name))
 # Folders that a build may leave with nothing in them.
 _EMPTY = re.compile(
     rf"({'|'.join(map(re.escape, filter(None, written_folders())))}|dead_letters|\.attempts)"
@@ -107,7 +107,7 @@ def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fa
     """
     faults: list[Fault] = []
     for number in range(outputs):
-        name = f"{FOLDER}/{output_name(SUBSET, number)}"
+        name = f"{FOLDER}/{output_name(T2I.name, number)}"
         both = {f"{name}.tar", f"{name}.parquet"}
         if both & files.found.keys():
             files.required |= both

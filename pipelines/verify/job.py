@@ -22,7 +22,7 @@ from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
 from pipelines.runtime.stage import SidecarStage
-from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.manifest import MANIFEST
 from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
@@ -62,6 +62,7 @@ from schemas.store.errors import CorpusError, NotLookedError
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
+from schemas.subsets import T2I
 
 SMALL_BYTES = 64_000_000  # of a corpus that is read sooner than workers start
 
@@ -194,10 +195,10 @@ class _Verify:
         summary: Summary,
     ) -> list[Fault]:
         complete = all(one.told for one in found)
-        check = CheckShard(corpus=look, subset=SUBSET, complete=complete)
+        check = CheckShard(corpus=look, subset=T2I, complete=complete)
         lines = _lines(self._manifest)
         asked = [
-            (n, lines.get(f"{FOLDER}/{output_name(SUBSET, n)}.tar", {}))
+            (n, lines.get(f"{FOLDER}/{output_name(T2I.name, n)}.tar", {}))
             for n in range(look.outputs)
         ]
         checked = list(run_each(check, asked))
@@ -223,7 +224,7 @@ class _Verify:
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
             *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._whole(listing_path(SUBSET), listing_sound, look.store, files),
+            *self._whole(listing_path(T2I.name), listing_sound, look.store, T2I, files),
             *self._whole(REPORT, report_sound, look, manifest, summary),
         ]
 
@@ -302,7 +303,7 @@ class _Verify:
 def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:
     """Return the manifest's line of each tar, as far as it has any."""
     try:
-        lines = manifest["subsets"][SUBSET]["shards"]
+        lines = manifest["subsets"][T2I.name]["shards"]
         return {line["path"]: line for line in lines if isinstance(line, dict)}
     except (KeyError, TypeError):
         return {}

@@ -24,6 +24,7 @@ from pipelines.verify.samples import read_samples
 from schemas.fingerprint import content_digest
 from schemas.keys import output_shard
 from schemas.store.errors import CorpusError, StoreError
+from schemas.subsets import Subset
 from schemas.tables import DEAD_LETTERS, SHARD_INDEX
 
 Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
@@ -52,7 +53,7 @@ class CheckShard:
     """Check an output shard by its number."""
 
     corpus: Look
-    subset: str
+    subset: Subset
     complete: bool  # the samples of all side-cars are known
 
     def __call__(self, asked: tuple[int, Mapping[str, Any]]) -> tuple[list[Fault], ShardFile]:
@@ -62,7 +63,7 @@ class CheckShard:
             asked: its number, and the manifest's line of it; an empty one if there is none.
         """
         number, told = asked
-        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        name = f"{FOLDER}/{output_name(self.subset.name, number)}"
         samples, twice = read_samples(self.corpus, number)
         shard = _Shard(
             number=number,
@@ -88,7 +89,7 @@ class CheckShard:
             if path not in self.corpus.broken:
                 faults += guarded(path, check, shard)
         if self.corpus.deep and shard.tar not in self.corpus.broken:
-            again = (self.corpus, shard.tar, shard.samples, shard.gone)
+            again = (self.corpus, self.subset, shard.tar, shard.samples, shard.gone)
             faults += guarded(shard.tar, images_again, *again)
         kept = len(shard.samples) - sum(shard.dead.values())
         line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.dead)
@@ -179,16 +180,17 @@ class CheckShard:
 
     def _sample_sound(self, ref: dict[str, Any], members: dict[str, bytes]) -> Iterator[Fault]:
         arrays = {array["member"]: array for array in ref["arrays"]}
-        if list(members) != (expected := ["jpg", "json", *arrays]):
+        if list(members) != (expected := self.subset.members([*arrays])):
             yield Fault("", f"members {list(members)}, expected {expected}")
         if "json" in members and members["json"] != ref["json"].encode():
             yield from (Fault("", what) for what in json_differs(members["json"], ref["json"]))
         for member, array in arrays.items():
             if member in members:
                 yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
-        if "jpg" in members:
+        [image] = self.subset.images
+        if image in members:
             sample = json.loads(ref["json"])
-            faults = image_faults(members["jpg"], sample, self.corpus.recipe.shard)
+            faults = image_faults(members[image], sample, self.corpus.recipe.shard)
             yield from (Fault("", what) for what in faults)
 
     def _array_sound(self, array: Reference, body: bytes, ref: Reference) -> Iterator[str]:

@@ -41,8 +41,9 @@ from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
-from schemas.sample import PREFERENCE_FIELDS, json_faults
+from schemas.sample import json_faults
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import PREFERENCE
 
 BRIGHTNESS = "simple_scorers:brightness"
 IMAGES = ImageTokenizer(tokenizer="infinity_bsq", preset="tiny")
@@ -86,7 +87,7 @@ def make_stage(model_folder: Path) -> MakeStage:
         )
         chosen = {"pairs": "scored", "samples": 2, "margin": 0.0, "batch": 4} | fields
         written = {"shard": ShardConfig(short_side=64), "decode": DecodeConfig()}
-        named = {"subset": "preference", "member": "tokens256.npy"}
+        named = {"subset": PREFERENCE, "member": "tokens256.npy"}
         return MakePreferences(**{"tools": plan, **written, **named, **chosen})
 
     return make
@@ -128,10 +129,10 @@ def made(make_stage: MakeStage, tmp_path_factory: pytest.TempPathFactory) -> Sto
 def test_a_sample_is_what_the_contract_says(made: Storage, make_stage: MakeStage) -> None:
     stage = make_stage()
     for key, found in members(made).items():
-        names = ["chosen.jpg", "chosen.tokens256.npy", "json"]
-        assert list(found) == [*names, "rejected.jpg", "rejected.tokens256.npy"]
+        codes = ["chosen.tokens256.npy", "rejected.tokens256.npy"]
+        assert list(found) == ["chosen.jpg", "rejected.jpg", "json", *codes]
         sample = json.loads(found["json"])
-        assert json_faults(sample, PREFERENCE_FIELDS) == []
+        assert json_faults(sample, PREFERENCE) == []
         seeds = [sample_seed(key, index, stage.tools.model_sha256) for index in range(2)]
         assert {sample["chosen_seed"], sample["rejected_seed"]} == set(seeds)
         assert sample["margin"] == sample["chosen_score"] - sample["rejected_score"] > 0
@@ -232,9 +233,10 @@ def test_a_part_of_a_corpus_gives_prompts_with_its_own_images_and_codes(
 ) -> None:
     store = Storage(str(tmp_path / "out"))
     rows = list(held_out(Source(url=str(corpus), subset=subset), "tokens256.npy", 1.0))[:1]
-    assert write_prompts(rows, store, per_shard=2, need_given=True).edits == (subset == "edit")
-    run_shard(make_stage(None, pairs="paper", samples=1), 0, store)
-    ((key, found),) = members(store).items()
+    pairs = write_prompts(rows, store, per_shard=2, need_given=True).subset
+    assert pairs.name == {"t2i": "preference", "edit": "preference_edit"}[subset]
+    run_shard(make_stage(None, pairs="paper", samples=1, subset=pairs), 0, store)
+    ((key, found),) = members(store, f"shards/{pairs.name}-000000.tar").items()
     assert ("source.jpg" in found) == (subset == "edit")
     assert isinstance(rows[0], PromptRow)
     assert rows[0].codes is not None

@@ -28,8 +28,8 @@ from pipelines.stages.vq_tokens import VqTokens
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
-from schemas.sample import T2I_FIELDS
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import T2I
 
 SHARDS = 2
 IMAGES = 5  # a shard
@@ -189,7 +189,7 @@ def test_the_json_of_every_sample_has_one_schema_and_floats_are_written_as_float
     schemas = set()
     for parts in samples(copy).values():
         sample = json.loads(parts["json"])
-        assert list(sample) == list(T2I_FIELDS)
+        assert list(sample) == list(T2I.fields)
         types = [(name, type(value).__name__) for name, value in sample["signals"].items()]
         schemas.add(tuple(types))
         assert sample["recipe"] == RECIPE.fingerprint()
