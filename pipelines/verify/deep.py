@@ -20,10 +20,10 @@ from pipelines.shards.write_shard import jpeg
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook
 from pipelines.verify.stages import same_outcome
+from pipelines.verify.tar import MAX_MEMBER_BYTES
 from schemas.subsets import Subset
 
 READ_ROWS = 64
-MAX_MEMBER_BYTES = 1 << 30
 # Of codes made on another kind of device: sums round otherwise, and a code near a border may turn.
 DIFFERING_ELSEWHERE = 0.01
 # Levels, on average, between JPEGs of one image by two releases of an encoder.

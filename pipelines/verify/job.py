@@ -17,6 +17,7 @@ from typing import Any
 
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
+from pipelines.own_names import written_folders
 from pipelines.report.build_log import LOG, REPORT, unfinished
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
@@ -33,7 +34,7 @@ from pipelines.stages.shard import output_shard_count
 from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
-from pipelines.verify.files import Files, expect_outputs, find_files, read_footers
+from pipelines.verify.files import ALWAYS, Files, expect_outputs, find_files, read_footers
 from pipelines.verify.look import Look
 from pipelines.verify.manifest import (
     claims_sound,
@@ -131,6 +132,9 @@ class _Verify:
 
     def __init__(self, store: RegularStorage, files: Files, exchange: str, deep: bool) -> None:
         self._store, self._files = store, files
+        files.may_be_empty(written_folders())
+        files.required |= {*ALWAYS}
+        files.allowed |= {LOCK_NAME, CLAIMS}
         self._exchange, self._deep = exchange, deep
         self._manifest: Any = {}
         self._recipe: Recipe | None = None
@@ -150,9 +154,9 @@ class _Verify:
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}
-        for folder in sidecar_stages():
+        for folder, stage in sidecar_stages().items():
             origins[folder], said = read_footers(
-                self._store, folder, len(self._sources), self._files
+                self._store, stage, len(self._sources), self._files
             )
             faults += said
         return faults + self._with_footers(recipe, origins)
@@ -243,7 +247,7 @@ class _Verify:
             store=self._store,
             recipe=recipe,
             stages=stages,
-            dedup_fingerprint=dedup.fingerprint(origins) if origins else "",
+            fingerprints={dedup.folder: dedup.fingerprint(origins)} if origins else {},
             tokens=tuple(describe_tokens(recipe.vq_tokens)),
             sources=self._sources,
             outputs=outputs,

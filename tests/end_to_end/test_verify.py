@@ -707,9 +707,9 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
     DAMAGES["line in a name"][0](copied)
     code, printed = told(out)
     assert code == 1
-    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; a build makes")
+    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; remove damaged files")
     code, printed = told(out, "--json")
-    faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": "stray: the build did not write it"}]
+    faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": f"stray: {STRAY}"}]
     expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
     assert (code, json.loads(printed)) == (1, expected)
     for nothing in (f"{out}/absent", f"{out}/shards"):
