@@ -59,11 +59,11 @@ from pipelines.verify.shard import CheckShard
 from pipelines.verify.sidecars import CheckSidecars, Findings
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
-from schemas.store.errors import CorpusError, NotLookedError
+from schemas.store.errors import CorpusError, NotLookedError, SettingsError
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
-from schemas.subsets import T2I
+from schemas.subsets import T2I, made_by
 
 SMALL_BYTES = 64_000_000  # of a corpus that is read sooner than workers start
 
@@ -71,27 +71,39 @@ Origins = Mapping[str, Sequence[Origin | None]]
 
 
 def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> list[Fault]:
-    """Check a whole corpus; return its faults, none if it is sound.
+    """Check a whole corpus, or a folder of pairs; return its faults, none if it is sound.
 
     Every byte is read, most of them once. Disk for about 1 KB a sample is used meanwhile.
 
     Args:
-        store: the corpus.
+        store: the folder.
         processes: worker processes; 1 for none, None for as many as it is worth.
         deep: also decode, measure and encode every image again, and compare all rows for
             duplicates, as the build did.
 
     Raises:
         NotLookedError, StoreError: there is no finished build, or it cannot be read.
+        SettingsError: `deep` of pairs.
     """
     checked = RegularStorage(store.root)
     files = _files(checked)
+    is_pairs = _holds_pairs(checked, files)
+    if is_pairs and deep:
+        raise SettingsError(
+            f"{store.root}: holds pairs, of which --deep is not possible: the model that drew "
+            "their images does not lie beside them; verify without --deep reads every byte"
+        )
     if processes is None:
         processes = 1 if files.bytes < SMALL_BYTES and not deep else default_processes()
     if store.root.startswith("memory://"):  # which workers do not share
         processes = 1
     scratch = tempfile.TemporaryDirectory(prefix="verify-")
     with scratch as exchange, local_pool(processes, preload=__name__):
+        if is_pairs:
+            # Only here: it needs torch.
+            from pipelines.verify.pairs import verify_pairs
+
+            return capped(verify_pairs(checked, files))
         return capped(_explained(checked, _Verify(checked, files, exchange, deep).faults()))
 
 
@@ -125,6 +137,21 @@ def _files(store: RegularStorage) -> Files:
         return find_files(store)
     except OSError as error:
         raise NotLookedError(f"{store.root}: {error.strerror or error}") from error
+
+
+def _holds_pairs(store: RegularStorage, files: Files) -> bool:
+    """Whether `preferences` wrote a folder: its shards say so, or else its manifest does."""
+    if PLAN in files.found:
+        return False
+    names = [subset.name for subset in made_by("preferences")]
+    starts = tuple(f"{FOLDER}/{name}" for name in names)
+    if any(path.startswith(starts) for path in files.found):
+        return True
+    try:
+        subsets = json.loads(store.read(MANIFEST))["subsets"]
+        return any(name in subsets for name in names)
+    except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
+        return False
 
 
 class _Verify:

@@ -47,7 +47,7 @@ def manifest_again(
         [(stage.name, counts[folder]) for folder, stage in look.stages.items()],
         inputs_fingerprint(look.recipe, origins),
         tokens_of(look.recipe, look.store, len(look.sources)),
-        _made_with(manifest),
+        made_with(manifest),
         passed_over(look.store, origins["sources"]),
     )
 
@@ -66,7 +66,7 @@ def told(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: line[name] for name, kind in kinds if type(line.get(name)) is kind}
 
 
-def _made_with(manifest: Any) -> dict[str, str]:
+def made_with(manifest: Any) -> dict[str, str]:
     """Return the versions that the manifest tells of; nothing else knows them."""
     told = manifest.get("made_with") if isinstance(manifest, dict) else None
     told = told if isinstance(told, dict) else {}

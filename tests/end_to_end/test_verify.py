@@ -30,6 +30,7 @@ from forging import (
 from PIL import Image, ImageOps
 
 from pipelines.runtime.sidecar import make_origin, read_origin, read_table, write_sidecar
+from pipelines.verify.files import STRAY
 from pipelines.verify.job import verify
 from schemas.store.errors import NotLookedError
 from schemas.store.storage import Storage

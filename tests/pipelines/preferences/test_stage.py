@@ -13,6 +13,7 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
+from tiny_pairs import BRIGHTNESS, IMAGES, preferences, save_tiny_model, tiny_network
 from training_shards import ShardMaker
 
 from model.data.loader import Loader
@@ -25,14 +26,9 @@ from model.preferences.pairs import GIVEN
 from model.preferences.prompts import PromptRow, held_out, read_prompts
 from model.preferences.sampling import sample_seed
 from model.preferences.scorers import ScorerPlan
-from model.tokenizers import load
 from model.tokenizers.prepare import cover_crop, to_model_input
-from model.tokenizers.sizes import BsqConfig
-from model.vargpt.codes import head_of
-from model.vargpt.config import TINY, with_vocabulary
-from model.vargpt.folder import ImageTokenizer, folder_sha256, save_folder
+from model.vargpt.folder import folder_sha256
 from model.vargpt.sampling import Sampling
-from model.vargpt.vargpt import Vargpt
 from pipelines.cli.main import main
 from pipelines.preferences.prompts import write_prompts
 from pipelines.preferences.stage import MakePreferences
@@ -45,9 +41,6 @@ from schemas.sample import json_faults
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import PREFERENCE
 
-BRIGHTNESS = "simple_scorers:brightness"
-IMAGES = ImageTokenizer(tokenizer="infinity_bsq", preset="tiny")
-NETWORK = BsqConfig(bits=8, ch=8, ch_mult=(1,) * 5, num_res_blocks=1, norm_groups=0)
 TAR = "shards/preference-000000.tar"
 FOX, WHALE, FOG = ({"prompt": text} for text in ("a red fox", "a blue whale", "fog"))
 
@@ -56,22 +49,13 @@ MakeStage = Callable[..., MakePreferences]
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        known = load.PRESETS["infinity_bsq"]
-        patch.setitem(load.PRESETS, "infinity_bsq", {**known, "tiny": NETWORK})
+    with tiny_network():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def model_folder(tiny: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    text = bundled_text_tokenizer()
-    torch.manual_seed(0)
-    config = with_vocabulary(replace(TINY, codes=head_of(IMAGES.load())), text.get_vocab())
-    save_folder(folder, Vargpt(config), IMAGES, text)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -265,12 +249,6 @@ def test_prompts_with_and_without_an_image_are_not_mixed(tmp_path: Path) -> None
     store = Storage(str(tmp_path / "out"))
     with pytest.raises(CorpusError, match="some prompts edit an image and some do not"):
         put(store, [FOX, FOG | {"input": "fog.png"}])
-
-
-def preferences(model: Path, prompts: Path, out: Path, *more: str) -> int:
-    where = ["--model", str(model), "--prompts", str(prompts), "--out", str(out)]
-    drawn = ["--scorer", BRIGHTNESS, "--samples", "2", "--tau", "1", "--cfg", "1", "--batch", "4"]
-    return main(["preferences", *where, *drawn, "--prompts-per-shard", "2", *more])
 
 
 @pytest.fixture(scope="module")
