@@ -180,7 +180,7 @@ def _read_manifest(store: RegularStorage, manifest: dict[str, Any]) -> Iterator[
 
 def _subset_of(manifest: Row) -> Subset:
     """Return the subset of the pairs, by what they were made by."""
-    known = {each.name: each for each in made_by(MakePreferences.name)}
+    known = {each.name: each for each in made_by("preferences")}
     if (name := manifest["made_by"]["subset"]) not in known:
         expected = " or ".join(known)
         raise CorpusError(f"{MANIFEST}: made_by.subset is {name!r}, expected {expected}")

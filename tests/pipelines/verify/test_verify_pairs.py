@@ -274,7 +274,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "cut pairs": (change_bytes(PAIRS, cut), PAIRS, "not a readable side-car"),
     "cut prompts": (change_bytes(ASKED, cut), ASKED, "not a readable side-car"),
     "cut letters": (change_bytes(LETTERS, cut), LETTERS, "not a readable side-car"),
-    "bytes in pairs": (change_bytes(PAIRS, lambda d: d[:4] + b"x" + d[4:]), PAIRS, ""),
+    "bytes in pairs": (change_bytes(PAIRS, lambda d: b"x" + d[1:]), PAIRS, "otherwise"),
     "cut list": (change_bytes(LIST, cut), LIST, "damaged"),
     "list told": (change_bytes(LIST, lambda d: d.replace(b"{}", b'{"x": 1}')), LIST, "x is not"),
     "cut manifest": (change_bytes("manifest.json", cut), "manifest.json", "damaged"),
@@ -396,13 +396,31 @@ def test_one_damage_is_one_fault(pairs: Corpus) -> None:
     assert files == ["notes.txt", TAR, INDEX]
 
 
-def test_a_shard_without_pairs_has_no_tar(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a red fox\na blue whale\nfog\n")
-    scorer = ["--scorer", "simple_scorers:nothing", "--max-dead", "1", "--processes", "1"]
-    out = tmp_path / "out"
-    assert preferences(model, tmp_path / "prompts.txt", out, *scorer) == 1  # no pair is left
+def test_a_shard_without_pairs_has_no_tar_and_its_letters_are_checked(
+    model: Path, made: Path, tmp_path: Path
+) -> None:
+    margins = [
+        row["margin"]
+        for number in range(2)
+        for row in read_table(Storage(str(made)), f"preferences/{number:05d}.parquet").to_pylist()
+    ]
+    apart = ["--margin", str(sorted(margins)[1]), "--prompts-per-shard", "1", "--processes", "1"]
+    pairs = folder(tmp_path / "out")
+    assert preferences(model, made.parent / "prompts.txt", tmp_path / "out", *apart) == 0
+    assert pairs.faults() == []
+    assert len(pairs.files("preferences/*")) == 3
+    assert len(pairs.files("shards/*.tar")) == 2
+    [letters] = pairs.files("dead_letters/preferences/*")
+    shutil.copy(pairs.out / LETTERS, letters)
+    assert any("holds rows of another stage" in fault for fault in pairs.faults())
+    letters.unlink()
+    assert any(f"preferences/{letters.name}: missing" in fault for fault in pairs.faults())
+
+
+def test_where_no_manifest_lies_nothing_is_said_of_faults(pairs: Corpus) -> None:
+    (pairs.out / "manifest.json").unlink()
     with pytest.raises(NotLookedError, match="no finished build lies here"):
-        folder(out).faults()
+        pairs.faults()
 
 
 def test_deep_says_that_it_is_not_possible(pairs: Corpus, capsys) -> None:
