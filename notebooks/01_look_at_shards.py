@@ -85,7 +85,7 @@ HTML(
 # ### The funnel
 #
 # Every row that went in leaves each stage with one outcome: *kept*, *dropped* (a decision, with the
-# rule that made it) or *failed* (`dead`: unusable, with its error). The cell stops if a stage does
+# rule that made it) or *failed* (unusable, with its error). The cell stops if a stage does
 # not add up.
 
 
@@ -96,16 +96,16 @@ def reasons(counts):
 
 
 for stage in manifest["funnel"]:
-    left = sum(stage["dropped"].values()) + sum(stage["dead"].values())
+    left = sum(stage["dropped"].values()) + sum(stage["failed"].values())
     assert stage["rows_in"] == stage["kept"] + left, stage
 
 HTML(
     table(
         [
-            (s["stage"], s["rows_in"], s["kept"], reasons(s["dropped"]), reasons(s["dead"]))
+            (s["stage"], s["rows_in"], s["kept"], reasons(s["dropped"]), reasons(s["failed"]))
             for s in manifest["funnel"]
         ],
-        header=("stage", "rows in", "kept", "dropped", "dead"),
+        header=("stage", "rows in", "kept", "dropped", "failed"),
     )
 )
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pipelines.engines.engine import Engine
     from pipelines.engines.profile import load_profile
     from pipelines.runtime.sidecar import Reject
-    from pipelines.runtime.stage import MapStage, Outcome
+    from pipelines.runtime.stage import MapStage, ShardResult
     from pipelines.stage_table import STAGES, make_stages
     from pipelines.verify.faults import Fault
     from pipelines.verify.job import verify as verify_corpus
@@ -19,8 +19,8 @@ __all__ = [
     "Engine",
     "Fault",
     "MapStage",
-    "Outcome",
     "Reject",
+    "ShardResult",
     "build_corpus",
     "load_profile",
     "make_stages",

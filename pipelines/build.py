@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -25,16 +25,17 @@ from pipelines.own_names import (
 )
 from pipelines.report.build_log import BEGUN, LOG, REPORT
 from pipelines.report.funnel import in_words
+from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.crash_isolation import forget_attempts
-from pipelines.runtime.dead_example import first_dead
 from pipelines.runtime.exchange import exchange_folder
+from pipelines.runtime.failed_example import first_failed
 from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
-from pipelines.runtime.progress import progress
-from pipelines.runtime.retry_dead import mark_shards
-from pipelines.runtime.run_stage import run_stage
+from pipelines.runtime.progress import Work, progress
+from pipelines.runtime.retry_failed import mark_shards
+from pipelines.runtime.run_chain import ChainRun, TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -43,7 +44,7 @@ from pipelines.runtime.sidecar import (
     read_origins,
     sidecar_path,
 )
-from pipelines.runtime.stage import MapStage, run_empty, stale_shards
+from pipelines.runtime.stage import MapStage
 from pipelines.shards.manifest import (
     MANIFEST,
     funnel_line,
@@ -56,12 +57,12 @@ from pipelines.shards.manifest import (
     written,
 )
 from pipelines.shards.write_shard import FOLDER, listing_path, output_name
-from pipelines.sources.plan import Draft, accept_rows, claim, make_plan, passed_over
+from pipelines.sources.plan import Draft, accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
 from pipelines.stages.ingest import Ingest, fresh_rows
-from pipelines.stages.quota import cutoffs_path, quotas, within, write_cutoffs
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, write_cutoffs
 from pipelines.stages.report import Report
 from pipelines.stages.select import Select
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -77,7 +78,7 @@ def build(
     out: str,
     engine: Engine,
     *,
-    retry_dead: Collection[str] = (),
+    retry_failed: Collection[str] = (),
     allow_shrink: bool = False,
     until: str = "",
     force_unlock: bool = False,
@@ -88,7 +89,8 @@ def build(
         recipe: what to build.
         out: folder of the corpus, any fsspec URL.
         engine: where to run.
-        retry_dead: stages, of `retried_stages()`, to try rows again of that died of what may pass.
+        retry_failed: stages, of `retried_stages()`, whose rows that failed temporarily are tried
+            again.
         allow_shrink: whether sources may have lost any number of rows since the last build.
         until: last stage to run, '' for all. What is returned then is of a manifest what is known:
             funnel and passed_over.
@@ -124,13 +126,11 @@ def build(
             engine=engine,
             shards=len(units),
             claims=claims,
-            retry_dead=frozenset(retry_dead),
+            retry_failed=frozenset(retry_failed),
             allow_shrink=allow_shrink,
         )
         job.begin()
-        for stage in job.stages():
-            if stage == until:
-                break
+        job.run(until)
         store.sweep(written_folders())  # of workers that were killed, and replaced, on the way
         return job.manifest or job.so_far()
 
@@ -144,7 +144,7 @@ class Job:
     engine: Engine
     shards: int  # of side-cars
     claims: Claims
-    retry_dead: frozenset[str] = frozenset()  # stages
+    retry_failed: frozenset[str] = frozenset()  # stages
     allow_shrink: bool = False
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
     changed: bool = False  # whether any stage had work
@@ -154,24 +154,28 @@ class Job:
     def begin(self) -> None:
         """Say in the log that the corpus is between two states from here on."""
         nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
-        self._log({"build": self.name, "stage": BEGUN, **nothing})
+        self._log({"build": self.name, "stage": BEGUN, **nothing, "job": "", "job_seconds": 0.0})
 
-    def stages(self) -> Iterator[str]:
-        """Run stage after stage; yield the name of each when it is done."""
-        for stage in make_stages(self.recipe):
-            if isinstance(stage, Select):
-                stage = within(stage, self.cutoffs(stage))
-            if isinstance(stage, MapStage):
-                self.map(stage)
+    def run(self, until: str = "") -> None:
+        """Run stage after stage, map stages that follow each other as one job.
+
+        `until` names the last stage to run, '' for all.
+        """
+        stages = make_stages(self.recipe)
+        names = [stage.name for stage in stages]
+        stages = stages[: names.index(until) + 1] if until else stages
+        select = next((stage for stage in stages if isinstance(stage, Select)), None)
+        for together in in_jobs(stages):
+            chain = [self.limited(stage) for stage in together if isinstance(stage, MapStage)]
+            [stage, *_] = together
+            if chain:
+                self.chain(chain)
             elif isinstance(stage, Dedup):
-                self.dedup(stage)
+                self.dedup(stage, select)
             elif isinstance(stage, Shard):
                 self.manifest = self.shard(stage)
             elif isinstance(stage, Report):
                 self.report(stage)
-            if isinstance(stage, Ingest):
-                self.accept_rows()
-            yield stage.name
 
     def so_far(self) -> dict[str, Any]:
         """Return of a manifest what is known before there is one."""
@@ -187,28 +191,62 @@ class Job:
         inputs = (*every_sidecar(0), *_claimed_members(self.claims))
         self.claims.lower(dict.fromkeys(inputs, self.shards))
 
-    def map(self, stage: MapStage) -> None:
-        """Run a map stage over the shards that are not fresh, as one Beam job."""
-        if stage.name in self.retry_dead:
-            rows = mark_shards(self.store, stage.folder, range(self.shards))
-            CONSOLE.info("%-10s %s dead rows to try again", stage.name, f"{rows:,}")
-        wanted = dict.fromkeys(sidecar_keys(stage.folder, stage.name), self.shards)
-        members = tuple(map(member_key, stage.members))
-        self.claims.take({**wanted, **dict.fromkeys(members, self.shards)})
-        waiting = self._rows_waiting(stage, stale_shards(stage, self.store, self.shards))
-        with self._timed(stage.name, len(waiting), sum(waiting.values())):
-            if stage.rows_of and not any(waiting.values()):
-                run_empty(stage, self.store, waiting)
-            else:
-                run_stage(stage, self.store, self.engine, waiting)
-        origins = self._count(stage.name, stage.folder)
-        if isinstance(stage, Crawl):
-            self._remove(stray_tars(self.store, origins))
-        if members:  # files of any other are gone
-            self.claims.lower(dict.fromkeys(_claimed_members(self.claims) - {*members}, 0))
+    def chain(self, stages: Sequence[MapStage]) -> None:
+        """Run map stages that follow each other over the shards that are not fresh.
 
-    def dedup(self, stage: Dedup) -> None:
-        """Run dedup over the whole corpus, unless every side-car of it is fresh."""
+        Raises:
+            CorpusError: if more rows of a stage failed than the recipe allows, or are going to.
+        """
+        for stage in stages:
+            if stage.name in self.retry_failed:
+                rows = mark_shards(self.store, stage.folder, range(self.shards))
+                CONSOLE.info("%-10s %s failed rows to try again", stage.name, f"{rows:,}")
+        members = {member_key(member) for stage in stages for member in stage.members}
+        keys = [key for stage in stages for key in sidecar_keys(stage.folder, stage.name)]
+        self.claims.take(dict.fromkeys([*keys, *sorted(members)], self.shards))
+        started = time.monotonic()
+        ran = self._run_chain(stages, shards_to_do(stages, self.store, self.shards))
+        seconds = time.monotonic() - started
+        job = {"job": chain_name(stages), "job_seconds": round(seconds, 3)}
+        rows = 0  # of the last stage
+        for stage in stages:
+            if stage.decodes:  # of shards that were committed by workers that died of another
+                forget_attempts(self.store, stage.name)
+            origins = self._count(stage.name, stage.folder)
+            if isinstance(stage, Ingest):
+                self.accept_rows()
+            elif isinstance(stage, Crawl):
+                self._remove(stray_tars(self.store, origins))
+            shards = ran.ran.get(stage.name, ())
+            rows = sum(origins[shard].counts.rows_in for shard in shards)
+            self._tell(stage.name, len(shards), ran.seconds.get(stage.name, 0.0), " of work", **job)
+        if ran.ran and len(stages) > 1:
+            CONSOLE.info("%-10s %.1f s%s", "together", seconds, _speed(rows, seconds))
+        if members:  # files of any other are gone
+            self.claims.lower(dict.fromkeys(_claimed_members(self.claims) - members, 0))
+
+    def _run_chain(self, stages: Sequence[MapStage], todo: Sequence[int]) -> ChainRun:
+        if not todo:
+            return ChainRun()
+        self.changed = True
+        rows_of = stages[0].rows_of
+        if rows_of and not _kept(read_origins(self.store, rows_of, todo)):
+            return run_empty(stages, self.store, todo)
+        allowed = {stage.name: self._allowed(stage.name) for stage in stages}
+        sources = [unit.source for unit in read_plan(self.store)]
+        try:
+            return run_chain(
+                stages, self.store, self.engine, todo, allowed=allowed, sources=sources
+            )
+        except TooManyFailedError as error:
+            early = ", and the rest would hardly do better: the job was stopped"
+            raise self._too_many_failed(error.stage, error.counts, early) from None
+
+    def dedup(self, stage: Dedup, select: Select | None = None) -> None:
+        """Run dedup over the whole corpus, unless every side-car of it is fresh.
+
+        Where quotas end is found in the same job, if `select` takes the rows that dedup keeps.
+        """
         inputs = {folder: self._origins(folder) for folder in stage.inputs}
         wanted = stage.fingerprint(inputs)
         found = each_shard(
@@ -218,6 +256,11 @@ class Job:
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         keys = sidecar_keys(stage.folder, stage.name)
         self.claims.take(dict.fromkeys(keys, self.shards))
+        limits, cutoffs = quotas(self.recipe), ""
+        if stale and limits and select is not None and select.rows_of == stage.folder:
+            made_by = {**fingerprints(inputs), stage.folder: [wanted] * self.shards}
+            cutoffs = cutoffs_path(select, limits, made_by)
+            self.claims.take({cutoffs: 1})
         with self._timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
@@ -225,31 +268,33 @@ class Job:
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
                 partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+
+                def graph(root: Any) -> None:
+                    written = stage.expand(self._all(root), self.store, wanted, partitions)
+                    if select and cutoffs:
+                        write_cutoffs(written, self.store, select, limits, cutoffs)
+
                 with exchange_folder(self.store):
-                    self.engine.run(
-                        lambda root: stage.expand(self._all(root), self.store, wanted, partitions),
-                        name=stage.name,
-                    )
+                    self.engine.run(graph, name=stage.name, stages=["quota"] if cutoffs else ())
         self._count(stage.name, stage.folder)
 
-    def cutoffs(self, stage: Select) -> dict[str, str]:
-        """Return where in hash order each source's quota ends; {} where there is none."""
+    def limited(self, stage: MapStage) -> MapStage:
+        """Tell select where quotas end."""
         limits = quotas(self.recipe)
-        if not limits:
-            return {}
+        if not isinstance(stage, Select) or not limits:
+            return stage
         inputs = {folder: self._origins(folder) for folder in stage.inputs}
-        path = cutoffs_path(stage, limits, inputs)
-        if path in self.claims.counts and self.store.exists(path):
-            return self._take_cutoffs(path)
-        self.claims.take({path: 1})
-        if not _kept(inputs[stage.rows_of]):
-            self.store.commit_bytes(path, b"{}")  # there is nothing to limit
-        else:
-            self.engine.run(
-                lambda root: write_cutoffs(self._all(root), self.store, stage, limits, path),
-                name="quota",
-            )
-        return self._take_cutoffs(path)
+        path = cutoffs_path(stage, limits, fingerprints(inputs))
+        if path not in self.claims.counts or not self.store.exists(path):
+            self.claims.take({path: 1})
+            if not _kept(inputs[stage.rows_of]):
+                self.store.commit_bytes(path, b"{}")  # there is nothing to limit
+            else:
+                self.engine.run(
+                    lambda root: write_cutoffs(self._all(root), self.store, stage, limits, path),
+                    name="quota",
+                )
+        return replace(stage, cutoffs=self._take_cutoffs(path))
 
     def _take_cutoffs(self, path: str) -> dict[str, str]:
         """Read the cut-offs of today; remove those of earlier rules and inputs."""
@@ -279,9 +324,9 @@ class Job:
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
                 names = [f"{output_name(T2I.name, number)}.parquet" for number in range(outputs)]
-                todo = dict.fromkeys(names, samples // outputs)
+                work = [Work(stage=stage.name, folder=FOLDER, files=names)]
                 groups = math.ceil(samples / SAMPLES_A_TASK) or 1
-                with progress(self.store, "shard", FOLDER, todo), exchange_folder(self.store):
+                with progress(self.store, work), exchange_folder(self.store):
                     self.engine.run(
                         lambda root: stage.expand(self._all(root), self.store, outputs, groups),
                         name="shard",
@@ -320,53 +365,53 @@ class Job:
         """Take a stage into the funnel; return the footers of its side-cars.
 
         Raises:
-            CorpusError: if more of its rows are dead than the recipe allows.
+            CorpusError: if more of its rows failed than the recipe allows.
         """
         origins = self._origins(folder)
         counts = reduce(add, (origin.counts for origin in origins), Counts())
         self.funnel.append((stage, counts))
-        dead = sum(counts.dead.values())
-        allowed = getattr(self.recipe.max_dead_fraction, stage, 1.0)
-        if dead > allowed * counts.rows_in:
-            worst = max(counts.dead, key=lambda error: counts.dead[error])
-            first = first_dead(self.store, stage, worst, range(self.shards))
-            again = ""
-            if stage == "crawl" and mark_shards(self.store, folder, range(self.shards)):
-                again = "; the next build tries those again that died of what may pass"
-            raise CorpusError(
-                f"{stage}: {dead:,} of {counts.rows_in:,} rows are dead, most of them "
-                f"{worst}{first}; max_dead_fraction.{stage} is {allowed}{again}"
-            )
+        if counts.failed_rows > self._allowed(stage) * counts.rows_in:
+            raise self._too_many_failed(stage, counts)
         return origins
+
+    def _allowed(self, stage: str) -> float:
+        """Return the share of a stage's rows that may fail."""
+        return getattr(self.recipe.max_failed_fraction, stage, 1.0)
+
+    def _too_many_failed(self, stage: str, counts: Counts, early: str = "") -> CorpusError:
+        """Say of what most rows of a stage died, and what to do."""
+        worst = max(counts.failed, key=lambda error: counts.failed[error])
+        first = first_failed(self.store, stage, worst, range(self.shards))
+        again = ""
+        if stage == Crawl.name and mark_shards(self.store, Crawl.folder, range(self.shards)):
+            again = "; the next build tries those again that failed temporarily"
+        return CorpusError(
+            f"{stage}: {counts.failed_rows:,} of {counts.rows_in:,} rows failed, most of them "
+            f"{worst}{first}; max_failed_fraction.{stage} is {self._allowed(stage)}{early}{again}"
+        )
 
     def _origins(self, folder: str) -> list[Origin]:
         return read_origins(self.store, folder, range(self.shards))
-
-    def _rows_waiting(self, stage: MapStage, todo: Sequence[int]) -> dict[int, int]:
-        """Map each shard to do to the rows that wait in it; ingest knows none beforehand."""
-        rows = [0] * self.shards
-        if stage.rows_of and todo:
-            rows = [origin.counts.kept for origin in self._origins(stage.rows_of)]
-        return {shard: rows[shard] for shard in todo}
 
     def _all(self, root: Any) -> Any:
         return shard_numbers(root, range(self.shards))
 
     @contextmanager
     def _timed(self, stage: str, todo: int, rows: int = 0) -> Iterator[None]:
+        """Tell the console and the log of a job that has one stage."""
         started = time.monotonic()
         self.changed = self.changed or todo > 0
         yield
-        seconds = time.monotonic() - started
-        fresh = self.shards - todo
-        note = f", {fresh} fresh" if fresh else ""
-        speed = f", {rows / seconds:,.0f} img/s" if rows else ""
-        line = (
-            f"{stage:<10} {todo} of {counted(self.shards, 'shard')}{note}, {seconds:.1f} s{speed}"
-        )
-        CONSOLE.info(line)
-        done = {"stage": stage, "seconds": seconds, "shards_run": todo, "shards_fresh": fresh}
-        self._log({"build": self.name, **done})
+        seconds = round(time.monotonic() - started, 3)
+        self._tell(stage, todo, seconds, _speed(rows, seconds), job=stage, job_seconds=seconds)
+
+    def _tell(self, stage: str, ran: int, seconds: float, note: str, **job: Any) -> None:
+        """Tell the console and the log what a stage did; `ran` counts shards."""
+        fresh = self.shards - ran
+        of = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
+        CONSOLE.info("%-10s %s%s", stage, of, f", {seconds:.1f} s{note}" if ran else "")
+        done = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
+        self._log({"build": self.name, **done, **job})
 
     def _log(self, line: dict[str, Any]) -> None:
         self.claims.take({LOG: 1})
@@ -403,6 +448,10 @@ def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
 
 def _kept(origins: Iterable[Origin]) -> int:
     return sum(origin.counts.kept for origin in origins)
+
+
+def _speed(rows: int, seconds: float) -> str:
+    return f", {rows / seconds:,.0f} img/s" if rows and seconds else ""
 
 
 def _claimed_members(claims: Claims) -> set[str]:

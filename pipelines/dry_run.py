@@ -27,7 +27,7 @@ from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
-from pipelines.runtime.retry_dead import MARK, passing_dead
+from pipelines.runtime.retry_failed import MARK, temporarily_failed
 from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
 from pipelines.runtime.stage import MapStage, Stage, wanted_fingerprint
 from pipelines.shards.manifest import (
@@ -43,7 +43,7 @@ from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import fresh_rows
-from pipelines.stages.quota import cutoffs_path, quotas, within
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, within
 from pipelines.stages.report import Report
 from pipelines.stages.select import Select
 from pipelines.stages.shard import Shard, output_shard_count
@@ -61,7 +61,7 @@ def dry_run(
     recipe: Recipe,
     out: str,
     *,
-    retry_dead: Collection[str] = (),
+    retry_failed: Collection[str] = (),
     allow_shrink: bool = False,
     until: str = "",
 ) -> int:
@@ -96,7 +96,7 @@ def dry_run(
             store=_Planned(store.root, folder),
             draft=draft,
             claims=claims,
-            retry_dead=frozenset(retry_dead),
+            retry_failed=frozenset(retry_failed),
         )
         print(f"{store.root}: nothing is touched")
         for source, rows in draft.rows().items():
@@ -146,7 +146,7 @@ class Ahead:
     store: "_Planned"
     draft: Draft
     claims: Claims
-    retry_dead: frozenset[str]
+    retry_failed: frozenset[str]
     old: list[str] = field(default_factory=list)  # files that would be removed
     unknown: list[str] = field(default_factory=list)  # what may be, too
     stale: dict[str, set[int]] = field(default_factory=dict)  # folder -> shards to do
@@ -218,7 +218,11 @@ class Ahead:
             return MISSING
         wanted = wanted_fingerprint(stage, shard, self.store)
         made = found.fingerprint
-        if made == wanted and stage.name in self.retry_dead and passing_dead(found.counts.dead):
+        if (
+            made == wanted
+            and stage.name in self.retry_failed
+            and temporarily_failed(found.counts.failed)
+        ):
             return AGAIN
         if made == wanted:
             return ""
@@ -260,7 +264,8 @@ class Ahead:
         if any(self.stale[folder] for folder in stage.inputs):
             self.unknown += old_cutoffs(self.claims, "")
             return None
-        path = cutoffs_path(stage, limits, {f: self._origins(f) for f in stage.inputs})
+        inputs = {folder: self._origins(folder) for folder in stage.inputs}
+        path = cutoffs_path(stage, limits, fingerprints(inputs))
         if recipe is self.recipe:
             self.old += old_cutoffs(self.claims, path)
         return json.loads(self.store.read(path)) if self.store.exists(path) else None

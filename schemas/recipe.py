@@ -32,9 +32,9 @@ class Section(_Model):
 class StageConfig(Section):
     """The section of a stage, which has the stage's name."""
 
-    # Share of dead rows past which the stage fails loudly, unless `max_dead_fraction` says another;
-    # None where no row can be dead.
-    MAX_DEAD: ClassVar[float | None] = 0.05
+    # Share of failed rows past which the stage stops the build, unless `max_failed_fraction` says
+    # another; None where no row can fail.
+    MAX_FAILED: ClassVar[float | None] = 0.05
 
 
 # Which column: its name, a path into it (`caption[0].text`), or the number of a column of a list
@@ -181,7 +181,7 @@ Source = Annotated[
 class CrawlConfig(StageConfig):
     """How URLs are fetched."""
 
-    MAX_DEAD = 0.8
+    MAX_FAILED = 0.8
     EFFORT_FIELDS = frozenset(
         {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
     )
@@ -217,7 +217,7 @@ class DecodeConfig(Section):
 class MeasureConfig(StageConfig):
     """Which signals are stored."""
 
-    MAX_DEAD = 0.2
+    MAX_FAILED = 0.2
 
     # Names of signals, all of whose columns are stored.
     signals: tuple[str, ...] = (
@@ -236,7 +236,7 @@ class MeasureConfig(StageConfig):
 class DedupConfig(StageConfig):
     """Which rows are the same image."""
 
-    MAX_DEAD = None
+    MAX_FAILED = None
 
     same_bytes: bool = True  # whether equal sha256 is a duplicate
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null turns it off
@@ -286,7 +286,7 @@ class CaptionConfig(StageConfig):
 class PairConfig(StageConfig):
     """Which templates make instruction pairs."""
 
-    MAX_DEAD = 0.2
+    MAX_FAILED = 0.2
 
     # Copy captions letter by letter, as VARGPT-v1.1 did: "an image of A lion.". Else a caption is
     # fitted into its sentence ("an image of a lion"), or quoted where it is one or more itself.
@@ -378,7 +378,7 @@ def members_of(tokenizer: BsqTokenizer | VarTokenizer, resolution: int) -> list[
 class ShardConfig(StageConfig):
     """What the output shards look like."""
 
-    MAX_DEAD = None
+    MAX_FAILED = None
 
     samples: int = Field(default=5000, ge=1)  # in a shard, on average
     short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
@@ -406,19 +406,19 @@ class _Sections(_Model):
 
 
 def _largest_shares() -> dict[str, Any]:
-    """Return the fields of MaxDeadFraction: ingest, which has no section, and stages that have."""
+    """Return the fields of MaxFailedFraction: of ingest, which has no section, and of stages."""
     shares = {"ingest": 0.2}
     for name, field in _Sections.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, StageConfig) and section.MAX_DEAD:
-            shares[name] = section.MAX_DEAD
+        if isinstance(section, type) and issubclass(section, StageConfig) and section.MAX_FAILED:
+            shares[name] = section.MAX_FAILED
     return {name: (Fraction, share) for name, share in shares.items()}
 
 
-MaxDeadFraction = create_model(
-    "MaxDeadFraction",
+MaxFailedFraction = create_model(
+    "MaxFailedFraction",
     __base__=_Model,
-    __doc__="Share of dead rows past which a stage fails loudly.",
+    __doc__="Share of failed rows past which a stage stops the build.",
     **_largest_shares(),
 )
 
@@ -426,7 +426,7 @@ MaxDeadFraction = create_model(
 class Recipe(_Sections):
     """A whole corpus."""
 
-    max_dead_fraction: MaxDeadFraction = MaxDeadFraction()  # pyright: ignore[reportInvalidTypeForm]
+    max_failed_fraction: MaxFailedFraction = MaxFailedFraction()  # pyright: ignore[reportInvalidTypeForm]
 
     @model_validator(mode="after")
     def _source_names_differ(self) -> "Recipe":
@@ -441,7 +441,7 @@ class Recipe(_Sections):
 
         A template file and a checkpoint are named by their hash once that is pinned.
         """
-        data = self.model_dump(mode="json", exclude={"max_dead_fraction"})
+        data = self.model_dump(mode="json", exclude={"max_failed_fraction"})
         for source in data["sources"]:
             for place in ("path", "base_url", "list"):
                 source.pop(place, None)

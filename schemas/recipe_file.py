@@ -1,6 +1,7 @@
 """Read a recipe, and say what is wrong with it in its own words."""
 
 import difflib
+import logging
 import os.path
 import posixpath
 import re
@@ -15,6 +16,10 @@ from schemas.recipe import Recipe, Source
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
+
+# Keys of earlier releases, and their names now.
+RENAMED = {"max_dead_fraction": "max_failed_fraction"}
+_WARNINGS = logging.getLogger("vargpt-corpus")
 
 
 class RecipeError(UserError, ValueError):
@@ -53,7 +58,7 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: is empty; expected a mapping that begins as `name: my-corpus`")
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping (key: value), found {kind_of(data)}")
-    fields = cast(dict[str, Any], data)
+    fields = _renamed(cast(dict[str, Any], data), path)
     for item in overrides:
         override(fields, item)
     recipe = parse_recipe(fields, name=path)
@@ -67,7 +72,7 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
         RecipeError: with a line a fault.
     """
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(_renamed(data, name))
     except ValidationError as error:
         # A tuple whose items are wrong is reported as too short besides: noise.
         faults = [dict(f) for f in error.errors() if f["type"] != "too_short" or not f["input"]]
@@ -84,6 +89,20 @@ def dump_recipe(recipe: Recipe) -> str:
     for source, fields in zip(recipe.sources, data["sources"], strict=True):
         fields["columns"] = source.columns.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _renamed(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Put the names of today in the place of keys of earlier releases."""
+    return {_current(key, name): value for key, value in data.items()}
+
+
+def _current(path: str, where: str) -> str:
+    """Return a dotted path with the name that its first key has today, and warn of an old one."""
+    first, dot, rest = path.partition(".")
+    if first not in RENAMED:
+        return path
+    _WARNINGS.warning("%s: %s is now called %s", where, first, RENAMED[first])
+    return f"{RENAMED[first]}{dot}{rest}"
 
 
 def _read(path: str) -> bytes:
@@ -201,6 +220,7 @@ def override(data: dict[str, Any], item: str) -> None:
     except (yaml.YAMLError, ValueError) as error:
         why = not_yaml(error) if isinstance(error, yaml.YAMLError) else error
         raise RecipeError(f"override {item!r}: value is {why}") from error
+    path = _current(path, f"override {item!r}")
     *parents, last = path.split(".")
     node: Any = data
     for part in parents:

@@ -156,7 +156,7 @@ DEAD_LETTERS = pa.schema(
             "id", pa.string(), "key, or file and row (from 1, no header) where there is none yet"
         ),
         _field("stage", pa.string(), "stage that the row did not leave"),
-        _field("door", pa.string(), "dropped (a decision) or dead (unusable input)"),
+        _field("outcome", pa.string(), "dropped (a decision) or failed (unusable input)"),
         _field("reason", pa.string(), "stable class: the counter's name"),
         _field("detail", pa.string(), "a sentence with the offending value"),
     ]

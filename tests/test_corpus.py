@@ -70,12 +70,12 @@ def test_the_bundled_rows_have_what_the_rule_of_the_draw_asks_for():
         assert min(clips.png_size(FOLDER / unquote(row["url"]))) >= 256
 
 
-def test_the_rows_that_go_wrong_cover_each_door_once_or_are_another_kind():
+def test_the_rows_that_go_wrong_cover_each_outcome_once_or_are_another_kind():
     expected = sorted(row["expect"] for row in rows_of("demo.jsonl") if "expect" in row)
     assert expected == sorted(wild.expect for wild in WILD)
-    doors = set(expected)
-    assert {door.split(":")[0] for door in doors} == {"kept", "dropped", "dead"}
-    assert len(expected) - len(doors) == 5  # five are kept, two URLs are bad
+    outcomes = set(expected)
+    assert {outcome.split(":")[0] for outcome in outcomes} == {"kept", "dropped", "failed"}
+    assert len(expected) - len(outcomes) == 5  # five are kept, two URLs are bad
 
 
 def test_only_the_pixels_meant_to_be_wrong_are_wrong():

@@ -1,7 +1,7 @@
 """The rows that go wrong the way the web does, each from a real clip, each wrong in one way.
 
-`expect` names the door by which a row must leave a build: `kept`, `dropped:REASON` or
-`dead:ERROR`. What a server does wrong is in `serve.py`, what is
+`expect` names the outcome that a row must have in a build: `kept`, `dropped:REASON` or
+`failed:ERROR`. What a server does wrong is in `serve.py`, what is
 wrong with a file in `spoil.py`.
 """
 
@@ -67,32 +67,32 @@ def check_sources(clips: Mapping[str, Clip], bundled: Collection[str]) -> None:
 
 WILD = (
     Wild(
-        expect="dead:http_404",
+        expect="failed:http_404",
         url="wild/gone.png",
         clip="office/addressed_envelope_with_stamp_01.png",
     ),
     Wild(
-        expect="dead:http_500",
+        expect="failed:http_500",
         url="wild/always_500.png",
         clip="signs_and_symbols/flags/the_official_flag_of_i_r.png",
     ),
     Wild(
-        expect="dead:timeout",
+        expect="failed:timeout",
         url="wild/drips.png",
         clip="transportation/boating/knot_figure_eight.png",
     ),
     Wild(
-        expect="dead:too_large",
+        expect="failed:too_large",
         url="wild/endless.png",
         clip="food/apple_with_worm_dan_gerh_01.png",
     ),
     Wild(
-        expect="dead:not_an_image",
+        expect="failed:not_an_image",
         url="wild/html_as_png.png",
         clip="recreation/religion/discordian_sacred_chao_01r.png",
     ),
     Wild(
-        expect="dead:truncated_image",
+        expect="failed:truncated_image",
         url="wild/truncated.png",
         file="wild/truncated.png",
         clip="geography/northern_hemisphere_glo_.png",
@@ -100,7 +100,7 @@ WILD = (
         derived="cut in the middle of the file",
     ),
     Wild(
-        expect="dead:too_many_pixels",
+        expect="failed:too_many_pixels",
         url="wild/bomb.png",
         file="wild/bomb.png",
         clip="signs_and_symbols/flag_of_brazil_rodrigo_t1.png",
@@ -108,16 +108,16 @@ WILD = (
         derived="header changed to declare 30000 x 30000 px",
     ),
     Wild(
-        expect="dead:missing_url",
+        expect="failed:missing_url",
         clip="food/vegetables/habanero_pepper_1_simpl_01.png",
     ),
     Wild(
-        expect="dead:bad_url",
+        expect="failed:bad_url",
         url="http://[::1",
         clip="office/telephone/ip_phone_michael_hart_r.png",
     ),
     Wild(
-        expect="dead:bad_url",
+        expect="failed:bad_url",
         url="file:///etc/passwd",
         clip="computer/hardware/joystick_atari_style_da_r.png",
     ),

@@ -2,8 +2,12 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# Flags of earlier releases, and their names now.
+RENAMED = {"--retry-dead": "--retry-failed", "--max-dead": "--max-failed"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,6 +19,22 @@ class Parser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             hint = meant(str(value), map(str, action.choices or ()))
             raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
+
+
+def renamed(words: Iterable[str]) -> list[str]:
+    """Put the names of today in the place of flags of earlier releases, and say so on stderr.
+
+    >>> renamed(["--retry-failed", "crawl"])
+    ['--retry-failed', 'crawl']
+    """
+    found: list[str] = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in RENAMED:
+            print(f"{flag} is now called {RENAMED[flag]}", file=sys.stderr)
+            word = f"{RENAMED[flag]}{equals}{value}"
+        found.append(word)
+    return found
 
 
 def check_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

@@ -24,12 +24,12 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_engine(parser)
     parser.add_argument(
-        "--retry-dead",
+        "--retry-failed",
         action="append",
         default=[],
         type=_retried,
         metavar="STAGE",
-        help="try rows again that died in this stage of what may pass: an outage, a time-out, a "
+        help="try rows again that failed temporarily in this stage: an outage, a time-out, a "
         "killed worker; may be given several times",
     )
     parser.add_argument(
@@ -51,7 +51,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _retried(stage: str) -> str:
-    """Return a stage whose failed rows may pass another time, or refuse it."""
+    """Return a stage whose failed rows may succeed another time, or refuse it."""
     allowed = retried_stages()
     if stage in allowed:
         return stage
@@ -121,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
         return dry_run(
             recipe,
             options.out,
-            retry_dead=options.retry_dead,
+            retry_failed=options.retry_failed,
             allow_shrink=options.allow_shrink,
             until=options.until,
         )
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
         recipe,
         options.out,
         Engine.of(options),
-        retry_dead=options.retry_dead,
+        retry_failed=options.retry_failed,
         allow_shrink=options.allow_shrink,
         until=options.until,
         force_unlock=options.force_unlock,

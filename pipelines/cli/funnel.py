@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.report.build_log import REPORT, stage_seconds
 from pipelines.runtime.counting import counted
-from pipelines.runtime.retry_dead import passing_dead
+from pipelines.runtime.retry_failed import temporarily_failed
 from pipelines.sources.names import SPECIAL
 from pipelines.stage_table import retried_stages
 from schemas.store.storage import Storage, absolute
@@ -15,26 +15,26 @@ SHOWN_KINDS = 12  # of files that a source passes over
 
 
 def print_funnel(manifest: dict[str, Any], out: str) -> None:
-    """Print rows by stage and door, then the shards and where to look at them.
+    """Print rows by stage and outcome, then the shards and where to look at them.
 
     Of a build that ended before the shards, what there is.
     """
     store = Storage(absolute(out))
     seconds = stage_seconds(store)
-    print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'dead':>8}{'seconds':>10}")
+    print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'failed':>8}{'seconds':>10}")
     for line in manifest["funnel"]:
-        dropped, dead = line["dropped"], line["dead"]
+        dropped, failed = line["dropped"], line["failed"]
         print(
             f"{line['stage']:<12}{line['rows_in']:>12,}{line['kept']:>12,}"
-            f"{sum(dropped.values()):>10,}{sum(dead.values()):>8,}"
+            f"{sum(dropped.values()):>10,}{sum(failed.values()):>8,}"
             f"{seconds.get(line['stage'], 0.0):>10.1f}"
         )
-        for door, reasons in (("dropped", dropped), ("dead", dead)):
+        for outcome, reasons in (("dropped", dropped), ("failed", failed)):
             for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
-                print(f"    {door:<8}{reason:<32}{rows:>8,}")
+                print(f"    {outcome:<8}{reason:<32}{rows:>8,}")
     for line in manifest["funnel"]:
-        if line["stage"] in retried_stages() and (rows := passing_dead(line["dead"])):
-            print(f"{rows:,} dead of what may pass: --retry-dead {line['stage']} tries them again")
+        if line["stage"] in retried_stages() and (rows := temporarily_failed(line["failed"])):
+            print(f"{rows:,} failed temporarily: --retry-failed {line['stage']} tries them again")
     for source, counts in manifest["passed_over"].items():
         print(f"passed over in {source}: {_said(counts)}")
     print()

@@ -15,6 +15,7 @@ from pipelines.cli.arguments import (
     check_flags,
     commands_of,
     meant,
+    renamed,
 )
 from pipelines.cli.build import add_build
 from pipelines.cli.preferences import add_compare, add_export, add_preferences
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     mark = given.index("--") if "--" in given else len(given)
     parser = _parser()
+    given = [*renamed(given[:mark]), *given[mark:]]
     check_flags(parser, given[:mark])
     options, unknown = parser.parse_known_args(given[:mark])
     command = commands_of(parser)[options.command]

@@ -56,7 +56,7 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
         "--prompts-per-shard", type=positive, default=512, metavar="N", help="(default: 512)"
     )
     parser.add_argument(
-        "--max-dead",
+        "--max-failed",
         type=float,
         default=0.05,
         metavar="SHARE",

@@ -4,16 +4,16 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipelines.engines.local_pool import default_processes, local_pool, take_error
+from pipelines.engines.local_pool import default_processes, forget_outcome, local_pool, take_error
 from pipelines.engines.profile import Profile, load_profile, options_of, parse_options
 from pipelines.engines.runners import end_job_servers, runner_for
-from pipelines.engines.worker_watch import WorkerKilledError, run_watched
+from pipelines.engines.worker_watch import JobStoppedError, WorkerKilledError, run_watched
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -81,31 +81,45 @@ class Engine:
         with _heard(self._log), local_pool(processes) if self.has_pool else nullcontext():
             yield
 
-    def job_arguments(self, name: str, *, gpu: bool = False) -> tuple[str, ...]:
-        """Return the options of one job, those that only hold for it or for GPUs among them."""
-        job = {name, "gpu"} if gpu else {name}
+    def job_arguments(
+        self, name: str, *, stages: Collection[str] = (), gpu: bool = False
+    ) -> tuple[str, ...]:
+        """Return the options of one job, those for its stages or for GPUs among them."""
+        job = {name, *stages, *(["gpu"] if gpu else [])}
         # The user's own --job_name, if any, comes later and wins.
         named = f"--job_name=vargpt-corpus-{name.replace('_', '-')}"
         return named, *options_of(job, self.arguments)
 
-    def run(self, graph: Callable[[Any], None], *, name: str, gpu: bool = False) -> None:
+    def run(
+        self,
+        graph: Callable[[Any], None],
+        *,
+        name: str,
+        stages: Collection[str] = (),
+        gpu: bool = False,
+    ) -> Any:
         """Run one Beam job to its end; where it is interrupted, it is cancelled.
 
         Args:
             graph: applies transforms to the pipeline.
             name: of the job.
+            stages: that run in it, if it has not the name of its only one.
             gpu: whether options for jobs on accelerators hold for it.
 
+        Returns:
+            Beam's PipelineResult.
+
         Raises:
-            CorpusError: if the job fails, or one of its workers on this machine is killed.
+            CorpusError: if the job fails, one of its workers on this machine is killed, or it is
+                stopped (`pipelines.engines.local_pool.stop_work`).
         """
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        options = PipelineOptions(list(self.job_arguments(name, gpu=gpu)))
+        options = PipelineOptions(list(self.job_arguments(name, stages=stages, gpu=gpu)))
         pipeline = beam.Pipeline(runner=runner_for(options), options=options)
         graph(pipeline)
-        take_error()  # of an earlier job, which nobody asked for
+        forget_outcome()  # of an earlier job, which nobody asked for
         jobs: list[Any] = []  # the job, once it runs
         try:
             call = partial(_run_to_end, pipeline, jobs)
@@ -113,6 +127,9 @@ class Engine:
         except KeyboardInterrupt:
             _cancel(jobs)
             raise
+        except JobStoppedError as error:
+            _cancel(jobs)
+            raise CorpusError(f"{name}: {error}") from None
         except WorkerKilledError as error:
             _cancel(jobs)
             end_job_servers()
@@ -130,6 +147,7 @@ class Engine:
             raise CorpusError(f"{name}: the Beam job failed on {where}: {error}") from error
         if state not in (None, "DONE"):
             raise CorpusError(f"{name}: the Beam job ended in state {state}")
+        return jobs[0]
 
 
 def _run_to_end(pipeline: Any, jobs: list[Any]) -> str | None:

@@ -7,14 +7,17 @@ shard. Remote runners know nothing of this file: there the same functions run in
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pipelines.engines.lasting_pool import Call, LastingPool
+from schemas.store.storage import CorpusError
 
 _pool: LastingPool | None = None
 _error: Exception | None = None
+_stopped = threading.Event()
 
 
 def default_processes() -> int:
@@ -56,6 +59,28 @@ def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[A
         yield function(item) if call is None else call.result()
 
 
+def stop_work() -> None:
+    """End what jobs of this process do, from another thread; their calls raise from here on."""
+    _stopped.set()
+    if (pool := _pool) is not None:
+        pool.stop()
+
+
+def is_stopped() -> bool:
+    """Whether jobs of this process were told to end."""
+    return _stopped.is_set()
+
+
+def refuse_if_stopped() -> None:
+    """Raise if jobs of this process were told to end.
+
+    Raises:
+        CorpusError: they were.
+    """
+    if is_stopped():
+        raise CorpusError("the job was stopped")
+
+
 @contextmanager
 def remembered_error() -> Iterator[None]:
     """Keep the first error of a local job: Beam passes on its text, and a traceback, only."""
@@ -65,6 +90,12 @@ def remembered_error() -> Iterator[None]:
     except Exception as error:
         _error = _error or error
         raise
+
+
+def forget_outcome() -> None:
+    """Forget how the last local job ended, before another begins."""
+    take_error()
+    _stopped.clear()
 
 
 def take_error() -> Exception | None:

@@ -19,6 +19,8 @@ from typing import TypeVar
 
 import psutil
 
+from pipelines.engines.local_pool import is_stopped
+
 T = TypeVar("T")
 
 LOOK_S = 0.25  # between two looks for new children, and for the end of the job
@@ -33,11 +35,16 @@ class WorkerKilledError(Exception):
     """A worker process was killed before its job had ended."""
 
 
+class JobStoppedError(Exception):
+    """Another thread of this process stopped the job."""
+
+
 def run_watched(job: Callable[[], T]) -> T:
     """Return what a call returns, or raise what it raises.
 
     Raises:
         WorkerKilledError: if a child of this process was killed and the call does not end.
+        JobStoppedError: if jobs of this process were stopped.
     """
     result: Future[T] = Future()
     # A daemon: no process waits for a thread that waits for a dead worker.
@@ -48,6 +55,8 @@ def run_watched(job: Callable[[], T]) -> T:
         while not result.done():
             for pid in children.killed():
                 until, killed = min(until, time.monotonic() + GRACE_S), pid
+            if is_stopped():
+                raise JobStoppedError("the job was stopped")
             if time.monotonic() > until:
                 raise WorkerKilledError(f"worker process {killed} was killed")
     finally:

@@ -62,7 +62,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         stage=stage,
         images=images,
         engine=Engine.of(options),
-        max_dead=options.max_dead,
+        max_failed=options.max_failed,
     )
 
 
@@ -101,8 +101,8 @@ def _check(options: argparse.Namespace, samples: int) -> None:
 def _print(manifest: dict[str, Any], out: str) -> None:
     for line in manifest["funnel"]:
         print(f"{line['stage']:<12}{line['rows_in']:>10,} in{line['kept']:>10,} kept")
-        for door in ("dropped", "dead"):
-            for reason, rows in sorted(line[door].items()):
-                print(f"    {door:<8}{reason:<32}{rows:>8,}")
+        for outcome in ("dropped", "failed"):
+            for reason, rows in sorted(line[outcome].items()):
+                print(f"    {outcome:<8}{reason:<32}{rows:>8,}")
     for name, subset in manifest["subsets"].items():
         print(f"{name}: {subset['samples']:,} pairs in {len(subset['shards']):,} shards of {out}")

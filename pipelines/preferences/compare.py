@@ -136,7 +136,7 @@ def _rows(prompts: str, store: Storage) -> list[dict[str, Any]]:
     written = write_prompts(
         read_prompts(prompts), store, per_shard=PROMPTS_AT_ONCE, need_given=False
     )
-    for reason, count in written.counts.dead.items():
+    for reason, count in written.counts.failed.items():
         print(f"{prompts}: {count} left out, {reason}", file=sys.stderr)
     tables = [read_table(store, sidecar_path(FOLDER, number)) for number in range(written.shards)]
     return pa.concat_tables(tables).to_pylist()

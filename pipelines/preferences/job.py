@@ -25,9 +25,11 @@ from pipelines.preferences.prompts import (
     write_prompts,
 )
 from pipelines.preferences.stage import MakePreferences
+from pipelines.runtime.chain import shards_to_do
 from pipelines.runtime.console import CONSOLE
+from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.ownership import own_sidecar, shard_of, surplus, surplus_letters
-from pipelines.runtime.run_stage import run_stage
+from pipelines.runtime.run_chain import TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -38,7 +40,6 @@ from pipelines.runtime.sidecar import (
     read_table,
     sidecar_path,
 )
-from pipelines.runtime.stage import stale_shards
 from pipelines.shards.manifest import (
     MANIFEST,
     lay_out,
@@ -93,14 +94,14 @@ class PreferenceJob:
     stage: MakePreferences  # its subset follows from the prompts
     images: ImageTokenizer  # of the model
     engine: Engine
-    max_dead: float  # share of the prompts past which it fails
+    max_failed: float  # share of the prompts past which it fails
 
     def run(self, out: str, *, force_unlock: bool = False) -> dict[str, Any]:
         """Make pairs, or go on with what was killed; return the manifest.
 
         Raises:
             UserError: another command holds the folder, it holds a corpus, prompts or tokenizer
-                do not fit, or too many prompts are dead.
+                do not fit, or too many prompts failed.
         """
         store = own_folder(out, "folder of pairs", _holds_pairs)
         with build_lock(store, force_unlock=force_unlock), self.engine.started(store):
@@ -128,13 +129,24 @@ class PreferenceJob:
 
     def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
         _forget_lost(stage, store)
-        todo = stale_shards(stage, store, shards)
+        todo = shards_to_do([stage], store, shards)
         CONSOLE.info("%s: %s of %s shards to do", stage.name, len(todo), shards)
         if todo:
             # Shards and manifest would disagree from here on, until the new one is written.
             store.remove(MANIFEST)
-        rows = [origin.counts.kept for origin in read_origins(store, STAGE, todo)]
-        run_stage(stage, store, self.engine, dict(zip(todo, rows, strict=True)))
+            allowed, sources = {stage.name: self.max_failed}, ["prompts"] * shards
+            try:
+                run_chain([stage], store, self.engine, todo, allowed=allowed, sources=sources)
+            except TooManyFailedError as error:
+                raise self._too_many_failed(error.stage, error.counts) from None
+        forget_attempts(store, stage.name)
+
+    def _too_many_failed(self, stage: str, made: Counts) -> CorpusError:
+        return CorpusError(
+            f"{stage}: {made.failed_rows:,} of {made.rows_in:,} prompts failed: "
+            f"{dict(made.failed)}; --max-failed is {self.max_failed}; "
+            f"see {dead_letters_path(stage, 0)} ff."
+        )
 
     def _finish(
         self,
@@ -145,12 +157,8 @@ class PreferenceJob:
     ) -> dict[str, Any]:
         origins = read_origins(store, stage.folder, range(prompts.shards))
         made = reduce(add, (origin.counts for origin in origins), Counts())
-        dead = sum(made.dead.values())
-        if dead > self.max_dead * made.rows_in:
-            raise CorpusError(
-                f"{stage.name}: {dead:,} of {made.rows_in:,} prompts are dead: {dict(made.dead)}; "
-                f"--max-dead is {self.max_dead}; see {dead_letters_path(stage.name, 0)} ff."
-            )
+        if made.failed_rows > self.max_failed * made.rows_in:
+            raise self._too_many_failed(stage.name, made)
         if not made.kept:
             raise CorpusError(f"{stage.name}: no pair is left: {made}")
         files = _shard_files(stage.subset, store, origins)

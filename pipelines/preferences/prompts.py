@@ -81,7 +81,7 @@ def write_prompts(
     if not rows:
         place = dead_letters_path(STAGE, 0)
         raise CorpusError(
-            f"no prompt is left of {counts.rows_in}: {dict(counts.dead)}; see {place}"
+            f"no prompt is left of {counts.rows_in}: {dict(counts.failed)}; see {place}"
         )
     edits = {bool(row["edited"]["file"]) for row in rows}
     if len(edits) > 1:

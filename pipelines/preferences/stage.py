@@ -27,7 +27,7 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
@@ -92,7 +92,7 @@ class MakePreferences(MapStage):
             "decode": self.decode.model_dump(mode="json"),
         }
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `shards/SUBSET-NNNNNN.tar` and its index, and `preferences/NNNNN.parquet`."""
         if self.gpu:
             require_gpu(self.name, f"--gpu {self.gpu.type}", "the same command without it")
@@ -116,7 +116,7 @@ class MakePreferences(MapStage):
             described.append(pair)
             samples[pair["key"]] = self._sample(prepared, drawn, pair)
         described.sort(key=lambda row: row["key"])
-        return Outcome(
+        return ShardResult(
             table=pa.Table.from_pylist(described, schema=PREFERENCES),
             rows_in=len(rows),
             rejects=rejects,

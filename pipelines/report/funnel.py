@@ -10,13 +10,13 @@ REASONS = 5  # of a stage
 def in_words(funnel: Sequence[tuple[str, Counts]]) -> str:
     """Say which stages took the rows, when no sample is left.
 
-    >>> crawled = Counts(rows_in=3, kept=1, dead={"http_404": 2})
+    >>> crawled = Counts(rows_in=3, kept=1, failed={"http_404": 2})
     >>> in_words([("crawl", crawled), ("select", Counts(rows_in=1, dropped={"blank": 1}))])
     'no sample is left: 3 rows in; crawl failed 2 (http_404 2); select dropped 1 (blank 1)'
     """
     said = [f"{funnel[0][1].rows_in:,} rows in" if funnel else "no rows in"]
     for stage, counts in funnel:
-        for verb, reasons in (("failed", counts.dead), ("dropped", counts.dropped)):
+        for verb, reasons in (("failed", counts.failed), ("dropped", counts.dropped)):
             if rows := sum(reasons.values()):
                 said.append(f"{stage} {verb} {rows:,} ({_most(reasons)})")
     return f"no sample is left: {'; '.join(said)}"

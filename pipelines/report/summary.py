@@ -20,21 +20,21 @@ from pipelines.report.page.histograms import Histogram, make_histogram
 from pipelines.report.page.records import (
     Choice,
     DeadLetter,
-    Door,
     Group,
     Rejected,
+    RejectKind,
     ShardLine,
     Summary,
     Tally,
 )
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
 from schemas.keys import rank
-from schemas.recipe import MaxDeadFraction, Recipe
+from schemas.recipe import MaxFailedFraction, Recipe
 from schemas.store.storage import Storage
 
 # Most that is kept of each; together they bound the report's size.
 MOST = {"kept": 24, "pair": 8, "dropped": 8, "duplicate": 6}
-MOST_DEAD_LETTERS = 3  # of a stage, door and reason
+MOST_DEAD_LETTERS = 3  # of a stage, outcome and reason
 MOST_LICENCES = 40  # of a source
 MOST_SHARDS = 300
 LICENCE_CHARS = 120
@@ -187,14 +187,14 @@ def _examples(
     return {group: tuple(sorted(some)[: MOST[group.kind]]) for group, some in found.items()}
 
 
-def _rejects(shard: int, store: Storage) -> dict[Door, Rejected]:
-    found: dict[Door, list[DeadLetter]] = {}
-    for stage in MaxDeadFraction.model_fields:
+def _rejects(shard: int, store: Storage) -> dict[RejectKind, Rejected]:
+    found: dict[RejectKind, list[DeadLetter]] = {}
+    for stage in MaxFailedFraction.model_fields:
         for row in read_rejects(store, stage, shard).to_pylist():
-            door = Door(row["stage"], row["door"], row["reason"])
+            outcome = RejectKind(row["stage"], row["outcome"], row["reason"])
             ranked, detail = rank(row["id"], "report"), row["detail"][:DETAIL_CHARS]
-            found.setdefault(door, []).append(DeadLetter(ranked, row["id"], shard, detail))
-    return {door: Rejected(len(letters), _first(letters)) for door, letters in found.items()}
+            found.setdefault(outcome, []).append(DeadLetter(ranked, row["id"], shard, detail))
+    return {outcome: Rejected(len(letters), _first(letters)) for outcome, letters in found.items()}
 
 
 def _first(letters: Sequence[DeadLetter]) -> tuple[DeadLetter, ...]:

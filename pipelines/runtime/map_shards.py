@@ -1,42 +1,57 @@
-"""One Beam transform for every map stage: shard numbers in, one report a shard out."""
+"""One Beam transform for every chain of map stages: shard numbers in, those that are done out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.metrics.metric import Metrics
+from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.engines.lasting_pool import Call
-from pipelines.engines.local_pool import remembered_error, submit
-from pipelines.runtime.stage import MapStage, RunShard, ShardReport
+from pipelines.engines.local_pool import refuse_if_stopped, remembered_error, submit
+from pipelines.runtime.chain import RunChain, by_hints, chain_name, is_done
+from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
+
+MILLISECONDS = "milliseconds"  # of a shard in a stage; the name of the metric
 
 
 class MapShards(beam.PTransform[Any, Any]):
-    """Run a map stage over a collection of shard numbers.
+    """Run a chain of map stages over a collection of shard numbers.
 
-    Each shard is read, processed and committed by one call on one worker; only its number and
-    its report pass through Beam. A call that raises is retried by the runner as a whole.
+    Each shard is read, processed and committed by one call on one worker, stage after stage; only
+    its number passes through Beam. A call that raises is retried by the runner as a whole, and
+    goes on after the stages that were committed. Stages that ask for other workers than those
+    before them get a step of their own, to which only shards go that have work there.
     """
 
-    def __init__(self, stage: MapStage, store: Storage) -> None:
-        super().__init__(label=f"MapShards({stage.name})")
-        self._stage = stage
+    def __init__(self, stages: Sequence[MapStage], store: Storage) -> None:
+        super().__init__(label=f"MapShards({chain_name(stages)})")
+        self._steps = list(by_hints(stages))
         self._store = store
 
     def expand(self, input_or_inputs: Any) -> Any:
         """Spread the shards over the workers, then run them."""
-        return (
-            input_or_inputs
-            | "Spread" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
-            | "Run"
-            >> beam.ParDo(_RunShard(self._stage, self._store))
-            .with_output_types(ShardReport)
-            .with_resource_hints(**self._stage.hints())
-        )
+        shards = input_or_inputs
+        for number, stages in enumerate(self._steps):
+            name = chain_name(stages)
+            if number:
+                shards |= f"WithWork({name})" >> beam.Filter(_has_work, stages, self._store)
+            shards = (
+                shards
+                | f"Spread({name})" >> beam.Reshuffle().with_input_types(int).with_output_types(int)
+                | f"Run({name})"
+                >> beam.ParDo(_RunChain(stages, self._store))
+                .with_output_types(int)
+                .with_resource_hints(**stages[0].hints())
+            )
+        return shards
+
+
+def _has_work(shard: int, stages: Sequence[MapStage], store: Storage) -> bool:
+    return not is_done(stages, shard, store)
 
 
 class Concurrently(beam.DoFn):
@@ -52,6 +67,7 @@ class Concurrently(beam.DoFn):
 
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
+        refuse_if_stopped()
         call = submit(self._function, element)
         if call is not None:
             self._pending.append(call)
@@ -69,31 +85,40 @@ class Concurrently(beam.DoFn):
             yield WindowedValue(result, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
-class _RunShard(Concurrently):
-    """Run one stage, and count its doors for the runner's own monitoring."""
+class _RunChain(Concurrently):
+    """Run a chain, and count outcomes for the runner's own monitoring."""
 
-    def __init__(self, stage: MapStage, store: Storage) -> None:
-        super().__init__(RunShard(stage, store))
-        self._name = stage.name
+    def __init__(self, stages: Iterable[MapStage], store: Storage) -> None:
+        super().__init__(RunChain(stages, store))
 
-    def process(self, element: int) -> Iterator[ShardReport]:
+    def process(self, element: int) -> Iterator[int]:
         """Run one shard."""
-        for report in super().process(element):
-            self._observe(report)
-            yield report
+        for reports in super().process(element):
+            yield _observe(reports)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Collect the shards in flight."""
         for windowed in super().finish_bundle():
-            self._observe(windowed.value)
-            yield windowed
+            yield windowed.with_value(_observe(windowed.value))
 
-    def _observe(self, report: ShardReport) -> None:
-        doors = {"rows_in": report.rows_in, "kept": report.kept, "skipped": int(report.skipped)}
-        doors |= {f"dropped:{reason}": rows for reason, rows in report.dropped.items()}
-        doors |= {f"dead:{reason}": rows for reason, rows in report.dead.items()}
-        for door, rows in doors.items():
-            Metrics.counter(self._name, door).inc(rows)
+
+def _observe(reports: Sequence[ShardReport]) -> int:
+    """Count what became of a shard's rows; return its number."""
+    for report in reports:
+        counts = {"rows_in": report.rows_in, "kept": report.kept, "skipped": int(report.skipped)}
+        counts |= {f"dropped:{reason}": rows for reason, rows in report.dropped.items()}
+        counts |= {f"failed:{reason}": rows for reason, rows in report.failed.items()}
+        for name, rows in counts.items():
+            Metrics.counter(report.stage, name).inc(rows)
         if not report.skipped:
-            Metrics.distribution(self._name, "milliseconds").update(int(report.seconds * 1000))
-            Metrics.distribution(self._name, "bytes").update(report.file_bytes)
+            Metrics.distribution(report.stage, MILLISECONDS).update(int(report.seconds * 1000))
+            Metrics.distribution(report.stage, "bytes").update(report.file_bytes)
+    return reports[0].shard
+
+
+def seconds_of(stages: Iterable[MapStage], job: Any) -> dict[str, float]:
+    """Return the seconds that all workers together spent on each stage, as far as a job tells."""
+    asked = MetricsFilter().with_name(MILLISECONDS)
+    found = job.metrics().query(asked)["distributions"]
+    spent = {each.key.metric.namespace: each.result.sum / 1000 for each in found if each.result}
+    return {stage.name: spent[stage.name] for stage in stages if stage.name in spent}

@@ -26,25 +26,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What became of the rows that entered a stage: rows_in = kept + dropped + dead."""
+    """What became of the rows that entered a stage: rows_in = kept + dropped + failed."""
 
     rows_in: int = 0
     kept: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)  # reason -> rows
-    dead: Mapping[str, int] = field(default_factory=dict)  # error class -> rows
+    failed: Mapping[str, int] = field(default_factory=dict)  # error class -> rows
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
             rows_in=self.rows_in + other.rows_in,
             kept=self.kept + other.kept,
             dropped=_sum(self.dropped, other.dropped),
-            dead=_sum(self.dead, other.dead),
+            failed=_sum(self.failed, other.failed),
         )
 
     @property
+    def failed_rows(self) -> int:
+        """The number of rows that failed."""
+        return sum(self.failed.values())
+
+    @property
     def conserved(self) -> bool:
-        """Whether every row left by one door."""
-        left = self.kept + sum(self.dropped.values()) + sum(self.dead.values())
+        """Whether every row has one outcome."""
+        left = self.kept + sum(self.dropped.values()) + self.failed_rows
         return left == self.rows_in
 
 
@@ -65,12 +70,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A row that did not leave its stage by the front door."""
+    """A row that did not leave its stage by being kept."""
 
     id: str
     reason: str  # stable class
     detail: str  # a sentence with the offending value
-    dropped: bool = False  # a decision; otherwise dead: unusable input
+    dropped: bool = False  # a decision; otherwise failed: unusable input
 
 
 def sidecar_path(folder: str, shard: int) -> str:
@@ -84,13 +89,13 @@ def dead_letters_path(stage: str, shard: int) -> str:
 
 
 def count(rows_in: int, kept: int, rejects: Sequence[Reject]) -> Counts:
-    """Count the doors that the rows of a shard left by."""
+    """Count the outcomes of a shard's rows."""
     dropped: dict[str, int] = {}
-    dead: dict[str, int] = {}
+    failed: dict[str, int] = {}
     for reject in rejects:
-        door = dropped if reject.dropped else dead
-        door[reject.reason] = door.get(reject.reason, 0) + 1
-    return Counts(rows_in=rows_in, kept=kept, dropped=_sum(dropped, {}), dead=_sum(dead, {}))
+        outcome = dropped if reject.dropped else failed
+        outcome[reject.reason] = outcome.get(reject.reason, 0) + 1
+    return Counts(rows_in=rows_in, kept=kept, dropped=_sum(dropped, {}), failed=_sum(failed, {}))
 
 
 def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) -> None:
@@ -105,7 +110,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "rows_in": counts.rows_in,
         "kept": counts.kept,
         "dropped": dict(counts.dropped),
-        "dead": dict(counts.dead),
+        "failed": dict(counts.failed),
         "tar": dict(origin.tar),
         "files": list(origin.files),
         "passed_over": dict(origin.passed_over),
@@ -130,7 +135,7 @@ def write_dead_letters(store: Storage, stage: str, shard: int, rejects: Sequence
         {
             "id": reject.id,
             "stage": stage,
-            "door": "dropped" if reject.dropped else "dead",
+            "outcome": "dropped" if reject.dropped else "failed",
             "reason": reject.reason,
             "detail": reject.detail,
         }
@@ -323,7 +328,7 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _origin(data: dict[str, Any]) -> Origin:
-    counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "dead")})
+    counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "failed")})
     return Origin(
         stage=data["stage"],
         folder=data.get("folder", ""),  # of earlier releases there is none

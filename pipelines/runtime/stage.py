@@ -16,7 +16,6 @@ from pipelines.runtime.sidecar import (
     Origin,
     Reject,
     count,
-    each_shard,
     kept_keys,
     kept_rows,
     make_origin,
@@ -33,7 +32,7 @@ from schemas.store.storage import CorpusError, Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ShardResult:
     """What a stage made of one shard, before anything is published."""
 
     table: pa.Table  # the side-car
@@ -46,7 +45,7 @@ class Outcome:
     passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
 
     def counts(self) -> Counts:
-        """Count the doors; rows_in is what the stage read, not the sum of the doors."""
+        """Count the outcomes; rows_in is what the stage read, not the sum of the outcomes."""
         kept = self.table.num_rows if self.kept is None else self.kept
         return count(self.rows_in, kept, self.rejects) + Counts(dropped=self.dropped)
 
@@ -116,7 +115,7 @@ class MapStage(SidecarStage):
         """Return the part of the recipe (JSON values) that decides this shard's output."""
 
     @abstractmethod
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Make the side-car; files built in `scratch` are published before it."""
 
     @property
@@ -145,7 +144,7 @@ class ShardReport(NamedTuple):
     rows_in: int
     kept: int
     dropped: dict[str, int]
-    dead: dict[str, int]
+    failed: dict[str, int]
     seconds: float
     file_bytes: int  # published
 
@@ -182,23 +181,12 @@ def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
     return origin is not None and origin.fingerprint == wanted_fingerprint(stage, shard, store)
 
 
-def stale_shards(stage: MapStage, store: Storage, shards: int) -> list[int]:
-    """Return the numbers of the shards that are not fresh, of so many."""
-    fresh = each_shard(lambda shard: is_fresh(stage, shard, store), range(shards))
-    return [shard for shard in range(shards) if not fresh[shard]]
-
-
-def run_empty(stage: MapStage, store: Storage, shards: Iterable[int]) -> None:
-    """Make the side-cars of shards in which no row waits, here: no job and no model for those."""
-    each_shard(lambda shard: run_shard(stage, shard, store), shards)
-
-
 def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     """Make and publish one side-car, unless a fresh one is there.
 
     Raises:
         CorpusError: if an input is missing or damaged.
-        AssertionError: if a row left the stage by no door or by two: a bug of the stage.
+        AssertionError: if a row left the stage with no outcome or with two: a bug of the stage.
     """
     started = time.monotonic()
     path = sidecar_path(stage.folder, shard)
@@ -253,21 +241,6 @@ def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
         store.remove(file)
 
 
-class RunShard:
-    """A picklable call of `run_shard` with its stage and store bound.
-
-    Worker processes of our own unpickle it, and need no Beam for it.
-    """
-
-    def __init__(self, stage: MapStage, store: Storage) -> None:
-        self._stage = stage
-        self._store = store
-
-    def __call__(self, shard: int) -> ShardReport:
-        """Run one shard."""
-        return run_shard(self._stage, shard, self._store)
-
-
 def _publish(store: Storage, files: Mapping[str, Path]) -> None:
     for final, local in files.items():
         store.commit_file(final, local)
@@ -289,7 +262,7 @@ def _report(
         rows_in=counts.rows_in,
         kept=counts.kept,
         dropped=dict(counts.dropped),
-        dead=dict(counts.dead),
+        failed=dict(counts.failed),
         seconds=seconds,
         file_bytes=file_bytes,
     )

@@ -99,8 +99,8 @@ def describe(
         tokens=tokens,
         subsets={T2I: files},
         further={
-            # Dropped or dead in caption, pair, vq_tokens or shard, each in one of them.
-            "selected_but_dead": dict(funnel)["select"].kept - written.kept,
+            # Dropped or failed in caption, pair, vq_tokens or shard, each in one of them.
+            "selected_but_not_written": dict(funnel)["select"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         },
         funnel=[*funnel, (STAGE, written)],
@@ -207,7 +207,7 @@ def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
 def written(manifest: Mapping[str, Any]) -> Counts:
     """Return what became of the samples that were to be written."""
     line = manifest["funnel"][-1]
-    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "dead")})
+    return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "failed")})
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
@@ -222,5 +222,5 @@ def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:
         "rows_in": counts.rows_in,
         "kept": counts.kept,
         "dropped": dict(counts.dropped),
-        "dead": dict(counts.dead),
+        "failed": dict(counts.failed),
     }

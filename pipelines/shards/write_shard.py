@@ -63,13 +63,13 @@ class ShardFile(NamedTuple):
     bytes: int
     sha256: str
     samples: int
-    dead: Mapping[str, int]  # reason -> samples that could not be written
+    failed: Mapping[str, int]  # reason -> samples that could not be written
 
     @property
     def counts(self) -> Counts:
         """What became of the samples that belong into it."""
-        gone = sum(self.dead.values())
-        return Counts(rows_in=self.samples + gone, kept=self.samples, dead=self.dead)
+        gone = sum(self.failed.values())
+        return Counts(rows_in=self.samples + gone, kept=self.samples, failed=self.failed)
 
 
 def output_name(subset: str, number: int) -> str:
@@ -134,7 +134,7 @@ class WriteShard:
         tar = found.tar
         counts = found.counts
         return ShardFile(
-            f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.dead)
+            f"{name}.tar", int(tar["bytes"]), str(tar["sha256"]), counts.kept, dict(counts.failed)
         )
 
     def fingerprint(self, refs: Sequence[Reference]) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from filters.formats import file_format
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.spool import Spool
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import ShardResult
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from schemas.keys import shard_name
 from schemas.tables import RAW
@@ -71,7 +71,7 @@ class RawShard:
         """Turn a sample away."""
         self._rejects.append(Reject(id=key, reason=reason, detail=detail, dropped=dropped))
 
-    def finish(self, rows_in: int) -> Outcome:
+    def finish(self, rows_in: int) -> ShardResult:
         """Write the tar in key order and return what is to be published.
 
         The tar's name holds its hash: the web answers differently from one attempt to the next,
@@ -92,7 +92,7 @@ class RawShard:
         self._spool.close()
         rows = sorted(self._rows, key=lambda row: row["key"])
         table = pa.Table.from_pylist([r | places.get(r["key"], {}) for r in rows], schema=RAW)
-        return Outcome(
+        return ShardResult(
             table=table,
             rows_in=rows_in,
             rejects=self._rejects,

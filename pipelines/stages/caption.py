@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.stages.source_text import CaptionEngine, SourceText
 from schemas.recipe import CaptionConfig, Recipe
 from schemas.store.storage import Storage
@@ -41,7 +41,7 @@ class Caption(MapStage):
         """Return the engine's settings."""
         return self.config.model_dump(mode="json")
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
         rows = self.rows("sources", shard, store).to_pylist()
         written = self._engine()(rows)
@@ -56,7 +56,7 @@ class Caption(MapStage):
                 why = Reject(id=row["key"], reason=text.reason, detail=text.detail, dropped=True)
                 rejects.append(why)
         table = pa.Table.from_pylist(captions, schema=CAPTIONS)
-        return Outcome(table=table, rows_in=len(rows), rejects=named(rejects, shard, store))
+        return ShardResult(table=table, rows_in=len(rows), rejects=named(rejects, shard, store))
 
     def _engine(self) -> CaptionEngine:
         return SourceText(self.config)

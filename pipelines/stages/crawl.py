@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.runtime.images import batches, read_each
-from pipelines.runtime.retry_dead import is_marked, may_pass
+from pipelines.runtime.retry_failed import is_marked, is_temporary
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
-from pipelines.runtime.stage import MapStage, Outcome, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
 from schemas.recipe import CrawlConfig, Recipe, Source
@@ -54,7 +54,7 @@ class Crawl(MapStage):
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""
         return [decides, how, version]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
         rows = self.rows("sources", shard, store)
         raw = RawShard(shard, scratch)
@@ -66,7 +66,7 @@ class Crawl(MapStage):
         return raw.finish(rows_in=rows.num_rows)
 
     def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:
-        """Where dead rows are to be tried again, keep what became of all others; return their keys.
+        """Keep what an earlier attempt settled, but rows to be tried again; return the keys kept.
 
         Bytes that are not what the side-car says count as never fetched.
         """
@@ -80,8 +80,8 @@ class Crawl(MapStage):
                     raw.keep(row, body)
                     settled.append(row["key"])
         for letter in read_rejects(store, self.name, shard).to_pylist():
-            if not may_pass(letter["reason"]):
-                dropped = letter["door"] == "dropped"
+            if not is_temporary(letter["reason"]):
+                dropped = letter["outcome"] == "dropped"
                 raw.reject(letter["id"], letter["reason"], letter["detail"], dropped=dropped)
                 settled.append(letter["id"])
         return settled

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipelines.runtime.ownership import own_sidecar
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import MapStage, Outcome, is_fresh
+from pipelines.runtime.stage import MapStage, ShardResult, is_fresh
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_reader, read_plan
 from schemas.keys import sample_key, shard_name
@@ -43,7 +43,7 @@ class Ingest(MapStage):
         unit = read_plan(store)[shard]
         return [asdict(unit), self._source(unit.source).model_dump(mode="json")]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `sources/NNNNN.parquet`."""
         unit = read_plan(store)[shard]
         source = self._source(unit.source)
@@ -68,7 +68,7 @@ class Ingest(MapStage):
             else:
                 rows[key] = _source_row(key, row, source)
         table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SOURCES)
-        return Outcome(table=table, rows_in=rows_in, rejects=rejects, passed_over=passed_over)
+        return ShardResult(table=table, rows_in=rows_in, rejects=rejects, passed_over=passed_over)
 
     def _source(self, name: str) -> Source:
         return next(source for source in self.sources if source.name == name)

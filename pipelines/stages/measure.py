@@ -14,7 +14,7 @@ from filters.signal import Record
 from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.images import decode_image, read_images, refused
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema
@@ -53,12 +53,12 @@ class Measure(MapStage):
         settings = {name: self.config.settings.get(name, {}) for name in self.config.signals}
         return [list(self.config.signals), settings, self.decode.decides()]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `signals/NNNNN.parquet`."""
         raw = self.rows("raw", shard, store).to_pylist()
         return self.measured(raw, shard, store)
 
-    def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> Outcome:
+    def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> ShardResult:
         """Measure some rows of a raw shard."""
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
@@ -69,7 +69,7 @@ class Measure(MapStage):
             self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)
         ]
         table = pa.concat_tables(tables) if tables else schema.empty_table()
-        return Outcome(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
+        return ShardResult(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
 
     def _decoded(
         self,

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.templates.template_file import (
     Conversation,
     converse,
@@ -48,7 +48,7 @@ class Pair(MapStage):
         sha256 = self.config.templates_sha256 or templates_sha256(self.config.templates)
         return [sha256, self.config.faithful]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `pairs/NNNNN.parquet`."""
         templates = load_templates(self.config.templates, sha256=self.config.templates_sha256)
         captions = self.rows("captions", shard, store).to_pylist()
@@ -67,7 +67,7 @@ class Pair(MapStage):
             ]
             pairs.append({"key": key, "messages": messages, "template": pair.template})
         table = pa.Table.from_pylist(pairs, schema=PAIRS)
-        return Outcome(table=table, rows_in=len(captions), rejects=named(rejects, shard, store))
+        return ShardResult(table=table, rows_in=len(captions), rejects=named(rejects, shard, store))
 
 
 def _marker(caption: str, pair: Conversation) -> str:

@@ -28,12 +28,20 @@ def quotas(recipe: Recipe) -> dict[str, int]:
 
 
 def cutoffs_path(
-    select: Select, quotas: Mapping[str, int], inputs: Mapping[str, Sequence[Origin]]
+    select: Select, quotas: Mapping[str, int], made_by: Mapping[str, Sequence[str]]
 ) -> str:
-    """Return the file that holds the quotas' cut-offs for these rules and inputs."""
+    """Return the file that holds the quotas' cut-offs for these rules and inputs.
+
+    `made_by` has the fingerprints of the side-cars of each folder that select reads.
+    """
     rules = [[name, rule.model_dump(mode="json")] for name, rule in select.rules.items()]
-    named = fingerprint(dict(quotas), rules, select.contents(inputs))
-    return f"selection/quota-{named}.json"
+    inputs = {folder: list(made_by[folder]) for folder in select.inputs}
+    return f"selection/quota-{fingerprint(dict(quotas), rules, inputs)}.json"
+
+
+def fingerprints(origins: Mapping[str, Sequence[Origin]]) -> dict[str, list[str]]:
+    """Return the fingerprints of side-cars, by folder."""
+    return {folder: [origin.fingerprint for origin in found] for folder, found in origins.items()}
 
 
 def within(stage: Stage, cutoffs: Mapping[str, str]) -> Stage:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from filters.rules import Verdict, judge
 from pipelines.runtime.sidecar import kept_keys, read_table, rows_with, sidecar_path
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.plan import read_plan
 from schemas.keys import rank, unit
 from schemas.recipe import Recipe, Rule
@@ -52,7 +52,7 @@ class Select(MapStage):
         rules = [[name, rule.model_dump(mode="json")] for name, rule in self.rules.items()]
         return [rules, self.cutoffs.get(read_plan(store)[shard].source, "")]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `selection/NNNNN.parquet`."""
         cutoff = self.cutoffs.get(read_plan(store)[shard].source)
         rows = []
@@ -63,7 +63,7 @@ class Select(MapStage):
         dropped = Counter(row["reason"] for row in rows if not row["kept"])
         table = pa.Table.from_pylist(rows, schema=SELECTION)
         kept = len(rows) - dropped.total()
-        return Outcome(table=table, rows_in=len(rows), kept=kept, dropped=dropped)
+        return ShardResult(table=table, rows_in=len(rows), kept=kept, dropped=dropped)
 
 
 def judged(

@@ -13,7 +13,7 @@ from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.spool import Spool
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.tokens.batches import Job, TokenBatches
 from pipelines.tokens.token_arrays import TokenArrays
 from pipelines.tokens.tokenizers import Target, targets
@@ -73,7 +73,7 @@ class VqTokens(MapStage):
         """Return the tokenizers, their weights, and how pixels are prepared."""
         return [[target.members, self._method(target)] for target in targets(self.config)]
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         rows = self.rows("raw", shard, store).to_pylist()
         methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
@@ -152,7 +152,7 @@ class VqTokens(MapStage):
         members: Sequence[str],
         arrays: TokenArrays,
         rejects: Mapping[str, Reject],
-    ) -> Outcome:
+    ) -> ShardResult:
         made = [row["key"] for row in rows if row["key"] not in rejects]
         described: list[dict[str, Any]] = []
         files: dict[str, Path] = {}
@@ -162,7 +162,7 @@ class VqTokens(MapStage):
             described += [{**row, "file": file} for row in arrays.write(member, made, local)]
             files[file] = local
         described.sort(key=lambda row: (row["key"], row["member"]))
-        return Outcome(
+        return ShardResult(
             table=pa.Table.from_pylist(described, schema=TOKENS),
             rows_in=len(rows),
             rejects=list(rejects.values()),

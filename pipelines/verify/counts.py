@@ -54,7 +54,7 @@ def counted(look: SidecarLook, folder: str) -> Iterator[Fault]:
         else:
             path = dead_letters_path(stage.name, look.shard)
             found, counted = (
-                {"dropped": dict(c.dropped), "dead": dict(c.dead)}
+                {"dropped": dict(c.dropped), "failed": dict(c.failed)}
                 for c in (expected, origin.counts)
             )
             yield Fault(path, f"holds {found}, its stage counted {counted}")
@@ -68,22 +68,22 @@ def _counts(look: SidecarLook, folder: str, rows_in: int) -> Counts | None:
         return Counts(rows_in=rows_in, kept=table.num_rows - dropped.total(), dropped=dropped)
     if folder not in look.letters:
         return None
-    doors: dict[str, Counter[str]] = {"dropped": Counter(), "dead": Counter()}
+    outcomes: dict[str, Counter[str]] = {"dropped": Counter(), "failed": Counter()}
     letters = look.letters[folder]
-    for door, reason in zip(column(letters, "door"), column(letters, "reason"), strict=True):
-        doors.setdefault(door, Counter())[reason] += 1
+    for outcome, reason in zip(column(letters, "outcome"), column(letters, "reason"), strict=True):
+        outcomes.setdefault(outcome, Counter())[reason] += 1
     kept = len(set(column(table, "key")))
-    return Counts(rows_in=rows_in, kept=kept, **doors)  # type: ignore[arg-type]
+    return Counts(rows_in=rows_in, kept=kept, **outcomes)  # type: ignore[arg-type]
 
 
 def conserved(look: SidecarLook, folder: str, before: str) -> Iterator[Fault]:
-    """Say of every row that a stage took of the one before whether it left by exactly one door."""
+    """Say of every row that a stage took of the one before whether it has exactly one outcome."""
     keys = look.kept(before)
     left = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))
     if lost := sorted({*keys} - {*left}):
         yield look.fault(folder, f"{len(lost)} rows lost, first {lost[0]}")
     if twice := sorted(key for key, times in left.items() if times > 1):
-        yield look.fault(folder, f"{twice[0]} left by two doors")
+        yield look.fault(folder, f"{twice[0]} has two outcomes")
     if new := sorted({*left} - {*keys}):
         yield look.fault(folder, f"{new[0]} comes from nowhere")
     if folder in look.origins and look.origins[folder].counts.rows_in != len(keys):

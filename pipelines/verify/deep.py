@@ -13,7 +13,7 @@ from filters.decode import DecodeError
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
 from pipelines.runtime.images import batches, decode_image, read_checked, read_each
-from pipelines.runtime.retry_dead import may_pass
+from pipelines.runtime.retry_failed import is_temporary
 from pipelines.runtime.sidecar import Reject, dead_letters_path
 from pipelines.shards.tar_reader import StrictTar
 from pipelines.shards.write_shard import jpeg
@@ -33,7 +33,7 @@ ENCODERS_APART = 2.0
 def measured_again(look: ShardLook) -> Iterator[Fault]:
     """Run `measure` again on a shard.
 
-    Rows that died of what may pass are left alone: what killed a worker may do so again.
+    Rows that failed temporarily are left alone: what killed a worker may do so again.
     """
     stage: Any = look.corpus.stages["signals"]
     spared = _spared(look, "signals")
@@ -56,15 +56,15 @@ def _encoded_again(look: ShardLook) -> list[Fault]:
 
     corpus, faults = look.corpus, []
     stored = {(row["key"], row["member"]): row for row in look.tables["tokens"].to_pylist()}
-    dead = _dead(look, "tokens")
-    tried = {key for key, _ in stored} | (dead.keys() - _spared(look, "tokens").keys())
+    failed = _failed(look, "tokens")
+    tried = {key for key, _ in stored} | (failed.keys() - _spared(look, "tokens").keys())
     rows = [row for row in look.tables["raw"].to_pylist() if row["key"] in tried]
     batch = TokenBatches(recipe=corpus.recipe.vq_tokens, decode=corpus.recipe.decode)
     for made in batch.run(_jobs(look, rows)):
         if isinstance(made, Reject):
             tried.discard(made.id)
-            if (reason := dead[made.id].reason if made.id in dead else "") != made.reason:
-                was = f"dead of {reason}" if reason else "encoded"
+            if (reason := failed[made.id].reason if made.id in failed else "") != made.reason:
+                was = f"failed with {reason}" if reason else "encoded"
                 faults.append(
                     look.fault("tokens", f"{made.id}: {was}, now {made.reason}: {made.detail}")
                 )
@@ -76,26 +76,26 @@ def _encoded_again(look: ShardLook) -> list[Fault]:
             faults += _codes_differ(look, row, array, made.about)
     path = dead_letters_path("vq_tokens", look.shard)
     faults += [
-        Fault(path, f"{key}: dead of {dead[key].reason}, and it can be encoded")
-        for key in sorted(tried & dead.keys())
+        Fault(path, f"{key}: failed with {failed[key].reason}, and it can be encoded")
+        for key in sorted(tried & failed.keys())
     ]
     return faults
 
 
-def _dead(look: ShardLook, folder: str) -> dict[str, Reject]:
-    """Map the keys of a stage's dead rows to their letters."""
+def _failed(look: ShardLook, folder: str) -> dict[str, Reject]:
+    """Map the keys of a stage's failed rows to their letters."""
     letters = look.letters.get(folder)
     return {
         row["id"]: Reject(id=row["id"], reason=row["reason"], detail=row["detail"])
         for row in (letters.to_pylist() if letters else ())
-        if row["door"] == "dead"
+        if row["outcome"] == "failed"
     }
 
 
 def _spared(look: ShardLook, folder: str) -> dict[str, Reject]:
-    """Return the dead rows that are not tried again."""
-    dead = _dead(look, folder)
-    return {key: letter for key, letter in dead.items() if may_pass(letter.reason)}
+    """Return the failed rows that are not tried again."""
+    failed = _failed(look, folder)
+    return {key: letter for key, letter in failed.items() if is_temporary(letter.reason)}
 
 
 def _jobs(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
@@ -131,7 +131,7 @@ def images_again(
     subset: Subset,
     tar: str,
     samples: Mapping[str, dict[str, Any]],
-    dead: Mapping[str, str],
+    failed: Mapping[str, str],
 ) -> Iterator[Fault]:
     """Encode the images of an output shard again; those that died must fail as they did.
 
@@ -140,10 +140,10 @@ def images_again(
         subset: of the shard.
         tar: path of the shard.
         samples: what its writer was given, by key.
-        dead: keys that are not in it, and what they died of.
+        failed: keys that are not in it, and what they failed with.
     """
-    again = {key: ref for key, ref in samples.items() if not may_pass(dead.get(key, ""))}
-    yield from call_isolated(tar, _images_again, corpus, subset, tar, again, dead)
+    again = {key: ref for key, ref in samples.items() if not is_temporary(failed.get(key, ""))}
+    yield from call_isolated(tar, _images_again, corpus, subset, tar, again, failed)
 
 
 def _images_again(
@@ -151,26 +151,26 @@ def _images_again(
     subset: Subset,
     tar: str,
     samples: Mapping[str, dict[str, Any]],
-    dead: Mapping[str, str],
+    failed: Mapping[str, str],
 ) -> list[Fault]:
     faults: list[Fault] = []
     with corpus.store.open(tar) as file:
         for member in StrictTar(file, MAX_MEMBER_BYTES).members():
             key, _, extension = member.name.partition(".")
-            if extension in subset.images and key in samples and key not in dead:
+            if extension in subset.images and key in samples and key not in failed:
                 said = guarded(tar, _image_again, corpus, tar, samples[key], member.data)
                 faults += [Fault(tar, f"{key}: {fault.what}") for fault in said]
     # Another release of a decoder may fail otherwise.
-    for key in sorted(samples.keys() & dead.keys()) if corpus.same_pillow else ():
+    for key in sorted(samples.keys() & failed.keys()) if corpus.same_pillow else ():
         try:
             _encoded(corpus, samples[key])
         except DecodeError as error:
-            if error.reason == dead[key]:
+            if error.reason == failed[key]:
                 continue
             said = f"now {error.reason}"
         else:
             said = "and it can be encoded"
-        faults.append(Fault(tar, f"{key}: dead of {dead[key]}, {said}"))
+        faults.append(Fault(tar, f"{key}: failed with {failed[key]}, {said}"))
     return faults
 
 

@@ -139,7 +139,7 @@ def _expect_letters(files: Files, path: str, origin: Origin | None) -> None:
     counts = origin.counts if origin else None
     if counts is None:
         files.allowed.add(path)
-    elif any(counts.dropped.values()) or any(counts.dead.values()):
+    elif any(counts.dropped.values()) or any(counts.failed.values()):
         files.required.add(path)
 
 

@@ -28,7 +28,7 @@ from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
 from pipelines.stages.dedup import Dedup
-from pipelines.stages.quota import cutoffs_path, quotas, within
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, within
 from pipelines.stages.select import Select
 from pipelines.stages.shard import output_shard_count
 from pipelines.tokens.tokenizers import describe_tokens
@@ -195,7 +195,7 @@ class _Verify:
         faults: list[Fault] = []
         if limits and known:
             [select] = (stage for stage in make_stages(recipe) if isinstance(stage, Select))
-            path = cutoffs_path(select, limits, complete)
+            path = cutoffs_path(select, limits, fingerprints(complete))
             self._files.required.add(path)
             faults += self._whole(path, self._read_cutoffs, path, cutoffs)
         if known:

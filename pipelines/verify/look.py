@@ -121,8 +121,8 @@ def checked_origin(store: Storage, path: str) -> Origin:
         raise CorpusError("missing")
     counts = origin.counts
     rows = [counts.rows_in, counts.kept]
-    for doors in (counts.dropped, counts.dead):
-        rows += [*doors.values()] if isinstance(doors, dict) else [None]
+    for outcomes in (counts.dropped, counts.failed):
+        rows += [*outcomes.values()] if isinstance(outcomes, dict) else [None]
     texts = [origin.stage, origin.fingerprint, origin.content, origin.keys, *origin.files]
     rows += [*origin.passed_over.values()] if isinstance(origin.passed_over, dict) else [None]
     sound = all(map(is_count, rows))

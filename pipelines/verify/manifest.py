@@ -32,7 +32,7 @@ from schemas.store.lock import LOCK_NAME, holder_of
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import Subset
 
-LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh"}
+LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh", "job", "job_seconds"}
 VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
 
 
@@ -118,7 +118,8 @@ def log_sound(store: Storage) -> Iterator[Fault]:
         try:
             line = json.loads(text)
             sound = line.keys() == LOGGED and line["stage"] in (BEGUN, *STAGES)
-            sound &= _is_duration(line["seconds"]) and isinstance(line["build"], str)
+            sound &= all(_is_duration(line[name]) for name in ("seconds", "job_seconds"))
+            sound &= all(isinstance(line[name], str) for name in ("build", "job"))
             sound &= all(is_count(line[name]) for name in ("shards_run", "shards_fresh"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             sound = False

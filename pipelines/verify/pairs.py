@@ -29,7 +29,7 @@ from pipelines.preferences.prompts import VERSION as PROMPTS_VERSION
 from pipelines.preferences.sample import facts_of, sample_json
 from pipelines.preferences.stage import MakePreferences
 from pipelines.runtime.sidecar import Counts, Origin, sidecar_path
-from pipelines.runtime.stage import MapStage, Outcome, SidecarStage
+from pipelines.runtime.stage import MapStage, ShardResult, SidecarStage
 from pipelines.shards.manifest import MANIFEST
 from pipelines.shards.write_shard import FOLDER, ShardFile, fitted_size, listing_path, npy
 from pipelines.shards.write_shard import output_name as output_stem
@@ -85,7 +85,7 @@ class _Pairs(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         return self.told
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         raise NotImplementedError("pairs are read here, not made")
 
 

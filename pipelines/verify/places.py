@@ -99,17 +99,17 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
     path = dead_letters_path("crawl", look.shard)
     rows = letters.to_pylist()
     for row in rows:
-        if row["door"] != "dead" or row["reason"] not in REASONS[source.kind]:
+        if row["outcome"] != "failed" or row["reason"] not in REASONS[source.kind]:
             yield Fault(path, f"{row['id']}: {row['reason']} is no reason of a {source.kind}")
     if look.corpus.deep:
-        dead = {row["id"] for row in rows}
+        failed = {row["id"] for row in rows}
         table = look.tables["sources"]
         again = _Again()
-        chosen = table.filter([key in dead for key in look.column("sources", "key")])
+        chosen = table.filter([key in failed for key in look.column("sources", "key")])
         unit = read_plan(look.corpus.store)[look.shard]
         make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, again)  # type: ignore[arg-type]
         for key in again.found:
-            yield Fault(path, f"{key}: dead, and its image can be read")
+            yield Fault(path, f"{key}: failed, and its image can be read")
 
 
 class _Again:

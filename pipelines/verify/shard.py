@@ -31,7 +31,7 @@ class _Shard(TarLook):
     number: int
     letters: str  # path
     samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
-    dead: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
+    failed: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
     gone: dict[str, str] = field(default_factory=dict)  # keys of those -> reason
 
 
@@ -78,8 +78,8 @@ class CheckShard:
         if self.corpus.deep and shard.tar not in self.corpus.broken:
             again = (self.corpus, self.subset, shard.tar, shard.samples, shard.gone)
             faults += guarded(shard.tar, images_again, *again)
-        kept = len(shard.samples) - sum(shard.dead.values())
-        line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.dead)
+        kept = len(shard.samples) - sum(shard.failed.values())
+        line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.failed)
         return capped(faults), line
 
     def _letters_sound(self, shard: _Shard) -> Iterator[Fault]:
@@ -96,10 +96,10 @@ class CheckShard:
             if row["id"] not in shard.samples:
                 if self.complete:
                     yield Fault(shard.letters, f"{row['id']!r} is no sample of this shard")
-            elif (row["stage"], row["door"]) != (STAGE, "dead"):
-                yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['door']}")
+            elif (row["stage"], row["outcome"]) != (STAGE, "failed"):
+                yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['outcome']}")
             else:
-                shard.dead[row["reason"]] = shard.dead.get(row["reason"], 0) + 1
+                shard.failed[row["reason"]] = shard.failed.get(row["reason"], 0) + 1
         shard.gone.update((row["id"], row["reason"]) for row in rows)
 
     def _tar_sound(self, shard: _Shard) -> Iterator[Fault]:
@@ -116,7 +116,7 @@ class CheckShard:
             elif key not in shard.samples and self.complete:
                 said.append(f"{key}: no sample of the side-cars")
             elif key in shard.gone:
-                said.append(f"{key}: dead by {shard.letters}")
+                said.append(f"{key}: failed by {shard.letters}")
             yield from (Fault(shard.tar, what) for what in said)
             if ref is not None:
                 found = guarded(where, self._sample_sound, ref, members)
@@ -164,8 +164,8 @@ class CheckShard:
         )
         if origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
             yield Fault(path, "made by another recipe, another version or from other samples")
-        gone = sum(shard.dead.values())
+        gone = sum(shard.failed.values())
         kept = len(shard.samples) - gone
-        counts = Counts(rows_in=kept + gone, kept=kept, dead=dict(sorted(shard.dead.items())))
+        counts = Counts(rows_in=kept + gone, kept=kept, failed=dict(sorted(shard.failed.items())))
         if origin.counts != counts:
             yield Fault(path, f"its footer counts {origin.counts}, the side-cars {counts}")

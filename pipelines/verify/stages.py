@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.runtime.sidecar import column, dead_letters_path
-from pipelines.runtime.stage import MapStage, Outcome
+from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 
@@ -20,7 +20,7 @@ def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:
     yield from same_outcome(look, folder, outcome)
 
 
-def same_outcome(look: ShardLook, folder: str, outcome: Outcome) -> Iterator[Fault]:
+def same_outcome(look: ShardLook, folder: str, outcome: ShardResult) -> Iterator[Fault]:
     """Compare a stage's side-car and dead letters with what it gives now."""
     for what in _differing(look.tables[folder], outcome.table):
         yield look.fault(folder, what)
@@ -30,10 +30,10 @@ def same_outcome(look: ShardLook, folder: str, outcome: Outcome) -> Iterator[Fau
     if look.corpus.stages[folder].judges or folder not in look.letters:
         return
     expected = sorted(
-        (r.id, "dropped" if r.dropped else "dead", r.reason, r.detail) for r in outcome.rejects
+        (r.id, "dropped" if r.dropped else "failed", r.reason, r.detail) for r in outcome.rejects
     )
     letters = look.letters[folder]
-    names = ("id", "door", "reason", "detail")
+    names = ("id", "outcome", "reason", "detail")
     if sorted(zip(*(column(letters, name) for name in names), strict=True)) != expected:
         path = dead_letters_path(look.corpus.stages[folder].name, look.shard)
         yield Fault(path, "rows are not those that the stage turns away")

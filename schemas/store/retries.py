@@ -164,7 +164,7 @@ class PatientFileSystem:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, _FaultError) and error.fault.may_pass
+    return isinstance(error, _FaultError) and error.fault.is_temporary
 
 
 @cache

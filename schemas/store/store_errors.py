@@ -25,7 +25,7 @@ _NO_CREDENTIALS = {
     "google.auth.exceptions.DefaultCredentialsError",
     "google.auth.exceptions.RefreshError",
 }
-_PASSING = (0, 408, 409, 429, 500, 502, 503, 504)
+_TEMPORARY = (0, 408, 409, 429, 500, 502, 503, 504)
 _MEANINGS = {
     0: "could not be reached",
     401: "does not accept the credentials",
@@ -37,7 +37,7 @@ SHOWN_CHARACTERS = 300
 class StoreFault(NamedTuple):
     """What went wrong at a store."""
 
-    may_pass: bool  # the same call may succeed a moment later
+    is_temporary: bool  # the same call may succeed a moment later
     said: str  # for the user, without the URL
 
 
@@ -50,7 +50,7 @@ def store_fault(error: Exception) -> StoreFault | None:
     if status is None or isinstance(error, FileNotFoundError | FileExistsError):
         return None
     meaning = _MEANINGS.get(status, f"answered {status}")
-    return StoreFault(status in _PASSING, f"the store {meaning} ({detail})")
+    return StoreFault(status in _TEMPORARY, f"the store {meaning} ({detail})")
 
 
 def _status(error: Any) -> int | None:

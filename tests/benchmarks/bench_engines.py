@@ -54,7 +54,7 @@ def two_jobs(engine: Engine, corpus: str) -> tuple[float, float]:
             shutil.rmtree(f"{corpus}/signals")
             started = time.monotonic()
             engine.run(
-                lambda root: shard_numbers(root, numbers) | MapShards(stage, store), name="b"
+                lambda root: shard_numbers(root, numbers) | MapShards([stage], store), name="b"
             )
             seconds.append(time.monotonic() - started)
     return seconds[0], seconds[1]

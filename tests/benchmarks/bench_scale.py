@@ -142,7 +142,7 @@ def stages(job: Job, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
     made = {stage.name: stage for stage in make_stages(job.recipe)}
     yield "dedup", partial(job.dedup, made["dedup"]), rows
     for name in ("select", "caption", "pair"):
-        yield name, partial(job.map, made[name]), rows
+        yield name, partial(job.chain, [made[name]]), rows
     list(run_each(SyntheticTokens(store=job.store), range(job.shards)))
     job._count("vq_tokens", "tokens")
     pipelines.stages.shard.WriteShard = AssignShard

@@ -15,7 +15,7 @@ def assert_as_undisturbed(corpus: Corpus, undisturbed: Corpus) -> None:
     assert [name for name in made if made[name] != expected[name]] == []
     assert corpus.faults() == []
     for line in corpus.manifest["funnel"]:
-        out = line["kept"] + sum(line["dropped"].values()) + sum(line["dead"].values())
+        out = line["kept"] + sum(line["dropped"].values()) + sum(line["failed"].values())
         assert line["rows_in"] == out, line
 
 

@@ -188,9 +188,11 @@ def test_the_images_server_goes_away_and_comes_back(
     server_is_there.come_back(most=random.Random(f"server {seed}").randint(0, 18))
     code, said = wait(start(corpus))
     assert code in (0, 1), said
-    assert ("--retry-dead crawl tries them" if code == 0 else "the next build tries those") in said
+    assert (
+        "--retry-failed crawl tries them" if code == 0 else "the next build tries those"
+    ) in said
     server_is_there.come_back()
-    finish(corpus, *(["--retry-dead", "crawl"] if code == 0 else []))
+    finish(corpus, *(["--retry-failed", "crawl"] if code == 0 else []))
     assert_as_undisturbed(corpus, undisturbed)
 
 

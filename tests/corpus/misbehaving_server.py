@@ -66,7 +66,7 @@ def reply(*headers: str, body: bytes = JPEG, status: str = "200 OK", length: int
 
 
 def plain(name: str, answer: bytes) -> None:
-    """Make a door that always answers the same."""
+    """Make an outcome that always answers the same."""
 
     async def door(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
         writer.write(answer)
@@ -75,7 +75,7 @@ def plain(name: str, answer: bytes) -> None:
 
 
 def by_visit(name: str, *answers: bytes) -> None:
-    """Make a door with an answer for each visit to a path, the last for all after it."""
+    """Make an outcome with an answer for each visit to a path, the last for all after it."""
 
     async def door(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
         writer.write(answers[min(visit, len(answers)) - 1])
@@ -84,7 +84,7 @@ def by_visit(name: str, *answers: bytes) -> None:
 
 
 def door(run: Door) -> Door:
-    """Make a door of a function, by its name."""
+    """Make an outcome of a function, by its name."""
     DOORS[run.__name__.replace("_", "-")] = run
     return run
 

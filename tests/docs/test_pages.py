@@ -16,7 +16,7 @@ from model.training.recipe import Recipe as TrainingRecipe
 from pipelines.cli.arguments import commands_of
 from pipelines.cli.main import _parser
 from pipelines.stage_table import STAGES
-from schemas.recipe import MaxDeadFraction, Recipe
+from schemas.recipe import MaxFailedFraction, Recipe
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # Those of docs/ are checked where the site is built, which also has pages that are not committed.
@@ -47,7 +47,7 @@ def models_of(model: type[BaseModel]) -> set[type[BaseModel]]:
 # The shares of failed rows are explained above their table.
 # In an order that every worker of pytest-xdist has.
 MODELS = sorted(
-    {*(models_of(Recipe) - {MaxDeadFraction}), TrainingRecipe},
+    {*(models_of(Recipe) - {MaxFailedFraction}), TrainingRecipe},
     key=lambda model: (model.__module__, model.__qualname__),
 )
 

@@ -1,4 +1,4 @@
-"""The whole job, from a list of URLs to shards: doors, bytes, kills and rebuilds."""
+"""The whole job, from a list of URLs to shards: outcomes, bytes, kills and rebuilds."""
 
 import json
 import os
@@ -24,12 +24,12 @@ def committed(corpus: Corpus, *folders: str) -> dict[str, Identity]:
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
-def doors(corpus: Corpus) -> dict[str, str]:
-    """Map each key or row id to the door it left by."""
+def outcomes(corpus: Corpus) -> dict[str, str]:
+    """Map each key or row id to its outcome."""
     found: dict[str, str] = {}
     for path in corpus.files("dead_letters/*/*.parquet"):
         for row in pq.read_table(path).to_pylist():
-            found[row["id"]] = f"{row['door']}:{row['reason']}"
+            found[row["id"]] = f"{row['outcome']}:{row['reason']}"
     for folder in ("duplicates", "selection"):
         for path in corpus.files(f"{folder}/*.parquet"):
             for row in pq.read_table(path).to_pylist():
@@ -41,8 +41,8 @@ def doors(corpus: Corpus) -> dict[str, str]:
     return found
 
 
-def test_every_row_that_goes_wrong_leaves_by_its_door(built: Corpus, demo_rows: list[dict]) -> None:
-    found = doors(built)
+def test_every_row_that_goes_wrong_has_its_outcome(built: Corpus, demo_rows: list[dict]) -> None:
+    found = outcomes(built)
     for number, row in enumerate(demo_rows, start=1):
         if expected := row.get("expect"):
             key = sample_key("openclipart", row.get("url", ""))
@@ -58,11 +58,11 @@ def url_of(rows: list[dict], end: str) -> str:
     return next(row["url"] for row in rows if row.get("url", "").endswith(end))
 
 
-def test_rows_in_are_rows_out_by_door(built: Corpus, demo_rows: list[dict]) -> None:
+def test_rows_in_are_rows_out_by_outcome(built: Corpus, demo_rows: list[dict]) -> None:
     funnel = built.manifest["funnel"]
     assert funnel[0]["rows_in"] == len(demo_rows)
     for line, following in zip(funnel, [*funnel[1:], None], strict=True):
-        gone = sum(line["dropped"].values()) + sum(line["dead"].values())
+        gone = sum(line["dropped"].values()) + sum(line["failed"].values())
         assert line["rows_in"] == line["kept"] + gone
         if following and following["stage"] not in ("vq_tokens",):
             assert following["rows_in"] == line["kept"]

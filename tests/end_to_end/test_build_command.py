@@ -156,21 +156,41 @@ def test_seconds_are_of_this_build(tiny: Tiny, capsys: pytest.CaptureFixture[str
     )  # the first says that it began
 
 
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that the names of jobs go into as they are run."""
+    names: list[str] = []
+    run_job = Engine.run
+
+    def counted(engine: Engine, graph: Any, *, name: str, **options: Any) -> Any:
+        names.append(name)
+        return run_job(engine, graph, name=name, **options)
+
+    monkeypatch.setattr(Engine, "run", counted)
+    return names
+
+
+def test_a_build_is_five_jobs_with_quotas_too(tiny: Tiny, jobs: list[str]) -> None:
+    shutil.rmtree(tiny.out)
+    assert run(tiny, "--set", "sources.0.quota=3") == 0
+    assert jobs == ["ingest-to-measure", "dedup", "select-to-vq_tokens", "shard", "report"]
+    manifest = (tiny.out / "manifest.json").read_bytes()
+    assert json.loads(manifest)["subsets"]["t2i"]["samples"] == 3
+    for path in (tiny.out / "selection").glob("quota-*.json"):
+        path.unlink()
+    jobs.clear()
+    assert run(tiny, "--set", "sources.0.quota=3") == 0
+    assert jobs == ["quota"]  # found again, the same
+    assert (tiny.out / "manifest.json").read_bytes() == manifest
+
+
 def test_a_build_that_drops_every_row_says_which_stage_took_them(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, jobs: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And it does no work for none, and keeps the shards that there are."""
     shards = {name: data for name, data in tiny.files().items() if name.startswith("shards/")}
-    jobs: list[str] = []
-    job = Engine.run
-
-    def counted(engine: Engine, graph: Any, *, name: str, gpu: bool = False) -> None:
-        jobs.append(name)
-        job(engine, graph, name=name, gpu=gpu)
-
-    monkeypatch.setattr(Engine, "run", counted)
     assert run(tiny, "--set", "select.short_side.max=20") == 1
-    assert jobs == ["select"]
+    assert jobs == ["select-to-vq_tokens"]
     said = capsys.readouterr().err
     assert "no sample is left: 4 rows in; select dropped 4 (short_side_max 4)" in said
     assert {n: d for n, d in tiny.files().items() if n.startswith("shards/")} == shards
@@ -183,7 +203,7 @@ def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None
     for number in range(3):
         (tmp_path / f"images/{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
         (tmp_path / f"images/{number}.txt").write_text("a drawing of something")
-    recipe = tiny.write_recipe(max_dead_fraction={"measure": 1.0, "crawl": 1.0})
+    recipe = tiny.write_recipe(max_failed_fraction={"measure": 1.0, "crawl": 1.0})
     probe = (
         "import sys; from pipelines.cli.main import main\n"
         f"code = main(['build', {recipe!r}, '--out', {str(tiny.out)!r}, '--processes', '1'])\n"

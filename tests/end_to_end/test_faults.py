@@ -134,8 +134,8 @@ def test_a_corrupt_raw_tar_is_named_and_can_be_fetched_again(copied: Corpus, bui
 
 
 def test_too_many_dead_rows_fail_loudly(copied: Corpus) -> None:
-    with pytest.raises(CorpusError, match=r"crawl: 5 of .* max_dead_fraction\.crawl is 0\.01"):
-        copied.rebuild("max_dead_fraction.crawl=0.01")
+    with pytest.raises(CorpusError, match=r"crawl: 5 of .* max_failed_fraction\.crawl is 0\.01"):
+        copied.rebuild("max_failed_fraction.crawl=0.01")
 
 
 def test_a_rule_about_nothing_measured_is_refused_before_any_work(

@@ -44,7 +44,7 @@ LATE = f"not decoded in {LIMIT_S} s, which decode.timeout_s allows"
 
 def letters(corpus: Corpus, stage: str) -> dict[str, str]:
     return {
-        row["id"]: f"{row['door']} {row['reason']}: {row['detail']}"
+        row["id"]: f"{row['outcome']} {row['reason']}: {row['detail']}"
         for path in corpus.files(f"dead_letters/{stage}/*.parquet")
         for row in pq.read_table(path).to_pylist()
     }
@@ -64,11 +64,11 @@ def assert_lost_in(stage: str, way: str, corpus: Corpus, built: Corpus) -> None:
     said = f"killed_worker: {NAME}: killed the worker 3 times ({way})"
     if way in HANGS:
         said = f"decode_timeout: {NAME}: {LATE}"
-    assert letters(corpus, stage)[POISON] == f"dead {said}"
+    assert letters(corpus, stage)[POISON] == f"failed {said}"
     others = {name: body for name, body in samples(built).items() if not name.startswith(POISON)}
     assert samples(corpus) == others
     funnel = {line["stage"]: line for line in corpus.manifest["funnel"]}
-    assert funnel[stage]["dead"]["decode_timeout" if way in HANGS else "killed_worker"] == 1
+    assert funnel[stage]["failed"]["decode_timeout" if way in HANGS else "killed_worker"] == 1
     assert corpus.faults() == []
     assert not list(corpus.out.rglob(f"{TEMPORARY_PREFIX}*"))
     assert not corpus.files(f"{FOLDER}/*/*")
@@ -130,7 +130,7 @@ def test_one_that_kills_where_codes_are_made_is_lost_there(
     poison("SIGSEGV", CUTTING)
     make_again(copied, "tokens").build()
     assert_lost_in("vq_tokens", "SIGSEGV", copied, built)
-    assert copied.manifest["selected_but_dead"] == 1
+    assert copied.manifest["selected_but_not_written"] == 1
 
 
 def test_one_that_kills_the_writer_of_a_shard_is_left_out_of_it(
@@ -140,7 +140,7 @@ def test_one_that_kills_the_writer_of_a_shard_is_left_out_of_it(
     (copied.out / "manifest.json").unlink()
     make_again(copied, "shards").build()
     assert_lost_in("shard", "SIGKILL", copied, built)
-    assert copied.manifest["selected_but_dead"] == 1
+    assert copied.manifest["selected_but_not_written"] == 1
     copied.rebuild()  # finds all of it fresh
     assert copied.faults() == []
 

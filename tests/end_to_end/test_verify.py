@@ -493,8 +493,8 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "manifest.json",
         "funnel.8.kept",
     ),
-    "dead told": (
-        manifest(lambda m: m.update(selected_but_dead=5)),
+    "failed told": (
+        manifest(lambda m: m.update(selected_but_not_written=5)),
         "manifest.json",
         "but_dead is 5",
     ),
@@ -516,9 +516,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "made_with",
     ),
     "flag for a number": (
-        manifest(lambda m: m.update(selected_but_dead=False)),
+        manifest(lambda m: m.update(selected_but_not_written=False)),
         "manifest.json",
-        "selected_but_dead is False, expected 0",
+        "selected_but_not_written is False, expected 0",
     ),
     "list for a manifest": (put("manifest.json", b"[]"), "manifest.json", "it is []"),
     "numbers for shards": (
@@ -655,7 +655,7 @@ TOGETHER = (
         "missing field",
     ],
     [name for name in DAMAGES if name.startswith(("stray ", "left ", "hidden file"))],
-    ["samples told", "bytes told", "funnel", "dead told", "name", "tokens told", "devices told"],
+    ["samples told", "bytes told", "funnel", "failed told", "name", "tokens told", "devices told"],
     ["message", "versions", "log", "script in report", "comment in recipe", "list of shards"],
     ["missing index", "missing raw tar", "missing codes", "missing letters", "missing report"],
 )

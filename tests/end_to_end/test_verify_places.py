@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "elsewhere.png").write_bytes(next(IMAGES.glob("*.png")).read_bytes())
     (folder / "r.yaml").write_text(
         f"name: r\nsources: [{{name: pics, kind: folder, path: {folder}/pics}}]\n"
-        "max_dead_fraction: {crawl: 1, measure: 1, vq_tokens: 1}\n"
+        "max_failed_fraction: {crawl: 1, measure: 1, vq_tokens: 1}\n"
         f"vq_tokens: {{tokenizers: [{TOKENIZER}]}}\n"
     )
     build_at(folder)
@@ -169,7 +169,7 @@ def _write(corpus: Corpus, path: str, rows: list[Row], **values: Any) -> None:
 
 
 def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
-    """Declare the last row of a side-car dead, and build what follows from there on."""
+    """Declare the last row of a side-car failed, and build what follows from there on."""
     store, path = store_of(corpus), f"{folder}/00000.parquet"
     origin, rows = read_origin(store, path), read_table(store, path).to_pylist()
     assert origin is not None
@@ -182,7 +182,7 @@ def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
         array.write_bytes(header + array.read_bytes()[rows[0]["offset"] : gone["offset"]])
         for row in rows:
             row["offset"] -= shift
-    counts = replace(origin.counts, kept=len(rows), dead={reason: 1})
+    counts = replace(origin.counts, kept=len(rows), failed={reason: 1})
     write_dead_letters(store, stage, 0, [Reject(id=gone["key"], reason=reason, detail="x")])
     _write(corpus, path, rows, counts=counts)
     for told in ("manifest.json", "report.html"):
@@ -199,7 +199,7 @@ def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
         ("tokens", "vq_tokens", "decode_timeout", ""),
         ("tokens", "vq_tokens", "not_finite", "and it can be encoded"),
         ("raw", "crawl", "http_404", "is no reason of a folder"),
-        ("raw", "crawl", "missing_file", "dead, and its image can be read"),
+        ("raw", "crawl", "missing_file", "failed, and its image can be read"),
     ],
 )
 def test_the_dead_must_fail_again_but_by_what_may_pass(

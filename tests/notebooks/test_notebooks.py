@@ -104,7 +104,7 @@ def test_it_states_the_samples_and_the_funnel_of_the_manifest(
     subset = manifest["subsets"]["t2i"]
     assert f"{subset['samples']} in {len(subset['shards'])} shards" in html
     for stage in manifest["funnel"]:
-        for reason, count in {**stage["dropped"], **stage["dead"]}.items():
+        for reason, count in {**stage["dropped"], **stage["failed"]}.items():
             assert f"{reason} {count}" in html
 
 

@@ -35,13 +35,14 @@ RECIPE = parse_recipe(
 Graph = Callable[[Any, Storage], Any]
 
 
-def graph_of(stage: MapStage) -> Graph:
-    return lambda shards, store: shards | MapShards(stage, store)
+def graph_of(*stages: MapStage) -> Graph:
+    return lambda shards, store: shards | MapShards(stages, store)
 
 
 STAGES: Mapping[str, Any] = {stage.name: stage for stage in make_stages(RECIPE)}
 GRAPHS: Mapping[str, Graph] = {
     **{name: graph_of(stage) for name, stage in STAGES.items() if isinstance(stage, MapStage)},
+    "ingest-to-measure": graph_of(*(STAGES[name] for name in ("ingest", "crawl", "measure"))),
     "dedup": lambda shards, store: STAGES["dedup"].expand(shards, store, "f"),
     "quota": lambda shards, store: write_cutoffs(
         shards, store, STAGES["select"], {"web": 5}, "quota.json"
@@ -230,7 +231,7 @@ def test_only_the_tokens_ask_for_an_accelerator_and_only_where_the_recipe_does(
 def hints_of(stage: MapStage, folder: Path) -> dict[str, bytes]:
     """Return the resource hints of the environments in a stage's graph."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    shard_numbers(pipeline, range(2)) | MapShards(stage, Storage(str(folder)))
+    shard_numbers(pipeline, range(2)) | MapShards([stage], Storage(str(folder)))
     proto = pipeline.to_runner_api()
     found: dict[str, bytes] = {}
     for environment in proto.components.environments.values():

@@ -29,8 +29,8 @@ IGNORED = {
     *("sources.path", "sources.base_url", "sources.list", "decode.timeout_s"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
     *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "machine_type", "min_ram")),
-    *(f"max_dead_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
-    "max_dead_fraction.vq_tokens",
+    *(f"max_failed_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
+    "max_failed_fraction.vq_tokens",
 }
 # Fields that have one allowed value.
 FIXED = {"caption.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"}

@@ -263,3 +263,19 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, message: s
 def test_an_unknown_protocol_is_named():
     with pytest.raises(CorpusError, match=r"nosuch://r\.yaml: cannot be opened: .*nosuch"):
         load_recipe("nosuch://r.yaml")
+
+
+def test_a_key_of_an_earlier_release_is_read_and_its_new_name_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: a\nsources: [{name: web, kind: list, path: a.csv}]\n"
+        "max_dead_fraction: {crawl: 0.5}\n"
+    )
+    recipe = load_recipe(str(path), ["max_dead_fraction.measure=0.25"])
+    assert recipe.max_failed_fraction.crawl == 0.5
+    assert recipe.max_failed_fraction.measure == 0.25
+    said = "max_dead_fraction is now called max_failed_fraction"
+    assert capsys.readouterr().err.count(said) == 2
+    assert "max_dead" not in dump_recipe(recipe)

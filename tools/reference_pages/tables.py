@@ -71,7 +71,7 @@ def _abilities(stage: Any) -> Iterator[str]:
     if getattr(stage, "decodes", False):
         yield "decodes images"
     if getattr(stage, "retries", False):
-        yield f"`--retry-dead {stage.name}`"
+        yield f"`--retry-failed {stage.name}`"
     if getattr(stage, "repeats", False):
         yield "`verify` runs it again"
 

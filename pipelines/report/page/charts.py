@@ -61,12 +61,12 @@ def histogram_chart(column: Column, histogram: Histogram, rule: Rule | None) -> 
 
 
 def funnel_segments(counts: Mapping[str, int], total: int) -> tuple[tuple[str, float, float], ...]:
-    """Lay out one stage: (door, x, width) of kept, dropped and dead; no door is too thin to see."""
+    """Lay out one stage: (outcome, x, width) of each outcome; none is too thin to see."""
     segments: list[tuple[str, float, float]] = []
     x = 0.0
-    for door, rows in counts.items():
+    for outcome, rows in counts.items():
         width = max(2.0, FUNNEL_WIDTH * rows / max(1, total)) if rows else 0.0
-        segments.append((door, round(x, 2), round(width, 2)))
+        segments.append((outcome, round(x, 2), round(width, 2)))
         x += width
     return tuple(segment for segment in segments if segment[2])
 

@@ -40,16 +40,16 @@ class Group(NamedTuple):
     reason: str = ""
 
 
-class Door(NamedTuple):
+class RejectKind(NamedTuple):
     """Where a reject left."""
 
     stage: str
-    door: str  # dropped or dead
+    outcome: str  # dropped or failed
     reason: str
 
 
 class Rejected(NamedTuple):
-    """What left by one door."""
+    """What has one outcome."""
 
     rows: int
     examples: tuple[DeadLetter, ...]
@@ -84,4 +84,4 @@ class Summary:
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # smallest rank 1st
-    rejects: Mapping[Door, Rejected] = field(default_factory=dict)
+    rejects: Mapping[RejectKind, Rejected] = field(default_factory=dict)

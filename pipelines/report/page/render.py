@@ -28,16 +28,16 @@ class Stage(NamedTuple):
     rows_in: int
     kept: int
     dropped: tuple[tuple[str, int], ...]  # commonest first
-    dead: tuple[tuple[str, int], ...]  # commonest first
+    failed: tuple[tuple[str, int], ...]  # commonest first
     seconds: float | None  # None where the log does not know
     segments: tuple[tuple[str, float, float], ...]
 
 
-class DeadLine(NamedTuple):
-    """One stage, door and reason, with a few rejects."""
+class FailedLine(NamedTuple):
+    """One stage, outcome and reason, with a few rejects."""
 
     stage: str
-    door: str
+    outcome: str
     reason: str
     rows: int
     letters: tuple[tuple[str, str, str], ...]  # id, URL where known, detail
@@ -85,7 +85,7 @@ def render_page(
             dropped=dropped_galleries(_dropped_by(stages, "select"), recipe.select, pictures),
             duplicates=duplicate_galleries(summary, _dropped_by(stages, "dedup"), pictures),
             pairs=pictures.of(Group("pair")),
-            dead=_dead(summary, found, [line["stage"] for line in manifest["funnel"]]),
+            failed=_failed(summary, found, [line["stage"] for line in manifest["funnel"]]),
             most_shards=MOST_SHARDS,
         )
     )
@@ -114,13 +114,13 @@ def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -
             rows_in=line["rows_in"],
             kept=line["kept"],
             dropped=_commonest(line["dropped"]),
-            dead=_commonest(line["dead"]),
+            failed=_commonest(line["failed"]),
             seconds=seconds.get(line["stage"]),
             segments=funnel_segments(
                 {
                     "kept": line["kept"],
                     "dropped": sum(line["dropped"].values()),
-                    "dead": sum(line["dead"].values()),
+                    "failed": sum(line["failed"].values()),
                 },
                 total,
             ),
@@ -149,16 +149,16 @@ def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:
     return {reason: rows for line in stages if line.name == stage for reason, rows in line.dropped}
 
 
-def _dead(summary: Summary, found: Found, order: Sequence[str]) -> list[DeadLine]:
-    lines: list[DeadLine] = []
-    for door, rejected in summary.rejects.items():
+def _failed(summary: Summary, found: Found, order: Sequence[str]) -> list[FailedLine]:
+    lines: list[FailedLine] = []
+    for outcome, rejected in summary.rejects.items():
         letters: list[tuple[str, str, str]] = []
         for letter in rejected.examples:
             example = found.at(letter.shard, letter.id)
             letters.append((letter.id, example.url if example else "", letter.detail))
-        lines.append(DeadLine(*door, rejected.rows, tuple(letters)))
+        lines.append(FailedLine(*outcome, rejected.rows, tuple(letters)))
 
-    def place(line: DeadLine) -> tuple[int, str, int, str]:
-        return order.index(line.stage), line.door, -line.rows, line.reason
+    def place(line: FailedLine) -> tuple[int, str, int, str]:
+        return order.index(line.stage), line.outcome, -line.rows, line.reason
 
     return sorted(lines, key=place)

@@ -64,7 +64,7 @@ def _refused(row: Listed, url: str) -> Reject | None:
 
 
 def fetch(keys: list[str], urls: list[str], limits: FetchLimits, raw: RawShard) -> None:
-    """Fetch a URL for each key into `raw`; each key leaves by exactly one door."""
+    """Fetch a URL for each key into `raw`; each key gets exactly one outcome."""
     from pipelines.fetch.fetcher import HttpFetcher  # and all of aiohttp with it
 
     def sink(index: int, result: Fetched | FetchFailure) -> None:

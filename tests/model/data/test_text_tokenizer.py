@@ -22,7 +22,7 @@ from model.data.text_tokenizer import (
 
 TEXTS = [
     "A cute corgi",
-    "two dead frogs... nothing more",
+    "two failed frogs... nothing more",
     "\u8c6a\u83ef\n \U0001f984 na\u00efve \t12",
 ]
 

@@ -20,7 +20,7 @@ BUILD = ["build", "r.yaml", "--out", "x"]
         ([*BUILD, "--enigne=spark"], "unknown option --enigne; did you mean --engine?"),
         (["--verson"], "unknown option --verson; did you mean --version?"),
         ([*BUILD, "--until", "slect"], "did you mean select?"),
-        ([*BUILD, "--retry-dead", "crawll"], "did you mean crawl?"),
+        ([*BUILD, "--retry-failed", "crawll"], "did you mean crawl?"),
         (["export", "x", "--to", "y", "--format", "llamafactory-sfd"], "did you mean llama"),
         (["build", "r.yaml", "--out="], "argument --out: expected a path or a URL"),
         (["build", "r.yaml", "--out", "  "], "argument --out: expected a path or a URL"),
@@ -125,3 +125,13 @@ def test_the_names_that_can_be_completed_are_those_there_are() -> None:
 
     assert engine_names() == build_command.ENGINES
     assert {*recipe_names()} == {*TRAINED}
+
+
+def test_a_flag_of_an_earlier_release_is_read_and_its_new_name_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["build", "a.yaml", "--out", "x", "--retry-dead", "craw"])
+    said = capsys.readouterr().err
+    assert "--retry-dead is now called --retry-failed" in said
+    assert "argument --retry-failed: expected one of crawl, measure, vq_tokens, got 'craw'" in said

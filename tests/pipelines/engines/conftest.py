@@ -1,7 +1,7 @@
 """The jobs that a build would submit to Dataflow, made without it and without a network."""
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,9 +13,10 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
+from pipelines.runtime.chain import chain_name, in_jobs
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
-from pipelines.stage_table import make_stages
+from pipelines.stage_table import STAGES, make_stages
 from pipelines.stages.quota import quotas, write_cutoffs
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import Recipe
@@ -52,13 +53,15 @@ class DataflowJob(NamedTuple):
 
 def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]:
     """Map the name of each job of a build to what makes its graph of shard numbers."""
-    stages = {stage.name: stage for stage in make_stages(recipe)}
+    made = make_stages(recipe)
+    stages = {stage.name: stage for stage in made}
+    chains = [[each for each in job if isinstance(each, MapStage)] for job in in_jobs(made)]
 
-    def mapped(stage: MapStage) -> Callable[[Any], Any]:
-        return lambda shards: shards | MapShards(stage, store)
+    def chained(chain: list[MapStage]) -> Callable[[Any], Any]:
+        return lambda shards: shards | MapShards(chain, store)
 
     return {
-        **{name: mapped(stage) for name, stage in stages.items() if isinstance(stage, MapStage)},
+        **{chain_name(chain): chained(chain) for chain in chains if chain},
         "dedup": lambda shards: stages["dedup"].expand(shards, store, "f"),
         "quota": lambda shards: write_cutoffs(
             shards, store, stages["select"], quotas(recipe), "selection/quota.json"
@@ -68,11 +71,13 @@ def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]
     }
 
 
-def submit(graph: Callable[[Any], Any], name: str, engine: Engine, *, gpu: bool) -> DataflowJob:
+def submit(
+    graph: Callable[[Any], Any], name: str, engine: Engine, *, stages: Collection[str], gpu: bool
+) -> DataflowJob:
     """Make a job, up to where it would be sent."""
     from apache_beam.runners.dataflow.internal import apiclient
 
-    options = PipelineOptions(list(engine.job_arguments(name, gpu=gpu)))
+    options = PipelineOptions(list(engine.job_arguments(name, stages=stages, gpu=gpu)))
     pipeline = beam.Pipeline(options=options)
     faults = PipelineOptionsValidator(options, pipeline.runner).validate()
     graph(pipeline)
@@ -104,7 +109,7 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def dataflow_job() -> Callable[..., DataflowJob]:
-    """Return a function that makes the job of a stage, with further options of the user's."""
+    """Return a function that makes a job of a build, with further options of the user's."""
     pytest.importorskip("google.cloud.dataflow_v1beta3", reason="run `make test-dataflow`")
 
     @cache
@@ -112,8 +117,16 @@ def dataflow_job() -> Callable[..., DataflowJob]:
         recipe = load_recipe(RECIPE, overrides)
         engine = Engine(profile=load_profile("dataflow"), beam_options=(*GIVEN, *given))
         graph = graphs(recipe, Storage("gs://my-bucket/corpus"))[name]
-        gpu = name == VqTokens.name and recipe.vq_tokens.gpu is not None
+        first, _, last = name.partition("-to-")
+        stages = STAGES[STAGES.index(first) : STAGES.index(last) + 1] if last else (name,)
+        gpu = VqTokens.name in stages and recipe.vq_tokens.gpu is not None
         with no_network():
-            return submit(lambda root: graph(shard_numbers(root, range(9))), name, engine, gpu=gpu)
+            return submit(
+                lambda root: graph(shard_numbers(root, range(9))),
+                name,
+                engine,
+                stages=stages,
+                gpu=gpu,
+            )
 
     return make

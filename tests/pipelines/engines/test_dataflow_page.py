@@ -42,7 +42,9 @@ def test_its_recipe_loads_and_every_path_is_one_that_workers_can_read() -> None:
     assert str(recipe.vq_tokens.tokenizers[0].checkpoint).startswith("gs://my-project-corpus/")
 
 
-@pytest.mark.parametrize(("name", "image"), [("crawl", "cpu"), ("vq_tokens", "gpu")])
+@pytest.mark.parametrize(
+    ("name", "image"), [("ingest-to-measure", "cpu"), ("select-to-vq_tokens", "gpu")]
+)
 def test_its_options_are_all_that_is_needed(
     name: str, image: str, dataflow_job: Callable[..., Any]
 ) -> None:

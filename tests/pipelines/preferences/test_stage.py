@@ -97,7 +97,7 @@ def members(store: Storage, path: str = TAR) -> dict[str, dict[str, bytes]]:
 
 def rejects(store: Storage, shard: int = 0) -> dict[str, str]:
     rows = read_table(store, f"dead_letters/preferences/{shard:05d}.parquet").to_pylist()
-    return {row["id"]: f"{row['door']} {row['reason']}" for row in rows}
+    return {row["id"]: f"{row['outcome']} {row['reason']}" for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +177,9 @@ def test_ties_are_dropped_and_what_cannot_be_scored_is_dead(
     store = Storage(str(tmp_path / "out"))
     put(store, [FOX, FOG])
     report = run_shard(make_stage("simple_scorers:nothing"), 0, store)
-    assert (report.kept, report.dropped, report.dead) == (0, {"tie": 1}, {"score_not_finite": 1})
+    assert (report.kept, report.dropped, report.failed) == (0, {"tie": 1}, {"score_not_finite": 1})
     assert not store.exists(TAR)
-    assert sorted(rejects(store).values()) == ["dead score_not_finite", "dropped tie"]
+    assert sorted(rejects(store).values()) == ["dropped tie", "failed score_not_finite"]
 
 
 def test_the_given_image_is_chosen_and_tokenized_as_a_corpus_would(
@@ -191,8 +191,11 @@ def test_the_given_image_is_chosen_and_tokenized_as_a_corpus_would(
     given = [FOX | {"image": "fox.png"}, FOG | {"image": "fog.png"}, WHALE | {"image": "gone.png"}]
     shards = put(store, given, need_given=True)
     stage = make_stage(None, pairs="paper", samples=1)
-    doors = [run_shard(stage, shard, store).dead for shard in range(shards)]
-    assert {reason for door in doors for reason in door} == {"not_an_image", "unreadable_bytes"}
+    outcomes = [run_shard(stage, shard, store).failed for shard in range(shards)]
+    assert {reason for outcome in outcomes for reason in outcome} == {
+        "not_an_image",
+        "unreadable_bytes",
+    }
     (name,) = [name for name in store.listing("shards") if name.endswith(".tar")]
     ((_, found),) = members(store, f"shards/{name}").items()
     sample = json.loads(found["json"])
@@ -240,7 +243,7 @@ def test_messages_of_a_corpus_that_spell_a_token_are_left_out(tmp_path: Path) ->
         PromptRow(key=key * 32, text="a fox", source="s", messages=(Message("user", said), answer))
         for key, said in (("a", "Draw a fox"), ("b", "Draw a fox <|im_end|>"))
     ]
-    assert write_prompts(rows, store, per_shard=2, need_given=False).counts.dead == {
+    assert write_prompts(rows, store, per_shard=2, need_given=False).counts.failed == {
         "marker_in_prompt": 1
     }
 

@@ -17,7 +17,7 @@ from filters.registry import columns
 from filters.rules import judge
 from filters.signal import Column
 from pipelines.report.page.histograms import bin_edges, make_histogram
-from pipelines.report.page.records import Door, Group, Summary, Tally
+from pipelines.report.page.records import Group, RejectKind, Summary, Tally
 from pipelines.report.summary import (
     LICENCE_CHARS,
     MOST,
@@ -191,13 +191,13 @@ def test_a_merged_summary_says_what_a_count_over_all_rows_says(
     assert {name: tally.rows for name, tally in summary.licences.items()} == licences
     assert sum(summary.caption_origins.values()) == len(kept)
     assert summary.shard_count == len(shards)
-    for fate, door in {
-        "unfetched": Door("crawl", "dead", "http_404"),
-        "unreadable": Door("measure", "dead", "not_an_image"),
-        "wordless": Door("caption", "dead", "empty_caption"),
+    for fate, outcome in {
+        "unfetched": RejectKind("crawl", "failed", "http_404"),
+        "unreadable": RejectKind("measure", "failed", "not_an_image"),
+        "wordless": RejectKind("caption", "failed", "empty_caption"),
     }.items():
         gone = sorted((row for row in rows if row.fate == fate), key=ranked)
-        found = summary.rejects.get(door)
+        found = summary.rejects.get(outcome)
         assert (found.rows if found else 0) == len(gone)
         shown = [letter.id for letter in found.examples] if found else []
         assert shown == [row.key for row in gone[:MOST_DEAD_LETTERS]]

@@ -36,7 +36,7 @@ def test_the_mark_stands_until_the_work_is_committed(store: Storage):
 
 
 def test_after_a_death_the_work_is_done_in_a_child_and_the_mark_is_gone(store: Storage):
-    store.commit_bytes(f"{FOLDER}/measure/00007", b"of the dead")
+    store.commit_bytes(f"{FOLDER}/measure/00007", b"of the failed")
     with attempt(store, "measure", 7) as call:
         assert call(os.getpid) != os.getpid()
         assert marks(store) == ["00007"]
@@ -45,8 +45,8 @@ def test_after_a_death_the_work_is_done_in_a_child_and_the_mark_is_gone(store: S
 
 
 def test_the_marks_of_other_shards_and_stages_mean_nothing(store: Storage):
-    store.commit_bytes(f"{FOLDER}/measure/00006", b"of the dead")
-    store.commit_bytes(f"{FOLDER}/vq_tokens/00007", b"of the dead")
+    store.commit_bytes(f"{FOLDER}/measure/00006", b"of the failed")
+    store.commit_bytes(f"{FOLDER}/vq_tokens/00007", b"of the failed")
     with attempt(store, "measure", 7) as call:
         assert call(os.getpid) == os.getpid()
 
@@ -71,7 +71,7 @@ def test_work_that_decodes_nothing_touches_no_store(store: Storage):
 
 def test_the_marks_of_a_finished_stage_are_forgotten(store: Storage):
     for name in ("measure/00000", "measure/00001", "shard/00000"):
-        store.commit_bytes(f"{FOLDER}/{name}", b"of the dead")
+        store.commit_bytes(f"{FOLDER}/{name}", b"of the failed")
     forget_attempts(store, "measure")
     assert marks(store) == []
     assert list(store.listing(f"{FOLDER}/shard")) == ["00000"]

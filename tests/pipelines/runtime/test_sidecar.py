@@ -28,7 +28,7 @@ from schemas.tables import SELECTION
 PATH = "selection/00003.parquet"
 DOORS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.integers(0, 9))
 COUNTS = st.builds(
-    Counts, rows_in=st.integers(0, 99), kept=st.integers(0, 99), dropped=DOORS, dead=DOORS
+    Counts, rows_in=st.integers(0, 99), kept=st.integers(0, 99), dropped=DOORS, failed=DOORS
 )
 
 
@@ -53,7 +53,7 @@ def write(store: Storage, table: pa.Table, counts: Counts) -> None:
 
 def test_a_side_car_says_what_made_it_and_what_became_of_its_rows(store: Storage):
     table = selection("a", "b")
-    counts = Counts(rows_in=7, kept=2, dropped={"aspect_max": 3}, dead={"timeout": 2})
+    counts = Counts(rows_in=7, kept=2, dropped={"aspect_max": 3}, failed={"timeout": 2})
     write(store, table, counts)
     origin = read_origin(store, PATH)
     described = make_origin("select", "f" * 32, table, counts, tar={"bytes": 7}, files=["a.tar"])
@@ -150,7 +150,7 @@ def test_doors_are_counted_by_reason():
         Reject(id="3", reason="timeout", detail=""),
     ]
     counts = count(5, 2, rejects)
-    assert counts == Counts(rows_in=5, kept=2, dropped={"robots_noai": 1}, dead={"timeout": 2})
+    assert counts == Counts(rows_in=5, kept=2, dropped={"robots_noai": 1}, failed={"timeout": 2})
     assert counts.conserved
     assert not count(6, 2, rejects).conserved
 
@@ -161,7 +161,7 @@ def test_counts_add_up_in_any_order(parts: list[Counts]):
     total = sum(parts, Counts())
     assert total == sum(reversed(parts), Counts())
     assert total.kept == sum(part.kept for part in parts)
-    assert sum(total.dead.values()) == sum(sum(part.dead.values()) for part in parts)
+    assert sum(total.failed.values()) == sum(sum(part.failed.values()) for part in parts)
     assert list(total.dropped) == sorted(total.dropped)
 
 
@@ -174,7 +174,7 @@ def test_dead_letters_hold_every_reject_in_order(store: Storage):
     assert read_table(store, "dead_letters/crawl/00003.parquet").to_pylist() == [
         {"id": "a", "stage": "crawl", "door": "dropped", "reason": "robots_noai",
          "detail": "asked for by the site"},
-        {"id": "b", "stage": "crawl", "door": "dead", "reason": "timeout", "detail": "after 3 s"},
+        {"id": "b", "stage": "crawl", "door": "failed", "reason": "timeout", "detail": "after 3 s"},
     ]  # fmt: skip
 
 

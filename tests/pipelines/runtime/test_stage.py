@@ -15,7 +15,7 @@ from pipelines.runtime.sidecar import (
     read_origin,
     read_table,
 )
-from pipelines.runtime.stage import MapStage, Outcome, is_fresh, run_shard, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, ShardResult, is_fresh, run_shard, wanted_fingerprint
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SELECTION
 
@@ -29,7 +29,7 @@ class Judge(MapStage):
     reads: ClassVar[tuple[str, ...]] = ("sources",)
 
     allowed: str = "ab"
-    lose: int = 0  # rows that leave by no door
+    lose: int = 0  # rows that get no outcome
     fail: bool = False
     note: str = ""  # in the file and its name, which then is its content's alone
     meanwhile: Callable[[], object] = lambda: None  # called before the shard is made
@@ -41,7 +41,7 @@ class Judge(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         return self.allowed
 
-    def process(self, shard: int, store: Storage, scratch: Path) -> Outcome:
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         self.ran.append(shard)
         self.meanwhile()
         keys = column(read_table(store, f"sources/{shard:05d}.parquet"), "key")
@@ -53,7 +53,7 @@ class Judge(MapStage):
             Reject(id=key, reason="letter", detail=f"{key!r}") for key in keys if key not in kept
         ]
         rows = [{"key": key, "kept": True, "reason": ""} for key in kept]
-        return Outcome(
+        return ShardResult(
             table=pa.Table.from_pylist(rows, schema=SELECTION),
             rows_in=len(keys) + self.lose,
             rejects=rejects,
@@ -74,10 +74,10 @@ def store(desk) -> Storage:
     return desk.store
 
 
-def test_a_shard_is_made_and_its_doors_are_reported(store: Storage):
+def test_a_shard_is_made_and_its_outcomes_are_reported(store: Storage):
     report = run_shard(Judge(), 0, store)
     assert (report.stage, report.shard, report.skipped) == ("judge", 0, False)
-    assert (report.rows_in, report.kept, report.dead) == (3, 2, {"letter": 1})
+    assert (report.rows_in, report.kept, report.failed) == (3, 2, {"letter": 1})
     assert report.file_bytes == len("a1 b1")
     assert store.read("selection/00000.txt") == b"a1 b1"
     assert column(read_table(store, "selection/00000.parquet"), "key") == ["a1", "b1"]
@@ -90,7 +90,12 @@ def test_a_fresh_shard_is_skipped_and_reports_what_it_holds(store: Storage):
     stage = Judge()
     report = run_shard(stage, 0, store)
     assert stage.ran == []
-    assert (report.skipped, report.rows_in, report.kept, report.dead) == (True, 3, 2, {"letter": 1})
+    assert (report.skipped, report.rows_in, report.kept, report.failed) == (
+        True,
+        3,
+        2,
+        {"letter": 1},
+    )
 
 
 @pytest.mark.parametrize("changed", [Judge(allowed="abc"), NewerJudge()])
@@ -129,7 +134,7 @@ def test_the_shards_of_other_numbers_do_not_matter(store: Storage, desk):
 
 
 @pytest.mark.parametrize("lose", [1, -1])
-def test_a_row_that_leaves_by_no_door_or_by_two_is_a_bug(store: Storage, lose: int):
+def test_a_row_that_has_no_outcome_or_two_is_a_bug(store: Storage, lose: int):
     with pytest.raises(AssertionError, match="judge lost rows of shard 0"):
         run_shard(Judge(lose=lose), 0, store)
     assert store.listing("selection") == {}
@@ -205,7 +210,7 @@ def test_rows_dropped_inside_the_side_car_count_as_dropped():
         [{"key": k, "kept": k == "a", "reason": "" if k == "a" else "quota"} for k in "abc"],
         schema=SELECTION,
     )
-    counts = Outcome(table=table, rows_in=3, kept=1, dropped={"quota": 2}).counts()
+    counts = ShardResult(table=table, rows_in=3, kept=1, dropped={"quota": 2}).counts()
     assert counts.conserved
     assert counts.dropped == {"quota": 2}
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.runtime.images import BATCH_BYTES, read_images
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import ShardResult
 from pipelines.sources.raw_shard import RawShard, wrong_size
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import RAW
@@ -15,7 +15,7 @@ from schemas.tables import RAW
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def shard_of(scratch: Path, bodies: dict[str, bytes]) -> Outcome:
+def shard_of(scratch: Path, bodies: dict[str, bytes]) -> ShardResult:
     raw = RawShard(7, scratch)
     for key, body in bodies.items():
         raw.store(key, body, status=200, content_type="image/png")
@@ -71,7 +71,7 @@ def test_stored_and_referred_rows_stand_together_in_key_order(tmp_path: Path) ->
     ]
     counts = outcome.counts()
     assert counts.conserved
-    assert (counts.kept, counts.dropped, counts.dead) == (3, {"opted_out": 1}, {"http_404": 1})
+    assert (counts.kept, counts.dropped, counts.failed) == (3, {"opted_out": 1}, {"http_404": 1})
 
 
 def test_a_shard_without_stored_bytes_has_no_tar_and_leaves_no_spool(tmp_path: Path) -> None:

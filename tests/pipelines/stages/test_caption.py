@@ -42,7 +42,7 @@ def test_a_row_without_a_caption_is_dropped_with_its_own_reason(desk, captioned)
     assert (captioned.rows_in, captioned.kept) == (7, 5)
     assert captioned.dropped == {"no_caption": 1, "boilerplate_hash": 1}
     none, hash_ = read_table(desk.store, dead_letters_path("caption", 0)).to_pylist()
-    assert (none["id"], none["door"]) == ("d", "dropped")
+    assert (none["id"], none["outcome"]) == ("d", "dropped")
     assert none["detail"] == "s: d.jpg: text '', title '', tags 'nothing, else'"
     assert hash_["detail"].endswith("title ''; text holds 'HASH(0x8699fd4)'")
 

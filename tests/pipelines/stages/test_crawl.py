@@ -63,7 +63,7 @@ def test_images_are_fetched_opt_outs_dropped_and_failures_said(
     report = crawled(recipe_of(list_of(server, tmp_path / "l.csv", *GOOD, *BAD)), store)
     assert (report.rows_in, report.kept) == (9, 5)
     assert report.dropped == {"robots_noai": 1}
-    assert report.dead == {"http_404": 1, "too_large": 1, "timeout": 1}
+    assert report.failed == {"http_404": 1, "too_large": 1, "timeout": 1}
     letters = read_table(store, dead_letters_path("crawl", 0)).to_pylist()
     gone = next(letter for letter in letters if letter["reason"] == "http_404")
     assert f"{server.base_url}wild/gone.png" in gone["detail"]
@@ -101,7 +101,7 @@ def test_the_order_in_which_answers_come_leaves_no_trace(
 
 def test_a_shard_of_no_rows_is_made(server: CorpusServer, store: Storage, tmp_path: Path) -> None:
     report = crawled(recipe_of(list_of(server, tmp_path / "l.csv", "file:///x")), store)
-    assert (report.rows_in, report.kept, report.dead) == (0, 0, {})
+    assert (report.rows_in, report.kept, report.failed) == (0, 0, {})
     assert raw_rows(store) == []
 
 
@@ -112,7 +112,7 @@ def test_where_everything_fails_no_bytes_of_an_earlier_crawl_are_left(
     assert len(store.listing("raw")) == 2
     recipe = recipe_of(list_of(server, tmp_path / "l.csv", "wild/gone.png", "wild/no_ai.png"))
     report = crawled(recipe, store)
-    assert (report.kept, sum(report.dead.values()), sum(report.dropped.values())) == (0, 1, 1)
+    assert (report.kept, sum(report.failed.values()), sum(report.dropped.values())) == (0, 1, 1)
     assert raw_rows(store) == []
     assert store.listing("raw").keys() == {"00000.parquet"}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.runtime.sidecar import dead_letters_path, read_table, sidecar_path
-from pipelines.runtime.stage import Outcome, is_fresh, run_shard
+from pipelines.runtime.stage import ShardResult, is_fresh, run_shard
 from pipelines.sources.plan import make_plan
 from pipelines.stages.ingest import Ingest
 from schemas.keys import sample_key
@@ -37,17 +37,17 @@ def stage_of(recipe: Recipe) -> Ingest:
     return Ingest(sources=recipe.sources, crawl=recipe.crawl)
 
 
-def ingested(recipe: Recipe, store: Storage, tmp_path: Path) -> Outcome:
+def ingested(recipe: Recipe, store: Storage, tmp_path: Path) -> ShardResult:
     make_plan(recipe, store)
     return stage_of(recipe).process(0, store, tmp_path)
 
 
-def test_every_row_leaves_by_one_door(recipe: Recipe, store: Storage, tmp_path: Path) -> None:
+def test_every_row_has_one_outcome(recipe: Recipe, store: Storage, tmp_path: Path) -> None:
     counts = ingested(recipe, store, tmp_path).counts()
     assert counts.conserved
     assert (counts.rows_in, counts.kept) == (6, 2)
     assert counts.dropped == {"repeated_url": 1}
-    assert counts.dead == {"missing_url": 1, "bad_url": 1, "malformed_row": 1}
+    assert counts.failed == {"missing_url": 1, "bad_url": 1, "malformed_row": 1}
 
 
 def test_rows_come_out_in_key_order_and_the_first_of_a_url_stands(
@@ -68,11 +68,11 @@ def test_dead_letters_name_the_file_and_the_row(recipe: Recipe, store: Storage) 
     make_plan(recipe, store)
     run_shard(stage_of(recipe), 0, store)
     letters = read_table(store, dead_letters_path("ingest", 0)).to_pylist()
-    assert [(letter["id"], letter["door"], letter["reason"]) for letter in letters] == [
-        ("l.csv row 3", "dead", "missing_url"),
+    assert [(letter["id"], letter["outcome"], letter["reason"]) for letter in letters] == [
+        ("l.csv row 3", "failed", "missing_url"),
         ("l.csv row 4", "dropped", "repeated_url"),
-        ("l.csv row 5", "dead", "bad_url"),
-        ("l.csv row 6", "dead", "malformed_row"),
+        ("l.csv row 5", "failed", "bad_url"),
+        ("l.csv row 6", "failed", "malformed_row"),
     ]
 
 

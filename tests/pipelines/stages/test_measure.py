@@ -26,7 +26,7 @@ STAGE = Measure(config=MeasureConfig(), decode=DecodeConfig(max_pixels=10_000))
 
 @pytest.fixture
 def images(picture: Callable[..., bytes]) -> dict[str, bytes]:
-    """Files of every door of decoding, by what becomes of them."""
+    """Files of every outcome of decoding, by what becomes of them."""
     jpeg = picture(1, kind="JPEG")
     return {
         "": picture(0),
@@ -40,17 +40,17 @@ def images(picture: Callable[..., bytes]) -> dict[str, bytes]:
     }
 
 
-def test_every_door_of_decoding_is_taken_and_counted(desk, images: dict[str, bytes]):
+def test_every_outcome_of_decoding_is_taken_and_counted(desk, images: dict[str, bytes]):
     desk.put_images(0, images)
     report = run_shard(STAGE, 0, desk.store)
-    dead = {name for name in images if name not in ("", "jpeg", "gif")}
+    failed = {name for name in images if name not in ("", "jpeg", "gif")}
     assert (report.rows_in, report.kept) == (8, 3)
-    assert report.dead == dict.fromkeys(dead, 1)
+    assert report.failed == dict.fromkeys(failed, 1)
     letters = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
     assert {letter["id"]: letter["reason"] for letter in letters} == {
-        sample_key("web", name): name for name in dead
+        sample_key("web", name): name for name in failed
     }
-    names = {sample_key("web", name): name for name in dead}
+    names = {sample_key("web", name): name for name in failed}
     for letter in letters:  # each names its image, once
         assert letter["detail"].startswith(f"web: {names[letter['id']]}: ")
         assert letter["detail"].count("web: ") == 1
@@ -62,7 +62,7 @@ def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[.
     started = time.process_time()
     report = run_shard(Measure(config=MeasureConfig(), decode=DecodeConfig()), 0, desk.store)
     assert time.process_time() - started < 10
-    assert (report.kept, report.dead) == (1, {"decode_timeout": 1})
+    assert (report.kept, report.failed) == (1, {"decode_timeout": 1})
     (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
     assert letter["detail"] == f"{url}: 2,501 scans of 81,000,000 pixels, at most 61 are decoded"
 
@@ -79,7 +79,7 @@ def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
     desk.put_images(0, {str(n): picture(n) for n in range(3)})
     stage = Measure(config=MeasureConfig(), decode=DecodeConfig(timeout_s=0.3))
     report = run_shard(stage, 0, desk.store)
-    assert (report.kept, report.dead) == (2, {"decode_timeout": 1})
+    assert (report.kept, report.failed) == (2, {"decode_timeout": 1})
     (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
     assert letter["detail"] == ("web: 1: not decoded in 0.3 s, which decode.timeout_s allows")
 
@@ -115,7 +115,7 @@ def test_only_the_signals_of_the_recipe_are_stored(desk, images: dict[str, bytes
 
 def test_a_shard_of_no_usable_image_has_an_empty_side_car(desk):
     desk.put_images(0, {"a": b"nothing"})
-    assert run_shard(STAGE, 0, desk.store).dead == {"not_an_image": 1}
+    assert run_shard(STAGE, 0, desk.store).failed == {"not_an_image": 1}
     assert read_table(desk.store, "signals/00000.parquet").num_rows == 0
 
 

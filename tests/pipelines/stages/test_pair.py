@@ -52,7 +52,7 @@ def test_a_faithful_pair_copies_its_caption(desk, paired):
 
 
 def test_a_caption_that_holds_a_marker_is_dead(desk, paired):
-    assert (paired.rows_in, paired.kept, paired.dead) == (7, 2, {"marker_in_caption": 5})
+    assert (paired.rows_in, paired.kept, paired.failed) == (7, 2, {"marker_in_caption": 5})
     letters = read_table(desk.store, dead_letters_path("pair", 0)).to_pylist()
     assert [letter["id"] for letter in letters] == ["c", "d", "e", "f", "g"]
     assert letters[0]["detail"].startswith("s: c.jpg: caption 'a fox <image_gen>'")
@@ -65,7 +65,7 @@ def test_a_token_that_the_template_completes_is_found(desk, tmp_path: Path):
     desk.put("captions", 0, [{"key": "a", "caption": "s", "caption_origin": "text"}])
     desk.put("sources", 0, [{"key": "a", "source": "s", "url": "a.jpg"}])
     stage = Pair(config=PairConfig(templates=str(tmp_path / "mine.yaml")))
-    assert run_shard(stage, 0, desk.store).dead == {"marker_in_caption": 1}
+    assert run_shard(stage, 0, desk.store).failed == {"marker_in_caption": 1}
 
 
 def test_what_a_template_file_holds_counts_and_not_where_it_lies(desk, paired, tmp_path: Path):

@@ -165,7 +165,7 @@ def test_the_funnel_says_what_the_manifest_says(corpus: tuple[Recipe, Path], pag
     flat = " ".join(page.text.split())
     for line in manifest["funnel"]:
         assert f"{line['stage']} {line['kept']} of {line['rows_in']} kept" in flat
-        for reason, rows in {**line["dropped"], **line["dead"]}.items():
+        for reason, rows in {**line["dropped"], **line["failed"]}.items():
             assert f", {rows} {reason}" in flat
     assert manifest["recipe"] in flat
 
@@ -191,9 +191,9 @@ def test_a_duplicate_stands_beside_the_row_that_was_kept(html: str) -> None:
 
 
 def test_a_dead_letter_names_its_file_and_what_was_wrong(html: str) -> None:
-    dead = Page(html[html.index('id="dead"') : html.index('id="tokens"')]).text
-    assert "truncated_image" in dead
-    assert "broken.png" in dead
+    failed = Page(html[html.index('id="failed"') : html.index('id="tokens"')]).text
+    assert "truncated_image" in failed
+    assert "broken.png" in failed
 
 
 def test_thumbnails_are_small_and_can_be_decoded(page: Page) -> None:

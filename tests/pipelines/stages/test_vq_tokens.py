@@ -82,7 +82,7 @@ def run(desk, made_by: VqTokens) -> ShardReport:
 def test_codes_are_those_of_the_prepared_image(desk, images: dict[str, bytes]):
     pair(desk, images)
     report = run(desk, stage())
-    assert (report.rows_in, report.kept, report.dead) == (3, 3, {})
+    assert (report.rows_in, report.kept, report.failed) == (3, 3, {})
     found = codes(desk)
     tokenizer = loaded_tokenizer(BSQ, "fp32")
     for key, file in images.items():
@@ -204,7 +204,7 @@ def test_an_image_too_long_to_be_cropped_is_dead(desk, picture: Callable[..., by
     desk.put_images(0, {"long": file.getvalue(), "fine": picture(0)})
     pair(desk, [sample_key("web", name) for name in ("long", "fine")])
     report = run(desk, stage(decoded=DecodeConfig(max_pixels=1_000_000)))
-    assert (report.kept, report.dead) == (1, {"extreme_aspect": 1})
+    assert (report.kept, report.failed) == (1, {"extreme_aspect": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert letter["id"] == sample_key("web", "long")
     told = "3000 x 1 px covers 256 x 256 px only as 768000 x 256, over decode.max_pixels 1,000,000"
@@ -215,14 +215,14 @@ def test_images_that_cover_too_widely_are_dead(desk, picture: Callable[..., byte
     desk.put_images(0, {"big": picture(0, (200, 100)), "fine": picture(1)})
     pair(desk, [sample_key("web", name) for name in ("big", "fine")])
     report = run(desk, stage(decoded=DecodeConfig(max_pixels=66_000)))
-    assert (report.kept, report.dead) == (0, {"extreme_aspect": 2})
+    assert (report.kept, report.failed) == (0, {"extreme_aspect": 2})
 
 
 def test_a_file_that_no_longer_decodes_costs_itself_alone(desk, picture: Callable[..., bytes]):
     desk.put_images(0, {"cut": picture(0, (200, 100))[:300], "fine": picture(1)})
     pair(desk, [sample_key("web", name) for name in ("cut", "fine")])
     report = run(desk, stage())
-    assert (report.kept, sum(report.dead.values())) == (1, 1)
+    assert (report.kept, sum(report.failed.values())) == (1, 1)
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert (letter["id"], letter["reason"]) == (sample_key("web", "cut"), "truncated_image")
 
@@ -371,7 +371,7 @@ def test_an_image_whose_features_are_not_finite_is_dead_and_the_rest_goes_on(
     monkeypatch.setattr(NetworkTokenizer, "features", spoiled)
     pair(desk, images)
     report = run(desk, stage())
-    assert (report.kept, report.dead) == (2, {"not_finite": 1})
+    assert (report.kept, report.failed) == (2, {"not_finite": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert letter["id"] == min(images)
     assert "NaN" in letter["detail"]
@@ -387,7 +387,7 @@ def test_an_image_whose_bytes_changed_after_the_crawl_is_dead_and_the_rest_goes_
     data[row["offset"] + row["length"] // 2] ^= 1
     path.write_bytes(data)
     report = run(desk, stage())
-    assert (report.kept, report.dead) == (2, {"unreadable_bytes": 1})
+    assert (report.kept, report.failed) == (2, {"unreadable_bytes": 1})
     (letter,) = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
     assert letter["id"] == row["key"]
     assert "not what was fetched" in letter["detail"]

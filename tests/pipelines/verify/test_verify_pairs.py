@@ -334,7 +334,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "hash of a tar": (line("sha256", "0"), TAR, "sha256 is not the manifest's"),
     "samples of a tar": (line("samples", 1), "manifest.json", "samples is 1, expected 2"),
     "rows told": (funnel(0, rows_in=9), "manifest.json", "funnel.0.rows_in is 9, expected 4"),
-    "dead told": (funnel(0, dead={}), "manifest.json", "dead.repeated_prompt is missing"),
+    "failed told": (funnel(0, failed={}), "manifest.json", "failed.repeated_prompt is missing"),
     "kept told": (funnel(1, kept=2), "manifest.json", "funnel.1.kept is 2, expected 3"),
     "no funnel": (manifest(lambda told: told.pop("funnel")), "manifest.json", "funnel is missing"),
     "name": (manifest(lambda told: told.update(name="x")), "manifest.json", "name is 'x'"),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.runtime.sidecar import Reject, column
-from pipelines.runtime.stage import Outcome
+from pipelines.runtime.stage import ShardResult
 from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.listing import MAX_TEXT_BYTES, Listed, Unit
 from pipelines.sources.raw_shard import RawShard
@@ -52,7 +52,7 @@ def listed(read: FolderReader, store: Storage, rows_per_shard: int = 2) -> list[
     return [row for unit in read.plan(rows_per_shard, store).units for row in read.rows(unit)]
 
 
-def acquired(read: FolderReader, places: list[str], scratch: Path) -> Outcome:
+def acquired(read: FolderReader, places: list[str], scratch: Path) -> ShardResult:
     rows = [
         dict.fromkeys(SOURCES.names, "") | {"key": f"k{n}", "place": place, "tags": []}
         for n, place in enumerate(places)

@@ -17,7 +17,7 @@ from serve import CorpusServer
 
 from pipelines.fetch.fetcher import FetchLimits
 from pipelines.runtime.sidecar import Reject, sidecar_path
-from pipelines.runtime.stage import Outcome, run_shard
+from pipelines.runtime.stage import ShardResult, run_shard
 from pipelines.sources.hub.reader import HubReader
 from pipelines.sources.listing import Listed
 from pipelines.sources.plan import make_plan
@@ -59,7 +59,7 @@ def listed(read: HubReader, rows_per_shard: int = 2) -> list[Listed | Reject]:
     return [row for unit in read.plan(rows_per_shard, STORE).units for row in read.rows(unit)]
 
 
-def acquired(read: HubReader, scratch: Path, rows_per_shard: int = 2) -> list[Outcome]:
+def acquired(read: HubReader, scratch: Path, rows_per_shard: int = 2) -> list[ShardResult]:
     store = Storage(str(scratch / "out"))
     recipe = Recipe(name="r", sources=(read.source,), rows_per_shard=rows_per_shard)
     outcomes = []
@@ -74,13 +74,13 @@ def acquired(read: HubReader, scratch: Path, rows_per_shard: int = 2) -> list[Ou
     return outcomes
 
 
-def stored(outcomes: list[Outcome], scratch: Path) -> list[bytes]:
+def stored(outcomes: list[ShardResult], scratch: Path) -> list[bytes]:
     rows = [row for outcome in outcomes for row in outcome.table.to_pylist()]
     ranges = [(row["file"], row["offset"], row["length"]) for row in rows]
     return sorted(Storage(str(scratch / "out")).read_ranges(ranges))
 
 
-def reasons(outcomes: list[Outcome]) -> list[str]:
+def reasons(outcomes: list[ShardResult]) -> list[str]:
     return [reject.reason for outcome in outcomes for reject in outcome.rejects]
 
 

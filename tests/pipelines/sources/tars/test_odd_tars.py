@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.runtime.sidecar import Reject, read_table
-from pipelines.runtime.stage import Outcome, run_shard
+from pipelines.runtime.stage import ShardResult, run_shard
 from pipelines.sources import compressed
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_plan
@@ -75,7 +75,7 @@ def read(path: Path, body: bytes, **source: Any) -> list[Any]:
     ]
 
 
-def acquired(path: Path, scratch: Path) -> tuple[list[str], Outcome]:
+def acquired(path: Path, scratch: Path) -> tuple[list[str], ShardResult]:
     """Return the URLs that ingest wrote, and what this reader makes of them."""
     store = Storage(str(scratch / "out"))
     recipe = Recipe(name="r", sources=(reader(path).source,))
@@ -87,7 +87,7 @@ def acquired(path: Path, scratch: Path) -> tuple[list[str], Outcome]:
     return rows["url"].to_pylist(), raw.finish(rows.num_rows)
 
 
-def bodies(outcome: Outcome) -> list[bytes]:
+def bodies(outcome: ShardResult) -> list[bytes]:
     """Return the bytes that the rows refer to, in their order."""
     found: list[bytes] = []
     for row in outcome.table.to_pylist():

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import Outcome, run_shard
+from pipelines.runtime.stage import ShardResult, run_shard
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_plan
 from pipelines.sources.raw_shard import RawShard
@@ -70,7 +70,7 @@ def rows_of(tmp_path: Path, *members: tuple[str, bytes | str]) -> list[Listed | 
     return listed(tmp_path / "t.tar")
 
 
-def acquired(path: Path | str, scratch: Path) -> Outcome:
+def acquired(path: Path | str, scratch: Path) -> ShardResult:
     """Run ingest, then this reader over what ingest wrote."""
     store = Storage(str(scratch / "out"))
     recipe = Recipe(name="r", sources=(reader(path).source,))

@@ -1,4 +1,4 @@
-"""One row that a stage lost, for the message that too many are lost."""
+"""One row that failed in a stage, for the message that too many did."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,15 @@ MOST_CHARS = 200  # of a detail
 HINTS = {"private_address": "; to allow them, set crawl.allow_private_addresses: true"}
 
 
-def first_dead(store: Storage, stage: str, error: str, shards: Iterable[int]) -> str:
-    """Say what the first row has that died of an error, where all is told, and what to do.
+def first_failed(store: Storage, stage: str, error: str, shards: Iterable[int]) -> str:
+    """Describe the first row that failed with an error, name its file, and say what to do.
 
     Reads dead letters until it finds one.
     """
     hint = HINTS.get(error, "")
     for shard in shards:
         rejects = read_rejects(store, stage, shard).to_pylist()
-        found = [row for row in rejects if (row["door"], row["reason"]) == ("dead", error)]
+        found = [row for row in rejects if (row["outcome"], row["reason"]) == ("failed", error)]
         if found:
             path = f"{store.root.rstrip('/')}/{dead_letters_path(stage, shard)}"
             detail = " ".join(found[0]["detail"].split())[:MOST_CHARS]

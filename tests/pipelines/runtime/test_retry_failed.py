@@ -1,4 +1,4 @@
-"""Rows that died of what may pass get another chance; all others stay what they are."""
+"""Rows that failed temporarily get another chance; all others stay what they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 from serve import SPECIAL, CorpusServer, running_server, send_status
 
 from pipelines.runtime.ownership import stray_tars
-from pipelines.runtime.retry_dead import MARK, mark_shards
+from pipelines.runtime.retry_failed import MARK, mark_shards
 from pipelines.runtime.sidecar import (
     read_origin,
     read_origins,

@@ -1,6 +1,6 @@
-"""Give rows another chance that died of what may pass: an outage, a full server, too little memory.
+"""Try rows again that failed temporarily: an outage, a full server, too little memory.
 
-A dead row is a committed fact like any other: nothing tries it again by itself. To have it tried,
+A failed row is a committed fact like any other: nothing tries it again by itself. To have it tried,
 the side-car of its shard is marked: it is then no longer fresh, and what it holds stays.
 """
 
@@ -20,24 +20,24 @@ from schemas.store.storage import Storage
 
 MARK = "retry "  # stands before the fingerprint of a marked side-car
 
-_PASSING = re.compile(
+_TEMPORARY = re.compile(
     r"timeout|connection_error|dns_error|tls_error|http_(408|425|429|5\d\d)"  # crawl
     r"|killed_worker|out_of_memory|unreadable_bytes|decode_timeout"
 )
 
 
-def may_pass(reason: str) -> bool:
-    """Whether what a row died of may be gone another time.
+def is_temporary(reason: str) -> bool:
+    """Whether a row that failed with this reason may succeed another time.
 
-    >>> may_pass("http_503"), may_pass("http_404"), may_pass("killed_worker")
+    >>> is_temporary("http_503"), is_temporary("http_404"), is_temporary("killed_worker")
     (True, False, True)
     """
-    return _PASSING.fullmatch(reason) is not None
+    return _TEMPORARY.fullmatch(reason) is not None
 
 
-def passing_dead(dead: Mapping[str, int]) -> int:
-    """Count the rows among {reason: rows} that may live another time."""
-    return sum(rows for reason, rows in dead.items() if may_pass(reason))
+def temporarily_failed(failed: Mapping[str, int]) -> int:
+    """Count the rows among {reason: rows} that may succeed another time."""
+    return sum(rows for reason, rows in failed.items() if is_temporary(reason))
 
 
 def mark_shards(store: Storage, folder: str, shards: Iterable[int]) -> int:
@@ -46,13 +46,13 @@ def mark_shards(store: Storage, folder: str, shards: Iterable[int]) -> int:
 
 
 def is_marked(origin: Origin | None, fingerprint: str) -> bool:
-    """Whether a side-car of this fingerprint waits for its dead rows to be tried again."""
+    """Whether a side-car of this fingerprint waits for its failed rows to be tried again."""
     return origin is not None and origin.fingerprint == MARK + fingerprint
 
 
 def _mark(store: Storage, path: str) -> int:
     origin = read_origin(store, path)
-    rows = passing_dead(origin.counts.dead) if origin else 0
+    rows = temporarily_failed(origin.counts.failed) if origin else 0
     if origin and rows and not origin.fingerprint.startswith(MARK):
         marked = replace(origin, fingerprint=MARK + origin.fingerprint)
         write_sidecar(store, path, read_table(store, path), marked)

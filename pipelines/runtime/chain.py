@@ -1,0 +1,79 @@
+"""Chains: map stages that follow each other, run on a shard one after the other in one job.
+
+A shard goes on to the next stage as soon as it is committed; it waits for no other shard.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from pipelines.runtime.sidecar import each_shard
+from pipelines.runtime.stage import MapStage, ShardReport, Stage, is_fresh, run_shard
+from schemas.store.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainRun:
+    """What a run of a chain did, by stage."""
+
+    ran: Mapping[str, Collection[int]] = field(default_factory=dict)  # shards
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of all workers together
+
+
+def chain_name(stages: Sequence[MapStage]) -> str:
+    """Name a chain by its first and last stage, or by its only one."""
+    names = dict.fromkeys((stages[0].name, stages[-1].name))
+    return "-to-".join(names)
+
+
+def in_jobs(stages: Iterable[Stage]) -> Iterator[list[Stage]]:
+    """Cut the stages of a build into its jobs: map stages that follow each other are one."""
+    chain: list[Stage] = []
+    for stage in stages:
+        if isinstance(stage, MapStage):
+            chain.append(stage)
+            continue
+        if chain:
+            yield chain
+        chain = []
+        yield [stage]
+    if chain:
+        yield chain
+
+
+def by_hints(stages: Iterable[MapStage]) -> Iterator[tuple[MapStage, ...]]:
+    """Cut a chain where its stages ask for other workers."""
+    return (tuple(group) for _, group in groupby(stages, key=lambda stage: stage.hints()))
+
+
+def is_done(stages: Iterable[MapStage], shard: int, store: Storage) -> bool:
+    """Whether the side-cars of every stage are fresh."""
+    return all(is_fresh(stage, shard, store) for stage in stages)
+
+
+def shards_to_do(stages: Sequence[MapStage], store: Storage, shards: int) -> list[int]:
+    """Return the shards, of so many, in which a stage has work."""
+    done = each_shard(lambda shard: is_done(stages, shard, store), range(shards))
+    return [shard for shard in range(shards) if not done[shard]]
+
+
+def run_empty(stages: Sequence[MapStage], store: Storage, shards: Iterable[int]) -> ChainRun:
+    """Make the side-cars of shards in which no row waits, here: no job and no model for those."""
+    reports = [each for found in each_shard(RunChain(stages, store), shards) for each in found]
+    ran = {stage.name: [r.shard for r in reports if r.stage == stage.name] for stage in stages}
+    return ChainRun(ran=ran)
+
+
+class RunChain:
+    """A picklable call that runs the stages of a chain on one shard.
+
+    Worker processes of our own unpickle it, and need no Beam for it.
+    """
+
+    def __init__(self, stages: Iterable[MapStage], store: Storage) -> None:
+        self._stages = tuple(stages)
+        self._store = store
+
+    def __call__(self, shard: int) -> list[ShardReport]:
+        """Run one shard; what is fresh is skipped."""
+        return [run_shard(stage, shard, self._store) for stage in self._stages]

@@ -1,0 +1,137 @@
+"""A chain of stages as one job: what it runs, what it tells, and when it is given up."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+
+from pipelines.engines.engine import Engine
+from pipelines.runtime.chain import ChainRun, by_hints, in_jobs, shards_to_do
+from pipelines.runtime.run_chain import TooManyFailedError, run_chain
+from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.stage import MapStage, ShardResult
+from pipelines.stage_table import make_stages
+from schemas.recipe_file import parse_recipe
+from schemas.store.storage import Storage
+
+ROWS = 10
+ENGINES = {
+    "this process": Engine(processes=1),
+    "pool": Engine(processes=2),
+    "Beam's runner": Engine(beam_options=("--runner=FnApiRunner",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(MapStage):
+    """Writes ten rows a shard; makes their number one more than the stage before."""
+
+    name: ClassVar[str] = "number"
+    folder: ClassVar[str] = "numbers"
+
+    fail: int = 0  # rows of each shard
+    pause_s: float = 0.0
+    machine: str = ""
+    note: str = ""
+
+    def schema(self) -> pa.Schema:
+        return pa.schema({"key": pa.string()})
+
+    def hints(self) -> dict[str, str]:
+        return {"min_ram": self.machine} if self.machine else {}
+
+    def settings(self, shard: int, store: Storage) -> Any:
+        return [self.fail, self.note]
+
+    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
+        time.sleep(self.pause_s)
+        keys = [f"{shard:030x}{row:02x}" for row in range(ROWS)]
+        rejects = [Reject(id=key, reason="timeout", detail="late") for key in keys[: self.fail]]
+        table = pa.Table.from_pydict({"key": keys[self.fail :]}, schema=self.schema())
+        return ShardResult(table=table, rows_in=ROWS, rejects=rejects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class After(Number):
+    """The same, after it."""
+
+    name: ClassVar[str] = "after"
+    folder: ClassVar[str] = "afters"
+
+    rows_of: str = "numbers"
+
+
+def run(
+    store: Storage,
+    stages: list[MapStage],
+    shards: int,
+    *,
+    engine: Engine = ENGINES["this process"],
+    allowed: Mapping[str, float] | None = None,
+) -> ChainRun:
+    with engine.started(store):
+        return run_chain(
+            stages,
+            store,
+            engine,
+            shards_to_do(stages, store, shards),
+            allowed=allowed or {stage.name: 1.0 for stage in stages},
+            sources=["web"] * shards,
+            pause_s=0.01,
+        )
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_it_tells_which_shards_a_stage_made_and_how_long_that_took(
+    engine: Engine, tmp_path: Path
+) -> None:
+    store = Storage(str(tmp_path))
+    first = run(store, [Number(), After()], 3, engine=engine)
+    assert first.ran == {"number": {0, 1, 2}, "after": {0, 1, 2}}
+    store.remove("afters/00001.parquet")
+    store.remove("numbers/00002.parquet")
+    again = run(store, [Number(pause_s=0.2), After()], 3, engine=engine)
+    assert again.ran == {"number": {2}, "after": {1}}
+    assert again.seconds["number"] >= 0.2
+
+
+def test_stages_that_ask_for_other_workers_get_only_shards_that_have_work(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path))
+    stages = [Number(), After(machine="1GB")]
+    assert [len(step) for step in by_hints(stages)] == [1, 1]
+    assert run(store, stages, 3).ran == {"number": {0, 1, 2}, "after": {0, 1, 2}}
+    # Other settings, the same rows: what comes after is fresh.
+    again = run(store, [Number(note="new"), After(machine="1GB")], 3)
+    assert again.ran == {"number": {0, 1, 2}, "after": set()}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+def test_a_job_that_can_only_fail_is_stopped_and_what_it_committed_stays(
+    engine: Engine, tmp_path: Path
+) -> None:
+    store, shards = Storage(str(tmp_path)), 400
+    failed = Number(fail=9, pause_s=0.05)
+    with pytest.raises(TooManyFailedError) as told:
+        run(store, [failed], shards, engine=engine, allowed={"number": 0.5})
+    assert told.value.stage == "number"
+    assert told.value.counts.failed == {"timeout": told.value.counts.rows_in // ROWS * 9}
+    left = shards_to_do([failed], store, shards)
+    assert 0 < len(left) <= shards - 4
+    # And another job of this process is not held up by it.
+    assert run(store, [Number(fail=9)], shards, engine=engine).ran["number"] == {*left}
+
+
+def test_a_build_is_five_jobs() -> None:
+    recipe = {"name": "a", "sources": [{"name": "web", "kind": "list", "path": "a.csv"}]}
+    jobs = [[stage.name for stage in job] for job in in_jobs(make_stages(parse_recipe(recipe)))]
+    assert jobs == [
+        ["ingest", "crawl", "measure"],
+        ["dedup"],
+        ["select", "caption", "pair", "vq_tokens"],
+        ["shard"],
+        ["report"],
+    ]
