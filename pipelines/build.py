@@ -47,7 +47,6 @@ from pipelines.runtime.sidecar import (
 from pipelines.runtime.stage import MapStage
 from pipelines.shards.manifest import (
     MANIFEST,
-    SUBSET,
     funnel_line,
     has_shards,
     inputs_fingerprint,
@@ -71,6 +70,7 @@ from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import T2I
 
 
 def build(
@@ -313,7 +313,7 @@ class Build:
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
-        singles = dict.fromkeys((MANIFEST, listing_path(SUBSET)), 1)
+        singles = dict.fromkeys((MANIFEST, listing_path(T2I.name)), 1)
         self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
@@ -323,7 +323,7 @@ class Build:
                 self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
-                names = [f"{output_name(SUBSET, number)}.parquet" for number in range(outputs)]
+                names = [f"{output_name(T2I.name, number)}.parquet" for number in range(outputs)]
                 work = [Work(stage=stage.name, folder=FOLDER, files=names)]
                 groups = math.ceil(samples / SAMPLES_A_TASK) or 1
                 with progress(self.store, work), exchange_folder(self.store):
@@ -336,9 +336,9 @@ class Build:
                     self.recipe, self.store, self.funnel, made_of, self.shards, passed
                 )
                 forget_attempts(self.store, "shard")
-                if not manifest["subsets"][SUBSET]["samples"]:
+                if not manifest["subsets"][T2I.name]["samples"]:
                     raise CorpusError(in_words([*self.funnel, ("shard", written(manifest))]))
-                numbers = {SUBSET: range(self.claims.counts[OUTPUTS[0]])}
+                numbers = {T2I.name: range(self.claims.counts[OUTPUTS[0]])}
                 self._remove(old_shards(self.store, manifest, numbers))
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
                 self.claims.lower(dict.fromkeys(OUTPUTS, outputs))

@@ -7,15 +7,16 @@ from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
 from pipelines.runtime.ownership import cutoffs_there, own_sidecar, shard_of
-from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.manifest import MANIFEST
 from pipelines.shards.write_shard import listing_path, output_number
 from pipelines.sources.plan import PLAN, files_beside, files_of, published_plan
 from pipelines.stage_table import STAGES, sidecar_stages
 from schemas.keys import shard_name
 from schemas.store.storage import Storage
+from schemas.subsets import T2I
 
-SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(SUBSET))
-OUTPUTS = output_keys(SUBSET)
+SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(T2I.name))
+OUTPUTS = output_keys(T2I.name)
 
 
 def open_claims(store: Storage) -> Claims:
@@ -80,8 +81,8 @@ def _earlier(store: Storage) -> Iterator[tuple[str, int]]:
 
 def _outputs(store: Storage) -> Iterator[int]:
     """Yield the numbers of the output shards that the manifest or their list names."""
-    for path in (MANIFEST, listing_path(SUBSET)):
-        for name in re.findall(rf"shards/{SUBSET}-\d{{6,}}\.tar", _text(store, path)):
+    for path in (MANIFEST, listing_path(T2I.name)):
+        for name in re.findall(rf"shards/{T2I.name}-\d{{6,}}\.tar", _text(store, path)):
             yield output_number(name)
 
 
