@@ -100,13 +100,10 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         opened = self._sources[task.source]
         try:
             decoded = decode(key, members, opened.source.subset)
-<<<<<<< HEAD
-            images = [self._stored_image(decoded, opened, task.epoch, of) for of in opened.images]
-=======
             images = [
-                self._stored_image(decoded, opened, job.epoch, of) for of in opened.subset.generated
+                self._stored_image(decoded, opened, task.epoch, of)
+                for of in opened.subset.generated
             ]
->>>>>>> part-P
         except BadSample as error:
             return Skipped(key, str(error))
         patches = None

@@ -32,9 +32,6 @@ class Dropped:
 GIVEN: Final = -1
 
 
-<<<<<<< HEAD
-def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropped:
-=======
 def choose(scores: Sequence[float], given: float | None, margin: float) -> Preference | Dropped:
     """Choose two images of a prompt, one over the other.
 
@@ -51,7 +48,6 @@ def choose(scores: Sequence[float], given: float | None, margin: float) -> Prefe
 
 
 def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropped:
->>>>>>> part-P
     """Choose the best of the model's own images over the worst, the first of equals.
 
     Args:

@@ -5,11 +5,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-<<<<<<< HEAD
-from model.preferences.pairs import GIVEN, Preference
-=======
 from model.preferences.pairs import GIVEN
->>>>>>> part-P
 from model.preferences.sampling import Drawn
 from model.tokenizers.protocol import CodeArray
 from pipelines.preferences.inputs import Prepared
@@ -30,12 +26,6 @@ def facts_of(made_by: Mapping[str, Any]) -> dict[str, Any]:
         "sampling": described_sampling(made_by["sampling"]),
     }
 
-<<<<<<< HEAD
-    pair: Preference
-    scores: Sequence[float]  # of the drawn images; none where nothing was scored
-    given_score: float  # of the given image; 0.0 where it was not scored
-=======
->>>>>>> part-P
 
 def sample_json(
     prompt: Mapping[str, Any], pair: Mapping[str, Any], facts: Mapping[str, Any], subset: Subset
