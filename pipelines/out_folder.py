@@ -16,6 +16,7 @@ import yaml
 
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.ownership import own_sidecar
+from pipelines.shards.manifest import check_contract
 from pipelines.sources.plan import PLAN, published_plan
 from schemas.recipe import Recipe
 from schemas.store.lock import LOCK_NAME
@@ -52,6 +53,8 @@ def corpus_folder(recipe: Recipe, out: str) -> Storage:
     if sources and not sources & wanted:
         theirs = ", ".join(sorted(wanted))
         raise CorpusError(f"{said}, and this recipe has none of them, but {theirs}; {ELSEWHERE}")
+    check_contract(store)
+    own_sidecar(store, "sources", "00000.parquet")  # raises if an earlier release wrote it
     return store
 
 
@@ -75,6 +78,7 @@ def own_folder(out: str, of: str, is_own: Callable[[Storage], bool]) -> Storage:
             else f"holds {_some(found)}"
         )
         raise CorpusError(f"{store.root}: {there}, and this is no {of}; {ELSEWHERE}")
+    check_contract(store)
     return store
 
 

@@ -20,9 +20,9 @@ OUTPUTS = output_keys(T2I.name)
 
 
 def open_claims(store: Storage) -> Claims:
-    """Read what a corpus claims; of an earlier release, what plan, manifest and side-cars name."""
+    """Read what a corpus claims; if that was lost, take what plan, manifest and side-cars name."""
     found = load_claims(store)
-    return Claims(store, dict(_earlier(store)) if found is None else found)
+    return Claims(store, dict(_named(store)) if found is None else found)
 
 
 def every_sidecar(shards: int) -> dict[str, int]:
@@ -54,7 +54,7 @@ def member_key(member: str) -> str:
     return f"tokens/*.{member}"
 
 
-def _earlier(store: Storage) -> Iterator[tuple[str, int]]:
+def _named(store: Storage) -> Iterator[tuple[str, int]]:
     plan = published_plan(store)
     shards = sum(len(part["units"]) for part in plan.values())
     files = files_of(plan)

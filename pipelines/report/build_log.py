@@ -28,7 +28,6 @@ def stage_seconds(store: Storage) -> dict[str, float]:
     """Return the seconds of every stage in the last build, from the log, which has all builds."""
     lines = store.read(LOG).splitlines() if store.exists(LOG) else []
     runs = [json.loads(line) for line in lines]
-    # Lines of an earlier release do not say of which build they are.
-    last = runs[-1].get("build") if runs else None
-    mine = [run for run in runs if run.get("build") == last and run["stage"] != BEGUN]
+    last = runs[-1]["build"] if runs else None
+    mine = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
     return {run["stage"]: run["seconds"] for run in mine}

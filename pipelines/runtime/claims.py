@@ -18,7 +18,7 @@ SIDECAR_DIGITS, OUTPUT_DIGITS = 5, 6
 def load_claims(store: Storage) -> dict[str, int] | None:
     """Read the claims: a path -> 1, or a path with a `*` -> numbers below this are ours.
 
-    None if there are none, as in a corpus of an earlier release.
+    None if they were lost.
 
     Raises:
         CorpusError: if they are damaged.

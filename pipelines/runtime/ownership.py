@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pipelines.runtime.sidecar import (
+    EarlierReleaseError,
     Origin,
     dead_letters_path,
     read_origin,
@@ -40,7 +41,7 @@ def own_sidecar(store: Storage, folder: str, name: str) -> Origin | None:
     if shard_of(name) is None:
         return None
     origin = _own_footer(store, f"{folder}/{name}")
-    return origin if origin is not None and origin.folder in ("", folder) else None
+    return origin if origin is not None and origin.folder == folder else None
 
 
 def shard_of(name: str) -> int | None:
@@ -190,6 +191,8 @@ def marks(names: Iterable[str]) -> set[str]:
 def _own_footer(store: Storage, path: str) -> Origin | None:
     try:
         return read_origin(store, path)
+    except EarlierReleaseError:
+        raise
     except CorpusError:  # not ours, or too damaged to tell
         return None
 

@@ -24,6 +24,16 @@ FOOTER_BYTES = 1 << 16  # more than the footers of side-cars have
 T = TypeVar("T")
 
 
+EARLIER = (
+    "was written by an earlier release, whose names for what it stores this one does not read; "
+    "build into another folder, or go on with that release"
+)
+
+
+class EarlierReleaseError(CorpusError):
+    """A file that an earlier release wrote, and this one does not read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What became of the rows that entered a stage: rows_in = kept + dropped + failed."""
@@ -206,7 +216,10 @@ def read_origin(store: Storage, path: str) -> Origin | None:
             f"{path}: not a side-car of ours, its footer says nothing; move it out of the corpus"
         )
     try:
-        return _origin(json.loads(metadata[_METADATA_KEY]))
+        told = json.loads(metadata[_METADATA_KEY])
+        if "dead" in told:  # now `failed`
+            raise EarlierReleaseError(f"{path}: {EARLIER}")
+        return _origin(told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{path}: not a readable side-car (its footer says {error!r}); remove it and build "
@@ -331,15 +344,14 @@ def _origin(data: dict[str, Any]) -> Origin:
     counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "failed")})
     return Origin(
         stage=data["stage"],
-        folder=data.get("folder", ""),  # of earlier releases there is none
+        folder=data["folder"],
         fingerprint=data["fingerprint"],
         content=data["content"],
-        keys=data.get("keys", ""),
+        keys=data["keys"],
         counts=counts,
         tar=data["tar"],
-        # Footers of earlier releases name neither.
-        files=tuple(data.get("files", ())),
-        passed_over=data.get("passed_over", {}),
+        files=tuple(data["files"]),
+        passed_over=data["passed_over"],
     )
 
 

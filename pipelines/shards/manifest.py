@@ -188,6 +188,24 @@ def read_manifest(store: Storage) -> dict[str, Any]:
     return manifest
 
 
+def check_contract(store: Storage) -> None:
+    """Refuse a folder whose manifest is of another contract.
+
+    Raises:
+        CorpusError: naming both.
+    """
+    try:
+        found = json.loads(store.read(MANIFEST))["contract"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return  # there is none, or it is damaged, and that is said where it is read
+    if found != CONTRACT_VERSION:
+        raise CorpusError(
+            f"{store.root}: {MANIFEST} is of shard contract {found}, this release reads and writes "
+            f"contract {CONTRACT_VERSION}; build into another folder, or go on with the release "
+            "that made it"
+        )
+
+
 def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
     """Whether the shards that a manifest lists are there, and their lists; `verify` reads them."""
     there = {f"{FOLDER}/{name}" for name in store.listing(FOLDER)}

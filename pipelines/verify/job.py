@@ -23,7 +23,7 @@ from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
 from pipelines.runtime.stage import SidecarStage
-from pipelines.shards.manifest import MANIFEST
+from pipelines.shards.manifest import MANIFEST, check_contract
 from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
@@ -87,6 +87,7 @@ def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> 
     """
     checked = RegularStorage(store.root)
     files = _files(checked)
+    check_contract(checked)
     is_pairs = _holds_pairs(checked, files)
     if is_pairs and deep:
         raise SettingsError(

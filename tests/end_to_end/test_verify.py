@@ -532,7 +532,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "subsets is None",
     ),
     "key twice": (
-        replaced("manifest.json", '"contract": 2,', '"contract": 1, "contract": 2,'),
+        replaced("manifest.json", '"contract": 3,', '"contract": 1, "contract": 3,'),
         "manifest.json",
         "written otherwise",
     ),
