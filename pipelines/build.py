@@ -420,7 +420,7 @@ class Build:
 
 
 def claim_plan(claims: Claims, draft: Draft) -> None:
-    """Claim what publishing a plan writes; look before where all that follows it goes.
+    """Claim the files of a plan, and check first that no file of a user is in the way.
 
     Raises:
         CorpusError: if a file of a user lies there.
