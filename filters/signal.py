@@ -33,6 +33,11 @@ class Column:
     logarithmic: bool = False  # bins of equal ratio; needs low > 0
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether more or less of it says anything: not so of hashes and words."""
+        return self.type not in (pa.uint64(), pa.string())
+
+    @property
     def field(self) -> "pa.Field[pa.DataType]":
         """The Arrow field of this column."""
         return pa.field(self.name, self.type, nullable=False, metadata={"meaning": self.meaning})

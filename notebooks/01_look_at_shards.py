@@ -23,7 +23,6 @@
 
 # %% tags=["parameters"]
 CORPUS = "../build/demo"
-SUBSET = "t2i"
 MOST = 2000  # samples that the statistics of the tokens read
 
 # %%
@@ -43,7 +42,7 @@ from PIL import Image, ImageOps
 
 corpus = Path(CORPUS)
 manifest = json.loads((corpus / "manifest.json").read_text("utf-8"))
-subset = manifest["subsets"][SUBSET]
+subset = next(iter(manifest["subsets"].values()))  # a build makes one
 # One entry a member that a tokenizer wrote; this notebook looks at the first one's codes.
 tokenizer = next(made for made in manifest["tokens"] if made["kind"] == "codes")
 tar_paths = [str(corpus / shard["path"]) for shard in subset["shards"]]

@@ -12,14 +12,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import old_cutoffs, surplus_files
 from pipelines.check_recipe import pin, warnings
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     OUTPUTS,
     every_sidecar,
     member_key,
+    old_cutoffs,
     open_claims,
+    surplus_files,
     written_folders,
 )
 from pipelines.report.build_log import LOG, REPORT
@@ -32,7 +33,6 @@ from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_p
 from pipelines.runtime.stage import MapStage, Stage, wanted_fingerprint
 from pipelines.shards.manifest import (
     MANIFEST,
-    SUBSET,
     has_shards,
     inputs_fingerprint,
     read_manifest,
@@ -52,6 +52,7 @@ from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import T2I
 
 SHOWN = 6  # keys in a line
 MISSING, CHANGES, AGAIN = "missing", "its input changes", "failed rows are tried again"
@@ -79,7 +80,7 @@ def dry_run(
         draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
         reached = STAGES.index(until or STAGES[-1])
         singles = [
-            *((MANIFEST, listing_path(SUBSET)) if reached >= STAGES.index("shard") else ()),
+            *((MANIFEST, listing_path(T2I.name)) if reached >= STAGES.index("shard") else ()),
             *((REPORT,) if reached >= STAGES.index("report") else ()),
         ]
         claims.check(
@@ -296,12 +297,12 @@ class Ahead:
         """Note the output shards of the last build that so many samples would not fill."""
         before = range(self.claims.counts.get(OUTPUTS[0], 0))
         if rows is None:
-            rest = [output_name(SUBSET, n) for n in before]
+            rest = [output_name(T2I.name, n) for n in before]
             self.unknown += [f"output shards {rest[0]} to {rest[-1]}"] if rest else []
             return
         outputs = output_shard_count(rows, self.recipe.shard.samples)
-        kept = {output_name(SUBSET, n) for n in range(outputs)}
-        self.old += old_outputs(self.store, kept, {SUBSET: before})
+        kept = {output_name(T2I.name, n) for n in range(outputs)}
+        self.old += old_outputs(self.store, kept, {T2I.name: before})
 
     def _waiting(self, stage: MapStage) -> int | None:
         todo = self.stale[stage.folder]

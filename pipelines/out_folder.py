@@ -1,4 +1,4 @@
-"""Where a command may write: an empty folder, one that is not there, or one of its own.
+"""Check the folder that a command writes into: empty, not there yet, or its own.
 
 Looked at before anything is written. A folder that holds anything else is another's work.
 """
@@ -16,6 +16,7 @@ import yaml
 
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.ownership import own_sidecar
+from pipelines.shards.manifest import check_contract
 from pipelines.sources.plan import PLAN, published_plan
 from schemas.recipe import Recipe
 from schemas.store.lock import LOCK_NAME
@@ -52,6 +53,8 @@ def corpus_folder(recipe: Recipe, out: str) -> Storage:
     if sources and not sources & wanted:
         theirs = ", ".join(sorted(wanted))
         raise CorpusError(f"{said}, and this recipe has none of them, but {theirs}; {ELSEWHERE}")
+    check_contract(store)
+    own_sidecar(store, "sources", "00000.parquet")  # raises if an earlier release wrote it
     return store
 
 
@@ -75,6 +78,7 @@ def own_folder(out: str, of: str, is_own: Callable[[Storage], bool]) -> Storage:
             else f"holds {_some(found)}"
         )
         raise CorpusError(f"{store.root}: {there}, and this is no {of}; {ELSEWHERE}")
+    check_contract(store)
     return store
 
 
@@ -108,7 +112,7 @@ def mark_training(store: Storage, kind: str) -> None:
 
 
 def foreign(store: Storage) -> list[str]:
-    """Name what lies in a folder, but for what never matters.
+    """Name the files in a folder, but for harmless ones.
 
     Raises:
         CorpusError: if it is no folder, or may not be read or written.
@@ -266,7 +270,7 @@ def _some(names: list[str]) -> str:
 
 @contextmanager
 def refused_leaves_nothing(store: Storage) -> Iterator[Callable[[], None]]:
-    """Leave no trace of a build that is refused before it has begun; give what says it has begun.
+    """Leave no trace of a build that is refused; yield a function that marks it as begun.
 
     It goes around the lock, and removes only what was not there before: the lock's file, the plan
     of nothing, and folders, if they are empty.

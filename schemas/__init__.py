@@ -1,4 +1,4 @@
-"""What is stored: the recipe, the tables, the sample contract, keys. `__all__` is for users."""
+"""What is stored: recipe, tables, subsets, sample contract, keys. `__all__` is for users."""
 
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
         CONTRACT_VERSION,
         IMAGE,
         IMAGE_GEN,
-        PREFERENCE_FIELDS,
-        T2I_FIELDS,
         encode_json,
         json_faults,
     )
     from schemas.store.errors import CorpusError, UserError
     from schemas.store.storage import Storage
+    from schemas.subsets import SUBSETS, Subset
     from schemas.tables import (
         CAPTIONS,
         DEAD_LETTERS,
@@ -42,18 +41,18 @@ __all__ = [
     "IMAGE_GEN",
     "PAIRS",
     "PREFERENCES",
-    "PREFERENCE_FIELDS",
     "PROMPTS",
     "RAW",
     "SELECTION",
     "SHARD_INDEX",
     "SOURCES",
-    "T2I_FIELDS",
+    "SUBSETS",
     "TOKENS",
     "CorpusError",
     "Recipe",
     "RecipeError",
     "Storage",
+    "Subset",
     "UserError",
     "dump_recipe",
     "encode_json",

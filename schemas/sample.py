@@ -1,4 +1,4 @@
-"""The shard contract: what a sample of the corpus consists of, and how it is checked."""
+"""The shard contract: how the JSON of a sample is written, and how it is checked."""
 
 import json
 import math
@@ -7,70 +7,27 @@ from typing import Any, cast
 
 from schemas.markers import IMAGE as IMAGE
 from schemas.markers import IMAGE_GEN as IMAGE_GEN
+from schemas.subsets import Subset
 
-CONTRACT_VERSION = 2
-
-# JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
-# No list but the messages, which are never empty: of five samples with empty lists `datasets`
-# learns lists of nothing, and fails at the first that is not.
-T2I_FIELDS: Mapping[str, type] = {
-    "key": str,
-    "messages": list,
-    "caption": str,
-    "caption_origin": str,
-    "text": str,
-    "title": str,
-    "tags": str,  # joined by ", "
-    "source": str,
-    "url": str,
-    "licence": str,
-    "author": str,
-    "sha256": str,
-    "width": int,  # of the image in the shard, px
-    "height": int,  # of the image in the shard, px
-    "crop_aspect": float,  # height / width of the shape that was tokenized; 1.0 for squares
-    "signals": dict,  # what was measured of the image as fetched, by column
-    "template": str,
-    "recipe": str,  # fingerprint of the recipe's content
-}
-
-# KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
-PREFERENCE_FIELDS: Mapping[str, type] = {
-    "key": str,
-    "messages": list,
-    "prompt": str,  # what scorers read
-    "source": str,  # of the prompt
-    "url": str,  # of the chosen image where it is no model's, '' if unknown
-    "licence": str,  # of that image, '' if unknown
-    "pairs": str,  # paper: chosen is the image that the prompt came with; scored: both a model's
-    "chosen_seed": str,  # that the model drew it with; '' for the prompt's own image
-    "rejected_seed": str,  # the same of the rejected image
-    "chosen_score": float,  # by `scorer`; 0.0 where nothing was scored
-    "rejected_score": float,  # the same of the rejected image
-    "margin": float,  # score of the chosen above the rejected
-    "scorer": str,  # '' for none
-    "samples": int,  # images that the model drew of the prompt
-    "model": str,  # sha256 of config and weights
-    "sampling": str,  # guidance, temperature, top-k and top-p
-    "crop_aspect": float,  # height / width of both images as they were tokenized
-}
+CONTRACT_VERSION = 3
 
 
-def encode_json(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIELDS) -> bytes:
-    """Write a sample's JSON as it stands in a shard: fields in the contract's order, UTF-8.
+def encode_json(sample: Mapping[str, Any], subset: Subset) -> bytes:
+    """Write a sample's JSON as it stands in a shard: fields in the subset's order, UTF-8.
 
     Raises:
         ValueError: if a field is missing, not in the contract, of another type, or not finite.
     """
-    faults = json_faults(sample, fields)
+    faults = json_faults(sample, subset)
     if faults:
         raise ValueError(f"sample {sample.get('key')!r}: {'; '.join(faults)}")
-    ordered = {name: sample[name] for name in fields}
+    ordered = {name: sample[name] for name in subset.fields}
     return json.dumps(ordered, ensure_ascii=False, allow_nan=False).encode()
 
 
-def json_faults(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIELDS) -> list[str]:
+def json_faults(sample: Mapping[str, Any], subset: Subset) -> list[str]:
     """Say in what a parsed sample breaks the contract; empty if in nothing."""
+    fields = subset.fields
     faults = [f"field {name!r} is missing" for name in fields if name not in sample]
     faults += [f"field {name!r} is not in the contract" for name in sample if name not in fields]
     for name, type_ in fields.items():
@@ -78,7 +35,7 @@ def json_faults(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIEL
         if name in sample and type(value) is not type_:
             faults.append(f"field {name!r} is {value!r}, expected {type_.__name__}")
     if not faults:
-        faults += _message_faults(sample["messages"])
+        faults += _message_faults(sample["messages"], subset)
         faults += [
             f"signal {name!r} is {value!r}, expected a finite number of 64 bits, a flag or a string"
             for name, value in sample.get("signals", {}).items()
@@ -87,7 +44,7 @@ def json_faults(sample: Mapping[str, Any], fields: Mapping[str, type] = T2I_FIEL
     return faults
 
 
-def _message_faults(messages: list[Any]) -> list[str]:
+def _message_faults(messages: list[Any], subset: Subset) -> list[str]:
     faults = [
         f"messages[{number}] is {message!r}, expected role and content"
         for number, message in enumerate(messages)
@@ -95,8 +52,12 @@ def _message_faults(messages: list[Any]) -> list[str]:
     ]
     if faults:
         return faults
-    marks = sum(message["content"].count(IMAGE_GEN) for message in messages)
-    return [] if marks == 1 else [f"{marks} {IMAGE_GEN} marks in the messages, expected 1"]
+    found = {mark: sum(each["content"].count(mark) for each in messages) for mark in subset.marks}
+    return [
+        f"{found[mark]} {mark} marks in the messages, expected {expected}"
+        for mark, expected in subset.marks.items()
+        if found[mark] != expected
+    ]
 
 
 def _is_message(message: Any) -> bool:

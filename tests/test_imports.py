@@ -12,9 +12,9 @@ from corpus import ROOT
 ROOMS = (
     "pipelines.__main__",
     "pipelines.cli",
+    "pipelines.verify",
     "pipelines.preferences",
     "pipelines.training",
-    "pipelines.verify",
     "pipelines",
     "pipelines.stages",
     "pipelines.templates",

@@ -12,6 +12,7 @@ from model.tokenizers.protocol import Schedule, check_schedule, read_schedule
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
+from schemas.subsets import T2I
 
 MANIFEST = "manifest.json"
 
@@ -33,8 +34,8 @@ class ShardFile(_Model):
     samples: int
 
 
-class Subset(_Model):
-    """The shards of one kind of sample."""
+class SubsetShards(_Model):
+    """The shards of one subset."""
 
     samples: int
     shards: tuple[ShardFile, ...]
@@ -74,7 +75,7 @@ class Manifest(_Model):
 
     contract: int
     tokens: tuple[TokenMember, ...]
-    subsets: Mapping[str, Subset]
+    subsets: Mapping[str, SubsetShards]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +83,7 @@ class Source:
     """Samples to train on: a subset of a corpus, and its share of the mixture."""
 
     url: str  # folder that holds manifest.json: a path or any fsspec URL
-    subset: str = "t2i"
+    subset: str = T2I.name
     weight: float = 1.0  # of the samples drawn, relative to the other sources'
 
     def __str__(self) -> str:
@@ -114,7 +115,7 @@ def read_manifest(url: str) -> Manifest:
     return manifest
 
 
-def subset_of(source: Source, manifest: Manifest) -> Subset:
+def subset_of(source: Source, manifest: Manifest) -> SubsetShards:
     """Return the source's subset.
 
     Raises:
@@ -127,8 +128,8 @@ def subset_of(source: Source, manifest: Manifest) -> Subset:
     return subset
 
 
-def content_of(subset: Subset) -> str:
-    """Hash the shards' content and sizes, which decide a subset's order; not their location."""
+def content_of(subset: SubsetShards) -> str:
+    """Hash what a subset's order hangs on: the shards' content and sizes, not where they lie."""
     listed = "\n".join(f"{shard.sha256} {shard.samples}" for shard in subset.shards)
     return blake2b(listed.encode(), digest_size=8).hexdigest()
 

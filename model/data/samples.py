@@ -14,29 +14,9 @@ from PIL import Image
 from webdataset.autodecode import Decoder, imagehandler
 
 from model.data.manifest import DataError, Source
-from schemas.sample import IMAGE, IMAGE_GEN
+from schemas.subsets import SUBSETS, Subset
 
 logger = logging.getLogger(__name__)
-
-UNDERSTOOD: Final = {
-    "t2i": None,
-    "edit": "source.jpg",
-    "understand": "jpg",
-    "preference": None,
-    "preference_edit": "source.jpg",
-}
-"""The image that `<image>` marks in a sample of each subset; None where there is none."""
-
-PAIR: Final = ("chosen.", "rejected.")
-GENERATED: Final = {
-    "t2i": ("",),
-    "edit": ("",),
-    "understand": (),
-    "preference": PAIR,
-    "preference_edit": PAIR,
-}
-"""What the members of each generated image begin with, by subset. The two of a pair are answers to
-one prompt: both stand for the one `<image_gen>`."""
 
 JUDGED_FROM: Final = 1000
 """Number of samples from which on the share of bad samples is judged."""
@@ -110,13 +90,13 @@ def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:
     json = values.pop("json")
     if not isinstance(json, dict) or json.get("key") != key:
         raise BadSample(f"json: expected an object whose key is {key}, got {str(json)[:80]}")
-    understood = UNDERSTOOD[subset]
+    kind = SUBSETS[subset]
     return Decoded(
         key=key,
-        messages=_messages(json.get("messages"), subset),
+        messages=_messages(json.get("messages"), kind),
         aspect=_aspect(json.get("crop_aspect", 1.0)),
         arrays={member: value for member, value in values.items() if member.endswith(".npy")},
-        input_image=values[understood] if understood else None,
+        understood=values[kind.understood] if kind.understood else None,
     )
 
 
@@ -133,15 +113,11 @@ def _aspect(value: Any) -> float:
     return value
 
 
-def _messages(value: Any, subset: str) -> tuple[Message, ...]:
+def _messages(value: Any, subset: Subset) -> tuple[Message, ...]:
     if not isinstance(value, list) or not all(map(_is_message, value)):
         raise BadSample(f"messages: expected a list of role and content, got {str(value)[:80]}")
     messages = tuple(Message(each["role"], each["content"]) for each in value)
-    marks = {
-        IMAGE_GEN: int(bool(GENERATED[subset])),
-        IMAGE: int(UNDERSTOOD[subset] is not None),
-    }
-    for mark, expected in marks.items():
+    for mark, expected in subset.marks.items():
         found = sum(message.content.count(mark) for message in messages)
         if found != expected:
             raise BadSample(f"messages: {found} {mark} marks, expected {expected}")

@@ -14,8 +14,8 @@ from model.data.manifest import (
     token_members,
 )
 from model.data.plan import LoadPlan, SelfCorrection, node_span
-from model.data.samples import GENERATED, PAIR, UNDERSTOOD
 from model.tokenizers.network_tokenizer import NetworkTokenizer
+from schemas.subsets import SUBSETS, Subset
 
 if TYPE_CHECKING:
     from transformers import Qwen2VLImageProcessorPil
@@ -34,18 +34,17 @@ class OpenSource:
     features: str | None = None  # member to read for exact self-correction
 
     @property
-    def images(self) -> tuple[str, ...]:
-        """The prefix of the members of each generated image."""
-        return GENERATED[self.source.subset]
+    def subset(self) -> Subset:
+        """What its samples consist of."""
+        return SUBSETS[self.source.subset]
 
     @property
     def members(self) -> list[str]:
-        """The members to read of each sample."""
-        understood = UNDERSTOOD[self.source.subset]
-        arrays = [f"{of}{self.codes.member}" for of in self.images] if self.codes else []
+        """What to read of each sample."""
+        understood = self.subset.understood
         return [
             "json",
-            *arrays,
+            *(self.subset.of_images(self.codes.member) if self.codes else ()),
             *([self.features] if self.features else []),
             *([understood] if understood else []),
         ]
@@ -68,12 +67,12 @@ def open_sources(
             processor.
     """
     opened = [_open(source, plan, tokenizer) for source in plan.sources]
-    if len({each.images == PAIR for each in opened}) > 1:
+    if len({each.subset.is_pairs for each in opened}) > 1:
         listed = ", ".join(map(str, plan.sources))
         raise DataError(f"pairs cannot be mixed with other samples: {listed}")
     for each in opened:
-        if UNDERSTOOD[each.source.subset] and image_processor is None:
-            raise DataError(f"{each.source}: input images need the backbone's image processor")
+        if each.subset.understood and image_processor is None:
+            raise DataError(f"{each.source}: its images need the backbone's image processor")
     kind = _self_correction(plan, opened)
     return opened if kind == "exact" else [replace(each, features=None) for each in opened], kind
 
@@ -85,19 +84,19 @@ def _self_correction(plan: LoadPlan, opened: list[OpenSource]) -> SelfCorrection
         raise DataError(f"{lacking[0]}: no features of {plan.member} for exact self-correction")
     if plan.self_correction is not None:
         return plan.self_correction
-    pairs = any(each.images == PAIR for each in generated)
+    pairs = any(each.subset.is_pairs for each in generated)
     if pairs or not any(each.codes and each.codes.bits for each in generated):
         return "off"
     return "approximate" if lacking else "exact"
 
 
 def _open(source: Source, plan: LoadPlan, tokenizer: NetworkTokenizer | None) -> OpenSource:
-    if source.subset not in GENERATED:
-        raise DataError(f"{source}: unknown subset, expected one of {', '.join(GENERATED)}")
+    if source.subset not in SUBSETS:
+        raise DataError(f"{source}: unknown subset, expected one of {', '.join(SUBSETS)}")
     manifest = read_manifest(source.url)
     subset = subset_of(source, manifest)
     codes = features = None
-    if GENERATED[source.subset]:
+    if SUBSETS[source.subset].generated:
         codes, features = token_members(source, manifest, plan.member)
         if tokenizer is None:
             raise DataError(f"{source}: {plan.member} needs the tokenizer that made it")

@@ -12,7 +12,6 @@ from model.data.images import Patches, StoredImage, cut_patches, draw_flips
 from model.data.manifest import DataError, TokenMember
 from model.data.order import ReadTask, Window, random_words
 from model.data.samples import (
-    PAIR,
     BadSample,
     Decoded,
     Skipped,
@@ -101,7 +100,10 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
         opened = self._sources[task.source]
         try:
             decoded = decode(key, members, opened.source.subset)
-            images = [self._stored_image(decoded, opened, task.epoch, of) for of in opened.images]
+            images = [
+                self._stored_image(decoded, opened, task.epoch, of)
+                for of in opened.subset.generated
+            ]
         except BadSample as error:
             return Skipped(key, str(error))
         patches = None
@@ -120,8 +122,8 @@ class SampleMaker(Dataset[list[Sample | Skipped]]):
     ) -> StoredImage:
         """Check and return the codes of one image, in this epoch's view."""
         assert opened.codes is not None
-        if opened.images == PAIR:
-            epoch = 0  # so that policy and reference have the same labels in every epoch
+        if opened.subset.is_pairs:
+            epoch = 0  # or a reference's likelihoods would not be those of the same labels
         try:
             schedule = opened.codes.schedule(decoded.aspect)
         except DataError as error:

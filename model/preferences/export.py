@@ -10,7 +10,7 @@ second as rejected, so the format cannot hold a pair whose prompt has an image.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
@@ -26,15 +26,12 @@ from model.data.shards import ShardReader
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 from schemas.store.retries import open_fs
 from schemas.store.whole_file import publish, published
+from schemas.subsets import SUBSETS, Subset
 
 Format = Literal["llamafactory-sft", "llamafactory-dpo"]
 
 SPEAKERS: Final = {"system": "system", "user": "human", "assistant": "gpt"}
-SFT_MEMBERS: Final = {"t2i": ("jpg",), "edit": ("source.jpg", "jpg"), "understand": ("jpg",)}
-"""Images of a sample, in the order of their marks."""
-DPO_MEMBERS: Final = {"preference": ("chosen.jpg", "rejected.jpg")}
-
-READ_SAMPLES: Final = 64  # samples per read
+READ_SAMPLES: Final = 64  # at once
 INFO: Final = "dataset_info.json"
 
 SFT_INFO: Final = {
@@ -80,11 +77,12 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     """
     manifest = read_manifest(url)
     is_sft = format_ == "llamafactory-sft"
-    info, members = (SFT_INFO, SFT_MEMBERS) if is_sft else (DPO_INFO, DPO_MEMBERS)
+    info = SFT_INFO if is_sft else DPO_INFO
     name = str(info["file_name"])
-    subsets = [subset for subset in members if manifest.subsets.get(subset)]
+    wanted = [each for each in SUBSETS.values() if each.is_pairs != is_sft]
+    subsets = [each for each in wanted if manifest.subsets.get(each.name) and _fits(each)]
     if not subsets:
-        raise DataError(f"{url}: {_nothing(manifest, members)}")
+        raise DataError(f"{url}: {_nothing(manifest, wanted)}")
     record = sft_record if is_sft else dpo_record
     entry = f"vargpt_{PurePosixPath(name).stem}"
     described = _described(to / INFO)
@@ -95,7 +93,7 @@ def export(url: str, format_: Format, to: Path) -> dict[str, int]:
     count = 0
     with published(to / name) as partial, open(partial, "w", encoding="utf-8") as file:
         for subset in subsets:
-            for each in _records(Source(url=url, subset=subset), manifest, members, record, to):
+            for each in _records(url, subset, manifest, record, to):
                 file.write(",\n" if count else "[\n")
                 file.write(json.dumps(each, ensure_ascii=False))
                 count += 1
@@ -165,15 +163,21 @@ def dpo_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
     }
 
 
+def _fits(subset: Subset) -> bool:
+    """Whether the formats can hold a subset: not pairs whose prompts have an image."""
+    return not (subset.is_pairs and subset.understood)
+
+
 def _records(
-    source: Source,
+    url: str,
+    of: Subset,
     manifest: Manifest,
-    members: Mapping[str, tuple[str, ...]],
     record: Callable[[Mapping[str, Any], list[str]], dict[str, Any]],
     to: Path,
 ) -> Iterator[dict[str, Any]]:
     """Write the images of each sample and yield its record."""
-    subset, images = subset_of(source, manifest), members[source.subset]
+    source, images = Source(url=url, subset=of.name), of.images
+    subset = subset_of(source, manifest)
     reader = ShardReader(source, subset.shards, ("json", *images), keep=1)
     for number, shard in enumerate(subset.shards):
         _check_size(source.file(shard.path), shard.bytes)
@@ -215,10 +219,11 @@ def _check_marks(key: str, text: str, images: int) -> None:
         raise DataError(f"{key}: {marks} image marks in {text!r:.300}, expected {images}")
 
 
-def _nothing(manifest: Manifest, members: Mapping[str, Any]) -> str:
-    if members is DPO_MEMBERS and manifest.subsets.get("preference_edit"):
+def _nothing(manifest: Manifest, wanted: Sequence[Subset]) -> str:
+    if any(manifest.subsets.get(each.name) for each in wanted if not _fits(each)):
         return (
             "the prompts of its pairs have an image: the published code takes the first image as "
             "chosen and the second as rejected, so its format cannot hold them"
         )
-    return f"no {' or '.join(members)} to export; it has {', '.join(manifest.subsets) or 'nothing'}"
+    names = " or ".join(each.name for each in wanted if _fits(each))
+    return f"no {names} to export, only {', '.join(manifest.subsets) or 'nothing'}"

@@ -32,6 +32,21 @@ class Dropped:
 GIVEN: Final = -1
 
 
+def choose(scores: Sequence[float], given: float | None, margin: float) -> Preference | Dropped:
+    """Choose two images of a prompt, one over the other.
+
+    Args:
+        scores: of the model's own images, finite; [] where nothing is scored.
+        given: of the image that the prompt came with; None where it has none.
+        margin: least difference that counts.
+    """
+    if not scores:
+        return given_and_first()
+    if given is None:
+        return best_and_worst(scores, margin)
+    return given_and_worst(given, scores, margin)
+
+
 def best_and_worst(scores: Sequence[float], margin: float) -> Preference | Dropped:
     """Choose the best of the model's images over the worst; on a tie, the first of each.
 

@@ -19,16 +19,16 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from model.data.manifest import DataError, Source, read_manifest, subset_of
-from model.data.samples import UNDERSTOOD, Message
+from model.data.samples import Message
 from model.data.shards import ShardIndex, read_index, read_ranges
 from schemas.keys import sample_key, unit
 from schemas.markers import marker_in
 from schemas.store.retries import open_fs
+from schemas.subsets import SUBSETS, Subset
 
 MAX_CHARS: Final = 4000  # of a prompt
 HELD_OUT_SALT: Final = "held out for preferences"
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
-_OF_CORPUS: Final = ("t2i", "edit")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
     """Yield the prompts of a part of a corpus; its images are preferred to the model's.
 
     Args:
-        source: the corpus and its subset, t2i or edit.
+        source: the corpus and its subset, one whose samples are answers to a prompt.
         member: of the codes.
         share: share of the samples, chosen by a hash of the key; a larger share contains the
             samples of every smaller one.
@@ -95,11 +95,12 @@ def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
     Raises:
         DataError: no corpus, no such subset or codes, or shards do not fit the manifest.
     """
-    if source.subset not in _OF_CORPUS:
-        raise DataError(f"{source}: expected a subset of {' or '.join(_OF_CORPUS)}")
+    giving = {name: each for name, each in SUBSETS.items() if each.gives_prompts}
+    if source.subset not in giving:
+        raise DataError(f"{source}: prompts are made of {' and '.join(giving)}")
+    subset = giving[source.subset]
     manifest = read_manifest(source.url)
-    understood = UNDERSTOOD[source.subset]
-    members = ("json", "jpg", member, *([understood] if understood else []))
+    members = ("json", *subset.images, member)
     for shard in subset_of(source, manifest).shards:
         index = read_index(source, shard, members)
         keys: list[Any] = index.keys.to_pylist()
@@ -108,7 +109,7 @@ def held_out(source: Source, member: str, share: float) -> Iterator[PromptRow]:
         places = [_places(index, row, members, url) for row in drawn]
         ranges = [(at["json"].offset, at["json"].offset + at["json"].length) for at in places]
         for at, body in zip(places, read_ranges(url, ranges), strict=True):
-            yield _of_sample(_decoded(body, url), at, member, understood)
+            yield _of_sample(_decoded(body, url), at, member, subset)
 
 
 def _decoded(body: bytes, url: str) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _decoded(body: bytes, url: str) -> dict[str, Any]:
 
 
 def _of_sample(
-    sample: dict[str, Any], at: Mapping[str, Place], member: str, understood: str | None
+    sample: dict[str, Any], at: Mapping[str, Place], member: str, subset: Subset
 ) -> PromptRow:
     return PromptRow(
         key=sample["key"],
@@ -129,9 +130,9 @@ def _of_sample(
         licence=sample["licence"],
         messages=tuple(Message(each["role"], each["content"]) for each in sample["messages"]),
         aspect=sample["crop_aspect"],
-        given=at["jpg"],
+        given=at[subset.of_images("jpg")[0]],
         codes=at[member],
-        edited=at[understood] if understood else None,
+        edited=at[subset.understood] if subset.understood else None,
     )
 
 

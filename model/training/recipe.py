@@ -21,11 +21,11 @@ from schemas.plain_words import explained
 from schemas.recipe_file import RecipeError, meant, override, suggest
 from schemas.sample import IMAGE, IMAGE_GEN
 from schemas.strict_yaml import load_yaml
+from schemas.subsets import SubsetName
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 
 Size = Literal["tiny", "mini", "small", "v1_1"]
-Subset = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
 
 PROMPTS: Final = (
     "a red apple",
@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     objective: Literal["likelihood", "preferences"] = "likelihood"  # preferences: DPO
     trainable: Stage  # the stage whose weights are trained; see model/vargpt/trainable.py
     size: Size  # of the model, a preset of model/vargpt/config.py
-    mix: dict[Subset, float] = Field(min_length=1)  # shares of the samples, by subset
+    mix: dict[SubsetName, float] = Field(min_length=1)  # shares of the samples, by subset
     resolution: Literal[128, 256, 512]  # px; of the codes trained on
     tokens: str = "tokens"  # name of these codes in the corpus
     batch: int = Field(ge=1)  # samples per step, of all processes

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.data.manifest import DataError, Manifest, Source, read_manifest, token_members
-from model.data.samples import GENERATED
 from model.tokenizers.compute import compute_on
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training.recipe import Recipe
+from schemas.subsets import SUBSETS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ def tokenizer_of(recipe: Recipe, sources: Sequence[Source], device: str) -> Netw
     Raises:
         DataError: no such codes, or the tokenizer's weights are missing or do not fit.
     """
-    generating = [each for each in sources if GENERATED.get(each.subset, 1)]
+    generating = [each for each in sources if SUBSETS[each.subset].generated]
     if not generating:
         return None
     first = generating[0]

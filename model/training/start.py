@@ -10,7 +10,6 @@ import torch
 from model.data.loader import Loader
 from model.data.manifest import Source
 from model.data.plan import LoadPlan
-from model.data.samples import UNDERSTOOD
 from model.data.text import TextEncoder, with_image_tokens
 from model.data.text_tokenizer import bundled_text_tokenizer
 from model.tokenizers.checkpoint import loading
@@ -33,6 +32,7 @@ from model.vargpt.released import load_infinity, load_released
 from model.vargpt.sampling import Sampling
 from model.vargpt.vargpt import Vargpt
 from schemas.store.errors import SettingsError
+from schemas.subsets import SUBSETS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -233,8 +233,8 @@ class _Streams:
         return Loader(plan, state=state, **self._fixed)
 
 
-def _has_input_images(sources: Sequence[Source]) -> bool:
-    return any(UNDERSTOOD.get(each.subset) for each in sources)
+def _understands(sources: Sequence[Source]) -> bool:
+    return any(SUBSETS[each.subset].understood for each in sources)
 
 
 def _image_processor(recipe: Recipe) -> Any:

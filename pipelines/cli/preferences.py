@@ -5,6 +5,7 @@ import os.path
 
 from pipelines.cli.build import add_engine, add_force_unlock, add_loudness
 from pipelines.cli.option_types import place, positive
+from schemas.subsets import SUBSETS, T2I
 
 
 def add_preferences(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,12 @@ def add_preferences(parser: argparse.ArgumentParser) -> None:
     prompts.add_argument(
         "--corpus", type=place, metavar="OUT", help="take prompts and images of a corpus"
     )
-    parser.add_argument("--subset", choices=("t2i", "edit"), default="t2i", help="of the corpus")
+    parser.add_argument(
+        "--subset",
+        choices=[each.name for each in SUBSETS.values() if each.gives_prompts],
+        default=T2I.name,
+        help="of the corpus",
+    )
     parser.add_argument(
         "--held-out",
         type=float,

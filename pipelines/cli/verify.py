@@ -8,7 +8,7 @@ from pipelines.cli.option_types import place, positive
 from pipelines.runtime.counting import counted
 
 EXIT_CODES = """\
-exit code: 0 the corpus is sound, 1 it has faults, 2 nothing could be checked (no finished build,
+exit code: 0 all is sound, 1 it has faults, 2 nothing could be checked (no finished build,
 or a store that cannot be read)
 """
 
@@ -18,13 +18,13 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXIT_CODES
     parser.add_argument(
-        "out", type=place, metavar="OUT", help="folder of the corpus, any fsspec URL"
+        "out", type=place, metavar="OUT", help="folder of the corpus, or of pairs; any fsspec URL"
     )
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="also decode, measure and encode every image again; takes as long as the build "
-        "without fetching",
+        help="also decode, measure and encode every image again; takes as long as the build, but "
+        "for fetching; not of pairs",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _summary(faults: int) -> str:
-    """Return the number of faults and a way to repair them."""
-    repair = "a build makes missing files again: remove damaged files, then build again"
-    return f"{counted(faults, 'fault')}; {repair}"
+def _in_all(faults: int) -> str:
+    """Count the faults, and say what mends them."""
+    mend = "remove damaged files, then run the command that made them: it makes what is missing"
+    return f"{counted(faults, 'fault')}; {mend}"

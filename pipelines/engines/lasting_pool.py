@@ -21,13 +21,14 @@ from schemas.store.storage import CorpusError
 ORPHAN_S = 1.0  # interval of checks whether the server is alive
 # A killed server refuses calls for a moment before the system reports its end.
 SERVER_ENDS_S = 1.0
-LOOK_S = 0.1  # interval of checks whether a broken executor has ended
-DEATHS = 3  # deaths of workers in a row, without a finished call, after which the pool gives up
+LOOK_S = 0.1  # between two looks at whether a broken executor has ended
+DEATHS = 3  # of processes, with no progress between, after which work is given up
 
 # Errors of starting a call when a worker, or the server that forks workers, has died.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)
 
 _is_pool_worker = False
+_progress: Any = None  # of a worker: a number that it shares with its pool, and changes
 
 
 class Call:
@@ -48,7 +49,7 @@ class Call:
         """Wait for the call; return its result or raise its error.
 
         Raises:
-            CorpusError: workers keep dying without a finished call.
+            CorpusError: if worker after worker dies, with no progress between.
         """
         while True:
             executor, future = self._run
@@ -70,8 +71,11 @@ class LastingPool:
         self._preload = preload
         self._executor: ProcessPoolExecutor | None = None  # started by the first call
         self._replacing = threading.Lock()
-        self._waiting: dict[Call, None] = {}  # unfinished calls, in order
-        self._deaths = 0  # since the last finished call
+        self._waiting: dict[Call, None] = {}  # calls that have not ended, in their order
+        self._deaths = 0  # since a call ended or made progress
+        # Without a lock, which a worker could take with it.
+        self._progress = multiprocessing.get_context("forkserver").Value("Q", 0, lock=False)
+        self._progress_seen = 0
         self._stopped = False
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Call:
@@ -99,6 +103,8 @@ class LastingPool:
                 raise CorpusError("the build was interrupted")
             while broken is self._executor or self._deaths >= DEATHS:
                 _end(broken)
+                if self._progress.value != self._progress_seen:
+                    self._deaths, self._progress_seen = 0, self._progress.value
                 self._deaths += 1
                 if self._deaths >= DEATHS:
                     raise CorpusError(
@@ -134,7 +140,12 @@ class LastingPool:
 
     def _start(self) -> ProcessPoolExecutor:
         context = fork_server(self._preload)
-        return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_start_worker)
+        return ProcessPoolExecutor(
+            self._processes,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(self._progress,),
+        )
 
 
 def _end(broken: ProcessPoolExecutor) -> None:
@@ -180,9 +191,15 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _start_worker() -> None:
-    """Make this worker end at once and silently when the build is interrupted or killed."""
-    global _is_pool_worker
-    _is_pool_worker = True
+def tell_progress() -> None:
+    """Tell the pool that this worker, if it is one, got something done for good."""
+    if _progress is not None:
+        _progress.value += 1  # some may be lost among workers; that it changes is enough
+
+
+def _start_worker(progress: Any) -> None:
+    """Let this worker die at once, and quietly, when the build is interrupted or killed."""
+    global _is_pool_worker, _progress
+    _is_pool_worker, _progress = True, progress
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

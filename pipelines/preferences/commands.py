@@ -14,6 +14,7 @@ from pipelines.preferences.tools import ToolsPlan
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.store.errors import SettingsError
 from schemas.store.storage import absolute
+from schemas.subsets import PREFERENCE
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,7 +45,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
         samples=samples,
         margin=options.margin,
         batch=options.batch,
-        subset="preference",
+        subset=PREFERENCE,
         member=f"tokens{images.resolution}.npy",
         shard=ShardConfig(),
         decode=DecodeConfig(),

@@ -25,7 +25,7 @@ from pipelines.out_folder import own_folder
 from pipelines.preferences.commands import sampling_of, scorer_of
 from pipelines.preferences.drawing import Drawing, scores_of
 from pipelines.preferences.prompts import COMPARISON, FOLDER, holds_prompts, write_prompts
-from pipelines.preferences.tools import ToolsPlan, tools
+from pipelines.preferences.tools import ToolsPlan, described_sampling, tools
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import DecodeConfig
@@ -97,7 +97,7 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
         "samples": options.samples,
         "models": {"before": plans[0].model_sha256, "after": plans[1].model_sha256},
         "scorer": scorer.name,
-        "sampling": plans[0].described_sampling(),
+        "sampling": described_sampling(asdict(plans[0].sampling)),
     }
     (out / COMPARISON).write_text(f"{json.dumps(facts, indent=2)}\n")
     _write(out, keys, [before[key] for key in keys], [after[key] for key in keys])

@@ -1,9 +1,9 @@
 """preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from importlib.metadata import version
 from operator import add
 from typing import Any
 
@@ -32,6 +32,7 @@ from pipelines.runtime.ownership import own_sidecar, shard_of, surplus, surplus_
 from pipelines.runtime.run_chain import TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
     Counts,
+    Origin,
     column,
     dead_letters_path,
     read_origin,
@@ -40,17 +41,23 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
 )
 from pipelines.shards.manifest import (
-    MADE_WITH,
     MANIFEST,
-    funnel_line,
+    lay_out,
     manifest_bytes,
     old_shards,
+    versions,
 )
-from pipelines.shards.write_shard import FOLDER, output_name
+from pipelines.shards.write_shard import (
+    FOLDER,
+    ShardFile,
+    listing_bytes,
+    listing_path,
+    output_name,
+)
 from pipelines.tokens.tokenizers import CROP
-from schemas.sample import CONTRACT_VERSION
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import Subset, made_by
 
 MOST_SHARDS = 1_000_000  # that names of output shards can count
 
@@ -107,8 +114,7 @@ class PreferenceJob:
                 need_given=self.stage.pairs == "paper",
             )
             _remove_surplus(store, prompts.shards)
-            subset = "preference_edit" if prompts.edits else "preference"
-            stage = replace(self.stage, subset=subset)
+            stage = replace(self.stage, subset=prompts.subset)
             self._map(stage, store, prompts.shards)
             return self._finish(stage, store, prompts, tokenizer)
 
@@ -155,26 +161,41 @@ class PreferenceJob:
             raise self._too_many_failed(stage.name, made)
         if not made.kept:
             raise CorpusError(f"{stage.name}: no pair is left: {made}")
-        aspects = _aspects(store, prompts.shards)
-        manifest = {
-            "contract": CONTRACT_VERSION,
-            "name": stage.name,
-            "made_with": {name: version(name) for name in MADE_WITH},
-            "made_by": stage.settings(0, store),
-            "tokens": [_described(stage.member, self.images, tokenizer, aspects)],
-            "subsets": {stage.subset: _subset(stage.subset, store, origins)},
-            "funnel": [funnel_line(STAGE, prompts.counts), funnel_line(stage.name, made)],
-        }
-        # As many as there are prompts, now or before.
-        subsets = [str(each) for each in ("preference", "preference_edit")]
-        numbers = dict.fromkeys(subsets, range(MOST_SHARDS))
-        for path in old_shards(store, manifest, numbers):
+        files = _shard_files(stage.subset, store, origins)
+        aspects = aspects_of(store, prompts.shards)
+        tokens = [_described(stage.member, self.images, tokenizer, aspects)]
+        funnel = [(STAGE, prompts.counts), (stage.name, made)]
+        manifest = pairs_manifest(
+            stage.made_by(), stage.subset, prompts.shards, files, tokens, versions(), funnel
+        )
+        for path in _old_files(store, manifest, stage.subset):
             store.remove(path)
+        store.commit_bytes(listing_path(stage.subset.name), listing_bytes(files))
         store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
 
-def _aspects(store: Storage, shards: int) -> list[float]:
+def pairs_manifest(
+    made_by: Mapping[str, Any],
+    subset: Subset,
+    prompt_shards: int,
+    files: Sequence[ShardFile],
+    tokens: Sequence[Mapping[str, Any]],
+    made_with: Mapping[str, str],
+    funnel: Sequence[tuple[str, Counts]],
+) -> dict[str, Any]:
+    """Return the manifest of a folder of pairs."""
+    return lay_out(
+        about={"name": MakePreferences.name, "made_by": made_by, "prompt_shards": prompt_shards},
+        made_with=made_with,
+        tokens=tokens,
+        subsets={subset: files},
+        further={},
+        funnel=funnel,
+    )
+
+
+def aspects_of(store: Storage, shards: int) -> list[float]:
     """Return the aspects of the pairs that were made."""
     found: set[float] = set()
     for shard in range(shards):
@@ -194,13 +215,14 @@ def _remove_surplus(store: Storage, shards: int) -> None:
 
 
 def _forget_lost(stage: MakePreferences, store: Storage) -> None:
-    """Remove side-cars whose output shard is gone, so that both are made again."""
+    """Remove side-cars whose output shard or its index is gone, so that all are made again."""
     there = store.listing(FOLDER)
     for name in store.listing(stage.folder):
         number, origin = shard_of(name), own_sidecar(store, stage.folder, name)
         if number is None or origin is None or not origin.counts.kept:
             continue
-        if f"{output_name(stage.subset, number)}.tar" not in there:
+        output = output_name(stage.subset.name, number)
+        if not {f"{output}.tar", f"{output}.parquet"} <= there.keys():
             store.remove(f"{stage.folder}/{name}")
 
 
@@ -227,20 +249,42 @@ def _described(
     }
 
 
-def _subset(subset: str, store: Storage, made: Sequence[Any]) -> dict[str, Any]:
-    """Return what the manifest says of the shards; those of no pair were not written."""
-    shards: list[dict[str, Any]] = []
+def _shard_files(subset: Subset, store: Storage, made: Sequence[Origin]) -> list[ShardFile]:
+    """Return what the indexes of the output shards say; those of no pair were not written."""
+    files: list[ShardFile] = []
     for number in (number for number, origin in enumerate(made) if origin.counts.kept):
-        name = f"{FOLDER}/{output_name(subset, number)}"
+        name = f"{FOLDER}/{output_name(subset.name, number)}"
         origin = read_origin(store, f"{name}.parquet")
         if origin is None:
             raise CorpusError(f"{name}.parquet: missing; run the command again")
-        shards.append({"path": f"{name}.tar", **origin.tar, "samples": origin.counts.kept})
-    return {
-        "samples": sum(shard["samples"] for shard in shards),
-        "bytes": sum(shard["bytes"] for shard in shards),
-        "shards": shards,
-    }
+        size, sha256 = int(origin.tar["bytes"]), str(origin.tar["sha256"])
+        files.append(ShardFile(f"{name}.tar", size, sha256, origin.counts.kept, {}))
+    return files
+
+
+def _old_files(store: Storage, manifest: Mapping[str, Any], subset: Subset) -> list[str]:
+    """List shards that the manifest does not name, and the list of another subset's."""
+    subsets = made_by("preferences")
+    # As many as there are prompts, now or before.
+    numbers = {each.name: range(MOST_SHARDS) for each in subsets}
+    lists = [
+        listing_path(each.name) for each in subsets if each != subset and _is_list(store, each)
+    ]
+    return [*old_shards(store, manifest, numbers), *lists]
+
+
+def _is_list(store: Storage, subset: Subset) -> bool:
+    """Whether the list of a subset's shards is there, and is one that this command wrote."""
+    path = listing_path(subset.name)
+    if not store.exists(path):
+        return False
+    body = store.read(path)
+    try:
+        files = [ShardFile(*file) for file in json.loads(body)]
+        named = all(each.path.startswith(f"{FOLDER}/{subset.name}-") for each in files)
+        return bool(files) and named and listing_bytes(files) == body
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _holds_pairs(store: Storage) -> bool:

@@ -23,6 +23,7 @@ from pipelines.templates.template_file import converse, load_templates
 from schemas.fingerprint import fingerprint
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 from schemas.store.storage import CorpusError, Storage, absolute
+from schemas.subsets import PREFERENCE, PREFERENCE_EDIT, Subset
 from schemas.tables import PROMPTS
 
 STAGE = "prompts"
@@ -38,7 +39,7 @@ class WrittenPrompts:
 
     shards: int
     counts: Counts
-    edits: bool  # whether they edit images
+    subset: Subset  # of the pairs that are made of them
 
 
 def write_prompts(
@@ -90,7 +91,12 @@ def write_prompts(
     for number, start in enumerate(starts):
         mine = rejects if number == 0 else []
         _write_shard(store, number, rows[start : start + per_shard], mine)
-    return WrittenPrompts(shards=len(starts), counts=counts, edits=edits.pop())
+    return WrittenPrompts(shards=len(starts), counts=counts, subset=pairs_subset(edits=edits.pop()))
+
+
+def pairs_subset(*, edits: bool) -> Subset:
+    """Return the subset of pairs whose prompts edit an image, or of those that do not."""
+    return PREFERENCE_EDIT if edits else PREFERENCE
 
 
 def holds_prompts(store: Storage) -> bool:
@@ -119,10 +125,18 @@ def _messages(prompt: PromptRow, words: Any) -> Iterator[Message]:
 
 
 def _marked(prompt: PromptRow, messages: Sequence[Message]) -> BadPrompt | None:
-    """Refuse messages, perhaps of a corpus of an earlier release, that spell a token."""
+    """Refuse messages, perhaps of a corpus of an earlier release, that spell a token.
+
+    An image is marked where one stands, and nowhere else.
+    """
     for message in messages:
         if marker := marker_in(message.content, allowed=MARKS):
             detail = f"{message.content!r:.200} spells {marker!r}, a token of chat templates"
+            return BadPrompt(id=prompt.key, reason="marker_in_prompt", detail=detail)
+    text = "\n".join(message.content for message in messages)
+    for mark, expected in pairs_subset(edits=prompt.edited is not None).marks.items():
+        if (found := text.count(mark)) != expected:
+            detail = f"{text!r:.200} has {found} {mark}, expected {expected}"
             return BadPrompt(id=prompt.key, reason="marker_in_prompt", detail=detail)
     return None
 

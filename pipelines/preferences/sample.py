@@ -1,41 +1,70 @@
 """A pair as it stands in a shard."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from PIL.Image import Image
 
-from model.preferences.pairs import GIVEN, Preference
+from model.preferences.pairs import GIVEN
 from model.preferences.sampling import Drawn
 from model.tokenizers.protocol import CodeArray
 from pipelines.preferences.inputs import Prepared
+from pipelines.preferences.tools import described_sampling
 from pipelines.shards.write_shard import jpeg, npy
 from schemas.recipe import ShardConfig
-from schemas.sample import PREFERENCE_FIELDS, encode_json
+from schemas.sample import encode_json
+from schemas.subsets import Subset
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """Which image is preferred, and by what."""
+def facts_of(made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the JSON that all samples share, of what their stage was told."""
+    return {
+        "pairs": made_by["pairs"],
+        "samples": made_by["samples"],
+        "scorer": made_by["scorer"][0] if made_by["scorer"] else "",
+        "model": made_by["model"],
+        "sampling": described_sampling(made_by["sampling"]),
+    }
 
-    pair: Preference
-    scores: Sequence[float]  # of the drawn images; none where nothing was scored
-    given_score: float  # of the given image; 0.0 where it was not scored
 
-    def score(self, number: int) -> float:
-        """Return the score of an image of the pair, 0.0 where nothing was scored."""
-        if number == GIVEN:
-            return self.given_score
-        return self.scores[number] if self.scores else 0.0
+def sample_json(
+    prompt: Mapping[str, Any], pair: Mapping[str, Any], facts: Mapping[str, Any], subset: Subset
+) -> bytes:
+    """Return the JSON of a sample.
+
+    Args:
+        prompt: its row of schema PROMPTS.
+        pair: its row of schema PREFERENCES.
+        facts: the fields that all samples share, see `facts_of`.
+        subset: of the sample.
+    """
+    chosen, rejected = pair["chosen"], pair["rejected"]
+    is_given = chosen == GIVEN
+    sample = {
+        "key": prompt["key"],
+        "messages": prompt["messages"],
+        "prompt": prompt["text"],
+        "source": prompt["source"],
+        "url": prompt["url"] if is_given else "",
+        "licence": prompt["licence"] if is_given else "",
+        "chosen_seed": "" if is_given else pair["seeds"][chosen],
+        "rejected_seed": pair["seeds"][rejected],
+        "chosen_score": _score(pair, chosen),
+        "rejected_score": _score(pair, rejected),
+        "margin": pair["margin"],
+        "crop_aspect": prompt["aspect"],
+        **facts,
+    }
+    return encode_json(sample, subset)
 
 
 def sample_members(
     prepared: Prepared,
     drawn: Sequence[Drawn],
-    verdict: Verdict,
-    facts: Mapping[str, Any],
+    pair: Mapping[str, Any],
+    json: bytes,
     codes: str,
+    subset: Subset,
     shard: ShardConfig,
 ) -> dict[str, bytes]:
     """Return the members of a sample, in their order.
@@ -43,40 +72,27 @@ def sample_members(
     Args:
         prepared: the prompt and what it came with.
         drawn: the model's images.
-        verdict: which two to take.
-        facts: the fields of the JSON that are the same for all samples.
+        pair: which two to take, a row of schema PREFERENCES.
+        json: the sample's, as `sample_json` makes it.
         codes: name of the member with an image's codes, without what it begins with.
+        subset: of the sample.
         shard: how images are written.
     """
-    row, pair = prepared.row, verdict.pair
-    is_given = pair.chosen == GIVEN
-    sample = {
-        "key": row["key"],
-        "messages": row["messages"],
-        "prompt": row["text"],
-        "source": row["source"],
-        "url": row["url"] if is_given else "",
-        "licence": row["licence"] if is_given else "",
-        "chosen_seed": "" if is_given else drawn[pair.chosen].seed,
-        "rejected_seed": drawn[pair.rejected].seed,
-        "chosen_score": verdict.score(pair.chosen),
-        "rejected_score": verdict.score(pair.rejected),
-        "margin": pair.margin,
-        "crop_aspect": row["aspect"],
-        **facts,
-    }
-    chosen, chosen_codes = _image(prepared, drawn, pair.chosen)
-    rejected, rejected_codes = _image(prepared, drawn, pair.rejected)
-    members = {
-        "chosen.jpg": jpeg(chosen, shard),
-        f"chosen.{codes}": npy(chosen_codes),
-        "json": encode_json(sample, PREFERENCE_FIELDS),
-        "rejected.jpg": jpeg(rejected, shard),
-        f"rejected.{codes}": npy(rejected_codes),
-    }
-    if prepared.edited is not None:
-        members["source.jpg"] = jpeg(prepared.edited, shard)
-    return members
+    found = {"json": json}
+    for of, number in zip(subset.generated, (pair["chosen"], pair["rejected"]), strict=True):
+        image, codes_L = _image(prepared, drawn, number)
+        found |= {f"{of}jpg": jpeg(image, shard), f"{of}{codes}": npy(codes_L)}
+    if subset.understood:
+        assert prepared.edited is not None
+        found[subset.understood] = jpeg(prepared.edited, shard)
+    return {member: found[member] for member in subset.members([codes])}
+
+
+def _score(pair: Mapping[str, Any], number: int) -> float:
+    """Return the score of an image of a pair, 0.0 where nothing was scored."""
+    if number == GIVEN:
+        return pair["given_score"]
+    return pair["scores"][number] if pair["scores"] else 0.0
 
 
 def _image(prepared: Prepared, drawn: Sequence[Drawn], number: int) -> tuple[Image, CodeArray]:

@@ -12,17 +12,11 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from model.preferences.pairs import (
-    Dropped,
-    Preference,
-    best_and_worst,
-    given_and_first,
-    given_and_worst,
-)
+from model.preferences.pairs import Dropped, choose
 from model.preferences.sampling import Drawn
 from pipelines.preferences.drawing import Drawing, scores_of
 from pipelines.preferences.inputs import Prepared
-from pipelines.preferences.sample import Verdict, sample_members
+from pipelines.preferences.sample import facts_of, sample_json, sample_members
 from pipelines.preferences.tools import Tools, ToolsPlan, tools
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.sidecar import (
@@ -40,6 +34,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
+from schemas.subsets import Subset
 from schemas.tables import PREFERENCES, SHARD_INDEX
 
 PairsOf = Literal["paper", "scored"]
@@ -53,6 +48,7 @@ class MakePreferences(MapStage):
 
     name: ClassVar[str] = "preferences"
     folder: ClassVar[str] = "preferences"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("prompts",)
     decodes: ClassVar[bool] = True
 
@@ -61,7 +57,7 @@ class MakePreferences(MapStage):
     samples: int  # images that the model draws of a prompt
     margin: float  # least difference of scores
     batch: int  # images drawn at once
-    subset: str  # preference, or preference_edit where the prompts edit images
+    subset: Subset
     member: str  # of the codes
     shard: ShardConfig
     decode: DecodeConfig
@@ -77,16 +73,21 @@ class MakePreferences(MapStage):
         return self.gpu.hints() if self.gpu else {}
 
     def settings(self, shard: int, store: Storage) -> Any:
+        """Return what made the pairs."""
+        return self.made_by()
+
+    def made_by(self) -> dict[str, Any]:
         """Return model, sampling, scorer, and how pairs are chosen and written.
 
         The size of a batch is among them: it decides the last place of a float, and so, now and
         then, a bit.
         """
-        plain = ("pairs", "samples", "margin", "batch", "subset", "member")
+        plain = ("pairs", "samples", "margin", "batch", "member")
         return {
             "contract": CONTRACT_VERSION,
             **self.tools.settings(),
             **{name: getattr(self, name) for name in plain},
+            "subset": self.subset.name,
             "shard": self.shard.model_dump(mode="json"),
             "decode": self.decode.model_dump(mode="json"),
         }
@@ -108,75 +109,60 @@ class MakePreferences(MapStage):
             with_given=self.pairs == "paper",
         )
         for prepared, drawn in drawing(rows, loaded, rejects):
-            verdict = self._judge(prepared, drawn, loaded)
-            if isinstance(verdict, Reject):
-                rejects.append(verdict)
+            pair = self._pair(prepared, drawn, loaded)
+            if isinstance(pair, Reject):
+                rejects.append(pair)
                 continue
-            key = prepared.row["key"]
-            described.append(self._row(key, drawn, verdict, loaded.device))
-            samples[key] = self._sample(prepared, drawn, verdict)
+            described.append(pair)
+            samples[pair["key"]] = self._sample(prepared, drawn, pair)
         described.sort(key=lambda row: row["key"])
         return ShardResult(
             table=pa.Table.from_pylist(described, schema=PREFERENCES),
             rows_in=len(rows),
             rejects=rejects,
-            files=self._files(shard, store, scratch, samples) if samples else {},
+            files=self._files(shard, scratch, samples) if samples else {},
         )
 
-    def _judge(self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> Verdict | Reject:
-        """Choose one image over another, or say why there is no pair."""
+    def _pair(
+        self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools
+    ) -> dict[str, Any] | Reject:
+        """Choose one image over another, a row of PREFERENCES; or say why there is no pair."""
         key, scores = prepared.row["key"], scores_of(prepared, drawn, loaded)
         if not all(map(math.isfinite, scores)):
             return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
         given = scores.pop() if scores and prepared.given is not None else 0.0
-        if not scores:
-            pair: Preference | Dropped = given_and_first()
-        elif prepared.given is not None:
-            pair = given_and_worst(given, scores, self.margin)
-        else:
-            pair = best_and_worst(scores, self.margin)
+        pair = choose(scores, given if prepared.given is not None else None, self.margin)
         if isinstance(pair, Dropped):
             return Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=True)
-        return Verdict(pair=pair, scores=scores, given_score=given)
-
-    def _row(
-        self, key: str, drawn: Sequence[Drawn], verdict: Verdict, device: str
-    ) -> dict[str, Any]:
         return {
             "key": key,
             "seeds": [each.seed for each in drawn],
-            "scores": verdict.scores,
-            "given_score": verdict.given_score,
-            "chosen": verdict.pair.chosen,
-            "rejected": verdict.pair.rejected,
-            "margin": verdict.pair.margin,
+            "scores": scores,
+            "given_score": given,
+            "chosen": pair.chosen,
+            "rejected": pair.rejected,
+            "margin": pair.margin,
             "model": self.tools.model_sha256,
-            "device": device,
+            "device": loaded.device,
         }
 
     def _sample(
-        self, prepared: Prepared, drawn: Sequence[Drawn], verdict: Verdict
+        self, prepared: Prepared, drawn: Sequence[Drawn], pair: dict[str, Any]
     ) -> dict[str, bytes]:
-        facts = {
-            "pairs": self.pairs,
-            "samples": self.samples,
-            "scorer": self.tools.scorer.name if self.tools.scorer else "",
-            "model": self.tools.model_sha256,
-            "sampling": self.tools.described_sampling(),
-        }
-        return sample_members(prepared, drawn, verdict, facts, self.member, self.shard)
+        json = sample_json(prepared.row, pair, facts_of(self.made_by()), self.subset)
+        return sample_members(prepared, drawn, pair, json, self.member, self.subset, self.shard)
 
     def _files(
-        self, shard: int, store: Storage, scratch: Path, samples: Mapping[str, Mapping[str, bytes]]
+        self, shard: int, scratch: Path, samples: Mapping[str, Mapping[str, bytes]]
     ) -> dict[str, Path]:
         """Write tar and index, to be published by the caller."""
         tar = scratch / "shard.tar"
         with TarWriter(tar) as writer:
             rows = [row for key in sorted(samples) for row in writer.add_sample(key, samples[key])]
         index = pa.Table.from_pylist(rows, schema=SHARD_INDEX)
-        made_of = fingerprint(self.name, self.version, self.settings(shard, store))
+        made_of = fingerprint(self.name, self.version, self.made_by())
         counts = Counts(rows_in=len(samples), kept=len(samples))
         origin = make_origin(self.name, made_of, index, counts, tar=describe_tar(tar))
         write_sidecar(Storage(str(scratch)), "index.parquet", index, origin)
-        name = f"{FOLDER}/{output_name(self.subset, shard)}"
+        name = f"{FOLDER}/{output_name(self.subset.name, shard)}"
         return {f"{name}.tar": tar, f"{name}.parquet": scratch / "index.parquet"}

@@ -1,6 +1,7 @@
 """What a worker draws and scores with, loaded once a process."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,6 @@ class ToolsPlan:
             "scorer": self.scorer.identity() if self.scorer else None,
         }
 
-    def described_sampling(self) -> str:
-        """Say in a line how images are drawn."""
-        of = self.sampling
-        drawn = f"temperature {of.temperature}, top-k {of.top_k}, top-p {of.top_p}"
-        return f"guidance {of.guidance}, {drawn}"
-
 
 @dataclass(kw_only=True)
 class Tools:
@@ -75,6 +70,12 @@ class Tools:
         for loaded in self._tokenizers.values():
             return loaded.with_schedule(schedule)
         return images.load(aspect, best_compute())
+
+
+def described_sampling(sampling: Mapping[str, Any]) -> str:
+    """Say in a line how images are drawn, by the settings of a plan."""
+    told = "guidance {guidance}, temperature {temperature}, top-k {top_k}, top-p {top_p}"
+    return told.format_map(sampling)
 
 
 def tools(plan: ToolsPlan) -> Tools:

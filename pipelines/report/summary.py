@@ -110,14 +110,10 @@ def merge_all(parts: Iterable[Summary]) -> Summary:
     return reduce(merge, parts, Summary())
 
 
-# Compared, not ordered: no histogram of them says anything.
-_LOOKS = ("phash", "colour_layout")
-
-
 def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
     """Return the columns that a histogram says something of, in the recipe's order."""
     measured = columns(recipe.measure.signals)
-    return (*(column for column in measured if column.name not in _LOOKS), TEXT_REPEATS)
+    return (*(column for column in measured if column.is_ordered), TEXT_REPEATS)
 
 
 def _rows_in(store: Storage, shard: int) -> int:

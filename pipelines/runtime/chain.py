@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from pipelines.engines.lasting_pool import tell_progress
 from pipelines.runtime.sidecar import each_shard
 from pipelines.runtime.stage import MapStage, ShardReport, Stage, is_fresh, run_shard
 from schemas.store.storage import Storage
@@ -76,4 +77,8 @@ class RunChain:
 
     def __call__(self, shard: int) -> list[ShardReport]:
         """Run one shard; what is fresh is skipped."""
-        return [run_shard(stage, shard, self._store) for stage in self._stages]
+        reports: list[ShardReport] = []
+        for stage in self._stages:
+            reports.append(run_shard(stage, shard, self._store))
+            tell_progress()
+        return reports

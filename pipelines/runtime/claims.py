@@ -1,4 +1,4 @@
-"""Which names in the folder are this corpus' own: written down before anything is written there.
+"""The file names that belong to this corpus, recorded before anything is written under them.
 
 A file of a user that lies where a build wants to write stops it. A killed build leaves the names
 claimed that it was about to write, so that the next one may go on over what lies there.
@@ -18,7 +18,7 @@ SIDECAR_DIGITS, OUTPUT_DIGITS = 5, 6
 def load_claims(store: Storage) -> dict[str, int] | None:
     """Read the claims: a path -> 1, or a path with a `*` -> numbers below this are ours.
 
-    None if there are none, as in a corpus of an earlier release.
+    None if they were lost.
 
     Raises:
         CorpusError: if they are damaged.

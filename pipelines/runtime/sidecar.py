@@ -1,4 +1,4 @@
-"""Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
+"""Side-cars: one Parquet file per stage and shard, with its origin and the outcomes of its rows."""
 
 import json
 import re
@@ -22,6 +22,16 @@ FOOTER_THREADS = 32
 FOOTER_BYTES = 1 << 16  # more than the footers of side-cars have
 
 T = TypeVar("T")
+
+
+EARLIER = (
+    "was written by an earlier release, whose names for what it stores this one does not read; "
+    "build into another folder, or go on with that release"
+)
+
+
+class EarlierReleaseError(CorpusError):
+    """A file that an earlier release wrote, and this one does not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +65,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The footer of a side-car: what made it, what is in it, what became of its input."""
+    """The footer of a side-car: its stage, a digest of its rows, the outcomes of its input."""
 
     stage: str
-    folder: str = ""  # that it was written into
+    folder: str = ""  # of the file
     fingerprint: str  # of the stage's configuration, version and inputs
     content: str  # digest of the rows
-    keys: str = ""  # digest of the keys of those that its stage kept
+    keys: str = ""  # digest of the keys of the kept rows
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
@@ -70,7 +80,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A row that did not leave its stage by being kept."""
+    """A row that its stage did not keep."""
 
     id: str
     reason: str  # stable class
@@ -190,7 +200,7 @@ def make_origin(
 
 
 def read_origin(store: Storage, path: str) -> Origin | None:
-    """Read who made a side-car from its footer; None if there is no such file.
+    """Read the footer of a side-car; None if there is no such file.
 
     Raises:
         CorpusError: if the file is not one of our side-cars.
@@ -206,7 +216,10 @@ def read_origin(store: Storage, path: str) -> Origin | None:
             f"{path}: not a side-car of ours, its footer says nothing; move it out of the corpus"
         )
     try:
-        return _origin(json.loads(metadata[_METADATA_KEY]))
+        told = json.loads(metadata[_METADATA_KEY])
+        if "dead" in told:  # now `failed`
+            raise EarlierReleaseError(f"{path}: {EARLIER}")
+        return _origin(told)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{path}: not a readable side-car (its footer says {error!r}); remove it and build "
@@ -283,7 +296,7 @@ def rows_with(table: pa.Table, keys: pa.Array) -> pa.Table:
 
 
 def is_as_written(data: bytes, schema: pa.Schema) -> bool:
-    """Whether a side-car holds its rows and its footer and nothing else, byte for byte.
+    """Whether a side-car holds exactly the bytes that its rows and footer are written as.
 
     Not known, and so true, of one that another release of Arrow wrote.
     """
@@ -331,15 +344,14 @@ def _origin(data: dict[str, Any]) -> Origin:
     counts = Counts(**{name: data[name] for name in ("rows_in", "kept", "dropped", "failed")})
     return Origin(
         stage=data["stage"],
-        folder=data.get("folder", ""),  # of earlier releases there is none
+        folder=data["folder"],
         fingerprint=data["fingerprint"],
         content=data["content"],
-        keys=data.get("keys", ""),
+        keys=data["keys"],
         counts=counts,
         tar=data["tar"],
-        # Footers of earlier releases name neither.
-        files=tuple(data.get("files", ())),
-        passed_over=data.get("passed_over", {}),
+        files=tuple(data["files"]),
+        passed_over=data["passed_over"],
     )
 
 

@@ -11,16 +11,23 @@ from typing import Any
 
 from pipelines.runtime.ownership import old_outputs, surplus_letters
 from pipelines.runtime.sidecar import Counts, Origin, dead_letters_path
-from pipelines.shards.write_shard import STAGE, VERSION, ShardFile, listing_path, output_number
+from pipelines.shards.write_shard import (
+    FOLDER,
+    STAGE,
+    VERSION,
+    ShardFile,
+    listing_path,
+    output_number,
+)
 from pipelines.tokens.facts import made_on
 from pipelines.tokens.tokenizers import describe_tokens
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Recipe
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import T2I, Subset
 
 MANIFEST = "manifest.json"
-SUBSET = "t2i"
 # Whose versions decide bytes: pixels, codes, and our own code.
 MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 
@@ -52,10 +59,14 @@ def make_manifest(
         shard_count: of the side-cars.
         passed_over: what is in each source and no row, counted.
     """
-    files = [ShardFile(*file) for file in json.loads(store.read(listing_path(SUBSET)))]
-    made_with = {name: version(name) for name in MADE_WITH}
+    files = [ShardFile(*file) for file in json.loads(store.read(listing_path(T2I.name)))]
     tokens = tokens_of(recipe, store, shard_count)
-    return describe(recipe, files, funnel, inputs, tokens, made_with, passed_over)
+    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides bytes, as they are installed here."""
+    return {name: version(name) for name in MADE_WITH}
 
 
 def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str, Any]]:
@@ -75,33 +86,65 @@ def describe(
     made_with: Mapping[str, str],
     passed_over: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """Lay out a manifest; `funnel` is of the stages before the shards."""
-    shards = [
-        {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
-        for file in files
-    ]
+    """Return the manifest of a corpus; `funnel` is of the stages before the shards."""
     written = reduce(add, (file.counts for file in files), Counts())
-    samples = written.kept
-    selected = dict(funnel)["select"].kept
+    return lay_out(
+        about={
+            "name": recipe.name,
+            "description": recipe.description,
+            "recipe": recipe.fingerprint(),
+            "inputs": inputs,
+        },
+        made_with=made_with,
+        tokens=tokens,
+        subsets={T2I: files},
+        further={
+            # Dropped or failed in caption, pair, vq_tokens or shard, each in one of them.
+            "selected_but_not_written": dict(funnel)["select"].kept - written.kept,
+            "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
+        },
+        funnel=[*funnel, (STAGE, written)],
+    )
+
+
+def lay_out(
+    *,
+    about: Mapping[str, Any],
+    made_with: Mapping[str, str],
+    tokens: Sequence[Mapping[str, Any]],
+    subsets: Mapping[Subset, Sequence[ShardFile]],
+    further: Mapping[str, Any],
+    funnel: Sequence[tuple[str, Counts]],
+) -> dict[str, Any]:
+    """Lay out a manifest, whichever command makes the shards.
+
+    Args:
+        about: what the shards are and were made of.
+        made_with: versions of what decides bytes.
+        tokens: a line for each array of an image.
+        subsets: the output shards, in order.
+        further: what this command alone counts.
+        funnel: what became of the rows of each stage, in order.
+    """
     return {
         "contract": CONTRACT_VERSION,
-        "name": recipe.name,
-        "description": recipe.description,
-        "recipe": recipe.fingerprint(),
-        "inputs": inputs,
+        **about,
         "made_with": dict(made_with),
         "tokens": [dict(made) for made in tokens],
-        "subsets": {
-            SUBSET: {
-                "samples": samples,
-                "bytes": sum(shard["bytes"] for shard in shards),
-                "shards": shards,
-            }
-        },
-        # Dropped or failed in caption, pair, vq_tokens or shard, each in one of them.
-        "selected_but_not_written": selected - samples,
-        "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
-        "funnel": [funnel_line(stage, counts) for stage, counts in [*funnel, ("shard", written)]],
+        "subsets": {subset.name: _subset(files) for subset, files in subsets.items()},
+        **further,
+        "funnel": [funnel_line(stage, counts) for stage, counts in funnel],
+    }
+
+
+def _subset(files: Sequence[ShardFile]) -> dict[str, Any]:
+    return {
+        "samples": sum(file.samples for file in files),
+        "bytes": sum(file.bytes for file in files),
+        "shards": [
+            {"path": file.path, "bytes": file.bytes, "sha256": file.sha256, "samples": file.samples}
+            for file in files
+        ],
     }
 
 
@@ -145,16 +188,38 @@ def read_manifest(store: Storage) -> dict[str, Any]:
     return manifest
 
 
-def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
-    """Whether the shards that a manifest lists are there, and their list; `verify` reads them."""
-    listed = [shard["path"] for s in manifest["subsets"].values() for shard in s["shards"]]
+def check_contract(store: Storage) -> None:
+    """Refuse a folder whose manifest is of another contract.
+
+    Raises:
+        CorpusError: naming both.
+    """
     try:
-        also = json.loads(store.read(listing_path(SUBSET)))
-        if [path for path, *_ in also] != listed:
+        found = json.loads(store.read(MANIFEST))["contract"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return  # there is none, or it is damaged, and that is said where it is read
+    if found != CONTRACT_VERSION:
+        raise CorpusError(
+            f"{store.root}: {MANIFEST} is of shard contract {found}, this release reads and writes "
+            f"contract {CONTRACT_VERSION}; build into another folder, or go on with the release "
+            "that made it"
+        )
+
+
+def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
+    """Whether the shards that a manifest lists are there, and their lists; `verify` reads them."""
+    there = {f"{FOLDER}/{name}" for name in store.listing(FOLDER)}
+    for name, subset in manifest["subsets"].items():
+        listed = [shard["path"] for shard in subset["shards"]]
+        try:
+            also = json.loads(store.read(listing_path(name)))
+            if [path for path, *_ in also] != listed:
+                return False
+        except (FileNotFoundError, ValueError, TypeError):  # it is made anew
             return False
-    except (FileNotFoundError, ValueError, TypeError):  # it is made anew
-        return False
-    return set(listed) <= {f"shards/{name}" for name in store.listing("shards")}
+        if not there.issuperset(listed):
+            return False
+    return True
 
 
 def written(manifest: Mapping[str, Any]) -> Counts:

@@ -32,6 +32,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
+from schemas.subsets import Subset
 from schemas.tables import RAW, SHARD_INDEX, TOKENS
 
 STAGE = "shard"
@@ -85,6 +86,11 @@ def listing_path(subset: str) -> str:
     return f"{FOLDER}/{subset}.json"
 
 
+def listing_bytes(files: Iterable[ShardFile]) -> bytes:
+    """Write the list of a subset's shards as it stands beside them."""
+    return json.dumps(sorted(files), indent=1).encode()
+
+
 def output_number(path: str) -> int:
     """Return the number of an output shard from its name or the path of its tar.
 
@@ -111,7 +117,7 @@ class WriteShard:
     """Fetch the bytes of one output shard's samples and write its tar and its index."""
 
     store: Storage
-    subset: str
+    subset: Subset
     image: ShardConfig
     decode: DecodeConfig
 
@@ -120,7 +126,7 @@ class WriteShard:
         number, slices = group
         (table,) = receive(self.store, slices).values()
         refs = table.sort_by("key").to_pylist()
-        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        name = f"{FOLDER}/{output_name(self.subset.name, number)}"
         wanted = self.fingerprint(refs)
         found = read_origin(self.store, f"{name}.parquet")
         if found is None or found.fingerprint != wanted or not self.store.exists(f"{name}.tar"):
@@ -135,7 +141,7 @@ class WriteShard:
         """Return the fingerprint of the shard that is made of these samples."""
         made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
         settings = [self.image.model_dump(mode="json"), self.decode.decides()]
-        return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset, settings, made_of)
+        return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset.name, settings, made_of)
 
     def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
         with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
@@ -167,6 +173,7 @@ class WriteShard:
         self, local: Path, refs: Sequence[Reference]
     ) -> tuple[list[dict[str, Any]], list[Reject]]:
         """Write the tar; return where each member lies, and the samples that are not in it."""
+        [image] = self.subset.images
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         with TarWriter(local) as tar:
@@ -180,7 +187,7 @@ class WriteShard:
                     except DecodeError as error:
                         rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
                         continue
-                    members = {"jpg": jpg, "json": ref["json"].encode(), **members}
+                    members = {image: jpg, "json": ref["json"].encode(), **members}
                     index += tar.add_sample(ref["key"], members)
         return index, rejects
 

@@ -340,7 +340,7 @@ def _known_rows(part: Mapping[str, Any]) -> int | None:
 
 
 def _accepted_rows(store: Storage, before: Mapping[str, Any], name: str) -> int | None:
-    """Return the rows that a source had; None if a plan of an old release does not tell."""
+    """Return the rows that a source had, as far as plan and side-cars tell."""
     part = before[name]
     if part.get("rows") is not None:
         return part["rows"]

@@ -8,7 +8,6 @@ of output shards; a task for every bundle gathers it and cuts it by output shard
 written and read twice, and slices are many times fewer than from groups to output shards at once.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +28,14 @@ from pipelines.shards.write_shard import (
     ShardFile,
     WriteShard,
     fitted_size,
+    listing_bytes,
     listing_path,
 )
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.sample import encode_json
 from schemas.store.storage import Storage
+from schemas.subsets import T2I, Subset
 
 # Columns of side-cars with a row a sample; None for all.
 COLUMNS: Mapping[str, Sequence[str] | None] = {
@@ -55,7 +56,7 @@ class Shard(Stage):
 
     recipe: Recipe
     rows_of: str = "tokens"
-    subset: str = "t2i"
+    subset: Subset = T2I
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Shard":
@@ -75,7 +76,12 @@ class Shard(Stage):
             output_shards, max(1, SAMPLES_A_TASK // self.recipe.shard.samples)
         )
         read = ReadSamples(
-            store, self.recipe.fingerprint(), self.recipe.shard.short_side, by_output, self.rows_of
+            store,
+            self.recipe.fingerprint(),
+            self.recipe.shard.short_side,
+            by_output,
+            self.rows_of,
+            self.subset,
         )
         sent = (
             dealt(shards, groups)
@@ -133,6 +139,7 @@ class ReadSamples:
     short_side: int
     by_output: ByOutputShard
     rows_of: str = "tokens"  # folder of the stage before
+    subset: Subset = T2I
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
         """Write the group's exchange file, cut by bundle."""
@@ -161,7 +168,7 @@ class ReadSamples:
             yield self._reference(key, rows, list(arrays))
 
     def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
-        return read_table(self.store, sidecar_path(folder, shard), columns).to_pylist()
+        return json_rows(read_table(self.store, sidecar_path(folder, shard), columns))
 
     def _reference(
         self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
@@ -189,17 +196,22 @@ class ReadSamples:
                 "width": width,
                 "height": height,
                 "crop_aspect": aspect,
-                "signals": {
-                    # As its library writes it: JSON readers have no unsigned 64-bit integers.
-                    name: f"{value:016x}" if name == "phash" else value
-                    for name, value in signals.items()
-                    if name != "key"
-                },
+                "signals": {name: value for name, value in signals.items() if name != "key"},
                 "recipe": self.recipe_fingerprint,
-            }
+            },
+            self.subset,
         )
 
 
-def _publish(files: list[ShardFile], store: Storage, subset: str) -> str:
-    store.commit_bytes(listing_path(subset), json.dumps(sorted(files), indent=1).encode())
-    return subset
+def json_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows of a table as JSON holds them.
+
+    Readers of JSON have no integers of 64 bits without a sign: those are written in hex.
+    """
+    words = [field.name for field in table.schema if field.type == pa.uint64()]
+    return [row | {name: f"{row[name]:016x}" for name in words} for row in table.to_pylist()]
+
+
+def _publish(files: list[ShardFile], store: Storage, subset: Subset) -> str:
+    store.commit_bytes(listing_path(subset.name), listing_bytes(files))
+    return subset.name

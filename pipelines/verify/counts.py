@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pipelines.runtime.sidecar import Counts, column, dead_letters_path, kept_rows
 from pipelines.runtime.stage import MapStage, wanted_fingerprint
 from pipelines.verify.faults import Fault
-from pipelines.verify.look import ShardLook
+from pipelines.verify.look import SidecarLook
 from schemas.fingerprint import content_digest
 
 
-def made_by_recipe(look: ShardLook, folder: str) -> Iterator[Fault]:
+def made_by_recipe(look: SidecarLook, folder: str) -> Iterator[Fault]:
     """Compare a side-car's fingerprint with that of the recipe, the code and its inputs."""
     if (origin := look.origins.get(folder)) is None:
         return
     stage = look.corpus.stages[folder]
     if not isinstance(stage, MapStage):
-        wanted = look.corpus.dedup_fingerprint
+        wanted = look.corpus.fingerprints.get(folder, "")
     elif {*stage.inputs} <= {*look.origins}:
         wanted = wanted_fingerprint(stage, look.shard, look.corpus.store)
     else:
@@ -25,7 +25,7 @@ def made_by_recipe(look: ShardLook, folder: str) -> Iterator[Fault]:
         yield look.fault(folder, "made by another recipe, another version or from other input")
 
 
-def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
+def counted(look: SidecarLook, folder: str) -> Iterator[Fault]:
     """Compare rows and footer, and the counts of rejects with the rejects themselves."""
     if folder not in look.tables or folder not in look.origins:
         return
@@ -60,7 +60,7 @@ def counted(look: ShardLook, folder: str) -> Iterator[Fault]:
             yield Fault(path, f"holds {found}, its stage counted {counted}")
 
 
-def _counts(look: ShardLook, folder: str, rows_in: int) -> Counts | None:
+def _counts(look: SidecarLook, folder: str, rows_in: int) -> Counts | None:
     """Count what lies there, as a footer does; None where the dead letters could not be read."""
     table = look.tables[folder]
     if look.corpus.stages[folder].judges:
@@ -76,7 +76,7 @@ def _counts(look: ShardLook, folder: str, rows_in: int) -> Counts | None:
     return Counts(rows_in=rows_in, kept=kept, **outcomes)  # type: ignore[arg-type]
 
 
-def conserved(look: ShardLook, folder: str, before: str) -> Iterator[Fault]:
+def conserved(look: SidecarLook, folder: str, before: str) -> Iterator[Fault]:
     """Say of every row that a stage took of the one before whether it has exactly one outcome."""
     keys = look.kept(before)
     left = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))

@@ -20,9 +20,10 @@ from pipelines.shards.write_shard import jpeg
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook
 from pipelines.verify.stages import same_outcome
+from pipelines.verify.tar import MAX_MEMBER_BYTES
+from schemas.subsets import Subset
 
 READ_ROWS = 64
-MAX_MEMBER_BYTES = 1 << 30
 # Of codes made on another kind of device: sums round otherwise, and a code near a border may turn.
 DIFFERING_ELSEWHERE = 0.01
 # Levels, on average, between JPEGs of one image by two releases of an encoder.
@@ -126,28 +127,37 @@ def _codes_differ(
 
 
 def images_again(
-    corpus: Look, tar: str, samples: Mapping[str, dict[str, Any]], failed: Mapping[str, str]
+    corpus: Look,
+    subset: Subset,
+    tar: str,
+    samples: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
 ) -> Iterator[Fault]:
     """Encode the images of an output shard again; those that died must fail as they did.
 
     Args:
         corpus: under examination.
+        subset: of the shard.
         tar: path of the shard.
         samples: what its writer was given, by key.
         failed: keys that are not in it, and what they failed with.
     """
     again = {key: ref for key, ref in samples.items() if not is_temporary(failed.get(key, ""))}
-    yield from call_isolated(tar, _images_again, corpus, tar, again, failed)
+    yield from call_isolated(tar, _images_again, corpus, subset, tar, again, failed)
 
 
 def _images_again(
-    corpus: Look, tar: str, samples: Mapping[str, dict[str, Any]], failed: Mapping[str, str]
+    corpus: Look,
+    subset: Subset,
+    tar: str,
+    samples: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
 ) -> list[Fault]:
     faults: list[Fault] = []
     with corpus.store.open(tar) as file:
         for member in StrictTar(file, MAX_MEMBER_BYTES).members():
             key, _, extension = member.name.partition(".")
-            if extension == "jpg" and key in samples and key not in failed:
+            if extension in subset.images and key in samples and key not in failed:
                 said = guarded(tar, _image_again, corpus, tar, samples[key], member.data)
                 faults += [Fault(tar, f"{key}: {fault.what}") for fault in said]
     # Another release of a decoder may fail otherwise.

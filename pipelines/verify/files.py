@@ -1,45 +1,52 @@
-"""Every file of a corpus is known, or named: missing, stray, left behind, or no file at all."""
+"""Every file of a folder is known, or named: missing, stray, left behind, or no file at all."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from pipelines.out_folder import RECIPE
-from pipelines.own_names import written_folders
 from pipelines.report.build_log import LOG, REPORT
-from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.crash_isolation import FOLDER as ATTEMPTS
 from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
-from pipelines.shards.manifest import MANIFEST, SUBSET
-from pipelines.shards.write_shard import FOLDER, STAGE, output_name
+from pipelines.runtime.stage import SidecarStage
+from pipelines.shards.manifest import MANIFEST
+from pipelines.shards.write_shard import FOLDER, STAGE, listing_path, output_name
 from pipelines.sources.plan import PLAN
-from pipelines.stage_table import sidecar_stages
-from pipelines.stages.shard import listing_path
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import checked_origin
 from schemas.keys import shard_name
-from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.whole_file import TEMPORARY_PREFIX
+from schemas.subsets import T2I
 
-ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(SUBSET))
-# Folders that a build may leave with nothing in them.
-_EMPTY = re.compile(
-    rf"({'|'.join(map(re.escape, filter(None, written_folders())))}|dead_letters|\.attempts)"
-)
+ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(T2I.name))
 # Folder -> what its stage publishes with a side-car.
-_BESIDE = {"raw": r"raw/{}-[0-9a-f]{{12}}\.tar", "tokens": r"tokens/{}\.[\w-]+\.npy"}
-LEFT = "left by a build that was killed; the next build removes it"
+_BESIDE = {
+    "raw": r"raw/{}-[0-9a-f]{{12}}\.tar",
+    "tokens": r"tokens/{}\.[\w-]+\.npy",
+    "preferences": rf"{FOLDER}/[a-z_]+-0*{{}}\.(tar|parquet)",
+}
+STRAY = "the command that made this folder did not write it"
+LEFT = "left by a command that was killed; the same command removes it"
 
 
 @dataclass(kw_only=True)
 class Files:
-    """What lies in a corpus, and what should."""
+    """What lies in a folder, and what should."""
 
     found: dict[str, str]  # path -> '' or what it is, if no regular file
     bytes: int  # of all
-    required: set[str] = field(default_factory=lambda: {*ALWAYS})
-    allowed: set[str] = field(default_factory=lambda: {LOCK_NAME, CLAIMS})
+    required: set[str] = field(default_factory=set)
+    allowed: set[str] = field(default_factory=set)
+
+    def may_be_empty(self, folders: Collection[str]) -> None:
+        """Leave out folders that the command may leave with nothing in them."""
+        known = {*folders, "dead_letters", ATTEMPTS}
+        self.found = {
+            path: kind
+            for path, kind in self.found.items()
+            if kind != "a folder" or path not in known
+        }
 
     def missing(self) -> set[str]:
         """Return the files that are required and not there as regular files."""
@@ -62,7 +69,7 @@ class Files:
 
 
 def find_files(store: RegularStorage) -> Files:
-    """List a corpus, folder by folder.
+    """List what lies in a folder and below.
 
     Raises:
         OSError, CorpusError: if that is not possible.
@@ -70,17 +77,16 @@ def find_files(store: RegularStorage) -> Files:
     found: dict[str, str] = {}
     size = 0
     for path, kind, length in store.everything():
-        if kind == "a folder" and _EMPTY.fullmatch(path):
-            continue
         found[path] = kind
         size += length
     return Files(found=found, bytes=size)
 
 
 def read_footers(
-    store: RegularStorage, folder: str, shards: int, files: Files
+    store: RegularStorage, stage: SidecarStage | type[SidecarStage], shards: int, files: Files
 ) -> tuple[list[Origin | None], list[Fault]]:
-    """Read the footers of a folder's side-cars, and learn which files belong to them."""
+    """Read the footers of a stage's side-cars, and learn which files belong to them."""
+    folder = stage.folder
     origins: list[Origin | None] = []
     faults: list[Fault] = []
     for shard in range(shards):
@@ -94,7 +100,6 @@ def read_footers(
                 files.required.add(file)
             else:
                 faults.append(Fault(path, f"its footer names {file!r}, no file of its stage"))
-        stage = sidecar_stages()[folder]
         if not stage.judges:
             _expect_letters(files, dead_letters_path(stage.name, shard), origin)
     return origins, faults
@@ -107,7 +112,7 @@ def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fa
     """
     faults: list[Fault] = []
     for number in range(outputs):
-        name = f"{FOLDER}/{output_name(SUBSET, number)}"
+        name = f"{FOLDER}/{output_name(T2I.name, number)}"
         both = {f"{name}.tar", f"{name}.parquet"}
         if both & files.found.keys():
             files.required |= both
@@ -149,5 +154,5 @@ def _stray(path: str) -> str:
     if TEMPORARY_PREFIX in path or path.startswith((f"{ATTEMPTS}/", "exchange/")):
         return LEFT
     if name.startswith("."):
-        return "stray and hidden: the build did not write it"
-    return "stray: the build did not write it"
+        return f"stray and hidden: {STRAY}"
+    return f"stray: {STRAY}"

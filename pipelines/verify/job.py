@@ -17,12 +17,13 @@ from typing import Any
 
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
+from pipelines.own_names import written_folders
 from pipelines.report.build_log import LOG, REPORT, unfinished
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
 from pipelines.runtime.stage import SidecarStage
-from pipelines.shards.manifest import MANIFEST, SUBSET
+from pipelines.shards.manifest import MANIFEST, check_contract
 from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
@@ -33,7 +34,7 @@ from pipelines.stages.shard import output_shard_count
 from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
-from pipelines.verify.files import Files, expect_outputs, find_files, read_footers
+from pipelines.verify.files import ALWAYS, Files, expect_outputs, find_files, read_footers
 from pipelines.verify.look import Look
 from pipelines.verify.manifest import (
     claims_sound,
@@ -58,10 +59,11 @@ from pipelines.verify.shard import CheckShard
 from pipelines.verify.sidecars import CheckSidecars, Findings
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
-from schemas.store.errors import CorpusError, NotLookedError
+from schemas.store.errors import CorpusError, NotLookedError, SettingsError
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
+from schemas.subsets import T2I, made_by
 
 SMALL_BYTES = 64_000_000  # of a corpus that is read sooner than workers start
 
@@ -69,27 +71,40 @@ Origins = Mapping[str, Sequence[Origin | None]]
 
 
 def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> list[Fault]:
-    """Check a whole corpus; return its faults, none if it is sound.
+    """Check a whole corpus, or a folder of pairs; return its faults, none if it is sound.
 
     Every byte is read, most of them once. Disk for about 1 KB a sample is used meanwhile.
 
     Args:
-        store: the corpus.
+        store: the folder.
         processes: worker processes; 1 for none, None for as many as it is worth.
         deep: also decode, measure and encode every image again, and compare all rows for
             duplicates, as the build did.
 
     Raises:
         NotLookedError, StoreError: there is no finished build, or it cannot be read.
+        SettingsError: `deep` of pairs.
     """
     checked = RegularStorage(store.root)
     files = _files(checked)
+    check_contract(checked)
+    is_pairs = _holds_pairs(checked, files)
+    if is_pairs and deep:
+        raise SettingsError(
+            f"{store.root}: holds pairs, of which --deep is not possible: the model that drew "
+            "their images does not lie beside them; verify without --deep reads every byte"
+        )
     if processes is None:
         processes = 1 if files.bytes < SMALL_BYTES and not deep else default_processes()
     if store.root.startswith("memory://"):  # which workers do not share
         processes = 1
     scratch = tempfile.TemporaryDirectory(prefix="verify-")
     with scratch as exchange, local_pool(processes, preload=__name__):
+        if is_pairs:
+            # Only here: it needs torch.
+            from pipelines.verify.pairs import verify_pairs
+
+            return capped(verify_pairs(checked, files))
         return capped(_explained(checked, _Verify(checked, files, exchange, deep).faults()))
 
 
@@ -125,11 +140,29 @@ def _files(store: RegularStorage) -> Files:
         raise NotLookedError(f"{store.root}: {error.strerror or error}") from error
 
 
+def _holds_pairs(store: RegularStorage, files: Files) -> bool:
+    """Whether `preferences` wrote a folder: its shards say so, or else its manifest does."""
+    if PLAN in files.found:
+        return False
+    names = [subset.name for subset in made_by("preferences")]
+    starts = tuple(f"{FOLDER}/{name}" for name in names)
+    if any(path.startswith(starts) for path in files.found):
+        return True
+    try:
+        subsets = json.loads(store.read(MANIFEST))["subsets"]
+        return any(name in subsets for name in names)
+    except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
 class _Verify:
     """The checks of one corpus, in their order; each goes on where an earlier one stopped."""
 
     def __init__(self, store: RegularStorage, files: Files, exchange: str, deep: bool) -> None:
         self._store, self._files = store, files
+        files.may_be_empty(written_folders())
+        files.required |= {*ALWAYS}
+        files.allowed |= {LOCK_NAME, CLAIMS}
         self._exchange, self._deep = exchange, deep
         self._manifest: Any = {}
         self._recipe: Recipe | None = None
@@ -149,9 +182,9 @@ class _Verify:
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}
-        for folder in sidecar_stages():
+        for folder, stage in sidecar_stages().items():
             origins[folder], said = read_footers(
-                self._store, folder, len(self._sources), self._files
+                self._store, stage, len(self._sources), self._files
             )
             faults += said
         return faults + self._with_footers(recipe, origins)
@@ -194,10 +227,10 @@ class _Verify:
         summary: Summary,
     ) -> list[Fault]:
         complete = all(one.told for one in found)
-        check = CheckShard(corpus=look, subset=SUBSET, complete=complete)
+        check = CheckShard(corpus=look, subset=T2I, complete=complete)
         lines = _lines(self._manifest)
         asked = [
-            (n, lines.get(f"{FOLDER}/{output_name(SUBSET, n)}.tar", {}))
+            (n, lines.get(f"{FOLDER}/{output_name(T2I.name, n)}.tar", {}))
             for n in range(look.outputs)
         ]
         checked = list(run_each(check, asked))
@@ -223,7 +256,7 @@ class _Verify:
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
             *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._whole(listing_path(SUBSET), listing_sound, look.store, files),
+            *self._whole(listing_path(T2I.name), listing_sound, look.store, T2I, files),
             *self._whole(REPORT, report_sound, look, manifest, summary),
         ]
 
@@ -242,7 +275,7 @@ class _Verify:
             store=self._store,
             recipe=recipe,
             stages=stages,
-            dedup_fingerprint=dedup.fingerprint(origins) if origins else "",
+            fingerprints={dedup.folder: dedup.fingerprint(origins)} if origins else {},
             tokens=tuple(describe_tokens(recipe.vq_tokens)),
             sources=self._sources,
             outputs=outputs,
@@ -302,7 +335,7 @@ class _Verify:
 def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:
     """Return the manifest's line of each tar, as far as it has any."""
     try:
-        lines = manifest["subsets"][SUBSET]["shards"]
+        lines = manifest["subsets"][T2I.name]["shards"]
         return {line["path"]: line for line in lines if isinstance(line, dict)}
     except (KeyError, TypeError):
         return {}

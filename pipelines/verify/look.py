@@ -29,17 +29,24 @@ MAX_ROWS = 1 << 62  # of a stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """A corpus under examination, as its recipe and the footers of its side-cars describe it."""
+class Folder:
+    """A folder under examination, whichever command made it."""
 
     store: RegularStorage
-    recipe: Recipe
     stages: Mapping[str, SidecarStage]  # by folder, in order
-    dedup_fingerprint: str  # '' where footers are missing that it is made of
+    # Of the stages that are no map stages, by folder; none where footers are missing.
+    fingerprints: Mapping[str, str]
     tokens: tuple[Mapping[str, Any], ...]  # what a manifest says of each member
+    broken: frozenset[str]  # files that are missing, or no files: named once, never opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Folder):
+    """A corpus under examination, as its recipe and the footers of its side-cars describe it."""
+
+    recipe: Recipe
     sources: tuple[str, ...]  # of each shard, by the plan
     outputs: int  # output shards
-    broken: frozenset[str]  # files that are missing, or no files: named once, never opened
     exchange: str  # local folder for what checks tell each other
     deep: bool  # decode, measure and encode again
     same_pillow: bool  # as the corpus was made with: pixels are encoded to the same bytes
@@ -50,10 +57,10 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardLook:
+class SidecarLook:
     """One shard's side-cars, those that could be read."""
 
-    corpus: Look
+    corpus: Folder
     shard: int
     tables: dict[str, pa.Table] = field(default_factory=dict)  # of the right schema
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -78,6 +85,13 @@ class ShardLook:
     def rows(self, folder: str) -> dict[str, dict[str, Any]]:
         """Map the key of each row to it."""
         return {row["key"]: row for row in self.tables[folder].to_pylist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLook(SidecarLook):
+    """One shard's side-cars of a corpus."""
+
+    corpus: Look
 
 
 def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:

@@ -16,22 +16,21 @@ from pipelines.runtime.sidecar import Counts, Origin
 from pipelines.shards.manifest import (
     MADE_WITH,
     MANIFEST,
-    SUBSET,
     describe,
     inputs_fingerprint,
     manifest_bytes,
     tokens_of,
 )
-from pipelines.shards.write_shard import ShardFile
+from pipelines.shards.write_shard import ShardFile, listing_bytes, listing_path
 from pipelines.sources.plan import PLAN, passed_over, published_plan
 from pipelines.stage_table import STAGES
-from pipelines.stages.shard import listing_path
 from pipelines.verify.faults import Fault, differences
 from pipelines.verify.look import Look, is_count
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import LOCK_NAME, holder_of
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import Subset
 
 LOGGED = {"build", "stage", "seconds", "shards_run", "shards_fresh", "job", "job_seconds"}
 VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
@@ -48,7 +47,7 @@ def manifest_again(
         [(stage.name, counts[folder]) for folder, stage in look.stages.items()],
         inputs_fingerprint(look.recipe, origins),
         tokens_of(look.recipe, look.store, len(look.sources)),
-        _made_with(manifest),
+        made_with(manifest),
         passed_over(look.store, origins["sources"]),
     )
 
@@ -67,7 +66,7 @@ def told(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: line[name] for name, kind in kinds if type(line.get(name)) is kind}
 
 
-def _made_with(manifest: Any) -> dict[str, str]:
+def made_with(manifest: Any) -> dict[str, str]:
     """Return the versions that the manifest tells of; nothing else knows them."""
     told = manifest.get("made_with") if isinstance(manifest, dict) else None
     told = told if isinstance(told, dict) else {}
@@ -78,12 +77,11 @@ def _made_with(manifest: Any) -> dict[str, str]:
     }
 
 
-def listing_sound(store: Storage, files: Sequence[ShardFile]) -> Iterator[Fault]:
+def listing_sound(store: Storage, subset: Subset, files: Sequence[ShardFile]) -> Iterator[Fault]:
     """Compare the list of shards, which the manifest is made of, with the shards."""
-    path = listing_path(SUBSET)
-    body = store.read(path)
-    expected = json.dumps(sorted(files), indent=1)
-    if body != expected.encode():
+    path = listing_path(subset.name)
+    body, expected = store.read(path), listing_bytes(files)
+    if body != expected:
         said = [*differences(json.loads(body), json.loads(expected))]
         yield from (Fault(path, what) for what in said or ["is written otherwise"])
 

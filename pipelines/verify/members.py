@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from filters.colour_layout import colour_layout, layout_distance
+from pipelines.shards.write_shard import fitted_size
 from pipelines.verify.faults import differences
 from pipelines.verify.rows import expected_array
 from schemas.recipe import ShardConfig
@@ -48,30 +49,48 @@ def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterato
 
 def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -> Iterator[str]:
     """Say in what a JPEG is not that of its sample; the image as fetched is not looked at."""
+    size = sample["width"], sample["height"]
+    image = yield from jpeg_faults("jpg", jpg, settings, size)
+    layout = sample["signals"].get("colour_layout")
+    if image is None or not layout:
+        return
+    if (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:
+        yield f"jpg: another picture: colours are up to {apart} levels from those measured"
+
+
+def jpeg_faults(
+    name: str, jpg: bytes, settings: ShardConfig, size: tuple[int, int] | None
+) -> Generator[str, None, Image.Image | None]:
+    """Say in what a JPEG is not as a shard's are written; return its picture if it can be read.
+
+    Args:
+        name: of the member.
+        jpg: the member.
+        settings: how images are written.
+        size: width and height in px that it should have; None where only the most is known.
+    """
     try:
         with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
-            size = sample["width"], sample["height"]
-            if (image.mode, *image.size) != ("RGB", *size):
-                yield f"jpg: {image.mode} {image.size}, the json says RGB {size}"
-                return
+            wanted = size or fitted_size(*image.size, settings.short_side)
+            if (image.mode, *image.size) != ("RGB", *wanted):
+                yield f"{name}: {image.mode} {image.size}, expected RGB {wanted}"
+                return None
             image.load()
     except (OSError, ValueError, SyntaxError) as error:
-        yield f"jpg: {error}"
-        return
+        yield f"{name}: {error}"
+        return None
     segments, scan = _segments(jpg)
     # In coded pixels 0xff is never followed by 0xd9, which ends them; the first scan is the only.
     if jpg.find(b"\xff\xd9", scan) != len(jpg) - 2:
-        yield "jpg: bytes after its end, or none that mark it"
+        yield f"{name}: bytes after its end, or none that mark it"
     quantization, expected = _as_encoded(settings.jpeg_quality)
     # The writer hands on a comment that stands in the image as fetched.
     comments = [segment for segment in segments if segment[0] == COMMENT]
     if len(comments) > 1 or [s for s in segments if s[0] != COMMENT] != expected:
-        yield "jpg: holds more than pixels"
+        yield f"{name}: holds more than pixels"
     if image.quantization != quantization:  # type: ignore[attr-defined]
-        yield f"jpg: not of quality {settings.jpeg_quality}"
-    layout = sample["signals"].get("colour_layout")
-    if layout and (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:
-        yield f"jpg: another picture: colours are up to {apart} levels from those measured"
+        yield f"{name}: not of quality {settings.jpeg_quality}"
+    return image
 
 
 def _segments(jpg: bytes) -> tuple[list[tuple[int, int]], int]:

@@ -4,47 +4,35 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from pipelines.runtime.sidecar import (
-    Counts,
-    dead_letters_path,
-    read_rejects,
-    read_table,
-)
-from pipelines.shards.tar_reader import StrictTar
+from pipelines.runtime.sidecar import Counts, dead_letters_path, read_rejects
 from pipelines.shards.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
-from pipelines.verify.deep import MAX_MEMBER_BYTES, images_again
+from pipelines.verify.deep import images_again
 from pipelines.verify.faults import Fault, capped, guarded
-from pipelines.verify.look import Look, as_written, checked_origin, schema_faults
+from pipelines.verify.look import Look, as_written, schema_faults
 from pipelines.verify.members import array_faults, image_faults, json_differs
 from pipelines.verify.samples import read_samples
-from schemas.fingerprint import content_digest
+from pipelines.verify.tar import Sample, TarLook, in_order, index_sound, tar_sound
 from schemas.keys import output_shard
-from schemas.store.errors import CorpusError, StoreError
-from schemas.tables import DEAD_LETTERS, SHARD_INDEX
+from schemas.subsets import Subset
+from schemas.tables import DEAD_LETTERS
 
 Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
-Place = tuple[str, str, int, int]  # key, member, offset and length in bytes
 
 
 @dataclass(kw_only=True)
-class _Shard:
-    """An output shard under examination."""
+class _Shard(TarLook):
+    """An output shard under examination, and what side-cars say of it."""
 
     number: int
-    tar: str  # path
-    index: str  # path
     letters: str  # path
-    told: Mapping[str, Any]  # by the manifest
     samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
     failed: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
     gone: dict[str, str] = field(default_factory=dict)  # keys of those -> reason
-    places: list[Place] = field(default_factory=list)  # members, as found
-    bytes: int = 0
-    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +40,7 @@ class CheckShard:
     """Check an output shard by its number."""
 
     corpus: Look
-    subset: str
+    subset: Subset
     complete: bool  # the samples of all side-cars are known
 
     def __call__(self, asked: tuple[int, Mapping[str, Any]]) -> tuple[list[Fault], ShardFile]:
@@ -62,7 +50,7 @@ class CheckShard:
             asked: its number, and the manifest's line of it; an empty one if there is none.
         """
         number, told = asked
-        name = f"{FOLDER}/{output_name(self.subset, number)}"
+        name = f"{FOLDER}/{output_name(self.subset.name, number)}"
         samples, twice = read_samples(self.corpus, number)
         shard = _Shard(
             number=number,
@@ -88,7 +76,7 @@ class CheckShard:
             if path not in self.corpus.broken:
                 faults += guarded(path, check, shard)
         if self.corpus.deep and shard.tar not in self.corpus.broken:
-            again = (self.corpus, shard.tar, shard.samples, shard.gone)
+            again = (self.corpus, self.subset, shard.tar, shard.samples, shard.gone)
             faults += guarded(shard.tar, images_again, *again)
         kept = len(shard.samples) - sum(shard.failed.values())
         line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.failed)
@@ -115,42 +103,13 @@ class CheckShard:
         shard.gone.update((row["id"], row["reason"]) for row in rows)
 
     def _tar_sound(self, shard: _Shard) -> Iterator[Fault]:
+        yield from tar_sound(self.corpus.store, shard, partial(self._samples_sound, shard))
+
+    def _samples_sound(self, shard: _Shard, samples: Iterator[Sample]) -> Iterator[Fault]:
+        """Check sample by sample, and that none is missing."""
         waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.gone}
-        with self.corpus.store.open(shard.tar) as file:
-            tar = StrictTar(file, MAX_MEMBER_BYTES)
-            try:
-                yield from self._members_sound(shard, tar, waiting)
-                if waiting:
-                    said = f"{len(waiting):,} samples are missing, first {min(waiting)}"
-                    yield Fault(shard.tar, said)
-            except StoreError:
-                raise
-            except CorpusError as error:  # what follows cannot be understood
-                yield Fault(shard.tar, str(error))
-            tar.read_on()
-            shard.bytes, shard.sha256 = tar.bytes, tar.sha256
-        yield from self._line_faults(shard)
-
-    def _line_faults(self, shard: _Shard) -> Iterator[Fault]:
-        if not shard.told:
-            return
-        if (told := shard.told.get("bytes")) != shard.bytes:
-            yield Fault(shard.tar, f"{shard.bytes:,} bytes, the manifest says {told!r}")
-        elif shard.told.get("sha256") != shard.sha256:
-            yield Fault(shard.tar, "sha256 is not the manifest's; some byte has changed")
-
-    def _members_sound(
-        self, shard: _Shard, tar: StrictTar, waiting: dict[str, dict[str, Any]]
-    ) -> Iterator[Fault]:
-        """Check sample by sample; take those that are there out of `waiting`."""
-        seen: set[str] = set()
-        last = ""
-        for key, members in self._gathered(shard, tar):
+        for key, members, said in in_order(samples):
             where = f"{shard.tar}: {key}"
-            said = [f"{key}: a second sample of this key"] * (key in seen)
-            said += [f"{key}: not in the order of keys"] * (key < last)
-            seen.add(key)
-            last = max(key, last)
             ref = waiting.pop(key, None)
             if output_shard(key, self.corpus.outputs) != shard.number:
                 said.append(f"{key}: does not belong into this shard")
@@ -162,33 +121,23 @@ class CheckShard:
             if ref is not None:
                 found = guarded(where, self._sample_sound, ref, members)
                 yield from (Fault(shard.tar, f"{key}: {fault.what}") for fault in found)
-
-    def _gathered(self, shard: _Shard, tar: StrictTar) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Gather adjacent members of one key, as webdataset does; note where each lies."""
-        key, members = "", {}
-        for name, offset, data in tar.members():
-            of, _, extension = name.partition(".")
-            shard.places.append((of, extension, offset, len(data)))
-            if of != key or extension in members:
-                if members:
-                    yield key, members
-                key, members = of, {}
-            members[extension] = data
-        if members:
-            yield key, members
+        if waiting:
+            said = f"{len(waiting):,} samples are missing, first {min(waiting)}"
+            yield Fault(shard.tar, said)
 
     def _sample_sound(self, ref: dict[str, Any], members: dict[str, bytes]) -> Iterator[Fault]:
         arrays = {array["member"]: array for array in ref["arrays"]}
-        if list(members) != (expected := ["jpg", "json", *arrays]):
+        if list(members) != (expected := self.subset.members([*arrays])):
             yield Fault("", f"members {list(members)}, expected {expected}")
         if "json" in members and members["json"] != ref["json"].encode():
             yield from (Fault("", what) for what in json_differs(members["json"], ref["json"]))
         for member, array in arrays.items():
             if member in members:
                 yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
-        if "jpg" in members:
+        [image] = self.subset.images
+        if image in members:
             sample = json.loads(ref["json"])
-            faults = image_faults(members["jpg"], sample, self.corpus.recipe.shard)
+            faults = image_faults(members[image], sample, self.corpus.recipe.shard)
             yield from (Fault("", what) for what in faults)
 
     def _array_sound(self, array: Reference, body: bytes, ref: Reference) -> Iterator[str]:
@@ -203,35 +152,20 @@ class CheckShard:
             yield from array_faults(made, body, json.loads(ref["json"])["crop_aspect"])
 
     def _index_sound(self, shard: _Shard) -> Iterator[Fault]:
-        store, path = self.corpus.store, shard.index
-        table, origin = read_table(store, path), checked_origin(store, path)
-        if wrong := schema_faults(table, SHARD_INDEX):
-            yield from (Fault(path, what) for what in wrong)
-            return
-        yield from as_written(store, path, SHARD_INDEX)
-        listed = [tuple(row.values()) for row in table.to_pylist()]
-        if shard.sha256 and listed != shard.places:
-            yield Fault(path, f"does not say where the members of {shard.tar} lie")
-        if content_digest(table) != origin.content:
-            yield Fault(path, "rows are not those that were written")
+        path = shard.index
+        origin = yield from index_sound(self.corpus.store, shard, STAGE)
+        if origin is None or not self.complete:
             return
         writer = WriteShard(
-            store=store,
+            store=self.corpus.store,
             subset=self.subset,
             image=self.corpus.recipe.shard,
             decode=self.corpus.recipe.decode,
         )
-        if origin.stage != STAGE or origin.files or origin.passed_over:
-            yield Fault(path, f"its footer tells of stage {origin.stage!r}, files {origin.files}")
-        if self.complete and origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
+        if origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
             yield Fault(path, "made by another recipe, another version or from other samples")
         gone = sum(shard.failed.values())
         kept = len(shard.samples) - gone
         counts = Counts(rows_in=kept + gone, kept=kept, failed=dict(sorted(shard.failed.items())))
-        if self.complete and origin.counts != counts:
+        if origin.counts != counts:
             yield Fault(path, f"its footer counts {origin.counts}, the side-cars {counts}")
-        found = {"bytes": shard.bytes, "sha256": shard.sha256}
-        if shard.sha256 and dict(origin.tar) != found:
-            yield Fault(
-                path, f"is the index of a tar of {dict(origin.tar)}, and this one is another"
-            )

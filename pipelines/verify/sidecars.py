@@ -21,6 +21,7 @@ from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.look import (
     Look,
     ShardLook,
+    SidecarLook,
     as_written,
     checked_origin,
     schema_faults,
@@ -85,7 +86,7 @@ class CheckSidecars:
         stages = self.corpus.stages
         for folder in stages:
             if (path := look.path(folder)) not in self.corpus.broken:
-                faults += guarded(path, _read, look, folder)
+                faults += guarded(path, read_sidecar, look, folder)
                 faults += guarded(path, made_by_recipe, look, folder)
                 faults += guarded(path, counted, look, folder)
         for check in (*CHECKS, *_repeated(stages), *(DEEP_CHECKS if self.corpus.deep else ())):
@@ -106,7 +107,7 @@ class CheckSidecars:
         )
 
 
-def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
+def read_sidecar(look: SidecarLook, folder: str) -> Iterator[Fault]:
     """Read a side-car and its dead letters; those that are not of their schema are left out."""
     store, path = look.corpus.store, look.path(folder)
     yield from guarded(path, _read_footer, look, folder)
@@ -124,12 +125,12 @@ def _read(look: ShardLook, folder: str) -> Iterator[Fault]:
     yield from guarded(letters_path, _read_letters, look, folder, letters_path)
 
 
-def _read_footer(look: ShardLook, folder: str) -> Iterator[Fault]:
+def _read_footer(look: SidecarLook, folder: str) -> Iterator[Fault]:
     look.origins[folder] = checked_origin(look.corpus.store, look.path(folder))
     yield from ()
 
 
-def _read_letters(look: ShardLook, folder: str, path: str) -> Iterator[Fault]:
+def _read_letters(look: SidecarLook, folder: str, path: str) -> Iterator[Fault]:
     if path in look.corpus.broken:
         return
     letters = read_rejects(look.corpus.store, look.corpus.stages[folder].name, look.shard)

@@ -47,7 +47,8 @@ from model.data.worker import Sample
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input
-from schemas.sample import T2I_FIELDS, encode_json
+from schemas.sample import encode_json
+from schemas.subsets import T2I
 
 sys.path.insert(0, str(ROOT / "tests/corpus"))
 from training_shards import ShardMaker
@@ -85,8 +86,8 @@ class RealShards(ShardMaker):
         title = self.titles[number % len(self.titles)]
         user, answer = f"Please render a photo of {title}", f"Here's a photo of {title}<image_gen>"
         messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
-        fields = {name: BLANK[type_] for name, type_ in T2I_FIELDS.items()}
-        body = encode_json(fields | {"key": key, "messages": messages, "caption": title})
+        fields = {name: BLANK[type_] for name, type_ in T2I.fields.items()}
+        body = encode_json(fields | {"key": key, "messages": messages, "caption": title}, T2I)
         return dict([jpg, ("json", body), *arrays])
 
 

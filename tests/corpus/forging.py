@@ -55,14 +55,16 @@ def read_samples(path: Path) -> Samples:
     return samples
 
 
-def forge_shard(corpus: Corpus, change: Callable[[Samples], None], number: int = 0) -> str:
+def forge_shard(
+    corpus: Corpus, change: Callable[[Samples], None], number: int = 0, subset: str = "t2i"
+) -> str:
     """Write an output shard of changed samples, its index, and all that tells of its bytes."""
-    name = f"shards/t2i-{number:06d}"
+    name = f"shards/{subset}-{number:06d}"
     samples = read_samples(Path(corpus.out) / f"{name}.tar")
     change(samples)
     with TarWriter(Path(corpus.out) / f"{name}.tar") as tar:
         places = [row for key in samples for row in tar.add_sample(key, samples[key])]
-    forge_index(corpus, number, places)
+    forge_index(corpus, number, places, subset)
     return f"{name}.tar"
 
 
@@ -74,9 +76,11 @@ def forge_bytes(corpus: Corpus, change: Callable[[bytes], bytes], number: int = 
     return f"shards/{path.name}"
 
 
-def forge_index(corpus: Corpus, number: int, places: list[Row] | None = None) -> None:
+def forge_index(
+    corpus: Corpus, number: int, places: list[Row] | None = None, subset: str = "t2i"
+) -> None:
     """Tell index, list and manifest of the tar that lies there."""
-    store, name = store_of(corpus), f"shards/t2i-{number:06d}"
+    store, name = store_of(corpus), f"shards/{subset}-{number:06d}"
     table, origin = read_table(store, f"{name}.parquet"), read_origin(store, f"{name}.parquet")
     assert origin is not None
     if places is not None:
@@ -86,14 +90,14 @@ def forge_index(corpus: Corpus, number: int, places: list[Row] | None = None) ->
     write_sidecar(store, f"{name}.parquet", table, made)
 
     def retell(manifest: Row) -> None:
-        subset = manifest["subsets"]["t2i"]
-        subset["shards"][number] |= tar
-        subset["bytes"] = sum(line["bytes"] for line in subset["shards"])
+        told = manifest["subsets"][subset]
+        told["shards"][number] |= tar
+        told["bytes"] = sum(line["bytes"] for line in told["shards"])
 
     forge_manifest(corpus, retell)
-    listing = json.loads(store.read("shards/t2i.json"))
+    listing = json.loads(store.read(f"shards/{subset}.json"))
     listing[number][1:3] = [tar["bytes"], tar["sha256"]]
-    store.commit_bytes("shards/t2i.json", json.dumps(listing, indent=1).encode())
+    store.commit_bytes(f"shards/{subset}.json", json.dumps(listing, indent=1).encode())
 
 
 def forge_manifest(corpus: Corpus, change: Callable[[Row], None]) -> str:

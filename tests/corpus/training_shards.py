@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from model.data.samples import GENERATED, UNDERSTOOD
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Schedule, count_codes, schedule_text
 from pipelines.shards.tar_writer import TarWriter
 from schemas.keys import sample_key
 from schemas.sample import CONTRACT_VERSION
+from schemas.subsets import SUBSETS
 from schemas.tables import SHARD_INDEX
 
 SQUARE: Mapping[float, Schedule] = {1.0: ((1, 1), (2, 2), (4, 4))}
@@ -60,11 +60,11 @@ class ShardMaker:
         chance = np.random.default_rng(list(bytes.fromhex(key)))
         aspect = list(self.schedules)[int(key, 16) % len(self.schedules)]
         members = {"json": _json(subset, key, aspect)}
-        for of in GENERATED[subset]:
+        for of in SUBSETS[subset].generated:
             arrays = self._arrays(chance, self.schedules[aspect])
             members |= {f"{of}jpg": _jpeg(chance)}
             members |= {f"{of}{member}": array for member, array in arrays.items()}
-        if (understood := UNDERSTOOD[subset]) is not None:
+        if understood := SUBSETS[subset].understood:
             members[understood] = _jpeg(chance)
         return dict(sorted(members.items()))
 

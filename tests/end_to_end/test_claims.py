@@ -1,11 +1,13 @@
 """What lies where a build would write stops it; what only looks like ours stays."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from tiny import TOKENS, Tiny, draw_images, write_tar
 
@@ -89,7 +91,7 @@ def test_a_users_file_in_a_corpus_that_is_not_finished_stops_it(path: str, tmp_p
     assert (tiny.out / path).read_text() == "USER"
 
 
-def test_a_corpus_of_an_earlier_release_is_built_on(tiny: Tiny) -> None:
+def test_a_corpus_that_lost_its_claims_is_built_on(tiny: Tiny) -> None:
     (tiny.out / CLAIMS).unlink()
     (tiny.out / "tokens/00000.tokens256.npy").write_text("USER")
     tiny.build(tiny.recipe(shard={"samples": 6}))
@@ -101,6 +103,32 @@ def test_a_corpus_of_an_earlier_release_is_built_on(tiny: Tiny) -> None:
     (tiny.out / "sources/plan.json").unlink()
     tiny.build()
     assert not verify(Storage(str(tiny.out)))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_corpus_of_an_earlier_release_is_refused_and_left_alone(
+    tiny: Tiny, finished: bool
+) -> None:
+    if finished:
+        manifest = json.loads((tiny.out / "manifest.json").read_text()) | {"contract": 2}
+        (tiny.out / "manifest.json").write_text(json.dumps(manifest))
+        told = r"manifest.json is of shard contract 2, this release reads and writes contract 3"
+    else:
+        (tiny.out / "manifest.json").unlink()
+        path = tiny.out / "sources/00000.parquet"
+        table = pq.read_table(path)
+        footer = json.loads(table.schema.metadata[b"vargpt"])
+        footer["dead"] = footer.pop("failed")
+        pq.write_table(table.replace_schema_metadata({"vargpt": json.dumps(footer)}), path)
+        told = "sources/00000.parquet: was written by an earlier release"
+    before = tiny.files()
+    for try_it in (tiny.build, lambda: dry_run(tiny.recipe(), str(tiny.out))):
+        with pytest.raises(CorpusError, match=told):
+            try_it()
+    if finished:
+        with pytest.raises(CorpusError, match=told):
+            verify(Storage(str(tiny.out)))
+    assert tiny.files() == before
 
 
 def test_a_build_killed_while_it_shrinks_or_writes_goes_on(

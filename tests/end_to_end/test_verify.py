@@ -30,6 +30,7 @@ from forging import (
 from PIL import Image, ImageOps
 
 from pipelines.runtime.sidecar import make_origin, read_origin, read_table, write_sidecar
+from pipelines.verify.files import STRAY
 from pipelines.verify.job import verify
 from schemas.store.errors import NotLookedError
 from schemas.store.storage import Storage
@@ -531,7 +532,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "subsets is None",
     ),
     "key twice": (
-        replaced("manifest.json", '"contract": 2,', '"contract": 1, "contract": 2,'),
+        replaced("manifest.json", '"contract": 3,', '"contract": 1, "contract": 3,'),
         "manifest.json",
         "written otherwise",
     ),
@@ -707,9 +708,9 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
     DAMAGES["line in a name"][0](copied)
     code, printed = told(out)
     assert code == 1
-    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; a build makes")
+    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; remove damaged files")
     code, printed = told(out, "--json")
-    faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": "stray: the build did not write it"}]
+    faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": f"stray: {STRAY}"}]
     expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
     assert (code, json.loads(printed)) == (1, expected)
     for nothing in (f"{out}/absent", f"{out}/shards"):

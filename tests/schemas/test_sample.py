@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from schemas.sample import T2I_FIELDS, encode_json, json_faults
+from schemas.sample import encode_json, json_faults
+from schemas.subsets import T2I
 
 SAMPLE: dict[str, Any] = {
     "key": "00ff",
@@ -32,26 +33,26 @@ SAMPLE: dict[str, Any] = {
 
 def test_a_sample_is_written_in_the_contracts_order_whatever_its_own():
     turned = dict(reversed(SAMPLE.items()))
-    assert encode_json(turned) == encode_json(SAMPLE)
-    assert list(json.loads(encode_json(turned))) == list(T2I_FIELDS)
+    assert encode_json(turned, T2I) == encode_json(SAMPLE, T2I)
+    assert list(json.loads(encode_json(turned, T2I))) == list(T2I.fields)
 
 
 def test_a_sample_reads_back_equal_and_its_floats_stay_floats():
-    text = encode_json(SAMPLE).decode()
+    text = encode_json(SAMPLE, T2I).decode()
     assert json.loads(text) == SAMPLE
     assert '"aspect": 1.0' in text
     assert "\u72d0" in text
 
 
-@pytest.mark.parametrize("name", T2I_FIELDS)
+@pytest.mark.parametrize("name", T2I.fields)
 def test_a_missing_field_is_a_fault(name: str):
     sample = {key: value for key, value in SAMPLE.items() if key != name}
-    assert json_faults(sample) == [f"field {name!r} is missing"]
+    assert json_faults(sample, T2I) == [f"field {name!r} is missing"]
 
 
-@pytest.mark.parametrize("name", T2I_FIELDS)
+@pytest.mark.parametrize("name", T2I.fields)
 def test_null_is_a_fault(name: str):
-    (fault,) = json_faults(SAMPLE | {name: None})
+    (fault,) = json_faults(SAMPLE | {name: None}, T2I)
     assert fault.startswith(f"field {name!r} is None, expected ")
 
 
@@ -79,22 +80,22 @@ def test_null_is_a_fault(name: str):
     ],
 )
 def test_a_breach_of_the_contract_is_named(change: dict, fault: str):
-    assert json_faults(SAMPLE | change) == [fault]
+    assert json_faults(SAMPLE | change, T2I) == [fault]
     with pytest.raises(ValueError, match=r"^sample '00ff': "):
-        encode_json(SAMPLE | change)
+        encode_json(SAMPLE | change, T2I)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("-inf"), 2**63, -(2**63) - 1, [1.0]])
 def test_a_signal_that_not_every_reader_holds_is_a_fault(value: object):
-    (fault,) = json_faults(SAMPLE | {"signals": {"odd": value}})
+    (fault,) = json_faults(SAMPLE | {"signals": {"odd": value}}, T2I)
     assert fault.startswith(f"signal 'odd' is {value!r}, expected ")
 
 
 @pytest.mark.parametrize("value", [0, -1.5, True, "", 2**63 - 1, -(2**63)])
 def test_numbers_flags_and_strings_are_signals(value: object):
-    assert json_faults(SAMPLE | {"signals": {"fine": value}}) == []
+    assert json_faults(SAMPLE | {"signals": {"fine": value}}, T2I) == []
 
 
 def test_every_fault_is_named_at_once():
-    faults = json_faults({**SAMPLE, "width": "512", "extra": 1, "url": 3})
+    faults = json_faults({**SAMPLE, "width": "512", "extra": 1, "url": 3}, T2I)
     assert len(faults) == 3

@@ -12,12 +12,14 @@ from reference_pages.markdown import code, table
 from reference_pages.models import comment_at, comment_lines
 
 MEMBERS = (
-    ("`KEY.jpg`", "the image"),
+    ("`KEY.jpg`", "the image; of a pair `KEY.chosen.jpg` and `KEY.rejected.jpg`"),
+    ("`KEY.source.jpg`", "the image to edit, in subsets whose messages mark it"),
     ("`KEY.json`", "the fields below"),
     (
         "`KEY.tokens256.npy`",
         "codes at 256 px, scales small to large, raster order: bit codes `uint32 [L]` (bit 0 the "
-        "most significant; `[L, 2]` for 64 bits) or indices `uint16 [L]`",
+        "most significant; `[L, 2]` for 64 bits) or indices `uint16 [L]`; of a pair two, named as "
+        "its images are",
     ),
     ("`KEY.features256.npy`", "if requested: `float16 [C, h, w]`"),
 )
@@ -134,23 +136,40 @@ def _columns(field: Any, within: str = "") -> Iterator[list[str]]:
 
 def sample() -> str:
     """Write the page of the sample contract."""
-    from schemas import sample as contract
+    from schemas.sample import CONTRACT_VERSION
+    from schemas.subsets import PAIR_FIELDS, SAMPLE_FIELDS, SUBSETS
 
     parts = [
         "# Sample\n\n"
-        f"Version {contract.CONTRACT_VERSION} of the contract. Every field is in every sample, "
+        f"Version {CONTRACT_VERSION} of the contract. Every field is in every sample, "
         "with one type; there are no nulls and no dots in keys. This page is written from "
-        "`schemas/sample.py`.\n\n"
+        "`schemas/subsets.py`.\n\n"
         f"{table(['member', 'what'], MEMBERS)}\n"
-        "`manifest.json` describes the tokenizer of codes and features.\n"
+        "What made codes and features stands in `manifest.json`.\n\n"
+        "A subset holds samples of one kind, in shards of its own.\n\n"
+        + table(["subset", "images", "`<image_gen>`", "`<image>`", "made by"], _subsets())
     ]
-    subsets = {"T2I_FIELDS": "KEY.json", "PREFERENCE_FIELDS": "KEY.json of a preference pair"}
-    for name, heading in subsets.items():
-        entries: Mapping[str, type] = getattr(contract, name)
-        meanings = _column_meanings() | _entry_comments(contract, name)
+    headings = {"KEY.json": SAMPLE_FIELDS, "KEY.json of a preference pair": PAIR_FIELDS}
+    for heading, entries in headings.items():
+        of = [code(name) for name, subset in SUBSETS.items() if subset.fields is entries]
+        meanings = _column_meanings() | _entry_comments(entries)
         rows = [[code(key), kind.__name__, meanings.get(key, "")] for key, kind in entries.items()]
-        parts.append(f"\n## {heading}\n\n{table(['field', 'type', 'meaning'], rows)}")
+        fields = table(["field", "type", "meaning"], rows)
+        parts.append(f"\n## {heading}\n\nOf {', '.join(of)}.\n\n{fields}")
     return "".join(parts)
+
+
+def _subsets() -> Iterator[list[str]]:
+    from schemas.subsets import SUBSETS
+
+    for name, subset in SUBSETS.items():
+        yield [
+            code(name),
+            ", ".join(map(code, subset.images)),
+            ", ".join(map(code, subset.of_images("jpg"))) or "none",
+            code(subset.understood) if subset.understood else "none",
+            code(subset.producer) if subset.producer else "no command yet",
+        ]
 
 
 def _column_meanings() -> dict[str, str]:
@@ -166,14 +185,17 @@ def _column_meanings() -> dict[str, str]:
     }
 
 
-def _entry_comments(module: Any, mapping: str) -> dict[str, str]:
-    """Return the comments of the entries of a mapping in a module."""
-    source = inspect.getsource(module)
+def _entry_comments(mapping: Mapping[str, type]) -> dict[str, str]:
+    """Return the comments beside the entries of a mapping of `schemas/subsets.py`."""
+    from schemas import subsets
+
+    [name] = (name for name, value in vars(subsets).items() if value is mapping)
+    source = inspect.getsource(subsets)
     lines = comment_lines(source)
     return {
         str(key.value): comment
         for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == mapping
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name
         for key in (node.value.keys if isinstance(node.value, ast.Dict) else ())
         if isinstance(key, ast.Constant) and (comment := comment_at(lines, key))
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from deadly import die_once
+from deadly import die_after_progress, die_once
 
 from pipelines.engines.local_pool import default_processes, local_pool, run_each, submit
 
@@ -55,6 +55,11 @@ def test_calls_that_were_lost_with_a_worker_are_made_again(tmp_path: Path):
         call = submit(os.getpid)
         assert call is not None
         assert call.result() != os.getpid()
+
+
+def test_workers_may_die_often_as_long_as_they_make_progress(tmp_path: Path):
+    with local_pool(2):
+        assert list(run_each(die_after_progress, [str(tmp_path / "diary")])) == [6]
 
 
 def test_work_goes_on_when_the_server_that_forks_workers_is_killed(tmp_path: Path):

@@ -13,6 +13,7 @@ import pytest
 import torch
 import webdataset
 from PIL import Image
+from tiny_pairs import BRIGHTNESS, IMAGES, preferences, save_tiny_model, tiny_network
 from training_shards import ShardMaker
 
 from model.data.loader import Loader
@@ -25,14 +26,9 @@ from model.preferences.pairs import GIVEN
 from model.preferences.prompts import PromptRow, held_out, read_prompts
 from model.preferences.sampling import sample_seed
 from model.preferences.scorers import ScorerPlan
-from model.tokenizers import load
 from model.tokenizers.prepare import cover_crop, to_model_input
-from model.tokenizers.sizes import BsqConfig
-from model.vargpt.codes import head_of
-from model.vargpt.config import TINY, with_vocabulary
-from model.vargpt.folder import ImageTokenizer, folder_sha256, save_folder
+from model.vargpt.folder import folder_sha256
 from model.vargpt.sampling import Sampling
-from model.vargpt.vargpt import Vargpt
 from pipelines.cli.main import main
 from pipelines.preferences.prompts import write_prompts
 from pipelines.preferences.stage import MakePreferences
@@ -41,12 +37,10 @@ from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
-from schemas.sample import PREFERENCE_FIELDS, json_faults
+from schemas.sample import json_faults
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import PREFERENCE
 
-BRIGHTNESS = "simple_scorers:brightness"
-IMAGES = ImageTokenizer(tokenizer="infinity_bsq", preset="tiny")
-NETWORK = BsqConfig(bits=8, ch=8, ch_mult=(1,) * 5, num_res_blocks=1, norm_groups=0)
 TAR = "shards/preference-000000.tar"
 FOX, WHALE, FOG = ({"prompt": text} for text in ("a red fox", "a blue whale", "fog"))
 
@@ -55,22 +49,13 @@ MakeStage = Callable[..., MakePreferences]
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        known = load.PRESETS["infinity_bsq"]
-        patch.setitem(load.PRESETS, "infinity_bsq", {**known, "tiny": NETWORK})
+    with tiny_network():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def model_folder(tiny: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    text = bundled_text_tokenizer()
-    torch.manual_seed(0)
-    config = with_vocabulary(replace(TINY, codes=head_of(IMAGES.load())), text.get_vocab())
-    save_folder(folder, Vargpt(config), IMAGES, text)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +71,7 @@ def make_stage(model_folder: Path) -> MakeStage:
         )
         chosen = {"pairs": "scored", "samples": 2, "margin": 0.0, "batch": 4} | fields
         written = {"shard": ShardConfig(short_side=64), "decode": DecodeConfig()}
-        named = {"subset": "preference", "member": "tokens256.npy"}
+        named = {"subset": PREFERENCE, "member": "tokens256.npy"}
         return MakePreferences(**{"tools": plan, **written, **named, **chosen})
 
     return make
@@ -128,10 +113,10 @@ def made(make_stage: MakeStage, tmp_path_factory: pytest.TempPathFactory) -> Sto
 def test_a_sample_is_what_the_contract_says(made: Storage, make_stage: MakeStage) -> None:
     stage = make_stage()
     for key, found in members(made).items():
-        names = ["chosen.jpg", "chosen.tokens256.npy", "json"]
-        assert list(found) == [*names, "rejected.jpg", "rejected.tokens256.npy"]
+        codes = ["chosen.tokens256.npy", "rejected.tokens256.npy"]
+        assert list(found) == ["chosen.jpg", "rejected.jpg", "json", *codes]
         sample = json.loads(found["json"])
-        assert json_faults(sample, PREFERENCE_FIELDS) == []
+        assert json_faults(sample, PREFERENCE) == []
         seeds = [sample_seed(key, index, stage.tools.model_sha256) for index in range(2)]
         assert {sample["chosen_seed"], sample["rejected_seed"]} == set(seeds)
         assert sample["margin"] == sample["chosen_score"] - sample["rejected_score"] > 0
@@ -194,7 +179,7 @@ def test_ties_are_dropped_and_what_cannot_be_scored_is_dead(
     report = run_shard(make_stage("simple_scorers:nothing"), 0, store)
     assert (report.kept, report.dropped, report.failed) == (0, {"tie": 1}, {"score_not_finite": 1})
     assert not store.exists(TAR)
-    assert sorted(rejects(store).values()) == ["failed score_not_finite", "dropped tie"]
+    assert sorted(rejects(store).values()) == ["dropped tie", "failed score_not_finite"]
 
 
 def test_the_given_image_is_chosen_and_tokenized_as_a_corpus_would(
@@ -235,9 +220,10 @@ def test_a_part_of_a_corpus_gives_prompts_with_its_own_images_and_codes(
 ) -> None:
     store = Storage(str(tmp_path / "out"))
     rows = list(held_out(Source(url=str(corpus), subset=subset), "tokens256.npy", 1.0))[:1]
-    assert write_prompts(rows, store, per_shard=2, need_given=True).edits == (subset == "edit")
-    run_shard(make_stage(None, pairs="paper", samples=1), 0, store)
-    ((key, found),) = members(store).items()
+    pairs = write_prompts(rows, store, per_shard=2, need_given=True).subset
+    assert pairs.name == {"t2i": "preference", "edit": "preference_edit"}[subset]
+    run_shard(make_stage(None, pairs="paper", samples=1, subset=pairs), 0, store)
+    ((key, found),) = members(store, f"shards/{pairs.name}-000000.tar").items()
     assert ("source.jpg" in found) == (subset == "edit")
     assert isinstance(rows[0], PromptRow)
     assert rows[0].codes is not None
@@ -266,12 +252,6 @@ def test_prompts_with_and_without_an_image_are_not_mixed(tmp_path: Path) -> None
     store = Storage(str(tmp_path / "out"))
     with pytest.raises(CorpusError, match="some prompts edit an image and some do not"):
         put(store, [FOX, FOG | {"input": "fog.png"}])
-
-
-def preferences(model: Path, prompts: Path, out: Path, *more: str) -> int:
-    where = ["--model", str(model), "--prompts", str(prompts), "--out", str(out)]
-    drawn = ["--scorer", BRIGHTNESS, "--samples", "2", "--tau", "1", "--cfg", "1", "--batch", "4"]
-    return main(["preferences", *where, *drawn, "--prompts-per-shard", "2", *more])
 
 
 @pytest.fixture(scope="module")

@@ -1,68 +1,24 @@
 """A chain of stages as one job: what it runs, what it tells, and when it is given up."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-import pyarrow as pa
 import pytest
+from number_stages import ROWS, After, Number
 
 from pipelines.engines.engine import Engine
 from pipelines.runtime.chain import ChainRun, by_hints, in_jobs, shards_to_do
 from pipelines.runtime.run_chain import TooManyFailedError, run_chain
-from pipelines.runtime.sidecar import Reject
-from pipelines.runtime.stage import MapStage, ShardResult
+from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import make_stages
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
 
-ROWS = 10
 ENGINES = {
     "this process": Engine(processes=1),
     "pool": Engine(processes=2),
     "Beam's runner": Engine(beam_options=("--runner=FnApiRunner",)),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number(MapStage):
-    """Writes ten rows a shard; makes their number one more than the stage before."""
-
-    name: ClassVar[str] = "number"
-    folder: ClassVar[str] = "numbers"
-
-    fail: int = 0  # rows of each shard
-    pause_s: float = 0.0
-    machine: str = ""
-    note: str = ""
-
-    def schema(self) -> pa.Schema:
-        return pa.schema({"key": pa.string()})
-
-    def hints(self) -> dict[str, str]:
-        return {"min_ram": self.machine} if self.machine else {}
-
-    def settings(self, shard: int, store: Storage) -> Any:
-        return [self.fail, self.note]
-
-    def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
-        time.sleep(self.pause_s)
-        keys = [f"{shard:030x}{row:02x}" for row in range(ROWS)]
-        rejects = [Reject(id=key, reason="timeout", detail="late") for key in keys[: self.fail]]
-        table = pa.Table.from_pydict({"key": keys[self.fail :]}, schema=self.schema())
-        return ShardResult(table=table, rows_in=ROWS, rejects=rejects)
-
-
-@dataclass(frozen=True, kw_only=True)
-class After(Number):
-    """The same, after it."""
-
-    name: ClassVar[str] = "after"
-    folder: ClassVar[str] = "afters"
-
-    rows_of: str = "numbers"
 
 
 def run(

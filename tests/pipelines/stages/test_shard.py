@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -23,13 +24,13 @@ from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.pair import Pair
 from pipelines.stages.select import Select
-from pipelines.stages.shard import Shard, listing_path, output_shard_count
+from pipelines.stages.shard import Shard, json_rows, listing_path, output_shard_count
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
-from schemas.sample import T2I_FIELDS
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import T2I
 
 SHARDS = 2
 IMAGES = 5  # a shard
@@ -184,12 +185,27 @@ def test_the_tokens_are_those_of_the_side_car(copy):
             assert hashlib.sha256(codes.tobytes()).hexdigest() == row["sha256"]
 
 
+def test_integers_of_64_bits_without_a_sign_are_written_in_hex_whatever_their_name():
+    table = pa.table(
+        {
+            "key": ["a", "b"],
+            "other_hash": pa.array([255, 2**64 - 1], pa.uint64()),
+            "bytes": pa.array([255, 2**62], pa.int64()),
+            "phash": pa.array([1, 2], pa.int64()),
+        }
+    )
+    assert json_rows(table) == [
+        {"key": "a", "other_hash": "00000000000000ff", "bytes": 255, "phash": 1},
+        {"key": "b", "other_hash": "f" * 16, "bytes": 2**62, "phash": 2},
+    ]
+
+
 def test_the_json_of_every_sample_has_one_schema_and_floats_are_written_as_floats(copy):
     write(copy.store)
     schemas = set()
     for parts in samples(copy).values():
         sample = json.loads(parts["json"])
-        assert list(sample) == list(T2I_FIELDS)
+        assert list(sample) == list(T2I.fields)
         types = [(name, type(value).__name__) for name, value in sample["signals"].items()]
         schemas.add(tuple(types))
         assert sample["recipe"] == RECIPE.fingerprint()

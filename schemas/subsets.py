@@ -1,0 +1,139 @@
+"""Subsets: the kinds of samples there are, what each consists of, and which command makes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from schemas.markers import IMAGE, IMAGE_GEN
+
+SubsetName = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
+Producer = Literal["build", "preferences", ""]
+
+# JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
+# No list but the messages, which are never empty: of five samples with empty lists `datasets`
+# learns lists of nothing, and fails at the first that is not.
+SAMPLE_FIELDS: Mapping[str, type] = {
+    "key": str,
+    "messages": list,
+    "caption": str,
+    "caption_origin": str,
+    "text": str,
+    "title": str,
+    "tags": str,  # joined by ", "
+    "source": str,
+    "url": str,
+    "licence": str,
+    "author": str,
+    "sha256": str,
+    "width": int,  # of the image in the shard, px
+    "height": int,  # of the image in the shard, px
+    "crop_aspect": float,  # height / width of the shape that was tokenized; 1.0 for squares
+    "signals": dict,  # what was measured of the image as fetched, by column
+    "template": str,
+    "recipe": str,  # fingerprint of the recipe's content
+}
+
+# KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
+PAIR_FIELDS: Mapping[str, type] = {
+    "key": str,
+    "messages": list,
+    "prompt": str,  # what scorers read
+    "source": str,  # of the prompt
+    "url": str,  # of the chosen image where it is no model's, '' if unknown
+    "licence": str,  # of that image, '' if unknown
+    "pairs": str,  # paper: chosen is the image that the prompt came with; scored: both a model's
+    "chosen_seed": str,  # that the model drew it with; '' for the prompt's own image
+    "rejected_seed": str,  # the same of the rejected image
+    "chosen_score": float,  # by `scorer`; 0.0 where nothing was scored
+    "rejected_score": float,  # the same of the rejected image
+    "margin": float,  # score of the chosen above the rejected
+    "scorer": str,  # '' for none
+    "samples": int,  # images that the model drew of the prompt
+    "model": str,  # sha256 of config and weights
+    "sampling": str,  # guidance, temperature, top-k and top-p
+    "crop_aspect": float,  # height / width of both images as they were tokenized
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subset:
+    """Samples of one kind."""
+
+    name: SubsetName
+    # JSON type of every field of KEY.json, in order.
+    fields: Mapping[str, type] = field(hash=False)
+    generated: tuple[str, ...]  # what the members of each image begin with that `<image_gen>` marks
+    understood: str = ""  # member that `<image>` marks; '' for none
+    producer: Producer = ""  # command that makes it; '' for none of ours
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether a sample has two images that answer one prompt, the chosen and the rejected.
+
+        Both stand for the one `<image_gen>`.
+        """
+        return len(self.generated) > 1
+
+    @property
+    def gives_prompts(self) -> bool:
+        """Whether a sample is a prompt and the one image that answers it."""
+        return len(self.generated) == 1
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The members that are images, in the order in which their marks stand."""
+        understood = (self.understood,) if self.understood else ()
+        return (*understood, *self.of_images("jpg"))
+
+    @property
+    def marks(self) -> Mapping[str, int]:
+        """How often each mark of an image stands in the messages."""
+        return {IMAGE_GEN: int(bool(self.generated)), IMAGE: int(bool(self.understood))}
+
+    def of_images(self, member: str) -> tuple[str, ...]:
+        """Name a member of each generated image.
+
+        >>> SUBSETS["preference"].of_images("tokens256.npy")
+        ('chosen.tokens256.npy', 'rejected.tokens256.npy')
+        """
+        return tuple(f"{image}{member}" for image in self.generated)
+
+    def members(self, arrays: Sequence[str]) -> list[str]:
+        """Name the members of a sample in the order in which they are written.
+
+        Args:
+            arrays: what an image has, such as tokens256.npy.
+
+        >>> SUBSETS["t2i"].members(["tokens256.npy"])
+        ['jpg', 'json', 'tokens256.npy']
+        """
+        return [*self.images, "json", *(name for each in arrays for name in self.of_images(each))]
+
+
+T2I = Subset(name="t2i", fields=SAMPLE_FIELDS, generated=("",), producer="build")
+EDIT = Subset(name="edit", fields=SAMPLE_FIELDS, generated=("",), understood="source.jpg")
+UNDERSTAND = Subset(name="understand", fields=SAMPLE_FIELDS, generated=(), understood="jpg")
+PREFERENCE = Subset(
+    name="preference",
+    fields=PAIR_FIELDS,
+    generated=("chosen.", "rejected."),
+    producer="preferences",
+)
+PREFERENCE_EDIT = Subset(
+    name="preference_edit",
+    fields=PAIR_FIELDS,
+    generated=PREFERENCE.generated,
+    understood=EDIT.understood,
+    producer="preferences",
+)
+
+SUBSETS: Mapping[str, Subset] = MappingProxyType(
+    {each.name: each for each in (T2I, EDIT, UNDERSTAND, PREFERENCE, PREFERENCE_EDIT)}
+)
+"""All subsets by name."""
+
+
+def made_by(producer: Producer) -> tuple[Subset, ...]:
+    """Return the subsets that a command makes."""
+    return tuple(each for each in SUBSETS.values() if each.producer == producer)
