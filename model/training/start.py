@@ -233,7 +233,7 @@ class _Streams:
         return Loader(plan, state=state, **self._fixed)
 
 
-def _understands(sources: Sequence[Source]) -> bool:
+def _has_input_images(sources: Sequence[Source]) -> bool:
     return any(SUBSETS[each.subset].understood for each in sources)
 
 

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _in_all(faults: int) -> str:
-    """Count the faults, and say what mends them."""
-    mend = "remove damaged files, then run the command that made them: it makes what is missing"
-    return f"{counted(faults, 'fault')}; {mend}"
+def _summary(faults: int) -> str:
+    """Return the number of faults and a way to repair them."""
+    repair = "remove damaged files, then run the command that made them: it makes what is missing"
+    return f"{counted(faults, 'fault')}; {repair}"
