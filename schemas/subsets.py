@@ -64,7 +64,7 @@ class Subset:
     # JSON type of every field of KEY.json, in order.
     fields: Mapping[str, type] = field(hash=False)
     generated: tuple[str, ...]  # what the members of each image begin with that `<image_gen>` marks
-    understood: str = ""  # member that `<image>` marks; '' for none
+    input_image: str = ""  # member that `<image>` marks; '' for none
     producer: Producer = ""  # command that makes it; '' for none of ours
 
     @property
@@ -83,13 +83,13 @@ class Subset:
     @property
     def images(self) -> tuple[str, ...]:
         """The members that are images, in the order in which their marks stand."""
-        understood = (self.understood,) if self.understood else ()
-        return (*understood, *self.of_images("jpg"))
+        input_image = (self.input_image,) if self.input_image else ()
+        return (*input_image, *self.of_images("jpg"))
 
     @property
     def marks(self) -> Mapping[str, int]:
         """How often each mark of an image stands in the messages."""
-        return {IMAGE_GEN: int(bool(self.generated)), IMAGE: int(bool(self.understood))}
+        return {IMAGE_GEN: int(bool(self.generated)), IMAGE: int(bool(self.input_image))}
 
     def of_images(self, member: str) -> tuple[str, ...]:
         """Name a member of each generated image.
@@ -112,8 +112,8 @@ class Subset:
 
 
 T2I = Subset(name="t2i", fields=SAMPLE_FIELDS, generated=("",), producer="build")
-EDIT = Subset(name="edit", fields=SAMPLE_FIELDS, generated=("",), understood="source.jpg")
-UNDERSTAND = Subset(name="understand", fields=SAMPLE_FIELDS, generated=(), understood="jpg")
+EDIT = Subset(name="edit", fields=SAMPLE_FIELDS, generated=("",), input_image="source.jpg")
+UNDERSTAND = Subset(name="understand", fields=SAMPLE_FIELDS, generated=(), input_image="jpg")
 PREFERENCE = Subset(
     name="preference",
     fields=PAIR_FIELDS,
@@ -124,7 +124,7 @@ PREFERENCE_EDIT = Subset(
     name="preference_edit",
     fields=PAIR_FIELDS,
     generated=PREFERENCE.generated,
-    understood=EDIT.understood,
+    input_image=EDIT.input_image,
     producer="preferences",
 )
 

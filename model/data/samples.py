@@ -96,7 +96,7 @@ def decode(key: str, members: Mapping[str, bytes], subset: str) -> Decoded:
         messages=_messages(json.get("messages"), kind),
         aspect=_aspect(json.get("crop_aspect", 1.0)),
         arrays={member: value for member, value in values.items() if member.endswith(".npy")},
-        input_image=values[kind.understood] if kind.understood else None,
+        input_image=values[kind.input_image] if kind.input_image else None,
     )
 
 

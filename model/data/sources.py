@@ -41,12 +41,12 @@ class OpenSource:
     @property
     def members(self) -> list[str]:
         """What to read of each sample."""
-        understood = self.subset.understood
+        input_image = self.subset.input_image
         return [
             "json",
             *(self.subset.of_images(self.codes.member) if self.codes else ()),
             *([self.features] if self.features else []),
-            *([understood] if understood else []),
+            *([input_image] if input_image else []),
         ]
 
 
@@ -71,7 +71,7 @@ def open_sources(
         listed = ", ".join(map(str, plan.sources))
         raise DataError(f"pairs cannot be mixed with other samples: {listed}")
     for each in opened:
-        if each.subset.understood and image_processor is None:
+        if each.subset.input_image and image_processor is None:
             raise DataError(f"{each.source}: its images need the backbone's image processor")
     kind = _self_correction(plan, opened)
     return opened if kind == "exact" else [replace(each, features=None) for each in opened], kind

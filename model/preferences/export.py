@@ -165,7 +165,7 @@ def dpo_record(sample: Mapping[str, Any], images: list[str]) -> dict[str, Any]:
 
 def _fits(subset: Subset) -> bool:
     """Whether the formats can hold a subset: not pairs whose prompts have an image."""
-    return not (subset.is_pairs and subset.understood)
+    return not (subset.is_pairs and subset.input_image)
 
 
 def _records(

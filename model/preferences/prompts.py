@@ -132,7 +132,7 @@ def _of_sample(
         aspect=sample["crop_aspect"],
         given=at[subset.of_images("jpg")[0]],
         codes=at[member],
-        edited=at[subset.understood] if subset.understood else None,
+        edited=at[subset.input_image] if subset.input_image else None,
     )
 
 

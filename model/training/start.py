@@ -234,7 +234,7 @@ class _Streams:
 
 
 def _has_input_images(sources: Sequence[Source]) -> bool:
-    return any(SUBSETS[each.subset].understood for each in sources)
+    return any(SUBSETS[each.subset].input_image for each in sources)
 
 
 def _image_processor(recipe: Recipe) -> Any:

@@ -82,9 +82,9 @@ def sample_members(
     for of, number in zip(subset.generated, (pair["chosen"], pair["rejected"]), strict=True):
         image, codes_L = _image(prepared, drawn, number)
         found |= {f"{of}jpg": jpeg(image, shard), f"{of}{codes}": npy(codes_L)}
-    if subset.understood:
+    if subset.input_image:
         assert prepared.edited is not None
-        found[subset.understood] = jpeg(prepared.edited, shard)
+        found[subset.input_image] = jpeg(prepared.edited, shard)
     return {member: found[member] for member in subset.members([codes])}
 
 

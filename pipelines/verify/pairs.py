@@ -280,7 +280,7 @@ class CheckPairs:
         )
 
     def _prompts_sound(self, look: SidecarLook) -> Iterator[Fault]:
-        edits = bool(self.look.subset.understood)
+        edits = bool(self.look.subset.input_image)
         for row in look.tables[PROMPTS_FOLDER].to_pylist():
             if bool(row["edited"]["file"]) != edits:
                 what = "edits no image" if edits else "edits an image"

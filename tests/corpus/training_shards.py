@@ -64,8 +64,8 @@ class ShardMaker:
             arrays = self._arrays(chance, self.schedules[aspect])
             members |= {f"{of}jpg": _jpeg(chance)}
             members |= {f"{of}{member}": array for member, array in arrays.items()}
-        if understood := SUBSETS[subset].understood:
-            members[understood] = _jpeg(chance)
+        if input_image := SUBSETS[subset].input_image:
+            members[input_image] = _jpeg(chance)
         return dict(sorted(members.items()))
 
     def _arrays(self, chance: np.random.Generator, schedule: Schedule) -> Members:

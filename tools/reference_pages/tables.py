@@ -167,7 +167,7 @@ def _subsets() -> Iterator[list[str]]:
             code(name),
             ", ".join(map(code, subset.images)),
             ", ".join(map(code, subset.of_images("jpg"))) or "none",
-            code(subset.understood) if subset.understood else "none",
+            code(subset.input_image) if subset.input_image else "none",
             code(subset.producer) if subset.producer else "no command yet",
         ]
 
