@@ -1,16 +1,16 @@
-"""What a build leaves to tell of itself: a log with a line a stage, and the report."""
+"""The log of a build, with one line a stage, and the name of its report."""
 
 import json
 
 from schemas.store.storage import Storage
 
 LOG = "build_log.jsonl"
-BEGUN = "begun"  # stands in the log for a stage, at the start of a build
+BEGUN = "begun"  # the stage of the line that a build writes at its start
 REPORT = "report.html"
 
 
 def unfinished(store: Storage) -> str:
-    """Say how far the last build came that the log tells of; '' if it came to its end.
+    """Describe how far the last build in the log came; '' if it finished.
 
     Raises:
         ValueError, KeyError, TypeError: the log is damaged.
@@ -25,9 +25,9 @@ def unfinished(store: Storage) -> str:
 
 
 def stage_seconds(store: Storage) -> dict[str, float]:
-    """Return the seconds of every stage in the last build, from the log, which has all builds."""
+    """Return the seconds of every stage of the last build in the log; {} without a log."""
     lines = store.read(LOG).splitlines() if store.exists(LOG) else []
     runs = [json.loads(line) for line in lines]
     last = runs[-1]["build"] if runs else None
-    mine = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
-    return {run["stage"]: run["seconds"] for run in mine}
+    last_runs = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
+    return {run["stage"]: run["seconds"] for run in last_runs}

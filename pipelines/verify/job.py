@@ -329,7 +329,7 @@ class _Verify:
         body = self._store.read(path)
         found = json.loads(body)
         if body != json.dumps(found, sort_keys=True).encode():
-            return [Fault(path, "is written otherwise than the build writes it")]
+            return [Fault(path, "is not written as the build writes it")]
         if not all(isinstance(value, str) for value in found.values()):
             return [Fault(path, "holds values that are not ranks")]
         cutoffs.update(found)

@@ -392,9 +392,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "other order": (samples(other_order), TAR, "not in the order of keys"),
     # Tars that readers may read otherwise.
     "samples twice": (tar_bytes(twice), TAR, "a second sample of this key"),
-    "pax headers": (tar_bytes(with_pax), TAR, "no header as the build writes them"),
-    "link in tar": (tar_bytes(with_link), TAR, "no header as the build writes them"),
-    "gzipped tar": (tar_bytes(gzipped), TAR, "no header as the build writes them"),
+    "pax headers": (tar_bytes(with_pax), TAR, "not a tar header that the build writes"),
+    "link in tar": (tar_bytes(with_link), TAR, "not a tar header that the build writes"),
+    "gzipped tar": (tar_bytes(gzipped), TAR, "not a tar header that the build writes"),
     "bytes after the end": (tar_bytes(lambda d: d + b"more"), TAR, "bytes after its end"),
     "two ends": (tar_bytes(lambda d: d + bytes(10240)), TAR, "bytes after its end"),
     "hidden after the mark": (

@@ -376,7 +376,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "manifest.json",
         "image_sizes has ['1.0', '2.0'], expected ['1.0']",
     ),
-    "written otherwise": (
+    "form of the manifest": (
         change_bytes("manifest.json", lambda data: data + b"\n"),
         "manifest.json",
         "is not written as",
