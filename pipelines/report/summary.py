@@ -93,15 +93,15 @@ def merge(a: Summary, b: Summary) -> Summary:
     return Summary(
         shard_count=a.shard_count + b.shard_count,
         shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
-        sources=_united(a.sources, b.sources, _add_tallies),
-        licences=_few_licences(_united(a.licences, b.licences, _add_tallies)),
-        caption_origins=_united(a.caption_origins, b.caption_origins, add),
-        histograms=_united(a.histograms, b.histograms, add),
+        sources=_merged(a.sources, b.sources, _add_tallies),
+        licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
+        caption_origins=_merged(a.caption_origins, b.caption_origins, add),
+        histograms=_merged(a.histograms, b.histograms, add),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
-            for group, found in _united(a.examples, b.examples, add).items()
+            for group, found in _merged(a.examples, b.examples, add).items()
         },
-        rejects=_united(a.rejects, b.rejects, _add_rejected),
+        rejects=_merged(a.rejects, b.rejects, _add_rejected),
     )
 
 
@@ -184,7 +184,7 @@ def _examples(
             ranked = rank(row["key"], "report")
             choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
             found.setdefault(Group("duplicate", row["reason"]), []).append(choice)
-    return {group: tuple(sorted(some)[: MOST[group.kind]]) for group, some in found.items()}
+    return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}
 
 
 def _rejects(shard: int, store: Storage) -> dict[RejectKind, Rejected]:
@@ -209,5 +209,5 @@ def _add_rejected(a: Rejected, b: Rejected) -> Rejected:
     return Rejected(a.rows + b.rows, _first(a.examples + b.examples))
 
 
-def _united(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
+def _merged(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
     return {**a, **b, **{name: join(a[name], b[name]) for name in a if name in b}}

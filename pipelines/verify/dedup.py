@@ -36,16 +36,18 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
         sending = tasks.read(list(shards[group::partitions]), look.store)
         sent += send(local, f"dedup-read-{group:05d}", sending)
     found = _grouped(
-        part for some in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in some
+        part for parts in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in parts
     )
     for group in range(partitions):
         tables = receive(local, found.get(group, []))
         found_again = verdicts(tables)
         for shard in shards[group::partitions]:
-            yield from _compared(look, shard, verdict_table(found_again, shard)[0].to_pylist())
+            yield from _differing_verdicts(
+                look, shard, verdict_table(found_again, shard)[0].to_pylist()
+            )
 
 
-def _compared(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
+def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
     path = sidecar_path("duplicates", shard)
     rows = {row["key"]: row for row in read_table(look.store, path).to_pylist()}
     for row in expected:

@@ -54,11 +54,11 @@ class Files:
 
     def faults(self) -> Iterator[Fault]:
         """Yield a fault for each stray or missing file, and for each FIFO, link or the like."""
-        known = self.required | self.allowed
+        expected = self.required | self.allowed
         for path, kind in self.found.items():
             if kind:
                 yield Fault(path, f"is {kind}, expected a regular file")
-            elif path not in known:
+            elif path not in expected:
                 yield Fault(path, _stray(path))
         for path in sorted(self.required - self.found.keys()):
             inside = any(other.startswith(f"{path}/") for other in self.found)

@@ -173,15 +173,15 @@ class _Verify:
 
     def faults(self) -> list[Fault]:
         """Run every check; return the faults."""
-        faults = self._whole(MANIFEST, self._read_manifest)
-        faults += self._whole(RECIPE, self._read_recipe)
+        faults = self._check_file(MANIFEST, self._read_manifest)
+        faults += self._check_file(RECIPE, self._read_recipe)
         recipe = self._recipe
         if recipe is None:  # no other file describes the corpus
             return [*self._files.faults(), *faults]
-        faults += self._whole(PLAN, self._read_plan, recipe)
-        faults += self._whole(LOG, log_sound, self._store)
-        faults += self._whole(LOCK_NAME, lock_sound, self._store)
-        faults += self._whole(CLAIMS, claims_sound, self._store)
+        faults += self._check_file(PLAN, self._read_plan, recipe)
+        faults += self._check_file(LOG, log_sound, self._store)
+        faults += self._check_file(LOCK_NAME, lock_sound, self._store)
+        faults += self._check_file(CLAIMS, claims_sound, self._store)
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}
@@ -193,22 +193,27 @@ class _Verify:
         return faults + self._with_footers(recipe, origins)
 
     def _with_footers(self, recipe: Recipe, origins: Origins) -> list[Fault]:
-        complete = {f: [o for o in found if o is not None] for f, found in origins.items()}
-        known = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
+        complete = {
+            folder: [origin for origin in of_folder if origin is not None]
+            for folder, of_folder in origins.items()
+        }
+        all_read = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
         limits, cutoffs, path = quotas(recipe), {}, ""
         faults: list[Fault] = []
-        if limits and known:
+        if limits and all_read:
             [select] = (stage for stage in make_stages(recipe) if isinstance(stage, Select))
             path = cutoffs_path(select, limits, fingerprints(complete))
             self._files.required.add(path)
-            faults += self._whole(path, self._read_cutoffs, path, cutoffs)
-        if known:
-            faults += self._whole(PLAN, rows_sound, self._store, self._sources, complete["sources"])
+            faults += self._check_file(path, self._read_cutoffs, path, cutoffs)
+        if all_read:
+            faults += self._check_file(
+                PLAN, rows_sound, self._store, self._sources, complete["sources"]
+            )
         samples = sum(origin.counts.kept for origin in complete[[*sidecar_stages()][-1]])
         outputs = output_shard_count(samples, recipe.shard.samples)
         faults += expect_outputs(self._store, outputs, self._files)
         faults += self._files.faults()
-        look = self._look(recipe, complete if known else {}, cutoffs, outputs)
+        look = self._look(recipe, complete if all_read else {}, cutoffs, outputs)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
@@ -216,11 +221,11 @@ class _Verify:
             found.append(replace(one, summary=None))
         faults += [fault for one in found for fault in one.faults]
         if path and not faults:
-            kept = [(one.within, one.last) for one in found]
+            kept = [(one.kept_rows, one.highest_rank) for one in found]
             faults += guarded(path, quotas_sound, path, limits, cutoffs, self._sources, kept)
         if self._deep and all(one.samples_written for one in found):
             faults += guarded("duplicates", duplicates_found_again, look)
-        return faults + self._with_samples(look, complete if known else {}, found, summary)
+        return faults + self._with_samples(look, complete if all_read else {}, found, summary)
 
     def _with_samples(
         self,
@@ -258,9 +263,9 @@ class _Verify:
         """Make the manifest, the list of shards and the report again, and compare them."""
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
-            *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._whole(listing_path(T2I.name), listing_sound, look.store, T2I, files),
-            *self._whole(REPORT, report_sound, look, manifest, summary),
+            *self._check_file(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
+            *self._check_file(listing_path(T2I.name), listing_sound, look.store, T2I, files),
+            *self._check_file(REPORT, report_sound, look, manifest, summary),
         ]
 
     def _look(
@@ -289,7 +294,7 @@ class _Verify:
             and made_with.get("pillow") == version("pillow"),
         )
 
-    def _whole(self, path: str, check: Any, *given: Any) -> list[Fault]:
+    def _check_file(self, path: str, check: Any, *given: Any) -> list[Fault]:
         """Run a check of a file if it is there as a regular file; otherwise `Files` reports it."""
         if self._files.found.get(path, "nothing"):
             return []
@@ -318,7 +323,7 @@ class _Verify:
         listings = {path: [] for path in written if path.startswith("sources/listing-")}
         for path, parts in (listings | folder_listings(recipe, units)).items():
             self._files.required.add(path)
-            yield from self._whole(path, folder_listing_sound, self._store, path, parts)
+            yield from self._check_file(path, folder_listing_sound, self._store, path, parts)
         sources = tuple(unit.source for unit in units)
         if {*sources} <= {source.name for source in recipe.sources}:
             self._sources = sources

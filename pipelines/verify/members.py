@@ -61,7 +61,7 @@ def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -
 def jpeg_faults(
     name: str, jpg: bytes, settings: ShardConfig, size: tuple[int, int] | None
 ) -> Generator[str, None, Image.Image | None]:
-    """Yield how a JPEG differs from those that a shard has; return its picture if it can be read.
+    """Yield how a JPEG differs from a JPEG of the writer; return its picture if it can be read.
 
     Args:
         name: name of the member.

@@ -115,8 +115,8 @@ class Findings:
 
     faults: list[Fault]
     file: ShardFile | None  # None where the shard has no pair, or a side-car is damaged
-    first: str = ""  # first key of its prompts
-    last: str = ""  # last key of its prompts
+    first_key: str = ""  # of its prompts
+    last_key: str = ""
 
 
 def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
@@ -157,8 +157,11 @@ def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
     found = list(run_each(CheckPairs(look=look), range(shards)))
     faults += [fault for one in found for fault in one.faults]
     faults += _in_order(found)
-    complete = {f: [o for o in of if o is not None] for f, of in origins.items()}
-    if all(len(of) == shards for of in complete.values()):
+    complete = {
+        folder: [origin for origin in of_folder if origin is not None]
+        for folder, of_folder in origins.items()
+    }
+    if all(len(of_folder) == shards for of_folder in complete.values()):
         faults += guarded(MANIFEST, _manifest_sound, look, manifest, complete, found)
     return faults
 
@@ -186,18 +189,18 @@ def _read_manifest(store: RegularStorage, manifest: dict[str, Any]) -> Iterator[
 
 def _subset_of(manifest: Row) -> Subset:
     """Return the subset that the manifest names under `made_by`."""
-    known = {each.name: each for each in made_by("preferences")}
-    if (name := manifest["made_by"]["subset"]) not in known:
-        expected = " or ".join(known)
+    subsets = {each.name: each for each in made_by("preferences")}
+    if (name := manifest["made_by"]["subset"]) not in subsets:
+        expected = " or ".join(subsets)
         raise CorpusError(f"{MANIFEST}: made_by.subset is {name!r}, expected {expected}")
-    return known[name]
+    return subsets[name]
 
 
 def _in_order(found: Sequence[Findings]) -> Iterator[Fault]:
     """Check that keys of prompts rise from shard to shard, so that no key is in two shards."""
-    numbered = [(n, each) for n, each in enumerate(found) if each.first]
+    numbered = [(n, each) for n, each in enumerate(found) if each.first_key]
     for (_, before), (number, after) in pairwise(numbered):
-        if after.first <= before.last:
+        if after.first_key <= before.last_key:
             yield Fault(
                 sidecar_path(PROMPTS_FOLDER, number),
                 "its keys do not come after the keys of the shard before",
@@ -218,8 +221,8 @@ def _manifest_sound(
         if one.file is not None
     ]
     funnel = [
-        (look.stages[folder].name, reduce(add, (origin.counts for origin in of), Counts()))
-        for folder, of in origins.items()
+        (look.stages[folder].name, reduce(add, (origin.counts for origin in of_folder), Counts()))
+        for folder, of_folder in origins.items()
     ]
     expected = pairs_manifest(
         look.made_by,
@@ -281,8 +284,8 @@ class CheckPairs:
         return Findings(
             faults=capped(faults),
             file=ShardFile(output.tar, output.bytes, output.sha256, kept, {}) if kept else None,
-            first=min(keys, default=""),
-            last=max(keys, default=""),
+            first_key=min(keys, default=""),
+            last_key=max(keys, default=""),
         )
 
     def _prompts_sound(self, look: SidecarLook) -> Iterator[Fault]:
@@ -316,7 +319,7 @@ class CheckPairs:
                     not all(map(math.isfinite, [*scores, row["given_score"]]))
                 ),
                 f"{pair}, expected by its scores {chosen}": chosen != pair,
-                "seeds are not those of its key and model": row["seeds"] != seeds,
+                "seeds do not follow from its key and model": row["seeds"] != seeds,
                 f"model {row['model']!r} is not the model of the manifest": (
                     row["model"] != settings["model"]
                 ),
@@ -344,9 +347,9 @@ class CheckPairs:
     ) -> Iterator[Fault]:
         """Check every sample, and that no pair is missing."""
         prompts, waiting = look.rows(PROMPTS_FOLDER), look.rows(PAIRS)
-        known = {*waiting}
+        keys = {*waiting}
         for key, members, order_faults in in_order(samples):
-            strange = [f"{key}: no pair of {look.path(PAIRS)}"] * (key not in known)
+            strange = [f"{key}: no pair of {look.path(PAIRS)}"] * (key not in keys)
             yield from (Fault(output.tar, what) for what in [*order_faults, *strange])
             pair = waiting.pop(key, None)
             if pair is not None and key in prompts:

@@ -32,7 +32,9 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     rows = rows_wanted(summary)
     requests = [rows.of(shard) for shard in range(len(look.sources))]
     found = [
-        e for some in run_each(partial(find_examples, store=look.store), requests) for e in some
+        example
+        for examples in run_each(partial(find_examples, store=look.store), requests)
+        for example in examples
     ]
     pixels = look.deep and look.same_pillow
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)

@@ -44,8 +44,8 @@ class Findings:
     """The faults of one shard's side-cars, and the values that checks of the whole corpus need."""
 
     faults: list[Fault] = field(default_factory=list)
-    within: int = 0  # rows that select kept
-    last: str = ""  # the highest rank among them, in the order of quotas
+    kept_rows: int = 0  # rows that select kept
+    highest_rank: str = ""  # among these rows, in the order of quotas
     samples_written: bool = True  # in the exchange folder, for checks of the output shards
     summary: Summary | None = None  # for the report
 
@@ -100,8 +100,8 @@ class CheckSidecars:
         kept = look.kept("selection") if "selection" in look.tables else []
         return Findings(
             faults=capped([*faults, *not_written]),
-            within=len(kept),
-            last=max((rank(key, QUOTA) for key in kept), default=""),
+            kept_rows=len(kept),
+            highest_rank=max((rank(key, QUOTA) for key in kept), default=""),
             samples_written=whole and not not_written,
             summary=_summary(look) if whole and not not_written else None,
         )

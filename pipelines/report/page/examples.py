@@ -84,7 +84,8 @@ def wanted(summary: Summary) -> Wanted:
     for rejected in summary.rejects.values():
         for letter in rejected.examples:
             keys.setdefault(letter.shard, set()).add(letter.id)
-    return Wanted({s: frozenset(some) for s, some in keys.items()}, frozenset(kept_keys))
+    by_shard = {shard: frozenset(of_shard) for shard, of_shard in keys.items()}
+    return Wanted(by_shard, frozenset(kept_keys))
 
 
 def find_examples(request: Request, store: Storage) -> list[Example]:

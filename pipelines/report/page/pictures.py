@@ -25,7 +25,7 @@ class Picture(NamedTuple):
     note: str = ""
 
 
-class Twins(NamedTuple):
+class Duplicate(NamedTuple):
     """A duplicate beside its representative."""
 
     dropped: Picture
@@ -58,11 +58,11 @@ class Pictures:
         drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
         return tuple(picture for picture in drawn if picture)
 
-    def twins(self, choice: Choice) -> Twins | None:
+    def duplicate(self, choice: Choice) -> Duplicate | None:
         """Return the pictures of a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
         kept = self._picture(self._found.representative(choice.kept_key))
-        return dropped and Twins(dropped, kept, choice.distance)
+        return dropped and Duplicate(dropped, kept, choice.distance)
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
         if example is None:
@@ -93,8 +93,8 @@ def duplicate_galleries(
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())
-        shown = tuple(twins for choice in choices if (twins := pictures.twins(choice)))
-        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), shown))
+        duplicates = tuple(shown for choice in choices if (shown := pictures.duplicate(choice)))
+        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), duplicates))
     return galleries
 
 

@@ -302,7 +302,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "choice": (rows(PAIRS, last_choice), PAIRS, "expected by its scores Pref"),
     "scores": (rows(PAIRS, first(scores=[0.25, 0.5])), PAIRS, "by its scores Pref"),
     "one score": (rows(PAIRS, first(scores=[0.25])), PAIRS, "damaged: ValueError"),
-    "seed": (rows(PAIRS, first(seeds=["0" * 32] * 2)), PAIRS, "seeds are not those of its key"),
+    "seed": (rows(PAIRS, first(seeds=["0" * 32] * 2)), PAIRS, "seeds do not follow from its key"),
     "model": (rows(PAIRS, first(model="0" * 64)), PAIRS, "is not the model of"),
     "device": (rows(PAIRS, first(device="abacus")), PAIRS, "made on 'abacus'"),
     "lost pair": (rows(PAIRS, lambda table: table.pop()), PAIRS, "1 rows lost"),
