@@ -3,13 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
-from uuid import uuid4
 
 from pipelines.check_recipe import pin, warnings
 from pipelines.engines.engine import Engine, shard_numbers
@@ -17,22 +15,24 @@ from pipelines.engines.profile import check_prefixes
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
     OUTPUTS,
+    claim_plan,
+    claimed_members,
     every_sidecar,
     member_key,
+    old_cutoffs,
     open_claims,
-    surplus_numbers,
+    surplus_files,
     written_folders,
 )
-from pipelines.report.build_log import BEGUN, LOG, REPORT
+from pipelines.report.build_log import REPORT, BuildLog, speed
 from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, sidecar_keys
 from pipelines.runtime.console import CONSOLE
-from pipelines.runtime.counting import counted
 from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.exchange import exchange_folder
 from pipelines.runtime.failed_example import first_failed
-from pipelines.runtime.ownership import stray_tars, surplus, surplus_letters
+from pipelines.runtime.ownership import stray_tars
 from pipelines.runtime.progress import Work, progress
 from pipelines.runtime.retry_failed import mark_shards
 from pipelines.runtime.run_chain import ChainRun, TooManyFailedError, run_chain
@@ -57,7 +57,7 @@ from pipelines.shards.manifest import (
     written,
 )
 from pipelines.shards.write_shard import FOLDER, listing_path, output_name
-from pipelines.sources.plan import Draft, accept_rows, claim, make_plan, passed_over, read_plan
+from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
@@ -129,7 +129,7 @@ def build(
             retry_failed=frozenset(retry_failed),
             allow_shrink=allow_shrink,
         )
-        started.begin()
+        started.log.begin()
         started.run(until)
         store.sweep(written_folders())  # of workers that were killed, and replaced, on the way
         return started.manifest or started.so_far()
@@ -149,12 +149,11 @@ class Build:
     funnel: list[tuple[str, Counts]] = field(default_factory=list)
     changed: bool = False  # whether any stage had work
     manifest: dict[str, Any] = field(default_factory=dict)  # once there is one
-    name: str = field(default_factory=lambda: uuid4().hex[:12])  # of this build, in the log
 
-    def begin(self) -> None:
-        """Say in the log that the corpus is between two states from here on."""
-        nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
-        self._log({"build": self.name, "stage": BEGUN, **nothing, "job": "", "job_seconds": 0.0})
+    @cached_property
+    def log(self) -> BuildLog:
+        """The log of this build."""
+        return BuildLog(store=self.store, claims=self.claims, shards=self.shards)
 
     def run(self, until: str = "") -> None:
         """Run stage after stage, map stages that follow each other as one job.
@@ -188,7 +187,7 @@ class Build:
         """Take the plan's rows once all are known; only then remove what it no longer has."""
         accept_rows(self.store, self._origins("sources"), allow_shrink=self.allow_shrink)
         self._remove(surplus_files(self.store, self.claims, self.shards))
-        inputs = (*every_sidecar(0), *_claimed_members(self.claims))
+        inputs = (*every_sidecar(0), *claimed_members(self.claims))
         self.claims.lower(dict.fromkeys(inputs, self.shards))
 
     def chain(self, stages: Sequence[MapStage]) -> None:
@@ -219,11 +218,12 @@ class Build:
                 self._remove(stray_tars(self.store, origins))
             shards = ran.ran.get(stage.name, ())
             rows = sum(origins[shard].counts.rows_in for shard in shards)
-            self._tell(stage.name, len(shards), ran.seconds.get(stage.name, 0.0), " of work", **job)
+            worked = ran.seconds.get(stage.name, 0.0)
+            self.log.stage(stage.name, len(shards), worked, " of work", **job)
         if ran.ran and len(stages) > 1:
-            CONSOLE.info("%-10s %.1f s%s", "together", seconds, _speed(rows, seconds))
+            CONSOLE.info("%-10s %.1f s%s", "together", seconds, speed(rows, seconds))
         if members:  # files of any other are gone
-            self.claims.lower(dict.fromkeys(_claimed_members(self.claims) - members, 0))
+            self.claims.lower(dict.fromkeys(claimed_members(self.claims) - members, 0))
 
     def _run_chain(self, stages: Sequence[MapStage], todo: Sequence[int]) -> ChainRun:
         if not todo:
@@ -261,7 +261,8 @@ class Build:
             made_by = {**fingerprints(inputs), stage.folder: [wanted] * self.shards}
             cutoffs = cutoffs_path(select, limits, made_by)
             self.claims.take({cutoffs: 1})
-        with self._timed(stage.name, self.shards * stale):
+        self.changed = self.changed or stale
+        with self.log.timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
                 write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
@@ -317,7 +318,8 @@ class Build:
         self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
-        with self._timed("shard", self.shards * stale, samples * stale):
+        self.changed = self.changed or stale
+        with self.log.timed(stage.name, self.shards * stale, samples * stale):
             if stale:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
                 self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
@@ -347,7 +349,7 @@ class Build:
     def report(self, stage: Report) -> None:
         """Write `report.html`, unless nothing has changed since it was written."""
         stale = self.changed or not self.store.exists(REPORT)
-        with self._timed("report", self.shards * stale):
+        with self.log.timed(stage.name, self.shards * stale):
             if stale:
                 self.claims.take({REPORT: 1})
                 self.engine.run(
@@ -396,63 +398,6 @@ class Build:
     def _all(self, root: Any) -> Any:
         return shard_numbers(root, range(self.shards))
 
-    @contextmanager
-    def _timed(self, stage: str, todo: int, rows: int = 0) -> Iterator[None]:
-        """Tell the console and the log of a job that has one stage."""
-        started = time.monotonic()
-        self.changed = self.changed or todo > 0
-        yield
-        seconds = round(time.monotonic() - started, 3)
-        self._tell(stage, todo, seconds, _speed(rows, seconds), job=stage, job_seconds=seconds)
-
-    def _tell(self, stage: str, ran: int, seconds: float, note: str, **job: Any) -> None:
-        """Tell the console and the log what a stage did; `ran` counts shards."""
-        fresh = self.shards - ran
-        of = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
-        CONSOLE.info("%-10s %s%s", stage, of, f", {seconds:.1f} s{note}" if ran else "")
-        done = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
-        self._log({"build": self.name, **done, **job})
-
-    def _log(self, line: dict[str, Any]) -> None:
-        self.claims.take({LOG: 1})
-        before = self.store.read(LOG) if self.store.exists(LOG) else b""
-        self.store.commit_bytes(LOG, before + json.dumps(line).encode() + b"\n")
-
-
-def claim_plan(claims: Claims, draft: Draft) -> None:
-    """Claim what publishing a plan writes; look before where all that follows it goes.
-
-    Raises:
-        CorpusError: if a file of a user lies there.
-    """
-    shards = len(draft.units)
-    claims.check({**every_sidecar(shards), **draft.new_files()})
-    keys = sidecar_keys(Ingest.folder, Ingest.name)
-    claims.take({RECIPE: 1, LOG: 1, **dict.fromkeys(keys, shards), **draft.new_files()})
-
-
-def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
-    """List what stages wrote for shards that the plan no longer has."""
-    numbers = surplus_numbers(claims, shards)
-    stages = sidecar_stages()
-    found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in stages})
-    for stage in stages.values():
-        found += surplus_letters(store, stage.name, numbers[f"dead_letters/{stage.name}/*.parquet"])
-    return found
-
-
-def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
-    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
-    return sorted(p for p in claims.counts if p.startswith("selection/quota-") and p != wanted)
-
 
 def _kept(origins: Iterable[Origin]) -> int:
     return sum(origin.counts.kept for origin in origins)
-
-
-def _speed(rows: int, seconds: float) -> str:
-    return f", {rows / seconds:,.0f} img/s" if rows and seconds else ""
-
-
-def _claimed_members(claims: Claims) -> set[str]:
-    return {key for key in claims.counts if key.startswith("tokens/*.") and key.endswith(".npy")}

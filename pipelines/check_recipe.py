@@ -1,4 +1,4 @@
-"""Check what a recipe names beyond itself: signals, and files, whose sha256 is pinned.
+"""Check the signals and files that a recipe names, and pin the sha256 of the files.
 
 So a typo is met before any work, and a moved file is the same recipe.
 """
@@ -59,7 +59,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
 
 
 def warnings(recipe: Recipe) -> Iterator[str]:
-    """Say which sources have no captions by the recipe's own word, a line a source.
+    """Return a line for each source that has no captions according to the recipe.
 
     A text file beside an image is its caption whatever the columns are.
     """

@@ -12,14 +12,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import old_cutoffs, surplus_files
 from pipelines.check_recipe import pin, warnings
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     OUTPUTS,
     every_sidecar,
     member_key,
+    old_cutoffs,
     open_claims,
+    surplus_files,
     written_folders,
 )
 from pipelines.report.build_log import LOG, REPORT

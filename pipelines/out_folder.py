@@ -1,4 +1,4 @@
-"""Where a command may write: an empty folder, one that is not there, or one of its own.
+"""Check the folder that a command writes into: empty, not there yet, or its own.
 
 Looked at before anything is written. A folder that holds anything else is another's work.
 """
@@ -112,7 +112,7 @@ def mark_training(store: Storage, kind: str) -> None:
 
 
 def foreign(store: Storage) -> list[str]:
-    """Name what lies in a folder, but for what never matters.
+    """Name the files in a folder, but for harmless ones.
 
     Raises:
         CorpusError: if it is no folder, or may not be read or written.
@@ -270,7 +270,7 @@ def _some(names: list[str]) -> str:
 
 @contextmanager
 def refused_leaves_nothing(store: Storage) -> Iterator[Callable[[], None]]:
-    """Leave no trace of a build that is refused before it has begun; give what says it has begun.
+    """Leave no trace of a build that is refused; yield a function that marks it as begun.
 
     It goes around the lock, and removes only what was not there before: the lock's file, the plan
     of nothing, and folders, if they are empty.

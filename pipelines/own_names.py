@@ -6,11 +6,18 @@ from collections.abc import Iterator
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
-from pipelines.runtime.ownership import cutoffs_there, own_sidecar, shard_of
+from pipelines.runtime.ownership import (
+    cutoffs_there,
+    own_sidecar,
+    shard_of,
+    surplus,
+    surplus_letters,
+)
 from pipelines.shards.manifest import MANIFEST
 from pipelines.shards.write_shard import listing_path, output_number
-from pipelines.sources.plan import PLAN, files_beside, files_of, published_plan
+from pipelines.sources.plan import PLAN, Draft, files_beside, files_of, published_plan
 from pipelines.stage_table import STAGES, sidecar_stages
+from pipelines.stages.ingest import Ingest
 from schemas.keys import shard_name
 from schemas.store.storage import Storage
 from schemas.subsets import T2I
@@ -52,6 +59,38 @@ def member_key(member: str) -> str:
     'tokens/*.tokens128.npy'
     """
     return f"tokens/*.{member}"
+
+
+def claim_plan(claims: Claims, draft: Draft) -> None:
+    """Claim the files of a plan, and check first that no file of a user is in the way.
+
+    Raises:
+        CorpusError: if a file of a user lies there.
+    """
+    shards = len(draft.units)
+    claims.check({**every_sidecar(shards), **draft.new_files()})
+    keys = sidecar_keys(Ingest.folder, Ingest.name)
+    claims.take({RECIPE: 1, LOG: 1, **dict.fromkeys(keys, shards), **draft.new_files()})
+
+
+def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
+    """List what stages wrote for shards that the plan no longer has."""
+    numbers = surplus_numbers(claims, shards)
+    stages = sidecar_stages()
+    found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in stages})
+    for stage in stages.values():
+        found += surplus_letters(store, stage.name, numbers[f"dead_letters/{stage.name}/*.parquet"])
+    return found
+
+
+def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
+    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
+    return sorted(p for p in claims.counts if p.startswith("selection/quota-") and p != wanted)
+
+
+def claimed_members(claims: Claims) -> set[str]:
+    """Return the claimed names of arrays of tokens."""
+    return {key for key in claims.counts if key.startswith("tokens/*.") and key.endswith(".npy")}
 
 
 def _named(store: Storage) -> Iterator[tuple[str, int]]:

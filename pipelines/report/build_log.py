@@ -1,12 +1,81 @@
 """The log of a build, with one line a stage, and the name of its report."""
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
 
+from pipelines.runtime.claims import Claims
+from pipelines.runtime.console import CONSOLE
+from pipelines.runtime.counting import counted
 from schemas.store.storage import Storage
 
 LOG = "build_log.jsonl"
 BEGUN = "begun"  # the stage of the line that a build writes at its start
 REPORT = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildLog:
+    """Writes what the stages of one build did, to the console and to the log."""
+
+    store: Storage
+    claims: Claims
+    shards: int  # of side-cars
+    build: str = field(default_factory=lambda: uuid4().hex[:12])
+
+    def begin(self) -> None:
+        """Note that the corpus is between two states from here on."""
+        nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
+        self._append({"stage": BEGUN, **nothing, "job": "", "job_seconds": 0.0})
+
+    @contextmanager
+    def timed(self, stage: str, ran: int, rows: int = 0) -> Iterator[None]:
+        """Note the seconds of the body, the job of a single stage.
+
+        Args:
+            stage: its name.
+            ran: shards that it has work for.
+            rows: that those hold, for the speed; 0 to show none.
+        """
+        started = time.monotonic()
+        yield
+        seconds = round(time.monotonic() - started, 3)
+        self.stage(stage, ran, seconds, speed(rows, seconds), job=stage, job_seconds=seconds)
+
+    def stage(self, stage: str, ran: int, seconds: float, note: str, **job: Any) -> None:
+        """Note what a stage did.
+
+        Args:
+            stage: its name.
+            ran: shards that it made.
+            seconds: of work.
+            note: what the console says after them.
+            job: `job`, its name, and `job_seconds`.
+        """
+        fresh = self.shards - ran
+        of = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
+        CONSOLE.info("%-10s %s%s", stage, of, f", {seconds:.1f} s{note}" if ran else "")
+        done = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
+        self._append({**done, **job})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self.claims.take({LOG: 1})
+        before = self.store.read(LOG) if self.store.exists(LOG) else b""
+        after = json.dumps({"build": self.build, **line}).encode() + b"\n"
+        self.store.commit_bytes(LOG, before + after)
+
+
+def speed(rows: int, seconds: float) -> str:
+    """Return images per second, to stand after the seconds; '' where there is nothing to say.
+
+    >>> speed(1500, 0.5), speed(0, 0.5)
+    (', 3,000 img/s', '')
+    """
+    return f", {rows / seconds:,.0f} img/s" if rows and seconds else ""
 
 
 def unfinished(store: Storage) -> str:

@@ -1,4 +1,4 @@
-"""Which images this process works on, told to the process that watches it.
+"""Report the images that a process works on to the process that watches it.
 
 `pipelines.runtime.crash_isolation` starts processes that are watched. Any other tells nothing, and
 pays nothing for it.
@@ -63,7 +63,7 @@ def is_watched() -> bool:
 
 @contextmanager
 def active_images(*keys: str) -> Iterator[None]:
-    """Tell that images are active while the body decodes them or computes on them.
+    """Report images as active while the body decodes them or computes on them.
 
     Raises:
         DecodeError: `killed_worker` or `decode_timeout` for an image that is known for it, before

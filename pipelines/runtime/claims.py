@@ -1,4 +1,4 @@
-"""Which names in the folder are this corpus' own: written down before anything is written there.
+"""The file names that belong to this corpus, recorded before anything is written under them.
 
 A file of a user that lies where a build wants to write stops it. A killed build leaves the names
 claimed that it was about to write, so that the next one may go on over what lies there.

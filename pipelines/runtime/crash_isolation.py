@@ -47,10 +47,10 @@ MOST_CRASHING = 20
 def attempt(
     store: Storage, stage: str, shard: int, *, decodes: bool = True
 ) -> Iterator[Callable[..., Any]]:
-    """Mark a shard as begun until the body has committed it; give what to make calls with.
+    """Mark a shard as begun until the body has committed it; yield a function that makes calls.
 
-    That takes a function and its arguments, all picklable; what it does must be free to begin anew,
-    and name its images with `active_images`. Work that decodes no image leaves no mark.
+    It takes a function and its arguments, all picklable. The function must be safe to repeat, and
+    name its images with `active_images`. Work that decodes no image leaves no mark.
     """
     if not decodes:
         yield _call
@@ -78,7 +78,7 @@ def call_isolated(what: str, function: Callable[..., Any], *arguments: Any) -> A
 
     Args:
         what: the name of the call in an error.
-        function: what to call; with the same arguments it must be free to begin anew.
+        function: what to call; it must be safe to repeat with the same arguments.
         arguments: of the function.
 
     Raises:

@@ -69,7 +69,7 @@ def within(seconds: float, function: Callable[[], T], *, is_brief: bool = False)
 
 
 def too_late(seconds: float) -> str:
-    """Say what became of an image whose decoding took longer."""
+    """Describe an image whose decoding took too long."""
     return f"not decoded in {seconds:g} s, which decode.timeout_s allows"
 
 

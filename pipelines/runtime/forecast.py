@@ -1,4 +1,4 @@
-"""Forecast of the rows that fail: whether a stage can still keep within what a recipe allows.
+"""Forecast failed rows: can a stage still stay within the share that a recipe allows?
 
 A crawl whose network is dead would otherwise go on for days and fail at its end.
 """
@@ -24,7 +24,7 @@ class _Done:
 
 @dataclass(kw_only=True)
 class Forecast:
-    """What became of the shards of a stage so far, and what the others will come to.
+    """Outcomes of a stage's finished shards, and a forecast for the others.
 
     The rest of a source is expected to fail as often as the best of its last `RECENT` shards: one
     good shard among them is enough to go on. Of a source of which fewer were done nothing is

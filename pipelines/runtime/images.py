@@ -19,7 +19,7 @@ BATCH_BYTES = 64_000_000
 UNREADABLE_BYTES = "unreadable_bytes"  # reason of a dead letter whose detail names the file
 BRIEF_BYTES = 100_000  # of a file that is likely decoded in a few milliseconds
 
-# What is said of bytes that have changed, and what to do about it; filled in from their row.
+# Messages about bytes that have changed, filled in from their row.
 FETCHED = (
     "{file}: bytes of {key} (offset {offset:,}) are not what was fetched; "
     "remove the .parquet of the same number in raw/ and build again"
@@ -61,7 +61,7 @@ def read_checked(rows: Sequence[dict[str, Any]], store: Storage, fault: str) -> 
 
 
 def changed(row: Mapping[str, Any]) -> str:
-    """Say that an image is no longer what `raw/` says, and what to do; `row` is of schema RAW."""
+    """Describe an image whose bytes differ from its row in `raw/`, and what to do."""
     if "://" not in row["file"]:
         return FETCHED.format_map(row)
     return (
@@ -71,7 +71,7 @@ def changed(row: Mapping[str, Any]) -> str:
 
 
 def read_each(rows: Sequence[dict[str, Any]], store: Storage) -> list[bytes | CorpusError]:
-    """Read the image of each row, or say why it is no longer what was fetched."""
+    """Read the image of each row, or return the error of one that has changed since the crawl."""
     try:
         return list(read_checked(rows, store, FETCHED))
     except CorpusError as error:
@@ -91,7 +91,7 @@ def decode_image(body: bytes, settings: DecodeConfig) -> Image:
 
 
 def refused(key: str, listed: Mapping[str, Any], error: DecodeError) -> Reject:
-    """Return the dead letter of an image, which names it by its `source` and `url` as listed."""
+    """Return the dead letter of an image; `listed` has its `source` and `url`."""
     return Reject(id=key, reason=error.reason, detail=f"{image_name(listed)}: {error.detail}")
 
 

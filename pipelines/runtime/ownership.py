@@ -1,4 +1,4 @@
-"""Which files of some numbers a stage wrote, and so may remove: by their names and contents.
+"""Find the files that a stage wrote, by name and content: only those may be removed.
 
 Which numbers are this corpus' own, its claims say (`pipelines.runtime.claims`). A file under one of
 them may be removed only if something of ours names it too: a side-car's footer, the index of an
@@ -37,7 +37,7 @@ _ATTEMPT = re.compile(r"\d{5,}")
 
 
 def own_sidecar(store: Storage, folder: str, name: str) -> Origin | None:
-    """Read who made a side-car; None for a file that no stage of this folder wrote."""
+    """Read a side-car's footer; None for a file that no stage of this folder wrote."""
     if shard_of(name) is None:
         return None
     origin = _own_footer(store, f"{folder}/{name}")
@@ -112,7 +112,7 @@ def tar_mark(stage: str, file: str) -> str:
 
 
 def stray_tars(store: Storage, origins: Sequence[Origin]) -> list[str]:
-    """List tars of `raw/` that attempts left which died or came second, each before its mark.
+    """List tars of `raw/` left by attempts that died or came second, each before its mark.
 
     Their bytes have the hash in their name, and no side-car names them.
     """

@@ -90,7 +90,7 @@ def progress(
     *,
     pause_s: float | None = None,
 ) -> Iterator[None]:
-    """Show files done of all, images a second and the time left while the body runs.
+    """Show the files done, images per second and the time left while the body runs.
 
     Args:
         store: the corpus.

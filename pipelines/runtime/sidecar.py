@@ -1,4 +1,4 @@
-"""Side-cars: one Parquet file a stage and shard, that says what made it and what became of rows."""
+"""Side-cars: one Parquet file per stage and shard, with its origin and the outcomes of its rows."""
 
 import json
 import re
@@ -65,13 +65,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The footer of a side-car: what made it, what is in it, what became of its input."""
+    """The footer of a side-car: its stage, a digest of its rows, the outcomes of its input."""
 
     stage: str
-    folder: str = ""  # that it was written into
+    folder: str = ""  # of the file
     fingerprint: str  # of the stage's configuration, version and inputs
     content: str  # digest of the rows
-    keys: str = ""  # digest of the keys of those that its stage kept
+    keys: str = ""  # digest of the keys of the kept rows
     counts: Counts
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
@@ -80,7 +80,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A row that did not leave its stage by being kept."""
+    """A row that its stage did not keep."""
 
     id: str
     reason: str  # stable class
@@ -200,7 +200,7 @@ def make_origin(
 
 
 def read_origin(store: Storage, path: str) -> Origin | None:
-    """Read who made a side-car from its footer; None if there is no such file.
+    """Read the footer of a side-car; None if there is no such file.
 
     Raises:
         CorpusError: if the file is not one of our side-cars.
@@ -296,7 +296,7 @@ def rows_with(table: pa.Table, keys: pa.Array) -> pa.Table:
 
 
 def is_as_written(data: bytes, schema: pa.Schema) -> bool:
-    """Whether a side-car holds its rows and its footer and nothing else, byte for byte.
+    """Whether a side-car holds exactly the bytes that its rows and footer are written as.
 
     Not known, and so true, of one that another release of Arrow wrote.
     """

@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Spool:
-    """Keeps what a shard is made of until all of it has come; memory holds only where it lies.
+    """Keeps the parts of a shard on disk until all are there; memory holds only their offsets.
 
     Samples end in another order than they began, and a shard's images or features are too many to
     wait in memory. Its file has no name, so nothing of it stays. `shelve` and sqlite3 do the same

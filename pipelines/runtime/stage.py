@@ -52,7 +52,7 @@ class ShardResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """A step of a build, and all that is known of it beside its order, which the table gives.
+    """A step of a build; its class holds all facts about it but its place in the order.
 
     It is named as its file is. Its class is frozen and picklable, and knows nothing of Beam.
     """
@@ -205,7 +205,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             for file in outcome.files:
                 store.commit_bytes(tar_mark(stage.name, file), b"")
             _publish(store, outcome.files)
-        # Another attempt at the shard may have been faster, and the web have told it otherwise.
+        # Another attempt at the shard may have been faster, and have fetched other bytes.
         found = read_origin(store, path)
         if found is not None and found.fingerprint == wanted:
             if outcome.named_by_content:

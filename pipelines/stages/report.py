@@ -80,7 +80,7 @@ class Report(Stage):
 
 
 def write_report(told: tuple[Summary, list[Example]], *, store: Storage, recipe: Recipe) -> str:
-    """Draw the examples, write the page of a summary and them, publish it; return its path.
+    """Draw the examples, render and publish the page; return its path.
 
     Raises:
         CorpusError: if there is no manifest.

@@ -26,7 +26,7 @@ from schemas.tables import TOKENS
 READ_ROWS = 64
 METHOD_VERSION = 4  # raised when codes change for the same image; that of the stage is another
 
-# Columns of TOKENS that an array keeps when it is taken over.
+# Columns of TOKENS that are copied when an array of an earlier build is reused.
 KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "method", "image_sha256")
 
 
