@@ -20,26 +20,26 @@ REPORT = "report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildLog:
-    """Writes what the stages of one build did, to the console and to the log."""
+    """A writer of the stages of one build, to the console and to the log."""
 
     store: Storage
     claims: Claims
-    shards: int  # of side-cars
+    shards: int  # number of shards of side-cars
     build: str = field(default_factory=lambda: uuid4().hex[:12])
 
     def begin(self) -> None:
-        """Note that the corpus is between two states from here on."""
+        """Append a line that marks the build as unfinished."""
         nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
         self._append({"stage": BEGUN, **nothing, "job": "", "job_seconds": 0.0})
 
     @contextmanager
     def timed(self, stage: str, ran: int, rows: int = 0) -> Iterator[None]:
-        """Note the seconds of the body, the job of a single stage.
+        """Log the seconds of the body, the job of one stage.
 
         Args:
-            stage: its name.
-            ran: shards that it has work for.
-            rows: that those hold, for the speed; 0 to show none.
+            stage: name of the stage.
+            ran: number of shards to run.
+            rows: rows of these shards, for the speed; 0 to show none.
         """
         started = time.monotonic()
         yield
@@ -47,20 +47,20 @@ class BuildLog:
         self.stage(stage, ran, seconds, speed(rows, seconds), job=stage, job_seconds=seconds)
 
     def stage(self, stage: str, ran: int, seconds: float, note: str, **job: Any) -> None:
-        """Note what a stage did.
+        """Log a stage.
 
         Args:
-            stage: its name.
-            ran: shards that it made.
-            seconds: of work.
-            note: what the console says after them.
-            job: `job`, its name, and `job_seconds`.
+            stage: name of the stage.
+            ran: number of shards that it made.
+            seconds: seconds of work.
+            note: text after the seconds on the console.
+            job: `job`, the name of the job, and `job_seconds`.
         """
         fresh = self.shards - ran
-        of = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
-        CONSOLE.info("%-10s %s%s", stage, of, f", {seconds:.1f} s{note}" if ran else "")
-        done = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
-        self._append({**done, **job})
+        shards = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
+        CONSOLE.info("%-10s %s%s", stage, shards, f", {seconds:.1f} s{note}" if ran else "")
+        line = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
+        self._append({**line, **job})
 
     def _append(self, line: dict[str, Any]) -> None:
         self.claims.take({LOG: 1})
@@ -70,7 +70,7 @@ class BuildLog:
 
 
 def speed(rows: int, seconds: float) -> str:
-    """Return images per second, to stand after the seconds; '' where there is nothing to say.
+    """Return images a second, as text after the seconds; '' without rows or seconds.
 
     >>> speed(1500, 0.5), speed(0, 0.5)
     (', 3,000 img/s', '')
