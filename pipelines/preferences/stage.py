@@ -44,7 +44,7 @@ chosen over its worst."""
 
 @dataclass(frozen=True, kw_only=True)
 class MakePreferences(MapStage):
-    """Make the pairs of one shard of prompts."""
+    """The stage that makes the pairs of one shard of prompts."""
 
     name: ClassVar[str] = "preferences"
     folder: ClassVar[str] = "preferences"

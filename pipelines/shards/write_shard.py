@@ -66,7 +66,7 @@ class ShardFile(NamedTuple):
 
     @property
     def counts(self) -> Counts:
-        """The counts of the samples that belong to the shard."""
+        """Return the counts of the samples that belong to the shard."""
         failed = sum(self.failed.values())
         return Counts(rows_in=self.samples + failed, kept=self.samples, failed=self.failed)
 
@@ -102,7 +102,7 @@ def output_number(path: str) -> int:
 def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
 
-    A side longer than `JPEG_MAX_PX` is shrunk to that.
+    An image with a side over `JPEG_MAX_PX` is shrunk until it fits.
 
     >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
     ((500, 300), (200, 100), (65500, 75))

@@ -97,7 +97,7 @@ class _Pairs(MapStage):
 
 @dataclass(frozen=True, kw_only=True)
 class PairsLook(Folder):
-    """A folder of pairs under examination, as its manifest describes it."""
+    """The folder of pairs to check, as its manifest describes it."""
 
     made_by: Row  # settings of the pairs, from the manifest
     subset: Subset

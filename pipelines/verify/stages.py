@@ -48,6 +48,6 @@ def _differing(found: pa.Table, expected: pa.Table) -> Iterator[str]:
             continue
         for name, value in row.items():
             if stored[name] != value:
-                found = f"{name} is {stored[name]!r:.150}"
-                yield f"{row['key']}: {found}, its stage makes it {value!r:.150}"
+                before = f"{name} is {stored[name]!r:.150}"
+                yield f"{row['key']}: {before}, its stage makes it {value!r:.150}"
     yield from (f"{key}: its stage makes no such row" for key in rows)
