@@ -1,1 +1,1 @@
-"""Pairs of drawn images, one preferred; and comparisons of two models."""
+"""Preference pairs of drawn images, and comparisons of two models."""

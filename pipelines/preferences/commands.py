@@ -1,4 +1,4 @@
-"""preferences, the command: its options to a job, and what it prints at its end."""
+"""The preferences command: turn its options into a job, run it, and print the funnel."""
 
 import argparse
 from typing import Any
@@ -8,7 +8,7 @@ from model.preferences.scorers import ScorerPlan
 from model.training.trained import trained_images, trained_sha256
 from model.vargpt.sampling import Sampling
 from pipelines.engines.engine import Engine
-from pipelines.preferences.job import Asked, PreferenceJob
+from pipelines.preferences.job import PreferenceJob, PromptSource
 from pipelines.preferences.stage import MakePreferences
 from pipelines.preferences.tools import ToolsPlan
 from schemas.recipe import DecodeConfig, Gpu, ShardConfig
@@ -18,10 +18,10 @@ from schemas.subsets import PREFERENCE
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make pairs, and print what came of the prompts.
+    """Make pairs, and print the funnel.
 
     Raises:
-        UserError: options that do not go together, or as the job raises it.
+        UserError: options that contradict each other, or an error of the job.
     """
     _print(_job(options).run(options.out, force_unlock=options.force_unlock), options.out)
     return 0
@@ -53,7 +53,7 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
     )
     corpus = Source(url=options.corpus, subset=options.subset) if options.corpus else None
     return PreferenceJob(
-        asked=Asked(
+        source=PromptSource(
             prompts=options.prompts or "",
             corpus=corpus,
             held_out=options.held_out,
@@ -67,14 +67,14 @@ def _job(options: argparse.Namespace) -> PreferenceJob:
 
 
 def sampling_of(options: argparse.Namespace) -> Sampling:
-    """Return how images are drawn."""
+    """Return the sampling settings of the options."""
     return Sampling(
         guidance=options.cfg, temperature=options.tau, top_k=options.top_k, top_p=options.top_p
     )
 
 
 def scorer_of(options: argparse.Namespace) -> ScorerPlan | None:
-    """Return what scores them, if anything does."""
+    """Return the scorer of the options; None without `--scorer`."""
     if not options.scorer:
         return None
     if options.scorer not in ("clip", "aesthetic"):
@@ -91,7 +91,9 @@ def _check(options: argparse.Namespace, samples: int) -> None:
     if options.pairs == "scored" and (not options.scorer or samples < 2):
         raise SettingsError("--pairs scored needs a --scorer, and --samples of 2 or more")
     if not options.scorer and samples != 1:
-        raise SettingsError(f"--samples {samples} without a --scorer: only one would be used")
+        raise SettingsError(
+            f"--samples {samples} needs a --scorer: without one, one image a prompt is used"
+        )
     if min(samples, options.batch, options.prompts_per_shard) < 1 or not options.margin >= 0:
         raise SettingsError(
             "--samples, --batch, --prompts-per-shard are 1 or more, --margin 0 or more"

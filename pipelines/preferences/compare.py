@@ -1,6 +1,6 @@
-"""compare: draw the same prompts with two models, and say whether the second one scores higher.
+"""The compare command: draw the same prompts with two models, and compare their scores.
 
-Both draw from the same random numbers, and prompts are compared each with itself.
+Both models use the same random numbers, and scores are compared prompt by prompt.
 """
 
 import argparse
@@ -36,26 +36,26 @@ from schemas.store.storage import CorpusError, Storage, absolute
 SEED: Final = "compare"
 PROMPTS_AT_ONCE: Final = 512
 PAIRS: Final = "preferences"  # folder of side-cars of the command of that name
-SHOWN: Final = 12  # prompts, of which each model's first image is shown
+SHOWN: Final = 12  # prompts in `images.png`, with the first image of each model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """What a model made of one prompt."""
+class Scored:
+    """The scores of a model's images of one prompt, and the first image."""
 
     text: str
-    scores: list[float]  # of each image
-    image: Image  # the first
+    scores: list[float]  # one an image
+    image: Image  # the first one
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare two models and write what was found to the folder `--out`.
+    """Compare two models and write the results to the folder `--out`.
 
-    `scores.parquet` has every score, `comparison.json` the result and what it is of,
-    `images.png` what both drew of the first prompts.
+    `scores.parquet` has every score, `comparison.json` the result with its settings, `images.png`
+    the images of the first prompts.
 
     Raises:
-        UserError: models, prompts or a scorer that cannot be used.
+        UserError: a model, a prompt file or the scorer cannot be used.
     """
     if "://" in options.out:
         raise CorpusError(f"--out {options.out}: expected a local folder")
@@ -71,9 +71,7 @@ def _holds_comparison(store: Storage) -> bool:
 
 def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
     if min(options.samples, options.batch) < 1 or not 0 < options.confidence < 1:
-        raise SettingsError(
-            "--samples and --batch are 1 or more, --confidence lies between 0 and 1"
-        )
+        raise SettingsError("--samples and --batch must be 1 or more, --confidence between 0 and 1")
     scorer = scorer_of(options)
     assert scorer is not None, "--scorer is required"
     plans = [_plan(model, scorer, options) for model in (options.before, options.after)]
@@ -85,7 +83,7 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
         batch=options.batch,
         with_given=False,
     )
-    before, after = (_judged(plan, rows, drawing) for plan in plans)
+    before, after = (_scored(plan, rows, drawing) for plan in plans)
     keys = [row["key"] for row in rows if row["key"] in before and row["key"] in after]
     found = compare(
         [float(np.mean(before[key].scores)) for key in keys],
@@ -105,7 +103,7 @@ def _compare(options: argparse.Namespace, store: Storage, out: Path) -> None:
 
 
 def _write(
-    out: Path, keys: Sequence[str], before: Sequence[Judged], after: Sequence[Judged]
+    out: Path, keys: Sequence[str], before: Sequence[Scored], after: Sequence[Scored]
 ) -> None:
     table = {
         "key": keys,
@@ -115,7 +113,7 @@ def _write(
     }
     pq.write_table(pa.table(table), out / "scores.parquet")
     pairs = [each for pair in zip(before, after, strict=True) for each in pair][: 2 * SHOWN]
-    size = min(each.image.size for each in pairs)  # prompts may ask for several aspects
+    size = min(each.image.size for each in pairs)  # prompts may have several aspects
     images = [each.image.resize(size) for each in pairs]
     label = "before, after | before, after"
     grid(images, [each.text for each in pairs], label).save(out / "images.png")
@@ -142,12 +140,12 @@ def _rows(prompts: str, store: Storage) -> list[dict[str, Any]]:
     return pa.concat_tables(tables).to_pylist()
 
 
-def _judged(plan: ToolsPlan, rows: Sequence[dict[str, Any]], drawing: Drawing) -> dict[str, Judged]:
-    """Draw and score every prompt with a model; return those that could be drawn, by key."""
+def _scored(plan: ToolsPlan, rows: Sequence[dict[str, Any]], drawing: Drawing) -> dict[str, Scored]:
+    """Draw and score every prompt with a model; return the prompts that could be drawn, by key."""
     loaded, rejects = tools(plan), list[Reject]()
-    found: dict[str, Judged] = {}
+    found: dict[str, Scored] = {}
     for prepared, images in drawing(rows, loaded, rejects):
-        found[prepared.row["key"]] = Judged(
+        found[prepared.row["key"]] = Scored(
             text=prepared.row["text"],
             scores=scores_of(prepared, images, loaded),
             image=images[0].image,

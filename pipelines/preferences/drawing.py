@@ -1,4 +1,4 @@
-"""Images that a model draws of rows of prompts, in batches of one shape, and their scores."""
+"""Drawing of prompts in batches of one shape, and scoring of the images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from schemas.store.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """How prompts are drawn."""
+    """Settings of drawing, applied to rows of prompts."""
 
-    store: Storage  # what their images are below
+    store: Storage  # relative paths of images start here
     decode: DecodeConfig
-    samples: int  # images of a prompt
+    samples: int  # images a prompt
     batch: int  # images drawn at once
-    with_given: bool  # whether the image that a prompt came with is needed too
+    with_given: bool  # also read the image that a prompt came with
 
     def __call__(
         self, rows: Sequence[dict[str, Any]], loaded: Tools, rejects: list[Reject]
     ) -> Iterator[tuple[Prepared, list[Drawn]]]:
-        """Yield each prompt and its images; a prompt that cannot be drawn joins `rejects`."""
+        """Yield each prompt with its images; append prompts that cannot be drawn to `rejects`."""
         prepare = Prepare(
             tools=loaded,
             store=self.store,
@@ -38,15 +38,15 @@ class Drawing:
         prompts = max(1, self.batch // self.samples)
         for aspect in sorted({row["aspect"] for row in rows}):
             waiting: list[Prepared] = []
-            mine = [row for row in rows if row["aspect"] == aspect]
-            for number, row in enumerate(mine, start=1):
+            rows_of_aspect = [row for row in rows if row["aspect"] == aspect]
+            for number, row in enumerate(rows_of_aspect, start=1):
                 with device_lock:
                     prepared = prepare(row)
                 if isinstance(prepared, Reject):
                     rejects.append(prepared)
                 else:
                     waiting.append(prepared)
-                if waiting and (len(waiting) == prompts or number == len(mine)):
+                if waiting and (len(waiting) == prompts or number == len(rows_of_aspect)):
                     yield from _draw(waiting, loaded, aspect)
                     waiting = []
 
@@ -54,17 +54,17 @@ class Drawing:
 def _draw(
     batch: Sequence[Prepared], loaded: Tools, aspect: float
 ) -> list[tuple[Prepared, list[Drawn]]]:
-    asked = [prepared.prompt for prepared in batch]
+    prompts = [prepared.prompt for prepared in batch]
     with device_lock:
-        drawn = loaded.sampler.draw(asked, loaded.tokenizer(aspect))
+        drawn = loaded.sampler.draw(prompts, loaded.tokenizer(aspect))
     return list(zip(batch, drawn, strict=True))
 
 
 def scores_of(prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list[float]:
-    """Score the drawn images, and last the given one if there is one; [] without a scorer.
+    """Return scores of the drawn images, then of the given one if any; [] without a scorer.
 
     Raises:
-        ScorerError: the scorer does not return a number an image.
+        ScorerError: the scorer does not return one number an image.
     """
     if loaded.scorer is None:
         return []

@@ -1,4 +1,4 @@
-"""A row of prompts to what a model is asked, and to the image that is preferred to its answer."""
+"""Inputs of the model: tokenized prompts, with the images and codes that they refer to."""
 
 import io
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from model.tokenizers.network_tokenizer import NetworkTokenizer
     from model.vargpt.generate import Prompt
 
-MAX_BYTES = 50_000_000  # of an image file
+MAX_BYTES = 50_000_000  # an image file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prepared:
-    """A prompt that can be drawn."""
+    """A prompt with its inputs, ready to be drawn."""
 
     row: dict[str, Any]  # of schema PROMPTS
     prompt: "Prompt"
-    given: Image | None  # image that is preferred to the model's own
-    codes: CodeArray | None  # its codes, [L]
-    edited: Image | None
+    given: Image | None  # the image that is chosen over the model's own
+    codes: CodeArray | None  # codes of `given`, [L]
+    edited: Image | None  # the image to edit
 
 
 class UnusableError(Exception):
-    """A prompt that cannot be used, and why."""
+    """An error of a prompt that cannot be used, with its reason."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -47,7 +47,7 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """Read and decode what a prompt refers to, and tokenize its words."""
+    """Read and decode the images of a prompt, and tokenize its words."""
 
     tools: Tools
     store: Storage
@@ -56,7 +56,7 @@ class Prepare:
     with_given: bool
 
     def __call__(self, row: dict[str, Any]) -> Prepared | Reject:
-        """Return a row ready to be drawn, or why it cannot be."""
+        """Return the inputs of a prompt, or a reject with the reason why there are none."""
         try:
             return self._prepared(row)
         except (DecodeError, UnusableError) as error:
@@ -85,7 +85,7 @@ class Prepare:
             return decode_image(body, self.decode)
 
     def _codes(self, row: dict[str, Any], given: Image, tokenizer: "NetworkTokenizer") -> CodeArray:
-        """Return a corpus' own codes of an image, or make them as the corpus would."""
+        """Return the stored codes of an image, or encode it as a build would."""
         if not row["codes"]["file"]:
             pixels_HWC = cover_crop(given, *tokenizer.image_size)
             return tokenizer.encode(to_model_input(pixels_HWC[None])).pack()[0]

@@ -1,4 +1,4 @@
-"""preferences: prompts to shards of pairs, as one Beam job, and their manifest."""
+"""The preferences job: turn prompts into shards of pairs, and write their manifest."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,10 +59,9 @@ from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import Subset, made_by
 
-MOST_SHARDS = 1_000_000  # that names of output shards can count
+MOST_SHARDS = 1_000_000  # names of output shards have six digits
 
-
-# Folders that the command writes into, the root too.
+# Folders that the command writes into, with the root.
 WRITTEN = (
     *("", STAGE, MakePreferences.folder, FOLDER),
     *(f"dead_letters/{stage}" for stage in (STAGE, MakePreferences.name)),
@@ -71,16 +70,16 @@ WRITTEN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Where prompts come from."""
+class PromptSource:
+    """The file or the corpus that prompts are read from."""
 
-    prompts: str = ""  # URL of a file of them; or else
+    prompts: str = ""  # URL of a file of prompts; "" to read a corpus
     corpus: Source | None = None
     held_out: float = 0.01  # share of the corpus
-    per_shard: int = 512
+    per_shard: int = 512  # prompts a shard
 
     def rows(self, member: str) -> Iterator[PromptRow | BadPrompt]:
-        """Yield the prompts."""
+        """Yield the prompts, and an error for each unusable one."""
         if self.corpus is None:
             return read_prompts(self.prompts)
         return held_out(self.corpus, member, self.held_out)
@@ -88,16 +87,16 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceJob:
-    """One run: what is asked for, and how the pairs are made."""
+    """One run of the command: the prompts, and how pairs are made from them."""
 
-    asked: Asked
+    source: PromptSource
     stage: MakePreferences  # its subset follows from the prompts
-    images: ImageTokenizer  # of the model
+    images: ImageTokenizer  # the image tokenizer of the model
     engine: Engine
-    max_failed: float  # share of the prompts past which it fails
+    max_failed: float  # share of failed prompts above which the run fails
 
     def run(self, out: str, *, force_unlock: bool = False) -> dict[str, Any]:
-        """Make pairs, or go on with what was killed; return the manifest.
+        """Make pairs, or resume a killed run; return the manifest.
 
         Raises:
             UserError: another command holds the folder, it holds a corpus, prompts or tokenizer
@@ -108,9 +107,9 @@ class PreferenceJob:
             store.sweep(WRITTEN)
             tokenizer = self._tokenizer()
             prompts = write_prompts(
-                self.asked.rows(self.stage.member),
+                self.source.rows(self.stage.member),
                 store,
-                per_shard=self.asked.per_shard,
+                per_shard=self.source.per_shard,
                 need_given=self.stage.pairs == "paper",
             )
             _remove_surplus(store, prompts.shards)
@@ -121,18 +120,18 @@ class PreferenceJob:
     def _tokenizer(self) -> NetworkTokenizer:
         """Load the model's image tokenizer, and check that it made the codes of the corpus."""
         tokenizer = self.images.load()
-        if self.asked.corpus and self.stage.pairs == "paper":
-            manifest = read_manifest(self.asked.corpus.url)
-            codes, _ = token_members(self.asked.corpus, manifest, self.stage.member)
-            check_tokenizer(codes, self.asked.corpus, tokenizer)
+        if self.source.corpus and self.stage.pairs == "paper":
+            manifest = read_manifest(self.source.corpus.url)
+            codes, _ = token_members(self.source.corpus, manifest, self.stage.member)
+            check_tokenizer(codes, self.source.corpus, tokenizer)
         return tokenizer
 
     def _map(self, stage: MakePreferences, store: Storage, shards: int) -> None:
-        _forget_lost(stage, store)
+        _remove_without_output(stage, store)
         todo = shards_to_do([stage], store, shards)
         CONSOLE.info("%s: %s of %s shards to do", stage.name, len(todo), shards)
         if todo:
-            # Shards and manifest would disagree from here on, until the new one is written.
+            # New shards would not fit the old manifest; the new one is written at the end.
             store.remove(MANIFEST)
             allowed, sources = {stage.name: self.max_failed}, ["prompts"] * shards
             try:
@@ -145,7 +144,7 @@ class PreferenceJob:
         return CorpusError(
             f"{stage}: {made.failed_rows:,} of {made.rows_in:,} prompts failed: "
             f"{dict(made.failed)}; --max-failed is {self.max_failed}; "
-            f"see {dead_letters_path(stage, 0)} ff."
+            f"see {dead_letters_path(stage, 0)} and the files after it"
         )
 
     def _finish(
@@ -160,10 +159,10 @@ class PreferenceJob:
         if made.failed_rows > self.max_failed * made.rows_in:
             raise self._too_many_failed(stage.name, made)
         if not made.kept:
-            raise CorpusError(f"{stage.name}: no pair is left: {made}")
+            raise CorpusError(f"{stage.name}: every prompt was dropped or failed: {made}")
         files = _shard_files(stage.subset, store, origins)
         aspects = aspects_of(store, prompts.shards)
-        tokens = [_described(stage.member, self.images, tokenizer, aspects)]
+        tokens = [_token_line(stage.member, self.images, tokenizer, aspects)]
         funnel = [(STAGE, prompts.counts), (stage.name, made)]
         manifest = pairs_manifest(
             stage.made_by(), stage.subset, prompts.shards, files, tokens, versions(), funnel
@@ -196,7 +195,7 @@ def pairs_manifest(
 
 
 def aspects_of(store: Storage, shards: int) -> list[float]:
-    """Return the aspects of the pairs that were made."""
+    """Return the aspect ratios of the pairs in the side-cars, sorted."""
     found: set[float] = set()
     for shard in range(shards):
         made = read_table(store, sidecar_path(MakePreferences.folder, shard), ["key"])
@@ -206,7 +205,7 @@ def aspects_of(store: Storage, shards: int) -> list[float]:
 
 
 def _remove_surplus(store: Storage, shards: int) -> None:
-    """Remove what is numbered as no shard of prompts is any more."""
+    """Remove side-cars and dead letters with numbers from `shards` on: left by an earlier run."""
     beyond = range(shards, MOST_SHARDS)
     old = surplus(store, dict.fromkeys((STAGE, MakePreferences.folder), beyond))
     old += surplus_letters(store, MakePreferences.name, beyond)
@@ -214,8 +213,8 @@ def _remove_surplus(store: Storage, shards: int) -> None:
         store.remove(path)
 
 
-def _forget_lost(stage: MakePreferences, store: Storage) -> None:
-    """Remove side-cars whose output shard or its index is gone, so that all are made again."""
+def _remove_without_output(stage: MakePreferences, store: Storage) -> None:
+    """Remove side-cars whose output shard or index is missing, so that they are made again."""
     there = store.listing(FOLDER)
     for name in store.listing(stage.folder):
         number, origin = shard_of(name), own_sidecar(store, stage.folder, name)
@@ -226,14 +225,14 @@ def _forget_lost(stage: MakePreferences, store: Storage) -> None:
             store.remove(f"{stage.folder}/{name}")
 
 
-def _described(
+def _token_line(
     member: str, images: ImageTokenizer, tokenizer: NetworkTokenizer, aspects: Sequence[float]
 ) -> dict[str, Any]:
-    """Return what the manifest says of the codes: of `chosen.MEMBER` and `rejected.MEMBER`."""
+    """Return the manifest's line of the codes in `chosen.MEMBER` and `rejected.MEMBER`."""
     from model.tokenizers.sizes import PRESETS, schedule_of
 
     config = PRESETS[images.tokenizer][images.preset]
-    ofs = {
+    tokenizers = {
         aspect: tokenizer.with_schedule(schedule_of(config, images.resolution, aspect))
         for aspect in aspects
     }
@@ -243,14 +242,14 @@ def _described(
         "resolution": images.resolution,
         "views": 1,
         "crop": CROP,
-        "image_sizes": {str(a): "{}x{}".format(*of.image_size) for a, of in ofs.items()},
-        "schedules": {str(a): schedule_text(of.schedule) for a, of in ofs.items()},
+        "image_sizes": {str(a): "{}x{}".format(*t.image_size) for a, t in tokenizers.items()},
+        "schedules": {str(a): schedule_text(t.schedule) for a, t in tokenizers.items()},
         **tokenizer.describe(),
     }
 
 
 def _shard_files(subset: Subset, store: Storage, made: Sequence[Origin]) -> list[ShardFile]:
-    """Return what the indexes of the output shards say; those of no pair were not written."""
+    """Return the output shards by their indexes; a shard without pairs has no file."""
     files: list[ShardFile] = []
     for number in (number for number, origin in enumerate(made) if origin.counts.kept):
         name = f"{FOLDER}/{output_name(subset.name, number)}"
@@ -263,9 +262,9 @@ def _shard_files(subset: Subset, store: Storage, made: Sequence[Origin]) -> list
 
 
 def _old_files(store: Storage, manifest: Mapping[str, Any], subset: Subset) -> list[str]:
-    """List shards that the manifest does not name, and the list of another subset's."""
+    """Return shards that the manifest does not name, and lists of shards of other subsets."""
     subsets = made_by("preferences")
-    # As many as there are prompts, now or before.
+    # Every number: an earlier run may have had more prompts.
     numbers = {each.name: range(MOST_SHARDS) for each in subsets}
     lists = [
         listing_path(each.name) for each in subsets if each != subset and _is_list(store, each)
@@ -274,7 +273,7 @@ def _old_files(store: Storage, manifest: Mapping[str, Any], subset: Subset) -> l
 
 
 def _is_list(store: Storage, subset: Subset) -> bool:
-    """Whether the list of a subset's shards is there, and is one that this command wrote."""
+    """Return whether a subset's list of shards is there and was written by this command."""
     path = listing_path(subset.name)
     if not store.exists(path):
         return False
@@ -288,5 +287,5 @@ def _is_list(store: Storage, subset: Subset) -> bool:
 
 
 def _holds_pairs(store: Storage) -> bool:
-    """Whether a run wrote there, to its end or not."""
+    """Return whether a run of this command wrote to a folder, finished or not."""
     return holds_prompts(store) and not store.exists(COMPARISON)

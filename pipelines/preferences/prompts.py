@@ -1,4 +1,4 @@
-"""Prompts into shards: sorted by key, cut into side-cars of `prompts/`, each a unit of work."""
+"""Writer of prompts: sort them by key and cut them into side-cars of `prompts/`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ from schemas.tables import PROMPTS
 
 STAGE = "prompts"
 FOLDER = "prompts"
-COMPARISON = "comparison.json"  # where `compare` wrote them
+COMPARISON = "comparison.json"  # lies beside prompts that `compare` wrote
 VERSION = 2
-EDIT_ANSWER = f"The output image is: {IMAGE_GEN}"  # of VARGPT-v1.1's editing data
+EDIT_ANSWER = f"The output image is: {IMAGE_GEN}"  # from VARGPT-v1.1's editing data
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenPrompts:
-    """What lies in `prompts/`."""
+    """The prompts in `prompts/`."""
 
     shards: int
     counts: Counts
-    subset: Subset  # of the pairs that are made of them
+    subset: Subset  # of the pairs made from them
 
 
 def write_prompts(
@@ -50,18 +50,18 @@ def write_prompts(
     need_given: bool,
     templates: str = "t2i-v1",
 ) -> WrittenPrompts:
-    """Write prompts, and what is none to the dead letters.
+    """Write prompts to side-cars, and unusable ones to the dead letters.
 
     Args:
-        found: as `model.preferences.prompts` yields them.
-        store: where to.
-        per_shard: prompts of a shard.
-        need_given: whether a prompt without an image of its own is of no use.
-        templates: words around the prompts of a file; a corpus brings its own.
+        found: prompts and errors, as `model.preferences.prompts` yields them.
+        store: the folder to write to.
+        per_shard: prompts a shard.
+        need_given: whether a prompt without an image of its own fails.
+        templates: templates for the prompts of a file; prompts of a corpus have messages.
 
     Raises:
-        CorpusError: no prompt is left, or some edit images and others do not: those are subsets of
-            their own.
+        CorpusError: no prompt is usable, or some edit an image and some do not, which are two
+            subsets.
     """
     words = load_templates(templates)
     rows: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ def write_prompts(
             each = BadPrompt(id=each.key, reason="no_given_image", detail=f"{each.text!r:.200}")
         if isinstance(each, PromptRow):
             messages = each.messages or tuple(_messages(each, words))
-            each = _marked(each, messages) or each
+            each = _marker_fault(each, messages) or each
         if isinstance(each, BadPrompt):
             rejects.append(Reject(id=each.id, reason=each.reason, detail=each.detail))
         else:
@@ -81,26 +81,32 @@ def write_prompts(
     if not rows:
         place = dead_letters_path(STAGE, 0)
         raise CorpusError(
-            f"no prompt is left of {counts.rows_in}: {dict(counts.failed)}; see {place}"
+            f"no prompt of {counts.rows_in} is usable: {dict(counts.failed)}; see {place}"
         )
     edits = {bool(row["edited"]["file"]) for row in rows}
     if len(edits) > 1:
-        raise CorpusError("some prompts edit an image and some do not; make their pairs apart")
+        raise CorpusError(
+            "some prompts edit an image and some do not; make their pairs in two runs"
+        )
     rows.sort(key=lambda row: row["key"])
     starts = range(0, len(rows), per_shard)
     for number, start in enumerate(starts):
-        mine = rejects if number == 0 else []
-        _write_shard(store, number, rows[start : start + per_shard], mine)
+        _write_shard(
+            store,
+            number,
+            rows[start : start + per_shard],
+            rejects if number == 0 else [],
+        )
     return WrittenPrompts(shards=len(starts), counts=counts, subset=pairs_subset(edits=edits.pop()))
 
 
 def pairs_subset(*, edits: bool) -> Subset:
-    """Return the subset of pairs whose prompts edit an image, or of those that do not."""
+    """Return the subset of pairs whose prompts edit an image, or do not."""
     return PREFERENCE_EDIT if edits else PREFERENCE
 
 
 def holds_prompts(store: Storage) -> bool:
-    """Whether prompts were written to a folder, or the dead letters of some."""
+    """Return whether `write_prompts` wrote to a folder."""
     first = sidecar_path(FOLDER, 0).rpartition("/")[2]
     return own_sidecar(store, FOLDER, first) is not None or is_own_letters(store, STAGE, 0)
 
@@ -124,10 +130,10 @@ def _messages(prompt: PromptRow, words: Any) -> Iterator[Message]:
     yield Message("assistant", pair.assistant)
 
 
-def _marked(prompt: PromptRow, messages: Sequence[Message]) -> BadPrompt | None:
-    """Refuse messages, perhaps of a corpus of an earlier release, that spell a token.
+def _marker_fault(prompt: PromptRow, messages: Sequence[Message]) -> BadPrompt | None:
+    """Return an error if messages spell a special token, or have too few or too many image marks.
 
-    An image is marked where one stands, and nowhere else.
+    A corpus of an earlier release may have such messages.
     """
     for message in messages:
         if marker := marker_in(message.content, allowed=MARKS):
@@ -157,5 +163,5 @@ def _row(prompt: PromptRow, messages: Sequence[Message]) -> dict[str, Any]:
 def _place(place: Place | None) -> dict[str, Any]:
     if place is None:
         return {"file": "", "offset": 0, "length": 0}
-    # Or it would be a path below the corpus.
+    # A relative path would be resolved below the corpus.
     return {"file": absolute(place.file), "offset": place.offset, "length": place.length}

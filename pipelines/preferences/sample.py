@@ -1,4 +1,4 @@
-"""A pair as it stands in a shard."""
+"""The members of a pair in a shard."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from schemas.subsets import Subset
 
 
 def facts_of(made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of the JSON that all samples share, of what their stage was told."""
+    """Return the JSON fields that all samples share, from the settings of the stage."""
     return {
         "pairs": made_by["pairs"],
         "samples": made_by["samples"],
@@ -33,10 +33,10 @@ def sample_json(
     """Return the JSON of a sample.
 
     Args:
-        prompt: its row of schema PROMPTS.
-        pair: its row of schema PREFERENCES.
+        prompt: the sample's row of schema PROMPTS.
+        pair: the sample's row of schema PREFERENCES.
         facts: the fields that all samples share, see `facts_of`.
-        subset: of the sample.
+        subset: the subset of the sample.
     """
     chosen, rejected = pair["chosen"], pair["rejected"]
     is_given = chosen == GIVEN
@@ -67,21 +67,21 @@ def sample_members(
     subset: Subset,
     shard: ShardConfig,
 ) -> dict[str, bytes]:
-    """Return the members of a sample, in their order.
+    """Return the members of a sample, in order.
 
     Args:
-        prepared: the prompt and what it came with.
+        prepared: the prompt with its images.
         drawn: the model's images.
-        pair: which two to take, a row of schema PREFERENCES.
-        json: the sample's, as `sample_json` makes it.
-        codes: name of the member with an image's codes, without what it begins with.
-        subset: of the sample.
-        shard: how images are written.
+        pair: the chosen and the rejected image, a row of schema PREFERENCES.
+        json: the JSON of the sample, from `sample_json`.
+        codes: name of the codes' member, without `chosen.` or `rejected.`.
+        subset: the subset of the sample.
+        shard: settings that images are written with.
     """
     found = {"json": json}
-    for of, number in zip(subset.generated, (pair["chosen"], pair["rejected"]), strict=True):
+    for prefix, number in zip(subset.generated, (pair["chosen"], pair["rejected"]), strict=True):
         image, codes_L = _image(prepared, drawn, number)
-        found |= {f"{of}jpg": jpeg(image, shard), f"{of}{codes}": npy(codes_L)}
+        found |= {f"{prefix}jpg": jpeg(image, shard), f"{prefix}{codes}": npy(codes_L)}
     if subset.input_image:
         assert prepared.edited is not None
         found[subset.input_image] = jpeg(prepared.edited, shard)
@@ -89,7 +89,7 @@ def sample_members(
 
 
 def _score(pair: Mapping[str, Any], number: int) -> float:
-    """Return the score of an image of a pair, 0.0 where nothing was scored."""
+    """Return the score of an image of a pair; 0.0 without a scorer."""
     if number == GIVEN:
         return pair["given_score"]
     return pair["scores"][number] if pair["scores"] else 0.0

@@ -1,7 +1,7 @@
-"""preferences: draw images of every prompt, choose one over another, write them as a shard.
+"""The preferences stage: draw images of every prompt, choose a pair, write pairs as a shard.
 
-The unit of work, of retry and of durability is a shard of prompts, which becomes one output shard:
-keys are hashes, so that neighbours have nothing in common, and nothing need be shuffled.
+A shard of prompts is the unit of work, of retry and of durability, and becomes one output shard.
+Keys are hashes, so prompts lie in random order without a shuffle.
 """
 
 import math
@@ -38,13 +38,13 @@ from schemas.subsets import Subset
 from schemas.tables import PREFERENCES, SHARD_INDEX
 
 PairsOf = Literal["paper", "scored"]
-"""paper: the image that a prompt came with over the model's; scored: the model's best over its
-worst."""
+"""paper: the image of the prompt is chosen over the model's; scored: the model's best image is
+chosen over its worst."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakePreferences(MapStage):
-    """Make the pairs of one shard of prompts."""
+    """The stage that makes the pairs of one shard of prompts."""
 
     name: ClassVar[str] = "preferences"
     folder: ClassVar[str] = "preferences"
@@ -54,11 +54,11 @@ class MakePreferences(MapStage):
 
     tools: ToolsPlan
     pairs: PairsOf
-    samples: int  # images that the model draws of a prompt
-    margin: float  # least difference of scores
+    samples: int  # images drawn a prompt
+    margin: float  # smallest difference of scores between chosen and rejected
     batch: int  # images drawn at once
     subset: Subset
-    member: str  # of the codes
+    member: str  # name of the codes' member, without `chosen.` or `rejected.`
     shard: ShardConfig
     decode: DecodeConfig
     gpu: Gpu | None = None
@@ -69,18 +69,17 @@ class MakePreferences(MapStage):
         return PREFERENCES
 
     def hints(self) -> dict[str, str]:
-        """Return what it asks of its workers, as Beam's resource hints."""
+        """Return Beam's resource hints for the GPU; {} without one."""
         return self.gpu.hints() if self.gpu else {}
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return what made the pairs."""
+        """Return the settings that decide the pairs."""
         return self.made_by()
 
     def made_by(self) -> dict[str, Any]:
         """Return model, sampling, scorer, and how pairs are chosen and written.
 
-        The size of a batch is among them: it decides the last place of a float, and so, now and
-        then, a bit.
+        The batch size is included: it can change the last digit of a float, and so a code.
         """
         plain = ("pairs", "samples", "margin", "batch", "member")
         return {
@@ -126,7 +125,7 @@ class MakePreferences(MapStage):
     def _pair(
         self, prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools
     ) -> dict[str, Any] | Reject:
-        """Choose one image over another, a row of PREFERENCES; or say why there is no pair."""
+        """Return the chosen pair as a row of PREFERENCES, or the reason why there is none."""
         key, scores = prepared.row["key"], scores_of(prepared, drawn, loaded)
         if not all(map(math.isfinite, scores)):
             return Reject(id=key, reason="score_not_finite", detail=f"scores {scores}")
@@ -155,7 +154,7 @@ class MakePreferences(MapStage):
     def _files(
         self, shard: int, scratch: Path, samples: Mapping[str, Mapping[str, bytes]]
     ) -> dict[str, Path]:
-        """Write tar and index, to be published by the caller."""
+        """Write tar and index to `scratch`; return their paths by the names to publish."""
         tar = scratch / "shard.tar"
         with TarWriter(tar) as writer:
             rows = [row for key in sorted(samples) for row in writer.add_sample(key, samples[key])]

@@ -1,4 +1,4 @@
-"""What a worker draws and scores with, loaded once a process."""
+"""The model and the scorer that a worker uses, loaded once a process."""
 
 import threading
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class ToolsPlan:
-    """Which model, how it draws, and what scores, in plain values."""
+    """The model, its sampling settings and the scorer, in plain values."""
 
     model: str  # URL of its folder
     model_sha256: str
     sampling: "Sampling"
     scorer: ScorerPlan | None = None
     dtype: str = "float32"  # of the model's weights
-    seed: str = ""  # what all that is drawn hangs on; "" for the model's hash
+    seed: str = ""  # seed of all random numbers; "" for the model's sha256
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the images and their scores, as JSON holds it."""
+        """Return the settings that decide images and scores, as JSON values."""
         return {
             "model": self.model_sha256,
             "dtype": self.dtype,
@@ -54,7 +54,7 @@ class Tools:
         """Return the image tokenizer for an aspect.
 
         Raises:
-            ValueError: an aspect that it cannot do.
+            ValueError: the tokenizer has no schedule for this aspect.
         """
         if aspect not in self._tokenizers:
             self._tokenizers[aspect] = self._with_aspect(aspect)
@@ -73,21 +73,21 @@ class Tools:
 
 
 def described_sampling(sampling: Mapping[str, Any]) -> str:
-    """Say in a line how images are drawn, by the settings of a plan."""
-    told = "guidance {guidance}, temperature {temperature}, top-k {top_k}, top-p {top_p}"
-    return told.format_map(sampling)
+    """Describe the sampling settings of a plan in one line."""
+    line = "guidance {guidance}, temperature {temperature}, top-k {top_k}, top-p {top_p}"
+    return line.format_map(sampling)
 
 
 def tools(plan: ToolsPlan) -> Tools:
-    """Load what a plan names on the best device there is, unless this process has it.
+    """Return the loaded model and scorer of a plan, on the best device; load them on first use.
 
     Raises:
-        UserError: a model or scorer that cannot be loaded, or another model than was planned.
+        UserError: model or scorer cannot be loaded, or the model changed since the plan was made.
     """
     key = fingerprint(plan.model, plan.seed, plan.settings())
     with _loading:
         if key not in _loaded:
-            _loaded.clear()  # two models of full size have no room beside each other
+            _loaded.clear()  # memory has room for one model of full size
             _loaded[key] = _load(plan)
         return _loaded[key]
 
@@ -102,7 +102,7 @@ def _load(plan: ToolsPlan) -> Tools:
     from model.training.start import INPUT_IMAGE_PIXELS
     from model.training.trained import load_trained
 
-    # The cores are shared out among processes, and sums split otherwise would round otherwise.
+    # Processes share the cores; and another number of threads would round sums differently.
     torch.set_num_threads(1)
     device = best_device()
     trained = load_trained(plan.model, device=device, dtype=getattr(torch, plan.dtype))
@@ -110,7 +110,7 @@ def _load(plan: ToolsPlan) -> Tools:
     text = TextEncoder(trained.text, pad_multiple=trained.model.config.pad_multiple)
     if trained.sha256 != plan.model_sha256:
         raise CorpusError(
-            f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} when this began"
+            f"{plan.model}: sha256 is {trained.sha256}, it was {plan.model_sha256} at the start"
         )
     patch = trained.model.config.backbone.patch
     processor = Qwen2VLImageProcessorPil(patch_size=patch, max_pixels=INPUT_IMAGE_PIXELS)

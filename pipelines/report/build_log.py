@@ -1,4 +1,4 @@
-"""What a build leaves to tell of itself: a log with a line a stage, and the report."""
+"""The log of a build, with one line a stage, and the name of its report."""
 
 import json
 import time
@@ -14,32 +14,32 @@ from pipelines.runtime.counting import counted
 from schemas.store.storage import Storage
 
 LOG = "build_log.jsonl"
-BEGUN = "begun"  # stands in the log for a stage, at the start of a build
+BEGUN = "begun"  # the stage of the line that a build writes at its start
 REPORT = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildLog:
-    """Writes what the stages of one build did, to the console and to the log."""
+    """A writer of the stages of one build, to the console and to the log."""
 
     store: Storage
     claims: Claims
-    shards: int  # of side-cars
+    shards: int  # number of shards of side-cars
     build: str = field(default_factory=lambda: uuid4().hex[:12])
 
     def begin(self) -> None:
-        """Note that the corpus is between two states from here on."""
+        """Append a line that marks the build as unfinished."""
         nothing = {"seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
         self._append({"stage": BEGUN, **nothing, "job": "", "job_seconds": 0.0})
 
     @contextmanager
     def timed(self, stage: str, ran: int, rows: int = 0) -> Iterator[None]:
-        """Note the seconds of the body, the job of a single stage.
+        """Log the seconds of the body, the job of one stage.
 
         Args:
-            stage: its name.
-            ran: shards that it has work for.
-            rows: that those hold, for the speed; 0 to show none.
+            stage: name of the stage.
+            ran: number of shards to run.
+            rows: rows of these shards, for the speed; 0 to show none.
         """
         started = time.monotonic()
         yield
@@ -47,20 +47,20 @@ class BuildLog:
         self.stage(stage, ran, seconds, speed(rows, seconds), job=stage, job_seconds=seconds)
 
     def stage(self, stage: str, ran: int, seconds: float, note: str, **job: Any) -> None:
-        """Note what a stage did.
+        """Log a stage.
 
         Args:
-            stage: its name.
-            ran: shards that it made.
-            seconds: of work.
-            note: what the console says after them.
-            job: `job`, its name, and `job_seconds`.
+            stage: name of the stage.
+            ran: number of shards that it made.
+            seconds: seconds of work.
+            note: text after the seconds on the console.
+            job: `job`, the name of the job, and `job_seconds`.
         """
         fresh = self.shards - ran
-        of = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
-        CONSOLE.info("%-10s %s%s", stage, of, f", {seconds:.1f} s{note}" if ran else "")
-        done = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
-        self._append({**done, **job})
+        shards = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
+        CONSOLE.info("%-10s %s%s", stage, shards, f", {seconds:.1f} s{note}" if ran else "")
+        line = {"stage": stage, "seconds": seconds, "shards_run": ran, "shards_fresh": fresh}
+        self._append({**line, **job})
 
     def _append(self, line: dict[str, Any]) -> None:
         self.claims.take({LOG: 1})
@@ -70,7 +70,7 @@ class BuildLog:
 
 
 def speed(rows: int, seconds: float) -> str:
-    """Return images per second, to stand after the seconds; '' where there is nothing to say.
+    """Return images a second, as text after the seconds; '' without rows or seconds.
 
     >>> speed(1500, 0.5), speed(0, 0.5)
     (', 3,000 img/s', '')
@@ -79,7 +79,7 @@ def speed(rows: int, seconds: float) -> str:
 
 
 def unfinished(store: Storage) -> str:
-    """Say how far the last build came that the log tells of; '' if it came to its end.
+    """Describe how far the last build in the log came; '' if it finished.
 
     Raises:
         ValueError, KeyError, TypeError: the log is damaged.
@@ -94,9 +94,9 @@ def unfinished(store: Storage) -> str:
 
 
 def stage_seconds(store: Storage) -> dict[str, float]:
-    """Return the seconds of every stage in the last build, from the log, which has all builds."""
+    """Return the seconds of every stage of the last build in the log; {} without a log."""
     lines = store.read(LOG).splitlines() if store.exists(LOG) else []
     runs = [json.loads(line) for line in lines]
     last = runs[-1]["build"] if runs else None
-    mine = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
-    return {run["stage"]: run["seconds"] for run in mine}
+    last_runs = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
+    return {run["stage"]: run["seconds"] for run in last_runs}

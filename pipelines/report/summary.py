@@ -1,9 +1,9 @@
-"""What the report says of a corpus, in parts that add up: one shard's is as small as the whole's.
+"""The summary of a corpus for the report: summaries of shards are of bounded size and add up.
 
-Everything that could grow with the corpus is cut by an order that does not depend on where a row
-came from: the smallest ranks of a hash (examples), the shortest texts (licences), the largest
-losses (shards). Of two parts' smallest, the smallest are the whole's smallest; so `merge` is exact,
-and its result the same in any order and any grouping.
+Lists that could grow with the corpus keep only the first entries of an order that does not depend
+on the shard: smallest ranks of a hash (examples), shortest texts (licences), largest losses
+(shards). The smallest entries of a whole are among the smallest of its parts. So `merge` is exact,
+in any order and any grouping.
 """
 
 from collections import Counter
@@ -32,10 +32,10 @@ from schemas.keys import rank
 from schemas.recipe import MaxFailedFraction, Recipe
 from schemas.store.storage import Storage
 
-# Most that is kept of each; together they bound the report's size.
+# Maximum number of entries of each kind; together they bound the size of the report.
 MOST = {"kept": 24, "pair": 8, "dropped": 8, "duplicate": 6}
-MOST_DEAD_LETTERS = 3  # of a stage, outcome and reason
-MOST_LICENCES = 40  # of a source
+MOST_DEAD_LETTERS = 3  # for each stage, outcome and reason
+MOST_LICENCES = 40  # a source
 MOST_SHARDS = 300
 LICENCE_CHARS = 120
 DETAIL_CHARS = 300
@@ -51,10 +51,10 @@ TEXT_REPEATS = Column(
 
 
 def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
-    """Summarise one shard from its side-cars; no pixel is read.
+    """Return the summary of one shard, from its side-cars; no pixel is read.
 
     Raises:
-        CorpusError: if a side-car is missing or damaged.
+        CorpusError: a side-car is missing or damaged.
     """
 
     def read(folder: str, *columns: str) -> pa.Table:
@@ -62,7 +62,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
 
     sources = read("sources", "key", "source", "licence").to_pylist()
     signals = read_table(store, sidecar_path("signals", shard))
-    twins = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
+    duplicates = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
     selection = read("selection", "key", "kept", "reason").to_pylist()
     captions = read("captions", "key", "caption_origin").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
@@ -82,36 +82,36 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         sources=_tallies(sources, kept, lambda row: row["source"]),
         licences=_few_licences(_tallies(sources, kept, _licence)),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
-        histograms=_histograms(signals, twins, kept, recipe),
-        examples=_examples(shard, kept, selection, twins.to_pylist()),
+        histograms=_histograms(signals, duplicates, kept, recipe),
+        examples=_examples(shard, kept, selection, duplicates.to_pylist()),
         rejects=_rejects(shard, store),
     )
 
 
 def merge(a: Summary, b: Summary) -> Summary:
-    """Add two parts of a corpus that share no shard; associative and commutative."""
+    """Return the summary of two parts that share no shard; associative and commutative."""
     return Summary(
         shard_count=a.shard_count + b.shard_count,
         shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
-        sources=_united(a.sources, b.sources, _add_tallies),
-        licences=_few_licences(_united(a.licences, b.licences, _add_tallies)),
-        caption_origins=_united(a.caption_origins, b.caption_origins, add),
-        histograms=_united(a.histograms, b.histograms, add),
+        sources=_merged(a.sources, b.sources, _add_tallies),
+        licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
+        caption_origins=_merged(a.caption_origins, b.caption_origins, add),
+        histograms=_merged(a.histograms, b.histograms, add),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
-            for group, found in _united(a.examples, b.examples, add).items()
+            for group, found in _merged(a.examples, b.examples, add).items()
         },
-        rejects=_united(a.rejects, b.rejects, _add_rejected),
+        rejects=_merged(a.rejects, b.rejects, _add_rejected),
     )
 
 
 def merge_all(parts: Iterable[Summary]) -> Summary:
-    """Add any number of parts."""
+    """Return the summary of any number of parts."""
     return reduce(merge, parts, Summary())
 
 
 def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
-    """Return the columns that a histogram says something of, in the recipe's order."""
+    """Return the columns that the report shows as histograms, in the recipe's order."""
     measured = columns(recipe.measure.signals)
     return (*(column for column in measured if column.is_ordered), TEXT_REPEATS)
 
@@ -133,33 +133,33 @@ def _tallies(
     rows: list[dict[str, Any]], kept: frozenset[str], name: Callable[[dict[str, Any]], Any]
 ) -> dict[Any, Tally]:
     listed = Counter(name(row) for row in rows)
-    stayed = Counter(name(row) for row in rows if row["key"] in kept)
-    return {which: Tally(count, stayed[which]) for which, count in listed.items()}
+    in_shards = Counter(name(row) for row in rows if row["key"] in kept)
+    return {which: Tally(count, in_shards[which]) for which, count in listed.items()}
 
 
 def _few_licences(found: Mapping[tuple[str, str], Tally]) -> dict[tuple[str, str], Tally]:
-    """Keep the shortest of each source: names of licences, before texts that stand in their place.
+    """Keep the shortest licences of each source: names come before long texts.
 
-    Not the commonest, which no merge of parts could know.
+    The most common ones cannot be kept: no merge of parts could find them.
     """
-    room: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     few: dict[tuple[str, str], Tally] = {}
     for source, licence in sorted(found, key=lambda name: (len(name[1]), name)):
-        room[source] += 1
-        if room[source] <= MOST_LICENCES:
+        seen[source] += 1
+        if seen[source] <= MOST_LICENCES:
             few[source, licence] = found[source, licence]
     return few
 
 
 def _histograms(
-    signals: pa.Table, twins: pa.Table, kept: frozenset[str], recipe: Recipe
+    signals: pa.Table, duplicates: pa.Table, kept: frozenset[str], recipe: Recipe
 ) -> dict[str, Histogram]:
-    # Both tables are in key order, and dedup speaks of every measured row.
-    signals = signals.append_column(TEXT_REPEATS.field, twins["text_repeats"])
-    stayed = [key in kept for key in _keys(signals)]
+    # Both tables are in key order, and dedup has a row for every measured row.
+    signals = signals.append_column(TEXT_REPEATS.field, duplicates["text_repeats"])
+    in_shards = [key in kept for key in _keys(signals)]
     return {
         column.name: make_histogram(
-            column, signals[column.name].to_numpy(), stayed, recipe.select.get(column.name)
+            column, signals[column.name].to_numpy(), in_shards, recipe.select.get(column.name)
         )
         for column in shown_columns(recipe)
     }
@@ -169,7 +169,7 @@ def _examples(
     shard: int,
     kept: frozenset[str],
     selection: list[dict[str, Any]],
-    twins: list[dict[str, Any]],
+    duplicates: list[dict[str, Any]],
 ) -> dict[Group, tuple[Choice, ...]]:
     found: dict[Group, list[Choice]] = {}
     for key in kept:
@@ -179,12 +179,12 @@ def _examples(
         if not row["kept"]:
             choice = Choice(rank(row["key"], "report"), row["key"], shard)
             found.setdefault(Group("dropped", row["reason"]), []).append(choice)
-    for row in twins:
+    for row in duplicates:
         if row["reason"]:
             ranked = rank(row["key"], "report")
             choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
             found.setdefault(Group("duplicate", row["reason"]), []).append(choice)
-    return {group: tuple(sorted(some)[: MOST[group.kind]]) for group, some in found.items()}
+    return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}
 
 
 def _rejects(shard: int, store: Storage) -> dict[RejectKind, Rejected]:
@@ -209,5 +209,5 @@ def _add_rejected(a: Rejected, b: Rejected) -> Rejected:
     return Rejected(a.rows + b.rows, _first(a.examples + b.examples))
 
 
-def _united(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
+def _merged(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
     return {**a, **b, **{name: join(a[name], b[name]) for name in a if name in b}}

@@ -1,4 +1,4 @@
-"""The manifest: every file of the corpus with its hash, what made it, and all counts."""
+"""The manifest: the output shards with their hashes, the settings and versions, all counts."""
 
 import json
 import os.path
@@ -28,12 +28,12 @@ from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import T2I, Subset
 
 MANIFEST = "manifest.json"
-# Whose versions decide bytes: pixels, codes, and our own code.
+# Packages whose versions can change bytes of pixels or codes.
 MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 
 
 def inputs_fingerprint(recipe: Recipe, origins: Mapping[str, Sequence[Origin]]) -> str:
-    """Hash all that the output shards and the funnel are made of: rows and counts of side-cars."""
+    """Return the hash of all inputs of output shards and funnel: rows and counts of side-cars."""
     contents = {
         folder: [[o.content, asdict(o.counts), dict(o.passed_over)] for o in found]
         for folder, found in origins.items()
@@ -49,15 +49,15 @@ def make_manifest(
     shard_count: int,
     passed_over: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """Describe the shards that lie in the corpus.
+    """Return the manifest of the shards in a corpus.
 
     Args:
-        recipe: as pinned.
+        recipe: the resolved recipe.
         store: the corpus.
-        funnel: (stage, counts) of the stages before.
-        inputs: `inputs_fingerprint` of them.
-        shard_count: of the side-cars.
-        passed_over: what is in each source and no row, counted.
+        funnel: (stage, counts) of each stage before the shards.
+        inputs: `inputs_fingerprint` of the side-cars.
+        shard_count: number of shards of side-cars.
+        passed_over: counts of entries that are not rows, by source and kind.
     """
     files = [ShardFile(*file) for file in json.loads(store.read(listing_path(T2I.name)))]
     tokens = tokens_of(recipe, store, shard_count)
@@ -65,12 +65,12 @@ def make_manifest(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides bytes, as they are installed here."""
+    """Return the installed versions of the packages in `MADE_WITH`."""
     return {name: version(name) for name in MADE_WITH}
 
 
 def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str, Any]]:
-    """Describe the arrays of every member: what they are, and what made them on what."""
+    """Return a line for each array member: its format, its tokenizer, and the devices used."""
     return [
         {**described, **made_on(store, str(described["member"]), shard_count)}
         for described in describe_tokens(recipe.vq_tokens)
@@ -86,7 +86,7 @@ def describe(
     made_with: Mapping[str, str],
     passed_over: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
-    """Return the manifest of a corpus; `funnel` is of the stages before the shards."""
+    """Return the manifest of a corpus; `funnel` has the stages before the shards."""
     written = reduce(add, (file.counts for file in files), Counts())
     return lay_out(
         about={
@@ -99,7 +99,7 @@ def describe(
         tokens=tokens,
         subsets={T2I: files},
         further={
-            # Dropped or failed in caption, pair, vq_tokens or shard, each in one of them.
+            # Rows that caption, pair, vq_tokens or shard dropped or failed.
             "selected_but_not_written": dict(funnel)["select"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         },
@@ -116,15 +116,15 @@ def lay_out(
     further: Mapping[str, Any],
     funnel: Sequence[tuple[str, Counts]],
 ) -> dict[str, Any]:
-    """Lay out a manifest, whichever command makes the shards.
+    """Return a manifest in the layout that all commands share.
 
     Args:
-        about: what the shards are and were made of.
-        made_with: versions of what decides bytes.
+        about: name, description and settings of the shards.
+        made_with: versions of packages, see `versions`.
         tokens: a line for each array of an image.
-        subsets: the output shards, in order.
-        further: what this command alone counts.
-        funnel: what became of the rows of each stage, in order.
+        subsets: the output shards of each subset, in order.
+        further: counts that only this command has.
+        funnel: (stage, counts) of each stage, in order.
     """
     return {
         "contract": CONTRACT_VERSION,
@@ -151,12 +151,12 @@ def _subset(files: Sequence[ShardFile]) -> dict[str, Any]:
 def old_shards(
     store: Storage, manifest: Mapping[str, Any], numbers: Mapping[str, Collection[int]]
 ) -> list[str]:
-    """List output shards of earlier builds that the manifest does not name.
+    """Return output shards of earlier builds that the manifest does not name.
 
     Args:
         store: the corpus.
-        manifest: names those that stay.
-        numbers: of the output shards that this corpus wrote, by subset.
+        manifest: the manifest; shards that it names are not returned.
+        numbers: numbers of the output shards that this corpus wrote, by subset.
     """
     listed = {
         os.path.splitext(os.path.basename(shard["path"]))[0]
@@ -169,10 +169,10 @@ def old_shards(
 
 
 def read_manifest(store: Storage) -> dict[str, Any]:
-    """Read the manifest of the last build; {} if there is none.
+    """Return the manifest of the last build; {} if there is none.
 
     Raises:
-        CorpusError: if it is damaged.
+        CorpusError: the manifest is damaged.
     """
     if not store.exists(MANIFEST):
         return {}
@@ -189,15 +189,15 @@ def read_manifest(store: Storage) -> dict[str, Any]:
 
 
 def check_contract(store: Storage) -> None:
-    """Refuse a folder whose manifest is of another contract.
+    """Refuse a folder whose manifest has another version of the contract.
 
     Raises:
-        CorpusError: naming both.
+        CorpusError: the versions differ.
     """
     try:
         found = json.loads(store.read(MANIFEST))["contract"]
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-        return  # there is none, or it is damaged, and that is said where it is read
+        return  # no manifest, or a damaged one, which `read_manifest` reports
     if found != CONTRACT_VERSION:
         raise CorpusError(
             f"{store.root}: {MANIFEST} is of shard contract {found}, this release reads and writes "
@@ -207,15 +207,15 @@ def check_contract(store: Storage) -> None:
 
 
 def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
-    """Whether the shards that a manifest lists are there, and their lists; `verify` reads them."""
+    """Return whether the shards of a manifest and their lists exist; contents are not read."""
     there = {f"{FOLDER}/{name}" for name in store.listing(FOLDER)}
     for name, subset in manifest["subsets"].items():
         listed = [shard["path"] for shard in subset["shards"]]
         try:
-            also = json.loads(store.read(listing_path(name)))
-            if [path for path, *_ in also] != listed:
+            files = json.loads(store.read(listing_path(name)))
+            if [path for path, *_ in files] != listed:
                 return False
-        except (FileNotFoundError, ValueError, TypeError):  # it is made anew
+        except (FileNotFoundError, ValueError, TypeError):  # the list is written again
             return False
         if not there.issuperset(listed):
             return False
@@ -223,18 +223,18 @@ def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
 
 
 def written(manifest: Mapping[str, Any]) -> Counts:
-    """Return what became of the samples that were to be written."""
+    """Return the counts of the shard stage: samples written and failed."""
     line = manifest["funnel"][-1]
     return Counts(**{name: line[name] for name in ("rows_in", "kept", "dropped", "failed")})
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """Write a manifest as it stands in the corpus."""
+    """Return the bytes of a manifest file."""
     return json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def funnel_line(stage: str, counts: Counts) -> dict[str, Any]:
-    """Return what became of the rows of a stage."""
+    """Return the funnel line of a stage."""
     return {
         "stage": stage,
         "rows_in": counts.rows_in,

@@ -1,7 +1,7 @@
-"""Read the tars that `pipelines.shards.tar_writer` writes, and no others: strictly, in one pass.
+"""A strict reader of tars that `pipelines.shards.tar_writer` writes, in one pass; others fail.
 
-A header says a name and a size; all else in it is fixed. So each is made again of the two and
-compared, and nothing is left that one reader of tars may understand otherwise than another.
+A header has a name and a size; its other fields are fixed. Each header is made again from the two
+and compared, so no two readers of tars can read a file differently.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 24
 
 
 class TarMember(NamedTuple):
-    """A member and where its data lie."""
+    """A member of a tar, and the offset of its data."""
 
     name: str
     offset: int  # bytes from the start of the tar
@@ -25,7 +25,7 @@ class TarMember(NamedTuple):
 
 
 class StrictTar:
-    """A tar as it is read; its size and hash are known once `members` has come to its end."""
+    """A tar that is read once; size and sha256 are complete after `members` or `read_on` ends."""
 
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self._file = file
@@ -35,14 +35,14 @@ class StrictTar:
 
     @property
     def sha256(self) -> str:
-        """Of what was read."""
+        """Return the sha256 of the bytes that were read."""
         return self._digest.hexdigest()
 
     def members(self) -> Iterator[TarMember]:
-        """Yield the members in their order.
+        """Yield the members in order.
 
         Raises:
-            CorpusError: at the first byte that the writer would not have written.
+            CorpusError: the file differs from what the writer writes.
         """
         while True:
             header = self._read(BLOCK)
@@ -52,17 +52,17 @@ class StrictTar:
             offset = self.bytes
             data = self._read(size)
             if any(self._read(-size % BLOCK)):
-                raise CorpusError(f"bytes beside {name!r} that are of no member")
+                raise CorpusError(f"bytes after {name!r} that belong to no member")
             yield TarMember(name, offset, data)
         left = -self.bytes % tarfile.RECORDSIZE
-        # Two blocks at least mark the end.
+        # At least two zero blocks mark the end.
         if any(self._read(left or tarfile.RECORDSIZE)):
             raise CorpusError("bytes after the mark of its end")
         if self._file.read(1):
             raise CorpusError("bytes after its end")
 
     def read_on(self) -> None:
-        """Read to the end of the file, for its size and hash; what is there does not matter."""
+        """Read to the end of the file, for its size and sha256, without parsing."""
         while chunk := self._file.read(CHUNK_BYTES):
             self._digest.update(chunk)
             self.bytes += len(chunk)
@@ -76,7 +76,7 @@ class StrictTar:
         except ValueError:
             sound, name, size = False, "", 0
         if not sound:
-            raise CorpusError(f"at byte {at:,} there is no header as the build writes them")
+            raise CorpusError(f"at byte {at:,}: not a tar header that the build writes")
         return name, size
 
     def _read(self, length: int) -> bytes:

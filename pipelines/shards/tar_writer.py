@@ -1,4 +1,4 @@
-"""Byte-deterministic tars that say where each member lies."""
+"""A writer of byte-deterministic tars that returns the place of each member."""
 
 import hashlib
 import io
@@ -9,12 +9,12 @@ from types import TracebackType
 
 
 class TarWriter:
-    """Write a ustar file whose bytes depend on names and contents alone.
+    """A writer of a ustar file whose bytes depend only on names and contents.
 
-    Members stand in the order they are added; owner, mode and time are fixed.
+    Members are in the order of `add`; owner, mode and time are fixed.
 
     Raises:
-        ValueError: from `add`, for a name over 100 characters, not ASCII, or with a path in it.
+        ValueError: from `add`, for a name over 100 characters, not ASCII, or with a '/'.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class TarWriter:
         return offset, len(data)
 
     def add_sample(self, key: str, members: Mapping[str, bytes]) -> list[dict[str, str | int]]:
-        """Append a sample, its members in the order given; return rows of SHARD_INDEX."""
+        """Append a sample, its members in the given order; return rows of SHARD_INDEX."""
         rows: list[dict[str, str | int]] = []
         for member, data in members.items():
             offset, length = self.add(f"{key}.{member}", data)
@@ -48,10 +48,10 @@ class TarWriter:
 
 
 def member_header(name: str, size: int) -> bytes:
-    """Return the 512 bytes that stand before the data of a member.
+    """Return the header of a member, 512 bytes.
 
     Raises:
-        ValueError: for a name that `TarWriter.add` does not take.
+        ValueError: `TarWriter.add` does not accept the name.
     """
     return _info(name, size).tobuf(tarfile.USTAR_FORMAT)
 
@@ -67,7 +67,7 @@ def _info(name: str, size: int) -> tarfile.TarInfo:
 
 
 def describe_tar(path: Path) -> dict[str, str | int]:
-    """Return what the footer of a shard's index says of its tar: size in bytes, and sha256."""
+    """Return size in bytes and sha256 of a tar, for the footer of its index."""
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": sha256}

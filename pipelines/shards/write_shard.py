@@ -1,4 +1,4 @@
-"""Write one output shard: fetch the bytes that its samples refer to, and lay out tar and index."""
+"""The writer of one output shard: read the bytes that its samples refer to, write tar and index."""
 
 import io
 import json
@@ -39,18 +39,17 @@ STAGE = "shard"
 VERSION = 2
 FOLDER = "shards"
 BATCH_ROWS = 32
-JPEG_MAX_PX = 65_500  # of a side, libjpeg's JPEG_MAX_DIMENSION
+JPEG_MAX_PX = 65_500  # a side; libjpeg's JPEG_MAX_DIMENSION
 
-
-OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # of RAW
-OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # of TOKENS
+OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # columns of RAW
+OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # columns of TOKENS
 _ARRAY = pa.struct([TOKENS.field(name) for name in OF_ARRAY])
-# A sample on its way to its shard: its text, and where its bytes lie.
+# A reference to a sample: its JSON, and the places of its image and arrays.
 REFERENCES = pa.schema(
     [
         *(RAW.field(name) for name in OF_IMAGE),
-        pa.field("json", pa.string()),  # KEY.json, as it will stand in the shard
-        pa.field("arrays", pa.list_(_ARRAY)),  # in the order of their members
+        pa.field("json", pa.string()),  # the text of KEY.json
+        pa.field("arrays", pa.list_(_ARRAY)),  # in the order of the members
     ]
 )
 Reference = dict[str, Any]  # a row of REFERENCES
@@ -67,13 +66,13 @@ class ShardFile(NamedTuple):
 
     @property
     def counts(self) -> Counts:
-        """What became of the samples that belong into it."""
+        """Return the counts of the samples that belong to the shard."""
         failed = sum(self.failed.values())
         return Counts(rows_in=self.samples + failed, kept=self.samples, failed=self.failed)
 
 
 def output_name(subset: str, number: int) -> str:
-    """Name an output shard, without suffix.
+    """Return the name of an output shard, without suffix.
 
     >>> output_name("t2i", 7)
     't2i-000007'
@@ -87,7 +86,7 @@ def listing_path(subset: str) -> str:
 
 
 def listing_bytes(files: Iterable[ShardFile]) -> bytes:
-    """Write the list of a subset's shards as it stands beside them."""
+    """Return the bytes of the list of a subset's shards."""
     return json.dumps(sorted(files), indent=1).encode()
 
 
@@ -103,7 +102,7 @@ def output_number(path: str) -> int:
 def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
 
-    One that is still longer than a JPEG can be is shrunk until it fits.
+    An image with a side over `JPEG_MAX_PX` is shrunk until it fits.
 
     >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
     ((500, 300), (200, 100), (65500, 75))
@@ -114,7 +113,7 @@ def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteShard:
-    """Fetch the bytes of one output shard's samples and write its tar and its index."""
+    """A writer of output shards: reads the bytes of the samples, writes tar and index."""
 
     store: Storage
     subset: Subset
@@ -122,7 +121,7 @@ class WriteShard:
     decode: DecodeConfig
 
     def __call__(self, group: tuple[int, Iterable[Slice]]) -> ShardFile:
-        """Write the shard, unless the very same one is there."""
+        """Write the shard, unless the same one is there; return its line for the manifest."""
         number, slices = group
         (table,) = receive(self.store, slices).values()
         refs = table.sort_by("key").to_pylist()
@@ -138,8 +137,8 @@ class WriteShard:
         )
 
     def fingerprint(self, refs: Sequence[Reference]) -> str:
-        """Return the fingerprint of the shard that is made of these samples."""
-        made_of = [[ref["json"], ref["sha256"], _arrays_made_of(ref)] for ref in refs]
+        """Return the fingerprint of the shard with these samples."""
+        made_of = [[ref["json"], ref["sha256"], _array_hashes(ref)] for ref in refs]
         settings = [self.image.model_dump(mode="json"), self.decode.decides()]
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset.name, settings, made_of)
 
@@ -148,7 +147,7 @@ class WriteShard:
             local = scratch / "shard.tar"
             index, rejects = call(self._write_tar, local, refs)
             tar = describe_tar(local)
-            # Or, killed between the two, a later build would find the old index of a new tar.
+            # Otherwise a kill between the two writes would leave an old index with a new tar.
             self.store.remove(f"{name}.parquet")
             with self._published(f"{name}.tar", local):
                 write_dead_letters(self.store, STAGE, number, rejects)
@@ -160,19 +159,19 @@ class WriteShard:
 
     @contextmanager
     def _published(self, path: str, local: Path) -> Iterator[None]:
-        """Publish a tar that the body describes; an error there takes it back."""
+        """Publish a tar before the body writes its index; remove it if the body fails."""
         self.store.commit_file(path, local)
         try:
             yield
         except Exception:
-            with suppress(Exception):  # the error of the body is what matters
+            with suppress(Exception):  # the error of the body is the one to report
                 self.store.remove(path)
             raise
 
     def _write_tar(
         self, local: Path, refs: Sequence[Reference]
     ) -> tuple[list[dict[str, Any]], list[Reject]]:
-        """Write the tar; return where each member lies, and the samples that are not in it."""
+        """Write the tar; return the place of each member, and the samples that failed."""
         [image] = self.subset.images
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
@@ -183,7 +182,7 @@ class WriteShard:
                     members = {array["member"]: next(arrays) for array in ref["arrays"]}
                     try:
                         jpg = self._jpeg(ref["key"], body)
-                    # Measured and tokenized well before: by another library, or in more memory.
+                    # It could be decoded before: by another library version, or with more memory.
                     except DecodeError as error:
                         rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
                         continue
@@ -192,7 +191,7 @@ class WriteShard:
         return index, rejects
 
     def _read_arrays(self, refs: Sequence[Reference]) -> Iterator[bytes]:
-        """Read the arrays of each sample in turn, as `.npy`."""
+        """Yield the arrays of the samples in order, as `.npy` bytes."""
         rows = [{"key": ref["key"], **array} for ref in refs for array in ref["arrays"]]
         for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
             yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
@@ -202,13 +201,13 @@ class WriteShard:
             return jpeg(decode_image(body, self.decode), self.image)
 
 
-def _arrays_made_of(ref: Reference) -> list[Any]:
+def _array_hashes(ref: Reference) -> list[Any]:
     names = ("member", "dtype", "shape", "sha256")
     return [[array[name] for name in names] for array in ref["arrays"]]
 
 
 def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
-    """Encode an image as it stands in a shard."""
+    """Return an image as the JPEG bytes of a shard."""
     size = fitted_size(*image.size, settings.short_side)
     if size != image.size:
         image = image.resize(size, Image.Resampling.LANCZOS)
@@ -218,7 +217,7 @@ def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """Encode an array as it stands in a shard."""
+    """Return an array as the `.npy` bytes of a shard."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()

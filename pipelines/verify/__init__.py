@@ -1,1 +1,1 @@
-"""Re-read a corpus and name every fault."""
+"""Checks that read a whole corpus again and report every fault."""

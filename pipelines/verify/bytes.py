@@ -1,4 +1,4 @@
-"""The bytes that side-cars refer to: images as fetched, arrays of codes. Each is read once."""
+"""Checks of the bytes that side-cars refer to: fetched images and arrays. Each is read once."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from schemas.keys import shard_name
 from schemas.store.errors import CorpusError, StoreError
 
 BATCH_ROWS = 256
-# Where images of a source may lie that are read in place, beside where the source itself does.
+# Protocols that images read in place may have, beside the protocol of their source.
 IN_PLACE = ("", "file", "hf")
 
 Row = Mapping[str, Any]
 
 
 def fetched_bytes_sound(look: ShardLook) -> Iterator[Fault]:
-    """Every image has its hash; the tar of those that were fetched holds nothing else."""
+    """Check the sha256 of every image, and that a raw tar holds only images of the rows."""
     rows = look.tables["raw"].to_pylist()
     inside = [row for row in rows if "://" not in row["file"]]
     files = sorted({row["file"] for row in inside})
@@ -31,7 +31,7 @@ def fetched_bytes_sound(look: ShardLook) -> Iterator[Fault]:
     start = f"raw/{shard_name(look.shard)}-"
     for file in files:
         if not (file.startswith(start) and len(file) == len(start) + HASH_DIGITS + len(".tar")):
-            yield look.fault("raw", f"rows lie in {file!r}, which is no tar of this shard")
+            yield look.fault("raw", f"rows lie in {file!r}, which is not a tar of this shard")
         elif file not in look.corpus.broken:
             yield from guarded(
                 file, _tar_sound, look, file, [r for r in inside if r["file"] == file]
@@ -46,7 +46,7 @@ def _tar_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterator[Faul
         for member in tar.members():
             row = next(waiting, None)
             if row is None:
-                yield Fault(file, f"{member.name!r}: no row of {look.path('raw')} lies there")
+                yield Fault(file, f"{member.name!r}: no row of {look.path('raw')} refers to it")
                 continue
             if hashlib.sha256(member.data).hexdigest() != row["sha256"]:
                 yield Fault(file, changed(row).removeprefix(f"{file}: "))
@@ -55,32 +55,32 @@ def _tar_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterator[Faul
             found = (member.name, member.offset, len(member.data))
             if found != (name, row["offset"], row["length"]):
                 yield Fault(file, f"holds {found}, expected {(name, row['offset'], row['length'])}")
-    if left := list(waiting):
-        yield Fault(file, f"{len(left)} images are missing, first {left[0]['key']}")
+    if missing := list(waiting):
+        yield Fault(file, f"{len(missing)} images are missing, first {missing[0]['key']}")
     if tar.sha256[:HASH_DIGITS] not in file:
-        yield Fault(file, "its bytes are not those that it is named by")
+        yield Fault(file, "its sha256 does not begin with the digits in its name")
 
 
 def _elsewhere_sound(look: ShardLook, rows: Sequence[Row]) -> Iterator[Fault]:
     source = look.corpus.source(look.shard)
     allowed = {*IN_PLACE, _protocol(source.path)} if source.kind != "list" else set()
     for batch in batches([dict(row) for row in rows], BATCH_ROWS):
-        known = [row for row in batch if _protocol(row["file"]) in allowed]
+        in_place = [row for row in batch if _protocol(row["file"]) in allowed]
         for row in batch:
-            if row not in known:
+            if row not in in_place:
                 what = f"{row['key']} lies in {row['file']!r}, its source is a {source.kind}"
                 yield look.fault("raw", what)
         for row, body in zip(
-            known, read_each(known, look.corpus.store) if known else (), strict=True
+            in_place, read_each(in_place, look.corpus.store) if in_place else (), strict=True
         ):
             if isinstance(body, StoreError):
                 raise body
             if isinstance(body, CorpusError):
-                yield Fault(row["file"], _plainly(str(body), row["file"]))
+                yield Fault(row["file"], _without_file(str(body), row["file"]))
 
 
 def arrays_sound(look: ShardLook) -> Iterator[Fault]:
-    """Every array has its hash, and array files hold nothing else."""
+    """Check the sha256 of every array, and that array files hold nothing else."""
     rows = look.tables["tokens"].to_pylist()
     by_member: dict[str, list[Row]] = {}
     for row in rows:
@@ -89,12 +89,12 @@ def arrays_sound(look: ShardLook) -> Iterator[Fault]:
     if "tokens" in look.origins and list(look.origins["tokens"].files) != files:
         named = list(look.origins["tokens"].files)
         yield look.fault("tokens", f"its footer names {named}, its rows lie in {files}")
-    for member, mine in by_member.items():
+    for member, rows_of_member in by_member.items():
         file = f"tokens/{shard_name(look.shard)}.{member}"
-        if {row["file"] for row in mine} != {file}:
+        if {row["file"] for row in rows_of_member} != {file}:
             yield look.fault("tokens", f"rows of {member} do not lie in {file}")
         elif file not in look.corpus.broken:
-            yield from guarded(file, _array_file_sound, look, file, mine)
+            yield from guarded(file, _array_file_sound, look, file, rows_of_member)
 
 
 def _array_file_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterator[Fault]:
@@ -102,7 +102,7 @@ def _array_file_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterat
     at = len(header)
     with look.corpus.store.open(file) as opened:
         if opened.read(at) != header:
-            yield Fault(file, "its header is not that of its arrays")
+            yield Fault(file, "its header does not fit its arrays")
         for row in rows:
             if row["offset"] != at or row["length"] < 0:
                 yield Fault(file, f"{row['key']} does not follow the array before it")
@@ -115,9 +115,9 @@ def _array_file_sound(look: ShardLook, file: str, rows: Sequence[Row]) -> Iterat
             yield Fault(file, "bytes after its last array")
 
 
-def _plainly(said: str, file: str) -> str:
-    """Leave out the name of the file, which stands before what is said of it."""
-    return said.removeprefix(f"{file}: ").removeprefix(f"{file.removeprefix('file://')}: ")
+def _without_file(message: str, file: str) -> str:
+    """Remove the name of the file from the start of a message."""
+    return message.removeprefix(f"{file}: ").removeprefix(f"{file.removeprefix('file://')}: ")
 
 
 def _protocol(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Footers and rows of a side-car: made by this recipe, undamaged, counted, and no row lost."""
+"""Checks of the footer and rows of a side-car: fingerprint, counts, order, and no row lost."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from schemas.fingerprint import content_digest
 
 
 def made_by_recipe(look: SidecarLook, folder: str) -> Iterator[Fault]:
-    """Compare a side-car's fingerprint with that of the recipe, the code and its inputs."""
+    """Compare a side-car's fingerprint with the one computed from recipe, code and inputs."""
     if (origin := look.origins.get(folder)) is None:
         return
     stage = look.corpus.stages[folder]
@@ -22,29 +22,29 @@ def made_by_recipe(look: SidecarLook, folder: str) -> Iterator[Fault]:
     else:
         wanted = ""
     if wanted and origin.fingerprint != wanted:
-        yield look.fault(folder, "made by another recipe, another version or from other input")
+        yield look.fault(folder, "made with another recipe, another version or other input")
 
 
 def counted(look: SidecarLook, folder: str) -> Iterator[Fault]:
-    """Compare rows and footer, and the counts of rejects with the rejects themselves."""
+    """Compare the footer with the rows, and its counts with the dead letters."""
     if folder not in look.tables or folder not in look.origins:
         return
     table, origin = look.tables[folder], look.origins[folder]
     if content_digest(table) != origin.content:
-        yield look.fault(folder, "rows are not those that were written")
+        yield look.fault(folder, "rows are not the ones that were written")
     elif content_digest(kept_rows(table).select(["key"])) != origin.keys:
-        yield look.fault(folder, "its footer does not tell of its keys")
+        yield look.fault(folder, "its footer has the hash of other keys")
     stage = look.corpus.stages[folder]
     order = zip(*(column(table, name) for name in stage.row_key), strict=True)
     if (rows := list(order)) != sorted(set(rows)):
         yield look.fault(folder, "keys are not in order, or not unique")
     if (origin.stage, origin.folder) != (stage.name, folder):
-        said = f"stage {origin.stage!r} of {origin.folder!r}"
-        yield look.fault(folder, f"its footer says {said}")
+        found = f"stage {origin.stage!r} of {origin.folder!r}"
+        yield look.fault(folder, f"its footer says {found}")
     if origin.tar:
-        yield look.fault(folder, "its footer tells of a tar")
+        yield look.fault(folder, "its footer describes a tar")
     if origin.passed_over and folder != "sources":
-        yield look.fault(folder, "its footer tells of what ingest alone passes over")
+        yield look.fault(folder, "its footer counts passed-over rows, which only ingest has")
     if not origin.counts.conserved:
         yield look.fault(folder, f"rows in are not rows out: {origin.counts}")
     expected = _counts(look, folder, origin.counts.rows_in)
@@ -61,7 +61,7 @@ def counted(look: SidecarLook, folder: str) -> Iterator[Fault]:
 
 
 def _counts(look: SidecarLook, folder: str, rows_in: int) -> Counts | None:
-    """Count what lies there, as a footer does; None where the dead letters could not be read."""
+    """Count rows and dead letters, as a footer does; None where the letters could not be read."""
     table = look.tables[folder]
     if look.corpus.stages[folder].judges:
         dropped = Counter(filter(None, column(table, "reason")))
@@ -77,15 +77,15 @@ def _counts(look: SidecarLook, folder: str, rows_in: int) -> Counts | None:
 
 
 def conserved(look: SidecarLook, folder: str, before: str) -> Iterator[Fault]:
-    """Say of every row that a stage took of the one before whether it has exactly one outcome."""
+    """Check that every row a stage got from the stage before has exactly one outcome there."""
     keys = look.kept(before)
-    left = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))
-    if lost := sorted({*keys} - {*left}):
+    outcomes = Counter({*look.column(folder, "key")}) + Counter(column(look.letters[folder], "id"))
+    if lost := sorted({*keys} - {*outcomes}):
         yield look.fault(folder, f"{len(lost)} rows lost, first {lost[0]}")
-    if twice := sorted(key for key, times in left.items() if times > 1):
+    if twice := sorted(key for key, times in outcomes.items() if times > 1):
         yield look.fault(folder, f"{twice[0]} has two outcomes")
-    if new := sorted({*left} - {*keys}):
-        yield look.fault(folder, f"{new[0]} comes from nowhere")
+    if new := sorted({*outcomes} - {*keys}):
+        yield look.fault(folder, f"{new[0]} is not a row of the stage before")
     if folder in look.origins and look.origins[folder].counts.rows_in != len(keys):
         counted = look.origins[folder].counts.rows_in
         yield look.fault(folder, f"its footer counts {counted:,} rows in, there were {len(keys):,}")

@@ -1,7 +1,7 @@
-"""What `--deep` does of dedup: every row of the corpus is compared again, in this process.
+"""The dedup check of `--deep`: compare all rows of the corpus again, in this process.
 
-The steps are those of `pipelines.stages.dedup`, their exchange files lie in a local folder, and no
-Beam runs them, so memory holds one partition.
+The steps are those of `pipelines.stages.dedup`, without Beam and with exchange files in a local
+folder. Memory holds one partition.
 """
 
 import math
@@ -23,7 +23,7 @@ from schemas.store.storage import Storage
 
 
 def duplicates_found_again(look: Look) -> Iterator[Fault]:
-    """Compare every row's verdict, and the rows with its text, with what dedup finds now."""
+    """Run dedup again, and compare every stored verdict and count of repeated texts."""
     shards = range(len(look.sources))
     rows_of = look.stages["duplicates"].rows_of
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
@@ -36,34 +36,36 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
         sending = tasks.read(list(shards[group::partitions]), look.store)
         sent += send(local, f"dedup-read-{group:05d}", sending)
     found = _grouped(
-        part for some in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in some
+        part for parts in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in parts
     )
     for group in range(partitions):
         tables = receive(local, found.get(group, []))
-        told = verdicts(tables)
+        found_again = verdicts(tables)
         for shard in shards[group::partitions]:
-            yield from _compared(look, shard, verdict_table(told, shard)[0].to_pylist())
+            yield from _differing_verdicts(
+                look, shard, verdict_table(found_again, shard)[0].to_pylist()
+            )
 
 
-def _compared(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
+def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
     path = sidecar_path("duplicates", shard)
     rows = {row["key"]: row for row in read_table(look.store, path).to_pylist()}
     for row in expected:
-        mine = rows.pop(row["key"], {})
+        stored = rows.pop(row["key"], {})
         for name, value in row.items():
-            if mine.get(name) != value:
-                what = f"{name} is {mine.get(name)!r}, compared again {value!r}"
+            if stored.get(name) != value:
+                what = f"{name} is {stored.get(name)!r}, compared again {value!r}"
                 yield Fault(path, f"{row['key']}: {what}")
     yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
 
 
 class _LocalSteps(Steps):
-    """Dedup's steps, each run where Beam would note that it is to be run."""
+    """The steps of dedup, each run at once in this process instead of by Beam."""
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
         task, sent = self._task(name), []
-        taken = (part for parts in self._taken(name, *received) for part in parts)
-        for partition, slices in sorted(_grouped(taken).items()):
+        inputs = (part for parts in self._taken(name, *received) for part in parts)
+        for partition, slices in sorted(_grouped(inputs).items()):
             sent += task((partition, slices))
         return sent
 

@@ -1,4 +1,4 @@
-"""What `--deep` does beside: images are decoded, measured and encoded again."""
+"""Checks of `--deep`: decode, measure and encode the images again."""
 
 import hashlib
 import io
@@ -24,49 +24,51 @@ from pipelines.verify.tar import MAX_MEMBER_BYTES
 from schemas.subsets import Subset
 
 READ_ROWS = 64
-# Of codes made on another kind of device: sums round otherwise, and a code near a border may turn.
-DIFFERING_ELSEWHERE = 0.01
-# Levels, on average, between JPEGs of one image by two releases of an encoder.
-ENCODERS_APART = 2.0
+# Share of codes that may differ between two kinds of device: sums round differently on each.
+MAX_DIFFERING_CODES = 0.01
+# Levels (0 to 255), on average, that two releases of a JPEG encoder may differ by.
+MAX_ENCODER_DISTANCE = 2.0
 
 
 def measured_again(look: ShardLook) -> Iterator[Fault]:
-    """Run `measure` again on a shard.
+    """Run `measure` again on a shard, and compare the results.
 
-    Rows that failed temporarily are left alone: what killed a worker may do so again.
+    Rows that failed temporarily are not run: an image that killed a worker may kill another.
     """
     stage: Any = look.corpus.stages["signals"]
-    spared = _spared(look, "signals")
+    not_run = _temporary_failures(look, "signals")
     raw = look.tables["raw"].to_pylist()
-    rows = [row for row in raw if row["key"] not in spared]
+    rows = [row for row in raw if row["key"] not in not_run]
     what = f"measure of shard {look.shard}"
     made = call_isolated(what, stage.measured, rows, look.shard, look.corpus.store)
-    outcome = replace(made, rows_in=len(raw), rejects=[*made.rejects, *spared.values()])
+    outcome = replace(made, rows_in=len(raw), rejects=[*made.rejects, *not_run.values()])
     yield from same_outcome(look, "signals", outcome)
 
 
 def encoded_again(look: ShardLook) -> Iterator[Fault]:
-    """Tokenize the images of a shard again, and compare every array."""
+    """Tokenize the images of a shard again, and compare the sha256 of every array."""
     yield from call_isolated(f"vq_tokens of shard {look.shard}", _encoded_again, look)
 
 
 def _encoded_again(look: ShardLook) -> list[Fault]:
-    # Only here: it needs torch.
+    # Imported here because it needs torch.
     from pipelines.tokens.batches import TokenBatches
 
     corpus, faults = look.corpus, []
     stored = {(row["key"], row["member"]): row for row in look.tables["tokens"].to_pylist()}
     failed = _failed(look, "tokens")
-    tried = {key for key, _ in stored} | (failed.keys() - _spared(look, "tokens").keys())
+    tried = {key for key, _ in stored} | (
+        failed.keys() - _temporary_failures(look, "tokens").keys()
+    )
     rows = [row for row in look.tables["raw"].to_pylist() if row["key"] in tried]
     batch = TokenBatches(recipe=corpus.recipe.vq_tokens, decode=corpus.recipe.decode)
     for made in batch.run(_requests(look, rows)):
         if isinstance(made, Reject):
             tried.discard(made.id)
             if (reason := failed[made.id].reason if made.id in failed else "") != made.reason:
-                was = f"failed with {reason}" if reason else "encoded"
+                before = f"failed with {reason}" if reason else "was encoded"
                 faults.append(
-                    look.fault("tokens", f"{made.id}: {was}, now {made.reason}: {made.detail}")
+                    look.fault("tokens", f"{made.id}: {before}, now {made.reason}: {made.detail}")
                 )
             continue
         for member, array in made.arrays.items():
@@ -83,7 +85,7 @@ def _encoded_again(look: ShardLook) -> list[Fault]:
 
 
 def _failed(look: ShardLook, folder: str) -> dict[str, Reject]:
-    """Map the keys of a stage's failed rows to their letters."""
+    """Map the key of each failed row of a stage to its dead letter."""
     letters = look.letters.get(folder)
     return {
         row["id"]: Reject(id=row["id"], reason=row["reason"], detail=row["detail"])
@@ -92,8 +94,8 @@ def _failed(look: ShardLook, folder: str) -> dict[str, Reject]:
     }
 
 
-def _spared(look: ShardLook, folder: str) -> dict[str, Reject]:
-    """Return the failed rows that are not tried again."""
+def _temporary_failures(look: ShardLook, folder: str) -> dict[str, Reject]:
+    """Return the rows that failed temporarily, which are not run again."""
     failed = _failed(look, folder)
     return {key: letter for key, letter in failed.items() if is_temporary(letter.reason)}
 
@@ -105,7 +107,7 @@ def _requests(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
     wanted = targets(look.corpus.recipe.vq_tokens)
     for batch in batches(rows, READ_ROWS):
         for row, body in zip(batch, read_each(batch, look.corpus.store), strict=True):
-            if isinstance(body, bytes):  # else it is a fault already
+            if isinstance(body, bytes):  # otherwise `bytes` reports the fault
                 yield TokenRequest(key=row["key"], body=body, targets=wanted)
 
 
@@ -114,11 +116,11 @@ def _codes_differ(
 ) -> Iterator[Fault]:
     [body] = look.corpus.store.read_ranges([(row["file"], row["offset"], row["length"])])
     found = np.frombuffer(body, array.dtype)
-    what = f"{row['key']}: {row['member']}: encoded again, it has another length"
+    what = f"{row['key']}: {row['member']}: its length differs from the array encoded again"
     if found.size == array.size:
         differing = int((found.reshape(array.shape) != array).sum())
         same = all(row[name] == about[name] for name in ("device", "pass_images"))
-        if not same and differing <= DIFFERING_ELSEWHERE * array.size:
+        if not same and differing <= MAX_DIFFERING_CODES * array.size:
             return
         what = (
             f"{row['key']}: {row['member']}: encoded again, {differing:,} of {array.size:,} differ"
@@ -133,14 +135,14 @@ def images_again(
     samples: Mapping[str, dict[str, Any]],
     failed: Mapping[str, str],
 ) -> Iterator[Fault]:
-    """Encode the images of an output shard again; those that died must fail as they did.
+    """Encode the images of an output shard again; failed ones must fail for the same reason.
 
     Args:
-        corpus: under examination.
-        subset: of the shard.
-        tar: path of the shard.
-        samples: what its writer was given, by key.
-        failed: keys that are not in it, and what they failed with.
+        corpus: the corpus to check.
+        subset: the subset of the shard.
+        tar: path of the output shard.
+        samples: the references that its writer was given, by key.
+        failed: reason of each sample that could not be written, by key.
     """
     again = {key: ref for key, ref in samples.items() if not is_temporary(failed.get(key, ""))}
     yield from call_isolated(tar, _images_again, corpus, subset, tar, again, failed)
@@ -158,24 +160,24 @@ def _images_again(
         for member in StrictTar(file, MAX_MEMBER_BYTES).members():
             key, _, extension = member.name.partition(".")
             if extension in subset.images and key in samples and key not in failed:
-                said = guarded(tar, _image_again, corpus, tar, samples[key], member.data)
-                faults += [Fault(tar, f"{key}: {fault.what}") for fault in said]
-    # Another release of a decoder may fail otherwise.
+                found = guarded(tar, _image_again, corpus, tar, samples[key], member.data)
+                faults += [Fault(tar, f"{key}: {fault.what}") for fault in found]
+    # Another release of a decoder may fail for another reason.
     for key in sorted(samples.keys() & failed.keys()) if corpus.same_pillow else ():
         try:
             _encoded(corpus, samples[key])
         except DecodeError as error:
             if error.reason == failed[key]:
                 continue
-            said = f"now {error.reason}"
+            outcome = f"now {error.reason}"
         else:
-            said = "and it can be encoded"
-        faults.append(Fault(tar, f"{key}: failed with {failed[key]}, {said}"))
+            outcome = "and it can be encoded"
+        faults.append(Fault(tar, f"{key}: failed with {failed[key]}, {outcome}"))
     return faults
 
 
 def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) -> Iterator[Fault]:
-    """Compare bytes, or pixels with another encoder's."""
+    """Compare bytes; with another release of Pillow, compare pixels."""
     try:
         expected = _encoded(corpus, reference)
     except DecodeError as error:
@@ -184,15 +186,15 @@ def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) 
     if jpg == expected:
         return
     if corpus.same_pillow:
-        yield Fault(tar, "jpg: bytes are not those that its image is encoded to")
+        yield Fault(tar, "jpg: bytes differ from its image encoded again")
         return
     with Image.open(io.BytesIO(jpg)) as a, Image.open(io.BytesIO(expected)) as b:
-        apart = ImageStat.Stat(ImageChops.difference(a, b)).mean
-    if max(apart) > ENCODERS_APART:
-        yield Fault(tar, f"jpg: pixels are {max(apart):.1f} levels from those of its image")
+        distances = ImageStat.Stat(ImageChops.difference(a, b)).mean
+    if max(distances) > MAX_ENCODER_DISTANCE:
+        yield Fault(tar, f"jpg: pixels differ by {max(distances):.1f} levels from its image")
 
 
 def _encoded(corpus: Look, reference: dict[str, Any]) -> bytes:
-    [body] = read_checked([reference], corpus.store, "{key}: its image as fetched is not the same")
+    [body] = read_checked([reference], corpus.store, "{key}: its fetched image has changed")
     with active_images(reference["key"]):
         return jpeg(decode_image(body, corpus.recipe.decode), corpus.recipe.shard)

@@ -1,4 +1,4 @@
-"""What verify says: a line a fault, whatever stands in the files that it is about."""
+"""Faults: how checks report them, and how damage in a file becomes a fault in one line."""
 
 import errno
 from collections import Counter
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from schemas.store.errors import CorpusError, NotLookedError, StoreError
 
-MAX_FAULTS = 20  # of a file; the last line says how many more there are
-MAX_CHARS = 500  # of a fault
-# What this machine has no more of, whatever the corpus is like.
-_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+MAX_FAULTS = 20  # a file; one more line counts the rest
+MAX_CHARS = 500  # a fault
+# Errors of this machine, not of the corpus: disk, open files or memory is used up.
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Fault(NamedTuple):
-    """Something that is not as the build made it."""
+    """A difference between a file and the file that the build wrote."""
 
     file: str  # relative to the corpus
     what: str
@@ -24,7 +24,7 @@ class Fault(NamedTuple):
 
 
 def printable(text: str) -> str:
-    r"""Write any text on one line, cut where it is long.
+    r"""Return a text on one line, cut after `MAX_CHARS` characters.
 
     >>> printable("two\nlines\x1b[2J")
     'two\\nlines\\x1b[2J'
@@ -34,10 +34,10 @@ def printable(text: str) -> str:
 
 
 def guarded(file: str, check: Callable[..., Iterable[Fault]], *given: Any) -> list[Fault]:
-    """Run a check of a file as far as it comes; what stops it is a fault of the file.
+    """Run a check of a file; an error that stops the check becomes a fault of the file.
 
     Raises:
-        NotLookedError, StoreError: if the corpus cannot be read at all.
+        NotLookedError, StoreError: the corpus cannot be read at all.
     """
     found: list[Fault] = []
     try:
@@ -46,17 +46,17 @@ def guarded(file: str, check: Callable[..., Iterable[Fault]], *given: Any) -> li
     except (NotLookedError, StoreError):
         raise
     except OSError as error:
-        if error.errno in _OURS:
+        if error.errno in _MACHINE_ERRORS:
             raise NotLookedError(str(error)) from error
         found.append(Fault(file, explain(file, error)))
-    # A damaged file makes parsers and our own code raise anything.
+    # A damaged file can make parsers and our own code raise any exception.
     except Exception as error:
         found.append(Fault(file, explain(file, error)))
     return found
 
 
 def explain(file: str, error: Exception) -> str:
-    """Say in a line what an error means for a file."""
+    """Describe an error of a file in one line."""
     if isinstance(error, FileNotFoundError):
         return "missing"
     if isinstance(error, OSError) and error.errno is not None:
@@ -67,23 +67,23 @@ def explain(file: str, error: Exception) -> str:
 
 
 def capped(faults: Iterable[Fault]) -> list[Fault]:
-    """Keep each fault once and the first few of each file, and say how many more there are."""
+    """Keep the first `MAX_FAULTS` different faults of a file; add a line that counts the rest."""
     kept: dict[Fault, None] = {}
     more: Counter[str] = Counter()
-    said: Counter[str] = Counter()
+    shown: Counter[str] = Counter()
     for fault in faults:
         if fault in kept:
             continue
-        if said[fault.file] < MAX_FAULTS:
+        if shown[fault.file] < MAX_FAULTS:
             kept[fault] = None
-            said[fault.file] += 1
+            shown[fault.file] += 1
         else:
             more[fault.file] += 1
-    return [*kept, *(Fault(file, f"{rows:,} more faults") for file, rows in more.items())]
+    return [*kept, *(Fault(file, f"{count:,} more faults") for file, count in more.items())]
 
 
 def differences(found: Any, expected: Any, path: str = "") -> Iterator[str]:
-    """Say where two values read from JSON differ; a flag is no number, and 1.0 is not 1.
+    """Yield where two values read from JSON differ; types count, so True and 1.0 are not 1.
 
     >>> list(differences({"a": [1, 2], "b": 1}, {"a": [1, 3], "c": 1}))
     ['a.1 is 2, expected 3', 'b is not expected', 'c is missing']

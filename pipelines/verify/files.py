@@ -1,4 +1,4 @@
-"""Every file of a folder is known, or named: missing, stray, left behind, or no file at all."""
+"""Checks of the names in a folder: files that are missing, stray, left behind or not regular."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -20,8 +20,8 @@ from schemas.store.whole_file import TEMPORARY_PREFIX
 from schemas.subsets import T2I
 
 ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(T2I.name))
-# Folder -> what its stage publishes with a side-car.
-_BESIDE = {
+# Folder -> pattern of the files that its stage publishes with a side-car.
+_PUBLISHED = {
     "raw": r"raw/{}-[0-9a-f]{{12}}\.tar",
     "tokens": r"tokens/{}\.[\w-]+\.npy",
     "preferences": rf"{FOLDER}/[a-z_]+-0*{{}}\.(tar|parquet)",
@@ -32,36 +32,33 @@ LEFT = "left by a command that was killed; the same command removes it"
 
 @dataclass(kw_only=True)
 class Files:
-    """What lies in a folder, and what should."""
+    """The files that lie in a folder, and those that should."""
 
-    found: dict[str, str]  # path -> '' or what it is, if no regular file
-    bytes: int  # of all
+    found: dict[str, str]  # path -> '' for a regular file, or its kind, such as 'a link'
+    bytes: int  # of all files
     required: set[str] = field(default_factory=set)
     allowed: set[str] = field(default_factory=set)
 
     def may_be_empty(self, folders: Collection[str]) -> None:
-        """Leave out folders that the command may leave with nothing in them."""
-        known = {*folders, "dead_letters", ATTEMPTS}
+        """Ignore empty folders of these names: a command may leave them."""
+        ignored = {*folders, "dead_letters", ATTEMPTS}
         self.found = {
             path: kind
             for path, kind in self.found.items()
-            if kind != "a folder" or path not in known
+            if kind != "a folder" or path not in ignored
         }
 
     def missing(self) -> set[str]:
-        """Return the files that are required and not there as regular files."""
+        """Return the required paths where no regular file lies."""
         return {path for path in self.required if self.found.get(path, "nothing")}
 
     def faults(self) -> Iterator[Fault]:
-        """Say of every file whether it should be there, and of those that should whether they are.
-
-        A FIFO or link under a known name is no file; one under another name is named as well.
-        """
-        known = self.required | self.allowed
+        """Yield a fault for each stray or missing file, and for each FIFO, link or the like."""
+        expected = self.required | self.allowed
         for path, kind in self.found.items():
             if kind:
                 yield Fault(path, f"is {kind}, expected a regular file")
-            elif path not in known:
+            elif path not in expected:
                 yield Fault(path, _stray(path))
         for path in sorted(self.required - self.found.keys()):
             inside = any(other.startswith(f"{path}/") for other in self.found)
@@ -69,10 +66,10 @@ class Files:
 
 
 def find_files(store: RegularStorage) -> Files:
-    """List what lies in a folder and below.
+    """List the files in a folder and below.
 
     Raises:
-        OSError, CorpusError: if that is not possible.
+        OSError, CorpusError: the folder cannot be listed.
     """
     found: dict[str, str] = {}
     size = 0
@@ -85,30 +82,30 @@ def find_files(store: RegularStorage) -> Files:
 def read_footers(
     store: RegularStorage, stage: SidecarStage | type[SidecarStage], shards: int, files: Files
 ) -> tuple[list[Origin | None], list[Fault]]:
-    """Read the footers of a stage's side-cars, and learn which files belong to them."""
+    """Read the footers of a stage's side-cars, and add the files they name to `files`."""
     folder = stage.folder
     origins: list[Origin | None] = []
     faults: list[Fault] = []
     for shard in range(shards):
         path = sidecar_path(folder, shard)
         files.required.add(path)
-        origin, said = _footer(store, path, files)
+        origin, footer_faults = _footer(store, path, files)
         origins.append(origin)
-        faults += said
+        faults += footer_faults
         for file in origin.files if origin else ():
             if _may_name(folder, shard, file):
                 files.required.add(file)
             else:
-                faults.append(Fault(path, f"its footer names {file!r}, no file of its stage"))
+                faults.append(Fault(path, f"its footer names {file!r}, not a file of its stage"))
         if not stage.judges:
             _expect_letters(files, dead_letters_path(stage.name, shard), origin)
     return origins, faults
 
 
 def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fault]:
-    """Learn which files belong to the output shards.
+    """Read the footers of output shards, and add their files to `files`.
 
-    One of which there is nothing may be one that no sample went to: `CheckShard` knows.
+    A shard without any file may be one that has no sample: `CheckShard` decides.
     """
     faults: list[Fault] = []
     for number in range(outputs):
@@ -116,8 +113,8 @@ def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fa
         both = {f"{name}.tar", f"{name}.parquet"}
         if both & files.found.keys():
             files.required |= both
-        origin, said = _footer(store, f"{name}.parquet", files)
-        faults += said
+        origin, footer_faults = _footer(store, f"{name}.parquet", files)
+        faults += footer_faults
         _expect_letters(files, dead_letters_path(STAGE, number), origin)
     return faults
 
@@ -144,8 +141,8 @@ def _expect_letters(files: Files, path: str, origin: Origin | None) -> None:
 
 
 def _may_name(folder: str, shard: int, file: str) -> bool:
-    """Whether a stage may publish a file beside a side-car of its own."""
-    pattern = _BESIDE.get(folder, "").format(re.escape(shard_name(shard)))
+    """Return whether a stage may publish a file with one of its side-cars."""
+    pattern = _PUBLISHED.get(folder, "").format(re.escape(shard_name(shard)))
     return re.fullmatch(pattern, file) is not None
 
 

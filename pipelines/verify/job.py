@@ -1,11 +1,10 @@
-"""verify: re-read everything and say in a line each what is not as it was made.
+"""The verify command: read every file of a corpus again and report each fault in one line.
 
-Side-cars are checked shard by shard: against the recipe that lies beside them, against each
-other, and, where no pixels are needed, by running their stage again. What they say of every
-sample is then held against the output shards, byte by byte, and all that tells of the whole
-corpus is made again and compared. So a file cannot disagree with its history, whatever hashes
-were rewritten with it. What is listed of images (texts, licences, URLs) and what was fetched is
-where that history begins: it is taken as it is.
+Side-cars are checked shard by shard: against the recipe of the corpus, against each other, and,
+where no pixels are needed, by running their stage again. Output shards are then compared with the
+side-cars, byte by byte. Manifest, list of shards and report are made again and compared. So a
+changed file is found even if every hash was rewritten with it. The listed rows (texts, licences,
+URLs) and the fetched bytes are the inputs of all this: they are taken as given.
 """
 
 import json
@@ -46,7 +45,7 @@ from pipelines.verify.manifest import (
     quotas_sound,
     recipe_sound,
     rows_sound,
-    told,
+    stated_bytes,
 )
 from pipelines.verify.plan import (
     folder_listing_sound,
@@ -65,7 +64,7 @@ from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
 from schemas.subsets import T2I, made_by
 
-SMALL_BYTES = 64_000_000  # of a corpus that is read sooner than workers start
+SMALL_BYTES = 64_000_000  # a corpus below this is read before workers have started
 
 Origins = Mapping[str, Sequence[Origin | None]]
 
@@ -73,17 +72,17 @@ Origins = Mapping[str, Sequence[Origin | None]]
 def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> list[Fault]:
     """Check a whole corpus, or a folder of pairs; return its faults, none if it is sound.
 
-    Every byte is read, most of them once. Disk for about 1 KB a sample is used meanwhile.
+    Every byte is read, most of them once. Temporary files take about 1 KB a sample.
 
     Args:
         store: the folder.
-        processes: worker processes; 1 for none, None for as many as it is worth.
+        processes: worker processes; 1 for none, None for a number that suits the corpus.
         deep: also decode, measure and encode every image again, and compare all rows for
             duplicates, as the build did.
 
     Raises:
         NotLookedError, StoreError: there is no finished build, or it cannot be read.
-        SettingsError: `deep` of pairs.
+        SettingsError: `deep` is set for a folder of pairs.
     """
     checked = RegularStorage(store.root)
     files = _files(checked)
@@ -91,49 +90,53 @@ def verify(store: Storage, *, processes: int | None = 1, deep: bool = False) -> 
     is_pairs = _holds_pairs(checked, files)
     if is_pairs and deep:
         raise SettingsError(
-            f"{store.root}: holds pairs, of which --deep is not possible: the model that drew "
-            "their images does not lie beside them; verify without --deep reads every byte"
+            f"{store.root}: holds pairs, which --deep cannot check: the model that drew their "
+            "images is not in the folder; verify without --deep, which reads every byte"
         )
     if processes is None:
         processes = 1 if files.bytes < SMALL_BYTES and not deep else default_processes()
-    if store.root.startswith("memory://"):  # which workers do not share
+    if store.root.startswith("memory://"):  # workers do not share it
         processes = 1
     scratch = tempfile.TemporaryDirectory(prefix="verify-")
     with scratch as exchange, local_pool(processes, preload=__name__):
         if is_pairs:
-            # Only here: it needs torch.
+            # Imported here because it needs torch.
             from pipelines.verify.pairs import verify_pairs
 
             return capped(verify_pairs(checked, files))
-        return capped(_explained(checked, _Verify(checked, files, exchange, deep).faults()))
+        return capped(_or_unfinished(checked, _Verify(checked, files, exchange, deep).faults()))
 
 
-def _explained(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
-    """Say one thing of a corpus that a build left half-way: all else follows from it, or may.
+def _or_unfinished(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
+    """Replace the faults of a half-finished build by one fault that says so.
 
-    One that differs in nothing from a finished one is sound, however the last build ended.
+    A corpus without faults is sound, even if the last build did not finish.
     """
-    is_told = bool(faults) and all(fault.file != LOG for fault in faults)  # by a sound log
-    said = _how_far(store).removeprefix("; ") if is_told else ""
-    return [Fault(LOG, said)] if said else faults
+    log_is_sound = all(fault.file != LOG for fault in faults)
+    message = _unfinished(store).removeprefix("; ") if faults and log_is_sound else ""
+    return [Fault(LOG, message)] if message else faults
 
 
-def _how_far(store: RegularStorage) -> str:
-    """Say what the log tells of a build that did not finish; '' if there is none, or no log."""
+def _unfinished(store: RegularStorage) -> str:
+    """Describe an unfinished build by the log; '' if the build finished or no log can be read."""
     try:
-        said = unfinished(store)
+        message = unfinished(store)
     except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
-        return ""  # where the log is damaged, a fault says so
-    return f"; {said}; run build again to finish it, then verify" if said else ""
+        return ""  # a damaged log is a fault of its own
+    return f"; {message}; run build again to finish it, then verify" if message else ""
 
 
 def _files(store: RegularStorage) -> Files:
-    """List the corpus, if there is one."""
+    """List the files of a corpus.
+
+    Raises:
+        NotLookedError: there is no finished build, or the folder cannot be read.
+    """
     try:
-        # Before all else: this may be any folder.
+        # Checked first, because this may be any folder.
         if not store.lies_there(MANIFEST):
             raise NotLookedError(
-                f"{store.root}: no {MANIFEST}; no finished build lies here{_how_far(store)}"
+                f"{store.root}: no {MANIFEST}; no finished build lies here{_unfinished(store)}"
             )
         return find_files(store)
     except OSError as error:
@@ -141,7 +144,7 @@ def _files(store: RegularStorage) -> Files:
 
 
 def _holds_pairs(store: RegularStorage, files: Files) -> bool:
-    """Whether `preferences` wrote a folder: its shards say so, or else its manifest does."""
+    """Return whether `preferences` wrote a folder, by its shards or its manifest."""
     if PLAN in files.found:
         return False
     names = [subset.name for subset in made_by("preferences")]
@@ -156,7 +159,7 @@ def _holds_pairs(store: RegularStorage, files: Files) -> bool:
 
 
 class _Verify:
-    """The checks of one corpus, in their order; each goes on where an earlier one stopped."""
+    """The checks of one corpus, in order; later checks run even if earlier ones find faults."""
 
     def __init__(self, store: RegularStorage, files: Files, exchange: str, deep: bool) -> None:
         self._store, self._files = store, files
@@ -166,46 +169,51 @@ class _Verify:
         self._exchange, self._deep = exchange, deep
         self._manifest: Any = {}
         self._recipe: Recipe | None = None
-        self._sources: tuple[str, ...] = ()  # of each shard
+        self._sources: tuple[str, ...] = ()  # name of the source of each shard
 
     def faults(self) -> list[Fault]:
-        """Run all of them."""
-        faults = self._whole(MANIFEST, self._read_manifest)
-        faults += self._whole(RECIPE, self._read_recipe)
+        """Run every check; return the faults."""
+        faults = self._check_file(MANIFEST, self._read_manifest)
+        faults += self._check_file(RECIPE, self._read_recipe)
         recipe = self._recipe
-        if recipe is None:  # nothing else says what should be here
+        if recipe is None:  # no other file describes the corpus
             return [*self._files.faults(), *faults]
-        faults += self._whole(PLAN, self._read_plan, recipe)
-        faults += self._whole(LOG, log_sound, self._store)
-        faults += self._whole(LOCK_NAME, lock_sound, self._store)
-        faults += self._whole(CLAIMS, claims_sound, self._store)
+        faults += self._check_file(PLAN, self._read_plan, recipe)
+        faults += self._check_file(LOG, log_sound, self._store)
+        faults += self._check_file(LOCK_NAME, lock_sound, self._store)
+        faults += self._check_file(CLAIMS, claims_sound, self._store)
         if not self._sources:
             return [*self._files.faults(), *faults]
         origins: dict[str, list[Origin | None]] = {}
         for folder, stage in sidecar_stages().items():
-            origins[folder], said = read_footers(
+            origins[folder], footer_faults = read_footers(
                 self._store, stage, len(self._sources), self._files
             )
-            faults += said
+            faults += footer_faults
         return faults + self._with_footers(recipe, origins)
 
     def _with_footers(self, recipe: Recipe, origins: Origins) -> list[Fault]:
-        complete = {f: [o for o in found if o is not None] for f, found in origins.items()}
-        known = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
+        complete = {
+            folder: [origin for origin in of_folder if origin is not None]
+            for folder, of_folder in origins.items()
+        }
+        all_read = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
         limits, cutoffs, path = quotas(recipe), {}, ""
         faults: list[Fault] = []
-        if limits and known:
+        if limits and all_read:
             [select] = (stage for stage in make_stages(recipe) if isinstance(stage, Select))
             path = cutoffs_path(select, limits, fingerprints(complete))
             self._files.required.add(path)
-            faults += self._whole(path, self._read_cutoffs, path, cutoffs)
-        if known:
-            faults += self._whole(PLAN, rows_sound, self._store, self._sources, complete["sources"])
+            faults += self._check_file(path, self._read_cutoffs, path, cutoffs)
+        if all_read:
+            faults += self._check_file(
+                PLAN, rows_sound, self._store, self._sources, complete["sources"]
+            )
         samples = sum(origin.counts.kept for origin in complete[[*sidecar_stages()][-1]])
         outputs = output_shard_count(samples, recipe.shard.samples)
         faults += expect_outputs(self._store, outputs, self._files)
         faults += self._files.faults()
-        look = self._look(recipe, complete if known else {}, cutoffs, outputs)
+        look = self._look(recipe, complete if all_read else {}, cutoffs, outputs)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
@@ -213,11 +221,11 @@ class _Verify:
             found.append(replace(one, summary=None))
         faults += [fault for one in found for fault in one.faults]
         if path and not faults:
-            kept = [(one.within, one.last) for one in found]
+            kept = [(one.kept_rows, one.highest_rank) for one in found]
             faults += guarded(path, quotas_sound, path, limits, cutoffs, self._sources, kept)
-        if self._deep and all(one.told for one in found):
+        if self._deep and all(one.samples_written for one in found):
             faults += guarded("duplicates", duplicates_found_again, look)
-        return faults + self._with_samples(look, complete if known else {}, found, summary)
+        return faults + self._with_samples(look, complete if all_read else {}, found, summary)
 
     def _with_samples(
         self,
@@ -226,38 +234,38 @@ class _Verify:
         found: Sequence[Findings],
         summary: Summary,
     ) -> list[Fault]:
-        complete = all(one.told for one in found)
+        complete = all(one.samples_written for one in found)
         check = CheckShard(corpus=look, subset=T2I, complete=complete)
         lines = _lines(self._manifest)
-        asked = [
+        numbered_lines = [
             (n, lines.get(f"{FOLDER}/{output_name(T2I.name, n)}.tar", {}))
             for n in range(look.outputs)
         ]
-        checked = list(run_each(check, asked))
-        faults = [fault for said, _ in checked for fault in said]
+        checked = list(run_each(check, numbered_lines))
+        faults = [fault for shard_faults, _ in checked for fault in shard_faults]
         if origins and complete:
-            # Bytes and hashes as the manifest tells of them: each tar is compared with that.
+            # Bytes and sha256 come from the manifest; `tar_sound` compares each tar with them.
             files = [
-                file._replace(**told(lines.get(file.path, {})))
+                file._replace(**stated_bytes(lines.get(file.path, {})))
                 for _, file in checked
-                if file.counts.rows_in  # some sample goes there
+                if file.counts.rows_in  # a shard without samples has no file
             ]
-            faults += guarded(MANIFEST, self._told_sound, look, origins, files, summary)
+            faults += guarded(MANIFEST, self._whole_corpus_sound, look, origins, files, summary)
         return faults
 
-    def _told_sound(
+    def _whole_corpus_sound(
         self,
         look: Look,
         origins: Mapping[str, Sequence[Origin]],
         files: Sequence[ShardFile],
         summary: Summary,
     ) -> list[Fault]:
-        """Make again what tells of the whole corpus."""
+        """Make the manifest, the list of shards and the report again, and compare them."""
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
-            *self._whole(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._whole(listing_path(T2I.name), listing_sound, look.store, T2I, files),
-            *self._whole(REPORT, report_sound, look, manifest, summary),
+            *self._check_file(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
+            *self._check_file(listing_path(T2I.name), listing_sound, look.store, T2I, files),
+            *self._check_file(REPORT, report_sound, look, manifest, summary),
         ]
 
     def _look(
@@ -270,7 +278,7 @@ class _Verify:
         made = (within(stage, cutoffs) for stage in make_stages(recipe))
         stages = {stage.folder: stage for stage in made if isinstance(stage, SidecarStage)}
         [dedup] = (stage for stage in stages.values() if isinstance(stage, Dedup))
-        told = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
+        made_with = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
         return Look(
             store=self._store,
             recipe=recipe,
@@ -282,11 +290,12 @@ class _Verify:
             broken=frozenset(self._files.missing()),
             exchange=self._exchange,
             deep=self._deep,
-            same_pillow=isinstance(told, dict) and told.get("pillow") == version("pillow"),
+            same_pillow=isinstance(made_with, dict)
+            and made_with.get("pillow") == version("pillow"),
         )
 
-    def _whole(self, path: str, check: Any, *given: Any) -> list[Fault]:
-        """Run a check of a file, unless it is missing or none, which is said once."""
+    def _check_file(self, path: str, check: Any, *given: Any) -> list[Fault]:
+        """Run a check of a file if it is there as a regular file; otherwise `Files` reports it."""
         if self._files.found.get(path, "nothing"):
             return []
         return guarded(path, check, *given)
@@ -307,14 +316,14 @@ class _Verify:
 
     def _read_plan(self, recipe: Recipe) -> Iterator[Fault]:
         yield from guarded(PLAN, plan_sound, self._store, recipe)
-        # Before what may fail: what is known of damaged plans is no stray file.
+        # First, because the rest may fail: files of a damaged plan are not stray.
         written = written_for_plan(recipe, published_plan(self._store))
         self._files.required |= written
         units = read_plan(self._store)
         listings = {path: [] for path in written if path.startswith("sources/listing-")}
         for path, parts in (listings | folder_listings(recipe, units)).items():
             self._files.required.add(path)
-            yield from self._whole(path, folder_listing_sound, self._store, path, parts)
+            yield from self._check_file(path, folder_listing_sound, self._store, path, parts)
         sources = tuple(unit.source for unit in units)
         if {*sources} <= {source.name for source in recipe.sources}:
             self._sources = sources
@@ -325,15 +334,15 @@ class _Verify:
         body = self._store.read(path)
         found = json.loads(body)
         if body != json.dumps(found, sort_keys=True).encode():
-            return [Fault(path, "is written otherwise than the build writes it")]
+            return [Fault(path, "is not written as the build writes it")]
         if not all(isinstance(value, str) for value in found.values()):
-            return [Fault(path, "holds something else than ranks")]
+            return [Fault(path, "holds values that are not ranks")]
         cutoffs.update(found)
         return []
 
 
 def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the manifest's line of each tar, as far as it has any."""
+    """Map the path of each tar to its line in the manifest; empty if the manifest is damaged."""
     try:
         lines = manifest["subsets"][T2I.name]["shards"]
         return {line["path"]: line for line in lines if isinstance(line, dict)}

@@ -1,7 +1,7 @@
-"""What the checks of a corpus share: where it lies, what should be in it, what is known of a shard.
+"""The inputs that checks share: the folder, its expected contents, the tables of a shard.
 
-A check is a generator of faults. It is run by `pipelines.verify.faults.guarded`, so damage that it
-did not foresee ends it alone.
+A check is a generator of faults. `pipelines.verify.faults.guarded` runs it, so an error in one
+check becomes a fault and the other checks go on.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,31 +25,31 @@ from schemas.store.errors import CorpusError
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
 
-MAX_ROWS = 1 << 62  # of a stage
+MAX_ROWS = 1 << 62  # of a stage: a larger count is damage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder under examination, whichever command made it."""
+    """The folder to check: a corpus or a folder of pairs."""
 
     store: RegularStorage
     stages: Mapping[str, SidecarStage]  # by folder, in order
-    # Of the stages that are no map stages, by folder; none where footers are missing.
+    # Fingerprints of stages that are not map stages, by folder; empty if footers are missing.
     fingerprints: Mapping[str, str]
-    tokens: tuple[Mapping[str, Any], ...]  # what a manifest says of each member
-    broken: frozenset[str]  # files that are missing, or no files: named once, never opened
+    tokens: tuple[Mapping[str, Any], ...]  # the line that a manifest should have for each member
+    broken: frozenset[str]  # paths where no regular file lies: reported already, never opened
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look(Folder):
-    """A corpus under examination, as its recipe and the footers of its side-cars describe it."""
+    """The corpus to check, as its recipe and the footers of its side-cars describe it."""
 
     recipe: Recipe
-    sources: tuple[str, ...]  # of each shard, by the plan
-    outputs: int  # output shards
-    exchange: str  # local folder for what checks tell each other
-    deep: bool  # decode, measure and encode again
-    same_pillow: bool  # as the corpus was made with: pixels are encoded to the same bytes
+    sources: tuple[str, ...]  # name of the source of each shard, by the plan
+    outputs: int  # number of output shards
+    exchange: str  # local folder for files that one check writes and another reads
+    deep: bool  # also decode, measure and encode the images again
+    same_pillow: bool  # the release that made the corpus: pixels encode to the same bytes
 
     def source(self, shard: int) -> Source:
         """Return the source of a shard."""
@@ -58,11 +58,11 @@ class Look(Folder):
 
 @dataclass(frozen=True, kw_only=True)
 class SidecarLook:
-    """One shard's side-cars, those that could be read."""
+    """The side-cars of one shard that could be read."""
 
     corpus: Folder
     shard: int
-    tables: dict[str, pa.Table] = field(default_factory=dict)  # of the right schema
+    tables: dict[str, pa.Table] = field(default_factory=dict)  # by folder, of the right schema
     origins: dict[str, Origin] = field(default_factory=dict)
     letters: dict[str, pa.Table] = field(default_factory=dict)  # by folder
 
@@ -83,23 +83,23 @@ class SidecarLook:
         return list(dict.fromkeys(column(kept_rows(self.tables[folder]), "key")))
 
     def rows(self, folder: str) -> dict[str, dict[str, Any]]:
-        """Map the key of each row to it."""
+        """Map the key of each row to the row."""
         return {row["key"]: row for row in self.tables[folder].to_pylist()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLook(SidecarLook):
-    """One shard's side-cars of a corpus."""
+    """The side-cars of one shard of a corpus."""
 
     corpus: Look
 
 
 def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:
-    """Say in what a table is not of a schema; no column holds a null."""
+    """Return how a table differs from a schema; a null in a column is a difference."""
     if table.column_names != schema.names:
         return [f"columns are {table.column_names}, expected {schema.names}"]
     faults = [
-        f"column {field.name} is of {table[field.name].type}, expected {field.type}"
+        f"column {field.name} has type {table[field.name].type}, expected {field.type}"
         for field in schema
         if not table[field.name].type.equals(field.type)
     ]
@@ -111,10 +111,10 @@ def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:
 
 
 def checked_origin(store: Storage, path: str) -> Origin:
-    """Read a footer whose values are of their types.
+    """Read a footer, and check the types of its values.
 
     Raises:
-        CorpusError: if there is none, or they are not.
+        CorpusError: there is no footer, or a value has a wrong type.
     """
     origin = read_origin(store, path)
     if origin is None:
@@ -127,16 +127,16 @@ def checked_origin(store: Storage, path: str) -> Origin:
     rows += [*origin.passed_over.values()] if isinstance(origin.passed_over, dict) else [None]
     sound = all(map(is_count, rows))
     if not (sound and all(isinstance(t, str) for t in texts) and isinstance(origin.tar, dict)):
-        raise CorpusError(f"its footer does not hold what a footer does: {origin}")
+        raise CorpusError(f"its footer has a value of a wrong type: {origin}")
     return origin
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value of any type counts something."""
+    """Return whether a value is an int that can be a count of rows."""
     return type(value) is int and 0 <= value < MAX_ROWS
 
 
 def as_written(store: Storage, path: str, schema: pa.Schema) -> Iterator[Fault]:
-    """Say whether a file holds more than its rows."""
+    """Check that a file holds its rows and nothing else, written as a stage writes them."""
     if not is_as_written(store.read(path), schema):
-        yield Fault(path, "holds more than its rows, or is written otherwise")
+        yield Fault(path, "holds more than its rows, or is not written as a stage writes it")

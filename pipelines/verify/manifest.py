@@ -1,4 +1,4 @@
-"""The files that tell of the whole corpus are made again from its side-cars and compared."""
+"""Checks of the files that describe the whole corpus: each is made again and compared."""
 
 import json
 import math
@@ -53,64 +53,68 @@ def manifest_again(
 
 
 def manifest_sound(store: Storage, manifest: Any, expected: dict[str, Any]) -> Iterator[Fault]:
-    """Compare the manifest with what it should be."""
-    said = [*differences(manifest, expected)]
-    yield from (Fault(MANIFEST, what) for what in said)
-    if not said and store.read(MANIFEST) != manifest_bytes(expected):
-        yield Fault(MANIFEST, "is written otherwise than the build writes it")
+    """Compare the manifest with the expected one, by value and by bytes."""
+    differing = [*differences(manifest, expected)]
+    yield from (Fault(MANIFEST, what) for what in differing)
+    if not differing and store.read(MANIFEST) != manifest_bytes(expected):
+        yield Fault(MANIFEST, "is not written as the build writes it")
 
 
-def told(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the manifest's line of a tar tells of its bytes, as far as it is of the type."""
+def stated_bytes(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `bytes` and `sha256` of a tar's line in the manifest, each if its type is right."""
     kinds = (("bytes", int), ("sha256", str))
     return {name: line[name] for name, kind in kinds if type(line.get(name)) is kind}
 
 
 def made_with(manifest: Any) -> dict[str, str]:
-    """Return the versions that the manifest tells of; nothing else knows them."""
-    told = manifest.get("made_with") if isinstance(manifest, dict) else None
-    told = told if isinstance(told, dict) else {}
-    known = {name: told.get(name) for name in MADE_WITH}
+    """Return the versions that the manifest states, with "a version" for an invalid one.
+
+    No other file holds them.
+    """
+    stated = manifest.get("made_with") if isinstance(manifest, dict) else None
+    stated = stated if isinstance(stated, dict) else {}
+    versions = {name: stated.get(name) for name in MADE_WITH}
     return {
         name: version if isinstance(version, str) and VERSION.fullmatch(version) else "a version"
-        for name, version in known.items()
+        for name, version in versions.items()
     }
 
 
 def listing_sound(store: Storage, subset: Subset, files: Sequence[ShardFile]) -> Iterator[Fault]:
-    """Compare the list of shards, which the manifest is made of, with the shards."""
+    """Compare the list of shards, from which the manifest is made, with the shards."""
     path = listing_path(subset.name)
     body, expected = store.read(path), listing_bytes(files)
     if body != expected:
-        said = [*differences(json.loads(body), json.loads(expected))]
-        yield from (Fault(path, what) for what in said or ["is written otherwise"])
+        differing = [*differences(json.loads(body), json.loads(expected))]
+        differing = differing or ["is not written as the build writes it"]
+        yield from (Fault(path, what) for what in differing)
 
 
 def recipe_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
-    """A recipe that is read and written again is the same file."""
+    """Check that the recipe, read and written again, is the same file."""
     if store.read(RECIPE) != dump_recipe(recipe).encode():
-        yield Fault(RECIPE, "is written otherwise than the build writes it")
+        yield Fault(RECIPE, "is not written as the build writes it")
 
 
 def rows_sound(store: Storage, sources: Sequence[str], listed: Sequence[Origin]) -> Iterator[Fault]:
-    """The plan remembers how many rows each source gave to ingest."""
-    given: Counter[str] = Counter()
+    """Check that the plan has the number of rows that ingest read from each source."""
+    read: Counter[str] = Counter()
     for source, origin in zip(sources, listed, strict=True):
-        given[source] += origin.counts.rows_in
+        read[source] += origin.counts.rows_in
     for name, part in published_plan(store).items():
-        if part.get("rows") != given[name]:
-            what = f"{name}: rows is {part.get('rows')!r}, its side-cars have {given[name]:,}"
+        if part.get("rows") != read[name]:
+            what = f"{name}: rows is {part.get('rows')!r}, its side-cars have {read[name]:,}"
             yield Fault(PLAN, what)
 
 
 def claims_sound(store: Storage) -> Iterator[Fault]:
-    """The names that the corpus claims are a mapping of names to numbers, as a build writes it."""
+    """Check that the file of claimed names is written as a build writes it."""
     if store.read(CLAIMS) != claims_bytes(load_claims(store) or {}):
-        yield Fault(CLAIMS, "is written otherwise than the build writes it")
+        yield Fault(CLAIMS, "is not written as the build writes it")
 
 
 def log_sound(store: Storage) -> Iterator[Fault]:
-    """A line of the log tells of a stage and what it took; nothing else knows how long."""
+    """Check that each line of the log describes a stage; its seconds are in no other file."""
     body = store.read(LOG)
     if not body.endswith(b"\n"):
         yield Fault(LOG, "its last line is cut short")
@@ -124,11 +128,11 @@ def log_sound(store: Storage) -> Iterator[Fault]:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             sound = False
         if not sound:
-            yield Fault(LOG, f"line {number} is none that a build writes: {text[:80]!r}")
+            yield Fault(LOG, f"line {number} is not a line that a build writes: {text[:80]!r}")
 
 
 def lock_sound(store: Storage) -> Iterator[Fault]:
-    """The file of a lock is empty, or names a build that runs or was killed."""
+    """Check that the lock file is empty, or names a build that is running or was killed."""
     try:
         holder_of(store)
     except CorpusError as error:
@@ -142,20 +146,20 @@ def quotas_sound(
     sources: Sequence[str],
     found: Sequence[tuple[int, str]],
 ) -> Iterator[Fault]:
-    """A source that has as many rows as its quota ends at the rank of the last of them.
+    """Check that a source keeps as many rows as its quota, up to the rank of its cut-off.
 
     Args:
-        path: of the file that cut-offs lie in.
-        limits: most rows of each source that has a limit.
-        cutoffs: the highest rank within, by source; none where it has fewer rows.
-        sources: of each shard.
-        found: rows that each shard keeps, and the highest rank of them.
+        path: path of the file of cut-offs.
+        limits: quota in rows, by source; only sources that have one.
+        cutoffs: highest kept rank, by source; only sources that have enough rows.
+        sources: the source of each shard.
+        found: the number of rows that each shard keeps, and the highest rank among them.
     """
     if unknown := sorted({*cutoffs} - {*limits}):
         yield Fault(path, f"{unknown[0]!r} has no quota")
     for name, limit in limits.items():
-        mine = [told for source, told in zip(sources, found, strict=True) if source == name]
-        rows, last = sum(rows for rows, _ in mine), max((last for _, last in mine), default="")
+        shards = [shard for source, shard in zip(sources, found, strict=True) if source == name]
+        rows, last = sum(rows for rows, _ in shards), max((last for _, last in shards), default="")
         if name in cutoffs and (rows, last) != (limit, cutoffs[name]):
             yield Fault(path, f"{name}: keeps {rows:,} rows up to {last}, its quota is {limit:,}")
         elif name not in cutoffs and rows >= limit:

@@ -1,4 +1,4 @@
-"""Check the members of one sample, as a reader of the corpus meets them."""
+"""Checks of the members of one sample, as a reader of the corpus sees them."""
 
 import io
 import json
@@ -15,23 +15,23 @@ from pipelines.verify.faults import differences
 from pipelines.verify.rows import expected_array
 from schemas.recipe import ShardConfig
 
-# Levels in any cell of a 4 x 4 grid between an image and its JPEG, which is mostly within 3.
-LAYOUT_APART = 24
-# Markers of segments of a JPEG.
+# Levels (0 to 255) that a cell of a 4 x 4 grid may change from an image to its JPEG; mostly 3.
+MAX_LAYOUT_DISTANCE = 24
+# Markers of JPEG segments.
 COMMENT, SCAN = 0xFE, 0xDA
 
 
 def json_differs(found: bytes, expected: str) -> Iterator[str]:
-    """Say in which fields a record differs from what the side-cars make of it."""
+    """Yield the fields of a JSON record that differ from the expected record."""
     try:
-        said = [*differences(json.loads(found), json.loads(expected))]
+        messages = [*differences(json.loads(found), json.loads(expected))]
     except (ValueError, RecursionError) as error:
-        said = [str(error)]
-    yield from (f"json: {what}" for what in said or ["it is written otherwise"])
+        messages = [str(error)]
+    yield from (f"json: {what}" for what in messages or ["not written as the build writes it"])
 
 
 def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterator[str]:
-    """Say in what a member is not what the manifest's line of it says."""
+    """Yield how an array differs from the description of its member in the manifest."""
     name = made["member"]
     try:
         array = np.load(io.BytesIO(body), allow_pickle=False)
@@ -48,26 +48,26 @@ def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterato
 
 
 def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -> Iterator[str]:
-    """Say in what a JPEG is not that of its sample; the image as fetched is not looked at."""
+    """Yield how a JPEG differs from its sample, without reading the fetched image."""
     size = sample["width"], sample["height"]
     image = yield from jpeg_faults("jpg", jpg, settings, size)
     layout = sample["signals"].get("colour_layout")
     if image is None or not layout:
         return
-    if (apart := layout_distance(colour_layout(image), layout)) > LAYOUT_APART:
-        yield f"jpg: another picture: colours are up to {apart} levels from those measured"
+    if (distance := layout_distance(colour_layout(image), layout)) > MAX_LAYOUT_DISTANCE:
+        yield f"jpg: another picture: colours are up to {distance} levels from the measured ones"
 
 
 def jpeg_faults(
     name: str, jpg: bytes, settings: ShardConfig, size: tuple[int, int] | None
 ) -> Generator[str, None, Image.Image | None]:
-    """Say in what a JPEG is not as a shard's are written; return its picture if it can be read.
+    """Yield how a JPEG differs from a JPEG of the writer; return its picture if it can be read.
 
     Args:
-        name: of the member.
-        jpg: the member.
-        settings: how images are written.
-        size: width and height in px that it should have; None where only the most is known.
+        name: name of the member.
+        jpg: bytes of the member.
+        settings: settings that images are written with.
+        size: expected width and height in px; None where only the maximum is known.
     """
     try:
         with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
@@ -80,11 +80,11 @@ def jpeg_faults(
         yield f"{name}: {error}"
         return None
     segments, scan = _segments(jpg)
-    # In coded pixels 0xff is never followed by 0xd9, which ends them; the first scan is the only.
+    # 0xff 0xd9 ends the coded pixels and never occurs in them; there is one scan.
     if jpg.find(b"\xff\xd9", scan) != len(jpg) - 2:
-        yield f"{name}: bytes after its end, or none that mark it"
-    quantization, expected = _as_encoded(settings.jpeg_quality)
-    # The writer hands on a comment that stands in the image as fetched.
+        yield f"{name}: bytes after its end, or no mark of its end"
+    quantization, expected = _expected_encoding(settings.jpeg_quality)
+    # The writer keeps a comment of the fetched image.
     comments = [segment for segment in segments if segment[0] == COMMENT]
     if len(comments) > 1 or [s for s in segments if s[0] != COMMENT] != expected:
         yield f"{name}: holds more than pixels"
@@ -94,7 +94,7 @@ def jpeg_faults(
 
 
 def _segments(jpg: bytes) -> tuple[list[tuple[int, int]], int]:
-    """Return marker and length of each segment up to the first scan, and where that begins."""
+    """Return marker and length of each segment up to the scan, and the offset of its data."""
     found: list[tuple[int, int]] = []
     at = 2
     while len(jpg) >= at + 4:
@@ -107,8 +107,8 @@ def _segments(jpg: bytes) -> tuple[list[tuple[int, int]], int]:
 
 
 @cache
-def _as_encoded(quality: int) -> tuple[dict[int, list[int]], list[tuple[int, int]]]:
-    """Return the quantization and the segments of each JPEG that is written."""
+def _expected_encoding(quality: int) -> tuple[dict[int, list[int]], list[tuple[int, int]]]:
+    """Return the quantization and the segments that each written JPEG has."""
     encoded = io.BytesIO()
     Image.new("RGB", (8, 8)).save(encoded, "JPEG", quality=quality)
     with Image.open(encoded) as image:

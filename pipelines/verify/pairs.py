@@ -1,7 +1,7 @@
-"""Check a folder of pairs: prompts, scores, shards and manifest agree with each other, to the byte.
+"""Checks of a folder of pairs: prompts, scores, shards and manifest agree to the byte.
 
-The JSON of every sample and the choice between its images are made again of what side-cars tell.
-Prompts, scores, images and codes are where this history begins: no model is asked again.
+The JSON of every sample and the choice between its images are computed again from the side-cars.
+Prompts, scores, images and codes are taken as given: no model runs again.
 """
 
 import io
@@ -38,7 +38,13 @@ from pipelines.verify.counts import conserved, counted, made_by_recipe
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.files import Files, read_footers
 from pipelines.verify.look import Folder, SidecarLook, is_count
-from pipelines.verify.manifest import listing_sound, lock_sound, made_with, manifest_sound, told
+from pipelines.verify.manifest import (
+    listing_sound,
+    lock_sound,
+    made_with,
+    manifest_sound,
+    stated_bytes,
+)
 from pipelines.verify.members import array_faults, jpeg_faults, json_differs
 from pipelines.verify.rows import DEVICES
 from pipelines.verify.sidecars import read_sidecar
@@ -59,7 +65,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class _Prompts(SidecarStage):
-    """What wrote the prompts, as far as checks ask."""
+    """The stage that wrote the prompts, reduced to what checks need."""
 
     name: ClassVar[str] = PROMPTS_STAGE
     folder: ClassVar[str] = PROMPTS_FOLDER
@@ -70,47 +76,47 @@ class _Prompts(SidecarStage):
 
 @dataclass(frozen=True, kw_only=True)
 class _Pairs(MapStage):
-    """What made the pairs, as far as checks ask: by the manifest, without its model."""
+    """The stage that made the pairs, with the settings of the manifest and without a model."""
 
     name: ClassVar[str] = MakePreferences.name
     folder: ClassVar[str] = PAIRS
     reads: ClassVar[tuple[str, ...]] = MakePreferences.reads
     version: ClassVar[int] = MakePreferences.version
 
-    told: Row = field(hash=False)
+    made_by: Row = field(hash=False)  # settings, from the manifest
 
     def schema(self) -> pa.Schema:
         return PREFERENCES
 
     def settings(self, shard: int, store: Storage) -> Any:
-        return self.told
+        return self.made_by
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
-        raise NotImplementedError("pairs are read here, not made")
+        raise NotImplementedError("this stage only describes pairs; it cannot make them")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairsLook(Folder):
-    """A folder of pairs under examination, as its manifest describes it."""
+    """The folder of pairs to check, as its manifest describes it."""
 
-    made_by: Row  # what the pairs were made by
+    made_by: Row  # settings of the pairs, from the manifest
     subset: Subset
-    lines: Mapping[str, Row]  # of each tar, by path
+    lines: Mapping[str, Row]  # the manifest's line of each tar, by path
 
     @property
     def written(self) -> ShardConfig:
-        """How images are written."""
+        """Return the settings that images are written with."""
         return ShardConfig.model_validate(self.made_by["shard"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a check of one shard found, and what it adds to checks of the whole."""
+    """The faults of one shard, and the values that checks of the whole folder need."""
 
     faults: list[Fault]
-    file: ShardFile | None  # None where no pair was made, or where that is not known
-    first: str = ""  # key of a prompt
-    last: str = ""
+    file: ShardFile | None  # None where the shard has no pair, or a side-car is damaged
+    first_key: str = ""  # of its prompts
+    last_key: str = ""
 
 
 def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
@@ -120,7 +126,7 @@ def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
     files.allowed.add(LOCK_NAME)
     manifest: dict[str, Any] = {}
     if faults := guarded(MANIFEST, _read_manifest, store, manifest):
-        return faults  # nothing else says what should be here
+        return faults  # no other file describes the folder
     if files.found.get(LOCK_NAME) == "":  # a regular file
         faults += guarded(LOCK_NAME, lock_sound, store)
     subset = _subset_of(manifest)
@@ -130,13 +136,13 @@ def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
         files.required |= {path, f"{path.removesuffix('.tar')}.parquet"}
     stages = {
         PROMPTS_FOLDER: _Prompts(),
-        PAIRS: _Pairs(rows_of=PROMPTS_FOLDER, told=manifest["made_by"]),
+        PAIRS: _Pairs(rows_of=PROMPTS_FOLDER, made_by=manifest["made_by"]),
     }
     shards = manifest["prompt_shards"]
     origins: dict[str, list[Origin | None]] = {}
     for folder, stage in stages.items():
-        origins[folder], said = read_footers(store, stage, shards, files)
-        faults += said
+        origins[folder], footer_faults = read_footers(store, stage, shards, files)
+        faults += footer_faults
     faults += files.faults()
     look = PairsLook(
         store=store,
@@ -151,26 +157,29 @@ def verify_pairs(store: RegularStorage, files: Files) -> list[Fault]:
     found = list(run_each(CheckPairs(look=look), range(shards)))
     faults += [fault for one in found for fault in one.faults]
     faults += _in_order(found)
-    complete = {f: [o for o in of if o is not None] for f, of in origins.items()}
-    if all(len(of) == shards for of in complete.values()):
+    complete = {
+        folder: [origin for origin in of_folder if origin is not None]
+        for folder, of_folder in origins.items()
+    }
+    if all(len(of_folder) == shards for of_folder in complete.values()):
         faults += guarded(MANIFEST, _manifest_sound, look, manifest, complete, found)
     return faults
 
 
 def _read_manifest(store: RegularStorage, manifest: dict[str, Any]) -> Iterator[Fault]:
-    """Read what the manifest tells of everything else; it is compared as a whole at the end."""
+    """Read and check the fields that other checks use; `_manifest_sound` compares the rest."""
     manifest.update(json.loads(store.read(MANIFEST)))
-    subset, told_by = _subset_of(manifest), manifest["made_by"]
-    ShardConfig.model_validate(told_by["shard"])
-    facts_of(told_by)
+    subset, settings = _subset_of(manifest), manifest["made_by"]
+    ShardConfig.model_validate(settings["shard"])
+    facts_of(settings)
     for line in manifest["subsets"][subset.name]["shards"]:
         if not str(line["path"]).endswith(".tar"):
-            yield Fault(MANIFEST, f"subsets.{subset.name}.shards: {line['path']!r} is no tar")
+            yield Fault(MANIFEST, f"subsets.{subset.name}.shards: {line['path']!r} is not a tar")
     if not is_count(shards := manifest["prompt_shards"]) or shards > MOST_SHARDS:
         yield Fault(MANIFEST, f"prompt_shards is {shards!r}, expected a number of shards")
     [made] = manifest["tokens"]
     TokenMember.model_validate(made)
-    expected = {"member": told_by["member"], "kind": "codes", "views": 1, "crop": CROP}
+    expected = {"member": settings["member"], "kind": "codes", "views": 1, "crop": CROP}
     yield from (
         Fault(MANIFEST, f"tokens.0.{name} is {made.get(name)!r}, expected {value!r}")
         for name, value in expected.items()
@@ -179,22 +188,22 @@ def _read_manifest(store: RegularStorage, manifest: dict[str, Any]) -> Iterator[
 
 
 def _subset_of(manifest: Row) -> Subset:
-    """Return the subset of the pairs, by what they were made by."""
-    known = {each.name: each for each in made_by("preferences")}
-    if (name := manifest["made_by"]["subset"]) not in known:
-        expected = " or ".join(known)
+    """Return the subset that the manifest names under `made_by`."""
+    subsets = {each.name: each for each in made_by("preferences")}
+    if (name := manifest["made_by"]["subset"]) not in subsets:
+        expected = " or ".join(subsets)
         raise CorpusError(f"{MANIFEST}: made_by.subset is {name!r}, expected {expected}")
-    return known[name]
+    return subsets[name]
 
 
 def _in_order(found: Sequence[Findings]) -> Iterator[Fault]:
-    """Prompts are sorted over all shards, so that no key is in two."""
-    numbered = [(n, each) for n, each in enumerate(found) if each.first]
+    """Check that keys of prompts rise from shard to shard, so that no key is in two shards."""
+    numbered = [(n, each) for n, each in enumerate(found) if each.first_key]
     for (_, before), (number, after) in pairwise(numbered):
-        if after.first <= before.last:
+        if after.first_key <= before.last_key:
             yield Fault(
                 sidecar_path(PROMPTS_FOLDER, number),
-                "its keys do not come after those of the shard before",
+                "its keys do not come after the keys of the shard before",
             )
 
 
@@ -204,16 +213,16 @@ def _manifest_sound(
     origins: Mapping[str, Sequence[Origin]],
     found: Sequence[Findings],
 ) -> Iterator[Fault]:
-    """Make the manifest and the list of shards again."""
-    # Bytes and hashes as the manifest tells of them: each tar is compared with that.
+    """Compute the manifest and the list of shards again, and compare both."""
+    # Bytes and sha256 come from the manifest; `tar_sound` compares each tar with them.
     files = [
-        one.file._replace(**told(look.lines.get(one.file.path, {})))
+        one.file._replace(**stated_bytes(look.lines.get(one.file.path, {})))
         for one in found
         if one.file is not None
     ]
     funnel = [
-        (look.stages[folder].name, reduce(add, (origin.counts for origin in of), Counts()))
-        for folder, of in origins.items()
+        (look.stages[folder].name, reduce(add, (origin.counts for origin in of_folder), Counts()))
+        for folder, of_folder in origins.items()
     ]
     expected = pairs_manifest(
         look.made_by,
@@ -232,7 +241,7 @@ def _manifest_sound(
     for name in ("schedules", "image_sizes"):
         if list(look.tokens[0][name]) != aspects:
             yield Fault(
-                MANIFEST, f"tokens.0.{name} is of {list(look.tokens[0][name])}, expected {aspects}"
+                MANIFEST, f"tokens.0.{name} has {list(look.tokens[0][name])}, expected {aspects}"
             )
     for schedule in look.tokens[0]["schedules"].values():
         parse_schedule(schedule)
@@ -240,12 +249,12 @@ def _manifest_sound(
 
 @dataclass(frozen=True, kw_only=True)
 class CheckPairs:
-    """Check one shard of prompts, and the shard of pairs that was made of it."""
+    """Check one shard of prompts, and the shard of pairs made from it."""
 
     look: PairsLook
 
     def __call__(self, shard: int) -> Findings:
-        """Return what is wrong, and what a list of shards has to say of it."""
+        """Return the faults of a shard, and its line in the list of shards."""
         look = SidecarLook(corpus=self.look, shard=shard)
         faults: list[Fault] = []
         for folder in self.look.stages:
@@ -264,7 +273,7 @@ class CheckPairs:
         output = TarLook(
             tar=f"{name}.tar",
             index=f"{name}.parquet",
-            told=self.look.lines.get(f"{name}.tar", {}),
+            line=self.look.lines.get(f"{name}.tar", {}),
         )
         kept = look.tables[PAIRS].num_rows
         faults += guarded(look.path(PAIRS), self._files_sound, look, output)
@@ -275,43 +284,44 @@ class CheckPairs:
         return Findings(
             faults=capped(faults),
             file=ShardFile(output.tar, output.bytes, output.sha256, kept, {}) if kept else None,
-            first=min(keys, default=""),
-            last=max(keys, default=""),
+            first_key=min(keys, default=""),
+            last_key=max(keys, default=""),
         )
 
     def _prompts_sound(self, look: SidecarLook) -> Iterator[Fault]:
+        """Check that every prompt edits an image, or that none does, as the subset requires."""
         edits = bool(self.look.subset.input_image)
         for row in look.tables[PROMPTS_FOLDER].to_pylist():
             if bool(row["edited"]["file"]) != edits:
                 what = "edits no image" if edits else "edits an image"
-                said = f"{row['key']}: {what}, and its pairs are {self.look.subset.name}"
-                yield look.fault(PROMPTS_FOLDER, said)
+                message = f"{row['key']}: {what}, and its pairs are {self.look.subset.name}"
+                yield look.fault(PROMPTS_FOLDER, message)
 
     def _rows_sound(self, look: SidecarLook) -> Iterator[Fault]:
-        """Choose again by the scores, and compare what was chosen."""
-        told_by = self.look.made_by
+        """Choose the images again by their scores, and compare the choices."""
+        settings = self.look.made_by
         prompts = look.rows(PROMPTS_FOLDER)
         for row in look.tables[PAIRS].to_pylist():
             key, scores = row["key"], row["scores"]
-            given = row["given_score"] if told_by["pairs"] == "paper" else None
-            chosen = choose(scores, given, told_by["margin"])
+            given = row["given_score"] if settings["pairs"] == "paper" else None
+            chosen = choose(scores, given, settings["margin"])
             pair = Preference(chosen=row["chosen"], rejected=row["rejected"], margin=row["margin"])
-            numbers = range(told_by["samples"])
-            seeds = [sample_seed(key, number, told_by["model"]) for number in numbers]
+            numbers = range(settings["samples"])
+            seeds = [sample_seed(key, number, settings["model"]) for number in numbers]
             faults = {
-                f"scores {scores} of {told_by['samples']} images": (
-                    len(scores) != len(numbers) * bool(told_by["scorer"])
+                f"scores {scores} of {settings['samples']} images": (
+                    len(scores) != len(numbers) * bool(settings["scorer"])
                 ),
-                f"given_score {row['given_score']}, and nothing was scored so": (
+                f"given_score {row['given_score']}, and no given image was scored": (
                     row["given_score"] != 0 and not (given is not None and scores)
                 ),
                 f"scores {scores}, {row['given_score']} are not all finite": (
                     not all(map(math.isfinite, [*scores, row["given_score"]]))
                 ),
-                f"{pair}, its scores make it {chosen}": chosen != pair,
-                "seeds are not those of its key and model": row["seeds"] != seeds,
-                f"model {row['model']!r}, the manifest's is another": (
-                    row["model"] != told_by["model"]
+                f"{pair}, expected by its scores {chosen}": chosen != pair,
+                "seeds do not follow from its key and model": row["seeds"] != seeds,
+                f"model {row['model']!r} is not the model of the manifest": (
+                    row["model"] != settings["model"]
                 ),
                 f"made on {row['device']!r}": row["device"] not in DEVICES,
                 "it has no prompt": key not in prompts,
@@ -321,7 +331,7 @@ class CheckPairs:
             )
 
     def _files_sound(self, look: SidecarLook, output: TarLook) -> Iterator[Fault]:
-        """The side-car names its shard; one without pairs has none."""
+        """Check that the footer names the shard of the pairs, and no file if there are no pairs."""
         if PAIRS not in look.origins:
             return
         expected = [output.index, output.tar] if look.tables[PAIRS].num_rows else []
@@ -335,12 +345,12 @@ class CheckPairs:
     def _samples_sound(
         self, look: SidecarLook, output: TarLook, samples: Iterator[Sample]
     ) -> Iterator[Fault]:
-        """Check sample by sample, and that none is missing."""
+        """Check every sample, and that no pair is missing."""
         prompts, waiting = look.rows(PROMPTS_FOLDER), look.rows(PAIRS)
-        known = {*waiting}
-        for key, members, said in in_order(samples):
-            said += [f"{key}: no pair of {look.path(PAIRS)}"] * (key not in known)
-            yield from (Fault(output.tar, what) for what in said)
+        keys = {*waiting}
+        for key, members, order_faults in in_order(samples):
+            strange = [f"{key}: no pair of {look.path(PAIRS)}"] * (key not in keys)
+            yield from (Fault(output.tar, what) for what in [*order_faults, *strange])
             pair = waiting.pop(key, None)
             if pair is not None and key in prompts:
                 where = f"{output.tar}: {key}"
@@ -352,15 +362,15 @@ class CheckPairs:
     def _sample_sound(
         self, prompt: Row, pair: Row, members: Mapping[str, bytes]
     ) -> Iterator[Fault]:
-        """Make the JSON again, and compare images and codes with what the manifest says."""
+        """Compare the JSON with the side-cars, and images and codes with the manifest."""
         subset, [made] = self.look.subset, self.look.tokens
         if list(members) != (expected := subset.members([made["member"]])):
             yield Fault("", f"members {list(members)}, expected {expected}")
         body = sample_json(prompt, pair, facts_of(self.look.made_by), subset)
         if "json" in members and members["json"] != body:
             yield from (Fault("", what) for what in json_differs(members["json"], body.decode()))
-        for of in subset.generated:
-            member = f"{of}{made['member']}"
+        for prefix in subset.generated:
+            member = f"{prefix}{made['member']}"
             if member in members:
                 yield from (
                     Fault("", what)
@@ -388,12 +398,12 @@ class CheckPairs:
         if origin.fingerprint != wanted:
             yield Fault(output.index, "made by another version, or with other settings")
         if origin.counts != (counts := Counts(rows_in=kept, kept=kept)):
-            said = f"its footer counts {origin.counts}, the side-cars {counts}"
-            yield Fault(output.index, said)
+            message = f"its footer counts {origin.counts}, the side-cars {counts}"
+            yield Fault(output.index, message)
 
 
 def _array_faults(made: Row, body: bytes, prompt: Row) -> Iterator[str]:
-    said = list(array_faults(made, body, prompt["aspect"]))
-    yield from said
-    if not said and npy(np.load(io.BytesIO(body), allow_pickle=False)) != body:
-        yield f"{made['member']}: its header is not as it was written"
+    faults = list(array_faults(made, body, prompt["aspect"]))
+    yield from faults
+    if not faults and npy(np.load(io.BytesIO(body), allow_pickle=False)) != body:
+        yield f"{made['member']}: its header is not the one that was written"

@@ -1,4 +1,4 @@
-"""Where `raw/` says that images lie, and what it says of their answers, against rows as listed."""
+"""Checks of `raw/` against the listed rows: where each image lies, and its HTTP answer."""
 
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 from schemas.store.retries import open_fs
 
-# Reasons for which readers that fetch nothing turn a listed row away, by the kind of source.
+# Reasons that readers which fetch nothing reject a listed row for, by the kind of source.
 _SIZES = frozenset({"empty_file", "too_large"})
 _OF_FILES = {"missing_file", "unreadable_file", "link_not_followed", "bad_path"}
 REASONS = {
@@ -25,42 +25,43 @@ Row = Mapping[str, Any]
 
 
 def places_sound(look: ShardLook) -> Iterator[Fault]:
-    """Every image lies where its row was listed; only what was fetched has an answer."""
+    """Check that every image lies where its row was listed; only fetched rows have an answer."""
     source, listed = look.corpus.source(look.shard), look.rows("sources")
     fetched = _is_fetched(look)
     unit = read_plan(look.corpus.store)[look.shard]
     folder = _Folder(source.path) if source.kind == "folder" else None
     for row in look.tables["raw"].to_pylist():
-        if (mine := listed.get(row["key"])) is None:  # which is said elsewhere
+        if (listed_row := listed.get(row["key"])) is None:  # `conserved` reports it
             continue
-        said = [*_answer_faults(row, fetched)]
+        messages = [*_answer_faults(row, fetched)]
         if folder:
-            said += folder.faults(row, mine["place"])
+            messages += folder.faults(row, listed_row["place"])
         elif source.kind == "webdataset":
-            at = row["offset"] if "://" in row["file"] else mine["place"].partition("+")[0]
-            if f"{at}+{row['length']}" != mine["place"]:
-                said.append(f"lies at {at}+{row['length']}, it was listed at {mine['place']}")
+            place = listed_row["place"]
+            at = row["offset"] if "://" in row["file"] else place.partition("+")[0]
+            if f"{at}+{row['length']}" != place:
+                messages.append(f"lies at {at}+{row['length']}, it was listed at {place}")
             if "://" in row["file"] and row["file"] != unit.path:
-                said.append(f"lies in {row['file']!r}, its unit is {unit.path}")
+                messages.append(f"lies in {row['file']!r}, its unit is {unit.path}")
         elif "://" in row["file"]:
-            said.append(f"lies in {row['file']!r}, images of its source are copied")
-        yield from (look.fault("raw", f"{row['key']}: {what}") for what in said)
+            messages.append(f"lies in {row['file']!r}, expected a file in the corpus")
+        yield from (look.fault("raw", f"{row['key']}: {what}") for what in messages)
     if not fetched:
         yield from _letters_sound(look)
 
 
 class _Folder:
-    """Where images of a folder lie, which a corpus that was built elsewhere may know otherwise."""
+    """The folder that images of a source lie in; a corpus built elsewhere may have another root."""
 
     def __init__(self, path: str) -> None:
         self._fs, self._root = open_fs(path)
-        # Of a path that is taken from where the build was started, all images share the start.
+        # A relative path starts at the working directory of the build: all images share that start.
         self._is_relative = "://" not in path and not path.startswith(("/", "~"))
         parts = (p for p in posixpath.normpath(path).split("/") if p not in (".", ".."))
         self._end = "".join(f"/{part}" for part in parts)
 
     def faults(self, row: Row, place: str) -> Iterator[str]:
-        """Say in what a row of `raw/` differs from the path that it was listed by."""
+        """Yield how a row of `raw/` differs from the path that it was listed with."""
         expected = self._url(place)
         if self._is_relative and row["file"] != expected:
             root = row["file"].removesuffix(expected.removeprefix(self._url("").rstrip("/")))
@@ -78,7 +79,7 @@ class _Folder:
 
 
 def _is_fetched(look: ShardLook) -> bool:
-    """Whether images of a shard's source come over HTTP."""
+    """Return whether the images of a shard's source come over HTTP."""
     source = look.corpus.source(look.shard)
     return source.kind == "list" or (source.kind == "huggingface" and not source.image)
 
@@ -92,7 +93,7 @@ def _answer_faults(row: Row, fetched: bool) -> Iterator[str]:
 
 
 def _letters_sound(look: ShardLook) -> Iterator[Fault]:
-    """Rows that nothing was fetched for died of what their reader says; it is asked again."""
+    """Check the reasons of failed rows that were not fetched; `--deep` reads their images again."""
     source, letters = look.corpus.source(look.shard), look.letters.get("raw")
     if letters is None or not letters.num_rows:
         return
@@ -100,20 +101,20 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
     rows = letters.to_pylist()
     for row in rows:
         if row["outcome"] != "failed" or row["reason"] not in REASONS[source.kind]:
-            yield Fault(path, f"{row['id']}: {row['reason']} is no reason of a {source.kind}")
+            yield Fault(path, f"{row['id']}: {row['reason']} is not a reason of a {source.kind}")
     if look.corpus.deep:
         failed = {row["id"] for row in rows}
         table = look.tables["sources"]
-        again = _Again()
+        readable = _ReadableImages()
         chosen = table.filter([key in failed for key in look.column("sources", "key")])
         unit = read_plan(look.corpus.store)[look.shard]
-        make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, again)  # type: ignore[arg-type]
-        for key in again.found:
+        make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, readable)  # type: ignore[arg-type]
+        for key in readable.found:
             yield Fault(path, f"{key}: failed, and its image can be read")
 
 
-class _Again:
-    """Takes the place of `RawShard`; remembers which images there are."""
+class _ReadableImages:
+    """A stand-in for `RawShard` that keeps the keys of the images that can be read."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -125,4 +126,4 @@ class _Again:
         self.found.append(key)
 
     def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
-        """Turn it away again."""
+        """Do nothing: the row failed before, too."""

@@ -1,4 +1,4 @@
-"""The plan: of the recipe's sources, whole, and of no file that its readers do not write."""
+"""Checks of the plan: all sources of the recipe, in whole units, and only files of readers."""
 
 import hashlib
 import json
@@ -14,26 +14,26 @@ from schemas.recipe import Recipe, Source
 from schemas.store.storage import Storage
 
 HEX = re.compile(r"[0-9a-f]{32}")
-KEYS = {"made_of", "units", "passed_over", "files", "rows"}  # of a source's part
+KEYS = {"made_of", "units", "passed_over", "files", "rows"}  # of the part of one source
 _TEXTS = ("source", "path", "name", "version")
 
 
 def plan_sound(store: Storage, recipe: Recipe) -> Iterator[Fault]:
-    """The plan tells of the recipe's sources, in their order, each in units of its own.
+    """Check that the plan has the sources of the recipe, in order, each with valid units.
 
-    Side-cars of `sources` carry a fingerprint of their unit.
+    The fingerprint of a `sources` side-car covers its unit, so units are not compared here.
     """
     body = store.read(PLAN)
     plan = json.loads(body)
     if body != plan_bytes(plan):
-        yield Fault(PLAN, "is written otherwise than the build writes it")
+        yield Fault(PLAN, "is not written as the build writes it")
     names = [source.name for source in recipe.sources]
     if list(plan) != names:
-        yield Fault(PLAN, f"is of sources {list(plan)}, the recipe has {names}")
+        yield Fault(PLAN, f"has sources {list(plan)}, the recipe has {names}")
     for source in recipe.sources:
         if source.name in plan:
-            said = _part_faults(source, plan[source.name])
-            yield from (Fault(PLAN, f"{source.name}{what}") for what in said)
+            faults = _part_faults(source, plan[source.name])
+            yield from (Fault(PLAN, f"{source.name}{what}") for what in faults)
 
 
 def _part_faults(source: Source, part: Any) -> Iterator[str]:
@@ -46,36 +46,36 @@ def _part_faults(source: Source, part: Any) -> Iterator[str]:
     if not isinstance(passed_over, dict) or not all(map(is_count, passed_over.values())):
         yield f": passed_over is {passed_over!r:.100}, expected counts"
     if not isinstance(part["units"], list) or not isinstance(part["files"], list):
-        yield ": units or files is no list"
+        yield ": units or files is not a list"
         return
     units = [unit for unit in part["units"] if not _unit_fault(source, unit)]
     for number, unit in enumerate(part["units"]):
         if what := _unit_fault(source, unit):
             yield f", unit {number}: {what}"
-    known = files_of_plan(source, part["files"])
-    if known != part["files"]:
-        yield f": files is {part['files']!r:.200}, of which its reader writes {known}"
+    valid = files_of_plan(source, part["files"])
+    if valid != part["files"]:
+        yield f": files is {part['files']!r:.200}, its reader can write only {valid}"
     elif len(units) == len(part["units"]):
         paths = {f"sources/{unit['path'].rpartition('/sources/')[2]}" for unit in units}
-        if missing := files_of_plan(source, sorted(paths - {*known})):
-            yield f": its units lie in {missing[0]!r}, which files does not name"
+        if missing := files_of_plan(source, sorted(paths - {*valid})):
+            yield f": its units lie in {missing[0]!r}, which is not in files"
 
 
 def _unit_fault(source: Source, unit: Any) -> str:
     if not isinstance(unit, dict) or {*unit} != {*Unit.__dataclass_fields__}:
-        return f"is {unit!r:.100}, no unit"
+        return f"is {unit!r:.100}, not a unit"
     wrong = [name for name in _TEXTS if not isinstance(unit[name], str)]
     wrong += [name for name in ("start", "end", "first_row", "part") if not is_count(unit[name])]
     wrong += ["rows"] * (unit["rows"] is not None and not is_count(unit["rows"]))
     if wrong:
-        return f"{', '.join(wrong)} is not of its type"
+        return f"wrong type of {', '.join(wrong)}"
     if unit["source"] != source.name or unit["start"] > unit["end"]:
-        return f"is no part of its source: {unit}"
+        return f"is not a part of its source: {unit}"
     return ""
 
 
 def files_of_plan(source: Source, files: Iterable[Any]) -> list[str]:
-    """Return those of some files that the reader of a source may write, each once."""
+    """Filter paths to the files that the reader of a source may write; drop repeats."""
     name = re.escape(source.name)
     pattern = rf"sources/unpacked-{name}-[0-9a-f]{{16}}\.\w+"
     if source.kind == "folder" and not source.list:
@@ -85,7 +85,7 @@ def files_of_plan(source: Source, files: Iterable[Any]) -> list[str]:
 
 
 def written_for_plan(recipe: Recipe, parts: Mapping[str, Any]) -> set[str]:
-    """Return what readers wrote into the corpus for a plan."""
+    """Return the files that readers wrote into the corpus for a plan."""
     return {
         file
         for source in recipe.sources
@@ -94,7 +94,7 @@ def written_for_plan(recipe: Recipe, parts: Mapping[str, Any]) -> set[str]:
 
 
 def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Unit]]:
-    """Return the listings that the plan wrote of folders, and the units that are parts of each."""
+    """Map the path of each folder listing in the corpus to its units."""
     folders = {source.name for source in recipe.sources if source.kind == "folder"}
     found: dict[str, list[Unit]] = {}
     for unit in units:
@@ -105,13 +105,13 @@ def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Uni
 
 
 def folder_listing_sound(store: Storage, path: str, units: Sequence[Unit]) -> Iterator[Fault]:
-    """Each unit is named by the hash of its part; nothing stands beside them."""
+    """Check that the sha256 of each unit's bytes is its version, and that units fill the file."""
     body = store.read(path)
     at = 0
     for unit in units:
         digest = hashlib.sha256(body[unit.start : unit.end]).hexdigest()
         if unit.start != at or digest != unit.version:
-            yield Fault(path, f"bytes {unit.start:,} to {unit.end:,} are not those of the plan")
+            yield Fault(path, f"bytes {unit.start:,} to {unit.end:,} are not the unit of the plan")
         at = unit.end
     if at != len(body):
-        yield Fault(path, "bytes after its last part")
+        yield Fault(path, "bytes after its last unit")

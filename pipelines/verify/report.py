@@ -1,7 +1,7 @@
-"""The report is written again from side-cars, manifest and recipe, and the pages are compared.
+"""The check of the report: write it again from side-cars, manifest and recipe, and compare.
 
-How long stages took is in no other file than the log, and is passed over; so are, unless asked
-for, the bytes of thumbnails, which hold nothing but base64.
+Durations of stages are not compared: only the log has them. The bytes of thumbnails, which are
+base64, are compared only by `--deep`.
 """
 
 import re
@@ -28,19 +28,21 @@ _PICTURE = re.compile(
 
 
 def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]:
-    """Say whether the report is the page of this corpus, and where it begins to differ."""
+    """Compare the report with a new one; yield the first line that differs."""
     rows = rows_wanted(summary)
     requests = [rows.of(shard) for shard in range(len(look.sources))]
     found = [
-        e for some in run_each(partial(find_examples, store=look.store), requests) for e in some
+        example
+        for examples in run_each(partial(find_examples, store=look.store), requests)
+        for example in examples
     ]
     pixels = look.deep and look.same_pillow
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
-    told = (summary, Found(found), manifest, {}, look.recipe)
+    contents = (summary, Found(found), manifest, {}, look.recipe)
     if pixels:
-        page = call_isolated("report", render_page, *told, draw)
+        page = call_isolated("report", render_page, *contents, draw)
     else:
-        page = render_page(*told, _undrawn)
+        page = render_page(*contents, _empty_thumbnail)
     expected = _comparable(page, pixels).split("\n")  # every byte counts
     written = _comparable(look.store.read(REPORT).decode(), pixels).split("\n")
     if written == expected:
@@ -57,7 +59,7 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     )
 
 
-def _undrawn(example: Example) -> Thumbnail:
+def _empty_thumbnail(example: Example) -> Thumbnail:
     if example.raw is None:
         return Thumbnail(uri="", missing="never fetched")
     return Thumbnail(uri="data:image/webp;base64,")

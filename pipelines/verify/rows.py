@@ -1,4 +1,4 @@
-"""What the rows of a shard's side-cars say of each other, without a look at any image."""
+"""Checks of the rows of a shard's side-cars against each other, without reading an image."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from pipelines.verify.look import ShardLook
 from schemas.keys import sample_key, unit
 
 DEVICES = ("cpu", "cuda")
-OF_PIXELS = ("blank", "sharpness", "phash", "colour_layout")  # signals
+PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
 
 
 def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
-    """A row's key is that of its source and its URL."""
+    """Check that the key of a row is the hash of its source and URL, and that licences are kept."""
     source = look.corpus.source(look.shard)
     for row in look.tables["sources"].select(["key", "source", "url", "licence"]).to_pylist():
         if row["source"] != source.name:
-            what = f"is of source {row['source']!r}, the plan says {source.name}"
+            what = f"has source {row['source']!r}, the plan says {source.name}"
             yield look.fault("sources", f"{row['key']} {what}")
         elif row["key"] != sample_key(source.name, row["url"]):
             yield look.fault("sources", f"{row['key']} is not the key of {row['url']!r}")
@@ -33,8 +33,8 @@ def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
 
 
 @dataclass(frozen=True)
-class _Unseen:
-    """An image of which the size is known."""
+class _ImageSize:
+    """The size of an image that is not decoded, in px."""
 
     width: int
     height: int
@@ -45,17 +45,17 @@ class _Unseen:
 
 
 def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
-    """Signals that need no pixels are measured again."""
+    """Measure the signals that need no pixels again, and compare them."""
     table = look.tables["signals"]
     sources, raw = look.rows("sources"), look.rows("raw")
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
     for name in look.corpus.recipe.measure.signals:
-        if name in OF_PIXELS:
+        if name in PIXEL_SIGNALS:
             continue
         try:
             measured = SIGNALS[name]().measure(records)
-        except AttributeError:  # another that looks at pixels
+        except AttributeError:  # a signal that reads pixels
             continue
         for column, values in measured.items():
             for row, value in zip(rows, values, strict=True):
@@ -66,7 +66,7 @@ def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
 
 def _record(row: Mapping[str, Any], source: Mapping[str, Any], file_bytes: int) -> Record:
     return Record(
-        image=_Unseen(row["width"], row["height"]),  # type: ignore[arg-type]
+        image=_ImageSize(row["width"], row["height"]),  # type: ignore[arg-type]
         file_bytes=file_bytes,
         text=source["text"],
         title=source["title"],
@@ -75,26 +75,30 @@ def _record(row: Mapping[str, Any], source: Mapping[str, Any], file_bytes: int) 
 
 
 def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
-    """Check verdicts as far as one shard tells; `--deep` compares all rows of the corpus again."""
+    """Check the verdicts of dedup within one shard; `--deep` compares all rows of the corpus."""
     signals, verdicts = look.rows("signals"), look.rows("duplicates")
     settings = look.corpus.recipe.dedup
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
         allowed = ["", REPEATED_URL, *[SAME_BYTES] * settings.same_bytes]
         allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
-        stands = reason in ("", REPEATED_URL)
+        represents_itself = reason in ("", REPEATED_URL)
         faults = {
-            f"reason {reason!r} is none of {allowed}": reason not in allowed,
-            f"{kept_key!r} stands for it, under reason {reason!r}": stands and kept_key != key,
-            "it stands for itself, and was dropped": not stands and kept_key == key,
-            f"its text stands in {row['text_repeats']} rows": (
+            f"reason is {reason!r}, expected one of {allowed}": reason not in allowed,
+            f"its representative is {kept_key!r}, under reason {reason!r}": (
+                represents_itself and kept_key != key
+            ),
+            "it is its own representative, and was dropped": (
+                not represents_itself and kept_key == key
+            ),
+            f"its text is in {row['text_repeats']} rows": (
                 row["text_repeats"] < (reason != REPEATED_URL)
             ),
-            f"{distance} bits of its hash differ": not 0 <= distance <= 64,
+            f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }
         kept = verdicts.get(kept_key)
-        if kept and not stands:
-            faults[f"{kept_key}, which stands for it, was dropped too"] = bool(kept["reason"])
+        if kept and not represents_itself:
+            faults[f"its representative {kept_key} was dropped too"] = bool(kept["reason"])
         if kept and settings.phash_distance is not None and {key, kept_key} <= signals.keys():
             apart = (signals[key]["phash"] ^ signals[kept_key]["phash"]).bit_count()
             faults[f"{distance} bits of its hash differ, expected {apart}"] = distance != apart
@@ -104,7 +108,7 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
 
 
 def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
-    """Every image has an array of each member, of the right shape, by the recipe's method."""
+    """Check that every image has an array of each member, with the right shape and method."""
     raw, signals = look.rows("raw"), look.rows("signals")
     precision = look.corpus.recipe.vq_tokens.precision
     described = {made["member"]: made for made in look.corpus.tokens}
@@ -147,7 +151,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
 
 
 def expected_array(made: Mapping[str, Any], aspect: float) -> tuple[str, Sequence[int]]:
-    """Return the dtype and the shape of a member by the manifest's line of it.
+    """Return the dtype and the shape of a member, by its line in the manifest.
 
     Raises:
         ValueError: if the aspect is not one of the manifest's.

@@ -1,8 +1,8 @@
-"""What each output shard must hold, as the side-cars tell: local files, written and read once.
+"""The samples that each output shard must hold, in local files that are written and read once.
 
-A shard of side-cars has samples of every output shard. What the writer of an output shard was
-given of each sample, about 2 KB, is appended to a file of that output shard, so work and disk
-grow as the corpus does, and memory holds one shard.
+A shard of side-cars has samples of every output shard. The reference of each sample, about 2 KB,
+is appended to a file of its output shard. So work and disk grow with the corpus, and memory holds
+one shard.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from schemas.keys import output_shard
 
 
 def write_samples(look: ShardLook) -> Iterator[Fault]:
-    """Write down every sample that a shard's side-cars make."""
+    """Write the reference of every sample of a shard's side-cars into the exchange folder."""
     corpus = look.corpus
     reader = ReadSamples(
         corpus.store,
@@ -32,21 +32,21 @@ def write_samples(look: ShardLook) -> Iterator[Fault]:
         number = output_shard(reference["key"], corpus.outputs)
         by_output.setdefault(number, []).append(f"{json.dumps([look.shard, reference])}\n")
     for number, lines in by_output.items():
-        # A file for each process: what two append at once could be torn.
+        # One file a process: lines that two processes append at once could mix.
         with open(f"{corpus.exchange}/{number:06d}-{os.getpid()}", "ab") as file:
             file.write(gzip.compress("".join(lines).encode("ascii"), compresslevel=1))
     yield from ()
 
 
 def read_samples(corpus: Look, number: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the samples of an output shard, by key in order, and the keys of two shards."""
+    """Return the samples of an output shard, by key in order, and keys that two shards have."""
     found: dict[str, tuple[int, dict[str, Any]]] = {}
     twice: set[str] = set()
     for name in sorted(glob(f"{escape(corpus.exchange)}/{number:06d}-*")):
         with gzip.open(name, "rt", encoding="ascii") as file:
             for line in file:
                 shard, reference = json.loads(line)
-                # A worker that died is replaced, and may have told of a shard already.
+                # A shard may be here twice: written by a worker that died, then by another.
                 if found.setdefault(reference["key"], (shard, reference))[0] != shard:
                     twice.add(reference["key"])
     return {key: found[key][1] for key in sorted(found)}, sorted(twice)

@@ -1,4 +1,4 @@
-"""Check one output shard: every byte of it is what the side-cars make of its samples."""
+"""Checks of one output shard: every byte follows from the side-cars of its samples."""
 
 import hashlib
 import json
@@ -21,18 +21,18 @@ from schemas.keys import output_shard
 from schemas.subsets import Subset
 from schemas.tables import DEAD_LETTERS
 
-Reference = Mapping[str, Any]  # what the writer of a shard was given of a sample
+Reference = Mapping[str, Any]  # the facts of one sample that the writer of a shard was given
 
 
 @dataclass(kw_only=True)
 class _Shard(TarLook):
-    """An output shard under examination, and what side-cars say of it."""
+    """An output shard to check, with the samples that side-cars expect in it."""
 
     number: int
-    letters: str  # path
-    samples: dict[str, dict[str, Any]]  # by key, in order: what side-cars say should be there
-    failed: dict[str, int] = field(default_factory=dict)  # reason -> samples that are not
-    gone: dict[str, str] = field(default_factory=dict)  # keys of those -> reason
+    letters: str  # path of its dead letters
+    samples: dict[str, dict[str, Any]]  # expected by the side-cars, by key, in order
+    failed: dict[str, int] = field(default_factory=dict)  # samples not written, by reason
+    reasons: dict[str, str] = field(default_factory=dict)  # by key of a sample not written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,17 @@ class CheckShard:
 
     corpus: Look
     subset: Subset
-    complete: bool  # the samples of all side-cars are known
+    complete: bool  # the side-cars of every shard could be read
 
-    def __call__(self, asked: tuple[int, Mapping[str, Any]]) -> tuple[list[Fault], ShardFile]:
-        """Return the faults of a shard, and what a list of shards has to say of it.
+    def __call__(
+        self, numbered_line: tuple[int, Mapping[str, Any]]
+    ) -> tuple[list[Fault], ShardFile]:
+        """Return the faults of a shard, and its line in the list of shards.
 
         Args:
-            asked: its number, and the manifest's line of it; an empty one if there is none.
+            numbered_line: number of the shard, and its line in the manifest; {} if there is none.
         """
-        number, told = asked
+        number, line = numbered_line
         name = f"{FOLDER}/{output_name(self.subset.name, number)}"
         samples, twice = read_samples(self.corpus, number)
         shard = _Shard(
@@ -58,12 +60,14 @@ class CheckShard:
             index=f"{name}.parquet",
             letters=dead_letters_path(STAGE, number),
             samples=samples,
-            told=told,
+            line=line,
         )
-        faults = [Fault(shard.tar, f"{key}: a sample of two shards of side-cars") for key in twice]
+        faults = [
+            Fault(shard.tar, f"{key}: side-cars of two shards have this sample") for key in twice
+        ]
         there = [path for path in (shard.tar, shard.index) if self.corpus.store.lies_there(path)]
         if not samples and self.complete:
-            stray = [Fault(path, "stray: no sample of the corpus goes there") for path in there]
+            stray = [Fault(path, "stray: no sample of the corpus belongs there") for path in there]
             return faults + stray, ShardFile(shard.tar, 0, "", 0, {})
         if not there and not {shard.tar, shard.index} & self.corpus.broken:
             missing = [Fault(path, "missing") for path in (shard.tar, shard.index)]
@@ -76,14 +80,14 @@ class CheckShard:
             if path not in self.corpus.broken:
                 faults += guarded(path, check, shard)
         if self.corpus.deep and shard.tar not in self.corpus.broken:
-            again = (self.corpus, self.subset, shard.tar, shard.samples, shard.gone)
+            again = (self.corpus, self.subset, shard.tar, shard.samples, shard.reasons)
             faults += guarded(shard.tar, images_again, *again)
         kept = len(shard.samples) - sum(shard.failed.values())
-        line = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.failed)
-        return capped(faults), line
+        file = ShardFile(shard.tar, shard.bytes, shard.sha256, kept, shard.failed)
+        return capped(faults), file
 
     def _letters_sound(self, shard: _Shard) -> Iterator[Fault]:
-        """Read which samples could not be written; the others should be there."""
+        """Check the dead letters, and note which samples could not be written."""
         letters = read_rejects(self.corpus.store, STAGE, shard.number)
         yield from (Fault(shard.letters, what) for what in schema_faults(letters, DEAD_LETTERS))
         if self.corpus.store.exists(shard.letters):
@@ -95,35 +99,35 @@ class CheckShard:
         for row in rows:
             if row["id"] not in shard.samples:
                 if self.complete:
-                    yield Fault(shard.letters, f"{row['id']!r} is no sample of this shard")
+                    yield Fault(shard.letters, f"{row['id']!r} is not a sample of this shard")
             elif (row["stage"], row["outcome"]) != (STAGE, "failed"):
                 yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['outcome']}")
             else:
                 shard.failed[row["reason"]] = shard.failed.get(row["reason"], 0) + 1
-        shard.gone.update((row["id"], row["reason"]) for row in rows)
+        shard.reasons.update((row["id"], row["reason"]) for row in rows)
 
     def _tar_sound(self, shard: _Shard) -> Iterator[Fault]:
         yield from tar_sound(self.corpus.store, shard, partial(self._samples_sound, shard))
 
     def _samples_sound(self, shard: _Shard, samples: Iterator[Sample]) -> Iterator[Fault]:
-        """Check sample by sample, and that none is missing."""
-        waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.gone}
-        for key, members, said in in_order(samples):
+        """Check every sample, and that none is missing."""
+        waiting = {key: ref for key, ref in shard.samples.items() if key not in shard.reasons}
+        for key, members, messages in in_order(samples):
             where = f"{shard.tar}: {key}"
             ref = waiting.pop(key, None)
             if output_shard(key, self.corpus.outputs) != shard.number:
-                said.append(f"{key}: does not belong into this shard")
+                messages.append(f"{key}: belongs to another shard")
             elif key not in shard.samples and self.complete:
-                said.append(f"{key}: no sample of the side-cars")
-            elif key in shard.gone:
-                said.append(f"{key}: failed by {shard.letters}")
-            yield from (Fault(shard.tar, what) for what in said)
+                messages.append(f"{key}: the side-cars have no such sample")
+            elif key in shard.reasons:
+                messages.append(f"{key}: failed, according to {shard.letters}")
+            yield from (Fault(shard.tar, what) for what in messages)
             if ref is not None:
                 found = guarded(where, self._sample_sound, ref, members)
                 yield from (Fault(shard.tar, f"{key}: {fault.what}") for fault in found)
         if waiting:
-            said = f"{len(waiting):,} samples are missing, first {min(waiting)}"
-            yield Fault(shard.tar, said)
+            message = f"{len(waiting):,} samples are missing, first {min(waiting)}"
+            yield Fault(shard.tar, message)
 
     def _sample_sound(self, ref: dict[str, Any], members: dict[str, bytes]) -> Iterator[Fault]:
         arrays = {array["member"]: array for array in ref["arrays"]}
@@ -144,9 +148,9 @@ class CheckShard:
         dtype = np.dtype(array["dtype"])
         data = body[len(body) - dtype.itemsize * int(np.prod(array["shape"])) :]
         if hashlib.sha256(data).hexdigest() != array["sha256"]:
-            yield f"{array['member']}: values are not those of {array['file']}"
+            yield f"{array['member']}: values differ from {array['file']}"
         elif npy(np.frombuffer(data, dtype).reshape(array["shape"])) != body:
-            yield f"{array['member']}: its header is not as it was written"
+            yield f"{array['member']}: its header is not the one that was written"
         else:
             made = next(m for m in self.corpus.tokens if m["member"] == array["member"])
             yield from array_faults(made, body, json.loads(ref["json"])["crop_aspect"])
@@ -163,9 +167,9 @@ class CheckShard:
             decode=self.corpus.recipe.decode,
         )
         if origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
-            yield Fault(path, "made by another recipe, another version or from other samples")
-        gone = sum(shard.failed.values())
-        kept = len(shard.samples) - gone
-        counts = Counts(rows_in=kept + gone, kept=kept, failed=dict(sorted(shard.failed.items())))
+            yield Fault(path, "made with another recipe, another version or other samples")
+        failed = sum(shard.failed.values())
+        kept = len(shard.samples) - failed
+        counts = Counts(rows_in=kept + failed, kept=kept, failed=dict(sorted(shard.failed.items())))
         if origin.counts != counts:
             yield Fault(path, f"its footer counts {origin.counts}, the side-cars {counts}")

@@ -1,4 +1,4 @@
-"""Check the side-cars of one shard: made by this recipe, undamaged, and no row lost between."""
+"""Checks of the side-cars of one shard: made by this recipe, undamaged, and no row lost."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,17 +41,17 @@ from schemas.tables import DEAD_LETTERS
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a check of one shard's side-cars found, and what it adds to checks of the whole."""
+    """The faults of one shard's side-cars, and the values that checks of the whole corpus need."""
 
     faults: list[Fault] = field(default_factory=list)
-    within: int = 0  # rows that select kept
-    last: str = ""  # the highest rank of those, in the order of quotas
-    told: bool = True  # the samples of this shard were written down for the output shards
+    kept_rows: int = 0  # rows that select kept
+    highest_rank: str = ""  # among these rows, in the order of quotas
+    samples_written: bool = True  # in the exchange folder, for checks of the output shards
     summary: Summary | None = None  # for the report
 
 
 class Check(NamedTuple):
-    """A check, the side-cars that it needs, and the folder whose file it speaks of."""
+    """A check, the side-cars that it needs, and the folder whose file gets its faults."""
 
     folder: str
     needs: tuple[str, ...]
@@ -80,7 +80,7 @@ class CheckSidecars:
     corpus: Look
 
     def __call__(self, shard: int) -> Findings:
-        """Return what is wrong with a shard, and what the output shards must hold of it."""
+        """Return the faults of a shard, and write its samples for checks of the output shards."""
         look = ShardLook(corpus=self.corpus, shard=shard)
         faults: list[Fault] = []
         stages = self.corpus.stages
@@ -96,19 +96,19 @@ class CheckSidecars:
             if look.tables.keys() >= {before, folder} and look.letters.keys() >= {folder}:
                 faults += guarded(look.path(folder), conserved, look, folder, before)
         whole = look.tables.keys() == stages.keys()
-        untold = guarded(look.path("tokens"), write_samples, look) if whole else []
+        not_written = guarded(look.path("tokens"), write_samples, look) if whole else []
         kept = look.kept("selection") if "selection" in look.tables else []
         return Findings(
-            faults=capped([*faults, *untold]),
-            within=len(kept),
-            last=max((rank(key, QUOTA) for key in kept), default=""),
-            told=whole and not untold,
-            summary=_summary(look) if whole and not untold else None,
+            faults=capped([*faults, *not_written]),
+            kept_rows=len(kept),
+            highest_rank=max((rank(key, QUOTA) for key in kept), default=""),
+            samples_written=whole and not not_written,
+            summary=_summary(look) if whole and not not_written else None,
         )
 
 
 def read_sidecar(look: SidecarLook, folder: str) -> Iterator[Fault]:
-    """Read a side-car and its dead letters; those that are not of their schema are left out."""
+    """Read a side-car and its dead letters into `look`, except tables of a wrong schema."""
     store, path = look.corpus.store, look.path(folder)
     yield from guarded(path, _read_footer, look, folder)
     stage = look.corpus.stages[folder]
@@ -149,7 +149,7 @@ def _read_letters(look: SidecarLook, folder: str, path: str) -> Iterator[Fault]:
 
 
 def _repeated(stages: Mapping[str, SidecarStage]) -> Iterator[Check]:
-    """Yield a check of each stage that is run again: side-cars alone tell what it makes."""
+    """Yield a check for each stage that can be run again from side-cars alone."""
     for folder, stage in stages.items():
         if isinstance(stage, MapStage) and stage.repeats:
             yield Check(folder, (*stage.inputs, folder), partial(made_again, folder=folder))
@@ -158,6 +158,6 @@ def _repeated(stages: Mapping[str, SidecarStage]) -> Iterator[Check]:
 def _summary(look: ShardLook) -> Summary | None:
     try:
         return summarise_shard(look.shard, look.corpus.store, look.corpus.recipe)
-    # Of side-cars whose faults are known; then there is no report to compare with.
+    # Damaged side-cars, whose faults are reported already; the report is then not compared.
     except Exception:
         return None

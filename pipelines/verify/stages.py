@@ -1,4 +1,4 @@
-"""Stages that need no pixels are run again on a shard's side-cars, and what they give compared."""
+"""Checks that run a stage again on a shard's side-cars and compare the results."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pipelines.verify.look import ShardLook
 
 
 def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:
-    """Run a stage that publishes nothing but its side-car."""
+    """Run a stage again that publishes nothing but its side-car, and compare the results."""
     stage = look.corpus.stages[folder]
     assert isinstance(stage, MapStage)
     outcome = stage.process(look.shard, look.corpus.store, Path(os.devnull))
@@ -21,7 +21,7 @@ def made_again(look: ShardLook, folder: str) -> Iterator[Fault]:
 
 
 def same_outcome(look: ShardLook, folder: str, outcome: ShardResult) -> Iterator[Fault]:
-    """Compare a stage's side-car and dead letters with what it gives now."""
+    """Compare a stage's side-car and dead letters with the result of running it again."""
     for what in _differing(look.tables[folder], outcome.table):
         yield look.fault(folder, what)
     if folder in look.origins and look.origins[folder].counts != outcome.counts():
@@ -36,18 +36,18 @@ def same_outcome(look: ShardLook, folder: str, outcome: ShardResult) -> Iterator
     names = ("id", "outcome", "reason", "detail")
     if sorted(zip(*(column(letters, name) for name in names), strict=True)) != expected:
         path = dead_letters_path(look.corpus.stages[folder].name, look.shard)
-        yield Fault(path, "rows are not those that the stage turns away")
+        yield Fault(path, "rows are not the ones that the stage rejects")
 
 
 def _differing(found: pa.Table, expected: pa.Table) -> Iterator[str]:
     rows = {row["key"]: row for row in found.to_pylist()}
     for row in expected.to_pylist():
-        mine = rows.pop(row["key"], None)
-        if mine is None:
+        stored = rows.pop(row["key"], None)
+        if stored is None:
             yield f"{row['key']} is missing"
             continue
         for name, value in row.items():
-            if mine[name] != value:
-                was = f"{name} is {mine[name]!r:.150}"
-                yield f"{row['key']}: {was}, its stage makes it {value!r:.150}"
+            if stored[name] != value:
+                before = f"{name} is {stored[name]!r:.150}"
+                yield f"{row['key']}: {before}, its stage makes it {value!r:.150}"
     yield from (f"{key}: its stage makes no such row" for key in rows)

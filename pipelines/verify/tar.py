@@ -1,4 +1,4 @@
-"""Check a tar of samples and its index: bytes, places and footers, whatever the samples are."""
+"""Checks of a tar of samples and its index that hold for every kind of sample."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from schemas.tables import SHARD_INDEX
 MAX_MEMBER_BYTES = 1 << 30
 
 Place = tuple[str, str, int, int]  # key, member, offset and length in bytes
-Sample = tuple[str, dict[str, bytes]]  # key, and members without it
+Sample = tuple[str, dict[str, bytes]]  # key, and members by their names without the key
 
 
 @dataclass(kw_only=True)
 class TarLook:
-    """An output shard under examination."""
+    """An output shard to check; `tar_sound` sets the last three fields."""
 
     tar: str  # path
     index: str  # path
-    told: Mapping[str, Any]  # by the manifest
-    places: list[Place] = field(default_factory=list)  # members, as found
+    line: Mapping[str, Any]  # in the manifest; {} if there is none
+    places: list[Place] = field(default_factory=list)  # of the members, in order
     bytes: int = 0
     sha256: str = ""
 
@@ -34,61 +34,61 @@ class TarLook:
 def tar_sound(
     store: Storage, shard: TarLook, check: Callable[[Iterator[Sample]], Iterator[Fault]]
 ) -> Iterator[Fault]:
-    """Read a tar once; give its samples to a check, and compare its bytes with the manifest."""
+    """Read a tar once: check its samples, and compare its bytes and sha256 with the manifest."""
     with store.open(shard.tar) as file:
         tar = StrictTar(file, MAX_MEMBER_BYTES)
         try:
-            yield from check(_gathered(shard, tar))
+            yield from check(_read_samples(shard, tar))
         except StoreError:
             raise
-        except CorpusError as error:  # what follows cannot be understood
+        except CorpusError as error:  # the rest of the tar cannot be parsed
             yield Fault(shard.tar, str(error))
         tar.read_on()
         shard.bytes, shard.sha256 = tar.bytes, tar.sha256
-    if not shard.told:
+    if not shard.line:
         return
-    if (told := shard.told.get("bytes")) != shard.bytes:
-        yield Fault(shard.tar, f"{shard.bytes:,} bytes, the manifest says {told!r}")
-    elif shard.told.get("sha256") != shard.sha256:
-        yield Fault(shard.tar, "sha256 is not the manifest's; some byte has changed")
+    if (expected := shard.line.get("bytes")) != shard.bytes:
+        yield Fault(shard.tar, f"{shard.bytes:,} bytes, the manifest says {expected!r}")
+    elif shard.line.get("sha256") != shard.sha256:
+        yield Fault(shard.tar, "sha256 differs from the manifest; some byte has changed")
 
 
-def _gathered(shard: TarLook, tar: StrictTar) -> Iterator[Sample]:
-    """Gather adjacent members of one key, as webdataset does; note where each lies."""
+def _read_samples(shard: TarLook, tar: StrictTar) -> Iterator[Sample]:
+    """Yield adjacent members of one key as a sample, as webdataset does; note their places."""
     key, members = "", {}
     for name, offset, data in tar.members():
-        of, _, extension = name.partition(".")
-        shard.places.append((of, extension, offset, len(data)))
-        if of != key or extension in members:
+        member_key, _, extension = name.partition(".")
+        shard.places.append((member_key, extension, offset, len(data)))
+        if member_key != key or extension in members:
             if members:
                 yield key, members
-            key, members = of, {}
+            key, members = member_key, {}
         members[extension] = data
     if members:
         yield key, members
 
 
 def in_order(samples: Iterator[Sample]) -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
-    """Yield each sample, and what is wrong with its place among the others."""
+    """Yield each sample with its faults of order: a repeated key, or one out of order."""
     seen: set[str] = set()
     last = ""
     for key, members in samples:
-        said = [f"{key}: a second sample of this key"] * (key in seen)
-        said += [f"{key}: not in the order of keys"] * (key < last)
+        messages = [f"{key}: a second sample of this key"] * (key in seen)
+        messages += [f"{key}: not in the order of keys"] * (key < last)
         seen.add(key)
         last = max(key, last)
-        yield key, members, said
+        yield key, members, messages
 
 
 def index_sound(
     store: Storage, shard: TarLook, stage: str
 ) -> Generator[Fault, None, Origin | None]:
-    """Compare an index with its tar; return its footer, None where its rows tell nothing.
+    """Compare an index with its tar; return its footer, None where its rows are damaged.
 
     Args:
         store: the folder.
-        shard: its tar was read before.
-        stage: that wrote both.
+        shard: the output shard; its tar was read before.
+        stage: name of the stage that wrote both files.
     """
     path = shard.index
     table, origin = read_table(store, path), checked_origin(store, path)
@@ -98,13 +98,13 @@ def index_sound(
     yield from as_written(store, path, SHARD_INDEX)
     listed = [tuple(row.values()) for row in table.to_pylist()]
     if shard.sha256 and listed != shard.places:
-        yield Fault(path, f"does not say where the members of {shard.tar} lie")
+        yield Fault(path, f"has other places than the members of {shard.tar}")
     if content_digest(table) != origin.content:
-        yield Fault(path, "rows are not those that were written")
+        yield Fault(path, "rows are not the ones that were written")
         return None
     if origin.stage != stage or origin.files or origin.passed_over:
-        yield Fault(path, f"its footer tells of stage {origin.stage!r}, files {origin.files}")
+        yield Fault(path, f"its footer has stage {origin.stage!r} and files {origin.files}")
     found = {"bytes": shard.bytes, "sha256": shard.sha256}
     if shard.sha256 and dict(origin.tar) != found:
-        yield Fault(path, f"is the index of a tar of {dict(origin.tar)}, and this one is another")
+        yield Fault(path, f"is the index of another tar: {dict(origin.tar)}, expected {found}")
     return origin

@@ -305,7 +305,7 @@ def more_raw(corpus: Corpus) -> None:
 # Name: what is done, the file that the fault names, and what it says.
 DAMAGES: dict[str, tuple[Damage, str, str]] = {
     # Bytes that changed by chance.
-    "flipped image": (flip("shards/*.tar"), TAR, "sha256 is not the manifest's"),
+    "flipped image": (flip("shards/*.tar"), TAR, "sha256 differs from the manifest"),
     "flipped raw image": (flip("raw/*.tar", 0.3), RAW, "are not what was fetched"),
     "flipped codes": (flip("tokens/*.npy"), CODES, "are not what was written"),
     "flipped side-car": (flip("signals/*.parquet", 0.1), "signals/00000.parquet", "readable"),
@@ -356,16 +356,16 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     ),
     "further field": (sample(lambda s: s.update(more=1)), TAR, "json: more is not expected"),
     "missing field": (sample(lambda s: s.pop("licence")), TAR, "json: licence is missing"),
-    "order of fields": (sample(lambda s: s.update(key=s.pop("key"))), TAR, "written otherwise"),
+    "order of fields": (sample(lambda s: s.update(key=s.pop("key"))), TAR, "not written as"),
     "no json": (samples(lambda s: next(iter(s.values())).update(json=b"{")), TAR, "json: "),
     "nan": (
         sample(lambda s: s["signals"].update(sharpness=float("nan"))),
         TAR,
         "json: signals.sharpness is nan",
     ),
-    "codes": (codes(lambda a: a ^ 1), TAR, "tokens256.npy: values are not those of"),
+    "codes": (codes(lambda a: a ^ 1), TAR, "tokens256.npy: values differ from"),
     "dtype of codes": (codes(lambda a: a.astype(np.uint64)), TAR, "tokens256.npy: values"),
-    "shape of codes": (codes(lambda a: a[None]), TAR, "its header is not as it was written"),
+    "shape of codes": (codes(lambda a: a[None]), TAR, "its header is not the one that was written"),
     "swapped codes": (samples(swapped("tokens256.npy")), TAR, "tokens256.npy: values"),
     "swapped images": (samples(swapped("jpg")), TAR, "jpg: "),
     "swapped records": (samples(swapped("json")), TAR, "json: key is"),
@@ -388,13 +388,13 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     ),
     "further member": (samples(another_member), TAR, "'txt'], expected"),
     "missing sample": (samples(lost_sample), TAR, "1 samples are missing"),
-    "stranger": (stranger, TAR, "does not belong into this shard"),
+    "stranger": (stranger, TAR, "belongs to another shard"),
     "other order": (samples(other_order), TAR, "not in the order of keys"),
     # Tars that readers may read otherwise.
     "samples twice": (tar_bytes(twice), TAR, "a second sample of this key"),
-    "pax headers": (tar_bytes(with_pax), TAR, "no header as the build writes them"),
-    "link in tar": (tar_bytes(with_link), TAR, "no header as the build writes them"),
-    "gzipped tar": (tar_bytes(gzipped), TAR, "no header as the build writes them"),
+    "pax headers": (tar_bytes(with_pax), TAR, "not a tar header that the build writes"),
+    "link in tar": (tar_bytes(with_link), TAR, "not a tar header that the build writes"),
+    "gzipped tar": (tar_bytes(gzipped), TAR, "not a tar header that the build writes"),
     "bytes after the end": (tar_bytes(lambda d: d + b"more"), TAR, "bytes after its end"),
     "two ends": (tar_bytes(lambda d: d + bytes(10240)), TAR, "bytes after its end"),
     "hidden after the mark": (
@@ -408,7 +408,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "text signal": (rows("signals", first(text_chars=999)), "signals/00000", "measured again"),
     "size signal": (rows("signals", first(pixels=1)), "signals/00000.parquet", "pixels is 1"),
     "key": (rows("sources", first(url="https://x")), "sources/00000.parquet", "is not the key"),
-    "source row": (rows("sources", first(source="x")), "sources/00000.parquet", "is of source 'x'"),
+    "source row": (rows("sources", first(source="x")), "sources/00000.parquet", "has source 'x'"),
     "caption row": (
         rows("captions", first(caption="x")),
         "captions/00000.parquet",
@@ -423,7 +423,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "duplicates row": (
         rows("duplicates", first(kept_key="0" * 32)),
         "duplicates/00000",
-        "stands for",
+        "its representative is",
     ),
     "text repeats": (rows("duplicates", first(text_repeats=-1)), "duplicates/00000", "-1 rows"),
     "lost row": (rows("captions", no_rows, 1), "captions/00001.parquet", "1 rows lost"),
@@ -433,14 +433,14 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "outside file": (
         rows("raw", first(file="../../x")),
         "raw/00000.parquet",
-        "no tar of this shard",
+        "not a tar of this shard",
     ),
     "url as file": (
         rows("raw", first(file="http://127.0.0.1:9/x")),
         "raw/00000.parquet",
         "its source is a list",
     ),
-    "another schema": (another_schema, "signals/00001.parquet", "column width is of double"),
+    "another schema": (another_schema, "signals/00001.parquet", "column width has type double"),
     "side-car twice": (doubled("pairs/00000.parquet"), "pairs/00000.parquet", "more than its rows"),
     "index twice": (doubled(INDEX), INDEX, "holds more than its rows"),
     "no footer": (no_footer, "captions/00000.parquet", "not a side-car of ours"),
@@ -449,7 +449,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "letters of nobody": (
         lambda c: letters(c, lambda t: t[0].update(id="0" * 32)),
         "raw/0000",
-        "comes from nowhere",
+        "is not a row of the stage before",
     ),
     "letters twice": (
         lambda c: letters(c, lambda t: t.append(t[-1])),
@@ -467,7 +467,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "manifest.json",
         "recipe is",
     ),
-    "comment in recipe": (appended("recipe.yaml", b"# mine\n"), "recipe.yaml", "written otherwise"),
+    "comment in recipe": (appended("recipe.yaml", b"# mine\n"), "recipe.yaml", "not written as"),
     "samples told": (
         manifest(lambda m: m["subsets"]["t2i"].update(samples=7)),
         "manifest.json",
@@ -534,7 +534,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "key twice": (
         replaced("manifest.json", '"contract": 3,', '"contract": 1, "contract": 3,'),
         "manifest.json",
-        "written otherwise",
+        "not written as",
     ),
     "list of shards": (
         retold("shards/t2i.json", lambda files: files[0].__setitem__(3, 99)),
@@ -571,9 +571,13 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "unit of plan": (
         retold("sources/plan.json", lambda p: p["openclipart"]["units"][0].update(start=1)),
         "sources/00000.parquet",
-        "made by another recipe",
+        "made with another recipe",
     ),
-    "log": (appended("build_log.jsonl", b"{}\n"), "build_log.jsonl", "none that a build writes"),
+    "log": (
+        appended("build_log.jsonl", b"{}\n"),
+        "build_log.jsonl",
+        "not a line that a build writes",
+    ),
     # Files that should not be there.
     "stray shard": (copy_of(TAR, "shards/t2i-000099.tar"), "shards/t2i-000099.tar", "stray"),
     "stray tar": (copy_of(TAR, "shards/extra.tar"), "shards/extra.tar", "stray"),
@@ -737,7 +741,7 @@ def test_deep_finds_what_a_build_on_forged_side_cars_makes_consistent(copied: Co
     }
     assert any("sharpness is 1.0, its stage makes it" in fault for fault in faults)
     assert any("encoded again, 1 of 521 differ" in fault for fault in faults), faults
-    assert any("jpg: bytes are not those that its image is encoded to" in f for f in faults)
+    assert any("jpg: bytes differ from its image encoded again" in f for f in faults)
 
 
 def test_a_repaired_corpus_is_what_it_was(copied: Corpus) -> None:

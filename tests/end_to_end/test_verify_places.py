@@ -119,24 +119,28 @@ DAMAGES: dict[str, tuple[Callable[[Corpus], Any], str, str]] = {
         "was not fetched",
     ),
     "file of plan": (plan(lambda p: p["files"].append(STRAY)), PLAN, "files is"),
-    "no file of plan": (plan(lambda p: p.update(files=[])), PLAN, "which files does not name"),
+    "no file of plan": (plan(lambda p: p.update(files=[])), PLAN, "which is not in files"),
     "file of plan twice": (plan(lambda p: p.update(files=p["files"] * 2)), PLAN, "files is"),
     "types of plan": (plan(lambda p: p["files"].extend([1, None, []])), PLAN, "files is"),
     "key of plan": (plan(lambda p: p.update(more=1)), PLAN, "expected a mapping of"),
     "hash of plan": (plan(lambda p: p.update(made_of=[])), PLAN, "made_of is []"),
     "count of plan": (plan(lambda p: p.update(passed_over={"x": -7})), PLAN, "expected counts"),
-    "unit of plan": (plan(lambda p: p["units"].append(None)), PLAN, "no unit"),
-    "type of unit": (plan(lambda p: p["units"][0].update(start="0")), PLAN, "start is not of"),
+    "unit of plan": (plan(lambda p: p["units"].append(None)), PLAN, "not a unit"),
+    "type of unit": (plan(lambda p: p["units"][0].update(start="0")), PLAN, "wrong type of start"),
     **{
         f"footer of {folder}": (
             footer(folder, files=(STRAY,)),
             f"{folder}/00000.parquet",
-            "no file of its stage",
+            "not a file of its stage",
         )
         for folder in ("sources", "raw", "signals", "duplicates", "selection", "tokens")
     },
     "negative count": (footer("sources", passed_over={"x": -5}), "sources/00000.parquet", "footer"),
-    "passed over": (footer("captions", passed_over={"x": 5}), "captions/00000.parquet", "passes"),
+    "passed over": (
+        footer("captions", passed_over={"x": 5}),
+        "captions/00000.parquet",
+        "passed-over",
+    ),
     "compared": (tokens(compared=9, differing=5), "tokens/00000.parquet", "compared codes differ"),
     "newline": (appended("report.html", b"\n"), "report.html", "is not the page"),
     "log": (
@@ -144,7 +148,7 @@ DAMAGES: dict[str, tuple[Callable[[Corpus], Any], str, str]] = {
             "build_log.jsonl", b'{"build": "x", "stage": "pair", "seconds": 1, "shards_run": -1}\n'
         ),
         "build_log.jsonl",
-        "none that a build writes",
+        "not a line that a build writes",
     ),
 }
 
@@ -198,7 +202,7 @@ def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
         ("signals", "measure", "corrupt_image", "its stage"),
         ("tokens", "vq_tokens", "decode_timeout", ""),
         ("tokens", "vq_tokens", "not_finite", "and it can be encoded"),
-        ("raw", "crawl", "http_404", "is no reason of a folder"),
+        ("raw", "crawl", "http_404", "is not a reason of a folder"),
         ("raw", "crawl", "missing_file", "failed, and its image can be read"),
     ],
 )

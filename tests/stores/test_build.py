@@ -38,7 +38,7 @@ def test_verify_says_what_is_wrong_in_a_bucket(in_bucket: Corpus):
     code, printed = in_bucket.verify()
     store.commit_bytes(name, whole)
     assert code == 1
-    assert f"{name}: sha256 is not the manifest's" in printed
+    assert f"{name}: sha256 differs from the manifest" in printed
 
 
 def test_a_second_build_makes_nothing_again(in_bucket: Corpus):

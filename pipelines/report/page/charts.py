@@ -1,4 +1,4 @@
-"""Geometry of the charts; the template draws it as static SVG, so the page needs no script."""
+"""Geometry of the charts, in SVG units; the template draws them without a script."""
 
 import math
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from pipelines.report.page.formats import share, short, value
 from pipelines.report.page.histograms import Histogram, bin_edges
 from schemas.recipe import Rule
 
-WIDTH, HEIGHT = 320, 96  # of a histogram's plot, SVG units
+WIDTH, HEIGHT = 320, 96  # plot of a histogram, SVG units
 FUNNEL_WIDTH = 1000
 
 
 class Bar(NamedTuple):
-    """One bin, in SVG units, and what it says when pointed at."""
+    """One bin in SVG units, and its tooltip."""
 
     x: float
     width: float
     measured: float  # height
     kept: float  # height
-    label: str
+    label: str  # tooltip
 
 
 class Mark(NamedTuple):
-    """A threshold or a tick: where, and what is written there."""
+    """A threshold or a tick: its place in SVG units, and its label."""
 
     x: float
     label: str
@@ -36,19 +36,19 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistogramChart:
-    """One signal as the page shows it."""
+    """The histogram of one signal on the page."""
 
     name: str
     meaning: str
     bars: tuple[Bar, ...]
     ticks: tuple[Mark, ...]
     thresholds: tuple[Mark, ...]
-    sides: tuple[str, ...]  # what each bound cuts off
+    sides: tuple[str, ...]  # the rows that each bound drops, in words
     described: str  # the chart in words
 
 
 def histogram_chart(column: Column, histogram: Histogram, rule: Rule | None) -> HistogramChart:
-    """Lay out one signal: all measured rows, the kept ones before them, the recipe's bounds."""
+    """Return the chart of one signal: measured rows, kept rows in front, the recipe's bounds."""
     return HistogramChart(
         name=column.name,
         meaning=column.meaning,
@@ -61,7 +61,7 @@ def histogram_chart(column: Column, histogram: Histogram, rule: Rule | None) -> 
 
 
 def funnel_segments(counts: Mapping[str, int], total: int) -> tuple[tuple[str, float, float], ...]:
-    """Lay out one stage: (outcome, x, width) of each outcome; none is too thin to see."""
+    """Return (outcome, x, width) of each outcome of a stage; the smallest width is 2 SVG units."""
     segments: list[tuple[str, float, float]] = []
     x = 0.0
     for outcome, rows in counts.items():
@@ -117,7 +117,7 @@ def _ticks(column: Column) -> tuple[Mark, ...]:
 
 
 def _round_step(step: float) -> float:
-    """Return the 1, 2 or 5 times a power of ten that is next above `step`."""
+    """Return the smallest 1, 2 or 5 times a power of ten that is not below `step`."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= step * 0.999)
 
@@ -134,9 +134,9 @@ def _thresholds(column: Column, rule: Rule | None) -> tuple[Mark, ...]:
 
 
 def _place(number: float, column: Column) -> float:
-    """Return where a value lies, in SVG units; beyond the axis, at its end.
+    """Return the place of a value on the axis, in SVG units, clipped to its ends.
 
-    Bins are of equal width on the page, so it is their edges that a value lies between.
+    Bins have equal width on the page, so the place is interpolated between their edges.
     """
     edges = bin_edges(column)
     if column.logarithmic:
@@ -150,16 +150,16 @@ def _sides(histogram: Histogram, rule: Rule | None) -> tuple[str, ...]:
     measured = sum(histogram.measured)
     sides: list[str] = []
     if rule.min is not None:
-        sides.append(f"{_cut(histogram.under, measured)} below min {value(rule.min)}")
+        sides.append(f"{_with_share(histogram.under, measured)} below min {value(rule.min)}")
     if rule.max is not None:
-        sides.append(f"{_cut(histogram.over, measured)} above max {value(rule.max)}")
+        sides.append(f"{_with_share(histogram.over, measured)} above max {value(rule.max)}")
     if rule.forbid:
-        sides.append(f"{_cut(histogram.forbidden, measured)} set, which the recipe forbids")
+        sides.append(f"{_with_share(histogram.forbidden, measured)} set, which the recipe forbids")
     return tuple(sides)
 
 
-def _cut(rows: int, of: int) -> str:
-    return f"{rows:,} ({share(rows, of)})"
+def _with_share(rows: int, total: int) -> str:
+    return f"{rows:,} ({share(rows, total)})"
 
 
 def _described(column: Column, histogram: Histogram) -> str:
@@ -167,7 +167,9 @@ def _described(column: Column, histogram: Histogram) -> str:
     if not measured:
         return "no rows"
     if pa.types.is_boolean(column.type):
-        marked = _cut(histogram.measured[1], measured)
-        return f"set in {marked} of the measured, {_cut(histogram.kept[1], kept)} of the kept"
+        marked = _with_share(histogram.measured[1], measured)
+        return (
+            f"set in {marked} of the measured, {_with_share(histogram.kept[1], kept)} of the kept"
+        )
     low, high = value(histogram.lowest), value(histogram.highest)
     return f"{measured:,} measured, {kept:,} kept; from {low} to {high}"

@@ -1,4 +1,4 @@
-"""The rows that the report shows: found again by key, then read and shrunk, a bounded number."""
+"""The rows that the report shows: found by key, read, and shrunk to thumbnails."""
 
 import base64
 import io
@@ -19,45 +19,45 @@ from pipelines.runtime.sidecar import read_table, sidecar_path
 from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
-SIDE = 160  # px, of a thumbnail's longer side
-QUALITIES = (70, 40, 10)  # the first that keeps a thumbnail small
-THUMBNAIL_BYTES = 10_000  # most, so that all of them stay below 3 MB
+SIDE = 160  # px, longer side of a thumbnail
+QUALITIES = (70, 40, 10)  # of WebP, tried in order until a thumbnail is small
+THUMBNAIL_BYTES = 10_000  # at most, so that all thumbnails stay below 3 MB
 TEXT_CHARS = 300
 MESSAGE_CHARS = 600
 
 
 class Request(NamedTuple):
-    """Rows to find in one shard: some by key, some by key if dedup kept them here."""
+    """Rows to find in one shard."""
 
     shard: int
     keys: frozenset[str]
-    kept_keys: frozenset[str]
+    kept_keys: frozenset[str]  # wanted only where dedup kept the row
 
 
 class Wanted(NamedTuple):
-    """Rows to find: some by shard and key, some by key alone, wherever they were kept."""
+    """Rows to find in the whole corpus."""
 
-    keys: Mapping[int, frozenset[str]]
-    kept_keys: frozenset[str]
+    keys: Mapping[int, frozenset[str]]  # by shard
+    kept_keys: frozenset[str]  # representatives, in any shard
 
     def of(self, shard: int) -> Request:
-        """Return what is wanted of one shard."""
+        """Return the rows to find in one shard."""
         return Request(shard, self.keys.get(shard, frozenset()), self.kept_keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """What is known of one row; what no stage got to is empty."""
+    """The values of one row; fields of stages that the row did not reach are empty."""
 
     key: str
     shard: int
     source: str
     url: str
     licence: str
-    text: str  # the caption, or the text as listed where there is none
-    stands: bool  # dedup kept it
-    raw: Mapping[str, str | int] | None  # its row in `raw/`
-    values: Mapping[str, float]  # its signals that are numbers or flags
+    text: str  # the caption, or the listed text where there is none
+    is_kept: bool  # dedup kept the row
+    raw: Mapping[str, str | int] | None  # the row in `raw/`
+    values: Mapping[str, float]  # signals that are numbers or flags
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str
@@ -65,16 +65,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnail:
-    """A small picture, or why there is none."""
+    """A small picture, or the reason why there is none."""
 
     uri: str  # data URI, '' if there is none
     width: int = SIDE  # px
     height: int = SIDE  # px
-    missing: str = ""
+    missing: str = ""  # reason why there is none
 
 
 def wanted(summary: Summary) -> Wanted:
-    """Return the rows that a summary's examples are made of."""
+    """Return the rows that a summary's examples name."""
     keys: dict[int, set[str]] = {}
     kept_keys: set[str] = set()
     for choices in summary.examples.values():
@@ -84,17 +84,18 @@ def wanted(summary: Summary) -> Wanted:
     for rejected in summary.rejects.values():
         for letter in rejected.examples:
             keys.setdefault(letter.shard, set()).add(letter.id)
-    return Wanted({s: frozenset(some) for s, some in keys.items()}, frozenset(kept_keys))
+    by_shard = {shard: frozenset(of_shard) for shard, of_shard in keys.items()}
+    return Wanted(by_shard, frozenset(kept_keys))
 
 
 def find_examples(request: Request, store: Storage) -> list[Example]:
-    """Read the wanted rows of one shard; where there are none, only its keys are read.
+    """Read the wanted rows of one shard; if it has none, only its keys are read.
 
     Raises:
-        CorpusError: if a side-car is missing or damaged.
+        CorpusError: a side-car is missing or damaged.
     """
-    shard, here, kept_keys = request
-    both = pa.array(sorted(here | kept_keys), pa.string())
+    shard, keys, kept_keys = request
+    both = pa.array(sorted(keys | kept_keys), pa.string())
     listed = read_table(store, sidecar_path("sources", shard), ["key"])["key"]
     present = listed.filter(pc.is_in(listed, both)).combine_chunks()
     if not len(present):
@@ -104,14 +105,11 @@ def find_examples(request: Request, store: Storage) -> list[Example]:
         for folder in ("sources", "raw", "signals", "duplicates", "captions", "pairs")
     }
     examples = [_example(key, shard, tables) for key in map(str, present.to_pylist())]
-    return [example for example in examples if example.key in here or example.stands]
+    return [example for example in examples if example.key in keys or example.is_kept]
 
 
 def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> Thumbnail:
-    """Read one image and shrink it.
-
-    A picture that cannot be shown is not an error of the report: it says so in its place.
-    """
+    """Read one image and shrink it; on failure return a thumbnail with the reason."""
     if example.raw is None:
         return Thumbnail(uri="", missing="never fetched")
     try:
@@ -147,10 +145,10 @@ def _example(
     key: str, shard: int, tables: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> Example:
     source = tables["sources"][key]
-    twin = tables["duplicates"].get(key, {})
+    verdict = tables["duplicates"].get(key, {})
     caption = tables["captions"].get(key, {})
     pair = tables["pairs"].get(key, {})
-    values = {**tables["signals"].get(key, {}), "text_repeats": twin.get("text_repeats", 0)}
+    values = {**tables["signals"].get(key, {}), "text_repeats": verdict.get("text_repeats", 0)}
     return Example(
         key=key,
         shard=shard,
@@ -158,7 +156,7 @@ def _example(
         url=source["url"][:TEXT_CHARS],
         licence=source["licence"][:TEXT_CHARS],
         text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
-        stands=bool(twin) and not twin["reason"],
+        is_kept=bool(verdict) and not verdict["reason"],
         raw=tables["raw"].get(key),
         values={name: value for name, value in values.items() if not isinstance(value, str)},
         messages=_clipped(pair.get("messages", ())),
@@ -172,14 +170,14 @@ def _clipped(messages: Collection[Mapping[str, str]]) -> tuple[tuple[str, str], 
 
 
 class Found:
-    """Examples by where they were drawn from."""
+    """The found examples, by shard and key."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._by_place = {(example.shard, example.key): example for example in examples}
-        self._representatives = {example.key: example for example in examples if example.stands}
+        self._representatives = {example.key: example for example in examples if example.is_kept}
 
     def at(self, shard: int, key: str) -> Example | None:
-        """Return the row of a shard; None if its id is no key."""
+        """Return a row by shard and key; None if the id is not a key."""
         return self._by_place.get((shard, key))
 
     def representative(self, key: str) -> Example | None:

@@ -1,4 +1,4 @@
-"""How numbers are written in the report."""
+"""Formats of numbers in the report."""
 
 import math
 
@@ -6,7 +6,7 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def whole(number: int) -> str:
-    """Write a count.
+    """Return a count with thousands separators.
 
     >>> whole(8300000)
     '8,300,000'
@@ -15,7 +15,7 @@ def whole(number: int) -> str:
 
 
 def rows(number: int) -> str:
-    """Write a count with its noun.
+    """Return a count of rows with the noun.
 
     >>> rows(1), rows(2000)
     ('1 row', '2,000 rows')
@@ -24,7 +24,7 @@ def rows(number: int) -> str:
 
 
 def share(part: int, of: int) -> str:
-    """Write a part as a percentage that is 0 or 100 only where it is exactly so.
+    """Return a part as a percentage, as 0 % or 100 % only where it is exact.
 
     >>> share(1, 3), share(1, 100000), share(99999, 100000), share(0, 0)
     ('33.3 %', '<0.1 %', '>99.9 %', '-')
@@ -40,7 +40,7 @@ def share(part: int, of: int) -> str:
 
 
 def value(number: float) -> str:
-    """Write a measured value in as many digits as tell it from its neighbours.
+    """Return a measured value in 3 digits, or as an integer from 1,000 on.
 
     >>> value(512), value(0.98765), value(12345.6), value(-0.0), value(True)
     ('512', '0.988', '12,346', '0', 'yes')
@@ -55,7 +55,7 @@ def value(number: float) -> str:
 
 
 def short(number: float) -> str:
-    """Write the end of an axis in few characters.
+    """Return the label of a tick in few characters.
 
     >>> short(16384), short(0.25), short(134217728)
     ('16.4k', '0.25', '134M')
@@ -67,7 +67,7 @@ def short(number: float) -> str:
 
 
 def size(number: int) -> str:
-    """Write bytes in decimal units.
+    """Return a number of bytes in decimal units.
 
     >>> size(999), size(12345678)
     ('999 B', '12.3 MB')
@@ -76,7 +76,7 @@ def size(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds, or hours and minutes where it took that long.
+    """Return a duration in seconds, minutes or hours.
 
     >>> duration(1.26), duration(61), duration(7384)
     ('1.3 s', '1 min 01 s', '2 h 03 min')

@@ -1,4 +1,4 @@
-"""Histograms that add up: what one shard contributes is as small as what the whole corpus does."""
+"""Histograms of fixed size that add up: a shard's takes as much room as the whole corpus's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _FlatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """One signal over some rows; values outside the column's range count in the end bins."""
+    """The histogram of one signal; values outside the column's range count in the end bins."""
 
     measured: tuple[int, ...]  # rows a bin
-    kept: tuple[int, ...]  # rows a bin, of those that reached the shards
+    kept: tuple[int, ...]  # rows a bin that reached the shards
     under: int  # measured rows below the recipe's min
     over: int  # measured rows above the recipe's max
     forbidden: int  # measured rows with a flag that the recipe forbids
@@ -38,7 +38,7 @@ class Histogram:
 
 
 def bin_edges(column: Column) -> _FlatArray:
-    """Return the n + 1 edges of a column's bins; whole numbers get bins of whole numbers.
+    """Return the n + 1 edges of a column's bins; bins of integers have integer widths.
 
     >>> bin_edges(Column(name="words", type=pa.int32(), meaning="", high=100))[:3].tolist()
     [0.0, 3.0, 6.0]
@@ -47,7 +47,7 @@ def bin_edges(column: Column) -> _FlatArray:
     if pa.types.is_boolean(column.type):
         return np.array([-0.5, 0.5, 1.5])
     if column.logarithmic:
-        # Below 16, bins of equal ratio would be narrower than 1, and every other one empty.
+        # Below 16, bins of equal ratio would be narrower than 1, so some would stay empty.
         coarse = pa.types.is_integer(column.type) and low < 16
         bins = min(BINS_MAX, int(np.log2(high / low))) if coarse else BINS_MAX
         return np.geomspace(low, high, bins + 1)
@@ -60,13 +60,13 @@ def bin_edges(column: Column) -> _FlatArray:
 def make_histogram(
     column: Column, values: Sequence[float] | np.ndarray, kept: Sequence[bool], rule: Rule | None
 ) -> Histogram:
-    """Count one column's values.
+    """Return the histogram of one column.
 
     Args:
-        column: says where the bins lie.
-        values: one a row; flags count as 0 and 1.
+        column: defines the bins.
+        values: one value a row; flags count as 0 and 1.
         kept: whether each row reached the shards.
-        rule: of the recipe, if it has one for this column.
+        rule: the recipe's rule for this column, or None.
     """
     edges = bin_edges(column)
     numbers = np.asarray(values, dtype=np.float64)
@@ -84,7 +84,7 @@ def make_histogram(
 
 
 def _breaking(numbers: _FlatArray, bound: float | None, within: np.ufunc) -> int:
-    """Count as `filters.rules.judge` does: what is not within a bound breaks it, NaN too."""
+    """Return the number of values outside a bound; NaN counts, as in `filters.rules.judge`."""
     return 0 if bound is None else int(np.sum(~within(numbers, bound)))
 
 

@@ -1,4 +1,4 @@
-"""The rows that the page shows as pictures, by what became of them."""
+"""The galleries of the page: pictures of rows, grouped by outcome and reason."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from pipelines.report.page.formats import value
 from pipelines.report.page.records import Choice, Group, Summary
 from schemas.recipe import Rule
 
-MOST_DROPPED = 96  # thumbnails of dropped rows, all reasons together
+MOST_DROPPED = 96  # thumbnails of dropped rows, of all reasons together
 REASONS = {
     "repeated_url": "the same address, listed twice",
     "same_bytes": "the same file, byte by byte",
@@ -18,14 +18,14 @@ REASONS = {
 
 
 class Picture(NamedTuple):
-    """One row as it is shown, and what is said of it."""
+    """A row, its thumbnail and a note."""
 
     example: Example
     thumbnail: Thumbnail
     note: str = ""
 
 
-class Twins(NamedTuple):
+class Duplicate(NamedTuple):
     """A duplicate beside its representative."""
 
     dropped: Picture
@@ -34,7 +34,7 @@ class Twins(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """Pictures that share a fate."""
+    """Pictures of rows with the same reason."""
 
     reason: str
     rows: int
@@ -43,7 +43,7 @@ class Gallery(NamedTuple):
 
 
 class Pictures:
-    """Looks examples up and draws them."""
+    """A maker of pictures from the examples of a summary."""
 
     def __init__(
         self, summary: Summary, found: Found, draw: Callable[[Example], Thumbnail]
@@ -53,34 +53,34 @@ class Pictures:
         self._draw = draw
 
     def of(self, group: Group, most: int | None = None, signal: str = "") -> tuple[Picture, ...]:
-        """Draw the examples of a group, with their value of `signal` where one is named."""
+        """Return the pictures of a group, each with its value of `signal` if one is named."""
         choices = self._summary.examples.get(group, ())[:most]
         drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
         return tuple(picture for picture in drawn if picture)
 
-    def twins(self, choice: Choice) -> Twins | None:
-        """Draw a duplicate and its representative."""
+    def duplicate(self, choice: Choice) -> Duplicate | None:
+        """Return the pictures of a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
         kept = self._picture(self._found.representative(choice.kept_key))
-        return dropped and Twins(dropped, kept, choice.distance)
+        return dropped and Duplicate(dropped, kept, choice.distance)
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
         if example is None:
             return None
-        known = signal in example.values
-        note = f"{signal} = {value(example.values[signal])}" if known else ""
+        has_value = signal in example.values
+        note = f"{signal} = {value(example.values[signal])}" if has_value else ""
         return Picture(example, self._draw(example), note)
 
 
 def dropped_galleries(
     counts: Mapping[str, int], rules: Mapping[str, Rule], pictures: Pictures
 ) -> list[Gallery]:
-    """Show what select dropped: one gallery a reason, in the order of `counts`, with its rows."""
-    known = _rules_by_reason(rules)
+    """Return a gallery for each reason of select, in the order of `counts`."""
+    by_reason = _rules_by_reason(rules)
     most = max(1, MOST_DROPPED // max(1, len(counts)))
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
-        signal, meaning = known.get(reason, ("", REASONS.get(reason, "")))
+        signal, meaning = by_reason.get(reason, ("", REASONS.get(reason, "")))
         shown = pictures.of(Group("dropped", reason), most, signal)
         galleries.append(Gallery(reason, rows, meaning, shown))
     return galleries
@@ -89,26 +89,26 @@ def dropped_galleries(
 def duplicate_galleries(
     summary: Summary, counts: Mapping[str, int], pictures: Pictures
 ) -> list[Gallery]:
-    """Show what dedup dropped, each row beside its representative."""
+    """Return a gallery for each reason of dedup, each row with its representative."""
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())
-        shown = tuple(twins for choice in choices if (twins := pictures.twins(choice)))
-        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), shown))
+        duplicates = tuple(shown for choice in choices if (shown := pictures.duplicate(choice)))
+        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), duplicates))
     return galleries
 
 
 def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
-    """Map the reasons of `filters.rules.judge` to the signal and the rule in words."""
+    """Map each reason of `filters.rules.judge` to its signal and the rule in words."""
     found: dict[str, tuple[str, str]] = {}
     for name, rule in rules.items():
-        asks = f"the recipe asks for {name} of at"
+        start = f"the recipe asks for {name} of at"
         if rule.forbid:
             found[name] = name, f"the recipe forbids {name}"
         if rule.min is not None:
-            found[f"{name}_min"] = name, f"{asks} least {value(rule.min)}"
+            found[f"{name}_min"] = name, f"{start} least {value(rule.min)}"
         if rule.cap is not None:
             found[f"{name}_cap"] = name, f"the recipe keeps about {value(rule.cap)} of a text"
         if rule.max is not None:
-            found[f"{name}_max"] = name, f"{asks} most {value(rule.max)}"
+            found[f"{name}_max"] = name, f"{start} most {value(rule.max)}"
     return found

@@ -1,4 +1,4 @@
-"""What a summary is made of: small records that every shard contributes a bounded number of."""
+"""The records of a summary: every shard adds a bounded number of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class Tally(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A row drawn as an example: the smallest hashes of a group are."""
+    """A row chosen as an example: a group keeps its smallest ranks."""
 
     rank: str
     key: str
@@ -25,7 +25,7 @@ class Choice(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A reject drawn as an example."""
+    """A reject chosen as an example."""
 
     rank: str
     id: str
@@ -34,14 +34,14 @@ class DeadLetter(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What examples are drawn from."""
+    """A group of rows that examples are chosen from."""
 
     kind: str  # kept, pair, dropped or duplicate
     reason: str = ""
 
 
 class RejectKind(NamedTuple):
-    """Where a reject left."""
+    """The stage, outcome and reason of a reject."""
 
     stage: str
     outcome: str  # dropped or failed
@@ -49,14 +49,14 @@ class RejectKind(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """What has one outcome."""
+    """The number of rejects of one kind, and a few examples."""
 
     rows: int
     examples: tuple[DeadLetter, ...]
 
 
 class ShardLine(NamedTuple):
-    """Rows of one shard of the side-cars, from the list to the output."""
+    """Row counts of one shard of side-cars, from the list to the output."""
 
     shard: int
     source: str
@@ -69,7 +69,7 @@ class ShardLine(NamedTuple):
 
     @property
     def survival(self) -> tuple[float, int]:
-        """Sorts the shard that lost the largest share first."""
+        """Return the sort key: the shard that lost the largest share comes first."""
         return self.samples / max(1, self.listed), self.shard
 
 
@@ -78,10 +78,10 @@ class Summary:
     """A corpus, or a part of it; `Summary()` is the part with no shards."""
 
     shard_count: int = 0
-    shards: tuple[ShardLine, ...] = ()  # those that lost the most
+    shards: tuple[ShardLine, ...] = ()  # the shards that lost the largest share
     sources: Mapping[str, Tally] = field(default_factory=dict)
     licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
-    examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # smallest rank 1st
+    examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # by rank
     rejects: Mapping[RejectKind, Rejected] = field(default_factory=dict)

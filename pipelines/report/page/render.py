@@ -1,4 +1,4 @@
-"""What stands on the page, in the page's order; the template adds the words and the layout."""
+"""Writer of the report page: computes the contents; the template has words and layout."""
 
 import base64
 import hashlib
@@ -27,14 +27,14 @@ class Stage(NamedTuple):
     name: str
     rows_in: int
     kept: int
-    dropped: tuple[tuple[str, int], ...]  # commonest first
-    failed: tuple[tuple[str, int], ...]  # commonest first
-    seconds: float | None  # None where the log does not know
+    dropped: tuple[tuple[str, int], ...]  # (reason, rows), most rows first
+    failed: tuple[tuple[str, int], ...]  # (reason, rows), most rows first
+    seconds: float | None  # None where the log has none
     segments: tuple[tuple[str, float, float], ...]
 
 
 class FailedLine(NamedTuple):
-    """One stage, outcome and reason, with a few rejects."""
+    """The rejects of one stage, outcome and reason, with a few examples."""
 
     stage: str
     outcome: str
@@ -51,14 +51,14 @@ def render_page(
     recipe: Recipe,
     draw: Callable[[Example], Thumbnail],
 ) -> str:
-    """Write the page.
+    """Return the report as HTML.
 
     Args:
-        summary: of the whole corpus.
-        found: the rows that its examples name.
-        manifest: `manifest.json`, for what the shards and the tokenizer are.
-        seconds: by stage; a stage that is missing took an unknown time.
-        recipe: as resolved by the build.
+        summary: the summary of the whole corpus.
+        found: the rows of the summary's examples.
+        manifest: `manifest.json`, with the shards and the tokenizer.
+        seconds: seconds by stage; unknown for a stage that is missing.
+        recipe: the resolved recipe.
         draw: makes the thumbnail of an example.
     """
     pictures = Pictures(summary, found, draw)
@@ -113,8 +113,8 @@ def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -
             name=line["stage"],
             rows_in=line["rows_in"],
             kept=line["kept"],
-            dropped=_commonest(line["dropped"]),
-            failed=_commonest(line["failed"]),
+            dropped=_most_rows_first(line["dropped"]),
+            failed=_most_rows_first(line["failed"]),
             seconds=seconds.get(line["stage"]),
             segments=funnel_segments(
                 {
@@ -129,7 +129,7 @@ def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -
     ]
 
 
-def _commonest(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+def _most_rows_first(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -37,9 +37,9 @@ def units() -> list[Unit]:
     ("body", "said"),
     [
         (b"".join(PARTS), []),
-        (b"".join(PARTS) + b"{}\n", ["bytes after its last part"]),
-        (PARTS[0] + PARTS[1].replace(b"b", b"c"), ["bytes 18 to 36 are not those of the plan"]),
-        (PARTS[0], ["bytes 18 to 36 are not those of the plan", "bytes after its last part"]),
+        (b"".join(PARTS) + b"{}\n", ["bytes after its last unit"]),
+        (PARTS[0] + PARTS[1].replace(b"b", b"c"), ["bytes 18 to 36 are not the unit of the plan"]),
+        (PARTS[0], ["bytes 18 to 36 are not the unit of the plan", "bytes after its last unit"]),
     ],
 )
 def test_a_listing_holds_the_parts_of_the_plan(body: bytes, said: list[str], tmp_path: Path):

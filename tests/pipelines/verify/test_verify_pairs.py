@@ -1,4 +1,4 @@
-"""verify of folders of pairs: a sound one has no fault, and whatever is damaged is named."""
+"""verify of folders of pairs: a sound folder has no fault, and each damaged file is reported."""
 
 import io
 import json
@@ -269,12 +269,12 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "cut tar": (change_bytes(TAR, cut), TAR, "cut short"),
     "flipped byte": (change_bytes(TAR, flipped), TAR, "some byte has changed"),
     "bytes after a tar": (change_bytes(TAR, lambda data: data + b"x"), TAR, "after its end"),
-    "another tar": (tar_of_others, INDEX, "does not say where the members of"),
+    "another tar": (tar_of_others, INDEX, "has other places than the members of"),
     "cut index": (change_bytes(INDEX, cut), INDEX, "not a readable side-car"),
     "cut pairs": (change_bytes(PAIRS, cut), PAIRS, "not a readable side-car"),
     "cut prompts": (change_bytes(ASKED, cut), ASKED, "not a readable side-car"),
     "cut letters": (change_bytes(LETTERS, cut), LETTERS, "not a readable side-car"),
-    "bytes in pairs": (change_bytes(PAIRS, lambda d: b"x" + d[1:]), PAIRS, "otherwise"),
+    "bytes in pairs": (change_bytes(PAIRS, lambda d: b"x" + d[1:]), PAIRS, "holds more"),
     "cut list": (change_bytes(LIST, cut), LIST, "damaged"),
     "list told": (change_bytes(LIST, lambda d: d.replace(b"{}", b'{"x": 1}')), LIST, "x is not"),
     "cut manifest": (change_bytes("manifest.json", cut), "manifest.json", "damaged"),
@@ -294,21 +294,25 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "dtype": (codes(lambda array: array.astype(np.uint16)), TAR, "uint16 (521,), expected uint32"),
     "length": (codes(lambda array: array[1:]), TAR, "uint32 (520,), expected uint32 (521,)"),
     "limit": (codes(lambda array: array + np.uint32(256)), TAR, "the limit is 256"),
-    "header": (samples(header), TAR, f"{CODES}: its header is not as it was written"),
+    "header": (samples(header), TAR, f"{CODES}: its header is not the one that was written"),
     "size": (picture(GREY.resize((64, 64))), TAR, "rejected.jpg: RGB (64, 64), expected RGB"),
     "mode": (picture(GREY.convert("L")), TAR, "rejected.jpg: L (256, 256), expected RGB"),
     "quality": (picture(GREY, quality=50), TAR, "rejected.jpg: not of quality 95"),
     # Side-cars, written as their stage writes them.
-    "choice": (rows(PAIRS, last_choice), PAIRS, "its scores make it Pair"),
-    "scores": (rows(PAIRS, first(scores=[0.25, 0.5])), PAIRS, "its scores make it Pair"),
+    "choice": (rows(PAIRS, last_choice), PAIRS, "expected by its scores Pref"),
+    "scores": (rows(PAIRS, first(scores=[0.25, 0.5])), PAIRS, "by its scores Pref"),
     "one score": (rows(PAIRS, first(scores=[0.25])), PAIRS, "damaged: ValueError"),
-    "seed": (rows(PAIRS, first(seeds=["0" * 32] * 2)), PAIRS, "seeds are not those of its key"),
-    "model": (rows(PAIRS, first(model="0" * 64)), PAIRS, "the manifest's is another"),
+    "seed": (rows(PAIRS, first(seeds=["0" * 32] * 2)), PAIRS, "seeds do not follow from its key"),
+    "model": (rows(PAIRS, first(model="0" * 64)), PAIRS, "is not the model of"),
     "device": (rows(PAIRS, first(device="abacus")), PAIRS, "made on 'abacus'"),
     "lost pair": (rows(PAIRS, lambda table: table.pop()), PAIRS, "1 rows lost"),
-    "pair of no prompt": (rows(PAIRS, first(key="0" * 32)), PAIRS, "comes from nowhere"),
+    "pair of no prompt": (
+        rows(PAIRS, first(key="0" * 32)),
+        PAIRS,
+        "is not a row of the stage before",
+    ),
     "lost prompt": (rows(ASKED, lambda table: table.pop()), ASKED, "its footer counts"),
-    "text": (rows(ASKED, first(text="a cat")), PAIRS, "made by another recipe"),
+    "text": (rows(ASKED, first(text="a cat")), PAIRS, "made with another recipe"),
     "edited": (
         rows(ASKED, first(edited={"file": "x.png", "offset": 0, "length": 0})),
         ASKED,
@@ -317,9 +321,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "keys of prompts": (
         rows(ASKED, lambda table: table[-1].update(key="f" * 32)),
         "prompts/00001.parquet",
-        "do not come after those of the shard before",
+        "do not come after the keys of the shard before",
     ),
-    "made otherwise": (footer(PAIRS, fingerprint="0"), PAIRS, "made by another recipe"),
+    "made otherwise": (footer(PAIRS, fingerprint="0"), PAIRS, "made with another recipe"),
     "prompts of another version": (
         footer(ASKED, fingerprint=fingerprint("prompts", 1)),
         ASKED,
@@ -331,7 +335,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "bytes told": (subset("bytes", 7), "manifest.json", "bytes is 7, expected"),
     "shards told": (subset("shards", []), "manifest.json", "shards has 0 items, expected 2"),
     "bytes of a tar": (line("bytes", 7), TAR, "the manifest says 7"),
-    "hash of a tar": (line("sha256", "0"), TAR, "sha256 is not the manifest's"),
+    "hash of a tar": (line("sha256", "0"), TAR, "sha256 differs from the manifest"),
     "samples of a tar": (line("samples", 1), "manifest.json", "samples is 1, expected 2"),
     "rows told": (funnel(0, rows_in=9), "manifest.json", "funnel.0.rows_in is 9, expected 4"),
     "failed told": (funnel(0, failed={}), "manifest.json", "failed.repeated_prompt is missing"),
@@ -346,7 +350,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "settings": (
         manifest(lambda told: told["made_by"].update(margin=0.25)),
         PAIRS,
-        "made by another recipe",
+        "made with another recipe",
     ),
     "no settings": (manifest(lambda told: told.pop("made_by")), "manifest.json", "made_by"),
     "subset": (
@@ -370,12 +374,12 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "aspects told": (
         manifest(lambda told: told["tokens"][0]["image_sizes"].update({"2.0": "2x1"})),
         "manifest.json",
-        "image_sizes is of ['1.0', '2.0'], expected ['1.0']",
+        "image_sizes has ['1.0', '2.0'], expected ['1.0']",
     ),
-    "written otherwise": (
+    "form of the manifest": (
         change_bytes("manifest.json", lambda data: data + b"\n"),
         "manifest.json",
-        "written otherwise",
+        "is not written as",
     ),
 }
 
@@ -425,7 +429,7 @@ def test_where_no_manifest_lies_nothing_is_said_of_faults(pairs: Corpus) -> None
 
 def test_deep_says_that_it_is_not_possible(pairs: Corpus, capsys) -> None:
     assert main(["verify", str(pairs.out), "--deep"]) == 2
-    assert "holds pairs, of which --deep is not possible" in capsys.readouterr().err
+    assert "holds pairs, which --deep cannot check" in capsys.readouterr().err
     assert main(["verify", str(pairs.out)]) == 0
 
 
