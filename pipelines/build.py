@@ -1,9 +1,8 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
-import json
 import math
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial, reduce
 from operator import add
@@ -62,7 +61,7 @@ from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
 from pipelines.stages.ingest import Ingest, fresh_rows
-from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, write_cutoffs
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, read_cutoffs, write_cutoffs
 from pipelines.stages.report import Report
 from pipelines.stages.select import Select
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -225,7 +224,7 @@ class Build:
         if members:  # files of any other are gone
             self.claims.lower(dict.fromkeys(claimed_members(self.claims) - members, 0))
 
-    def _run_chain(self, stages: Sequence[MapStage], todo: Sequence[int]) -> ChainRun:
+    def _run_chain(self, stages: Sequence[MapStage], todo: Mapping[int, int]) -> ChainRun:
         if not todo:
             return ChainRun()
         self.changed = True
@@ -239,7 +238,10 @@ class Build:
                 stages, self.store, self.engine, todo, allowed=allowed, sources=sources
             )
         except TooManyFailedError as error:
-            early = ", and the rest would hardly do better: the job was stopped"
+            early = (
+                ", and by the last shards more of all rows would fail: the job was stopped; "
+                f"to go on, set max_failed_fraction.{error.stage} to 1"
+            )
             raise self._too_many_failed(error.stage, error.counts, early) from None
 
     def dedup(self, stage: Dedup, select: Select | None = None) -> None:
@@ -281,8 +283,11 @@ class Build:
 
     def limited(self, stage: MapStage) -> MapStage:
         """Tell select where quotas end."""
+        if not isinstance(stage, Select):
+            return stage
         limits = quotas(self.recipe)
-        if not isinstance(stage, Select) or not limits:
+        if not limits:
+            self._remove_cutoffs(old_cutoffs(self.claims, ""))
             return stage
         inputs = {folder: self._origins(folder) for folder in stage.inputs}
         path = cutoffs_path(stage, limits, fingerprints(inputs))
@@ -295,17 +300,13 @@ class Build:
                     lambda root: write_cutoffs(self._all(root), self.store, stage, limits, path),
                     name="quota",
                 )
-        return replace(stage, cutoffs=self._take_cutoffs(path))
+        self._remove_cutoffs(old_cutoffs(self.claims, path))
+        return replace(stage, cutoffs=read_cutoffs(self.store, path))
 
-    def _take_cutoffs(self, path: str) -> dict[str, str]:
-        """Read the cut-offs of today; remove those of earlier rules and inputs."""
-        old = old_cutoffs(self.claims, path)
+    def _remove_cutoffs(self, old: Sequence[str]) -> None:
+        """Remove cut-offs of earlier rules and inputs."""
         self._remove(old)
         self.claims.lower(dict.fromkeys(old, 0))
-        try:
-            return json.loads(self.store.read(path))
-        except ValueError as error:
-            raise CorpusError(f"{path}: damaged ({error}); remove it and build again") from error
 
     def shard(self, stage: Shard) -> dict[str, Any]:
         """Write the output shards and the manifest."""

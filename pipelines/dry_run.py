@@ -4,7 +4,6 @@ What a stage makes of changed input is not known before it has run, so work behi
 some is the most that there may be: rows that come out as before cost nothing further on.
 """
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -30,7 +29,7 @@ from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
 from pipelines.runtime.retry_failed import MARK, temporarily_failed
 from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
-from pipelines.runtime.stage import MapStage, Stage, wanted_fingerprint
+from pipelines.runtime.stage import MapStage, Stage, is_whole, wanted_fingerprint
 from pipelines.shards.manifest import (
     MANIFEST,
     has_shards,
@@ -44,7 +43,7 @@ from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import fresh_rows
-from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, within
+from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, read_cutoffs, within
 from pipelines.stages.report import Report
 from pipelines.stages.select import Select
 from pipelines.stages.shard import Shard, output_shard_count
@@ -56,6 +55,7 @@ from schemas.subsets import T2I
 
 SHOWN = 6  # keys in a line
 MISSING, CHANGES, AGAIN = "missing", "its input changes", "failed rows are tried again"
+FILE_MISSING = "a file of it is missing"
 
 
 def dry_run(
@@ -226,7 +226,7 @@ class Ahead:
         ):
             return AGAIN
         if made == wanted:
-            return ""
+            return "" if is_whole(stage, shard, found, self.store) else FILE_MISSING
         if made == f"{MARK}{wanted}":
             return AGAIN
         if isinstance(before, MapStage) and made == wanted_fingerprint(before, shard, self.store):
@@ -261,15 +261,18 @@ class Ahead:
         """Return where quotas end; None where a build would have to find out."""
         limits = quotas(recipe)
         if not limits:
+            if recipe is self.recipe:
+                self.old += old_cutoffs(self.claims, "")
             return {}
         if any(self.stale[folder] for folder in stage.inputs):
-            self.unknown += old_cutoffs(self.claims, "")
+            if recipe is self.recipe:
+                self.unknown += old_cutoffs(self.claims, "")
             return None
         inputs = {folder: self._origins(folder) for folder in stage.inputs}
         path = cutoffs_path(stage, limits, fingerprints(inputs))
         if recipe is self.recipe:
             self.old += old_cutoffs(self.claims, path)
-        return json.loads(self.store.read(path)) if self.store.exists(path) else None
+        return read_cutoffs(self.store, path) if self.store.exists(path) else None
 
     def _shard(self, stage: Shard) -> StageAhead:
         why = ""

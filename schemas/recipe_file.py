@@ -92,7 +92,14 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _renamed(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Replace keys of earlier releases by their present names."""
+    """Replace the keys of earlier releases by their names of today.
+
+    Raises:
+        RecipeError: if a key is given under both names.
+    """
+    for old, new in RENAMED.items():
+        if old in data and new in data:
+            raise RecipeError(f"{name}: {old} is now called {new}, and both are given; give one")
     return {_current(key, name): value for key, value in data.items()}
 
 

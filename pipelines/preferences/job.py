@@ -25,6 +25,7 @@ from pipelines.preferences.prompts import (
     write_prompts,
 )
 from pipelines.preferences.stage import MakePreferences
+from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import shards_to_do
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.crash_isolation import forget_attempts
@@ -159,7 +160,7 @@ class PreferenceJob:
         if made.failed_rows > self.max_failed * made.rows_in:
             raise self._too_many_failed(stage.name, made)
         if not made.kept:
-            raise CorpusError(f"{stage.name}: every prompt was dropped or failed: {made}")
+            raise CorpusError(in_words([(STAGE, prompts.counts), (stage.name, made)]))
         files = _shard_files(stage.subset, store, origins)
         aspects = aspects_of(store, prompts.shards)
         tokens = [_token_line(stage.member, self.images, tokenizer, aspects)]
@@ -288,4 +289,6 @@ def _is_list(store: Storage, subset: Subset) -> bool:
 
 def _holds_pairs(store: Storage) -> bool:
     """Return whether a run of this command wrote to a folder, finished or not."""
-    return holds_prompts(store) and not store.exists(COMPARISON)
+    folder = MakePreferences.folder
+    made = any(own_sidecar(store, folder, name) for name in store.listing(folder))
+    return (made or holds_prompts(store)) and not store.exists(COMPARISON)

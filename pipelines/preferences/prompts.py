@@ -107,8 +107,8 @@ def pairs_subset(*, edits: bool) -> Subset:
 
 def holds_prompts(store: Storage) -> bool:
     """Return whether `write_prompts` wrote to a folder."""
-    first = sidecar_path(FOLDER, 0).rpartition("/")[2]
-    return own_sidecar(store, FOLDER, first) is not None or is_own_letters(store, STAGE, 0)
+    sidecars = (own_sidecar(store, FOLDER, name) for name in store.listing(FOLDER))
+    return any(sidecars) or is_own_letters(store, STAGE, 0)
 
 
 def _write_shard(

@@ -10,6 +10,7 @@ from itertools import groupby
 from pipelines.engines.lasting_pool import tell_progress
 from pipelines.runtime.sidecar import each_shard
 from pipelines.runtime.stage import MapStage, ShardReport, Stage, is_fresh, run_shard
+from schemas.keys import shard_name
 from schemas.store.storage import Storage
 
 
@@ -47,15 +48,32 @@ def by_hints(stages: Iterable[MapStage]) -> Iterator[tuple[MapStage, ...]]:
     return (tuple(group) for _, group in groupby(stages, key=lambda stage: stage.hints()))
 
 
-def is_done(stages: Iterable[MapStage], shard: int, store: Storage) -> bool:
-    """Whether the side-cars of every stage are fresh."""
-    return all(is_fresh(stage, shard, store) for stage in stages)
+def first_stale(stages: Sequence[MapStage], shard: int, store: Storage) -> int:
+    """Return the place in the chain of the first stage whose side-car is not fresh.
+
+    It is the length of the chain where all are.
+    """
+    for place, stage in enumerate(stages):
+        if not is_fresh(stage, shard, store):
+            return place
+    return len(stages)
 
 
-def shards_to_do(stages: Sequence[MapStage], store: Storage, shards: int) -> list[int]:
-    """Return the shards, of so many, in which a stage has work."""
-    done = each_shard(lambda shard: is_done(stages, shard, store), range(shards))
-    return [shard for shard in range(shards) if not done[shard]]
+def shards_to_do(stages: Sequence[MapStage], store: Storage, shards: int) -> dict[int, int]:
+    """Map the shards, of so many, in which a stage has work to the place of the first such stage.
+
+    Shards of which nothing was ever made come first, before those that are made again: a job that
+    is stopped and started again gets on with the former.
+    """
+    found = each_shard(lambda shard: first_stale(stages, shard, store), range(shards))
+    todo = {shard: place for shard, place in enumerate(found) if place < len(stages)}
+    there = {stage.folder: store.listing(stage.folder) for stage in stages} if todo else {}
+
+    def is_again(shard: int) -> bool:
+        folder, name = stages[todo[shard]].folder, f"{shard_name(shard)}.parquet"
+        return name in there[folder]
+
+    return {shard: todo[shard] for shard in sorted(todo, key=is_again)}
 
 
 def run_empty(stages: Sequence[MapStage], store: Storage, shards: Iterable[int]) -> ChainRun:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pipelines.runtime.sidecar import Counts
 
-RECENT = 4  # shards of a source that must have failed alike before its rest is written off
+RECENT = 8  # shards of a source that must have failed alike before its rest is written off
 
 
 @dataclass(kw_only=True)
@@ -31,7 +31,7 @@ class Forecast:
     expected to fail.
 
     >>> forecast = Forecast(allowed=0.5, sources=["web"] * 100)
-    >>> for shard in range(4):
+    >>> for shard in range(8):
     ...     forecast.add(shard, Counts(rows_in=10, kept=1, failed={"timeout": 9}))
     >>> forecast.is_hopeless
     True

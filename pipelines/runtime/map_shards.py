@@ -11,7 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.engines.lasting_pool import Call
 from pipelines.engines.local_pool import refuse_if_stopped, remembered_error, submit
-from pipelines.runtime.chain import RunChain, by_hints, chain_name, is_done
+from pipelines.runtime.chain import RunChain, by_hints, chain_name, first_stale
 from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
 
@@ -51,7 +51,7 @@ class MapShards(beam.PTransform[Any, Any]):
 
 
 def _has_work(shard: int, stages: Sequence[MapStage], store: Storage) -> bool:
-    return not is_done(stages, shard, store)
+    return first_stale(stages, shard, store) < len(stages)
 
 
 class Concurrently(beam.DoFn):

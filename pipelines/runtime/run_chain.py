@@ -1,6 +1,6 @@
 """Run a chain of map stages as one Beam job, if any of its shards is to be made."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.engines.engine import Engine, shard_numbers
@@ -27,7 +27,7 @@ def run_chain(
     stages: Sequence[MapStage],
     store: Storage,
     engine: Engine,
-    todo: Collection[int],
+    todo: Mapping[int, int],
     *,
     allowed: Mapping[str, float],
     sources: Sequence[str],
@@ -39,7 +39,8 @@ def run_chain(
         stages: what to run on each shard, in order.
         store: the corpus.
         engine: where to run.
-        todo: the shards in which a stage has work; none for nothing to do.
+        todo: the shards in which a stage has work, in the order to run them, each with the place
+            of the first such stage.
         allowed: share of the rows of each stage that may fail.
         sources: the source of each shard of the corpus.
         pause_s: seconds between two looks at how far it is; None for what suits the console.
@@ -50,7 +51,7 @@ def run_chain(
     # Beam takes seconds to import, and is not needed where all is fresh.
     from pipelines.runtime.map_shards import MapShards, seconds_of
 
-    files = {f"{shard_name(shard)}.parquet": shard for shard in sorted(todo)}
+    files = {f"{shard_name(shard)}.parquet": shard for shard in todo}
     before = {stage.name: store.listing(stage.folder) for stage in stages}
     forecasts = _forecasts(stages, store, todo, allowed, sources)
     hopeless: list[str] = []  # stages
@@ -61,11 +62,18 @@ def run_chain(
             hopeless.append(stage)
             stop_work()
 
-    work = [Work(stage=each.name, folder=each.folder, files=list(files)) for each in stages]
+    work = [
+        Work(
+            stage=stage.name,
+            folder=stage.folder,
+            files=[file for file, shard in files.items() if todo[shard] <= place],
+        )
+        for place, stage in enumerate(stages)
+    ]
     try:
         with progress(store, work, judge, pause_s=pause_s):
             job = engine.run(
-                lambda root: shard_numbers(root, sorted(todo)) | MapShards(stages, store),
+                lambda root: shard_numbers(root, list(todo)) | MapShards(stages, store),
                 name=chain_name(stages),
                 stages=[stage.name for stage in stages],
                 gpu=any("accelerator" in stage.hints() for stage in stages),
@@ -91,14 +99,14 @@ def _changed(
 def _forecasts(
     stages: Sequence[MapStage],
     store: Storage,
-    todo: Collection[int],
+    todo: Mapping[int, int],
     allowed: Mapping[str, float],
     sources: Sequence[str],
 ) -> dict[str, Forecast]:
-    """Return what is known of each stage before its job: what became of the other shards."""
-    others = sorted({*range(len(sources))} - {*todo})
+    """Return a forecast for each stage that knows the shards whose side-cars are fresh."""
     found: dict[str, Forecast] = {}
-    for stage in stages:
+    for place, stage in enumerate(stages):
+        others = [shard for shard in range(len(sources)) if todo.get(shard, len(stages)) > place]
         found[stage.name] = forecast = Forecast(allowed=allowed[stage.name], sources=sources)
         for shard, origin in zip(others, read_origins(store, stage.folder, others), strict=True):
             forecast.add(shard, origin.counts, is_old=True)

@@ -198,11 +198,11 @@ def check_contract(store: Storage) -> None:
         found = json.loads(store.read(MANIFEST))["contract"]
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return  # no manifest, or a damaged one, which `read_manifest` reports
-    if found != CONTRACT_VERSION:
+    if type(found) is not int or found != CONTRACT_VERSION:
         raise CorpusError(
-            f"{store.root}: {MANIFEST} is of shard contract {found}, this release reads and writes "
-            f"contract {CONTRACT_VERSION}; build into another folder, or go on with the release "
-            "that made it"
+            f"{store.root}: {MANIFEST} is of shard contract {found!r}, this release reads and "
+            f"writes contract {CONTRACT_VERSION}; build into another folder, or go on with the "
+            "release that made it"
         )
 
 
@@ -217,7 +217,8 @@ def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
                 return False
         except (FileNotFoundError, ValueError, TypeError):  # the list is written again
             return False
-        if not there.issuperset(listed):
+        indexes = [f"{os.path.splitext(path)[0]}.parquet" for path in listed]
+        if not there.issuperset([*listed, *indexes]):
             return False
     return True
 

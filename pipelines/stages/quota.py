@@ -17,7 +17,7 @@ from pipelines.stages.select import QUOTA, Select, judged
 from schemas.fingerprint import fingerprint
 from schemas.keys import rank
 from schemas.recipe import Recipe
-from schemas.store.storage import Storage
+from schemas.store.storage import CorpusError, Storage
 
 BIN_DIGITS = 4  # of a rank's 32 hex digits: 65,536 ranges
 
@@ -37,6 +37,18 @@ def cutoffs_path(
     rules = [[name, rule.model_dump(mode="json")] for name, rule in select.rules.items()]
     inputs = {folder: list(made_by[folder]) for folder in select.inputs}
     return f"selection/quota-{fingerprint(dict(quotas), rules, inputs)}.json"
+
+
+def read_cutoffs(store: Storage, path: str) -> dict[str, str]:
+    """Read where each source's quota ends: source -> highest rank within it.
+
+    Raises:
+        CorpusError: if the file is damaged.
+    """
+    try:
+        return json.loads(store.read(path))
+    except ValueError as error:
+        raise CorpusError(f"{path}: damaged ({error}); remove it and build again") from error
 
 
 def fingerprints(origins: Mapping[str, Sequence[Origin]]) -> dict[str, list[str]]:

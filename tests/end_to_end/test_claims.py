@@ -218,3 +218,43 @@ def test_a_damaged_list_of_shards_is_made_anew(tiny: Tiny) -> None:
 def test_a_folder_in_which_nothing_can_be_made_is_refused_by_a_dry_run_too(tiny: Tiny) -> None:
     with pytest.raises(CorpusError, match=r"nothing can be written in /proc"):
         dry_run(tiny.recipe(), "/proc/x")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "tokens/00000.tokens128.npy",
+        "shards/t2i-000001.parquet",
+        "dead_letters/measure/00001.parquet",
+    ],
+)
+def test_a_lost_file_is_made_again(tmp_path: Path, file: str) -> None:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(4))
+    (tmp_path / "images/9.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
+    recipe = tiny.recipe(max_failed_fraction={"measure": 1.0})
+    tiny.build(recipe)
+    if not (tiny.out / file).exists():  # the shard that the broken image fell into
+        file = file.replace("00001", "00000")
+    before = tiny.files()
+    (tiny.out / file).unlink()
+    tiny.build(recipe)
+    assert tiny.files() == before
+    assert not verify(Storage(str(tiny.out)))
+
+
+def test_a_recipe_without_its_quotas_leaves_no_cutoffs(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"name": "pics", "kind": "folder", "path": str(tiny.folder / "images")}
+    tiny.build(tiny.recipe(sources=[{**source, "quota": 2}]))
+    [cutoffs] = (tiny.out / "selection").glob("quota-*.json")
+    cutoffs.write_text("{")
+    with pytest.raises(CorpusError, match=r"quota-\w+.json: damaged"):
+        dry_run(tiny.recipe(sources=[{**source, "quota": 2}]), str(tiny.out))
+    capsys.readouterr()
+    assert dry_run(tiny.recipe(), str(tiny.out)) == 0
+    assert f"would remove selection/{cutoffs.name}" in capsys.readouterr().out
+    tiny.build()
+    assert not cutoffs.exists()
+    assert not verify(Storage(str(tiny.out)))

@@ -279,3 +279,9 @@ def test_a_key_of_an_earlier_release_is_read_and_its_new_name_is_said(
     said = "max_dead_fraction is now called max_failed_fraction"
     assert capsys.readouterr().err.count(said) == 2
     assert "max_dead" not in dump_recipe(recipe)
+
+
+def test_a_key_under_both_of_its_names_is_refused() -> None:
+    shares = {"max_dead_fraction": {"crawl": 0.5}, "max_failed_fraction": {"crawl": 0.7}}
+    with pytest.raises(RecipeError, match="both are given; give one"):
+        parse_recipe({"name": "a", "sources": [], **shares})

@@ -21,15 +21,15 @@ def forecast(shards: list[Counts], *, of: int = 100, allowed: float = 0.5) -> Fo
 @pytest.mark.parametrize(
     ("failed", "hopeless"),
     [
-        ([10, 10, 10], False),  # too few shards to tell
-        ([10, 10, 10, 10], True),
-        ([10, 10, 10, 4], False),  # the rest might be like the last
-        ([10, 10, 10, 6], True),
-        ([0] * 40 + [10, 10, 10, 9], True),  # the network broke at 40 of 100: 57 fail
-        ([0] * 60 + [10, 10, 10, 10], False),  # no more than 40 of 100 fail
+        ([10] * 7, False),  # too few shards to tell
+        ([10] * 8, True),
+        ([10] * 7 + [4], False),  # the rest might be like the last
+        ([10] * 7 + [6], True),
+        ([0] * 40 + [10] * 7 + [9], True),  # the network broke at 40 of 100: 56 fail
+        ([0] * 60 + [10] * 8, False),  # no more than 40 of 100 fail
     ],
 )
-def test_the_rest_of_a_source_fails_as_the_best_of_its_last_four_shards(
+def test_the_rest_of_a_source_fails_as_the_best_of_its_last_eight_shards(
     failed: list[int], hopeless: bool
 ) -> None:
     assert forecast([shard(rows) for rows in failed]).is_hopeless is hopeless
@@ -47,7 +47,7 @@ def test_a_stage_that_may_lose_all_is_never_given_up() -> None:
 def test_a_source_that_fails_is_weighed_against_those_not_begun() -> None:
     few = Forecast(allowed=0.5, sources=["bad"] * 10 + ["good"] * 90)
     many = Forecast(allowed=0.5, sources=["bad"] * 60 + ["good"] * 40)
-    for number in range(4):
+    for number in range(8):
         few.add(number, shard(10))
         many.add(number, shard(10))
     assert not few.is_hopeless
@@ -59,10 +59,10 @@ def test_shards_of_an_earlier_job_count_and_teach_nothing() -> None:
     for number in range(20):
         found.add(number, shard(10), is_old=True)
     assert not found.is_hopeless
-    for number in range(20, 24):
+    for number in range(20, 28):
         found.add(number, shard(3))
     assert not found.is_hopeless
-    for number in range(24, 28):
+    for number in range(28, 36):
         found.add(number, shard(5))
     assert found.is_hopeless
 

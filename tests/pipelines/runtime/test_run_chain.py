@@ -7,8 +7,9 @@ import pytest
 from number_stages import ROWS, After, Number
 
 from pipelines.engines.engine import Engine
-from pipelines.runtime.chain import ChainRun, by_hints, in_jobs, shards_to_do
-from pipelines.runtime.run_chain import TooManyFailedError, run_chain
+from pipelines.runtime.chain import ChainRun, by_hints, first_stale, in_jobs, shards_to_do
+from pipelines.runtime.run_chain import TooManyFailedError, _forecasts, run_chain
+from pipelines.runtime.sidecar import Counts
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import make_stages
 from schemas.recipe_file import parse_recipe
@@ -76,9 +77,33 @@ def test_a_job_that_can_only_fail_is_stopped_and_what_it_committed_stays(
     assert told.value.stage == "number"
     assert told.value.counts.failed == {"timeout": told.value.counts.rows_in // ROWS * 9}
     left = shards_to_do([failed], store, shards)
-    assert 0 < len(left) <= shards - 4
+    assert 0 < len(left) <= shards - 8
     # And another job of this process is not held up by it.
     assert run(store, [Number(fail=9)], shards, engine=engine).ran["number"] == {*left}
+
+
+def test_a_shard_that_was_never_made_comes_before_one_that_is_made_again(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path))
+    run(store, [Number()], 3)
+    assert list(shards_to_do([Number(note="new")], store, 5).items()) == [
+        *((3, 0), (4, 0)),
+        *((0, 0), (1, 0), (2, 0)),
+    ]
+    assert shards_to_do([Number(), After()], store, 4) == {0: 1, 1: 1, 2: 1, 3: 0}
+
+
+def test_fresh_shards_of_a_stage_are_no_rest_that_fails(tmp_path: Path) -> None:
+    store = Storage(str(tmp_path))
+    run(store, [Number()], 20)
+    for shard in range(8):  # these alone are made again, and fail
+        store.remove(f"numbers/{shard:05d}.parquet")
+    stages = [Number(fail=9, note=""), After()]
+    fresh = {shard: first_stale([Number(fail=0), After()], shard, store) for shard in range(20)}
+    assert list(fresh.values()) == [0] * 8 + [1] * 12
+    forecasts = _forecasts(stages, store, fresh, {"number": 0.5, "after": 1.0}, ["web"] * 20)
+    for shard in range(8):
+        forecasts["number"].add(shard, Counts(rows_in=ROWS, failed={"timeout": ROWS}))
+    assert not forecasts["number"].is_hopeless  # 8 of 20
 
 
 def test_a_build_is_five_jobs() -> None:
