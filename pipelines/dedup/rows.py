@@ -3,7 +3,7 @@
 Columns that end in a digit are the 64-bit words of one hash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -19,6 +19,7 @@ from schemas.store.storage import Storage
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
 SHA256 = ("sha256_0", "sha256_1", "sha256_2", "sha256_3")
+PHASH = ("phash",)
 TEXT = ("text0", "text1")  # digest of the normalised text
 ROW = ("shard", *KEY)
 
@@ -105,12 +106,37 @@ def first_of_equal(identity: Sequence[np.ndarray], order: Sequence[np.ndarray]) 
     return first
 
 
-def gone(rows: pa.Table, stands: np.ndarray, reason: str) -> pa.Table:
-    """Return the verdicts on rows that do not stand for themselves."""
+def first_of_same_bytes(rows: pa.Table) -> np.ndarray:
+    """Return for each row the number of the row of equal sha256 that has the smallest key."""
+    return first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
+
+
+def first_of_same_look(rows: pa.Table) -> np.ndarray:
+    """Return for each row the number of the best row of equal pHash and equal colours."""
+    return first_of_equal([*numbers(rows, PHASH), *words(layouts(rows))], best_first(rows))
+
+
+def settle_early(
+    rows: pa.Table, stands: np.ndarray, first: Callable[[pa.Table], np.ndarray]
+) -> np.ndarray:
+    """Compare the rows that stand for themselves by `first`; return who stands for each row then.
+
+    >>> rows = pa.table({"colour": [7, 7, 7, 9]})
+    >>> settle_early(rows, np.array([0, 0, 2, 3]), lambda rows: np.array([0, 0, 2])).tolist()
+    [0, 0, 0, 3]
+    """
+    left = np.unique(stands)
+    settled = np.arange(len(stands))
+    settled[left] = left[first(rows.take(left))]
+    return settled[stands]
+
+
+def gone(rows: pa.Table, stands: np.ndarray, reasons: np.ndarray) -> pa.Table:
+    """Return the verdicts on rows that do not stand for themselves; `reasons` has one a row."""
     goes = np.flatnonzero(stands != np.arange(len(stands)))
     row, kept = rows.take(goes), rows.take(stands[goes])
     hashes = row["phash"], kept["phash"]
-    columns = [*row.select(ROW).columns, *kept.select(KEY).columns, [reason] * len(goes), *hashes]
+    columns = [*row.select(ROW).columns, *kept.select(KEY).columns, reasons[goes], *hashes]
     return pa.table(columns, schema=GONE)
 
 

@@ -1,12 +1,19 @@
 """What dedup does with the rows that were sent to one partition: plain functions of tables.
 
-Each returns by output what it sends, and the partition of each row of it. Verdicts are sent under
-up to three names: `now` to whom asks for the row that went, `before` to whom asks for the row that
-stands for it, `done` to whom writes the row's shard.
+Each returns by output what it sends, and the partition of each row of it.
+
+Rows that the next step would find equal are settled in the task that sends them, as far as they
+meet there. So of an image that comes a million times, each task sends one row, and what meets in
+a task does not grow with how popular an image is.
+
+Verdicts are sent under up to three names: `unresolved` to whom asks for the row that was kept,
+which a later step may have removed; `resolved` to whom asks for the row that was removed;
+`verdicts` to whom writes the row's shard.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,27 +31,44 @@ from pipelines.dedup.rows import (
     GONE,
     KEPT_KEY,
     KEY,
+    PHASH,
     REPEATS,
     ROW,
     SHA256,
     TEXT,
     best_first,
     first_of_equal,
+    first_of_same_bytes,
+    first_of_same_look,
     gone,
     layouts,
     numbers,
     read_rows,
+    settle_early,
     standing,
 )
-from pipelines.dedup.words import words
 from pipelines.runtime.exchange import Sending, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
-PHASH = ("phash",)
 KEPT = (*KEPT_KEY, "kept_phash")  # what a verdict says of the row that stands
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
+
+
+class Comparison(NamedTuple):
+    """How a step finds rows that are equal, and how they are sent to it."""
+
+    first: Callable[[pa.Table], np.ndarray]  # of each row, the row that is kept for it
+    reason: str
+    output: str
+    identity: Sequence[str]  # columns that are equal for rows that are
+
+
+EQUAL = {
+    "bytes": Comparison(first_of_same_bytes, SAME_BYTES, "by_bytes", SHA256),
+    "equal": Comparison(first_of_same_look, NEAR_DUPLICATE, "by_phash", PHASH),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +120,11 @@ class DedupTasks:
         """Keep the first shard's row of a URL; send texts to be counted, and rows by bytes."""
         rows = tables["by_url"]
         stands = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
-        stay = standing(rows, stands)
-        texts = stay.select([*ROW, *TEXT])
+        texts = standing(rows, stands).select([*ROW, *TEXT])
         return {
             "texts": (texts, self._by(texts, KEY)),  # they come back to this partition
             **self._counted(texts),
-            **self._rows_for("urls", stay.drop_columns([*TEXT])),
-            **self._verdicts("urls", gone(rows, stands, REPEATED_URL)),
+            **self._settled("urls", rows.drop_columns([*TEXT]), stands, REPEATED_URL),
         }
 
     def count(self, tables: Tables) -> Sending:
@@ -121,17 +143,12 @@ class DedupTasks:
     def bytes(self, tables: Tables) -> Sending:
         """Keep the row of the smallest key of those with equal bytes."""
         rows = tables["by_bytes"]
-        stands = first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
-        return {
-            **self._rows_for("bytes", standing(rows, stands)),
-            **self._verdicts("bytes", gone(rows, stands, SAME_BYTES)),
-        }
+        return self._settled("bytes", rows, first_of_same_bytes(rows), SAME_BYTES)
 
     def equal(self, tables: Tables) -> Sending:
         """Keep the best row of equal looks; send each hash that is left once a band."""
         rows = tables["by_phash"]
-        looks = [*numbers(rows, PHASH), *words(layouts(rows))]
-        stands = first_of_equal(looks, best_first(rows))
+        stands = first_of_same_look(rows)
         stay = standing(rows, stands)
         hashes = np.unique(stay["phash"].to_numpy())
         masks = np.array(band_masks(self.distance), np.uint64)
@@ -142,7 +159,7 @@ class DedupTasks:
         return {
             "unlike": (stay, self._by(stay, PHASH)),
             "by_band": (banded, by_band),
-            **self._verdicts("equal", gone(rows, stands, NEAR_DUPLICATE)),
+            **self._settled("equal", rows, stands, NEAR_DUPLICATE),
         }
 
     def bands(self, tables: Tables) -> Sending:
@@ -188,15 +205,11 @@ class DedupTasks:
             distance=self.distance,
             colour_distance=self.config.colour_distance,
         )
-        return self._verdicts("near", gone(rows, stands, NEAR_DUPLICATE))
+        return self._settled("near", rows, stands, NEAR_DUPLICATE)
 
-    def follow(self, step: str) -> Callable[[Tables], Sending]:
-        """Return the task that follows up a step; see `_Follow`."""
-        return _Follow(tasks=self, step=step)
-
-    def passed_on(self, step: str) -> str:
-        """Name the output by which a step passes its verdicts on, to the next step or out."""
-        return "done" if step == self.steps[-1] else "before"
+    def resolve(self, step: str) -> Callable[[Tables], Sending]:
+        """Return the task that redirects the verdicts of a step; see `_Resolve`."""
+        return _Resolve(tasks=self, step=step)
 
     def _counted(self, texts: pa.Table) -> Sending:
         """Send texts, not rows: all rows without a text, perhaps most, are one."""
@@ -206,23 +219,41 @@ class DedupTasks:
         counts = counts.append_column("home", pa.array(home.repeat(len(counts))))
         return {"counts": (counts, self._by(counts, TEXT))}
 
+    def _settled(self, step: str, rows: pa.Table, stands: np.ndarray, reason: str) -> Sending:
+        """Send verdicts on the rows that a step removes, and the others to the next step.
+
+        Rows that the next step would find equal are settled already, as far as they are here.
+        """
+        removed = stands != np.arange(len(rows))
+        following = self._following(step)
+        if following is None:
+            return self._verdicts(step, gone(rows, stands, np.full(len(rows), reason)))
+        stands = settle_early(rows, stands, following.first)
+        left = standing(rows, stands)
+        if following.output == "by_phash":
+            left = left.drop_columns([*SHA256])
+        return {
+            following.output: (left, self._by(left, following.identity)),
+            **self._verdicts(step, gone(rows, stands, np.where(removed, reason, following.reason))),
+        }
+
+    def _following(self, step: str) -> Comparison | None:
+        """Return how the step after compares rows, if it looks for equal ones."""
+        place = self.steps.index(step) + 1
+        return EQUAL.get(self.steps[place]) if place < len(self.steps) else None
+
     def _verdicts(self, step: str, verdicts: pa.Table) -> Sending:
-        outputs = [*["now"] * (step != self.steps[0]), self.passed_on(step)]
-        return {output: (verdicts, self._to(output, verdicts)) for output in outputs}
+        """Send verdicts of a step: to be written, if no later step removes the row kept."""
+        if step != self.steps[-1]:
+            return {"unresolved": (verdicts, self._by(verdicts, KEPT_KEY))}
+        return self._resolved(step, verdicts)
 
-    def _to(self, output: str, verdicts: pa.Table) -> np.ndarray:
-        if output == "done":
-            return self._by_group(verdicts)
-        return self._by(verdicts, KEY if output == "now" else KEPT_KEY)
-
-    def _rows_for(self, step: str, rows: pa.Table) -> Sending:
-        """Send the rows that stay to the next step."""
-        if step == "urls" and self.config.same_bytes:
-            return {"by_bytes": (rows, self._by(rows, SHA256))}
-        if self.hashed:
-            rows = rows.drop_columns([*SHA256])
-            return {"by_phash": (rows, self._by(rows, PHASH))}
-        return {}
+    def _resolved(self, step: str, verdicts: pa.Table) -> Sending:
+        """Send verdicts whose kept row stays: to be written, and to whom asks for the removed."""
+        written = {"verdicts": (verdicts, self._by_group(verdicts))}
+        if step == self.steps[0]:
+            return written
+        return {"resolved": (verdicts, self._by(verdicts, KEY)), **written}
 
     def _by(self, rows: pa.Table, identity: Sequence[str]) -> np.ndarray:
         return partition_of(numbers(rows, identity), self.partitions)
@@ -232,28 +263,27 @@ class DedupTasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Follow:
-    """Where a row that stood for others goes in this step, let the row that stands for it do so."""
+class _Resolve:
+    """Where a later step removed the row that stood for others, let the row kept for it do so."""
 
     tasks: DedupTasks
     step: str
 
     def __call__(self, tables: Tables) -> Sending:
-        """Send on the verdicts of the steps before."""
-        if "before" not in tables:
+        """Redirect the verdicts of the step by those of all later steps."""
+        if "unresolved" not in tables:
             return {}
-        before = tables["before"]
-        if "now" in tables:
-            before = _redirected(before, tables["now"])
-        output = self.tasks.passed_on(self.step)
-        return {output: (before, self.tasks._to(output, before))}
+        verdicts = tables["unresolved"]
+        if "resolved" in tables:
+            verdicts = _redirected(verdicts, tables["resolved"])
+        return self.tasks._resolved(self.step, verdicts)
 
 
-def _redirected(before: pa.Table, now: pa.Table) -> pa.Table:
-    """Replace the kept row of verdicts by the row that now stands for it."""
+def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:
+    """Replace the kept row of verdicts by the row that stands for it."""
     new = [f"new_{name}" for name in KEPT]
-    now = now.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
-    joined = before.join(now, list(KEPT_KEY), use_threads=False)
+    resolved = resolved.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
+    joined = verdicts.join(resolved, list(KEPT_KEY), use_threads=False)
     kept = {
         name: pc.coalesce(joined[newer], joined[name])
         for name, newer in zip(KEPT, new, strict=True)

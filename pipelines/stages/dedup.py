@@ -6,8 +6,8 @@
    cell of a grid. Rows are ranked by resolution, then key; going down the ranks, a row goes if
    a row that stays is like it, so every row that goes is like the very row that stands for it.
 
-A row that goes in a later step may stand for rows that went before; they follow it to the row
-that stands for it, so `kept_key` always names a row that stays.
+A row that a later step removes may stand for rows that were removed before. Their verdicts are
+redirected to the row that stands for it, so `kept_key` always names a row that stays.
 """
 
 from collections import Counter
@@ -135,20 +135,22 @@ class Steps:
             labels = self._run("join", (bands, "links"))
             alike = self._run("gather", (equal, "unlike"), (labels, "labels"))
             sent["near"] = self._run("near", (alike, "by_cluster"))
-        verdicts = [(urls, self.tasks.passed_on("urls"))]
-        for step in steps[1:]:
-            followed = self._run(f"follow_{step}", *verdicts, (sent[step], "now"))
-            output = self.tasks.passed_on(step)
-            verdicts = [(followed, output), (sent[step], output)]
-        return self._taken("write", *verdicts, (texts, "repeats"))
+        # From the last step back, so that a verdict is redirected once, to a row that stays.
+        *earlier, last_step = steps
+        resolved = [sent[last_step]]
+        for step in reversed(earlier):
+            later = [(verdicts, "resolved") for verdicts in resolved]
+            resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
+        written = [(verdicts, "verdicts") for verdicts in resolved]
+        return self._taken("write", *written, (texts, "repeats"))
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
         """Run a task on outputs of earlier ones."""
         return run_tasks(self._taken(name, *received), self._task(name))
 
     def _task(self, name: str) -> Task:
-        _, _, followed = name.partition("follow_")
-        function = self.tasks.follow(followed) if followed else getattr(self.tasks, name)
+        _, _, step = name.partition("resolve_")
+        function = self.tasks.resolve(step) if step else getattr(self.tasks, name)
         return Task(name=f"dedup-{name}", store=self.store, function=function)
 
     def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
@@ -201,7 +203,7 @@ def verdicts(tables: Tables) -> pa.Table:
         Columns of GONE, and `repeats`, in the order of shards and keys.
     """
     repeats = tables.get("repeats", REPEATS.empty_table())
-    gone = tables.get("done", GONE.empty_table())
+    gone = tables.get("verdicts", GONE.empty_table())
     rows = repeats.join(gone, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
     stays = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}

@@ -5,8 +5,10 @@ folder. Memory holds one partition.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.runtime.exchange import Sent, Slice, receive, send
@@ -29,22 +31,12 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
-    local = Storage(look.exchange)
     tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions, rows_of=rows_of)
-    sent: Sent = []
-    for group in range(partitions):
-        sending = tasks.read(list(shards[group::partitions]), look.store)
-        sent += send(local, f"dedup-read-{group:05d}", sending)
-    found = _grouped(
-        part for parts in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in parts
-    )
-    for group in range(partitions):
-        tables = receive(local, found.get(group, []))
-        found_again = verdicts(tables)
-        for shard in shards[group::partitions]:
-            yield from _differing_verdicts(
-                look, shard, verdict_table(found_again, shard)[0].to_pylist()
-            )
+    steps = LocalSteps(tasks=tasks, store=Storage(look.exchange))
+    for group, found_again in steps.run(shards, look.store):
+        for shard in group:
+            expected = verdict_table(found_again, shard)[0].to_pylist()
+            yield from _differing_verdicts(look, shard, expected)
 
 
 def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
@@ -59,8 +51,21 @@ def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) 
     yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
 
 
-class _LocalSteps(Steps):
+class LocalSteps(Steps):
     """The steps of dedup, each run at once in this process instead of by Beam."""
+
+    def run(
+        self, shards: Sequence[int], corpus: Storage
+    ) -> Iterator[tuple[Sequence[int], pa.Table]]:
+        """Yield groups of shards, and the verdicts on the rows of each."""
+        groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
+        read: Sent = []
+        for number, group in enumerate(groups):
+            sending = self.tasks.read(group, corpus)
+            read += send(self.store, f"dedup-read-{number:05d}", sending)
+        found = _grouped(part for some in self.sent(read) for part in some)
+        for number, group in enumerate(groups):
+            yield group, verdicts(receive(self.store, found.get(number, [])))
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
         task, sent = self._task(name), []

@@ -1,7 +1,8 @@
 """Duplicates against a brute-force oracle that compares every row with every other."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,12 @@ from filters.phash import hamming
 from pipelines.dedup.near_duplicates import band_masks, clusters, near_hashes, settle_clusters
 from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
 from pipelines.engines.engine import Engine, shard_numbers
+from pipelines.runtime.exchange import Sending, Tables, Task
 from pipelines.runtime.sidecar import read_origin
-from pipelines.stages.dedup import Dedup
+from pipelines.stages.dedup import Dedup, verdict_table
+from pipelines.verify.dedup import LocalSteps
 from schemas.recipe import DedupConfig
+from schemas.store.storage import Storage
 from schemas.tables import signals_schema
 
 
@@ -146,6 +150,16 @@ def run(
     }
 
 
+def run_locally(desk, steps: LocalSteps, shards: int) -> dict[tuple[int, str], Expected]:
+    """Run the same steps without Beam, which takes seconds a job."""
+    return {
+        (shard, row.pop("key")): Expected(**row)
+        for group, told in steps.run(range(shards), desk.store)
+        for shard in group
+        for row in verdict_table(told, shard)[0].to_pylist()
+    }
+
+
 def all_near(hashes: Sequence[int], distance: int) -> set[tuple[int, int]]:
     pairs = combinations(sorted(set(hashes)), 2)
     return {(a, b) for a, b in pairs if hamming(a, b) <= distance}
@@ -221,6 +235,90 @@ def test_the_whole_job_finds_what_the_oracle_finds(
     assert found == oracle(rows, recipe)
     stay = {key for (_, key), verdict in found.items() if not verdict.reason}
     assert {verdict.kept_key for verdict in found.values()} <= stay
+
+
+def popular_rows(seed: int, shards: int, rows: int = 150) -> list[Row]:
+    """Draw rows of few URLs, files, looks and sizes, in all combinations."""
+    draw = np.random.default_rng(seed)
+    of = draw.integers(2, 12)  # values a column
+    columns = draw.integers(0, of, (rows, 5)).tolist()
+    found = {}
+    for number, (url, file, phash, pixels, layout) in enumerate(columns):
+        key = url if number % 3 == 0 else 1000 + number
+        shard = int(draw.integers(0, shards))
+        found[shard, key] = Row(
+            key=f"{key * 0x9E3779B97F4A7C15 % 2**64:032x}",
+            shard=shard,
+            pixels=pixels,
+            phash=phash << 58 | phash % 3,
+            sha256=f"{file:064x}",
+            text=f"text {phash % 4}",
+            layout=LAYOUTS[layout % len(LAYOUTS)],
+        )
+    return list(found.values())
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 9),
+    st.booleans(),
+    st.sampled_from([None, 0, 2]),
+)
+def test_equal_rows_are_settled_as_by_comparing_all_rows_however_many_tasks_there_are(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_desk,
+    seed: int,
+    partitions: int,
+    same: bool,
+    distance: int | None,
+):
+    rows = popular_rows(seed, shards=6)
+    recipe = DedupConfig(same_bytes=same, phash_distance=distance)
+    desk = make_desk(tmp_path_factory.mktemp("dedup"))
+    lay_out(desk, rows, 6)
+    tasks = DedupTasks(config=recipe, partitions=partitions)
+    exchange = Storage(str(tmp_path_factory.mktemp("exchange")))
+    found = run_locally(desk, LocalSteps(tasks=tasks, store=exchange), 6)
+    assert found == oracle(rows, recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedSteps(LocalSteps):
+    """Dedup's steps, and the most rows that a task of each step received."""
+
+    largest: Counter[str] = field(default_factory=Counter)
+
+    def _task(self, name: str) -> Task:
+        task = super()._task(name)
+
+        def counted(tables: Tables) -> Sending:
+            rows = sum(table.num_rows for table in tables.values())
+            self.largest[name] = max(self.largest[name], rows)
+            return task.function(tables)
+
+        return replace(task, function=counted)
+
+
+@pytest.mark.parametrize("equal", ["sha256", "phash"])
+def test_of_a_popular_image_no_more_rows_meet_than_there_are_tasks(
+    desk, tmp_path: Path, equal: str
+):
+    copies, partitions = 20_000, 20
+    draw = np.random.default_rng(0).permutation(copies).tolist()
+    looks = {"sha256": f"{7:064x}"} if equal == "sha256" else {}
+    rows = [row(n, shard=place % partitions, **looks) for place, n in enumerate(draw)]
+    rows = [r._replace(key=f"{int(r.key, 16) * 0x9E3779B97F4A7C15 % 2**64:032x}") for r in rows]
+    lay_out(desk, rows, partitions)
+    tasks = DedupTasks(config=DedupConfig(), partitions=partitions)
+    steps = CountedSteps(tasks=tasks, store=Storage(str(tmp_path / "exchange")))
+    found = run_locally(desk, steps, partitions)
+    assert len({verdict.kept_key for verdict in found.values()}) == 1
+    compared = ["bytes", "equal"] if equal == "sha256" else ["equal"]
+    redirected = [f"resolve_{name}" for name in compared]
+    assert max(steps.largest[name] for name in (*compared, *redirected)) <= partitions
+    # Verdicts come in groups of what one task removed, some of which meet by chance.
+    assert max(steps.largest.values()) <= 4 * copies / partitions
 
 
 def row(number: int, shard: int = 0, **changes: Any) -> Row:
