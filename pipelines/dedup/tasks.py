@@ -1,14 +1,13 @@
-"""What dedup does with the rows that were sent to one partition: plain functions of tables.
+"""Process the rows of one partition: the tasks of dedup, plain functions of tables.
 
-Each returns by output what it sends, and the partition of each row of it.
+Each task returns its outputs, with the partition of each row.
 
-Rows that the next step would find equal are settled in the task that sends them, as far as they
-meet there. So of an image that comes a million times, each task sends one row, and what meets in
-a task does not grow with how popular an image is.
+A task also compares the rows that it keeps as the next step will, before it sends them. So it sends
+one row of an image that comes a million times, and at most one row a task meets in the next step.
 
-Verdicts are sent under up to three names: `unresolved` to whom asks for the row that was kept,
-which a later step may have removed; `resolved` to whom asks for the row that was removed;
-`verdicts` to whom writes the row's shard.
+Verdicts are sent as up to three outputs: `unresolved` to the partition of the representative,
+which a later step may have removed; `resolved` to the partition of the removed row, whose verdict
+redirects earlier ones; `verdicts` to the task that writes the row's shard.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,47 +21,47 @@ import pyarrow.compute as pc
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
+    find_representatives,
     near_hashes,
     run_ends,
     run_starts,
-    settle_clusters,
 )
 from pipelines.dedup.rows import (
-    GONE,
     KEPT_KEY,
     KEY,
     PHASH,
+    REMOVED_ROWS,
     REPEATS,
     ROW,
     SHA256,
     TEXT,
     best_first,
+    compare_kept,
     first_of_equal,
     first_of_same_bytes,
     first_of_same_look,
-    gone,
+    kept_rows,
     layouts,
     numbers,
     read_rows,
-    settle_early,
-    standing,
+    removed_rows,
 )
-from pipelines.runtime.exchange import Sending, Tables, partition_of
+from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
-KEPT = (*KEPT_KEY, "kept_phash")  # what a verdict says of the row that stands
+KEPT = (*KEPT_KEY, "kept_phash")  # columns of a verdict that describe the representative
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 
 
 class Comparison(NamedTuple):
-    """How a step finds rows that are equal, and how they are sent to it."""
+    """How a step compares rows for equality, and how they are sent to it."""
 
-    first: Callable[[pa.Table], np.ndarray]  # of each row, the row that is kept for it
+    first: Callable[[pa.Table], np.ndarray]  # returns the number of each row's representative
     reason: str
-    output: str
-    identity: Sequence[str]  # columns that are equal for rows that are
+    output: str  # by which the step receives rows
+    partitioned_by: Sequence[str]  # columns; equal rows have equal values
 
 
 EQUAL = {
@@ -73,15 +72,15 @@ EQUAL = {
 
 @dataclass(frozen=True, kw_only=True)
 class DedupTasks:
-    """The tasks of one recipe, and how many partitions rows go to."""
+    """Run the tasks of one recipe."""
 
     config: DedupConfig
-    partitions: int
+    partitions: int  # of each exchange
     rows_of: str = "signals"  # folder of the stage whose rows are compared
 
     @property
     def hashed(self) -> bool:
-        """Whether looks are compared."""
+        """Whether pHashes and colours are compared."""
         return self.config.phash_distance is not None
 
     @property
@@ -91,14 +90,14 @@ class DedupTasks:
 
     @property
     def steps(self) -> list[str]:
-        """The steps that take rows away, in order."""
+        """The steps that remove rows, in order."""
         return ["urls", *["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
-        """Return the group of shards that is read, and written, by one task."""
+        """Return the number of the group that each shard belongs to; a task reads or writes one."""
         return shard % self.partitions
 
-    def read(self, shards: Sequence[int], store: Storage) -> Sending:
+    def read(self, shards: Sequence[int], store: Storage) -> Outputs:
         """Send the rows of some shards by URL."""
         tables = [
             read_rows(
@@ -116,71 +115,71 @@ class DedupTasks:
         rows = pa.concat_tables(found)
         return {"by_url": (rows, self._by(rows, KEY))}
 
-    def urls(self, tables: Tables) -> Sending:
-        """Keep the first shard's row of a URL; send texts to be counted, and rows by bytes."""
+    def urls(self, tables: Tables) -> Outputs:
+        """Keep the first shard's row of each URL; send texts to be counted."""
         rows = tables["by_url"]
-        stands = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
-        texts = standing(rows, stands).select([*ROW, *TEXT])
+        first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
+        texts = kept_rows(rows, first).select([*ROW, *TEXT])
         return {
-            "texts": (texts, self._by(texts, KEY)),  # they come back to this partition
-            **self._counted(texts),
-            **self._settled("urls", rows.drop_columns([*TEXT]), stands, REPEATED_URL),
+            "texts": (texts, self._by(texts, KEY)),  # `repeat` joins them with their counts
+            **self._counts(texts),
+            **self._finish("urls", rows.drop_columns([*TEXT]), first, REPEATED_URL),
         }
 
-    def count(self, tables: Tables) -> Sending:
-        """Add up the rows of each text; tell every partition that has some."""
+    def count(self, tables: Tables) -> Outputs:
+        """Add up the rows of each text; reply to each partition that asked."""
         counts = tables["counts"]
         total = counts.group_by([*TEXT], use_threads=False).aggregate([("rows", "sum")])
-        totals = counts.select([*TEXT, "home"]).join(total, [*TEXT], use_threads=False)
-        return {"totals": (totals.drop_columns("home"), totals["home"].to_numpy())}
+        totals = counts.select([*TEXT, "reply_to"]).join(total, [*TEXT], use_threads=False)
+        return {"totals": (totals.drop_columns("reply_to"), totals["reply_to"].to_numpy())}
 
-    def repeat(self, tables: Tables) -> Sending:
-        """Say of each row how often its text comes."""
+    def repeat(self, tables: Tables) -> Outputs:
+        """Join each row with the number of rows that have its text."""
         rows = tables["texts"].join(tables["totals"], [*TEXT], use_threads=False)
         repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
         return {"repeats": (repeats, self._by_group(repeats))}
 
-    def bytes(self, tables: Tables) -> Sending:
-        """Keep the row of the smallest key of those with equal bytes."""
+    def bytes(self, tables: Tables) -> Outputs:
+        """Keep the row of the smallest key among rows with equal bytes."""
         rows = tables["by_bytes"]
-        return self._settled("bytes", rows, first_of_same_bytes(rows), SAME_BYTES)
+        return self._finish("bytes", rows, first_of_same_bytes(rows), SAME_BYTES)
 
-    def equal(self, tables: Tables) -> Sending:
-        """Keep the best row of equal looks; send each hash that is left once a band."""
+    def equal(self, tables: Tables) -> Outputs:
+        """Keep the best row among equal looks; send each pHash once a band."""
         rows = tables["by_phash"]
-        stands = first_of_same_look(rows)
-        stay = standing(rows, stands)
-        hashes = np.unique(stay["phash"].to_numpy())
+        first = first_of_same_look(rows)
+        distinct = kept_rows(rows, first)
+        hashes = np.unique(distinct["phash"].to_numpy())
         masks = np.array(band_masks(self.distance), np.uint64)
         bands = np.repeat(np.arange(len(masks), dtype=np.uint8), len(hashes))
         hashes = np.tile(hashes, len(masks))
         banded = pa.Table.from_pydict({"phash": hashes, "band": bands})
         by_band = partition_of([hashes & masks[bands], bands.astype(np.uint64)], self.partitions)
         return {
-            "unlike": (stay, self._by(stay, PHASH)),
+            "distinct": (distinct, self._by(distinct, PHASH)),
             "by_band": (banded, by_band),
-            **self._settled("equal", rows, stands, NEAR_DUPLICATE),
+            **self._finish("equal", rows, first, NEAR_DUPLICATE),
         }
 
-    def bands(self, tables: Tables) -> Sending:
-        """Find hashes that are near; what links them all goes to one task.
+    def bands(self, tables: Tables) -> Outputs:
+        """Find near hashes; send the links between them to one task.
 
-        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links say the same.
+        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links connect it.
         """
         hashes, bands = numbers(tables["by_band"], ["phash", "band"])
         a, b = clusters(near_hashes(hashes, bands, self.distance))
         links = pa.Table.from_pydict({"a": a, "b": b}).filter(pa.array(a != b))
         return {"links": (links, np.zeros(len(links), np.int64))}
 
-    def join(self, tables: Tables) -> Sending:
+    def join(self, tables: Tables) -> Outputs:
         """Join near hashes into clusters."""
         hashes, cluster = clusters(np.stack(numbers(tables["links"], ["a", "b"]), axis=1))
         labels = pa.Table.from_pydict({"phash": hashes, "cluster": cluster})
         return {"labels": (labels, self._by(labels, PHASH))}
 
-    def gather(self, tables: Tables) -> Sending:
-        """Send the rows of a cluster to one task; a row that nothing can be like goes nowhere."""
-        rows = tables["unlike"]
+    def gather(self, tables: Tables) -> Outputs:
+        """Send the rows of a cluster to one task; leave out rows that are near no other row."""
+        rows = tables["distinct"]
         labels = tables.get("labels", LABELS.empty_table())
         rows = rows.join(labels, "phash", use_threads=False).sort_by("phash")
         hashes = rows["phash"].to_numpy()
@@ -192,64 +191,68 @@ class DedupTasks:
         rows = rows.filter(pc.or_(labelled, pa.array(shared)))
         return {"by_cluster": (rows, self._by(rows, ["cluster"]))}
 
-    def near(self, tables: Tables) -> Sending:
-        """Settle whole clusters."""
+    def near(self, tables: Tables) -> Outputs:
+        """Find the near-duplicates of each cluster."""
         rows = tables["by_cluster"]
         cluster = rows["cluster"].to_numpy()
         order = np.lexsort([*reversed(best_first(rows)), cluster])
         rows = rows.take(order)
-        stands = settle_clusters(
+        representatives = find_representatives(
             cluster[order],
             rows["phash"].to_numpy(),
             np.ascontiguousarray(layouts(rows).T),
             distance=self.distance,
             colour_distance=self.config.colour_distance,
         )
-        return self._settled("near", rows, stands, NEAR_DUPLICATE)
+        return self._finish("near", rows, representatives, NEAR_DUPLICATE)
 
-    def resolve(self, step: str) -> Callable[[Tables], Sending]:
+    def resolve(self, step: str) -> Callable[[Tables], Outputs]:
         """Return the task that redirects the verdicts of a step; see `_Resolve`."""
         return _Resolve(tasks=self, step=step)
 
-    def _counted(self, texts: pa.Table) -> Sending:
-        """Send texts, not rows: all rows without a text, perhaps most, are one."""
-        home = self._by(texts.slice(0, 1), KEY)
+    def _counts(self, texts: pa.Table) -> Outputs:
+        """Send the number of rows of each text: most rows may have the same, as the empty one."""
+        reply_to = self._by(texts.slice(0, 1), KEY)
         counts = texts.group_by([*TEXT], use_threads=False).aggregate([([], "count_all")])
         counts = counts.rename_columns([*TEXT, "rows"])
-        counts = counts.append_column("home", pa.array(home.repeat(len(counts))))
+        counts = counts.append_column("reply_to", pa.array(reply_to.repeat(len(counts))))
         return {"counts": (counts, self._by(counts, TEXT))}
 
-    def _settled(self, step: str, rows: pa.Table, stands: np.ndarray, reason: str) -> Sending:
-        """Send verdicts on the rows that a step removes, and the others to the next step.
+    def _finish(
+        self, step: str, rows: pa.Table, representatives: np.ndarray, reason: str
+    ) -> Outputs:
+        """Send the verdicts of a step, and the kept rows to the next step.
 
-        Rows that the next step would find equal are settled already, as far as they are here.
+        Kept rows that the next step would find equal are compared here first.
         """
-        removed = stands != np.arange(len(rows))
         following = self._following(step)
         if following is None:
-            return self._verdicts(step, gone(rows, stands, np.full(len(rows), reason)))
-        stands = settle_early(rows, stands, following.first)
-        left = standing(rows, stands)
+            reasons = np.full(len(rows), reason)
+            return self._verdicts(step, removed_rows(rows, representatives, reasons))
+        removed = representatives != np.arange(len(rows))
+        reasons = np.where(removed, reason, following.reason)
+        representatives = compare_kept(rows, representatives, following.first)
+        kept = kept_rows(rows, representatives)
         if following.output == "by_phash":
-            left = left.drop_columns([*SHA256])
+            kept = kept.drop_columns([*SHA256])
         return {
-            following.output: (left, self._by(left, following.identity)),
-            **self._verdicts(step, gone(rows, stands, np.where(removed, reason, following.reason))),
+            following.output: (kept, self._by(kept, following.partitioned_by)),
+            **self._verdicts(step, removed_rows(rows, representatives, reasons)),
         }
 
     def _following(self, step: str) -> Comparison | None:
-        """Return how the step after compares rows, if it looks for equal ones."""
+        """Return the comparison of the next step, if that looks for equal rows."""
         place = self.steps.index(step) + 1
         return EQUAL.get(self.steps[place]) if place < len(self.steps) else None
 
-    def _verdicts(self, step: str, verdicts: pa.Table) -> Sending:
-        """Send verdicts of a step: to be written, if no later step removes the row kept."""
+    def _verdicts(self, step: str, verdicts: pa.Table) -> Outputs:
+        """Send the verdicts of a step; those of the last step are final."""
         if step != self.steps[-1]:
             return {"unresolved": (verdicts, self._by(verdicts, KEPT_KEY))}
         return self._resolved(step, verdicts)
 
-    def _resolved(self, step: str, verdicts: pa.Table) -> Sending:
-        """Send verdicts whose kept row stays: to be written, and to whom asks for the removed."""
+    def _resolved(self, step: str, verdicts: pa.Table) -> Outputs:
+        """Send final verdicts: to be written, and to redirect those of earlier steps."""
         written = {"verdicts": (verdicts, self._by_group(verdicts))}
         if step == self.steps[0]:
             return written
@@ -264,13 +267,13 @@ class DedupTasks:
 
 @dataclass(frozen=True, kw_only=True)
 class _Resolve:
-    """Where a later step removed the row that stood for others, let the row kept for it do so."""
+    """Redirect the verdicts of a step whose representatives a later step removed."""
 
     tasks: DedupTasks
     step: str
 
-    def __call__(self, tables: Tables) -> Sending:
-        """Redirect the verdicts of the step by those of all later steps."""
+    def __call__(self, tables: Tables) -> Outputs:
+        """Redirect them by the final verdicts of all later steps."""
         if "unresolved" not in tables:
             return {}
         verdicts = tables["unresolved"]
@@ -280,7 +283,7 @@ class _Resolve:
 
 
 def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:
-    """Replace the kept row of verdicts by the row that stands for it."""
+    """Replace representatives that were removed by their own representatives."""
     new = [f"new_{name}" for name in KEPT]
     resolved = resolved.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
     joined = verdicts.join(resolved, list(KEPT_KEY), use_threads=False)
@@ -288,4 +291,5 @@ def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:
         name: pc.coalesce(joined[newer], joined[name])
         for name, newer in zip(KEPT, new, strict=True)
     }
-    return pa.table([kept.get(name, joined[name]) for name in GONE.names], schema=GONE)
+    columns = [kept.get(name, joined[name]) for name in REMOVED_ROWS.names]
+    return pa.table(columns, schema=REMOVED_ROWS)

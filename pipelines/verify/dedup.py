@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.dedup.tasks import DedupTasks
-from pipelines.runtime.exchange import Sent, Slice, receive, send
+from pipelines.runtime.exchange import Slice, Slices, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     ROWS_A_PARTITION,
@@ -59,30 +59,30 @@ class LocalSteps(Steps):
     ) -> Iterator[tuple[Sequence[int], pa.Table]]:
         """Yield groups of shards, and the verdicts on the rows of each."""
         groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
-        read: Sent = []
+        read: Slices = []
         for number, group in enumerate(groups):
-            sending = self.tasks.read(group, corpus)
-            read += send(self.store, f"dedup-read-{number:05d}", sending)
-        found = _grouped(part for some in self.sent(read) for part in some)
+            outputs = self.tasks.read(group, corpus)
+            read += send(self.store, f"dedup-read-{number:05d}", outputs)
+        found = _grouped(part for some in self.results(read) for part in some)
         for number, group in enumerate(groups):
             yield group, verdicts(receive(self.store, found.get(number, [])))
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
-        task, sent = self._task(name), []
-        inputs = (part for parts in self._taken(name, *received) for part in parts)
-        for partition, slices in sorted(_grouped(inputs).items()):
-            sent += task((partition, slices))
-        return sent
+        task, results = self._task(name), []
+        selected = (part for parts in self._select(name, *received) for part in parts)
+        for partition, slices in sorted(_grouped(selected).items()):
+            results += task((partition, slices))
+        return results
 
-    def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
+    def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
         return tuple(
-            [(partition, part) for partition, part in sent if part.output == output]
-            for sent, output in received
+            [(partition, part) for partition, part in slices if part.output == output]
+            for slices, output in received
         )
 
 
-def _grouped(sent: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
+def _grouped(slices: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
     found: dict[int, list[Slice]] = {}
-    for partition, part in sent:
+    for partition, part in slices:
         found.setdefault(partition, []).append(part)
     return found
