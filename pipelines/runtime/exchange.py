@@ -4,7 +4,7 @@ A task writes the rows of an output to one file, sorted by partition. It returns
 (partition, Slice) for each partition. Beam groups the slices by partition, and the next task reads
 its slices. So a shuffle of Beam grows with tasks times partitions, not with the rows, and also the
 in-process runner, which keeps its shuffles in memory, holds a bounded amount. Each row is written
-once and read once.
+once, and read once by each step that receives the output.
 
 A file is named after the task that writes it, and is written whole. So a task that a runner repeats
 writes the same bytes again. The files are removed at the end of the job.
