@@ -145,7 +145,8 @@ def removed_rows(rows: pa.Table, representatives: np.ndarray, reasons: np.ndarra
     places = np.flatnonzero(representatives != np.arange(len(representatives)))
     removed, kept = rows.take(places), rows.take(representatives[places])
     keys = [*removed.select(ROW).columns, *kept.select(KEY).columns]
-    return pa.table([*keys, reasons[places], removed["phash"], kept["phash"]], schema=REMOVED_ROWS)
+    reason = pa.array(reasons[places], pa.string())
+    return pa.table([*keys, reason, removed["phash"], kept["phash"]], schema=REMOVED_ROWS)
 
 
 def kept_rows(rows: pa.Table, representatives: np.ndarray) -> pa.Table:
