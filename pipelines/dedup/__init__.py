@@ -1,1 +1,1 @@
-"""Which rows are the same image."""
+"""Find rows that are the same image."""

@@ -1,8 +1,8 @@
-"""Near-duplicates: images that look alike by perceptual hash and colours, and which of them stays.
+"""Find near-duplicates: images with near perceptual hashes and near colours.
 
-Distinct hashes are compared, not rows: hashes within the distance are found band by band, and
-joined into clusters. Whatever is like a row is in its cluster, so clusters are settled each by
-itself: going down the ranks, a row that stays takes away all rows like it.
+Distinct hashes are compared, not rows: near hashes are found band by band, and joined into
+clusters. All rows that are like a row are in its cluster, so each cluster is processed alone: from
+the best row down, a row that is kept removes all rows like it.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ HASH_BITS = 64
 
 
 def band_masks(distance: int) -> list[int]:
-    """Return masks of which two hashes within `distance` bits agree under at least one.
+    """Return masks; two hashes within `distance` bits agree under at least one of them.
 
     The 64 bits are cut into distance + 2 blocks; differing bits touch at most `distance` of them,
     so two blocks are equal, and a mask is made of each two: at distance 4, 15 masks of 21 bits.
@@ -35,8 +35,8 @@ def near_hashes(hashes: np.ndarray, bands: np.ndarray, distance: int) -> np.ndar
 
     Args:
         hashes: uint64 `[n]`, distinct within a band.
-        bands: uint8 `[n]`, which of `band_masks` each hash is here for. A pair is found in the
-            first band that it agrees in, so all rows of that band and key must be here.
+        bands: uint8 `[n]`, the number of a mask of `band_masks` for each hash. A pair is found in
+            the first band in which its hashes agree, so all rows of that band and key must be here.
         distance: most bits that differ.
 
     Returns:
@@ -57,7 +57,7 @@ def near_hashes(hashes: np.ndarray, bands: np.ndarray, distance: int) -> np.ndar
 
 
 def clusters(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join pairs of hashes: return each hash of them, and the least hash of its cluster.
+    """Join pairs into clusters; return each hash, and the least hash of its cluster.
 
     About 100 bytes a pair while it runs.
     """
@@ -73,7 +73,7 @@ def clusters(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return hashes, hashes[first][labels]
 
 
-def settle_clusters(
+def find_representatives(
     cluster: np.ndarray,
     hashes: np.ndarray,
     layouts_WN: np.ndarray,
@@ -81,34 +81,33 @@ def settle_clusters(
     distance: int,
     colour_distance: int,
 ) -> np.ndarray:
-    """Return for each row the row that stands for it: the best that stays of those like it.
+    """Return the representative of each row: the best kept row that is like it.
 
-    Costs a comparison of each row with every row of its cluster that stays and is better, all
-    clusters at once.
+    Compares each row with the better kept rows of its cluster, in all clusters at once.
 
     Args:
-        cluster: of each row, sorted; within a cluster the best row comes first.
+        cluster: the cluster of each row, sorted; within a cluster the best row comes first.
         hashes: uint64 `[n]`.
         layouts_WN: mean colours, uint8 `[width, n]`.
-        distance: most bits in which hashes differ that are like one another.
-        colour_distance: most levels between any two of their colours.
+        distance: most bits that differ between near hashes.
+        colour_distance: most levels between near colours.
 
     Returns:
-        Row numbers `[n]`; a row that stays stands for itself.
+        Row numbers `[n]`; a kept row is its own representative.
     """
-    stands = np.arange(len(cluster))
-    left = stands
+    representatives = np.arange(len(cluster))
+    left = representatives
     while len(left):
-        best = left[run_starts(cluster[left])]  # of each cluster, among those left: it stays
+        best = left[run_starts(cluster[left])]  # the best row left of each cluster is kept
         rows, best = left[left != best], best[left != best]
         alike = _alike(rows, best, hashes, layouts_WN, distance, colour_distance)
-        stands[rows[alike]] = best[alike]
+        representatives[rows[alike]] = best[alike]
         left = np.delete(rows, alike)
-    return stands
+    return representatives
 
 
 def run_starts(*columns: np.ndarray) -> np.ndarray:
-    """Return for each of some sorted rows where its run of equal ones starts.
+    """Return where the run of equal rows of each sorted row starts.
 
     >>> run_starts(np.array([5, 5, 6, 7, 7])).tolist()
     [0, 0, 2, 3, 3]
@@ -121,7 +120,7 @@ def run_starts(*columns: np.ndarray) -> np.ndarray:
 
 
 def run_ends(*columns: np.ndarray) -> np.ndarray:
-    """Return for each of some sorted rows where its run of equal ones ends.
+    """Return where the run of equal rows of each sorted row ends.
 
     >>> run_ends(np.array([5, 5, 6, 7, 7])).tolist()
     [2, 2, 3, 5, 5]
@@ -130,7 +129,7 @@ def run_ends(*columns: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(ends: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all pairs of places in a run, those one apart first, then two apart, and so on."""
+    """Yield all pairs of places within a run: neighbours first, then those two apart, and so on."""
     a, apart = np.arange(len(ends)), 1
     while len(a := a[a + apart < ends[a]]):
         yield a, a + apart
@@ -145,7 +144,7 @@ def _alike(
     distance: int,
     colour_distance: int,
 ) -> np.ndarray:
-    """Return at which places of `a` and `b` the rows are near in hash and in every colour."""
+    """Return the places at which rows `a` and `b` have near hashes and near colours."""
     places = np.flatnonzero(np.bitwise_count(hashes[a] ^ hashes[b]) <= distance)
     for layout in layouts_WN:  # most differ in the first few already
         x, y = layout[a[places]], layout[b[places]]

@@ -1,9 +1,9 @@
-"""The rows that dedup compares, as columns of numbers, and the verdicts on those that go.
+"""The rows that dedup compares, as columns of numbers, and the verdicts on removed rows.
 
 Columns that end in a digit are the 64-bit words of one hash.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -19,6 +19,7 @@ from schemas.store.storage import Storage
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
 SHA256 = ("sha256_0", "sha256_1", "sha256_2", "sha256_3")
+PHASH = ("phash",)
 TEXT = ("text0", "text1")  # digest of the normalised text
 ROW = ("shard", *KEY)
 
@@ -26,8 +27,8 @@ _WORD = pa.uint64()
 REPEATS = pa.schema(
     [("shard", pa.int32()), *((name, _WORD) for name in KEY), ("repeats", pa.int32())]
 )
-# A row that goes, why, and the row that stands for it.
-GONE = pa.schema(
+# A verdict: a removed row, the reason, and its representative.
+REMOVED_ROWS = pa.schema(
     [
         ("shard", pa.int32()),
         *((name, _WORD) for name in (*KEY, *KEPT_KEY)),
@@ -46,14 +47,14 @@ def read_rows(
     hashed: bool,
     fold_case: bool = True,
 ) -> pa.Table | None:
-    """Read what dedup needs of the rows of one shard; None where there are none.
+    """Read the rows of one shard, with the columns that dedup needs; None if it has no rows.
 
     Args:
         shard: number of the side-cars.
         store: the corpus.
-        rows_of: folder of the stage before, whose rows these are.
-        hashed: whether looks are compared, and so were measured.
-        fold_case: whether texts that differ in case alone are one.
+        rows_of: folder of the stage before, which kept these rows.
+        hashed: whether pHashes and colours are compared, and so were measured.
+        fold_case: whether texts that differ only in case are equal.
     """
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
@@ -92,7 +93,7 @@ def layouts(table: pa.Table) -> np.ndarray:
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:
-    """Return columns that sort the best image first: most pixels, then smallest key."""
+    """Return sort columns that put the best image first: most pixels, then smallest key."""
     return [-rows["pixels"].to_numpy(), *numbers(rows, KEY)]
 
 
@@ -105,22 +106,56 @@ def first_of_equal(identity: Sequence[np.ndarray], order: Sequence[np.ndarray]) 
     return first
 
 
-def gone(rows: pa.Table, stands: np.ndarray, reason: str) -> pa.Table:
-    """Return the verdicts on rows that do not stand for themselves."""
-    goes = np.flatnonzero(stands != np.arange(len(stands)))
-    row, kept = rows.take(goes), rows.take(stands[goes])
-    hashes = row["phash"], kept["phash"]
-    columns = [*row.select(ROW).columns, *kept.select(KEY).columns, [reason] * len(goes), *hashes]
-    return pa.table(columns, schema=GONE)
+def first_of_same_bytes(rows: pa.Table) -> np.ndarray:
+    """Return for each row the number of the row of equal sha256 that has the smallest key."""
+    return first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
 
 
-def standing(rows: pa.Table, stands: np.ndarray) -> pa.Table:
-    """Return the rows that stand for themselves."""
-    return rows.filter(pa.array(stands == np.arange(len(stands))))
+def first_of_same_look(rows: pa.Table) -> np.ndarray:
+    """Return for each row the number of the best row of equal pHash and equal colours."""
+    return first_of_equal([*numbers(rows, PHASH), *words(layouts(rows))], best_first(rows))
+
+
+def compare_kept(
+    rows: pa.Table, representatives: np.ndarray, first: Callable[[pa.Table], np.ndarray]
+) -> np.ndarray:
+    """Compare the kept rows by `first`; return the new representative of each row.
+
+    >>> rows = pa.table({"colour": [7, 7, 7, 9]})
+    >>> compare_kept(rows, np.array([0, 0, 2, 3]), lambda kept: np.array([0, 0, 2])).tolist()
+    [0, 0, 0, 3]
+    """
+    kept = np.unique(representatives)
+    new = np.arange(len(representatives))
+    new[kept] = kept[first(rows.take(kept))]
+    return new[representatives]
+
+
+def removed_rows(rows: pa.Table, representatives: np.ndarray, reasons: np.ndarray) -> pa.Table:
+    """Return the verdicts on removed rows, those that are not their own representative.
+
+    Args:
+        rows: kept rows and removed rows.
+        representatives: of each row, the number of its representative.
+        reasons: of each row, why it is removed, if it is.
+
+    Returns:
+        A table of REMOVED_ROWS.
+    """
+    places = np.flatnonzero(representatives != np.arange(len(representatives)))
+    removed, kept = rows.take(places), rows.take(representatives[places])
+    keys = [*removed.select(ROW).columns, *kept.select(KEY).columns]
+    reason = pa.array(reasons[places], pa.string())
+    return pa.table([*keys, reason, removed["phash"], kept["phash"]], schema=REMOVED_ROWS)
+
+
+def kept_rows(rows: pa.Table, representatives: np.ndarray) -> pa.Table:
+    """Return the kept rows, those that are their own representative."""
+    return rows.filter(pa.array(representatives == np.arange(len(representatives))))
 
 
 def _rows_of(keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
-    """Return the rows of some keys; both are in key order."""
+    """Return the rows that have some keys; both are in key order."""
     found = table.filter(pc.is_in(table["key"], keys.combine_chunks()))
     if not found["key"].equals(keys):
         raise AssertionError(f"{len(keys)} rows were measured, {found.num_rows} of them are known")

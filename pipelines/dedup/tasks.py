@@ -1,12 +1,18 @@
-"""What dedup does with the rows that were sent to one partition: plain functions of tables.
+"""Process the rows of one partition: the tasks of dedup, plain functions of tables.
 
-Each returns by output what it sends, and the partition of each row of it. Verdicts are sent under
-up to three names: `now` to whom asks for the row that went, `before` to whom asks for the row that
-stands for it, `done` to whom writes the row's shard.
+Each task returns its outputs, with the partition of each row.
+
+A task also compares the rows that it keeps as the next step will, before it sends them. So it sends
+one row of an image that comes a million times, and at most one row a task meets in the next step.
+
+Verdicts are sent as up to three outputs: `unresolved` to the partition of the representative,
+which a later step may have removed; `resolved` to the partition of the removed row, whose verdict
+redirects earlier ones; `verdicts` to the task that writes the row's shard.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,49 +21,66 @@ import pyarrow.compute as pc
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
+    find_representatives,
     near_hashes,
     run_ends,
     run_starts,
-    settle_clusters,
 )
 from pipelines.dedup.rows import (
-    GONE,
     KEPT_KEY,
     KEY,
+    PHASH,
+    REMOVED_ROWS,
     REPEATS,
     ROW,
     SHA256,
     TEXT,
     best_first,
+    compare_kept,
     first_of_equal,
-    gone,
+    first_of_same_bytes,
+    first_of_same_look,
+    kept_rows,
     layouts,
     numbers,
     read_rows,
-    standing,
+    removed_rows,
 )
-from pipelines.dedup.words import words
-from pipelines.runtime.exchange import Sending, Tables, partition_of
+from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
-PHASH = ("phash",)
-KEPT = (*KEPT_KEY, "kept_phash")  # what a verdict says of the row that stands
+KEPT = (*KEPT_KEY, "kept_phash")  # columns of a verdict that describe the representative
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
+
+
+class Comparison(NamedTuple):
+    """How a step compares rows for equality, and how they are sent to it."""
+
+    first: Callable[[pa.Table], np.ndarray]  # returns the number of each row's representative
+    reason: str
+    output: str  # by which the step receives rows
+    partitioned_by: Sequence[str]  # columns; equal rows have equal values
+
+
+EQUAL = {
+    "bytes": Comparison(first_of_same_bytes, SAME_BYTES, "by_bytes", SHA256),
+    "equal": Comparison(first_of_same_look, NEAR_DUPLICATE, "by_phash", PHASH),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DedupTasks:
-    """The tasks of one recipe, and how many partitions rows go to."""
+    """Run the tasks of one recipe."""
 
     config: DedupConfig
-    partitions: int
+    partitions: int  # of each exchange
     rows_of: str = "signals"  # folder of the stage whose rows are compared
 
     @property
     def hashed(self) -> bool:
-        """Whether looks are compared."""
+        """Whether pHashes and colours are compared."""
         return self.config.phash_distance is not None
 
     @property
@@ -67,14 +90,14 @@ class DedupTasks:
 
     @property
     def steps(self) -> list[str]:
-        """The steps that take rows away, in order."""
+        """The steps that remove rows, in order."""
         return ["urls", *["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
-        """Return the group of shards that is read, and written, by one task."""
+        """Return the number of the group that each shard belongs to; a task reads or writes one."""
         return shard % self.partitions
 
-    def read(self, shards: Sequence[int], store: Storage) -> Sending:
+    def read(self, shards: Sequence[int], store: Storage) -> Outputs:
         """Send the rows of some shards by URL."""
         tables = [
             read_rows(
@@ -92,78 +115,71 @@ class DedupTasks:
         rows = pa.concat_tables(found)
         return {"by_url": (rows, self._by(rows, KEY))}
 
-    def urls(self, tables: Tables) -> Sending:
-        """Keep the first shard's row of a URL; send texts to be counted, and rows by bytes."""
+    def urls(self, tables: Tables) -> Outputs:
+        """Keep the first shard's row of each URL; send texts to be counted."""
         rows = tables["by_url"]
-        stands = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
-        stay = standing(rows, stands)
-        texts = stay.select([*ROW, *TEXT])
+        first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
+        texts = kept_rows(rows, first).select([*ROW, *TEXT])
         return {
-            "texts": (texts, self._by(texts, KEY)),  # they come back to this partition
-            **self._counted(texts),
-            **self._rows_for("urls", stay.drop_columns([*TEXT])),
-            **self._verdicts("urls", gone(rows, stands, REPEATED_URL)),
+            "texts": (texts, self._by(texts, KEY)),  # `repeat` joins them with their counts
+            **self._counts(texts),
+            **self._finish("urls", rows.drop_columns([*TEXT]), first, REPEATED_URL),
         }
 
-    def count(self, tables: Tables) -> Sending:
-        """Add up the rows of each text; tell every partition that has some."""
+    def count(self, tables: Tables) -> Outputs:
+        """Add up the rows of each text; reply to each partition that asked."""
         counts = tables["counts"]
         total = counts.group_by([*TEXT], use_threads=False).aggregate([("rows", "sum")])
-        totals = counts.select([*TEXT, "home"]).join(total, [*TEXT], use_threads=False)
-        return {"totals": (totals.drop_columns("home"), totals["home"].to_numpy())}
+        totals = counts.select([*TEXT, "reply_to"]).join(total, [*TEXT], use_threads=False)
+        return {"totals": (totals.drop_columns("reply_to"), totals["reply_to"].to_numpy())}
 
-    def repeat(self, tables: Tables) -> Sending:
-        """Say of each row how often its text comes."""
+    def repeat(self, tables: Tables) -> Outputs:
+        """Join each row with the number of rows that have its text."""
         rows = tables["texts"].join(tables["totals"], [*TEXT], use_threads=False)
         repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
         return {"repeats": (repeats, self._by_group(repeats))}
 
-    def bytes(self, tables: Tables) -> Sending:
-        """Keep the row of the smallest key of those with equal bytes."""
+    def bytes(self, tables: Tables) -> Outputs:
+        """Keep the row of the smallest key among rows with equal bytes."""
         rows = tables["by_bytes"]
-        stands = first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
-        return {
-            **self._rows_for("bytes", standing(rows, stands)),
-            **self._verdicts("bytes", gone(rows, stands, SAME_BYTES)),
-        }
+        return self._finish("bytes", rows, first_of_same_bytes(rows), SAME_BYTES)
 
-    def equal(self, tables: Tables) -> Sending:
-        """Keep the best row of equal looks; send each hash that is left once a band."""
+    def equal(self, tables: Tables) -> Outputs:
+        """Keep the best row among equal looks; send each pHash once a band."""
         rows = tables["by_phash"]
-        looks = [*numbers(rows, PHASH), *words(layouts(rows))]
-        stands = first_of_equal(looks, best_first(rows))
-        stay = standing(rows, stands)
-        hashes = np.unique(stay["phash"].to_numpy())
+        first = first_of_same_look(rows)
+        distinct = kept_rows(rows, first)
+        hashes = np.unique(distinct["phash"].to_numpy())
         masks = np.array(band_masks(self.distance), np.uint64)
         bands = np.repeat(np.arange(len(masks), dtype=np.uint8), len(hashes))
         hashes = np.tile(hashes, len(masks))
         banded = pa.Table.from_pydict({"phash": hashes, "band": bands})
         by_band = partition_of([hashes & masks[bands], bands.astype(np.uint64)], self.partitions)
         return {
-            "unlike": (stay, self._by(stay, PHASH)),
+            "distinct": (distinct, self._by(distinct, PHASH)),
             "by_band": (banded, by_band),
-            **self._verdicts("equal", gone(rows, stands, NEAR_DUPLICATE)),
+            **self._finish("equal", rows, first, NEAR_DUPLICATE),
         }
 
-    def bands(self, tables: Tables) -> Sending:
-        """Find hashes that are near; what links them all goes to one task.
+    def bands(self, tables: Tables) -> Outputs:
+        """Find near hashes; send the links between them to one task.
 
-        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links say the same.
+        A cluster of n hashes has up to n (n - 1) / 2 near pairs, but n - 1 links connect it.
         """
         hashes, bands = numbers(tables["by_band"], ["phash", "band"])
         a, b = clusters(near_hashes(hashes, bands, self.distance))
         links = pa.Table.from_pydict({"a": a, "b": b}).filter(pa.array(a != b))
         return {"links": (links, np.zeros(len(links), np.int64))}
 
-    def join(self, tables: Tables) -> Sending:
+    def join(self, tables: Tables) -> Outputs:
         """Join near hashes into clusters."""
         hashes, cluster = clusters(np.stack(numbers(tables["links"], ["a", "b"]), axis=1))
         labels = pa.Table.from_pydict({"phash": hashes, "cluster": cluster})
         return {"labels": (labels, self._by(labels, PHASH))}
 
-    def gather(self, tables: Tables) -> Sending:
-        """Send the rows of a cluster to one task; a row that nothing can be like goes nowhere."""
-        rows = tables["unlike"]
+    def gather(self, tables: Tables) -> Outputs:
+        """Send the rows of a cluster to one task; leave out rows that are near no other row."""
+        rows = tables["distinct"]
         labels = tables.get("labels", LABELS.empty_table())
         rows = rows.join(labels, "phash", use_threads=False).sort_by("phash")
         hashes = rows["phash"].to_numpy()
@@ -175,54 +191,72 @@ class DedupTasks:
         rows = rows.filter(pc.or_(labelled, pa.array(shared)))
         return {"by_cluster": (rows, self._by(rows, ["cluster"]))}
 
-    def near(self, tables: Tables) -> Sending:
-        """Settle whole clusters."""
+    def near(self, tables: Tables) -> Outputs:
+        """Find the near-duplicates of each cluster."""
         rows = tables["by_cluster"]
         cluster = rows["cluster"].to_numpy()
         order = np.lexsort([*reversed(best_first(rows)), cluster])
         rows = rows.take(order)
-        stands = settle_clusters(
+        representatives = find_representatives(
             cluster[order],
             rows["phash"].to_numpy(),
             np.ascontiguousarray(layouts(rows).T),
             distance=self.distance,
             colour_distance=self.config.colour_distance,
         )
-        return self._verdicts("near", gone(rows, stands, NEAR_DUPLICATE))
+        return self._finish("near", rows, representatives, NEAR_DUPLICATE)
 
-    def follow(self, step: str) -> Callable[[Tables], Sending]:
-        """Return the task that follows up a step; see `_Follow`."""
-        return _Follow(tasks=self, step=step)
+    def resolve(self, step: str) -> Callable[[Tables], Outputs]:
+        """Return the task that redirects the verdicts of a step; see `_Resolve`."""
+        return _Resolve(tasks=self, step=step)
 
-    def passed_on(self, step: str) -> str:
-        """Name the output by which a step passes its verdicts on, to the next step or out."""
-        return "done" if step == self.steps[-1] else "before"
-
-    def _counted(self, texts: pa.Table) -> Sending:
-        """Send texts, not rows: all rows without a text, perhaps most, are one."""
-        home = self._by(texts.slice(0, 1), KEY)
+    def _counts(self, texts: pa.Table) -> Outputs:
+        """Send the number of rows of each text: most rows may have the same, as the empty one."""
+        reply_to = self._by(texts.slice(0, 1), KEY)
         counts = texts.group_by([*TEXT], use_threads=False).aggregate([([], "count_all")])
         counts = counts.rename_columns([*TEXT, "rows"])
-        counts = counts.append_column("home", pa.array(home.repeat(len(counts))))
+        counts = counts.append_column("reply_to", pa.array(reply_to.repeat(len(counts))))
         return {"counts": (counts, self._by(counts, TEXT))}
 
-    def _verdicts(self, step: str, verdicts: pa.Table) -> Sending:
-        outputs = [*["now"] * (step != self.steps[0]), self.passed_on(step)]
-        return {output: (verdicts, self._to(output, verdicts)) for output in outputs}
+    def _finish(
+        self, step: str, rows: pa.Table, representatives: np.ndarray, reason: str
+    ) -> Outputs:
+        """Send the verdicts of a step, and the kept rows to the next step.
 
-    def _to(self, output: str, verdicts: pa.Table) -> np.ndarray:
-        if output == "done":
-            return self._by_group(verdicts)
-        return self._by(verdicts, KEY if output == "now" else KEPT_KEY)
+        Kept rows that the next step would find equal are compared here first.
+        """
+        following = self._following(step)
+        if following is None:
+            reasons = np.full(len(rows), reason)
+            return self._verdicts(step, removed_rows(rows, representatives, reasons))
+        removed = representatives != np.arange(len(rows))
+        reasons = np.where(removed, reason, following.reason)
+        representatives = compare_kept(rows, representatives, following.first)
+        kept = kept_rows(rows, representatives)
+        if following.output == "by_phash":
+            kept = kept.drop_columns([*SHA256])
+        return {
+            following.output: (kept, self._by(kept, following.partitioned_by)),
+            **self._verdicts(step, removed_rows(rows, representatives, reasons)),
+        }
 
-    def _rows_for(self, step: str, rows: pa.Table) -> Sending:
-        """Send the rows that stay to the next step."""
-        if step == "urls" and self.config.same_bytes:
-            return {"by_bytes": (rows, self._by(rows, SHA256))}
-        if self.hashed:
-            rows = rows.drop_columns([*SHA256])
-            return {"by_phash": (rows, self._by(rows, PHASH))}
-        return {}
+    def _following(self, step: str) -> Comparison | None:
+        """Return the comparison of the next step, if that looks for equal rows."""
+        place = self.steps.index(step) + 1
+        return EQUAL.get(self.steps[place]) if place < len(self.steps) else None
+
+    def _verdicts(self, step: str, verdicts: pa.Table) -> Outputs:
+        """Send the verdicts of a step; those of the last step are final."""
+        if step != self.steps[-1]:
+            return {"unresolved": (verdicts, self._by(verdicts, KEPT_KEY))}
+        return self._resolved(step, verdicts)
+
+    def _resolved(self, step: str, verdicts: pa.Table) -> Outputs:
+        """Send final verdicts: to be written, and to redirect those of earlier steps."""
+        written = {"verdicts": (verdicts, self._by_group(verdicts))}
+        if step == self.steps[0]:
+            return written
+        return {"resolved": (verdicts, self._by(verdicts, KEY)), **written}
 
     def _by(self, rows: pa.Table, identity: Sequence[str]) -> np.ndarray:
         return partition_of(numbers(rows, identity), self.partitions)
@@ -232,30 +266,30 @@ class DedupTasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Follow:
-    """Where a row that stood for others goes in this step, let the row that stands for it do so."""
+class _Resolve:
+    """Redirect the verdicts of a step whose representatives a later step removed."""
 
     tasks: DedupTasks
     step: str
 
-    def __call__(self, tables: Tables) -> Sending:
-        """Send on the verdicts of the steps before."""
-        if "before" not in tables:
+    def __call__(self, tables: Tables) -> Outputs:
+        """Redirect them by the final verdicts of all later steps."""
+        if "unresolved" not in tables:
             return {}
-        before = tables["before"]
-        if "now" in tables:
-            before = _redirected(before, tables["now"])
-        output = self.tasks.passed_on(self.step)
-        return {output: (before, self.tasks._to(output, before))}
+        verdicts = tables["unresolved"]
+        if "resolved" in tables:
+            verdicts = _redirected(verdicts, tables["resolved"])
+        return self.tasks._resolved(self.step, verdicts)
 
 
-def _redirected(before: pa.Table, now: pa.Table) -> pa.Table:
-    """Replace the kept row of verdicts by the row that now stands for it."""
+def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:
+    """Replace representatives that were removed by their own representatives."""
     new = [f"new_{name}" for name in KEPT]
-    now = now.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
-    joined = before.join(now, list(KEPT_KEY), use_threads=False)
+    resolved = resolved.select([*KEY, *KEPT]).rename_columns([*KEPT_KEY, *new])
+    joined = verdicts.join(resolved, list(KEPT_KEY), use_threads=False)
     kept = {
         name: pc.coalesce(joined[newer], joined[name])
         for name, newer in zip(KEPT, new, strict=True)
     }
-    return pa.table([kept.get(name, joined[name]) for name in GONE.names], schema=GONE)
+    columns = [kept.get(name, joined[name]) for name in REMOVED_ROWS.names]
+    return pa.table(columns, schema=REMOVED_ROWS)

@@ -1,13 +1,13 @@
-"""exchange: bring rows that belong together to one task, through files; Beam moves where they lie.
+"""exchange: shuffle rows through files; Beam moves only their positions.
 
-A task writes the rows it sends as one file, cut into a slice for each partition that gets some, and
-gives Beam (partition, Slice); grouped by partition, they tell a later task what to read. So a
-shuffle grows with tasks times partitions, not with rows or what rows hold, and any runner, the
-in-process one that keeps its shuffles in memory included, holds a bounded amount. Every row is
-written once and read once, in runs: nobody reads a file for the few rows in it that it wants.
+A task writes the rows of an output to one file, sorted by partition. It returns one
+(partition, Slice) for each partition. Beam groups the slices by partition, and the next task reads
+its slices. So a shuffle of Beam grows with tasks times partitions, not with the rows, and also the
+in-process runner, which keeps its shuffles in memory, holds a bounded amount. Each row is written
+once, and read once by each step that receives the output.
 
-The files are named by who writes them and rewritten whole, so a task that a runner repeats
-publishes the same bytes again. They are removed when the job is over.
+A file is named after the task that writes it, and is written whole. So a task that a runner repeats
+writes the same bytes again. The files are removed at the end of the job.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,22 +28,22 @@ REMOVED_AT_ONCE = 32  # files: a request each, far away on an object store
 
 
 class Slice(NamedTuple):
-    """Rows that lie in an exchange file: an Arrow stream of its own."""
+    """The position of some rows in an exchange file; they are an Arrow stream."""
 
-    output: str  # what they are, of all that their task sends
+    output: str  # name of the task's output
     file: str  # relative to the corpus
     offset: int  # bytes
     length: int  # bytes
 
 
-Sent = list[tuple[int, Slice]]  # by a task: to which partition, and where it lies
-Tables = Mapping[str, pa.Table]  # by output
-Sending = Mapping[str, tuple[pa.Table, np.ndarray]]  # by output: rows, the partition of each
+Slices = list[tuple[int, Slice]]  # (partition, slice)
+Tables = Mapping[str, pa.Table]  # by output: the rows that a task receives
+Outputs = Mapping[str, tuple[pa.Table, np.ndarray]]  # by output: rows, and the partition of each
 
 
 @contextmanager
 def exchange_folder(store: Storage) -> Iterator[None]:
-    """Start the body with no exchange file, and leave none."""
+    """Remove all exchange files before and after the body."""
     _clear(store)
     try:
         yield
@@ -52,25 +52,25 @@ def exchange_folder(store: Storage) -> Iterator[None]:
 
 
 def partition_of(identity: Sequence[np.ndarray], partitions: int) -> np.ndarray:
-    """Return the partition of each row, decided by a hash of its uint64 words."""
+    """Return the partition of each row: a hash of its uint64 words."""
     hashed = np.zeros(len(identity[0]), np.uint64)
     for word in identity:
-        hashed = _mixed(hashed ^ word)
+        hashed = _scramble(hashed ^ word)
     return (hashed % np.uint64(partitions)).astype(np.int64)
 
 
-def send(store: Storage, sender: str, sending: Sending) -> Sent:
-    """Write what a task sends, a file an output."""
+def send(store: Storage, sender: str, outputs: Outputs) -> Slices:
+    """Write the outputs of a task, each to a file."""
     return [
-        sent
-        for output, (table, partitions) in sending.items()
+        written
+        for output, (table, partitions) in outputs.items()
         if table.num_rows
-        for sent in _write(store, sender, output, table, partitions)
+        for written in _write(store, sender, output, table, partitions)
     ]
 
 
 def receive(store: Storage, slices: Iterable[Slice]) -> Tables:
-    """Read slices, by output; in an order that does not depend on how they came."""
+    """Read slices, by output. The order of rows does not depend on the order of slices."""
     found = sorted(slices)
     bodies = store.read_ranges([(part.file, part.offset, part.length) for part in found])
     tables: dict[str, list[pa.Table]] = {}
@@ -81,42 +81,43 @@ def receive(store: Storage, slices: Iterable[Slice]) -> Tables:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Reads what was sent to one partition, and sends rows on."""
+    """Run a function on the rows of a partition, and send its outputs."""
 
     name: str
     store: Storage
-    function: Callable[[Tables], Sending]  # an output that nobody sent is absent
+    function: Callable[[Tables], Outputs]  # an output that no task sent is absent
 
-    def __call__(self, group: tuple[int, Iterable[Slice]]) -> Sent:
+    def __call__(self, group: tuple[int, Iterable[Slice]]) -> Slices:
         """Run the function on one partition."""
         partition, slices = group
-        sending = self.function(receive(self.store, slices))
-        return send(self.store, f"{self.name}-{partition:05d}", sending)
+        outputs = self.function(receive(self.store, slices))
+        return send(self.store, f"{self.name}-{partition:05d}", outputs)
 
 
-def dealt(shards: Any, groups: int) -> Any:
-    """Deal shard numbers out to groups: a collection of (group, shard)."""
+def assign_groups(shards: Any, groups: int) -> Any:
+    """Assign each shard number to a group: a collection of (group, shard)."""
     import apache_beam as beam
 
-    return shards | "Deal" >> beam.Map(_dealt, groups).with_output_types(tuple[int, int])
+    assign = beam.Map(_with_group, groups).with_output_types(tuple[int, int])
+    return shards | "AssignGroups" >> assign
 
 
-def taken(sent: Any, label: str, *outputs: str) -> Any:
-    """Take some outputs of what tasks sent: a collection of (partition, Slice)."""
+def select_outputs(slices: Any, label: str, *outputs: str) -> Any:
+    """Select some outputs of tasks: a collection of (partition, Slice)."""
     import apache_beam as beam
 
-    return sent | label >> beam.FlatMap(_taken, outputs).with_output_types(tuple[int, Slice])
+    return slices | label >> beam.FlatMap(_of_outputs, outputs).with_output_types(tuple[int, Slice])
 
 
 def run_tasks(received: Sequence[Any], task: Task) -> Any:
-    """Build the graph: run a task on each partition that anything was sent to.
+    """Build the graph: run a task on each partition that has slices.
 
     Args:
         received: collections of (partition, Slice).
-        task: what to run.
+        task: runs once a partition.
 
     Returns:
-        A collection of what each task sent.
+        A collection of Slices, one element a partition.
     """
     import apache_beam as beam
 
@@ -125,15 +126,15 @@ def run_tasks(received: Sequence[Any], task: Task) -> Any:
     first, *others = received
     return (
         (received | f"All_{task.name}" >> beam.Flatten() if others else first)
-        | f"Meet_{task.name}" >> beam.GroupByKey()
-        | task.name >> beam.ParDo(Concurrently(task)).with_output_types(Sent)
+        | f"Group_{task.name}" >> beam.GroupByKey()
+        | task.name >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
     )
 
 
 def _write(
     store: Storage, sender: str, output: str, table: pa.Table, partitions: np.ndarray
 ) -> Iterator[tuple[int, Slice]]:
-    """Publish rows, cut by partition and in their order; yield where each partition's lie."""
+    """Write rows to a file, sorted by partition; yield the slice of each partition."""
     path = f"{FOLDER}/{exchange_name(f'{sender}-{output}')}"
     order = np.argsort(partitions, kind="stable")
     table, partitions = table.take(order), partitions[order]
@@ -148,11 +149,11 @@ def _write(
     store.commit_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _taken(sent: Sent, outputs: Sequence[str]) -> Sent:
-    return [(partition, part) for partition, part in sent if part.output in outputs]
+def _of_outputs(slices: Slices, outputs: Sequence[str]) -> Slices:
+    return [(partition, part) for partition, part in slices if part.output in outputs]
 
 
-def _dealt(shard: int, groups: int) -> tuple[int, int]:
+def _with_group(shard: int, groups: int) -> tuple[int, int]:
     return shard % groups, shard
 
 
@@ -162,7 +163,7 @@ def _clear(store: Storage) -> None:
         list(threads.map(store.remove, [f"{FOLDER}/{name}" for name in names]))
 
 
-def _mixed(words: np.ndarray) -> np.ndarray:
+def _scramble(words: np.ndarray) -> np.ndarray:
     """Scramble 64-bit words: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

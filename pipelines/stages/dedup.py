@@ -1,13 +1,13 @@
 """dedup: find rows that are the same image, over the whole corpus, by exchanging keys and hashes.
 
-1. `repeated_url`: the same key in two shards; the first shard's row stays.
-2. `same_bytes`: equal sha256; the smallest key stays.
+1. `repeated_url`: the same key in two shards; the first shard's row is kept.
+2. `same_bytes`: equal sha256; the row of the smallest key is kept.
 3. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
-   cell of a grid. Rows are ranked by resolution, then key; going down the ranks, a row goes if
-   a row that stays is like it, so every row that goes is like the very row that stands for it.
+   cell of a grid. Rows are compared in the order of resolution, then key. A row is removed if it
+   is like a row that was kept before it, which becomes its representative.
 
-A row that goes in a later step may stand for rows that went before; they follow it to the row
-that stands for it, so `kept_key` always names a row that stays.
+A later step may remove the representative of a row. The verdict on the row is then redirected to
+the representative's own, so `kept_key` always names a row that is kept.
 """
 
 from collections import Counter
@@ -19,10 +19,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dedup.rows import GONE, KEPT_KEY, KEY, REPEATS, ROW, numbers
+from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
-from pipelines.runtime.exchange import Sent, Tables, Task, dealt, receive, run_tasks, send, taken
+from pipelines.runtime.exchange import (
+    Slices,
+    Tables,
+    Task,
+    assign_groups,
+    receive,
+    run_tasks,
+    select_outputs,
+    send,
+)
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -42,7 +51,7 @@ ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 @dataclass(frozen=True, kw_only=True)
 class Dedup(SidecarStage):
-    """The Beam part: shard numbers in, one `duplicates/` side-car a shard out."""
+    """Build the Beam graph: shard numbers in, one `duplicates/` side-car a shard out."""
 
     folder: ClassVar[str] = "duplicates"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
@@ -62,26 +71,26 @@ class Dedup(SidecarStage):
         return DUPLICATES
 
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
-        """Return what a fresh side-car carries: dedup looks at the whole corpus at once."""
+        """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
         config = self.config.model_dump(mode="json")
         return fingerprint(self.name, self.version, config, self.contents(inputs))
 
     def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
         """Build the graph; returns the numbers of the shards written.
 
-        `partitions` says into how many tasks each step is cut; it changes no result.
+        `partitions` is the number of tasks of each step; it changes no result.
         """
         import apache_beam as beam
 
         from pipelines.runtime.map_shards import Concurrently
 
         tasks = DedupTasks(config=self.config, partitions=partitions, rows_of=self.rows_of)
-        groups = dealt(shards, partitions)
+        read_rows = ReadRows(tasks=tasks, store=store)
+        groups = assign_groups(shards, partitions)
         read = (
             groups
             | "ReadTogether" >> beam.GroupByKey()
-            | "Read"
-            >> beam.ParDo(Concurrently(ReadRows(tasks=tasks, store=store))).with_output_types(Sent)
+            | "Read" >> beam.ParDo(Concurrently(read_rows)).with_output_types(Slices)
         )
         write = WriteDuplicates(stage=self.name, store=store, fingerprint=fingerprint)
         return (
@@ -94,33 +103,33 @@ class Dedup(SidecarStage):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadRows:
-    """Send the rows of a group of shards."""
+    """Read the rows of a group of shards, and send them."""
 
     tasks: DedupTasks
     store: Storage
 
-    def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
+    def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file."""
         number, shards = group
-        sending = self.tasks.read(sorted(shards), self.store)
-        return send(self.store, f"dedup-read-{number:05d}", sending)
+        outputs = self.tasks.read(sorted(shards), self.store)
+        return send(self.store, f"dedup-read-{number:05d}", outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The steps from rows to verdicts, as a graph of exchanges."""
+    """Build the graph of exchanges, from rows to verdicts."""
 
     tasks: DedupTasks
     store: Storage
 
     def expand(self, read: Any) -> Any:
-        """Return (group of shards, Slice): the verdicts on rows that go, and repeats of texts."""
+        """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts."""
         import apache_beam as beam
 
-        return self.sent(read) | "AllWritten" >> beam.Flatten()
+        return self.results(read) | "AllResults" >> beam.Flatten()
 
-    def sent(self, read: Any) -> tuple[Any, ...]:
-        """Return those, in collections of one output each."""
+    def results(self, read: Any) -> tuple[Any, ...]:
+        """Return the same as `expand`, in a collection an output."""
         steps = self.tasks.steps
         urls = last = self._run("urls", (read, "by_url"))
         totals = self._run("count", (urls, "counts"))
@@ -129,38 +138,40 @@ class Steps:
         if "bytes" in steps:
             sent["bytes"] = last = self._run("bytes", (last, "by_bytes"))
         if "near" in steps:
-            # Equal looks are settled first: a popular one is a single row in the comparison.
+            # Equal looks are removed first, so that a popular look is compared once.
             sent["equal"] = equal = self._run("equal", (last, "by_phash"))
             bands = self._run("bands", (equal, "by_band"))
             labels = self._run("join", (bands, "links"))
-            alike = self._run("gather", (equal, "unlike"), (labels, "labels"))
+            alike = self._run("gather", (equal, "distinct"), (labels, "labels"))
             sent["near"] = self._run("near", (alike, "by_cluster"))
-        verdicts = [(urls, self.tasks.passed_on("urls"))]
-        for step in steps[1:]:
-            followed = self._run(f"follow_{step}", *verdicts, (sent[step], "now"))
-            output = self.tasks.passed_on(step)
-            verdicts = [(followed, output), (sent[step], output)]
-        return self._taken("write", *verdicts, (texts, "repeats"))
+        # From the last step back, so that a verdict is redirected once, to a row that is kept.
+        *earlier, last_step = steps
+        resolved = [sent[last_step]]
+        for step in reversed(earlier):
+            later = [(verdicts, "resolved") for verdicts in resolved]
+            resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
+        written = [(verdicts, "verdicts") for verdicts in resolved]
+        return self._select("write", *written, (texts, "repeats"))
 
     def _run(self, name: str, *received: tuple[Any, str]) -> Any:
-        """Run a task on outputs of earlier ones."""
-        return run_tasks(self._taken(name, *received), self._task(name))
+        """Run a task on outputs of earlier tasks."""
+        return run_tasks(self._select(name, *received), self._task(name))
 
     def _task(self, name: str) -> Task:
-        _, _, followed = name.partition("follow_")
-        function = self.tasks.follow(followed) if followed else getattr(self.tasks, name)
+        _, _, step = name.partition("resolve_")
+        function = self.tasks.resolve(step) if step else getattr(self.tasks, name)
         return Task(name=f"dedup-{name}", store=self.store, function=function)
 
-    def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
+    def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
         return tuple(
-            taken(sent, f"{name}_{number}_{output}", output)
-            for number, (sent, output) in enumerate(received)
+            select_outputs(slices, f"{name}_{number}_{output}", output)
+            for number, (slices, output) in enumerate(received)
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteDuplicates:
-    """Publish the side-cars of a group of shards; a row nobody stands for stands for itself."""
+    """Write the side-cars of a group of shards."""
 
     stage: str
     store: Storage
@@ -183,7 +194,7 @@ class WriteDuplicates:
 
 
 def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
-    """Return the side-car of a shard, of what `verdicts` says of many, and its counts."""
+    """Select the rows of a shard from the result of `verdicts`: its side-car, and its counts."""
     rows = rows.filter(pc.field("shard") == shard)
     key, kept = (pa.array(hexed(numbers(rows, names)), pa.string()) for names in (KEY, KEPT_KEY))
     apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
@@ -195,20 +206,22 @@ def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
 
 
 def verdicts(tables: Tables) -> pa.Table:
-    """Join rows whose text was counted with verdicts; a repeated URL has a verdict only.
+    """Join the counts of texts with the verdicts; a repeated URL has a verdict only.
+
+    A row without a verdict is kept, so it is its own representative.
 
     Returns:
-        Columns of GONE, and `repeats`, in the order of shards and keys.
+        Columns of REMOVED_ROWS, and `repeats`, in the order of shards and keys.
     """
     repeats = tables.get("repeats", REPEATS.empty_table())
-    gone = tables.get("done", GONE.empty_table())
-    rows = repeats.join(gone, [*ROW], join_type="full outer", use_threads=False)
+    removed = tables.get("verdicts", REMOVED_ROWS.empty_table())
+    rows = repeats.join(removed, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
-    stays = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}
+    blank = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}
     own = {kept: rows[key] for kept, key in zip(KEPT_KEY, KEY, strict=True)}
     filled = {
         name: pc.coalesce(rows[name], pa.scalar(value, rows[name].type))
-        for name, value in stays.items()
+        for name, value in blank.items()
     }
     filled |= {name: pc.coalesce(rows[name], key) for name, key in own.items()}
     return pa.Table.from_pydict({**{name: rows[name] for name in ROW}, **filled})

@@ -1,11 +1,11 @@
 """shard: write the corpus as WebDataset tars, by exchanging references to bytes, never bytes.
 
-Keys are hashes, so an output shard has samples of every input shard. Were each to look up its own
-in the side-cars, all of those would be read once an output shard, and work would grow as the
-square of the corpus. So samples are exchanged, in two steps. A task for every group of side-car
-shards joins them, once, into what each sample needs, its JSON among it, and cuts that by bundles
-of output shards; a task for every bundle gathers it and cuts it by output shard. Each sample is
-written and read twice, and slices are many times fewer than from groups to output shards at once.
+Keys are hashes, so an output shard has samples of every input shard. If each output shard read its
+samples from the side-cars, it would read all side-cars, and work would grow as the square of the
+corpus. So samples are exchanged, in two steps. A task for each group of side-car shards joins them
+into references, with the JSON of each sample, and sends these to bundles of output shards. A task
+for each bundle sends them to the output shards. Each reference is written and read twice, but there
+are many times fewer slices than from groups directly to output shards.
 """
 
 import math
@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.runtime.exchange import Sending, Sent, Tables, Task, dealt, run_tasks, send, taken
+from pipelines.runtime.exchange import (
+    Outputs,
+    Slices,
+    Tables,
+    Task,
+    assign_groups,
+    run_tasks,
+    select_outputs,
+    send,
+)
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from pipelines.runtime.stage import Stage
 from pipelines.shards.write_shard import (
@@ -45,14 +54,14 @@ COLUMNS: Mapping[str, Sequence[str] | None] = {
     "captions": None,
     "pairs": None,
 }
-# References that one task holds, of a group or a bundle, at about 2 KB each.
+# References that one task holds, for a group or a bundle, at about 2 KB each.
 SAMPLES_A_TASK = 100_000
-SAMPLES = "samples"  # what is sent
+SAMPLES = "samples"  # the only output of each task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard(Stage):
-    """The Beam part: shard numbers of the side-cars in, tars and the list of them out."""
+    """Build the Beam graph: numbers of side-car shards in, tars and the list of them out."""
 
     recipe: Recipe
     rows_of: str = "tokens"
@@ -64,7 +73,7 @@ class Shard(Stage):
         return cls(recipe=recipe, rows_of=rows_of)
 
     def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
-        """Build the graph; `groups` says how many tasks read, and changes no byte."""
+        """Build the graph; `groups` is the number of tasks that read, and changes no byte."""
         import apache_beam as beam
 
         from pipelines.runtime.map_shards import Concurrently
@@ -83,15 +92,15 @@ class Shard(Stage):
             self.rows_of,
             self.subset,
         )
-        sent = (
-            dealt(shards, groups)
+        samples = (
+            assign_groups(shards, groups)
             | "ReadTogether" >> beam.GroupByKey()
-            | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Sent)
+            | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Slices)
         )
         cut = Task(name="shard-bundle", store=store, function=by_output.cut)
-        bundled = run_tasks([taken(sent, "ByBundle", SAMPLES)], cut)
+        bundled = run_tasks([select_outputs(samples, "ByBundle", SAMPLES)], cut)
         return (
-            taken(bundled, "Bundled", SAMPLES)
+            select_outputs(bundled, "Bundled", SAMPLES)
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
@@ -110,29 +119,29 @@ def output_shard_count(samples: int, per_shard: int) -> int:
 
 @dataclass(frozen=True)
 class ByOutputShard:
-    """Says which output shard, and which bundle of them, samples go to."""
+    """Map samples to output shards, and to bundles of output shards."""
 
     output_shards: int
     bundle: int  # output shards in a bundle
 
-    def of(self, samples: pa.Table) -> np.ndarray:
-        """Return each sample's output shard."""
+    def shards_of(self, samples: pa.Table) -> np.ndarray:
+        """Return the output shard of each sample."""
         return np.array(
             [output_shard(key, self.output_shards) for key in column(samples, "key")], np.int64
         )
 
-    def bundles(self, samples: pa.Table) -> np.ndarray:
-        """Return each sample's bundle."""
-        return self.of(samples) // self.bundle
+    def bundles_of(self, samples: pa.Table) -> np.ndarray:
+        """Return the bundle of each sample."""
+        return self.shards_of(samples) // self.bundle
 
-    def cut(self, tables: Tables) -> Sending:
+    def cut(self, tables: Tables) -> Outputs:
         """Send the samples of a bundle to their output shards."""
-        return {SAMPLES: (tables[SAMPLES], self.of(tables[SAMPLES]))}
+        return {SAMPLES: (tables[SAMPLES], self.shards_of(tables[SAMPLES]))}
 
 
 @dataclass(frozen=True)
 class ReadSamples:
-    """Join the side-cars of a group of shards into references to their samples, and send them."""
+    """Join the side-cars of a group of shards into references, and send them to bundles."""
 
     store: Storage
     recipe_fingerprint: str
@@ -141,19 +150,19 @@ class ReadSamples:
     rows_of: str = "tokens"  # folder of the stage before
     subset: Subset = T2I
 
-    def __call__(self, group: tuple[int, Iterable[int]]) -> Sent:
-        """Write the group's exchange file, cut by bundle."""
+    def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
+        """Write the group's exchange file, sorted by bundle."""
         number, shards = group
         tables = [
             pa.Table.from_pylist(list(self.references(shard)), schema=REFERENCES)
             for shard in sorted(shards)
         ]
         table = pa.concat_tables(tables)
-        sending = {SAMPLES: (table, self.by_output.bundles(table))}
-        return send(self.store, f"shard-read-{number:05d}", sending)
+        outputs = {SAMPLES: (table, self.by_output.bundles_of(table))}
+        return send(self.store, f"shard-read-{number:05d}", outputs)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
-        """Yield the rows of one shard that the stage before kept, in key order."""
+        """Yield a reference for each row that the stage before kept, in key order."""
         tables = {
             folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
             for folder, columns in COLUMNS.items()
@@ -162,7 +171,7 @@ class ReadSamples:
         if self.rows_of != "tokens":
             kept = {*kept_keys(self.store, self.rows_of, shard).to_pylist()}
             tokens = [row for row in tokens if row["key"] in kept]
-        # In the order of keys and then of members, which is that of the side-car.
+        # The side-car is sorted by key, then by member.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
             rows = {folder: table[key] for folder, table in tables.items()}
             yield self._reference(key, rows, list(arrays))
@@ -173,7 +182,7 @@ class ReadSamples:
     def _reference(
         self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
-        """Return a row of REFERENCES; `from_pylist` leaves out what that does not name."""
+        """Return a row of REFERENCES; `from_pylist` ignores columns that it does not name."""
         return {
             **rows["raw"],
             "json": self._json(rows, arrays[0]["aspect"]).decode(),

@@ -5,11 +5,13 @@ folder. Memory holds one partition.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.dedup.tasks import DedupTasks
-from pipelines.runtime.exchange import Sent, Slice, receive, send
+from pipelines.runtime.exchange import Slice, Slices, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     ROWS_A_PARTITION,
@@ -29,22 +31,12 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
-    local = Storage(look.exchange)
     tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions, rows_of=rows_of)
-    sent: Sent = []
-    for group in range(partitions):
-        sending = tasks.read(list(shards[group::partitions]), look.store)
-        sent += send(local, f"dedup-read-{group:05d}", sending)
-    found = _grouped(
-        part for parts in _LocalSteps(tasks=tasks, store=local).sent(sent) for part in parts
-    )
-    for group in range(partitions):
-        tables = receive(local, found.get(group, []))
-        found_again = verdicts(tables)
-        for shard in shards[group::partitions]:
-            yield from _differing_verdicts(
-                look, shard, verdict_table(found_again, shard)[0].to_pylist()
-            )
+    steps = LocalSteps(tasks=tasks, store=Storage(look.exchange))
+    for group, found_again in steps.run(shards, look.store):
+        for shard in group:
+            expected = verdict_table(found_again, shard)[0].to_pylist()
+            yield from _differing_verdicts(look, shard, expected)
 
 
 def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
@@ -59,25 +51,38 @@ def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) 
     yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
 
 
-class _LocalSteps(Steps):
+class LocalSteps(Steps):
     """The steps of dedup, each run at once in this process instead of by Beam."""
 
-    def _run(self, name: str, *received: tuple[Any, str]) -> Any:
-        task, sent = self._task(name), []
-        inputs = (part for parts in self._taken(name, *received) for part in parts)
-        for partition, slices in sorted(_grouped(inputs).items()):
-            sent += task((partition, slices))
-        return sent
+    def run(
+        self, shards: Sequence[int], corpus: Storage
+    ) -> Iterator[tuple[Sequence[int], pa.Table]]:
+        """Yield groups of shards, and the verdicts on the rows of each."""
+        groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
+        read: Slices = []
+        for number, group in enumerate(groups):
+            outputs = self.tasks.read(group, corpus)
+            read += send(self.store, f"dedup-read-{number:05d}", outputs)
+        found = _grouped(part for some in self.results(read) for part in some)
+        for number, group in enumerate(groups):
+            yield group, verdicts(receive(self.store, found.get(number, [])))
 
-    def _taken(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
+    def _run(self, name: str, *received: tuple[Any, str]) -> Any:
+        task, results = self._task(name), []
+        selected = (part for parts in self._select(name, *received) for part in parts)
+        for partition, slices in sorted(_grouped(selected).items()):
+            results += task((partition, slices))
+        return results
+
+    def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
         return tuple(
-            [(partition, part) for partition, part in sent if part.output == output]
-            for sent, output in received
+            [(partition, part) for partition, part in slices if part.output == output]
+            for slices, output in received
         )
 
 
-def _grouped(sent: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
+def _grouped(slices: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
     found: dict[int, list[Slice]] = {}
-    for partition, part in sent:
+    for partition, part in slices:
         found.setdefault(partition, []).append(part)
     return found

@@ -1,4 +1,4 @@
-"""Rows that tasks exchange: each arrives once, where it was sent, whoever reads it and when."""
+"""Tasks exchange rows: each row arrives once, in the partition that it was sent to."""
 
 import pickle
 from collections.abc import Iterable
@@ -38,16 +38,16 @@ def numbers_of(store: Storage, slices: Iterable[Slice]) -> list[int]:
 @given(st.lists(st.lists(st.integers(0, 3)), max_size=4), st.randoms())
 def test_every_row_arrives_once_in_the_partition_it_was_sent_to(tmp_path_factory, sent_to, random):
     store = Storage(str(tmp_path_factory.mktemp("exchange")))
-    sent, expected = [], {}
+    written, expected = [], {}
     for sender, partitions in enumerate(sent_to):
         numbers = [100 * sender + place for place in range(len(partitions))]
-        sent += send(store, f"task-{sender}", rows(numbers, partitions))
+        written += send(store, f"task-{sender}", rows(numbers, partitions))
         for number, partition in zip(numbers, partitions, strict=True):
             expected.setdefault(partition, []).append(number)
-    random.shuffle(sent)
+    random.shuffle(written)
     found = {
-        partition: numbers_of(store, [part for to, part in sent if to == partition])
-        for partition in {to for to, _ in sent}
+        partition: numbers_of(store, [part for to, part in written if to == partition])
+        for partition in {to for to, _ in written}
     }
     assert found == expected  # and in the order of senders and of their rows
 
@@ -60,7 +60,7 @@ def test_a_task_that_is_run_again_publishes_the_same_bytes(tmp_path: Path):
     assert {path.name: path.read_bytes() for path in (tmp_path / FOLDER).iterdir()} == before
 
 
-def test_outputs_are_told_apart_and_nothing_is_sent_of_no_rows(tmp_path: Path):
+def test_each_output_is_received_apart_and_an_empty_one_is_not_sent(tmp_path: Path):
     store = Storage(str(tmp_path))
     some = table([1, 2]), np.zeros(2, np.int64)
     none = table([]), np.zeros(0, np.int64)
@@ -72,7 +72,7 @@ def test_outputs_are_told_apart_and_nothing_is_sent_of_no_rows(tmp_path: Path):
     }
 
 
-def test_a_task_sends_on_what_its_function_makes_of_what_it_got(tmp_path: Path):
+def test_a_task_sends_the_outputs_of_its_function(tmp_path: Path):
     store = Storage(str(tmp_path))
     ((_, part),) = send(store, "before", rows([3, 4], [7, 7]))
 
@@ -85,13 +85,13 @@ def test_a_task_sends_on_what_its_function_makes_of_what_it_got(tmp_path: Path):
     assert [numbers_of(store, [part]) for _, part in sent] == [[8], [6]]
 
 
-def test_slices_stay_small_whatever_rows_hold(tmp_path: Path):
+def test_the_size_of_a_slice_does_not_depend_on_its_rows(tmp_path: Path):
     long = pa.table({"text": ["x" * 100_000] * 50})
     ((_, part),) = send(Storage(str(tmp_path)), "task", {"a": (long, np.zeros(50, np.int64))})
     assert len(pickle.dumps(part)) < 300
 
 
-def test_no_exchange_file_is_left_whether_the_job_ends_or_fails(tmp_path: Path):
+def test_exchange_files_are_removed_after_success_and_after_failure(tmp_path: Path):
     store = Storage(str(tmp_path))
     send(store, "left-by-a-killed-build", rows([1], [0]))
     with exchange_folder(store):
@@ -105,7 +105,7 @@ def test_no_exchange_file_is_left_whether_the_job_ends_or_fails(tmp_path: Path):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1), st.integers(1, 9))
-def test_equal_rows_go_to_one_partition_wherever_they_stand(words: list[int], partitions: int):
+def test_equal_rows_go_to_the_same_partition(words: list[int], partitions: int):
     column = np.array(words, np.uint64)
     found = partition_of([column, column], partitions)
     alone = [partition_of([column[i : i + 1]] * 2, partitions)[0] for i in range(len(words))]
@@ -113,6 +113,6 @@ def test_equal_rows_go_to_one_partition_wherever_they_stand(words: list[int], pa
     assert set(found.tolist()) <= set(range(partitions))
 
 
-def test_rows_are_spread_evenly_even_where_their_words_are_consecutive():
+def test_consecutive_words_are_spread_evenly_over_partitions():
     found = partition_of([np.arange(10_000, dtype=np.uint64)], 10)
     assert np.bincount(found).min() > 900

@@ -132,7 +132,7 @@ def touched(desk) -> dict[str, tuple[int, int]]:
     return {name: (stat.st_mtime_ns, stat.st_ino) for name, stat in stats.items()}
 
 
-def test_every_sample_stands_once_in_its_shard_in_key_order(copy):
+def test_every_sample_is_once_in_its_shard_in_key_order(copy):
     listed = write(copy.store)
     keys = {row["key"] for shard in range(SHARDS) for row in copy.rows("pairs", shard)}
     numbers = sorted({output_shard(key, OUTPUTS) for key in keys})
@@ -227,7 +227,7 @@ def test_the_json_joins_the_side_cars_of_its_row(copy):
     assert int(sample["signals"]["phash"], 16) == signals["phash"]
 
 
-def test_neither_the_order_of_work_nor_how_it_is_cut_changes_a_byte(
+def test_bytes_do_not_depend_on_the_order_of_shards_or_the_number_of_groups(
     copy, monkeypatch: pytest.MonkeyPatch
 ):
     write(copy.store)
@@ -295,7 +295,7 @@ def test_a_row_without_tokens_is_no_sample(copy):
     assert tokens[0]["key"] not in samples(copy)
 
 
-def test_codes_that_rotted_are_named(copy):
+def test_damaged_codes_are_reported(copy):
     path = Path(copy.store.root, "tokens/00000.tokens256.npy")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -304,7 +304,7 @@ def test_codes_that_rotted_are_named(copy):
         write(copy.store)
 
 
-def test_an_index_never_stands_beside_a_tar_it_does_not_describe(
+def test_an_index_is_never_beside_a_tar_that_it_does_not_describe(
     copy, monkeypatch: pytest.MonkeyPatch
 ):
     listed = write(copy.store, outputs=1)
