@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,20 @@ def read_by(reader: Reader, shards: Shards, folder: Path) -> dict[str, Any]:
     return json.loads(output.read_text())
 
 
-@pytest.fixture(scope="module", params=READERS, ids=lambda reader: reader.name)
+@pytest.fixture(scope="module")
+def read_once(
+    shards: Shards, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Reader], dict[str, Any]]:
+    """Return a function that runs a reader the first time that it is asked for."""
+    return cache(lambda reader: read_by(reader, shards, tmp_path_factory.mktemp("reader")))
+
+
+@pytest.fixture(params=READERS, ids=lambda reader: reader.name)
 def read(
-    request: pytest.FixtureRequest, shards: Shards, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, read_once: Callable[[Reader], dict[str, Any]]
 ) -> dict[str, Any]:
     """What a reader found; the fixture fails if it used another version than it is named for."""
-    found = read_by(request.param, shards, tmp_path_factory.mktemp("reader"))
+    found = read_once(request.param)
     assert found["version"].startswith(request.param.version)
     return found
 
