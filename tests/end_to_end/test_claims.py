@@ -167,15 +167,14 @@ def test_tars_that_lost_rows_stop_the_build_before_anything_is_touched(tmp_path:
     write_tar(tmp_path / "b.tar", tmp_path / "images", range(1))
     sources = [{"name": "tars", "kind": "webdataset", "path": str(tmp_path / "*.tar")}]
     recipe = tiny.recipe(sources=sources)
-    tiny.build(recipe)
+    tiny.build(recipe, until="crawl")
     before = tiny.files()
     write_tar(tmp_path / "a.tar", tmp_path / "images", range(2))
     with pytest.raises(CorpusError, match="tars had 5 rows and has 3"):
         tiny.build(recipe)
     assert dry_run(recipe, str(tiny.out)) == 1
     assert tiny.files() == before
-    tiny.build(recipe, allow_shrink=True)
-    assert not verify(Storage(str(tiny.out)))
+    assert tiny.build(recipe, allow_shrink=True, until="crawl")["funnel"][0]["kept"] == 3
 
 
 def test_a_dry_run_names_output_shards_that_go(
