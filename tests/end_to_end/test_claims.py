@@ -205,7 +205,9 @@ def test_a_dry_run_names_output_shards_that_go(
 def test_a_damaged_file_of_ours_is_named(tiny: Tiny, path: str, texts: list[str]) -> None:
     for text in texts:
         (tiny.out / path).write_text(text)
-        with pytest.raises(CorpusError, match=rf"{path}: damaged \(.*\); remove it and build again"):
+        with pytest.raises(
+            CorpusError, match=rf"{path}: damaged \(.*\); remove it and build again"
+        ):
             tiny.build()
         with pytest.raises(CorpusError, match=f"{path}: damaged"):
             dry_run(tiny.recipe(), str(tiny.out))

@@ -40,13 +40,13 @@ def build_at(folder: Path) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folder")
     (folder / "pics").mkdir()
-    for image in sorted(IMAGES.glob("*.png"))[:6]:
+    for image in sorted(IMAGES.rglob("*.png"))[:6]:
         shutil.copy(image, folder / "pics")
         (folder / f"pics/{image.stem}.txt").write_text(f"A drawing called {image.stem}")
     (folder / "elsewhere.png").write_bytes(next(IMAGES.glob("*.png")).read_bytes())
     (folder / "r.yaml").write_text(
         f"name: r\nsources: [{{name: pics, kind: folder, path: {folder}/pics}}]\n"
-        "rows_per_shard: 2\n"
+        "rows_per_shard: 2\ndedup: {phash_distance: null}\n"
         "max_failed_fraction: {crawl: 1, measure: 1, vq_tokens: 1}\n"
         f"vq_tokens: {{tokenizers: [{TOKENIZER}]}}\n"
     )
