@@ -201,22 +201,6 @@ def test_a_new_template_rewrites_pairs_and_shards_only(copied: Corpus, tmp_path:
     assert not copied.faults()
 
 
-def test_fewer_output_shards_leave_no_old_ones(copied: Corpus) -> None:
-    before = len(copied.files("shards/*.tar"))
-    copied.rebuild("shard.samples=100")
-    assert len(copied.files("shards/*.tar")) == 1 < before
-    assert len(copied.files("shards/*.parquet")) == 1
-    assert not copied.faults()
-
-
-def test_a_quota_keeps_the_first_in_hash_order(copied: Corpus) -> None:
-    copied.rebuild("sources.openclipart.quota=10")
-    select = next(line for line in copied.manifest["funnel"] if line["stage"] == "select")
-    assert select["kept"] == 10
-    assert select["dropped"]["quota"] > 0
-    assert not copied.faults()
-
-
 def test_every_key_stands_once_in_the_shards(built: Corpus) -> None:
     names: list[str] = []
     for path in built.files("shards/*.tar"):

@@ -160,7 +160,7 @@ def test_bits_do_not_depend_on_batch_size_or_neighbours(
 ) -> None:
     tokenizer, images = make_small_bsq("d32", Compute()), to_model_input(d32_golden["images_u8"])
     together = tokenizer.encode(images).values_BL
-    for batch in (1, 3, 10):
+    for batch in (1, 3):
         parts = [tokenizer.encode(some).values_BL for some in images.flip(0).split(batch)]
         np.testing.assert_array_equal(np.concatenate(parts)[::-1], together)
 

@@ -81,7 +81,7 @@ def test_codes_do_not_depend_on_batch_size_or_neighbours(
     images = to_model_input(small_golden["images_u8"])
     together = small_var.features(images)
     expected = small_var.quantize(together).values_BL
-    for batch in (1, 3, 10):
+    for batch in (1, 3):
         backwards = torch.cat([small_var.features(some) for some in images.flip(0).split(batch)])
         assert torch.equal(backwards.flip(0), together)
         codes = [small_var.quantize(some).values_BL for some in together.split(batch)]
