@@ -172,7 +172,15 @@ def read_once(
     return cache(lambda reader: read_by(reader, shards, tmp_path_factory.mktemp("reader")))
 
 
-@pytest.fixture(params=READERS, ids=lambda reader: reader.name)
+# Each starts an interpreter; of each library one is quick enough.
+SLOW = ("webdataset 0.2", "datasets, streaming")
+MARKED = [
+    pytest.param(each, marks=pytest.mark.slow if each.name in SLOW else (), id=each.name)
+    for each in READERS
+]
+
+
+@pytest.fixture(params=MARKED)
 def read(
     request: pytest.FixtureRequest, read_once: Callable[[Reader], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -218,7 +226,7 @@ def test_tokens_arrive_as_the_codes_that_the_manifest_describes(
         assert row["codes"] == shards.codes[row["key"]].tolist()
 
 
-@pytest.mark.parametrize("read", READERS[2:], ids=lambda reader: reader.name, indirect=True)
+@pytest.mark.parametrize("read", MARKED[2:], indirect=True)
 def test_datasets_infers_the_same_features_from_every_shard(
     read: dict[str, Any], shards: Shards
 ) -> None:
