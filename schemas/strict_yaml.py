@@ -16,10 +16,14 @@ class RepeatedKeyError(yaml.YAMLError):
     """Repeated keys, one line of text per key, with its path and line numbers."""
 
 
-def load_yaml(text: str | bytes) -> Any:
+def load_yaml(text: str | bytes, *, most_by_aliases: int = MOST_BY_ALIASES) -> Any:
     """Read one YAML document of plain values.
 
     Merge keys (`<<`) work as usual: keys beside one have precedence over the merged keys.
+
+    Args:
+        text: the document.
+        most_by_aliases: how many values aliases may stand for, beside those that are written.
 
     Raises:
         yaml.YAMLError: the text is not YAML, is nested too deeply, repeats a key, or has aliases
@@ -31,7 +35,7 @@ def load_yaml(text: str | bytes) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _check_size(node)
+        _check_size(node, most_by_aliases)
         if faults := sorted(_repeated(node, loader)):
             raise RepeatedKeyError("\n".join(message for _, message in faults))
         return loader.construct_document(node)
@@ -41,13 +45,13 @@ def load_yaml(text: str | bytes) -> Any:
         loader.dispose()
 
 
-def _check_size(root: yaml.Node) -> None:
+def _check_size(root: yaml.Node, most: int) -> None:
     """Refuse a document that is far too long, or endless, with its aliases written out."""
     sizes: dict[int, int] = {}
-    if (more := _size(root, sizes) - len(sizes)) > MOST_BY_ALIASES:
+    if (more := _size(root, sizes) - len(sizes)) > most:
         shown = f"{more:,}" if more < 1e12 else "far too many"
         raise yaml.YAMLError(
-            f"its aliases (*name) stand for {shown} further values, over {MOST_BY_ALIASES:,}; "
+            f"its aliases (*name) stand for {shown} further values, over {most:,}; "
             "write the values without aliases"
         )
 

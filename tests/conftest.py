@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from corpus import DEMO_LIST, ROOT, Corpus
+from hypothesis import settings
 from serve import CorpusServer, running_server
 
 from pipelines.engines.profile import load_profile
@@ -16,6 +17,15 @@ from pipelines.engines.spark.cluster import running_cluster
 # Rows of the demo list that other rows of it repeat.
 TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_tess_brady_01.png")
 SPARK = ROOT / "build/engines/pyspark/pyspark"
+
+
+settings.register_profile("quick", max_examples=40)
+settings.load_profile("quick")
+
+
+def pytest_configure() -> None:
+    """Have torch take a core in every process: tests run side by side, and waiting costs time."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)

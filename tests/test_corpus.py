@@ -121,6 +121,7 @@ def perceptual_hash(name: str) -> imagehash.ImageHash:
     return imagehash.phash(decoded(name).resize((128, 128), Image.Resampling.BOX))
 
 
+@pytest.mark.slow
 def test_only_the_images_meant_to_be_duplicates_look_like_another():
     blank = "wild/white_on_transparent.png"
     made = {wild.file for wild in WILD if wild.file} - UNDECODABLE - {blank}

@@ -1,5 +1,7 @@
 """A corpus of a few drawn images that builds in seconds."""
 
+import os
+import shutil
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +54,15 @@ class Tiny:
         """Build in this process."""
         return build(recipe or self.recipe(), str(self.out), Engine(processes=1), **options)
 
+    def keep(self) -> None:
+        """Keep all that lies here beside it, for `lay_anew`."""
+        _copied(self.folder, _kept(self.folder))
+
+    def lay_anew(self) -> None:
+        """Bring back what was kept, to the same place: a corpus is fresh as it was."""
+        shutil.rmtree(self.folder)
+        _copied(_kept(self.folder), self.folder)
+
     def files(self) -> dict[str, bytes]:
         """Read every file of the corpus but the log and the report, which tell the time."""
         return {
@@ -59,6 +70,16 @@ class Tiny:
             for path in sorted(self.out.rglob("*"))
             if path.is_file() and path.name not in ("build_log.jsonl", "report.html", ".lock")
         }
+
+
+def _kept(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-kept")
+
+
+def _copied(old: Path, new: Path) -> None:
+    """Copy a folder; images are linked, as a listing tells them by their inode."""
+    shutil.copytree(old, new, ignore=lambda path, _: ["images"] if Path(path) == old else [])
+    shutil.copytree(old / "images", new / "images", copy_function=os.link)
 
 
 def draw_images(folder: Path, numbers: Iterable[int]) -> None:

@@ -85,9 +85,6 @@ def test_an_output_shard_does_not_take_the_place_of_a_users_tar(tiny: Tiny) -> N
     with pytest.raises(CorpusError, match=f"{path}: lies where a file of this build"):
         tiny.build(tiny.recipe(shard={"samples": 1}))
     assert (tiny.out / path).read_bytes() == b"the user's"
-    (tiny.out / path).unlink()
-    tiny.build(tiny.recipe(shard={"samples": 1}))
-    assert not verify(Storage(str(tiny.out)))
 
 
 def test_another_corpus_in_the_folder_is_left_as_it_is(tiny: Tiny) -> None:
@@ -102,17 +99,16 @@ def test_another_corpus_in_the_folder_is_left_as_it_is(tiny: Tiny) -> None:
     assert tiny.files() == before
 
 
-@pytest.mark.parametrize("rows", [5, 3])
-def test_a_folder_that_lost_images_stops_the_build_until_that_is_allowed(
-    tiny: Tiny, rows: int
-) -> None:
-    for number in range(rows, 6):
-        (tiny.folder / f"images/{number}.png").unlink()
+def test_a_folder_that_lost_images_stops_the_build_until_that_is_allowed(tiny: Tiny) -> None:
     before = tiny.files()
-    for _ in range(2):  # and again, as nothing was accepted
-        with pytest.raises(CorpusError, match=f"pics had 6 rows and has {rows}.*--allow-shrink"):
-            tiny.build()
-        assert tiny.files() == before
+    for rows, lost in ((5, [5]), (3, [4, 3])):
+        for number in lost:
+            (tiny.folder / f"images/{number}.png").unlink()
+        for _ in range(2):  # and again, as nothing was accepted
+            told = f"pics had 6 rows and has {rows}.*--allow-shrink"
+            with pytest.raises(CorpusError, match=told):
+                tiny.build()
+            assert tiny.files() == before
     tiny.build(allow_shrink=True)
     assert not verify(Storage(str(tiny.out)))
     tiny.build()  # what was accepted is what the next build is compared with

@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,28 @@ def read_by(reader: Reader, shards: Shards, folder: Path) -> dict[str, Any]:
     return json.loads(output.read_text())
 
 
-@pytest.fixture(scope="module", params=READERS, ids=lambda reader: reader.name)
+@pytest.fixture(scope="module")
+def read_once(
+    shards: Shards, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Reader], dict[str, Any]]:
+    """Return a function that runs a reader the first time that it is asked for."""
+    return cache(lambda reader: read_by(reader, shards, tmp_path_factory.mktemp("reader")))
+
+
+# Each starts an interpreter; of each library one is quick enough.
+SLOW = ("webdataset 0.2", "datasets, streaming")
+MARKED = [
+    pytest.param(each, marks=pytest.mark.slow if each.name in SLOW else (), id=each.name)
+    for each in READERS
+]
+
+
+@pytest.fixture(params=MARKED)
 def read(
-    request: pytest.FixtureRequest, shards: Shards, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, read_once: Callable[[Reader], dict[str, Any]]
 ) -> dict[str, Any]:
     """What a reader found; the fixture fails if it used another version than it is named for."""
-    found = read_by(request.param, shards, tmp_path_factory.mktemp("reader"))
+    found = read_once(request.param)
     assert found["version"].startswith(request.param.version)
     return found
 
@@ -209,7 +226,7 @@ def test_tokens_arrive_as_the_codes_that_the_manifest_describes(
         assert row["codes"] == shards.codes[row["key"]].tolist()
 
 
-@pytest.mark.parametrize("read", READERS[2:], ids=lambda reader: reader.name, indirect=True)
+@pytest.mark.parametrize("read", MARKED[2:], indirect=True)
 def test_datasets_infers_the_same_features_from_every_shard(
     read: dict[str, Any], shards: Shards
 ) -> None:

@@ -40,12 +40,13 @@ def build_at(folder: Path) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folder")
     (folder / "pics").mkdir()
-    for image in sorted(IMAGES.glob("*.png"))[:6]:
+    for image in sorted(IMAGES.rglob("*.png"))[:10]:
         shutil.copy(image, folder / "pics")
         (folder / f"pics/{image.stem}.txt").write_text(f"A drawing called {image.stem}")
     (folder / "elsewhere.png").write_bytes(next(IMAGES.glob("*.png")).read_bytes())
     (folder / "r.yaml").write_text(
         f"name: r\nsources: [{{name: pics, kind: folder, path: {folder}/pics}}]\n"
+        "rows_per_shard: 2\ndedup: {phash_distance: null}\n"
         "max_failed_fraction: {crawl: 1, measure: 1, vq_tokens: 1}\n"
         f"vq_tokens: {{tokenizers: [{TOKENIZER}]}}\n"
     )
@@ -172,9 +173,9 @@ def _write(corpus: Corpus, path: str, rows: list[Row], **values: Any) -> None:
     write_sidecar(store, path, table, replace(origin, content=content, keys=keys, **values))
 
 
-def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
-    """Declare the last row of a side-car failed, and build what follows from there on."""
-    store, path = store_of(corpus), f"{folder}/00000.parquet"
+def forge_death(corpus: Corpus, shard: int, folder: str, stage: str, reason: str) -> None:
+    """Declare the last row of a side-car failed."""
+    store, path = store_of(corpus), f"{folder}/{shard:05d}.parquet"
     origin, rows = read_origin(store, path), read_table(store, path).to_pylist()
     assert origin is not None
     gone = rows.pop()
@@ -187,32 +188,41 @@ def forge_death(corpus: Corpus, folder: str, stage: str, reason: str) -> str:
         for row in rows:
             row["offset"] -= shift
     counts = replace(origin.counts, kept=len(rows), failed={reason: 1})
-    write_dead_letters(store, stage, 0, [Reject(id=gone["key"], reason=reason, detail="x")])
+    write_dead_letters(store, stage, shard, [Reject(id=gone["key"], reason=reason, detail="x")])
     _write(corpus, path, rows, counts=counts)
-    for told in ("manifest.json", "report.html"):
-        (Path(corpus.out) / told).unlink()
-    build_at(Path(corpus.out).parent)
-    return gone["key"]
 
 
 @pytest.mark.parametrize(
-    ("folder", "stage", "reason", "said"),
+    ("deep", "deaths"),
     [
-        ("signals", "measure", "killed_worker", ""),
-        ("signals", "measure", "corrupt_image", "its stage"),
-        ("tokens", "vq_tokens", "decode_timeout", ""),
-        ("tokens", "vq_tokens", "not_finite", "and it can be encoded"),
-        ("raw", "crawl", "http_404", "is not a reason of a folder"),
-        ("raw", "crawl", "missing_file", "failed, and its image can be read"),
+        (
+            True,
+            [
+                ("signals", "measure", "corrupt_image", "its stage"),
+                ("tokens", "vq_tokens", "not_finite", "and it can be encoded"),
+                ("signals", "measure", "killed_worker", ""),
+                ("tokens", "vq_tokens", "decode_timeout", ""),
+                ("raw", "crawl", "missing_file", "failed, and its image can be read"),
+            ],
+        ),
+        (False, [("raw", "crawl", "http_404", "is not a reason of a folder")]),
     ],
 )
 def test_the_dead_must_fail_again_but_by_what_may_pass(
-    folder: str, stage: str, reason: str, said: str, corpus: Corpus
+    deep: bool, deaths: list[tuple[str, str, str, str]], corpus: Corpus
 ) -> None:
-    forge_death(corpus, folder, stage, reason)
-    faults = [str(fault) for fault in verify(Storage(str(corpus.out)), deep=True)]
-    assert any(said in fault for fault in faults) if said else not faults, faults
+    """A death a shard; the rest is as a build makes it, from there on."""
+    for shard, (folder, stage, reason, _) in enumerate(deaths):
+        forge_death(corpus, shard, folder, stage, reason)
+    for told in ("manifest.json", "report.html"):
+        (Path(corpus.out) / told).unlink()
+    build_at(Path(corpus.out).parent)
+    faults = [str(fault) for fault in verify(Storage(str(corpus.out)), deep=deep)]
+    for shard, (_, _, _, said) in enumerate(deaths):
+        mine = [fault for fault in faults if f"/{shard:05d}." in fault]
+        assert any(said in fault for fault in mine) if said else not mine, (shard, faults)
+    assert all("/0000" in fault for fault in faults), faults
 
 
 def test_a_sound_corpus_has_no_fault(corpus: Corpus) -> None:
-    assert [*verify(Storage(str(corpus.out)), deep=True)] == []
+    assert corpus.faults() == []

@@ -92,10 +92,12 @@ def looked_at(demo_corpus: Path) -> NotebookNode:
     return run(ROOT / "notebooks/01_look_at_shards.py", demo_corpus, ALONE)
 
 
+@pytest.mark.slow
 def test_it_prints_no_warning(looked_at: NotebookNode) -> None:
     assert stream(looked_at, "stderr") == ""
 
 
+@pytest.mark.slow
 def test_it_states_the_samples_and_the_funnel_of_the_manifest(
     looked_at: NotebookNode, demo_corpus: Path
 ) -> None:
@@ -108,6 +110,7 @@ def test_it_states_the_samples_and_the_funnel_of_the_manifest(
             assert f"{reason} {count}" in html
 
 
+@pytest.mark.slow
 def test_it_says_that_the_tokens_come_from_trained_weights(looked_at: NotebookNode) -> None:
     assert "The codes come from trained weights" in page(looked_at)
 
@@ -124,10 +127,12 @@ def test_of_a_codebook_it_counts_the_codes_and_of_random_weights_it_warns(copied
     assert f"{used} of 4096 codes used" in printed
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_shows_24_samples(looked_at: NotebookNode) -> None:
     assert page(looked_at).count("<figure") == 24
 
 
+@pytest.mark.slow
 def test_the_use_of_codes_is_counted_over_all_samples(
     looked_at: NotebookNode, demo_corpus: Path
 ) -> None:
@@ -141,10 +146,12 @@ def test_the_use_of_codes_is_counted_over_all_samples(
     assert f"{entropy:.1f} of 32 bits used" in printed
 
 
+@pytest.mark.slow
 def test_it_draws_the_tokens_and_their_use(looked_at: NotebookNode) -> None:
     assert len(drawn(looked_at, "image/png")) == 2
 
 
+@pytest.mark.slow
 def test_it_finds_the_last_sample_by_the_index(looked_at: NotebookNode, demo_corpus: Path) -> None:
     last = json.loads(members(demo_corpus, ".json")[-1])
     assert f"<p>{last['key']}: " in page(looked_at)

@@ -87,10 +87,16 @@ def commands(url: str, tmp_path: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "command",
-    ["train", "train-tokenizer", "preferences", "compare", "compare --aesthetic-head", "export"],
+    ("place", "command"),
+    [
+        *((place, "train") for place in ("no bucket", "nothing there", "denied")),
+        ("denied", "train-tokenizer"),
+        ("no bucket", "preferences"),
+        ("nothing there", "compare"),
+        ("denied", "compare --aesthetic-head"),
+        ("no bucket", "export"),
+    ],
 )
-@pytest.mark.parametrize("place", ["no bucket", "nothing there", "denied"])
 def test_a_place_that_cannot_be_read_is_said_in_a_line(
     command: str,
     place: str,

@@ -17,6 +17,9 @@ from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.state import STATE, StateError, read_state
 from model.tokenizer_training.trainee import Trainee
 
+# The loop knows nothing of the kind of tokenizer; slow tests train both.
+one_kind = pytest.mark.parametrize("trainee", ["infinity_bsq"], indirect=True)
+
 Discs = Callable[[int, int], NDArray[np.uint8]]
 
 
@@ -85,6 +88,7 @@ def test_a_run_killed_after_any_step_ends_with_the_same_weights(
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
+@one_kind
 def test_a_run_that_is_done_is_not_trained_again(train: Callable[..., Trainer]) -> None:
     first = train("run", short()).run()
     again = train("run", short())
@@ -92,6 +96,7 @@ def test_a_run_that_is_done_is_not_trained_again(train: Callable[..., Trainer]) 
     assert all(torch.equal(first[key], x) for key, x in again.run().items())
 
 
+@one_kind
 def test_what_was_unreadable_before_is_known_to_a_run_that_goes_on(
     train: Callable[..., Trainer],
 ) -> None:
@@ -101,12 +106,14 @@ def test_what_was_unreadable_before_is_known_to_a_run_that_goes_on(
     assert known == {"a.png": "torn"}
 
 
+@one_kind
 def test_a_state_of_another_run_is_not_gone_on_with(train: Callable[..., Trainer]) -> None:
     train("run", short()).run()
     with pytest.raises(StateError, match="made with another plan, tokenizer or other images"):
         train("run", short(), fingerprint="g").run()
 
 
+@one_kind
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_what_is_not_finite_stops_the_run_and_keeps_the_state_before(
     what: str, train: Callable[..., Trainer], tmp_path: Path
@@ -126,6 +133,7 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_state_before(
     assert all(torch.isfinite(x).all() for x in state.network.values())
 
 
+@one_kind
 def test_nothing_saved_yet_is_said(train: Callable[..., Trainer]) -> None:
     with pytest.raises(FloatingPointError, match="nothing was saved"):
         train("run", short(), perceptual=lambda a, b: a.sum() * torch.inf).run()

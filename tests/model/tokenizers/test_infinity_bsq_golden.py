@@ -155,16 +155,6 @@ def test_summed_codes_and_decoded_images_agree(case: tuple[InfinityBsq, Golden])
     np.testing.assert_allclose(decoded, golden["recon_every_4th"], rtol=0, atol=2e-3)
 
 
-def test_bits_do_not_depend_on_batch_size_or_neighbours(
-    make_small_bsq: Callable, d32_golden: Golden
-) -> None:
-    tokenizer, images = make_small_bsq("d32", Compute()), to_model_input(d32_golden["images_u8"])
-    together = tokenizer.encode(images).values_BL
-    for batch in (1, 3, 10):
-        parts = [tokenizer.encode(some).values_BL for some in images.flip(0).split(batch)]
-        np.testing.assert_array_equal(np.concatenate(parts)[::-1], together)
-
-
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "bundled"])
 def test_every_size_has_the_published_keys_shapes_and_parameters(
     bsq_golden: Path, name: str

@@ -105,6 +105,10 @@ def test_phis_shared_or_not_have_their_published_keys_and_places(phis: int, scal
 def test_the_codebook_is_drawn_wherever_it_has_values() -> None:
     made = MultiScaleQuantizer(vocab=500, channels=8, scales=4, phis=1, strength=0.5)
     assert 0.9 < made.embedding.weight.std() < 1.1
+
+
+@pytest.mark.slow
+def test_a_network_that_is_made_does_not_import_torchs_compiler() -> None:
     script = (
         "import sys, torch; from model.tokenizers.load import VarConfig, make_var_vqvae; "
         "make_var_vqvae(VarConfig(ch=32, ch_mult=(1, 1)), None); "

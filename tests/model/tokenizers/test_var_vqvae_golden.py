@@ -75,19 +75,6 @@ def test_decoded_images_agree(small_var: VarVqvae, small_golden: dict[str, np.nd
     np.testing.assert_allclose(decoded, small_golden["recon_every_4th"], rtol=0, atol=1e-3)
 
 
-def test_codes_do_not_depend_on_batch_size_or_neighbours(
-    small_var: VarVqvae, small_golden: dict[str, np.ndarray]
-) -> None:
-    images = to_model_input(small_golden["images_u8"])
-    together = small_var.features(images)
-    expected = small_var.quantize(together).values_BL
-    for batch in (1, 3, 10):
-        backwards = torch.cat([small_var.features(some) for some in images.flip(0).split(batch)])
-        assert torch.equal(backwards.flip(0), together)
-        codes = [small_var.quantize(some).values_BL for some in together.split(batch)]
-        np.testing.assert_array_equal(np.concatenate(codes), expected)
-
-
 def test_the_full_size_has_the_published_keys_and_shapes(var_golden: Path) -> None:
     published = json.loads((var_golden / "full.key_layout.json").read_text())
     with torch.device("meta"):

@@ -17,7 +17,7 @@ from model.vargpt.trainable import STAGES
 
 MakeTrainer = Callable[..., Trainer]
 RECIPE = ("steps=2", "save_every=1", "keep=2")  # of the finished training
-FAST = ("pretrain", "edit")
+FAST = ("edit",)
 
 
 class Killed(BaseException):

@@ -148,7 +148,7 @@ def selection(row: Row) -> dict[str, Any]:
 
 @st.composite
 def corpora(draw: st.DrawFn) -> list[list[Row]]:
-    fates = draw(st.lists(st.lists(st.sampled_from(FATES), max_size=14), max_size=4))
+    fates = draw(st.lists(st.lists(st.sampled_from(FATES), max_size=10), max_size=3))
     numbers = itertools.count()
     return [
         [
@@ -173,7 +173,7 @@ def summaries(folder: Path, shards: list[list[Row]]) -> list[Summary]:
 
 
 quickly = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -70,7 +70,7 @@ def test_stages_that_ask_for_other_workers_get_only_shards_that_have_work(tmp_pa
 def test_a_job_that_can_only_fail_is_stopped_and_what_it_committed_stays(
     engine: Engine, tmp_path: Path
 ) -> None:
-    store, shards = Storage(str(tmp_path)), 400
+    store, shards = Storage(str(tmp_path)), 120
     failed = Number(fail=9, pause_s=0.05)
     with pytest.raises(TooManyFailedError) as told:
         run(store, [failed], shards, engine=engine, allowed={"number": 0.5})

@@ -64,7 +64,6 @@ def first_by_rank(keys: list[str], quota: int) -> set[str]:
 @pytest.mark.parametrize(
     "quotas",
     [
-        {"web": 1},
         {"web": 37, "hub": 44},
         {"web": 90, "hub": 45},  # all that there are
         {"web": 1000, "drawn": 2},  # more than there are
@@ -84,12 +83,6 @@ def test_many_rows_in_one_range_of_ranks_are_told_apart(
     monkeypatch.setattr("pipelines.stages.quota.BIN_DIGITS", 1)
     found = kept(desk, cutoffs(desk, {"web": 50}))
     assert found["web"] == first_by_rank(good["web"], 50)
-
-
-def test_a_larger_quota_keeps_what_a_smaller_one_kept(desk, good):
-    small, large = (kept(desk, cutoffs(desk, {"web": quota}))["web"] for quota in (20, 30))
-    assert small < large
-    assert (len(small), len(large)) == (20, 30)
 
 
 def test_a_source_with_room_to_spare_has_no_cut_off(desk, good):

@@ -1,10 +1,12 @@
 """`vargpt-corpus train` by its command line."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,19 +96,27 @@ def test_what_is_not_there_to_begin_with_is_said_in_a_line(
     assert f"{tmp_path}/none" in said
 
 
-def test_a_sample_that_is_skipped_is_told(tmp_path: Path) -> None:
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Loggers as a process of the command line begins with them."""
+    root, ours = logging.getLogger(), logging.getLogger("model")
+    before = root.level
+    root.setLevel(logging.CRITICAL)
+    ours.setLevel(logging.NOTSET)
+    yield
+    root.setLevel(before)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_sample_that_is_skipped_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Cut(ShardMaker):
         def members(self, subset: str, key: str) -> dict[str, bytes]:
             return {**super().members(subset, key), "json": b"cut"}
 
     maker = Cut(tokenizer=load_tokenizer("infinity_bsq", preset="bundled"))
     data = maker.write(tmp_path / "cut", {"t2i": [2]})
-    given = train(data, tmp_path / "out", "--size", "tiny")
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines", *given], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert f"skipped {keys_of(data, 't2i')[0]} of " in done.stderr
+    assert main(train(data, tmp_path / "out", "--size", "tiny")) == 1
+    assert f"skipped {keys_of(data, 't2i')[0]} of " in caplog.text
 
 
 def command(data: Path, out: Path) -> list[str]:

@@ -55,7 +55,7 @@ def reader(path: Path | str, **source: Any) -> HubReader:
     return HubReader(HuggingFaceSource(**source), LIMITS)
 
 
-def listed(read: HubReader, rows_per_shard: int = 2) -> list[Listed | Reject]:
+def listed(read: HubReader, rows_per_shard: int = 10) -> list[Listed | Reject]:
     return [row for unit in read.plan(rows_per_shard, STORE).units for row in read.rows(unit)]
 
 

@@ -183,7 +183,7 @@ def test_a_cell_over_the_limit_is_one_malformed_row_that_says_so(tmp_path: Path)
         assert isinstance(good, Listed)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     texts=st.lists(st.text(st.sampled_from('ab ",'), max_size=7), max_size=12),
     rows_per_shard=st.integers(1, 5),

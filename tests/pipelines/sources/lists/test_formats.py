@@ -148,20 +148,20 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(
     monkeypatch.setattr(compressed, "ALWAYS_ALLOWED_BYTES", 1_000_000)
     for suffix in (".gz", ".zst", ".bz2", ".xz"):
         path = tmp_path / f"l.tsv{suffix}"
-        path.write_bytes(PACK[suffix](b"url\ttext\n" + bytes(50_000_000)))
+        path.write_bytes(PACK[suffix](b"url\ttext\n" + bytes(5_000_000)))
         with pytest.raises(CorpusError, match=f"l.tsv{suffix}: unpacks to over 300 times"):
             plan(path)
     assert not list((tmp_path / "out").rglob("unpacked*"))
 
 
 def test_memory_does_not_grow_with_what_is_unpacked(tmp_path: Path) -> None:
-    rows = [{"url": f"http://a.org/{n:0300}", "text": "a"} for n in range(40_000)]
+    rows = [{"url": f"http://a.org/{n:01200}", "text": "a"} for n in range(10_000)]
     (tmp_path / "l.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
     tracemalloc.start()
     found = plan(tmp_path / "l.json.gz", 100_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert [unit.rows for unit in found.units] == [40_000]
+    assert [unit.rows for unit in found.units] == [10_000]
     assert peak < 9_000_000 < sum(len(row["url"]) for row in rows)
 
 
@@ -262,13 +262,15 @@ def test_bytes_that_are_no_utf8_cost_their_item_alone(tmp_path: Path) -> None:
     assert [isinstance(row, Reject) for row in found] == [False, True, False, False, False]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     items=st.lists(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
             lambda part: st.lists(part) | st.dictionaries(st.text(), part),
-        )
+            max_leaves=6,
+        ),
+        max_size=6,
     ),
     indent=st.sampled_from([None, 0, 2]),
     chunk=st.integers(1, 20),

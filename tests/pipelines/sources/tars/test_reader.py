@@ -277,7 +277,7 @@ def test_a_sparse_file_is_dead_because_its_bytes_do_not_lie_in_one_piece(tmp_pat
 FUZZED = tar_of(("1.jpg", JPEG), ("y" * 150 + ".jpg", JPEG), ("3.txt", "a"), ("3.jpg", JPEG))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     block=st.sampled_from([0, 2, 4, 6, 8, 10]),
     start=st.integers(0, 511),
