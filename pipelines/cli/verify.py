@@ -3,9 +3,14 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.cli.option_types import place, positive
 from pipelines.runtime.counting import counted
+
+if TYPE_CHECKING:
+    from pipelines.verify.faults import Fault
 
 EXIT_CODES = """\
 exit code: 0 all is sound, 1 it has faults, 2 nothing could be checked (no finished build,
@@ -57,11 +62,28 @@ def run(options: argparse.Namespace) -> int:
     else:
         for fault in faults:
             print(fault)
-        print(f"{out}: {_summary(len(faults)) if faults else 'verified, no fault'}")
+        print(f"{out}: {_summary(faults) if faults else 'verified, no fault'}")
     return 1 if faults else 0
 
 
-def _summary(faults: int) -> str:
-    """Return the number of faults and a way to repair them."""
-    repair = "remove damaged files, then run the command that made them: it makes what is missing"
-    return f"{counted(faults, 'fault')}; {repair}"
+def _summary(faults: "Sequence[Fault]") -> str:
+    """Return the number of faults and a way to repair each kind."""
+    repairs = dict.fromkeys(_repair(fault) for fault in faults)
+    return "; ".join([counted(len(faults), "fault"), *filter(None, repairs)])
+
+
+def _repair(fault: "Fault") -> str:
+    """Return how to repair a fault; '' for one that says it itself.
+
+    >>> from pipelines.verify.faults import Fault
+    >>> _repair(Fault("shards/mine.txt", "stray: not of this folder"))
+    'move stray files out of the folder'
+    """
+    file, what = fault
+    if "run build again" in what:
+        return ""
+    if what.startswith("stray"):
+        return "move stray files out of the folder"
+    if "://" in file:
+        return "restore the files of sources"
+    return "remove damaged files, then run the command that made them: it makes what is missing"

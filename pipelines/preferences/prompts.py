@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from model.data.samples import Message
 from model.preferences.prompts import BadPrompt, Place, PromptRow
+from pipelines.report.funnel import in_words
 from pipelines.runtime.ownership import is_own_letters, own_sidecar
 from pipelines.runtime.sidecar import (
     Counts,
@@ -79,10 +80,10 @@ def write_prompts(
     counts = count(len(rows) + len(rejects), len(rows), rejects)
     write_dead_letters(store, STAGE, 0, rejects)
     if not rows:
-        place = dead_letters_path(STAGE, 0)
-        raise CorpusError(
-            f"no prompt of {counts.rows_in} is usable: {dict(counts.failed)}; see {place}"
-        )
+        if not counts.rows_in:
+            raise CorpusError("there is no prompt; of a small corpus, raise --held-out")
+        place = f"{store.root.rstrip('/')}/{dead_letters_path(STAGE, 0)}"
+        raise CorpusError(f"{in_words([(STAGE, counts)])}; see {place}")
     edits = {bool(row["edited"]["file"]) for row in rows}
     if len(edits) > 1:
         raise CorpusError(

@@ -205,7 +205,7 @@ def found_in(file: str, names: Iterable[Any], columns: Columns) -> FoundColumns:
 
 def without_captions(what: str, rows: str = "every row of it") -> str:
     """Return the warning that rows of a source without captions are dropped."""
-    return f"{what}: with caption.engine source {rows} is dropped as no_caption"
+    return f"{what}: with caption.engine source {rows} is dropped, by a rule or as no_caption"
 
 
 def require_columns(

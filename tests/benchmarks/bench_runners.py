@@ -3,7 +3,7 @@
     make spark-jar flink-jar prism build/engines/pyspark
     python tests/benchmarks/bench_runners.py [--runs 3]
 
-The seconds are of the whole command, set-up of the runner included: a build is a dozen jobs, and
+The seconds are of the whole command, set-up of the runner included: a build is five jobs, and
 a runner's overhead for each is most of what a corpus this small shows.
 """
 
