@@ -30,7 +30,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector pass over all that was imported: a fifth of a run's time."""
+    """Have the garbage collector pass over all that was imported."""
     gc.freeze()
     gc.enable()
 
