@@ -1,5 +1,6 @@
 """A small corpus, really crawled and built by the command line, for every test that reads one."""
 
+import gc
 import json
 import os
 import shutil
@@ -18,7 +19,6 @@ from pipelines.engines.spark.cluster import running_cluster
 TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_tess_brady_01.png")
 SPARK = ROOT / "build/engines/pyspark/pyspark"
 
-
 settings.register_profile("quick", max_examples=40)
 settings.load_profile("quick")
 
@@ -26,6 +26,13 @@ settings.load_profile("quick")
 def pytest_configure() -> None:
     """Have torch take a core in every process: tests run side by side, and waiting costs time."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over all that was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
