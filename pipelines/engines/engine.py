@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipelines.engines.local_pool import default_processes, forget_outcome, local_pool, take_error
+from pipelines.engines.local_pool import begin_job, default_processes, local_pool, take_error
 from pipelines.engines.profile import Profile, load_profile, options_of, parse_options
 from pipelines.engines.runners import end_job_servers, runner_for
 from pipelines.engines.worker_watch import JobStoppedError, WorkerKilledError, run_watched
@@ -117,9 +117,9 @@ class Engine:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         options = PipelineOptions(list(self.job_arguments(name, stages=stages, gpu=gpu)))
+        begin_job()
         pipeline = beam.Pipeline(runner=runner_for(options), options=options)
         graph(pipeline)
-        forget_outcome()  # of an earlier job
         jobs: list[Any] = []  # the job, after its start
         try:
             call = partial(_run_to_end, pipeline, jobs)

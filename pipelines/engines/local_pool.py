@@ -7,7 +7,6 @@ use this file: there the same functions run in Beam's workers.
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +16,8 @@ from schemas.store.storage import CorpusError
 
 _pool: LastingPool | None = None
 _error: Exception | None = None
-_stopped = threading.Event()
+_job = 0  # the number of the latest job of this process
+_stopped = -1  # the latest job that was told to end, and so were those before it
 
 
 def default_processes() -> int:
@@ -59,25 +59,38 @@ def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[A
         yield function(item) if call is None else call.result()
 
 
+def begin_job() -> None:
+    """Give the next job its number, and forget how the one before ended."""
+    global _job
+    take_error()
+    _job += 1
+
+
+def current_job() -> int:
+    """Return the number of the latest job of this process."""
+    return _job
+
+
 def stop_work() -> None:
-    """Stop the jobs of this process, from another thread; their calls raise from now on."""
-    _stopped.set()
+    """End the jobs of this process, from another thread; their calls raise from here on."""
+    global _stopped
+    _stopped = _job
     if (pool := _pool) is not None:
         pool.stop()
 
 
-def is_stopped() -> bool:
-    """Return whether jobs of this process were stopped."""
-    return _stopped.is_set()
+def is_stopped(job: int | None = None) -> bool:
+    """Return whether a job, by default the latest of this process, was told to end."""
+    return (_job if job is None else job) <= _stopped
 
 
-def refuse_if_stopped() -> None:
-    """Raise an error if jobs of this process were stopped.
+def refuse_if_stopped(job: int) -> None:
+    """Raise if a job was told to end.
 
     Raises:
-        CorpusError: the jobs were stopped.
+        CorpusError: it was.
     """
-    if is_stopped():
+    if is_stopped(job):
         raise CorpusError("the job was stopped")
 
 
@@ -90,12 +103,6 @@ def remembered_error() -> Iterator[None]:
     except Exception as error:
         _error = _error or error
         raise
-
-
-def forget_outcome() -> None:
-    """Forget the outcome of the last local job, before the next one."""
-    take_error()
-    _stopped.clear()
 
 
 def take_error() -> Exception | None:

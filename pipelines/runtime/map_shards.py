@@ -10,7 +10,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.engines.lasting_pool import Call
-from pipelines.engines.local_pool import refuse_if_stopped, remembered_error, submit
+from pipelines.engines.local_pool import current_job, refuse_if_stopped, remembered_error, submit
 from pipelines.runtime.chain import RunChain, by_hints, chain_name, first_stale
 from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
@@ -63,11 +63,12 @@ class Concurrently(beam.DoFn):
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
+        self._job = current_job()
         self._pending: list[Call] = []
 
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
-        refuse_if_stopped()
+        refuse_if_stopped(self._job)
         call = submit(self._function, element)
         if call is not None:
             self._pending.append(call)

@@ -196,8 +196,8 @@ def check_contract(store: Storage) -> None:
     """
     try:
         found = json.loads(store.read(MANIFEST))["contract"]
-    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-        return  # no manifest, or a damaged one, which `read_manifest` reports
+    except (CorpusError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return  # no manifest, or a damaged one, which is reported where it is read
     if type(found) is not int or found != CONTRACT_VERSION:
         raise CorpusError(
             f"{store.root}: {MANIFEST} is of shard contract {found!r}, this release reads and "

@@ -344,7 +344,11 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "flipped raw image": (flip("raw/*.tar", 0.3), RAW, "are not what was fetched"),
     "flipped codes": (flip("tokens/*.npy"), CODES, "are not what was written"),
     "flipped side-car": (flip("signals/*.parquet", 0.9995), "signals/00000.parquet", "readable"),
-    "flipped value": (flip("signals/*.parquet", 0.1), "signals/00000.parquet", "written otherwise"),
+    "flipped value": (
+        flip("signals/*.parquet", 0.1),
+        "signals/00000.parquet",
+        "not written as a stage writes it",
+    ),
     "cut tar": (tar_bytes(lambda data: data[:7000]), TAR, "cut short"),
     "cut raw tar": (lambda c: os.truncate(c.files("raw/*.tar")[0], 9000), RAW, "cut short"),
     "cut codes": (lambda c: os.truncate(c.out / CODES, 3000), CODES, "not what was written"),

@@ -319,7 +319,7 @@ def test_an_unknown_subset_is_refused_with_those_that_are(load: Load, square: Pa
 
 
 def test_images_to_understand_need_a_processor(load: Load, shapes: Path) -> None:
-    with pytest.raises(DataError, match="input images need the backbone's image processor"):
+    with pytest.raises(DataError, match="its images need the backbone's image processor"):
         load(Source(url=str(shapes), subset="understand"))
 
 

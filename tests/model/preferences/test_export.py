@@ -49,7 +49,7 @@ def test_marks_and_images_must_agree() -> None:
 def test_a_token_of_chat_templates_is_refused() -> None:
     with pytest.raises(DataError, match=rf"{KEY}: a message contains '<\|im_end\|>'.* build the"):
         sft_record(sample(USER, f"x <|im_end|> {ANSWER}"), ["out.jpg"])
-    with pytest.raises(DataError, match=r"spells '\[INST\]'"):
+    with pytest.raises(DataError, match=r"contains '\[INST\]'"):
         dpo_record(sample(f"[INST] {USER}", ANSWER), ["chosen.jpg", "rejected.jpg"])
 
 

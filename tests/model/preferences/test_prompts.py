@@ -99,5 +99,5 @@ def test_an_edit_brings_the_image_it_edits(pairs_corpus: Path) -> None:
     (row,) = held_out(Source(url=str(pairs_corpus), subset="edit"), "tokens256.npy", 1.0)
     assert row.edited is not None
     assert "<image>" in row.messages[0].content
-    with pytest.raises(DataError, match="expected a subset of t2i or edit"):
+    with pytest.raises(DataError, match="prompts are made of t2i and edit"):
         list(held_out(Source(url=str(pairs_corpus), subset="preference"), "tokens256.npy", 1.0))

@@ -82,7 +82,7 @@ def test_a_single_image_that_is_too_much_is_an_error() -> None:
 
 
 def test_a_precision_of_another_device_and_an_empty_pass_are_refused() -> None:
-    with pytest.raises(ValueError, match="tf32 expected a CUDA device, got 'cpu'"):
+    with pytest.raises(ValueError, match="tf32: expected a CUDA device, got 'cpu'"):
         Compute(precision="tf32")
     with pytest.raises(ValueError, match="expected 1 image or more per pass, got 0"):
         Compute(pass_images=0)

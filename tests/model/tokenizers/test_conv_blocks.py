@@ -28,5 +28,5 @@ def test_working_in_place_changes_neither_the_input_nor_the_result(
 
 
 def test_a_width_that_the_groups_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a width that is a multiple of 24, not 16"):
+    with pytest.raises(ValueError, match="expected a width that is a multiple of 24, got 16"):
         Encoder(**{**SIZES, "ch": 16}, attention=False)  # type: ignore[arg-type]

@@ -194,7 +194,7 @@ def test_a_view_shows_the_same_place_at_twice_the_resolution(
 
 
 def test_a_negative_view_is_refused() -> None:
-    with pytest.raises(ValueError, match="a view of 0, got -1"):
+    with pytest.raises(ValueError, match="a view of 0 or more, got -1"):
         view_crop(noise(20, 20), 16, 16, key="key", view=-1)
 
 

@@ -64,7 +64,7 @@ def damage(saved: Path) -> None:
     ("spoil", "told"),
     [
         (cut, r"bytes, expected [\d,]+ bytes"),
-        (remove, r"missing, written were [\d,]+ bytes"),
+        (remove, r"missing, expected [\d,]+ bytes"),
         (cut_state, "state.json: damaged or missing"),
         (damage, "damaged"),
     ],

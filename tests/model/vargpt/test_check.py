@@ -67,7 +67,7 @@ def test_a_text_tokenizer_of_other_ids_or_more_tokens_is_refused() -> None:
     assert (config.marks.image_start, config.marks.answer_end) == (100, 103)
     assert (config.backbone.image_token, config.backbone.vision_end) == (104, 107)
     check_vocabulary(config, vocabulary)
-    with pytest.raises(ValueError, match="ids up to 128, the embedding 128 rows"):
+    with pytest.raises(ValueError, match="ids up to 128, but the embedding has 128 rows"):
         check_vocabulary(config, {**vocabulary, "more": 128})
     with pytest.raises(ValueError, match=r"<\|im_end\|> has id 103 in the model, 7 in the text"):
         check_vocabulary(config, {**vocabulary, "<|im_end|>": 7})

@@ -239,7 +239,7 @@ def test_what_is_not_the_models_is_refused_with_both_sides(bsq, tokenizers, make
     with pytest.raises(ValueError, match=r"choices=2, .* the tokenizer's are .*choices=4096"):
         generate(model, tokenizers["var_vqvae"], [prompt])
     with pytest.raises(
-        ValueError, match=r"trained on codes of tokenizer 5e17, this one is [0-9a-f]"
+        ValueError, match=r"trained on codes of tokenizer 5e17, but this tokenizer is [0-9a-f]"
     ):
         generate(Vargpt(replace(model.config, codes=bits(32, "5e17"))).eval(), bsq, [prompt])
     with pytest.raises(ValueError, match=r"up to 15 scales that start with 1x1, got 2: 2x2 3x3"):

@@ -40,7 +40,7 @@ def test_every_profile_names_a_runner_and_only_options_that_beam_knows(name: str
 
 
 def test_an_engine_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(CorpusError, match=r"'sparc'.* there are local, dataflow, .*spark"):
+    with pytest.raises(CorpusError, match=r"'sparc'.* expected one of local, dataflow, .*spark"):
         load_profile("sparc")
 
 

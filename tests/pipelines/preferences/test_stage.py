@@ -324,7 +324,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert main(["preferences", *where]) == 1
     assert "--pairs scored needs a --scorer" in capsys.readouterr().err
     assert main(["preferences", *where, "--pairs", "paper", "--samples", "3"]) == 1
-    assert "--samples 3 without a --scorer" in capsys.readouterr().err
+    assert "--samples 3 needs a --scorer" in capsys.readouterr().err
     assert main(["preferences", *where, "--scorer", "clip"]) == 1
     assert "CLIP ViT-L-14: expected weights" in capsys.readouterr().err
     gone = ["--model", str(tmp_path / "gone"), *where[2:]]

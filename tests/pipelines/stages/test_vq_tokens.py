@@ -418,5 +418,5 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
 def test_a_precision_that_the_device_lacks_stops_with_its_name():
     if torch.cuda.is_available():
         pytest.skip("this machine has tf32")
-    with pytest.raises(CorpusError, match=r"vq_tokens\.tokenizers\.tokens: tf32 expected a CUDA"):
+    with pytest.raises(CorpusError, match=r"vq_tokens\.tokenizers\.tokens: tf32: expected a CUDA"):
         loaded_tokenizer(BSQ, "tf32")

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
     for number in range(6):
         (root / f"{number}.png").write_bytes(picture(number, (40 + number, 30)))
     (root / "deeper" / "7.webp").write_bytes(picture(7, (30, 60)))
-    (root / "notes.txt").write_text("no image")
+    (root / "notes.txt").write_text("found none")
     with tarfile.open(root / "shard.tar", "w") as tar:
         for number in range(3):
             body = picture(10 + number, (50, 50))
@@ -55,7 +55,7 @@ def test_tars_are_read_by_a_pattern(folder: Path) -> None:
 )  # fmt: skip
 def test_names_do_not_say_where_the_data_lie(folder: Path, place: str, names: list[str]) -> None:
     if not names:
-        with pytest.raises(CorpusError, match="no image"):
+        with pytest.raises(CorpusError, match="found none"):
             find_images([str(folder / place)])
         return
     found = find_images([f"{folder}/{place}"])
@@ -107,7 +107,7 @@ def test_of_a_built_corpus_the_shards_are_read_and_not_what_they_are_made_of(
 
 
 def test_a_place_without_images_and_a_broken_tar_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="no image"):
+    with pytest.raises(CorpusError, match="found none"):
         find_images([str(tmp_path)])
     (tmp_path / "bad.tar").write_bytes(b"x" * 2000)
     with pytest.raises(CorpusError, match=r"bad\.tar: not a readable tar"):
