@@ -765,7 +765,7 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
     DAMAGES["line in a name"][0](copied)
     code, printed = told(out)
     assert code == 1
-    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; remove damaged files")
+    assert printed.splitlines()[-1].startswith(f"{out}: 1 fault; move stray files")
     code, printed = told(out, "--json")
     faults = [{"file": "shards/a\nb\x1b[2J.tar", "fault": f"stray: {STRAY}"}]
     expected = {"corpus": out, "deep": False, "sound": False, "faults": faults}
