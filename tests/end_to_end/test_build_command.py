@@ -195,6 +195,7 @@ def test_a_build_that_drops_every_row_says_which_stage_took_them(
     assert {n: d for n, d in tiny.files().items() if n.startswith("shards/")} == shards
 
 
+@pytest.mark.slow
 def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None:
     """Every image fails to decode: what follows has no rows, but side-cars of none."""
     tiny = Tiny(folder=tmp_path)

@@ -19,6 +19,7 @@ from schemas.store.storage import CorpusError, Storage
 TWO_SIZES = {"tokenizers": [{**TOKENS["tokenizers"][0], "resolutions": [128, 256]}]}
 
 
+@pytest.mark.slow
 def test_copies_of_our_own_files_under_numbers_we_never_wrote_stay(tiny: Tiny) -> None:
     copies = {
         "shards/other-000001.tar": "shards/t2i-000001.tar",
@@ -97,6 +98,7 @@ def test_a_users_file_in_a_corpus_that_is_not_finished_stops_it(tmp_path: Path) 
         (tiny.out / path).unlink()
 
 
+@pytest.mark.slow
 def test_a_corpus_that_lost_its_claims_is_built_on(tiny: Tiny) -> None:
     (tiny.out / CLAIMS).unlink()
     (tiny.out / "tokens/00000.tokens256.npy").write_text("USER")
@@ -137,6 +139,7 @@ def test_a_corpus_of_an_earlier_release_is_refused_and_left_alone(
     assert tiny.files() == before
 
 
+@pytest.mark.slow
 def test_a_build_killed_while_it_shrinks_or_writes_goes_on(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_tars_that_lost_rows_stop_the_build_once_they_are_read(tmp_path: Path) -
     assert plan["tars"]["rows"] == 3
 
 
+@pytest.mark.slow
 def test_neither_quotas_nor_filters_nor_smaller_shards_are_a_loss(tiny: Tiny) -> None:
     sources = [{"name": "pics", "kind": "folder", "path": str(tiny.folder / "images"), "quota": 2}]
     manifest = tiny.build(tiny.recipe(sources=sources, rows_per_shard=4))

@@ -776,6 +776,7 @@ def test_exit_codes_and_json(copied: Corpus, capsys: pytest.CaptureFixture[str])
         assert json.loads(printed)["error"]
 
 
+@pytest.mark.slow
 def test_deep_finds_what_a_build_on_forged_side_cars_makes_consistent(copied: Corpus) -> None:
     forge_rows(copied, "signals", 0, every(sharpness=1.0))
     forge_codes(copied, shard=1)

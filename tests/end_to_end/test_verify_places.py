@@ -195,7 +195,7 @@ def forge_death(corpus: Corpus, shard: int, folder: str, stage: str, reason: str
 @pytest.mark.parametrize(
     ("deep", "deaths"),
     [
-        (
+        pytest.param(
             True,
             [
                 ("signals", "measure", "corrupt_image", "its stage"),
@@ -204,6 +204,7 @@ def forge_death(corpus: Corpus, shard: int, folder: str, stage: str, reason: str
                 ("tokens", "vq_tokens", "decode_timeout", ""),
                 ("raw", "crawl", "missing_file", "failed, and its image can be read"),
             ],
+            marks=pytest.mark.slow,
         ),
         (False, [("raw", "crawl", "http_404", "is not a reason of a folder")]),
     ],

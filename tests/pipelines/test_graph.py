@@ -182,6 +182,7 @@ def test_while_a_corpus_is_built_no_element_of_a_shuffle_grows_with_the_images(
     assert max(largest.values()) < smallest / 20, largest
 
 
+@pytest.mark.slow
 def test_more_rows_put_no_more_elements_into_the_shuffles_of_dedup(
     make_desk, tmp_path: Path, watched: None
 ):

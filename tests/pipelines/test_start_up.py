@@ -37,6 +37,7 @@ def test_recipe_and_engines_import_nothing_heavy() -> None:
     assert imported(*commands) == [["0"], ["0"], ["2"]]
 
 
+@pytest.mark.slow
 def test_verify_and_a_build_with_nothing_to_do_start_neither_torch_nor_beam(copied: Corpus) -> None:
     verified, built = imported(["verify", str(copied.out)], copied.command()[3:])
     # Arrow imports pandas itself, to ask whether a list is one of its series.

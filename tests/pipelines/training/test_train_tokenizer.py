@@ -71,6 +71,7 @@ def test_a_tokenizer_comes_out_with_its_card(kind: str, data: Path, tmp_path: Pa
     assert (out / PICTURE).stat().st_size > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TINY)
 def test_a_command_that_was_killed_ends_with_the_same_file(
     kind: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

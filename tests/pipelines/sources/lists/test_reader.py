@@ -256,6 +256,7 @@ def test_an_endless_line_is_a_dead_letter_and_never_held_whole(
     assert "a line of more than 50 bytes" in fault.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_list(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"l.{suffix}"
