@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from corpus import DEMO_RECIPE, Corpus
 
 # Each takes half a second to several.
