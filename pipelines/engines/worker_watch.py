@@ -39,8 +39,13 @@ class JobStoppedError(Exception):
     """Another thread of this process stopped the job."""
 
 
-def run_watched(job: Callable[[], T]) -> T:
+def run_watched(job: Callable[[], T], *, look_s: float = LOOK_S, grace_s: float = GRACE_S) -> T:
     """Run a call in a thread; return its result or raise its error.
+
+    Args:
+        job: the call.
+        look_s: seconds between two looks at the children of this process.
+        grace_s: seconds in which a job may end by itself after a child was killed.
 
     Raises:
         WorkerKilledError: a child of this process was killed and the call does not end.
@@ -53,8 +58,8 @@ def run_watched(job: Callable[[], T]) -> T:
     until, killed = float("inf"), 0
     try:
         while not result.done():
-            for pid in children.killed():
-                until, killed = min(until, time.monotonic() + GRACE_S), pid
+            for pid in children.killed(look_s):
+                until, killed = min(until, time.monotonic() + grace_s), pid
             if is_stopped():
                 raise JobStoppedError("the job was stopped")
             if time.monotonic() > until:
@@ -79,10 +84,10 @@ class _Children:
         self._known: dict[int, psutil.Process] = {}  # by the descriptor that reports its end
         self._commands: dict[int, str] = {}  # by pid
 
-    def killed(self) -> list[int]:
+    def killed(self, wait_s: float) -> list[int]:
         """Wait a moment; return the pids of children that were killed in that time."""
         self._look()
-        ended = [descriptor for descriptor, _ in self._poll.poll(LOOK_S * 1000)]
+        ended = [descriptor for descriptor, _ in self._poll.poll(wait_s * 1000)]
         return [pid for pid in map(self._forget, ended) if _was_killed(pid, self._commands[pid])]
 
     def close(self) -> None:

@@ -38,6 +38,8 @@ class Measure(MapStage):
     config: MeasureConfig
     decode: DecodeConfig
     rows_of: str = "raw"
+    batch_rows: int = BATCH_ROWS
+    batch_pixels: int = BATCH_PIXELS
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Measure":
@@ -81,7 +83,7 @@ class Measure(MapStage):
         """Yield lists of (key, record), none of them empty."""
         records: list[tuple[str, Record]] = []
         pixels = 0
-        for batch in read_images(raw, store, BATCH_ROWS):
+        for batch in read_images(raw, store, self.batch_rows):
             for row, body in batch:
                 try:
                     with active_images(row["key"]):
@@ -91,7 +93,7 @@ class Measure(MapStage):
                     continue
                 records.append((row["key"], _record(image, len(body), sources[row["key"]])))
                 pixels += image.width * image.height
-                if len(records) == most_at_once(BATCH_ROWS) or pixels > BATCH_PIXELS:
+                if len(records) == most_at_once(self.batch_rows) or pixels > self.batch_pixels:
                     yield records
                     records, pixels = [], 0
         if records:

@@ -67,8 +67,12 @@ def write_cutoffs(
     select: Select,
     quotas: dict[str, int],
     path: str,
+    bin_digits: int = BIN_DIGITS,
 ) -> Any:
-    """Build the graph: shard numbers in, one JSON file of source -> cut-off out."""
+    """Build the graph: shard numbers in, one JSON file of source -> cut-off out.
+
+    `bin_digits` of a rank name its range; it changes no cut-off.
+    """
     import apache_beam as beam
     from apache_beam.pvalue import AsDict
 
@@ -79,7 +83,7 @@ def write_cutoffs(
     )
     last_bins = (
         ranks
-        | "Bins" >> beam.Map(_one_in_bin).with_output_types(tuple[str, int])
+        | "Bins" >> beam.Map(_one_in_bin, bin_digits).with_output_types(tuple[str, int])
         | "CountBins" >> beam.CombinePerKey(sum).with_output_types(tuple[str, int])
         | "BySource" >> beam.Map(_by_source).with_output_types(tuple[str, tuple[str, int]])
         | "BinsOfSource" >> beam.GroupByKey()
@@ -89,7 +93,7 @@ def write_cutoffs(
     return (
         ranks
         | "InLastBin"
-        >> beam.FlatMap(_in_last_bin, last=AsDict(last_bins)).with_output_types(
+        >> beam.FlatMap(_in_last_bin, bin_digits, last=AsDict(last_bins)).with_output_types(
             tuple[str, tuple[str, int]]
         )
         | "RanksOfBin" >> beam.GroupByKey()
@@ -110,8 +114,8 @@ def _ranks(
             yield source, rank(key, QUOTA)
 
 
-def _one_in_bin(row: tuple[str, str]) -> tuple[str, int]:
-    return f"{row[0]}/{row[1][:BIN_DIGITS]}", 1
+def _one_in_bin(row: tuple[str, str], digits: int) -> tuple[str, int]:
+    return f"{row[0]}/{row[1][:digits]}", 1
 
 
 def _by_source(bin_: tuple[str, int]) -> tuple[str, tuple[str, int]]:
@@ -132,11 +136,11 @@ def _last_bin(
 
 
 def _in_last_bin(
-    row: tuple[str, str], last: dict[str, tuple[str, int]]
+    row: tuple[str, str], digits: int, last: dict[str, tuple[str, int]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
     source, rank_ = row
     name, room = last.get(source, ("", 0))
-    if f"{source}/{rank_[:BIN_DIGITS]}" == name:
+    if f"{source}/{rank_[:digits]}" == name:
         yield source, (rank_, room)
 
 

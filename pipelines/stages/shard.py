@@ -66,6 +66,7 @@ class Shard(Stage):
     recipe: Recipe
     rows_of: str = "tokens"
     subset: Subset = T2I
+    samples_a_task: int = SAMPLES_A_TASK
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Shard":
@@ -82,7 +83,7 @@ class Shard(Stage):
             store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
         )
         by_output = ByOutputShard(
-            output_shards, max(1, SAMPLES_A_TASK // self.recipe.shard.samples)
+            output_shards, max(1, self.samples_a_task // self.recipe.shard.samples)
         )
         read = ReadSamples(
             store,

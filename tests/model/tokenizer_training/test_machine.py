@@ -1,24 +1,17 @@
 from pathlib import Path
 
-import pytest
 import torch
 
-from model.tokenizer_training import machine
+from model.tokenizer_training.machine import describe_machine
 
 
-def test_a_cpu_is_named_with_its_cores_and_the_threads_that_worked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cpu_is_named_with_its_cores_and_the_threads_that_worked(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus: 9000\n")
-    monkeypatch.setattr(machine, "_CPUINFO", cpuinfo)
-    told = machine.describe_machine("cpu")
+    told = describe_machine("cpu", cpuinfo=cpuinfo)
     assert told.startswith("Abacus: 9000, ")
     assert f"torch {torch.__version__} with 1 threads" in told
 
 
-def test_a_system_without_cpuinfo_has_some_name_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "none")
-    assert not machine.describe_machine("cpu").startswith(",")
+def test_a_system_without_cpuinfo_has_some_name_too(tmp_path: Path) -> None:
+    assert not describe_machine("cpu", cpuinfo=tmp_path / "none").startswith(",")

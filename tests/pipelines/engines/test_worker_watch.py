@@ -7,10 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
-from pipelines.engines import worker_watch
 from pipelines.engines.engine import Engine
 from pipelines.engines.worker_watch import REAPED_BY_BEAM, WorkerKilledError, run_watched
 from schemas.store.storage import CorpusError
@@ -18,11 +18,7 @@ from schemas.store.storage import CorpusError
 LONG_S = 60.0
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_watch, "LOOK_S", 0.05)
-    monkeypatch.setattr(worker_watch, "GRACE_S", 0.3)
+quickly = partial(run_watched, look_s=0.05, grace_s=0.3)
 
 
 @pytest.fixture
@@ -46,9 +42,9 @@ def later(action: Callable[[], object], seconds: float = 1.5) -> None:
 
 
 def test_a_job_returns_or_raises_as_it_would_unwatched():
-    assert run_watched(lambda: 7) == 7
+    assert quickly(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        run_watched(lambda: 1 // 0)
+        quickly(lambda: 1 // 0)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
@@ -56,46 +52,46 @@ def test_a_killed_worker_ends_a_job_that_waits_for_it(how: signal.Signals, start
     worker = start()
     later(lambda: worker.send_signal(how))
     with pytest.raises(WorkerKilledError, match=f"worker process {worker.pid} was killed"):
-        run_watched(lambda: time.sleep(LONG_S))
+        quickly(lambda: time.sleep(LONG_S))
 
 
 def test_so_does_one_that_beam_reaps_soon_after(start: Start):
     worker = start()
     later(lambda: (worker.kill(), time.sleep(0.02), worker.wait()))
     with pytest.raises(WorkerKilledError):
-        run_watched(lambda: time.sleep(LONG_S))
+        quickly(lambda: time.sleep(LONG_S))
 
 
 def test_so_does_one_that_a_thread_of_beams_waits_for(start: Start):
     worker = start(REAPED_BY_BEAM)
     later(lambda: (worker.kill(), worker.wait()))
     with pytest.raises(WorkerKilledError):
-        run_watched(lambda: time.sleep(LONG_S))
+        quickly(lambda: time.sleep(LONG_S))
 
 
 def test_a_job_that_gets_over_it_is_left_alone(start: Start):
     worker = start()
     later(worker.kill, 0.2)
-    assert run_watched(lambda: time.sleep(0.4)) is None
+    assert quickly(lambda: time.sleep(0.4)) is None
 
 
 def test_a_worker_that_beam_stops_ends_nothing(start: Start):
     worker = start()
     later(lambda: (worker.terminate(), worker.wait()), 0.3)
-    assert run_watched(lambda: time.sleep(1.2)) is None
+    assert quickly(lambda: time.sleep(1.2)) is None
 
 
 def test_a_worker_that_ends_by_itself_or_of_ctrl_c_ends_nothing(start: Start):
     worker = start()
     later(lambda: worker.send_signal(signal.SIGINT), 0.3)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(.2)"]):
-        assert run_watched(lambda: time.sleep(1.2)) is None
+        assert quickly(lambda: time.sleep(1.2)) is None
 
 
 def test_ctrl_c_reaches_who_waits():
     later(lambda: os.kill(os.getpid(), signal.SIGINT), 0.3)
     with pytest.raises(KeyboardInterrupt):
-        run_watched(lambda: time.sleep(LONG_S))
+        quickly(lambda: time.sleep(LONG_S))
 
 
 def test_the_error_of_a_build_names_the_job_and_what_to_do(monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from filters.size import Size
 from pipelines.runtime import images as images_module
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
-from pipelines.stages import measure
 from pipelines.stages.measure import Measure
 from schemas.keys import sample_key
 from schemas.recipe import DecodeConfig, MeasureConfig
@@ -121,15 +120,13 @@ def test_a_shard_of_no_usable_image_has_an_empty_side_car(desk):
 
 @pytest.mark.parametrize(("rows", "pixels"), [(2, 10**9), (100, 60 * 40 * 2), (100, 1)])
 def test_how_images_are_batched_does_not_matter(
-    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, rows: int, pixels: int
+    desk, picture: Callable[..., bytes], rows: int, pixels: int
 ):
     desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)} | {"bad": b"x"})
     run_shard(STAGE, 0, desk.store)
     expected = desk.store.read("signals/00000.parquet")
     desk.store.remove("signals/00000.parquet")
-    monkeypatch.setattr(measure, "BATCH_ROWS", rows)
-    monkeypatch.setattr(measure, "BATCH_PIXELS", pixels)
-    run_shard(STAGE, 0, desk.store)
+    run_shard(replace(STAGE, batch_rows=rows, batch_pixels=pixels), 0, desk.store)
     assert desk.store.read("signals/00000.parquet") == expected
 
 
@@ -147,11 +144,10 @@ def test_decoded_images_do_not_pile_up(
             return Size().measure(records)
 
     monkeypatch.setitem(SIGNALS, "size", Counting)
-    monkeypatch.setattr(measure, "BATCH_PIXELS", 60 * 40 * 2)
     desk.put_images(0, {str(n): picture(n, (60, 40)) for n in range(7)})
-    run_shard(
-        Measure(config=MeasureConfig(signals=("size",)), decode=DecodeConfig()), 0, desk.store
-    )
+    config = MeasureConfig(signals=("size",))
+    stage = Measure(config=config, decode=DecodeConfig(), batch_pixels=60 * 40 * 2)
+    run_shard(stage, 0, desk.store)
     assert sizes == [3, 3, 1]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.stage import run_shard
-from pipelines.stages.quota import write_cutoffs
+from pipelines.stages.quota import BIN_DIGITS, write_cutoffs
 from pipelines.stages.select import QUOTA, Select
 from schemas.keys import rank, sample_key
 from schemas.recipe import Rule
@@ -35,7 +35,7 @@ def good(desk) -> dict[str, list[str]]:
     return good
 
 
-def cutoffs(desk, quotas: dict[str, int], bin_digits: int | None = None) -> dict[str, str]:
+def cutoffs(desk, quotas: dict[str, int], bin_digits: int = BIN_DIGITS) -> dict[str, str]:
     Engine(processes=1).run(
         lambda root: write_cutoffs(
             shard_numbers(root, range(len(SHARDS))),
@@ -43,6 +43,7 @@ def cutoffs(desk, quotas: dict[str, int], bin_digits: int | None = None) -> dict
             Select(rules=RULES),
             quotas,
             "quota.json",
+            bin_digits,
         ),
         name="quota",
     )
@@ -77,11 +78,8 @@ def test_exactly_the_first_rows_by_rank_are_within_a_quota(desk, good, quotas: d
     assert kept(desk, cutoffs(desk, quotas)) == expected
 
 
-def test_many_rows_in_one_range_of_ranks_are_told_apart(
-    desk, good, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("pipelines.stages.quota.BIN_DIGITS", 1)
-    found = kept(desk, cutoffs(desk, {"web": 50}))
+def test_many_rows_in_one_range_of_ranks_are_told_apart(desk, good):
+    found = kept(desk, cutoffs(desk, {"web": 50}, bin_digits=1))
     assert found["web"] == first_by_rank(good["web"], 50)
 
 

@@ -24,7 +24,13 @@ from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.pair import Pair
 from pipelines.stages.select import Select
-from pipelines.stages.shard import Shard, json_rows, listing_path, output_shard_count
+from pipelines.stages.shard import (
+    SAMPLES_A_TASK,
+    Shard,
+    json_rows,
+    listing_path,
+    output_shard_count,
+)
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
@@ -100,8 +106,9 @@ def write(
     recipe: Recipe = RECIPE,
     order: Sequence[int] = (0, 1),
     groups: int = 1,
+    samples_a_task: int = SAMPLES_A_TASK,
 ) -> list[list[Any]]:
-    writer = Shard(recipe=recipe)
+    writer = Shard(recipe=recipe, samples_a_task=samples_a_task)
     Engine(processes=1).run(
         lambda root: writer.expand(shard_numbers(root, order), store, outputs, groups), name="shard"
     )
@@ -227,15 +234,12 @@ def test_the_json_joins_the_side_cars_of_its_row(copy):
     assert int(sample["signals"]["phash"], 16) == signals["phash"]
 
 
-def test_bytes_do_not_depend_on_the_order_of_shards_or_the_number_of_groups(
-    copy, monkeypatch: pytest.MonkeyPatch
-):
+def test_bytes_do_not_depend_on_the_order_of_shards_or_the_number_of_groups(copy):
     write(copy.store)
     first = tars(copy)
     for name in first:
         copy.store.remove(name)
-    monkeypatch.setattr("pipelines.stages.shard.SAMPLES_A_TASK", RECIPE.shard.samples)
-    write(copy.store, order=(1, 0), groups=3)
+    write(copy.store, order=(1, 0), groups=3, samples_a_task=RECIPE.shard.samples)
     assert tars(copy) == first
 
 
