@@ -154,7 +154,7 @@ def test_a_head_rates_clip_s_embeddings(clip_folder: Path, tmp_path: Path) -> No
     expected = head.layers(scorer._clip.embed([DARK, LIGHT])).squeeze(1)
     assert scorer([DARK, LIGHT], ["", ""]) == pytest.approx(expected.tolist(), abs=1e-5)
     torch.save(mlp_head(5).state_dict(), tmp_path / "head.pth")
-    with pytest.raises(ScorerError, match="reads embeddings of 5"):
+    with pytest.raises(ScorerError, match="reads embeddings of width 5"):
         ScorerPlan(**fields).load()
 
 
