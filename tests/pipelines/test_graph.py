@@ -161,6 +161,7 @@ def noisy() -> Callable[[int], bytes]:
     return draw
 
 
+@pytest.mark.slow
 def test_while_a_corpus_is_built_no_element_of_a_shuffle_grows_with_the_images(
     desk, noisy: Callable[[int], bytes], watched: None
 ):

@@ -56,6 +56,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(journal.Journal, "write", dying)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 4))])
 def test_killed_after_any_step_it_goes_on_to_the_same_losses_and_weights(
     make: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
