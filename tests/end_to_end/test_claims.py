@@ -53,6 +53,7 @@ def two_sources(tiny: Tiny) -> Any:
     return tiny.recipe(sources=sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("paths", "recipe"),
     [
@@ -250,6 +251,7 @@ def test_a_lost_file_is_made_again(tmp_path: Path, pattern: str) -> None:
     assert not verify(Storage(str(tiny.out)))
 
 
+@pytest.mark.slow
 def test_a_recipe_without_its_quotas_leaves_no_cutoffs(
     tiny: Tiny, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_command_that_was_killed_ends_with_the_same_file(
     assert killed.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_images_in_tars_make_the_same_file(data: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "00000.tar", "w") as tar:
         for path in data.iterdir():
@@ -151,6 +152,7 @@ def test_a_folder_serves_one_training_at_a_time(
     assert "another build holds" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_further_loss_is_imported_and_weighs_in(data: Path, tmp_path: Path) -> None:
     assert train("infinity_bsq", data, tmp_path / "plain") == 0
     further = ["--perceptual", "torch.nn.functional:smooth_l1_loss"]
