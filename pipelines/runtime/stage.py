@@ -179,11 +179,9 @@ def wanted_fingerprint(
 def is_fresh(stage: MapStage, shard: int, store: Storage) -> bool:
     """Whether the committed side-car is what the recipe and its inputs would make again."""
     origin = read_origin(store, sidecar_path(stage.folder, shard))
-    return (
-        origin is not None
-        and origin.fingerprint == wanted_fingerprint(stage, shard, store)
-        and is_whole(stage, shard, origin, store)
-    )
+    if origin is None:
+        return False
+    return _is_current(stage, shard, origin, store, wanted_fingerprint(stage, shard, store))
 
 
 def is_whole(stage: MapStage, shard: int, origin: Origin, store: Storage) -> bool:
@@ -205,8 +203,8 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     started = time.monotonic()
     path = sidecar_path(stage.folder, shard)
     wanted = wanted_fingerprint(stage, shard, store)
-    found = _fresh_origin(stage, shard, store, wanted)
-    if found is not None:
+    found = read_origin(store, path)
+    if found is not None and _is_current(stage, shard, found, store, wanted):
         return _report(stage, shard, found.counts, skipped=True)
     attempted = attempt(store, stage.name, shard, decodes=stage.decodes)
     with attempted as call, store.scratch() as scratch:
@@ -220,13 +218,12 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
                 store.commit_bytes(tar_mark(stage.name, file), b"")
             _publish(store, outcome.files)
         # Another attempt at the shard may have been faster, and have fetched other bytes.
-        found = _fresh_origin(stage, shard, store, wanted)
-        if found is not None:
+        found = read_origin(store, path)
+        if found is not None and _is_current(stage, shard, found, store, wanted):
             if outcome.named_by_content:
                 _remove_unnamed(store, set(outcome.files) - set(found.files))
                 _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
             return _report(stage, shard, found.counts, skipped=True)
-        found = read_origin(store, path)
         old = set(files_named(found, stage.folder, shard)) if found else set[str]()
         if not outcome.named_by_content and (old or outcome.files):
             # First, while a side-car names them; and then that, or, killed before its successor
@@ -251,12 +248,9 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
 
 
-def _fresh_origin(stage: MapStage, shard: int, store: Storage, wanted: str) -> Origin | None:
-    """Return the footer of a side-car, if it has the wanted fingerprint and all its files."""
-    found = read_origin(store, sidecar_path(stage.folder, shard))
-    if found is None or found.fingerprint != wanted or not is_whole(stage, shard, found, store):
-        return None
-    return found
+def _is_current(stage: MapStage, shard: int, origin: Origin, store: Storage, wanted: str) -> bool:
+    """Whether a side-car has the wanted fingerprint and all its files."""
+    return origin.fingerprint == wanted and is_whole(stage, shard, origin, store)
 
 
 def _remove_unnamed(store: Storage, files: Iterable[str]) -> None:
