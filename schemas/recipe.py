@@ -4,37 +4,16 @@ Every model rejects unknown keys. `content` leaves out the keys for the location
 the effort to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from schemas.fingerprint import fingerprint
+from schemas.score_config import ScoreConfig
+from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
 TextOf = Literal["first_line", "whole"]  # of a .txt; first_line: the first that is not blank
 Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
-
-
-class _Model(BaseModel):
-    # YAML's .inf and .nan cannot be written as JSON, so they have no fingerprint.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Section(_Model):
-    """A section of the recipe."""
-
-    # Keys that decide the effort, but no byte of the output.
-    EFFORT_FIELDS: ClassVar[frozenset[str]] = frozenset()
-
-
-class StageConfig(Section):
-    """The section of a stage; its key is the stage's name."""
-
-    # Default of `max_failed_fraction`: the share of failed rows above which the stage stops the
-    # build; None if no row can fail.
-    MAX_FAILED: ClassVar[float | None] = 0.05
 
 
 # A column: its name, a path into it (`caption[0].text`), or its number from 0, for a list without a
@@ -42,7 +21,7 @@ class StageConfig(Section):
 Column = str | Annotated[int, Field(strict=True, ge=0)]
 
 
-class Columns(_Model):
+class Columns(Model):
     """The columns of a list; '' reads no column.
 
     A column that the recipe names must be in a file of the source. A default column may be missing
@@ -108,7 +87,7 @@ class TarColumns(Columns):
         return self
 
 
-class _Source(_Model):
+class _Source(Model):
     name: Name  # in counts, in keys of rows, and for --set
     licence: str = ""  # of rows without a licence in the list
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
@@ -232,7 +211,7 @@ class MeasureConfig(StageConfig):
         "text_boilerplate",
     )
     # Settings by signal, if not the defaults: `sharpness: {side: 512}`.
-    settings: dict[str, dict[str, bool | int | float | str]] = {}
+    settings: dict[str, dict[str, bool | int | float | str]] = Field(default={})
 
 
 class DedupConfig(StageConfig):
@@ -246,7 +225,7 @@ class DedupConfig(StageConfig):
     fold_case: bool = True  # whether `A Fox` repeats `a fox`, in the signal text_repeats
 
 
-class Rule(_Model):
+class Rule(Model):
     """Bounds of one signal, both inclusive; `forbid` drops rows with a set flag.
 
     `cap` is for `text_repeats`: if more rows have a text, about `cap` of them are kept. Each is
@@ -298,7 +277,7 @@ class PairConfig(StageConfig):
     templates_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
 
 
-class _Tokenizer(_Model):
+class _Tokenizer(Model):
     name: Name = "tokens"  # of its members: tokens256.npy
     checkpoint: str | None = None  # any fsspec URL; null: random, or the `bundled` weights
     checkpoint_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
@@ -324,24 +303,6 @@ class VarTokenizer(_Tokenizer):
 
 
 Tokenizer = Annotated[BsqTokenizer | VarTokenizer, Field(discriminator="tokenizer")]
-
-
-class Gpu(_Model):
-    """The GPU of a token worker, for runners that choose machines by resource hints."""
-
-    type: str = Field(pattern=r"^[a-z0-9-]+$")  # the cloud's name, e.g. nvidia-l4
-    count: int = Field(default=1, ge=1)  # per worker
-    # Of the worker, if the GPU needs one, as Google's L4: g2-standard-8.
-    machine_type: str = Field(default="", pattern=r"^[a-z0-9-]*$")
-    min_ram: str = Field(default="16GB", pattern=r"^[0-9.]+ ?[KMGT]i?B$")  # per worker
-
-    def hints(self) -> dict[str, str]:
-        """Return Beam's resource hints that request this GPU."""
-        parts = [f"type:{self.type}", f"count:{self.count}"]
-        parts += [f"machine_type:{self.machine_type}"] if self.machine_type else []
-        # A newer driver: torch's CUDA does not run with Dataflow's oldest.
-        accelerator = ";".join([*parts, "install-nvidia-driver:5xx"])
-        return {"accelerator": accelerator, "min_ram": self.min_ram}
 
 
 class VqTokensConfig(StageConfig):
@@ -389,7 +350,7 @@ class ShardConfig(StageConfig):
     jpeg_quality: int = Field(default=95, ge=1, le=100)  # of the images in the shard
 
 
-class _Sections(_Model):
+class _Sections(Model):
     """The recipe without `max_failed_fraction`."""
 
     name: Name  # of the corpus; all builds in a folder have the same name
@@ -399,10 +360,11 @@ class _Sections(_Model):
     crawl: CrawlConfig = CrawlConfig()
     decode: DecodeConfig = DecodeConfig()
     measure: MeasureConfig = MeasureConfig()
+    score: ScoreConfig = ScoreConfig()
     dedup: DedupConfig = DedupConfig()
     # Bounds by signal, applied in this order. `text_repeats: {max: 50}` drops all rows of a text if
     # over 50 rows have it, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
-    select: dict[str, Rule] = {}
+    select: dict[str, Rule] = Field(default={})
     caption: CaptionConfig = CaptionConfig()
     pair: PairConfig = PairConfig()
     vq_tokens: VqTokensConfig = VqTokensConfig()
@@ -421,7 +383,7 @@ def _largest_shares() -> dict[str, Any]:
 
 MaxFailedFraction = create_model(
     "MaxFailedFraction",
-    __base__=_Model,
+    __base__=Model,
     __doc__="Share of failed rows past which a stage stops the build.",
     **_largest_shares(),
 )

@@ -11,7 +11,8 @@ from pipelines.engines.engine import Engine
 from pipelines.preferences.job import PreferenceJob, PromptSource
 from pipelines.preferences.stage import MakePreferences
 from pipelines.preferences.tools import ToolsPlan
-from schemas.recipe import DecodeConfig, Gpu, ShardConfig
+from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.sections import Gpu
 from schemas.store.errors import SettingsError
 from schemas.store.storage import absolute
 from schemas.subsets import PREFERENCE

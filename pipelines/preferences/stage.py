@@ -31,7 +31,8 @@ from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
-from schemas.recipe import DecodeConfig, Gpu, ShardConfig
+from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.sections import Gpu
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 from schemas.subsets import Subset

@@ -57,7 +57,8 @@ def stages() -> str:
 
 
 def _configured() -> set[str]:
-    from schemas.recipe import Recipe, StageConfig
+    from schemas.recipe import Recipe
+    from schemas.sections import StageConfig
 
     return {
         name

@@ -36,7 +36,8 @@ from pipelines.preferences.tools import ToolsPlan
 from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
-from schemas.recipe import DecodeConfig, Gpu, ShardConfig
+from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.sections import Gpu
 from schemas.sample import json_faults
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import PREFERENCE

@@ -23,7 +23,8 @@ from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.facts import made_on
 from pipelines.tokens.tokenizers import loaded_tokenizer, target_tokenizer, targets
 from schemas.keys import sample_key
-from schemas.recipe import BsqTokenizer, DecodeConfig, Gpu, VarTokenizer, VqTokensConfig
+from schemas.recipe import BsqTokenizer, DecodeConfig, VarTokenizer, VqTokensConfig
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError
 
 BSQ = BsqTokenizer()
