@@ -1,46 +1,111 @@
-"""Rules: comparison of stored signals with the recipe's thresholds."""
+"""Rules: comparison of stored values with the recipe's thresholds, many rows at a time."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache, reduce
+from typing import Any
 
-from schemas.recipe import Rule
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from filters.text_list import read_texts
+from schemas.rule_config import Rule
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether a row is kept, and the first rule that dropped it ('' if none)."""
-
-    kept: bool
-    reason: str
-
-
-KEEP = Verdict(kept=True, reason="")
+HOST = "host"  # the column whose values also match their parent domains
+_NONE = pa.scalar(None, pa.string())
+_PARENTS = 8  # levels of a host that are compared
 
 
-def judge(
-    values: Mapping[str, float | int | bool], rules: Mapping[str, Rule], *, drawn: float = 0.0
-) -> Verdict:
-    """Apply `rules` in order and stop at the first that a value breaks.
+def judge(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
+    """Apply rules in order to each row; return the first that a row breaks, '' for none.
 
-    The reason is the signal's name and the broken bound, such as `short_side_min` or
-    `text_chars_max`. For a forbidden flag it is the name alone: `text_url`.
+    The reason is the column's name and what was broken, such as `short_side_min`, `host_not_in` or
+    `text_chars_max`. For a forbidden flag it is the name alone: `text_url`. For a rule with
+    `any_of` it is the name of the rule. A value that is NaN or null breaks every rule.
 
     Args:
-        values: by signal.
-        rules: by signal, in order.
-        drawn: a number in [0, 1) from the row's key, for caps.
+        values: a column for each name that the rules have.
+        rules: by column, in order.
 
     Raises:
-        KeyError: a rule names a signal that was not measured.
+        KeyError: a rule names a column that is not in `values`.
     """
+    reasons = pa.nulls(values.num_rows, pa.string())
     for name, rule in rules.items():
-        value = values[name]
-        if rule.forbid and value:
-            return Verdict(kept=False, reason=name)
-        if rule.min is not None and not value >= rule.min:
-            return Verdict(kept=False, reason=f"{name}_min")
-        if rule.max is not None and not value <= rule.max:
-            return Verdict(kept=False, reason=f"{name}_max")
-        if rule.cap is not None and drawn * value >= rule.cap:
-            return Verdict(kept=False, reason=f"{name}_cap")
-    return KEEP
+        for reason, passes in _checks(name, rule, values):
+            reasons = pc.coalesce(reasons, pc.if_else(passes, _NONE, reason))
+    return pc.fill_null(reasons, "")
+
+
+def passing(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
+    """Return whether each row passes all rules."""
+    checks = [ok for name, rule in rules.items() for _, ok in _checks(name, rule, values)]
+    return reduce(pc.and_, checks, pa.repeat(True, values.num_rows))
+
+
+def columns_in(rules: Mapping[str, Rule]) -> list[str]:
+    """Return the columns that rules read, each once, in order."""
+    found: list[str] = []
+    for name, rule in rules.items():
+        found += [inner for group in rule.any_of for inner in columns_in(group)]
+        found += [] if rule.any_of else [name]
+    return list(dict.fromkeys(found))
+
+
+def measured_first(
+    rules: Mapping[str, Rule], scored: Collection[str]
+) -> tuple[dict[str, Rule], dict[str, Rule]]:
+    """Return the rules that read no score, and those that do, each in the recipe's order."""
+    cheap = {
+        name: rule
+        for name, rule in rules.items()
+        if not any(column in scored for column in columns_in({name: rule}))
+    }
+    return cheap, {name: rule for name, rule in rules.items() if name not in cheap}
+
+
+def _checks(name: str, rule: Rule, values: pa.Table) -> Iterator[tuple[str, Any]]:
+    """Yield each thing that a rule asks for: the reason if it is not so, and whether it is."""
+    if rule.any_of:
+        groups = [passing(values, group) for group in rule.any_of]
+        yield name, reduce(pc.or_, groups)
+        return
+    column = values[name].combine_chunks()
+    for reason, ok in _of_column(name, rule, column):
+        yield reason, pc.fill_null(ok, False)
+
+
+def _of_column(name: str, rule: Rule, column: Any) -> Iterator[tuple[str, Any]]:
+    if rule.forbid:
+        yield name, pc.invert(column)
+    if rule.min is not None:
+        yield f"{name}_min", pc.greater_equal(column, rule.min)
+    if rule.max is not None:
+        yield f"{name}_max", pc.less_equal(column, rule.max)
+    if rule.in_ is not None:
+        yield f"{name}_in", _is_in(name, column, _texts(rule.in_, rule))
+    if rule.not_in is not None:
+        yield f"{name}_not_in", pc.invert(_is_in(name, column, _texts(rule.not_in, rule)))
+    if rule.matches is not None:
+        yield f"{name}_matches", pc.match_substring_regex(column, rule.matches)
+
+
+def _is_in(name: str, column: Any, texts: Any) -> Any:
+    if name != HOST:
+        return pc.is_in(column, texts)
+    texts = pc.utf8_lower(texts)
+    found, host = pc.is_in(column, texts), column
+    for _ in range(_PARENTS):
+        host = pc.replace_substring_regex(host, r"^[^.]*\.?", "")
+        found = pc.or_(found, pc.and_(pc.not_equal(host, ""), pc.is_in(host, texts)))
+    return found
+
+
+def _texts(texts: Iterable[str] | str, rule: Rule) -> Any:
+    if isinstance(texts, str):
+        return _listed(texts, rule.texts_sha256)
+    return pa.array(texts, pa.string())
+
+
+@cache
+def _listed(path: str, sha256: str) -> Any:
+    return pa.array(read_texts(path, sha256), pa.string())

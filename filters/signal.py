@@ -35,7 +35,7 @@ class Column:
     @property
     def is_ordered(self) -> bool:
         """Whether more or less of it says anything: not so of hashes and words."""
-        return self.type not in (pa.uint64(), pa.string())
+        return self.type not in (pa.uint64(), pa.string()) and not pa.types.is_nested(self.type)
 
     @property
     def field(self) -> "pa.Field[pa.DataType]":

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
@@ -18,7 +18,6 @@ from pipelines.own_names import (
     claimed_members,
     every_sidecar,
     member_key,
-    old_cutoffs,
     open_claims,
     surplus_files,
     written_folders,
@@ -61,9 +60,7 @@ from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
 from pipelines.stages.ingest import Ingest, fresh_rows
-from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, read_cutoffs, write_cutoffs
 from pipelines.stages.report import Report
-from pipelines.stages.select import Select
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
@@ -162,14 +159,13 @@ class Build:
         stages = make_stages(self.recipe)
         names = [stage.name for stage in stages]
         stages = stages[: names.index(until) + 1] if until else stages
-        select = next((stage for stage in stages if isinstance(stage, Select)), None)
         for together in in_jobs(stages):
-            chain = [self.limited(stage) for stage in together if isinstance(stage, MapStage)]
+            chain = [stage for stage in together if isinstance(stage, MapStage)]
             [stage, *_] = together
             if chain:
                 self.chain(chain)
             elif isinstance(stage, Dedup):
-                self.dedup(stage, select)
+                self.dedup(stage)
             elif isinstance(stage, Shard):
                 self.manifest = self.shard(stage)
             elif isinstance(stage, Report):
@@ -244,11 +240,8 @@ class Build:
             )
             raise self._too_many_failed(error.stage, error.counts, early) from None
 
-    def dedup(self, stage: Dedup, select: Select | None = None) -> None:
-        """Run dedup over the whole corpus, unless every side-car of it is fresh.
-
-        Where quotas end is found in the same job, if `select` takes the rows that dedup keeps.
-        """
+    def dedup(self, stage: Dedup) -> None:
+        """Run dedup over the whole corpus, unless every side-car of it is fresh."""
         inputs = {folder: self._origins(folder) for folder in stage.inputs}
         wanted = stage.fingerprint(inputs)
         found = each_shard(
@@ -258,11 +251,6 @@ class Build:
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         keys = sidecar_keys(stage.folder, stage.name)
         self.claims.take(dict.fromkeys(keys, self.shards))
-        limits, cutoffs = quotas(self.recipe), ""
-        if stale and limits and select is not None and select.rows_of == stage.folder:
-            made_by = {**fingerprints(inputs), stage.folder: [wanted] * self.shards}
-            cutoffs = cutoffs_path(select, limits, made_by)
-            self.claims.take({cutoffs: 1})
         self.changed = self.changed or stale
         with self.log.timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
@@ -271,42 +259,12 @@ class Build:
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
                 partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
-
-                def graph(root: Any) -> None:
-                    written = stage.expand(self._all(root), self.store, wanted, partitions)
-                    if select and cutoffs:
-                        write_cutoffs(written, self.store, select, limits, cutoffs)
-
                 with exchange_folder(self.store):
-                    self.engine.run(graph, name=stage.name, stages=["quota"] if cutoffs else ())
+                    self.engine.run(
+                        lambda root: stage.expand(self._all(root), self.store, wanted, partitions),
+                        name=stage.name,
+                    )
         self._count(stage.name, stage.folder)
-
-    def limited(self, stage: MapStage) -> MapStage:
-        """Tell select where quotas end."""
-        if not isinstance(stage, Select):
-            return stage
-        limits = quotas(self.recipe)
-        if not limits:
-            self._remove_cutoffs(old_cutoffs(self.claims, ""))
-            return stage
-        inputs = {folder: self._origins(folder) for folder in stage.inputs}
-        path = cutoffs_path(stage, limits, fingerprints(inputs))
-        if path not in self.claims.counts or not self.store.exists(path):
-            self.claims.take({path: 1})
-            if not _kept(inputs[stage.rows_of]):
-                self.store.commit_bytes(path, b"{}")  # there is nothing to limit
-            else:
-                self.engine.run(
-                    lambda root: write_cutoffs(self._all(root), self.store, stage, limits, path),
-                    name="quota",
-                )
-        self._remove_cutoffs(old_cutoffs(self.claims, path))
-        return replace(stage, cutoffs=read_cutoffs(self.store, path))
-
-    def _remove_cutoffs(self, old: Sequence[str]) -> None:
-        """Remove cut-offs of earlier rules and inputs."""
-        self._remove(old)
-        self.claims.lower(dict.fromkeys(old, 0))
 
     def shard(self, stage: Shard) -> dict[str, Any]:
         """Write the output shards and the manifest."""

@@ -6,20 +6,25 @@ So a typo is met before any work, and a moved file is the same recipe.
 import hashlib
 import os.path
 from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns, make_signal
+from filters.scores.registry import score_columns
+from filters.text_list import file_sha256, read_texts
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
+from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
 from pipelines.sources.plan import make_reader
-from pipelines.stages.select import TEXT_REPEATS
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
-from schemas.recipe import Recipe, Rule, Source
+from schemas.recipe import Recipe, Source
 from schemas.recipe_file import RecipeError, suggest
+from schemas.rule_config import Rule
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError
 
@@ -38,8 +43,16 @@ def pin(recipe: Recipe) -> Recipe:
         raise RecipeError("\n".join(faults))
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
-    changes: dict[str, BaseModel] = {"pair": recipe.pair.model_copy(update=templates)}
+    changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
+    changes["score"] = recipe.score.model_copy(
+        update={"scorers": tuple(map(_pinned_scorer, recipe.score.scorers))}
+    )
+    changes["select"] = _pinned_rules(recipe.select)
+    changes["sources"] = tuple(
+        source.model_copy(update={"select": _pinned_rules(source.select)})
+        for source in recipe.sources
+    )
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
 
@@ -119,9 +132,33 @@ def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
     if checkpoint is None:
         return recipe
     found = _file_sha256(
-        checkpoint, recipe.checkpoint_sha256, f"vq_tokens.tokenizers.{recipe.name}"
+        checkpoint, recipe.checkpoint_sha256, f"vq_tokens.tokenizers.{recipe.name}.checkpoint"
     )
     return recipe.model_copy(update={"checkpoint_sha256": found})
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def _pinned_scorer(scorer: T) -> T:
+    """Fill in the hashes of a scorer's files: each `NAME_sha256` is of the file `NAME`."""
+    update: dict[str, Any] = {}
+    for name in type(scorer).model_fields:
+        value: Any = getattr(scorer, name)
+        if isinstance(value, BaseModel):
+            update[name] = _pinned_scorer(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            update[name] = tuple(map(_pinned_scorer, value))
+        elif name.endswith("_sha256"):
+            path = getattr(scorer, name.removesuffix("_sha256"))
+            if is_file_of_weights(path):
+                update[name] = _file_sha256(path, value, f"score: {path}")
+    return scorer.model_copy(update=update)
+
+
+def is_file_of_weights(path: str) -> bool:
+    """Return whether weights are a file, and not the tag of a model."""
+    return "://" in path or os.path.sep in path or os.path.exists(path)
 
 
 def _signal_faults(recipe: Recipe) -> Iterator[str]:
@@ -149,28 +186,83 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _rule_faults(recipe: Recipe) -> Iterator[str]:
+    types = rule_columns(recipe)
+    yield from _faults_of_rules("select", recipe.select, types)
+    for source in recipe.sources:
+        yield from _faults_of_rules(f"sources.{source.name}.select", source.select, types)
+
+
+def rule_columns(recipe: Recipe) -> dict[str, pa.DataType]:
+    """Return the columns that rules can name, and their types."""
     measured = columns(name for name in recipe.measure.signals if name in SIGNALS)
-    types = {column.name: column.type for column in measured} | {TEXT_REPEATS: pa.int32()}
-    for name, rule in recipe.select.items():
-        if name not in types:
-            yield f"select.{name}: not measured; {suggest(name, types)}"
+    scored = score_columns(recipe.score.scorers)
+    return {
+        **dict.fromkeys(LISTED, pa.string()),
+        **{column.name: column.type for column in (*measured, *scored)},
+    }
+
+
+def _faults_of_rules(
+    where: str, rules: Mapping[str, Rule], types: Mapping[str, pa.DataType]
+) -> Iterator[str]:
+    for name, rule in rules.items():
+        place = f"{where}.{name}"
+        if rule.any_of:
+            if name in types:
+                yield f"{place}: any_of is not for one column; give the rule a name of its own"
+            for number, group in enumerate(rule.any_of):
+                yield from _faults_of_rules(f"{place}.any_of.{number}", group, types)
+        elif name not in types:
+            yield f"{place}: not measured; {suggest(name, types)}"
         else:
-            yield from _type_faults(name, rule, types)
+            yield from _type_faults(place, rule, types[name], types)
 
 
-def _type_faults(name: str, rule: Rule, types: Mapping[str, pa.DataType]) -> Iterator[str]:
-    """Bounds are for numbers, `forbid` for flags; text has neither."""
-    if pa.types.is_string(types[name]):
-        yield f"select.{name}: text, of which a rule can say nothing"
-        return
-    if rule.cap is not None and name != TEXT_REPEATS:
-        yield f"select.{name}: cap is for {TEXT_REPEATS} alone; use min or max"
-    is_flag = pa.types.is_boolean(types[name])
-    if rule.forbid and not is_flag:
+def _type_faults(
+    place: str, rule: Rule, type_: pa.DataType, types: Mapping[str, pa.DataType]
+) -> Iterator[str]:
+    """Bounds are for numbers, `forbid` for flags, and lists and patterns for texts."""
+    bounded = not (rule.min is None and rule.max is None)
+    of_texts = not (rule.in_ is None and rule.not_in is None and rule.matches is None)
+    if pa.types.is_nested(type_):
+        yield f"{place}: a list, of which a rule can say nothing"
+    elif pa.types.is_string(type_):
+        if bounded or rule.forbid:
+            yield f"{place}: a text has in, not_in and matches"
+        yield from _text_faults(place, rule)
+    elif of_texts:
+        yield f"{place}: in, not_in and matches are for texts"
+    elif pa.types.is_boolean(type_):
+        if bounded:
+            yield f"{place}: a flag has no bounds; use forbid: true"
+    elif rule.forbid:
         flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]
-        yield f"select.{name}: a number has bounds; forbid is for flags: {', '.join(flags)}"
-    if is_flag and not (rule.min is None and rule.max is None):
-        yield f"select.{name}: a flag has no bounds; use forbid: true"
+        yield f"{place}: a number has bounds; forbid is for flags: {', '.join(flags)}"
+
+
+def _text_faults(place: str, rule: Rule) -> Iterator[str]:
+    if rule.matches is not None:
+        try:
+            pc.match_substring_regex(pa.array([""]), rule.matches)
+        except pa.ArrowInvalid as error:
+            yield f"{place}.matches: no regular expression of RE2: {error}"
+    if rule.texts_file:
+        try:
+            read_texts(rule.texts_file, rule.texts_sha256)
+        except CorpusError as error:
+            yield f"{place}: {error}; for one text write [{rule.texts_file}]"
+
+
+def _pinned_rules(rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    """Fill in the hashes of the files of texts."""
+    return {name: _pinned_rule(rule) for name, rule in rules.items()}
+
+
+def _pinned_rule(rule: Rule) -> Rule:
+    update: dict[str, object] = {"any_of": tuple(map(_pinned_rules, rule.any_of))}
+    if rule.texts_file:
+        update["texts_sha256"] = file_sha256(rule.texts_file)
+    return rule.model_copy(update=update)
 
 
 def _file_sha256(path: str, wanted: str, where: str) -> str:
@@ -181,10 +273,8 @@ def _file_sha256(path: str, wanted: str, where: str) -> str:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
     except FileNotFoundError as error:
-        raise CorpusError(f"{where}.checkpoint: {path}: no such file") from error
+        raise CorpusError(f"{where}: {path}: no such file") from error
     found = digest.hexdigest()
     if wanted and found != wanted:
-        raise CorpusError(
-            f"{where}.checkpoint: {path}: sha256 is {found}, the recipe says {wanted}"
-        )
+        raise CorpusError(f"{where}: {path}: sha256 is {found}, the recipe says {wanted}")
     return found

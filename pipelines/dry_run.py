@@ -17,7 +17,6 @@ from pipelines.own_names import (
     OUTPUTS,
     every_sidecar,
     member_key,
-    old_cutoffs,
     open_claims,
     surplus_files,
     written_folders,
@@ -43,9 +42,7 @@ from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import fresh_rows
-from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, read_cutoffs, within
 from pipelines.stages.report import Report
-from pipelines.stages.select import Select
 from pipelines.stages.shard import Shard, output_shard_count
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
@@ -162,15 +159,9 @@ class Ahead:
         """Yield what each stage has to do, in their order."""
         before = {stage.name: stage for stage in make_stages(self._before)} if self._before else {}
         for stage in make_stages(self.recipe):
-            old, always = before.get(stage.name), ""
-            if isinstance(stage, Select):
-                cutoffs = self._cutoffs(stage, self.recipe)
-                always = "quotas change" if cutoffs is None else ""
-                stage = within(stage, cutoffs or {})
-                if isinstance(old, Select) and self._before:
-                    old = within(old, self._cutoffs(old, self._before) or {})
+            old = before.get(stage.name)
             if isinstance(stage, MapStage):
-                yield self._map(stage, old, always)
+                yield self._map(stage, old)
             elif isinstance(stage, Dedup):
                 yield self._dedup(stage, old)
             elif isinstance(stage, Shard):
@@ -195,8 +186,8 @@ class Ahead:
         except RecipeError:
             return None
 
-    def _map(self, stage: MapStage, before: Stage | None, always: str) -> StageAhead:
-        reasons = each_shard(lambda n: always or self._why(stage, before, n), range(self.shards))
+    def _map(self, stage: MapStage, before: Stage | None) -> StageAhead:
+        reasons = each_shard(lambda n: self._why(stage, before, n), range(self.shards))
         self.claims.check(dict.fromkeys(map(member_key, stage.members), self.shards))
         self.stale[stage.folder] = {n for n, reason in enumerate(reasons) if reason}
         why: dict[str, int] = {}
@@ -256,23 +247,6 @@ class Ahead:
         return StageAhead(
             name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
         )
-
-    def _cutoffs(self, stage: Select, recipe: Recipe) -> dict[str, str] | None:
-        """Return where quotas end; None where a build would have to find out."""
-        limits = quotas(recipe)
-        if not limits:
-            if recipe is self.recipe:
-                self.old += old_cutoffs(self.claims, "")
-            return {}
-        if any(self.stale[folder] for folder in stage.inputs):
-            if recipe is self.recipe:
-                self.unknown += old_cutoffs(self.claims, "")
-            return None
-        inputs = {folder: self._origins(folder) for folder in stage.inputs}
-        path = cutoffs_path(stage, limits, fingerprints(inputs))
-        if recipe is self.recipe:
-            self.old += old_cutoffs(self.claims, path)
-        return read_cutoffs(self.store, path) if self.store.exists(path) else None
 
     def _shard(self, stage: Shard) -> StageAhead:
         why = ""

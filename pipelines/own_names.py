@@ -7,7 +7,6 @@ from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
 from pipelines.runtime.ownership import (
-    cutoffs_there,
     own_sidecar,
     shard_of,
     surplus,
@@ -83,11 +82,6 @@ def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
     return found
 
 
-def old_cutoffs(claims: Claims, wanted: str) -> list[str]:
-    """List the cut-offs of quotas of earlier rules and inputs; `wanted` is the path of today's."""
-    return sorted(p for p in claims.counts if p.startswith("selection/quota-") and p != wanted)
-
-
 def claimed_members(claims: Claims) -> set[str]:
     """Return the claimed names of arrays of tokens."""
     return {key for key in claims.counts if key.startswith("tokens/*.") and key.endswith(".npy")}
@@ -115,7 +109,7 @@ def _named(store: Storage) -> Iterator[tuple[str, int]]:
             yield member_key(file.split(".", 1)[1]), shards
     outputs = max(_outputs(store), default=-1) + 1
     yield from ((key, outputs) for key in OUTPUTS)
-    yield from ((path, 1) for path in (*SINGLE, *cutoffs_there(store)) if store.exists(path))
+    yield from ((path, 1) for path in SINGLE if store.exists(path))
 
 
 def _outputs(store: Storage) -> Iterator[int]:

@@ -19,8 +19,9 @@ STAGES = (
     "ingest",
     "crawl",
     "measure",
-    "dedup",
+    "score",
     "select",
+    "dedup",
     "caption",
     "pair",
     "vq_tokens",
@@ -29,7 +30,7 @@ STAGES = (
 )
 # What an option of Beam may be prefixed by, as in --crawl.num_workers=2: the job that it is for, or
 # `gpu`, for the jobs that ask for an accelerator.
-JOBS = (*STAGES, "quota", "gpu")
+JOBS = (*STAGES, "gpu")
 
 
 def stage_class(name: str) -> "type[Stage]":

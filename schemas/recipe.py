@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, create_model, model_validator
 
 from schemas.fingerprint import fingerprint
+from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
 
@@ -91,6 +92,8 @@ class _Source(Model):
     name: Name  # in counts, in keys of rows, and for --set
     licence: str = ""  # of rows without a licence in the list
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
+    # Rules of this source alone, after those of the recipe; one of the same name takes its place.
+    select: dict[str, Rule] = Field(default={})
 
 
 # Symbolic links of a source that are read: those with a target inside its folder, all, or none.
@@ -222,29 +225,14 @@ class DedupConfig(StageConfig):
     same_bytes: bool = True  # whether rows with equal sha256 are duplicates
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null: not used
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
-    fold_case: bool = True  # whether `A Fox` repeats `a fox`, in the signal text_repeats
-
-
-class Rule(Model):
-    """Bounds of one signal, both inclusive; `forbid` drops rows with a set flag.
-
-    `cap` is for `text_repeats`: if more rows have a text, about `cap` of them are kept. Each is
-    kept with probability cap / rows, drawn by the hash of its key (as in MetaCLIP, arXiv 2309.16671
-    section 3).
-    """
-
-    min: float | None = None  # least value that is kept
-    max: float | None = None  # largest value that is kept
-    forbid: bool = False  # whether a row with a set flag is dropped
-    cap: int | None = Field(default=None, ge=1)  # about how many rows of a text to keep
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Rule":
-        if self.min is None and self.max is None and self.cap is None and not self.forbid:
-            raise ValueError("a rule needs min, max or forbid: true")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("min is over max, so no image passes")
-        return self
+    fold_case: bool = True  # whether `A Fox` repeats `a fox`
+    # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
+    max_text_repeats: int | None = Field(default=None, ge=1)
+    # Most rows of a text, of a host and of an author. Which ones, a hash of their keys decides.
+    # Rows without a host or an author are not limited.
+    max_per_text: int | None = Field(default=None, ge=1)
+    max_per_host: int | None = Field(default=None, ge=1)
+    max_per_author: int | None = Field(default=None, ge=1)
 
 
 class CaptionConfig(StageConfig):
@@ -361,10 +349,9 @@ class _Sections(Model):
     decode: DecodeConfig = DecodeConfig()
     measure: MeasureConfig = MeasureConfig()
     score: ScoreConfig = ScoreConfig()
-    dedup: DedupConfig = DedupConfig()
-    # Bounds by signal, applied in this order. `text_repeats: {max: 50}` drops all rows of a text if
-    # over 50 rows have it, as boilerplate; `text_repeats: {cap: 50}` keeps about 50 of them.
+    # Rules by column, applied in this order, but those on scores last.
     select: dict[str, Rule] = Field(default={})
+    dedup: DedupConfig = DedupConfig()
     caption: CaptionConfig = CaptionConfig()
     pair: PairConfig = PairConfig()
     vq_tokens: VqTokensConfig = VqTokensConfig()
@@ -402,6 +389,10 @@ class Recipe(_Sections):
             raise ValueError(f"sources: more than one source is named {', '.join(shared)}")
         return self
 
+    def rules_by_source(self) -> dict[str, dict[str, Rule]]:
+        """Return the rules that apply to each source, in order."""
+        return {source.name: {**self.select, **source.select} for source in self.sources}
+
     def content(self) -> dict[str, Any]:
         """Return the settings that decide the corpus's bytes, given the bytes of its sources.
 
@@ -419,7 +410,10 @@ class Recipe(_Sections):
                 del tokenizer["checkpoint"]
         if self.pair.templates_sha256:
             del data["pair"]["templates"]
-        data["select"] = list(data["select"].items())  # mappings are hashed in any order
+        # As a list, because mappings are hashed in any order.
+        data["select"] = decided(self.select)
+        for source, fields in zip(self.sources, data["sources"], strict=True):
+            fields["select"] = decided(source.select)
         return data
 
     def fingerprint(self) -> str:

@@ -5,20 +5,23 @@ import logging
 import os.path
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, cast, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.plain_words import explained, kind_of, not_yaml, shown
 from schemas.recipe import Recipe, Source
+from schemas.rule_config import Rule
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
 # Keys of earlier releases, and their present names.
+TEXT_REPEATS = "text_repeats"
 RENAMED = {"max_dead_fraction": "max_failed_fraction"}
+T = TypeVar("T", bound=BaseModel)
 _WARNINGS = logging.getLogger("vargpt-corpus")
 
 
@@ -100,7 +103,24 @@ def _renamed(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     for old, new in RENAMED.items():
         if old in data and new in data:
             raise RecipeError(f"{name}: {old} is now called {new}, and both are given; give one")
-    return {_current(key, name): value for key, value in data.items()}
+    fields = {_current(key, name): value for key, value in data.items()}
+    return _moved_text_repeats(fields, name)
+
+
+def _moved_text_repeats(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Move the rule on repeated texts, which `select` had, to `dedup`."""
+    select = fields.get("select")
+    if not isinstance(select, dict) or TEXT_REPEATS not in select:
+        return fields
+    rules = dict(cast(dict[str, Any], select))
+    rule = rules.pop(TEXT_REPEATS)
+    moved: dict[str, Any] = dict(fields.get("dedup") or {})
+    for old, new in (("max", "max_text_repeats"), ("cap", "max_per_text")):
+        if isinstance(rule, dict) and old in rule:
+            moved[new] = rule[old]
+            path = f"select.{TEXT_REPEATS}.{old}"
+            _WARNINGS.warning("%s: %s is now called dedup.%s", name, path, new)
+    return {**fields, "select": rules, "dedup": moved}
 
 
 def _current(path: str, where: str) -> str:
@@ -269,9 +289,10 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         path = resolve(source.path)
         if source.kind == "huggingface" and not _is_local(source.path, path):
             path = source.path
-        update = {"path": path}
+        update: dict[str, Any] = {"path": path}
         if source.kind == "folder":
             update["list"] = resolve(source.list)
+        update["select"] = _resolved_rules(source.select, resolve)
         sources.append(source.model_copy(update=update))
     tokenizers = tuple(
         tokenizer.model_copy(update={"checkpoint": resolve(tokenizer.checkpoint)})
@@ -283,8 +304,51 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
     pair = recipe.pair
     if pair.templates.endswith((".yaml", ".yml")):
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})
-    changes = {"sources": tuple(sources), "vq_tokens": vq_tokens, "pair": pair}
+    changes = {
+        "sources": tuple(sources),
+        "score": _resolved_files(recipe.score, resolve),
+        "select": _resolved_rules(recipe.select, resolve),
+        "vq_tokens": vq_tokens,
+        "pair": pair,
+    }
     return recipe.model_copy(update=changes)
+
+
+def _resolved_rules(rules: Mapping[str, Rule], resolve: Callable[[str], str]) -> dict[str, Rule]:
+    """Resolve the files of texts that rules name."""
+    found: dict[str, Rule] = {}
+    for name, rule in rules.items():
+        update: dict[str, Any] = {
+            field: resolve(texts)
+            for field in ("in_", "not_in")
+            if isinstance(texts := getattr(rule, field), str)
+        }
+        update["any_of"] = tuple(_resolved_rules(group, resolve) for group in rule.any_of)
+        found[name] = rule.model_copy(update=update)
+    return found
+
+
+def _resolved_files(model: T, resolve: Callable[[str], str]) -> T:
+    """Resolve each file that has a field for its hash; a tag of weights stays."""
+    update: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value: Any = getattr(model, name)
+        if isinstance(value, BaseModel):
+            update[name] = _resolved_files(value, resolve)
+        elif isinstance(value, tuple):
+            each = cast(tuple[Any, ...], value)
+            models = all(isinstance(one, BaseModel) for one in each)
+            update[name] = tuple(_resolved_files(one, resolve) for one in each) if models else each
+        elif f"{name}_sha256" in type(model).model_fields and _is_file(value, resolve):
+            update[name] = resolve(value)
+    return model.model_copy(update=update)
+
+
+def _is_file(path: str, resolve: Callable[[str], str]) -> bool:
+    """Return whether weights are a file, and not the tag of a model."""
+    return bool(path) and (
+        "/" in path or os.path.splitext(path)[1] != "" or os.path.exists(resolve(path))
+    )
 
 
 def _is_local(path: str, resolved: str) -> bool:

@@ -39,18 +39,31 @@ RAW = pa.schema(
     ]
 )
 
+# A column a score follows. It is null where a row fails a rule that needs no score.
+SCORES = pa.schema(
+    [
+        KEY,
+        _field("image_sha256", pa.string(), "of the scored image as fetched; '' if not scored"),
+        _field("text_digest", pa.string(), "blake2b-128 of the scored text; '' if not scored"),
+    ]
+)
+
 DUPLICATES = pa.schema(
     [
         KEY,
         _field(
-            "kept_key", pa.string(), "its representative: the row kept in its place; itself if kept"
+            "kept_key",
+            pa.string(),
+            "the row that stands for a duplicate; itself for all other rows",
         ),
-        _field("reason", pa.string(), "'', repeated_url, same_bytes or near_duplicate"),
+        _field(
+            "reason", pa.string(), "'' if kept; why it is a duplicate, or the cap that drops it"
+        ),
         _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
         _field(
             "text_repeats",
             pa.int32(),
-            "URLs of the corpus with the same text, its own included; 0 for a repeated_url",
+            "selected URLs with the same text, its own included; 0 for a repeated_url",
         ),
     ]
 )
@@ -58,7 +71,7 @@ DUPLICATES = pa.schema(
 SELECTION = pa.schema(
     [
         KEY,
-        _field("kept", pa.bool_(), "passed every rule and the source's quota"),
+        _field("kept", pa.bool_(), "passed every rule"),
         _field("reason", pa.string(), "first rule that dropped it, '' if kept"),
     ]
 )

@@ -4,24 +4,31 @@ Columns that end in a digit are the 64-bit words of one hash.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.host import host_of
 from filters.text import normalised_text, primary_text
 from pipelines.dedup.near_duplicates import run_starts
 from pipelines.dedup.words import unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from schemas.store.storage import Storage
 
+REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
+# Reasons of rows that another row stands for.
+OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE)
+TEXT_REPEATS = "text_repeats"  # reason: its text is boilerplate
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
 SHA256 = ("sha256_0", "sha256_1", "sha256_2", "sha256_3")
 PHASH = ("phash",)
 TEXT = ("text0", "text1")  # digest of the normalised text
 ROW = ("shard", *KEY)
+LISTED = ("text", "title", "url", "author", "source")  # columns of SOURCES that are read
 
 _WORD = pa.uint64()
 REPEATS = pa.schema(
@@ -43,9 +50,10 @@ def read_rows(
     shard: int,
     store: Storage,
     *,
-    rows_of: str = "signals",
+    rows_of: str = "selection",
     hashed: bool,
     fold_case: bool = True,
+    groups: Sequence[str] = (),
 ) -> pa.Table | None:
     """Read the rows of one shard, with the columns that dedup needs; None if it has no rows.
 
@@ -55,30 +63,53 @@ def read_rows(
         rows_of: folder of the stage before, which kept these rows.
         hashed: whether pHashes and colours are compared, and so were measured.
         fold_case: whether texts that differ only in case are equal.
+        groups: columns that caps need: words of the digests of GROUPS.
     """
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
-    if rows_of != "signals":
-        signals = _rows_of(pa.chunked_array([kept_keys(store, rows_of, shard)]), signals)
+    signals = _rows_of(pa.chunked_array([kept_keys(store, rows_of, shard)]), signals)
     if not signals.num_rows:
         return None
     keys = signals["key"]
     raw = _rows_of(keys, read_table(store, sidecar_path("raw", shard), ["key", "sha256"]))
-    sources = _rows_of(
-        keys, read_table(store, sidecar_path("sources", shard), ["key", "text", "title"])
-    )
+    sources = _rows_of(keys, read_table(store, sidecar_path("sources", shard), ["key", *LISTED]))
     texts = map(primary_text, column(sources, "text"), column(sources, "title"))
     rows = {
         "shard": np.full(signals.num_rows, shard, np.int32),
         **_named(KEY, unhex(column(signals, "key"))),
         **_named(SHA256, unhex(column(raw, "sha256"))),
         **_named(TEXT, unhex([_digest(text, fold_case) for text in texts])),
+        **_groups(sources, groups),
     }
     if not hashed:
         return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
     layout = _binary(unhex(column(signals, "colour_layout")))
     looks = {name: signals[name] for name in ("pixels", "phash")}
     return pa.Table.from_pydict({**rows, **looks, "layout": layout})
+
+
+def _groups(sources: pa.Table, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the words of the digests of hosts, authors and sources, as far as they are wanted."""
+    named = {
+        "host": lambda: map(host_of, column(sources, "url")),
+        "author": lambda: column(sources, "author"),
+        "source": lambda: column(sources, "source"),
+    }
+    found: dict[str, np.ndarray] = {}
+    for name, values in named.items():
+        if f"{name}0" in wanted:
+            pairs = np.array([digest(value) for value in values()], np.uint64)
+            found |= {f"{name}0": pairs[:, 0], f"{name}1": pairs[:, 1]}
+    return found
+
+
+@lru_cache(1 << 16)
+def digest(name: str) -> tuple[int, int]:
+    """Return the two words of the digest of a name; 0 and 0 for ''."""
+    if not name:
+        return 0, 0
+    hashed = blake2b(name.encode(), digest_size=16).digest()
+    return int.from_bytes(hashed[:8]), int.from_bytes(hashed[8:])
 
 
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
@@ -147,6 +178,21 @@ def removed_rows(rows: pa.Table, representatives: np.ndarray, reasons: np.ndarra
     keys = [*removed.select(ROW).columns, *kept.select(KEY).columns]
     reason = pa.array(reasons[places], pa.string())
     return pa.table([*keys, reason, removed["phash"], kept["phash"]], schema=REMOVED_ROWS)
+
+
+def standing_alone(rows: pa.Table, reason: str) -> pa.Table:
+    """Return the verdicts on rows that are dropped as no duplicate of another.
+
+    Each is its own representative.
+
+    Returns:
+        A table of REMOVED_ROWS.
+    """
+    keys = [rows[name] for name in (*ROW, *KEY)]
+    known = "phash" in rows.column_names
+    phash = rows["phash"] if known else pa.array(np.zeros(len(rows), np.uint64))
+    reasons = pa.array([reason] * len(rows), pa.string())
+    return pa.table([*keys, reasons, phash, phash], schema=REMOVED_ROWS)
 
 
 def kept_rows(rows: pa.Table, representatives: np.ndarray) -> pa.Table:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.caps import Cap, group_columns
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
@@ -29,12 +30,16 @@ from pipelines.dedup.near_duplicates import (
 from pipelines.dedup.rows import (
     KEPT_KEY,
     KEY,
+    NEAR_DUPLICATE,
     PHASH,
     REMOVED_ROWS,
+    REPEATED_URL,
     REPEATS,
     ROW,
+    SAME_BYTES,
     SHA256,
     TEXT,
+    TEXT_REPEATS,
     best_first,
     compare_kept,
     first_of_equal,
@@ -45,12 +50,12 @@ from pipelines.dedup.rows import (
     numbers,
     read_rows,
     removed_rows,
+    standing_alone,
 )
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
-REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
 KEPT = (*KEPT_KEY, "kept_phash")  # columns of a verdict that describe the representative
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 
@@ -76,7 +81,8 @@ class DedupTasks:
 
     config: DedupConfig
     partitions: int  # of each exchange
-    rows_of: str = "signals"  # folder of the stage whose rows are compared
+    caps: Sequence[Cap] = ()  # in the order in which they work
+    rows_of: str = "selection"  # folder of the stage whose rows are compared
 
     @property
     def hashed(self) -> bool:
@@ -91,7 +97,8 @@ class DedupTasks:
     @property
     def steps(self) -> list[str]:
         """The steps that remove rows, in order."""
-        return ["urls", *["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
+        images = [*["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
+        return ["urls", "texts", *images]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
         """Return the number of the group that each shard belongs to; a task reads or writes one."""
@@ -106,6 +113,7 @@ class DedupTasks:
                 rows_of=self.rows_of,
                 hashed=self.hashed,
                 fold_case=self.config.fold_case,
+                groups=group_columns(self.caps),
             )
             for shard in sorted(shards)
         ]
@@ -116,14 +124,20 @@ class DedupTasks:
         return {"by_url": (rows, self._by(rows, KEY))}
 
     def urls(self, tables: Tables) -> Outputs:
-        """Keep the first shard's row of each URL; send texts to be counted."""
+        """Keep the first shard's row of each URL; send texts to be counted, and rows to caps."""
         rows = tables["by_url"]
         first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
-        texts = kept_rows(rows, first).select([*ROW, *TEXT])
+        kept = kept_rows(rows, first)
+        grouped = [*ROW, *group_columns(self.caps)]
+        groups = [name for name in grouped if name not in (*ROW, *TEXT)]
+        removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
+        by_key = self._by(kept, KEY)
+        capped = {"capped": (kept.select(grouped), by_key)} if self.caps else {}
         return {
-            "texts": (texts, self._by(texts, KEY)),  # `repeat` joins them with their counts
-            **self._counts(texts),
-            **self._finish("urls", rows.drop_columns([*TEXT]), first, REPEATED_URL),
+            "by_key": (kept.drop_columns(groups), by_key),  # `texts` joins them with their counts
+            **capped,
+            **self._counts(kept),
+            **self._verdicts("urls", removed),
         }
 
     def count(self, tables: Tables) -> Outputs:
@@ -133,11 +147,19 @@ class DedupTasks:
         totals = counts.select([*TEXT, "reply_to"]).join(total, [*TEXT], use_threads=False)
         return {"totals": (totals.drop_columns("reply_to"), totals["reply_to"].to_numpy())}
 
-    def repeat(self, tables: Tables) -> Outputs:
-        """Join each row with the number of rows that have its text."""
-        rows = tables["texts"].join(tables["totals"], [*TEXT], use_threads=False)
+    def texts(self, tables: Tables) -> Outputs:
+        """Join each row with the number of rows that have its text; drop those of too many."""
+        rows = tables["by_key"].join(tables["totals"], [*TEXT], use_threads=False)
         repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
-        return {"repeats": (repeats, self._by_group(repeats))}
+        limit = self.config.max_text_repeats
+        many = rows["rows_sum"].to_numpy() > (limit or np.inf)
+        rows = rows.drop_columns([*TEXT, "rows_sum"])
+        kept = rows.filter(pa.array(~many))
+        dropped = standing_alone(rows.filter(pa.array(many)), TEXT_REPEATS)
+        return {
+            "repeats": (repeats, self._by_group(repeats)),
+            **self._finish("texts", kept, np.arange(len(kept)), "", dropped),
+        }
 
     def bytes(self, tables: Tables) -> Outputs:
         """Keep the row of the smallest key among rows with equal bytes."""
@@ -212,6 +234,7 @@ class DedupTasks:
 
     def _counts(self, texts: pa.Table) -> Outputs:
         """Send the number of rows of each text: most rows may have the same, as the empty one."""
+        texts = texts.select([*ROW, *TEXT])
         reply_to = self._by(texts.slice(0, 1), KEY)
         counts = texts.group_by([*TEXT], use_threads=False).aggregate([([], "count_all")])
         counts = counts.rename_columns([*TEXT, "rows"])
@@ -219,16 +242,24 @@ class DedupTasks:
         return {"counts": (counts, self._by(counts, TEXT))}
 
     def _finish(
-        self, step: str, rows: pa.Table, representatives: np.ndarray, reason: str
+        self,
+        step: str,
+        rows: pa.Table,
+        representatives: np.ndarray,
+        reason: str,
+        dropped: pa.Table | None = None,
     ) -> Outputs:
         """Send the verdicts of a step, and the kept rows to the next step.
 
-        Kept rows that the next step would find equal are compared here first.
+        Kept rows that the next step would find equal are compared here first. `dropped` are
+        verdicts on rows that are no duplicates.
         """
+        also = [] if dropped is None else [dropped]
         following = self._following(step)
         if following is None:
             reasons = np.full(len(rows), reason)
-            return self._verdicts(step, removed_rows(rows, representatives, reasons))
+            removed = removed_rows(rows, representatives, reasons)
+            return self._verdicts(step, pa.concat_tables([removed, *also]))
         removed = representatives != np.arange(len(rows))
         reasons = np.where(removed, reason, following.reason)
         representatives = compare_kept(rows, representatives, following.first)
@@ -237,7 +268,9 @@ class DedupTasks:
             kept = kept.drop_columns([*SHA256])
         return {
             following.output: (kept, self._by(kept, following.partitioned_by)),
-            **self._verdicts(step, removed_rows(rows, representatives, reasons)),
+            **self._verdicts(
+                step, pa.concat_tables([removed_rows(rows, representatives, reasons), *also])
+            ),
         }
 
     def _following(self, step: str) -> Comparison | None:

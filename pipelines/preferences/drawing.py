@@ -8,8 +8,8 @@ from model.preferences.sampling import Drawn
 from model.preferences.scorers import scored
 from pipelines.preferences.inputs import Prepare, Prepared
 from pipelines.preferences.tools import Tools
+from pipelines.runtime.device import device_lock
 from pipelines.runtime.sidecar import Reject
-from pipelines.tokens.tokenizers import device_lock
 from schemas.recipe import DecodeConfig
 from schemas.store.storage import Storage
 

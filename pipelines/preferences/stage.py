@@ -32,8 +32,8 @@ from pipelines.shards.tar_writer import TarWriter, describe_tar
 from pipelines.shards.write_shard import FOLDER, output_name
 from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, ShardConfig
-from schemas.sections import Gpu
 from schemas.sample import CONTRACT_VERSION
+from schemas.sections import Gpu
 from schemas.store.storage import Storage
 from schemas.subsets import Subset
 from schemas.tables import PREFERENCES, SHARD_INDEX

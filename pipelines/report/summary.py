@@ -13,9 +13,12 @@ from operator import add
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.registry import columns
+from filters.scores.registry import score_columns
 from filters.signal import Column
+from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.histograms import Histogram, make_histogram
 from pipelines.report.page.records import (
     Choice,
@@ -27,9 +30,16 @@ from pipelines.report.page.records import (
     Summary,
     Tally,
 )
-from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
+from pipelines.runtime.sidecar import (
+    kept_rows,
+    read_origin,
+    read_rejects,
+    read_table,
+    sidecar_path,
+)
 from schemas.keys import rank
 from schemas.recipe import MaxFailedFraction, Recipe
+from schemas.rule_config import Rule
 from schemas.store.storage import Storage
 
 # Maximum number of entries of each kind; together they bound the size of the report.
@@ -61,19 +71,19 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         return read_table(store, sidecar_path(folder, shard), columns)
 
     sources = read("sources", "key", "source", "licence").to_pylist()
-    signals = read_table(store, sidecar_path("signals", shard))
     duplicates = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
     selection = read("selection", "key", "kept", "reason").to_pylist()
     captions = read("captions", "key", "caption_origin").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
+    source = sources[0]["source"] if sources else ""
     line = ShardLine(
         shard=shard,
-        source=sources[0]["source"] if sources else "",
+        source=source,
         listed=_rows_in(store, shard),
         fetched=read("raw", "key").num_rows,
-        measured=signals.num_rows,
-        unique=len(selection),
-        selected=sum(row["kept"] for row in selection),
+        measured=read("signals", "key").num_rows,
+        selected=duplicates.num_rows,
+        unique=len(kept_rows(duplicates)),
         samples=len(kept),
     )
     return Summary(
@@ -82,7 +92,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         sources=_tallies(sources, kept, lambda row: row["source"]),
         licences=_few_licences(_tallies(sources, kept, _licence)),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
-        histograms=_histograms(signals, duplicates, kept, recipe),
+        histograms=_histograms(shard, store, kept, recipe, source),
         examples=_examples(shard, kept, selection, duplicates.to_pylist()),
         rejects=_rejects(shard, store),
     )
@@ -112,8 +122,8 @@ def merge_all(parts: Iterable[Summary]) -> Summary:
 
 def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
     """Return the columns that the report shows as histograms, in the recipe's order."""
-    measured = columns(recipe.measure.signals)
-    return (*(column for column in measured if column.is_ordered), TEXT_REPEATS)
+    stored = (*columns(recipe.measure.signals), *score_columns(recipe.score.scorers))
+    return (*(column for column in stored if column.is_ordered), TEXT_REPEATS)
 
 
 def _rows_in(store: Storage, shard: int) -> int:
@@ -152,17 +162,24 @@ def _few_licences(found: Mapping[tuple[str, str], Tally]) -> dict[tuple[str, str
 
 
 def _histograms(
-    signals: pa.Table, duplicates: pa.Table, kept: frozenset[str], recipe: Recipe
+    shard: int, store: Storage, kept: frozenset[str], recipe: Recipe, source: str
 ) -> dict[str, Histogram]:
-    # Both tables are in key order, and dedup has a row for every measured row.
-    signals = signals.append_column(TEXT_REPEATS.field, duplicates["text_repeats"])
-    in_shards = [key in kept for key in _keys(signals)]
-    return {
-        column.name: make_histogram(
-            column, signals[column.name].to_numpy(), in_shards, recipe.select.get(column.name)
-        )
-        for column in shown_columns(recipe)
-    }
+    """Return the histogram of each column, over the rows that have a value in it."""
+    rules = dict(recipe.rules_by_source().get(source, {}))
+    if recipe.dedup.max_text_repeats is not None:
+        rules[TEXT_REPEATS.name] = Rule(max=recipe.dedup.max_text_repeats)
+    found: dict[str, Histogram] = {}
+    for folder in ("signals", "scores", "duplicates"):
+        table = read_table(store, sidecar_path(folder, shard))
+        in_shards = pc.is_in(table["key"], pa.array(sorted(kept), pa.string()))
+        for column in shown_columns(recipe):
+            if column.name in table.column_names:
+                there = table[column.name].is_valid()
+                values = table[column.name].filter(there).to_numpy()
+                found[column.name] = make_histogram(
+                    column, values, in_shards.filter(there).to_numpy(), rules.get(column.name)
+                )
+    return found
 
 
 def _examples(
@@ -183,7 +200,8 @@ def _examples(
         if row["reason"]:
             ranked = rank(row["key"], "report")
             choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
-            found.setdefault(Group("duplicate", row["reason"]), []).append(choice)
+            kind = "duplicate" if row["reason"] in OF_DUPLICATES else "dropped"
+            found.setdefault(Group(kind, row["reason"]), []).append(choice)
     return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}
 
 

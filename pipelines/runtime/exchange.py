@@ -55,7 +55,7 @@ def partition_of(identity: Sequence[np.ndarray], partitions: int) -> np.ndarray:
     """Return the partition of each row: a hash of its uint64 words."""
     hashed = np.zeros(len(identity[0]), np.uint64)
     for word in identity:
-        hashed = _scramble(hashed ^ word)
+        hashed = scramble(hashed ^ word)
     return (hashed % np.uint64(partitions)).astype(np.int64)
 
 
@@ -163,7 +163,7 @@ def _clear(store: Storage) -> None:
         list(threads.map(store.remove, [f"{FOLDER}/{name}" for name in names]))
 
 
-def _scramble(words: np.ndarray) -> np.ndarray:
+def scramble(words: np.ndarray) -> np.ndarray:
     """Scramble 64-bit words: the finalizer of SplitMix64 (Steele, Lea, Flood 2014)."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

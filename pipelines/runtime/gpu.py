@@ -23,3 +23,10 @@ def require_gpu(stage: str, asked: str, without: str) -> None:
             f"{stage}: {asked} asks for a GPU, and torch {torch.__version__} finds none on "
             f"{socket.gethostname()}, or no driver that fits; {without} goes on without"
         )
+
+
+def device_name() -> str:
+    """Return torch's name of the device to compute on: CUDA if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,11 +6,9 @@ output shard, the mark of an attempt. Whatever else lies in the folder is the us
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
 
 from pipelines.runtime.sidecar import (
     EarlierReleaseError,
@@ -31,7 +29,6 @@ CHUNK_BYTES = 1 << 24
 _SIDECAR = re.compile(r"(\d{5,})\.parquet")
 _RAW_TAR = re.compile(r"(\d{5,})-([0-9a-f]{12})\.tar")
 _OUTPUT = re.compile(r"([a-z0-9_]+-\d{6,})\.(tar|parquet)")
-_CUTOFFS = re.compile(r"quota-[0-9a-f]{32}\.json")
 _EXCHANGED = re.compile(r"(.+)\.([0-9a-f]{12})\.arrow", re.DOTALL)
 _ATTEMPT = re.compile(r"\d{5,}")
 
@@ -162,12 +159,6 @@ def old_outputs(
     return found
 
 
-def cutoffs_there(store: Storage) -> list[str]:
-    """List what looks like cut-offs of quotas, by name and by contents."""
-    paths = [f"selection/{n}" for n in sorted(store.listing("selection")) if _CUTOFFS.fullmatch(n)]
-    return [path for path in paths if _is_cutoffs(store, path)]
-
-
 def exchange_name(what: str) -> str:
     """Name a file of `exchange/`, by what it holds and a hash of that.
 
@@ -195,16 +186,6 @@ def _own_footer(store: Storage, path: str) -> Origin | None:
         raise
     except CorpusError:  # not ours, or too damaged to tell
         return None
-
-
-def _is_cutoffs(store: Storage, path: str) -> bool:
-    try:
-        data: Any = json.loads(store.read(path))
-    except ValueError:
-        return False
-    return isinstance(data, dict) and all(
-        isinstance(rank, str) and re.fullmatch("[0-9a-f]{32}", rank) for rank in data.values()
-    )
 
 
 def _size(store: Storage, path: str) -> int:

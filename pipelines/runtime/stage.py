@@ -44,6 +44,7 @@ class ShardResult:
     files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
     named_by_content: bool = False  # those paths, so that none ever holds other bytes
     passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
+    waited: float | None = None  # share of the time that the device waited for images, 0..1
 
     def counts(self) -> Counts:
         """Count the outcomes; rows_in is what the stage read, not the sum of the outcomes."""
@@ -148,6 +149,7 @@ class ShardReport(NamedTuple):
     failed: dict[str, int]
     seconds: float
     file_bytes: int  # published
+    waited: float | None = None  # share of the seconds that the device waited for images
 
 
 def wanted_fingerprint(
@@ -245,7 +247,8 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             _remove_unnamed(store, old - set(outcome.files))
             _remove_unnamed(store, (tar_mark(stage.name, file) for file in outcome.files))
     seconds = time.monotonic() - started
-    return _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+    report = _report(stage, shard, counts, seconds=seconds, file_bytes=size)
+    return report._replace(waited=outcome.waited)
 
 
 def _is_current(stage: MapStage, shard: int, origin: Origin, store: Storage, wanted: str) -> bool:

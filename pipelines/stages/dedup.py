@@ -1,24 +1,31 @@
 """dedup: find rows that are the same image, over the whole corpus, by exchanging keys and hashes.
 
+The rows are those that `select` kept, so the best acceptable copy stays.
+
 1. `repeated_url`: the same key in two shards; the first shard's row is kept.
-2. `same_bytes`: equal sha256; the row of the smallest key is kept.
-3. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
+2. `text_repeats`: more rows have its text than `max_text_repeats`; none of them is kept.
+3. `same_bytes`: equal sha256; the row of the smallest key is kept.
+4. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
    cell of a grid. Rows are compared in the order of resolution, then key. A row is removed if it
    is like a row that was kept before it, which becomes its representative.
+5. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
 
-A later step may remove the representative of a row. The verdict on the row is then redirected to
-the representative's own, so `kept_key` always names a row that is kept.
+A later step may remove the representative of a row as a duplicate. The verdict on the row is then
+redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or
+`text_repeats` drops is its own representative.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.caps import Cap, CapTasks, caps_of
 from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
@@ -55,16 +62,18 @@ class Dedup(SidecarStage):
 
     folder: ClassVar[str] = "duplicates"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
-    decides: ClassVar[tuple[str, ...]] = ("dedup",)
+    decides: ClassVar[tuple[str, ...]] = ("dedup", "sources")
+    version: ClassVar[int] = 2  # 2: after select, with caps and quotas
     judges: ClassVar[bool] = True
 
     config: DedupConfig
-    rows_of: str = "signals"
+    caps: tuple[Cap, ...] = ()
+    rows_of: str = "selection"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Dedup":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.dedup, rows_of=rows_of)
+        return cls(config=recipe.dedup, caps=caps_of(recipe), rows_of=rows_of)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
@@ -73,7 +82,14 @@ class Dedup(SidecarStage):
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
         config = self.config.model_dump(mode="json")
-        return fingerprint(self.name, self.version, config, self.contents(inputs))
+        caps = [asdict(cap) for cap in self.caps]
+        return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
+
+    def tasks(self, partitions: int) -> DedupTasks:
+        """Return the tasks of the stage, in so many partitions."""
+        return DedupTasks(
+            config=self.config, caps=self.caps, partitions=partitions, rows_of=self.rows_of
+        )
 
     def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
         """Build the graph; returns the numbers of the shards written.
@@ -84,7 +100,7 @@ class Dedup(SidecarStage):
 
         from pipelines.runtime.map_shards import Concurrently
 
-        tasks = DedupTasks(config=self.config, partitions=partitions, rows_of=self.rows_of)
+        tasks = self.tasks(partitions)
         read_rows = ReadRows(tasks=tasks, store=store)
         groups = assign_groups(shards, partitions)
         read = (
@@ -131,10 +147,10 @@ class Steps:
     def results(self, read: Any) -> tuple[Any, ...]:
         """Return the same as `expand`, in a collection an output."""
         steps = self.tasks.steps
-        urls = last = self._run("urls", (read, "by_url"))
+        urls = self._run("urls", (read, "by_url"))
         totals = self._run("count", (urls, "counts"))
-        texts = self._run("repeat", (urls, "texts"), (totals, "totals"))
-        sent = {"urls": urls}
+        texts = last = self._run("texts", (urls, "by_key"), (totals, "totals"))
+        sent = {"urls": urls, "texts": texts}
         if "bytes" in steps:
             sent["bytes"] = last = self._run("bytes", (last, "by_bytes"))
         if "near" in steps:
@@ -150,16 +166,37 @@ class Steps:
         for step in reversed(earlier):
             later = [(verdicts, "resolved") for verdicts in resolved]
             resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
-        written = [(verdicts, "verdicts") for verdicts in resolved]
+        capped = self._caps(urls, resolved) if self.tasks.caps else []
+        written = [(verdicts, "verdicts") for verdicts in (*resolved, *capped)]
         return self._select("write", *written, (texts, "repeats"))
 
-    def _run(self, name: str, *received: tuple[Any, str]) -> Any:
-        """Run a task on outputs of earlier tasks."""
-        return run_tasks(self._select(name, *received), self._task(name))
+    def _caps(self, urls: Any, resolved: Sequence[Any]) -> list[Any]:
+        """Run the caps one after the other on the rows that no verdict removed."""
+        left = [(urls, "capped"), *((verdicts, "resolved") for verdicts in resolved)]
+        verdicts: list[Any] = []
+        for number, cap in enumerate(self.tasks.caps):
+            tasks = CapTasks(cap=cap, partitions=self.tasks.partitions)
 
-    def _task(self, name: str) -> Task:
+            run = partial(self._run_cap, tasks, number)
+            offered = run("offer", *left)
+            lasts = run("last", (offered, "counts"))
+            edge = run("edge", (offered, "rows"), (lasts, "lasts"))
+            cut = run("cut", (edge, "edge"))
+            left = [(edge, "rows"), (cut, "over")]
+            verdicts += [edge, cut]
+        return verdicts
+
+    def _run_cap(self, tasks: CapTasks, number: int, name: str, *received: Any) -> Any:
+        return self._run(f"{name}_{number}", *received, function=getattr(tasks, name))
+
+    def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
+        """Run a task on outputs of earlier tasks: the one of its name, or a function."""
+        return run_tasks(self._select(name, *received), self._task(name, function))
+
+    def _task(self, name: str, function: Any = None) -> Task:
         _, _, step = name.partition("resolve_")
-        function = self.tasks.resolve(step) if step else getattr(self.tasks, name)
+        if function is None:
+            function = self.tasks.resolve(step) if step else getattr(self.tasks, name)
         return Task(name=f"dedup-{name}", store=self.store, function=function)
 
     def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:

@@ -41,7 +41,8 @@ class Ingest(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the unit and its source."""
         unit = read_plan(store)[shard]
-        return [asdict(unit), self._source(unit.source).model_dump(mode="json")]
+        source = self._source(unit.source).model_dump(mode="json", exclude={"select"})
+        return [asdict(unit), source]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `sources/NNNNN.parquet`."""

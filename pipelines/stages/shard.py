@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from filters.scores.registry import score_columns
 from pipelines.runtime.exchange import (
     Outputs,
     Slices,
@@ -92,6 +93,7 @@ class Shard(Stage):
             by_output,
             self.rows_of,
             self.subset,
+            stored_scores(self.recipe),
         )
         samples = (
             assign_groups(shards, groups)
@@ -107,6 +109,12 @@ class Shard(Stage):
             | "Files" >> beam.combiners.ToList()
             | "Publish" >> beam.Map(_publish, store, self.subset).with_output_types(str)
         )
+
+
+def stored_scores(recipe: Recipe) -> tuple[str, ...]:
+    """Return the scores that samples hold: all but lists, as embeddings and boxes are."""
+    scores = score_columns(recipe.score.scorers)
+    return tuple(column.name for column in scores if not pa.types.is_nested(column.type))
 
 
 def output_shard_count(samples: int, per_shard: int) -> int:
@@ -150,6 +158,7 @@ class ReadSamples:
     by_output: ByOutputShard
     rows_of: str = "tokens"  # folder of the stage before
     subset: Subset = T2I
+    scores: Sequence[str] = ()  # columns that samples hold
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file, sorted by bundle."""
@@ -166,7 +175,7 @@ class ReadSamples:
         """Yield a reference for each row that the stage before kept, in key order."""
         tables = {
             folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
-            for folder, columns in COLUMNS.items()
+            for folder, columns in {**COLUMNS, "scores": ("key", *self.scores)}.items()
         }
         tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
         if self.rows_of != "tokens":
@@ -206,7 +215,7 @@ class ReadSamples:
                 "width": width,
                 "height": height,
                 "crop_aspect": aspect,
-                "signals": {name: value for name, value in signals.items() if name != "key"},
+                "signals": {n: v for n, v in (signals | rows["scores"]).items() if n != "key"},
                 "recipe": self.recipe_fingerprint,
             },
             self.subset,

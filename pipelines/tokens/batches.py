@@ -3,12 +3,8 @@
 Shapes: B images, V views per image, H and W pixels.
 """
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +13,10 @@ from PIL.Image import Image
 
 from filters.decode import DecodeError
 from pipelines.runtime.active_images import active_images, most_at_once
+from pipelines.runtime.device import DeviceClock, device_lock, prepared_ahead
 from pipelines.runtime.images import decode_image
 from pipelines.runtime.sidecar import Reject
-from pipelines.tokens.tokenizers import Target, device_lock, target_tokenizer
+from pipelines.tokens.tokenizers import Target, target_tokenizer
 from schemas.keys import unit
 from schemas.recipe import DecodeConfig, VqTokensConfig
 
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 
     from model.tokenizers.network_tokenizer import NetworkTokenizer
 
-MAX_DECODE_THREADS = 16
 COMPARED = "compared with fp32"  # salt of the draw
 CHECKED_SHARE = 1 / 16  # of images, encoded in fp32 too if another precision is set
 
@@ -71,6 +67,7 @@ class TokenBatches:
 
     recipe: VqTokensConfig
     decode: DecodeConfig
+    clock: DeviceClock = field(default_factory=DeviceClock)
     _waiting: dict[tuple[int, float], list[_Prepared]] = field(default_factory=dict)
 
     def run(self, requests: Iterable[TokenRequest]) -> Iterator[Tokenized | Reject]:
@@ -78,7 +75,7 @@ class TokenBatches:
 
         A rejected image may already have been yielded for other targets.
         """
-        for prepared in self._prepared_ahead(requests):
+        for prepared in prepared_ahead(requests, self._prepare, self.clock):
             if isinstance(prepared, Reject):
                 yield prepared
                 continue
@@ -91,21 +88,6 @@ class TokenBatches:
         while self._waiting:
             place, batch = self._waiting.popitem()
             yield from self._encode(*place, batch)
-
-    def _prepared_ahead(self, requests: Iterable[TokenRequest]) -> Iterator[_Prepared | Reject]:
-        requests = iter(requests)
-        if (first := next(requests, None)) is None:
-            return  # without importing torch
-        requests = chain([first], requests)
-        threads = decode_threads()
-        pending: deque[Future[_Prepared | Reject]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
-            for request in requests:
-                pending.append(pool.submit(self._prepare, request))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
 
     def _prepare(self, request: TokenRequest) -> _Prepared | Reject:
         try:
@@ -223,15 +205,6 @@ class TokenBatches:
             mine = codes[place * views : (place + 1) * views]
             found[number] = tokenizer.differing(mine, expected.values_BL)
         return found
-
-
-def decode_threads() -> int:
-    """Return the number of decode threads for a device; one for a CPU, which needs its cores."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return 1
-    return min(MAX_DECODE_THREADS, os.cpu_count() or 1)
 
 
 def _to_device(pixels_NHWC: NDArray[np.uint8], tokenizer: "NetworkTokenizer") -> "torch.Tensor":

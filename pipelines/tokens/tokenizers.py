@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 TokenizerRecipe = BsqTokenizer | VarTokenizer
 
-device_lock = threading.Lock()
-"""Held while a tokenizer computes: threads of one worker take turns on its device."""
-
 _loaded: dict[str, "NetworkTokenizer"] = {}
 _loading = threading.Lock()
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dedup.tasks import DedupTasks
 from pipelines.runtime.exchange import Slice, Slices, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     ROWS_A_PARTITION,
+    Dedup,
     Steps,
     verdict_table,
     verdicts,
@@ -31,8 +31,9 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
-    tasks = DedupTasks(config=look.recipe.dedup, partitions=partitions, rows_of=rows_of)
-    steps = LocalSteps(tasks=tasks, store=Storage(look.exchange))
+    stage = look.stages["duplicates"]
+    assert isinstance(stage, Dedup)
+    steps = LocalSteps(tasks=stage.tasks(partitions), store=Storage(look.exchange))
     for group, found_again in steps.run(shards, look.store):
         for shard in group:
             expected = verdict_table(found_again, shard)[0].to_pylist()
@@ -67,8 +68,8 @@ class LocalSteps(Steps):
         for number, group in enumerate(groups):
             yield group, verdicts(receive(self.store, found.get(number, [])))
 
-    def _run(self, name: str, *received: tuple[Any, str]) -> Any:
-        task, results = self._task(name), []
+    def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
+        task, results = self._task(name, function), []
         selected = (part for parts in self._select(name, *received) for part in parts)
         for partition, slices in sorted(_grouped(selected).items()):
             results += task((partition, slices))

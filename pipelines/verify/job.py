@@ -27,8 +27,6 @@ from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
 from pipelines.stages.dedup import Dedup
-from pipelines.stages.quota import cutoffs_path, fingerprints, quotas, within
-from pipelines.stages.select import Select
 from pipelines.stages.shard import output_shard_count
 from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
@@ -198,13 +196,7 @@ class _Verify:
             for folder, of_folder in origins.items()
         }
         all_read = all(len(complete[folder]) == len(self._sources) for folder in sidecar_stages())
-        limits, cutoffs, path = quotas(recipe), {}, ""
         faults: list[Fault] = []
-        if limits and all_read:
-            [select] = (stage for stage in make_stages(recipe) if isinstance(stage, Select))
-            path = cutoffs_path(select, limits, fingerprints(complete))
-            self._files.required.add(path)
-            faults += self._check_file(path, self._read_cutoffs, path, cutoffs)
         if all_read:
             faults += self._check_file(
                 PLAN, rows_sound, self._store, self._sources, complete["sources"]
@@ -213,16 +205,18 @@ class _Verify:
         outputs = output_shard_count(samples, recipe.shard.samples)
         faults += expect_outputs(self._store, outputs, self._files)
         faults += self._files.faults()
-        look = self._look(recipe, complete if all_read else {}, cutoffs, outputs)
+        look = self._look(recipe, complete if all_read else {}, outputs)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
             summary = merge(summary, one.summary or Summary())
             found.append(replace(one, summary=None))
         faults += [fault for one in found for fault in one.faults]
-        if path and not faults:
-            kept = [(one.kept_rows, one.highest_rank) for one in found]
-            faults += guarded(path, quotas_sound, path, limits, cutoffs, self._sources, kept)
+        if not faults:
+            kept = [(one.kept_rows, one.over_quota) for one in found]
+            faults += guarded(
+                Dedup.folder, quotas_sound, Dedup.folder, recipe.sources, self._sources, kept
+            )
         if self._deep and all(one.samples_written for one in found):
             faults += guarded("duplicates", duplicates_found_again, look)
         return faults + self._with_samples(look, complete if all_read else {}, found, summary)
@@ -272,10 +266,9 @@ class _Verify:
         self,
         recipe: Recipe,
         origins: Mapping[str, Sequence[Origin]],
-        cutoffs: Mapping[str, str],
         outputs: int,
     ) -> Look:
-        made = (within(stage, cutoffs) for stage in make_stages(recipe))
+        made = make_stages(recipe)
         stages = {stage.folder: stage for stage in made if isinstance(stage, SidecarStage)}
         [dedup] = (stage for stage in stages.values() if isinstance(stage, Dedup))
         made_with = self._manifest.get("made_with") if isinstance(self._manifest, dict) else None
@@ -329,16 +322,6 @@ class _Verify:
             self._sources = sources
         if not self._sources:
             yield Fault(PLAN, "names no unit of the recipe's sources")
-
-    def _read_cutoffs(self, path: str, cutoffs: dict[str, str]) -> list[Fault]:
-        body = self._store.read(path)
-        found = json.loads(body)
-        if body != json.dumps(found, sort_keys=True).encode():
-            return [Fault(path, "is not written as the build writes it")]
-        if not all(isinstance(value, str) for value in found.values()):
-            return [Fault(path, "holds values that are not ranks")]
-        cutoffs.update(found)
-        return []
 
 
 def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:

@@ -26,7 +26,7 @@ from pipelines.sources.plan import PLAN, passed_over, published_plan
 from pipelines.stage_table import STAGES
 from pipelines.verify.faults import Fault, differences
 from pipelines.verify.look import Look, is_count
-from schemas.recipe import Recipe
+from schemas.recipe import Recipe, Source
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import LOCK_NAME, holder_of
 from schemas.store.storage import CorpusError, Storage
@@ -141,30 +141,27 @@ def lock_sound(store: Storage) -> Iterator[Fault]:
 
 def quotas_sound(
     path: str,
-    limits: Mapping[str, int],
-    cutoffs: Mapping[str, str],
+    recipe: Sequence[Source],
     sources: Sequence[str],
-    found: Sequence[tuple[int, str]],
+    found: Sequence[tuple[int, int]],
 ) -> Iterator[Fault]:
-    """Check that a source keeps as many rows as its quota, up to the rank of its cut-off.
+    """Check that a source keeps as many rows as its quota, and all rows if it has fewer.
 
     Args:
-        path: path of the file of cut-offs.
-        limits: quota in rows, by source; only sources that have one.
-        cutoffs: highest kept rank, by source; only sources that have enough rows.
+        path: of the side-cars of dedup.
+        recipe: the sources of the recipe.
         sources: the source of each shard.
-        found: the number of rows that each shard keeps, and the highest rank among them.
+        found: how many rows dedup keeps of each shard, and how many it drops for the quota.
     """
-    if unknown := sorted({*cutoffs} - {*limits}):
-        yield Fault(path, f"{unknown[0]!r} has no quota")
-    for name, limit in limits.items():
-        shards = [shard for source, shard in zip(sources, found, strict=True) if source == name]
-        rows, last = sum(rows for rows, _ in shards), max((last for _, last in shards), default="")
-        if name in cutoffs and (rows, last) != (limit, cutoffs[name]):
-            yield Fault(path, f"{name}: keeps {rows:,} rows up to {last}, its quota is {limit:,}")
-        elif name not in cutoffs and rows >= limit:
+    for source in recipe:
+        rows = [counts for name, counts in zip(sources, found, strict=True) if name == source.name]
+        kept, dropped = sum(kept for kept, _ in rows), sum(dropped for _, dropped in rows)
+        limit = source.quota
+        if (limit is None and dropped) or (limit is not None and kept > limit):
+            yield Fault(path, f"{source.name}: keeps {kept:,} rows, its quota is {limit}")
+        elif limit is not None and dropped and kept < limit:
             yield Fault(
-                path, f"{name}: keeps {rows:,} rows without a cut-off, its quota is {limit:,}"
+                path, f"{source.name}: drops {dropped:,} rows of {kept:,}, its quota is {limit:,}"
             )
 
 

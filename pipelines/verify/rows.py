@@ -1,15 +1,27 @@
 """Checks of the rows of a shard's side-cars against each other, without reading an image."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from filters.registry import SIGNALS
+from filters.scores.registry import score_columns
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from model.tokenizers.schedules import nearest_aspect
-from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES
+from pipelines.dedup.caps import caps_of
+from pipelines.dedup.rows import (
+    NEAR_DUPLICATE,
+    OF_DUPLICATES,
+    REPEATED_URL,
+    SAME_BYTES,
+    TEXT_REPEATS,
+)
 from pipelines.runtime.stage import MapStage
+from pipelines.stages.score import Score
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
@@ -78,17 +90,19 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     """Check the verdicts of dedup within one shard; `--deep` compares all rows of the corpus."""
     signals, verdicts = look.rows("signals"), look.rows("duplicates")
     settings = look.corpus.recipe.dedup
+    allowed = ["", REPEATED_URL, *[SAME_BYTES] * settings.same_bytes]
+    allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
+    allowed += [TEXT_REPEATS] * (settings.max_text_repeats is not None)
+    allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
-        allowed = ["", REPEATED_URL, *[SAME_BYTES] * settings.same_bytes]
-        allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
-        represents_itself = reason in ("", REPEATED_URL)
+        represents_itself = reason == REPEATED_URL or reason not in OF_DUPLICATES
         faults = {
             f"reason is {reason!r}, expected one of {allowed}": reason not in allowed,
             f"its representative is {kept_key!r}, under reason {reason!r}": (
                 represents_itself and kept_key != key
             ),
-            "it is its own representative, and was dropped": (
+            "it is its own representative, and a duplicate": (
                 not represents_itself and kept_key == key
             ),
             f"its text is in {row['text_repeats']} rows": (
@@ -98,13 +112,38 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
         }
         kept = verdicts.get(kept_key)
         if kept and not represents_itself:
-            faults[f"its representative {kept_key} was dropped too"] = bool(kept["reason"])
+            faults[f"its representative {kept_key} is a duplicate too"] = (
+                kept["reason"] in OF_DUPLICATES
+            )
         if kept and settings.phash_distance is not None and {key, kept_key} <= signals.keys():
             apart = (signals[key]["phash"] ^ signals[kept_key]["phash"]).bit_count()
             faults[f"{distance} bits of its hash differ, expected {apart}"] = distance != apart
         yield from (
             look.fault("duplicates", f"{key}: {what}") for what, is_so in faults.items() if is_so
         )
+
+
+def scored_rows_sound(look: ShardLook) -> Iterator[Fault]:
+    """Check that the rows that pass the rules on measured signals have scores, and no others."""
+    stage = look.corpus.stages["scores"]
+    assert isinstance(stage, Score)
+    raw = look.tables["raw"]
+    kept = raw.filter(pc.is_in(raw["key"], look.tables["scores"]["key"].combine_chunks()))
+    asked = {row["key"]: row for row in stage.asked(kept, look.shard, look.corpus.store)}
+    names = [column.name for column in score_columns(stage.config.scorers)]
+    for row in look.tables["scores"].to_pylist():
+        key = row["key"]
+        expected = asked.get(key, {"image_sha256": "", "text_digest": ""})
+        for name in ("image_sha256", "text_digest"):
+            if row[name] != expected[name]:
+                what = f"{key}: {name} is {row[name]!r}, expected {expected[name]!r}"
+                yield look.fault("scores", what)
+        for name in names:
+            if (row[name] is None) == (key in asked):
+                what = "is missing" if row[name] is None else f"is {row[name]!r:.80}, not asked for"
+                yield look.fault("scores", f"{key}: {name} {what}")
+            elif isinstance(row[name], float) and not math.isfinite(row[name]):
+                yield look.fault("scores", f"{key}: {name} is {row[name]}")
 
 
 def token_rows_sound(look: ShardLook) -> Iterator[Fault]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from glob import escape, glob
 from typing import Any
 
-from pipelines.stages.shard import ByOutputShard, ReadSamples
+from pipelines.stages.shard import ByOutputShard, ReadSamples, stored_scores
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, ShardLook
 from schemas.keys import output_shard
@@ -26,6 +26,7 @@ def write_samples(look: ShardLook) -> Iterator[Fault]:
         corpus.recipe.fingerprint(),
         corpus.recipe.shard.short_side,
         ByOutputShard(corpus.outputs, 1),
+        scores=stored_scores(corpus.recipe),
     )
     by_output: dict[int, list[str]] = {}
     for reference in reader.references(look.shard):

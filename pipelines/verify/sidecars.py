@@ -1,11 +1,13 @@
 """Checks of the side-cars of one shard: made by this recipe, undamaged, and no row lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+from pipelines.dedup.caps import QUOTA
 from pipelines.report.summary import Summary, summarise_shard
 from pipelines.runtime.sidecar import (
     dead_letters_path,
@@ -13,7 +15,6 @@ from pipelines.runtime.sidecar import (
     read_table,
 )
 from pipelines.runtime.stage import MapStage, SidecarStage
-from pipelines.stages.select import QUOTA
 from pipelines.verify.bytes import arrays_sound, fetched_bytes_sound
 from pipelines.verify.counts import conserved, counted, made_by_recipe
 from pipelines.verify.deep import encoded_again, measured_again
@@ -31,12 +32,12 @@ from pipelines.verify.rows import (
     duplicates_sound,
     listed_rows_sound,
     measured_rows_sound,
+    scored_rows_sound,
     token_rows_sound,
 )
 from pipelines.verify.samples import write_samples
 from pipelines.verify.stages import made_again
-from schemas.keys import rank
-from schemas.tables import DEAD_LETTERS
+from schemas.tables import DEAD_LETTERS, DUPLICATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class Findings:
     """The faults of one shard's side-cars, and the values that checks of the whole corpus need."""
 
     faults: list[Fault] = field(default_factory=list)
-    kept_rows: int = 0  # rows that select kept
-    highest_rank: str = ""  # among these rows, in the order of quotas
+    kept_rows: int = 0  # rows that dedup kept
+    over_quota: int = 0  # rows that it dropped for the quota of their source
     samples_written: bool = True  # in the exchange folder, for checks of the output shards
     summary: Summary | None = None  # for the report
 
@@ -63,6 +64,7 @@ CHECKS = (
     Check("raw", ("raw",), fetched_bytes_sound),
     Check("raw", ("sources", "raw"), places_sound),
     Check("signals", ("sources", "raw", "signals"), measured_rows_sound),
+    Check("scores", ("sources", "raw", "signals", "scores"), scored_rows_sound),
     Check("duplicates", ("signals", "duplicates"), duplicates_sound),
     Check("tokens", ("raw", "signals", "tokens"), token_rows_sound),
     Check("tokens", ("tokens",), arrays_sound),
@@ -97,11 +99,12 @@ class CheckSidecars:
                 faults += guarded(look.path(folder), conserved, look, folder, before)
         whole = look.tables.keys() == stages.keys()
         not_written = guarded(look.path("tokens"), write_samples, look) if whole else []
-        kept = look.kept("selection") if "selection" in look.tables else []
+        judged = look.tables.get("duplicates", DUPLICATES.empty_table())
+        reasons = Counter(judged["reason"].to_pylist())
         return Findings(
             faults=capped([*faults, *not_written]),
-            kept_rows=len(kept),
-            highest_rank=max((rank(key, QUOTA) for key in kept), default=""),
+            kept_rows=reasons[""],
+            over_quota=reasons[QUOTA],
             samples_written=whole and not not_written,
             summary=_summary(look) if whole and not not_written else None,
         )

@@ -4,7 +4,7 @@ import pytest
 
 from filters.rules import KEEP, Verdict, judge
 from schemas.keys import unit
-from schemas.recipe import Rule
+from schemas.rule_config import Rule
 
 
 def dropped(reason: str) -> Verdict:

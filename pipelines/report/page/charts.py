@@ -11,7 +11,7 @@ import pyarrow as pa
 from filters.signal import Column
 from pipelines.report.page.formats import share, short, value
 from pipelines.report.page.histograms import Histogram, bin_edges
-from schemas.recipe import Rule
+from schemas.rule_config import Rule
 
 WIDTH, HEIGHT = 320, 96  # plot of a histogram, SVG units
 FUNNEL_WIDTH = 1000

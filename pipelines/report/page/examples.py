@@ -102,7 +102,7 @@ def find_examples(request: Request, store: Storage) -> list[Example]:
         return []
     tables = {
         folder: _rows_of(store, folder, shard, present)
-        for folder in ("sources", "raw", "signals", "duplicates", "captions", "pairs")
+        for folder in ("sources", "raw", "signals", "scores", "duplicates", "captions", "pairs")
     }
     examples = [_example(key, shard, tables) for key in map(str, present.to_pylist())]
     return [example for example in examples if example.key in keys or example.is_kept]
@@ -148,7 +148,8 @@ def _example(
     verdict = tables["duplicates"].get(key, {})
     caption = tables["captions"].get(key, {})
     pair = tables["pairs"].get(key, {})
-    values = {**tables["signals"].get(key, {}), "text_repeats": verdict.get("text_repeats", 0)}
+    stored = {**tables["signals"].get(key, {}), **tables["scores"].get(key, {})}
+    values = {**stored, "text_repeats": verdict.get("text_repeats", 0)}
     return Example(
         key=key,
         shard=shard,
@@ -158,7 +159,7 @@ def _example(
         text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
         is_kept=bool(verdict) and not verdict["reason"],
         raw=tables["raw"].get(key),
-        values={name: value for name, value in values.items() if not isinstance(value, str)},
+        values={name: value for name, value in values.items() if isinstance(value, int | float)},
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
         caption_origin=caption.get("caption_origin", ""),

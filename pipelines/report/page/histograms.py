@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from filters.signal import Column
-from schemas.recipe import Rule
+from schemas.rule_config import Rule
 
 BINS_MAX = 48
 _FlatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -58,7 +58,10 @@ def bin_edges(column: Column) -> _FlatArray:
 
 
 def make_histogram(
-    column: Column, values: Sequence[float] | np.ndarray, kept: Sequence[bool], rule: Rule | None
+    column: Column,
+    values: Sequence[float] | np.ndarray,
+    kept: Sequence[bool] | np.ndarray,
+    rule: Rule | None,
 ) -> Histogram:
     """Return the histogram of one column.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.formats import value
 from pipelines.report.page.records import Choice, Group, Summary
-from schemas.recipe import Rule
+from schemas.rule_config import Rule
 
 MOST_DROPPED = 96  # thumbnails of dropped rows, of all reasons together
 REASONS = {
@@ -14,6 +14,10 @@ REASONS = {
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
     "quota": "beyond the source's quota",
+    "text_repeats": "too many rows have its text",
+    "max_per_text": "beyond the most rows of a text",
+    "max_per_host": "beyond the most rows of a host",
+    "max_per_author": "beyond the most rows of an author",
 }
 
 
@@ -75,7 +79,7 @@ class Pictures:
 def dropped_galleries(
     counts: Mapping[str, int], rules: Mapping[str, Rule], pictures: Pictures
 ) -> list[Gallery]:
-    """Return a gallery for each reason of select, in the order of `counts`."""
+    """Return a gallery for each reason of rules and caps, in the order of `counts`."""
     by_reason = _rules_by_reason(rules)
     most = max(1, MOST_DROPPED // max(1, len(counts)))
     galleries: list[Gallery] = []
@@ -103,12 +107,18 @@ def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for name, rule in rules.items():
         start = f"the recipe asks for {name} of at"
+        if rule.any_of:
+            found[name] = "", "the row passes no group of the rule"
         if rule.forbid:
             found[name] = name, f"the recipe forbids {name}"
         if rule.min is not None:
             found[f"{name}_min"] = name, f"{start} least {value(rule.min)}"
-        if rule.cap is not None:
-            found[f"{name}_cap"] = name, f"the recipe keeps about {value(rule.cap)} of a text"
         if rule.max is not None:
             found[f"{name}_max"] = name, f"{start} most {value(rule.max)}"
+        if rule.in_ is not None:
+            found[f"{name}_in"] = name, f"{name} is not in the recipe's list"
+        if rule.not_in is not None:
+            found[f"{name}_not_in"] = name, f"{name} is in the recipe's list"
+        if rule.matches is not None:
+            found[f"{name}_matches"] = name, f"{name} does not match {rule.matches}"
     return found

@@ -63,8 +63,8 @@ class ShardLine(NamedTuple):
     listed: int
     fetched: int
     measured: int
-    unique: int
     selected: int
+    unique: int
     samples: int
 
     @property

@@ -3,12 +3,14 @@
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page import charts, formats
 from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report.page.examples import Example, Found, Thumbnail
@@ -64,6 +66,9 @@ def render_page(
     pictures = Pictures(summary, found, draw)
     stages = _stages(manifest["funnel"], seconds)
     css = _environment().get_template("style.css").render()
+    by_dedup = _dropped_by(stages, "dedup")
+    alone = {reason: rows for reason, rows in by_dedup.items() if reason not in OF_DUPLICATES}
+    rules = {**reduce(or_, recipe.rules_by_source().values()), **recipe.select}
     return (
         _environment()
         .get_template("page.html")
@@ -82,8 +87,10 @@ def render_page(
             licences=_largest(summary.licences, MOST_LICENCE_LINES),
             histograms=_histograms(summary, recipe),
             kept=pictures.of(Group("kept")),
-            dropped=dropped_galleries(_dropped_by(stages, "select"), recipe.select, pictures),
-            duplicates=duplicate_galleries(summary, _dropped_by(stages, "dedup"), pictures),
+            dropped=dropped_galleries({**_dropped_by(stages, "select"), **alone}, rules, pictures),
+            duplicates=duplicate_galleries(
+                summary, {r: rows for r, rows in by_dedup.items() if r in OF_DUPLICATES}, pictures
+            ),
             pairs=pictures.of(Group("pair")),
             failed=_failed(summary, found, [line["stage"] for line in manifest["funnel"]]),
             most_shards=MOST_SHARDS,

@@ -37,8 +37,8 @@ from pipelines.runtime.sidecar import read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import MANIFEST
 from schemas.recipe import DecodeConfig, ShardConfig
-from schemas.sections import Gpu
 from schemas.sample import json_faults
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import PREFERENCE
 

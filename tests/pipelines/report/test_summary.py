@@ -31,7 +31,8 @@ from pipelines.report.summary import (
 )
 from pipelines.runtime.sidecar import Reject, count, make_origin, write_dead_letters, write_sidecar
 from schemas.keys import rank, sample_key
-from schemas.recipe import ListSource, MeasureConfig, Recipe, Rule
+from schemas.recipe import ListSource, MeasureConfig, Recipe
+from schemas.rule_config import Rule
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import (
     CAPTIONS,

@@ -5,7 +5,7 @@ import pytest
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.select import QUOTA, Select, judged
 from schemas.keys import rank
-from schemas.recipe import Rule
+from schemas.rule_config import Rule
 
 LOW, HIGH = Rule(min=256), Rule(max=2.0)
 

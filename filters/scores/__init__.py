@@ -1,0 +1,1 @@
+"""The models that score images, one file each."""

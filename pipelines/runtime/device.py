@@ -1,0 +1,74 @@
+"""What stages that compute on a device share: preparation ahead of it, and turns on it."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, TypeVar
+
+MAX_DECODE_THREADS = 16
+
+# Threads of a worker take turns on its device, because GPU memory suffices for one batch.
+device_lock = threading.Lock()
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def decode_threads() -> int:
+    """Return the number of decode threads for a device; one for a CPU, which needs its cores."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 1
+    return min(MAX_DECODE_THREADS, os.cpu_count() or 1)
+
+
+@dataclass(kw_only=True)
+class DeviceClock:
+    """The seconds that a device was used for a shard, and those that it waited for images."""
+
+    started: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def wait(self, future: "Future[T]") -> T:
+        """Return the result of a future; the seconds until it is there are waiting."""
+        begun = time.monotonic()
+        try:
+            return future.result()
+        finally:
+            self.waited += time.monotonic() - begun
+
+
+def prepared_ahead(
+    requests: Iterable[T],
+    prepare: Callable[[T], R],
+    clock: DeviceClock,
+    threads: Callable[[], int] = decode_threads,
+) -> Iterator[R]:
+    """Yield what `prepare` makes of each request, in order; threads work ahead of the caller.
+
+    Up to two results a thread wait to be taken. Nothing is started, and no library imported, if
+    there is no request.
+    """
+    waiting: Iterator[Any] = iter(requests)
+    if (first := next(waiting, None)) is None:
+        return
+    count = threads()
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        for request in chain([first], waiting):
+            pending.append(pool.submit(prepare, request))
+            if len(pending) > 2 * count:
+                yield clock.wait(pending.popleft())
+        while pending:
+            yield clock.wait(pending.popleft())
