@@ -5,11 +5,12 @@ from functools import cache, reduce
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from filters.text_list import read_texts
 from schemas.rule_config import Rule
 
+pc: Any = pyarrow.compute  # its stubs do not accept Python values and lists of kinds
 HOST = "host"  # the column whose values also match their parent domains
 _NONE = pa.scalar(None, pa.string())
 _PARENTS = 8  # levels of a host that are compared

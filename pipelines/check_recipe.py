@@ -150,9 +150,9 @@ def _pinned_scorer(scorer: T) -> T:
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             update[name] = tuple(map(_pinned_scorer, value))
         elif name.endswith("_sha256"):
-            path = getattr(scorer, name.removesuffix("_sha256"))
+            path = str(getattr(scorer, name.removesuffix("_sha256")))
             if is_file_of_weights(path):
-                update[name] = _file_sha256(path, value, f"score: {path}")
+                update[name] = _file_sha256(path, str(value), f"score: {path}")
     return scorer.model_copy(update=update)
 
 

@@ -115,7 +115,7 @@ class CapTasks:
         lasts = tables["lasts"]
         ranked = rows.append_column("bin", pa.array(self._bins(rows)))
         ranked = ranked.join(lasts, [*self.cap.groups], use_threads=False)
-        last = pc.fill_null(ranked["last"], pa.scalar(_NO_BIN, pa.uint64())).to_numpy()
+        last: np.ndarray = pc.fill_null(ranked["last"], _NO_BIN).to_numpy()  # pyright: ignore
         bins = ranked["bin"].to_numpy()
         kept = ranked.filter(pa.array(bins <= last)).select(rows.column_names)
         edge = ranked.filter(pa.array(bins == last)).select([*ROW, *self.cap.groups, "bin", "room"])
@@ -164,7 +164,7 @@ class CapTasks:
         return partition_of(numbers(rows, identity), self.partitions)
 
 
-_NO_BIN = np.iinfo(np.uint64).max
+_NO_BIN = pa.scalar(2**64 - 1, pa.uint64())
 _ALL = np.iinfo(np.int64).max  # rows
 
 
