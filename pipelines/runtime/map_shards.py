@@ -61,15 +61,16 @@ class Concurrently(beam.DoFn):
     as large as the references in it, not as what they refer to.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], gpus: int = 0) -> None:
         self._function = function
+        self._gpus = gpus  # of a worker, each for a process of its own
         self._job = current_job()
         self._pending: list[Call] = []
 
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
         refuse_if_stopped(self._job)
-        call = submit(self._function, element)
+        call = submit(self._function, element, gpus=self._gpus)
         if call is not None:
             self._pending.append(call)
             return
@@ -90,7 +91,9 @@ class _RunChain(Concurrently):
     """Run a chain, and count outcomes for the runner's own monitoring."""
 
     def __init__(self, stages: Iterable[MapStage], store: Storage) -> None:
-        super().__init__(RunChain(stages, store))
+        stages = tuple(stages)
+        gpu = stages[0].gpu  # stages with other hints have a step of their own
+        super().__init__(RunChain(stages, store), gpus=gpu.count if gpu else 0)
 
     def process(self, element: int) -> Iterator[int]:
         """Run one shard."""

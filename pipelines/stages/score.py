@@ -26,6 +26,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, Recipe
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SCORES
 
@@ -80,9 +81,10 @@ class Score(MapStage):
                 fields.append(made.field.with_nullable(True).with_metadata(about))
         return pa.schema(fields)
 
-    def hints(self) -> dict[str, str]:
-        """Return what it asks of its workers: the GPU of the recipe."""
-        return self.config.gpu.hints() if self.config.gpu and self.config.scorers else {}
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs of the recipe."""
+        return self.config.gpu if self.config.scorers else None
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the scorers, how images are decoded, and which rows are scored."""
@@ -195,7 +197,7 @@ class Score(MapStage):
         """Put the scores that are missing into `known`, and the images without into `rejects`."""
         if not rows:
             return
-        if gpu := self.config.gpu:
+        if gpu := self.gpu:
             require_gpu(self.name, f"score.gpu ({gpu.type})", "--set score.gpu=null")
         work = ScoreBatches(config=self.config, decode=self.decode, clock=clock)
         for result in work.run(self._requests(rows, todo, store, rejects)):

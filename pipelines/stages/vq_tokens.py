@@ -20,6 +20,7 @@ from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
 from schemas.recipe import DecodeConfig, Recipe, VqTokensConfig
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import TOKENS
 
@@ -60,9 +61,10 @@ class VqTokens(MapStage):
         """Return the schema of the side-cars."""
         return TOKENS
 
-    def hints(self) -> dict[str, str]:
-        """Return what it asks of its workers: the GPU of the recipe, which no other stage has."""
-        return self.config.gpu.hints() if self.config.gpu else {}
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs of the recipe."""
+        return self.config.gpu
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -105,7 +107,7 @@ class VqTokens(MapStage):
         todo = [row for row in rows if wanted[row["key"]]]
         if not todo:  # and no library of tensors is loaded for it
             return {}
-        if gpu := self.config.gpu:
+        if gpu := self.gpu:
             asked = f"vq_tokens.gpu ({gpu.type})"
             require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
