@@ -214,7 +214,11 @@ class Build:
             shards = ran.ran.get(stage.name, ())
             rows = sum(origins[shard].counts.rows_in for shard in shards)
             worked = ran.seconds.get(stage.name, 0.0)
-            self.log.stage(stage.name, len(shards), worked, " of work", **job)
+            note, waits = " of work", {}
+            if worked and stage.name in ran.waited:
+                share = ran.waited[stage.name] / worked
+                note, waits = f"{note}, {share:.0%} of it waiting for images", {"waited": share}
+            self.log.stage(stage.name, len(shards), worked, note, **job, **waits)
         if ran.ran and len(stages) > 1:
             CONSOLE.info("%-10s %.1f s%s", "together", seconds, speed(rows, seconds))
         if members:  # files of any other are gone

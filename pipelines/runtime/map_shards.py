@@ -15,7 +15,8 @@ from pipelines.runtime.chain import RunChain, by_hints, chain_name, first_stale
 from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
 
-MILLISECONDS = "milliseconds"  # of a shard in a stage; the name of the metric
+# Metrics of a stage, of a shard each: its time, and how long the device waited for images.
+MILLISECONDS, WAITED = "milliseconds", "waited_milliseconds"
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -117,12 +118,17 @@ def _observe(reports: Sequence[ShardReport]) -> int:
         if not report.skipped:
             Metrics.distribution(report.stage, MILLISECONDS).update(int(report.seconds * 1000))
             Metrics.distribution(report.stage, "bytes").update(report.file_bytes)
+            if report.waited is not None:
+                waited = int(report.waited * report.seconds * 1000)
+                Metrics.distribution(report.stage, WAITED).update(waited)
     return reports[0].shard
 
 
-def seconds_of(stages: Iterable[MapStage], job: Any) -> dict[str, float]:
+def seconds_of(
+    stages: Iterable[MapStage], job: Any, metric: str = MILLISECONDS
+) -> dict[str, float]:
     """Return the seconds that all workers together spent on each stage, as far as a job tells."""
-    asked = MetricsFilter().with_name(MILLISECONDS)
+    asked = MetricsFilter().with_name(metric)
     found = job.metrics().query(asked)["distributions"]
     spent = {each.key.metric.namespace: each.result.sum / 1000 for each in found if each.result}
     return {stage.name: spent[stage.name] for stage in stages if stage.name in spent}

@@ -114,7 +114,7 @@ class Score(MapStage):
             table=table,
             rows_in=raw.num_rows,
             rejects=found,
-            waited=clock.waited / clock.total if any(todo.values()) else None,
+            waited=clock.share,
         )
 
     @property

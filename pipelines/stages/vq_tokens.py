@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
@@ -79,12 +80,14 @@ class VqTokens(MapStage):
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         rows = self.rows("raw", shard, store).to_pylist()
         methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
+        clock = DeviceClock()
         with Spool(scratch) as spool:
             arrays = TokenArrays(spool=spool)
             _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, arrays)
-            found = self._tokenize(rows, store, methods, arrays)
+            found = self._tokenize(rows, store, methods, arrays, clock)
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
-            return self._outcome(shard, scratch, rows, list(methods), arrays, rejects)
+            made = self._outcome(shard, scratch, rows, list(methods), arrays, rejects)
+            return replace(made, waited=clock.share)
 
     def _method(self, target: Target) -> str:
         """Hash all that decides the codes of a target beside the image."""
@@ -101,6 +104,7 @@ class VqTokens(MapStage):
         store: Storage,
         methods: Mapping[str, str],
         arrays: TokenArrays,
+        clock: DeviceClock,
     ) -> dict[str, Reject]:
         """Put what is that is not there yet; return the images that could not be."""
         wanted = {row["key"]: self._missing(row["key"], arrays) for row in rows}
@@ -113,7 +117,9 @@ class VqTokens(MapStage):
         rejects: dict[str, Reject] = {}
         images = {row["key"]: row["sha256"] for row in rows}
         requests = self._requests(todo, wanted, store, rejects)
-        for result in TokenBatches(recipe=self.config, decode=self.decode).run(requests):
+        for result in TokenBatches(recipe=self.config, decode=self.decode, clock=clock).run(
+            requests
+        ):
             if isinstance(result, Reject):
                 rejects.setdefault(result.id, result)
                 continue
