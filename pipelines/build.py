@@ -265,7 +265,9 @@ class Build:
                 partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
                 with exchange_folder(self.store):
                     self.engine.run(
-                        lambda root: stage.expand(self._all(root), self.store, wanted, partitions),
+                        lambda root: stage.expand(
+                            self._all(root), self.store, wanted, partitions, rows
+                        ),
                         name=stage.name,
                     )
         self._count(stage.name, stage.folder)

@@ -217,6 +217,14 @@ class MeasureConfig(StageConfig):
     settings: dict[str, dict[str, bool | int | float | str]] = Field(default={})
 
 
+class SemanticConfig(Model):
+    """Duplicates by the embeddings that a scorer stores."""
+
+    scorer: Name = "clip"  # name of the scorer, with `embedding: true`
+    # Rows are duplicates if the cosine of their embeddings is 1 - eps or more.
+    eps: float = Field(default=0.05, ge=0, lt=1)
+
+
 class DedupConfig(StageConfig):
     """The rules for rows with the same image."""
 
@@ -225,6 +233,7 @@ class DedupConfig(StageConfig):
     same_bytes: bool = True  # whether rows with equal sha256 are duplicates
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null: not used
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
+    semantic: SemanticConfig | None = None  # null: not used
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)

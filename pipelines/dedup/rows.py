@@ -14,13 +14,15 @@ import pyarrow.compute as pc
 from filters.host import host_of
 from filters.text import normalised_text, primary_text
 from pipelines.dedup.near_duplicates import run_starts
+from pipelines.dedup.semantic import Points, to_points
 from pipelines.dedup.words import unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
+SEMANTIC_DUPLICATE = "semantic_duplicate"
 # Reasons of rows that another row stands for.
-OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE)
+OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE, SEMANTIC_DUPLICATE)
 TEXT_REPEATS = "text_repeats"  # reason: its text is boilerplate
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
@@ -110,6 +112,42 @@ def digest(name: str) -> tuple[int, int]:
         return 0, 0
     hashed = blake2b(name.encode(), digest_size=16).digest()
     return int.from_bytes(hashed[:8]), int.from_bytes(hashed[8:])
+
+
+def read_embedded(
+    shard: int, store: Storage, *, rows_of: str, scorer: str, hashed: bool
+) -> pa.Table | None:
+    """Read the embeddings of the rows of one shard, with what orders rows; None if it has none.
+
+    Returns:
+        Columns shard, key0, key1, pixels, phash (0 if not `hashed`), and `points`, the int16
+        values of `to_points` as bytes.
+    """
+    keys = pa.chunked_array([kept_keys(store, rows_of, shard)])
+    if not len(keys):
+        return None
+    wanted = ["key", "pixels", *(["phash"] if hashed else [])]
+    signals = _rows_of(keys, read_table(store, sidecar_path("signals", shard), wanted))
+    name = f"{scorer}_embedding"
+    scores = _rows_of(keys, read_table(store, sidecar_path("scores", shard), ["key", name]))
+    stored = scores[name].combine_chunks()
+    values = stored.flatten().to_numpy(zero_copy_only=False).reshape(len(stored), -1)
+    zeros = pa.array(np.zeros(len(keys), np.uint64))
+    return pa.Table.from_pydict(
+        {
+            "shard": np.full(len(keys), shard, np.int32),
+            **_named(KEY, unhex(column(signals, "key"))),
+            "pixels": signals["pixels"],
+            "phash": signals["phash"] if hashed else zeros,
+            "points": _binary(to_points(values).view(np.uint8)),
+        }
+    )
+
+
+def points_of(rows: pa.Table) -> Points:
+    """Return the embeddings of rows: int16 `[n, C]`."""
+    packed = column(rows, "points")
+    return np.frombuffer(b"".join(packed), np.int16).reshape(len(packed), -1)
 
 
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:

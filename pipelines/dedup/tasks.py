@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dedup.caps import Cap, group_columns
+from pipelines.dedup.caps import Cap, group_columns, rank_of
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
@@ -37,6 +37,7 @@ from pipelines.dedup.rows import (
     REPEATS,
     ROW,
     SAME_BYTES,
+    SEMANTIC_DUPLICATE,
     SHA256,
     TEXT,
     TEXT_REPEATS,
@@ -48,15 +49,19 @@ from pipelines.dedup.rows import (
     kept_rows,
     layouts,
     numbers,
+    points_of,
+    read_embedded,
     read_rows,
     removed_rows,
     standing_alone,
 )
+from pipelines.dedup.semantic import find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 KEPT = (*KEPT_KEY, "kept_phash")  # columns of a verdict that describe the representative
+SAMPLE = "sample of embeddings"  # salt of the draw
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 
 
@@ -83,6 +88,7 @@ class DedupTasks:
     partitions: int  # of each exchange
     caps: Sequence[Cap] = ()  # in the order in which they work
     rows_of: str = "selection"  # folder of the stage whose rows are compared
+    rows: int = 0  # of that stage, for the number of clusters
 
     @property
     def hashed(self) -> bool:
@@ -98,7 +104,7 @@ class DedupTasks:
     def steps(self) -> list[str]:
         """The steps that remove rows, in order."""
         images = [*["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
-        return ["urls", "texts", *images]
+        return ["urls", "texts", *images, *["semantic"] * (self.config.semantic is not None)]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
         """Return the number of the group that each shard belongs to; a task reads or writes one."""
@@ -121,7 +127,8 @@ class DedupTasks:
         if not found:
             return {}
         rows = pa.concat_tables(found)
-        return {"by_url": (rows, self._by(rows, KEY))}
+        sampled = self._sampled(shards, store) if self.config.semantic else {}
+        return {"by_url": (rows, self._by(rows, KEY)), **sampled}
 
     def urls(self, tables: Tables) -> Outputs:
         """Keep the first shard's row of each URL; send texts to be counted, and rows to caps."""
@@ -228,6 +235,63 @@ class DedupTasks:
         )
         return self._finish("near", rows, representatives, NEAR_DUPLICATE)
 
+    def centroids(self, tables: Tables) -> Outputs:
+        """Find the centroids of the clusters of embeddings; send them to each group of shards."""
+        sample = tables["sample"]
+        order = np.lexsort([*reversed(numbers(sample, KEY)), rank_of(sample, SAMPLE)])
+        points = find_centroids(points_of(sample.take(order)), self.rows)
+        groups = np.arange(self.partitions).repeat(len(points))
+        packed = pa.array([point.tobytes() for point in points], pa.binary())
+        sent = pa.table({"points": pa.chunked_array([packed] * self.partitions)})
+        return {"centroids": (sent, groups)}
+
+    def embed(self, shards: Sequence[int], tables: Tables, store: Storage) -> Outputs:
+        """Send the embeddings of the rows that no step removed to the tasks of their clusters."""
+        rows = self._embedded(shards, store)
+        if rows is None:
+            return {}
+        if "removed" in tables:
+            rows = rows.join(tables["removed"], [*ROW], join_type="left anti", use_threads=False)
+        cluster = nearest(points_of(rows), points_of(tables["centroids"]))
+        rows = rows.append_column("cluster", pa.array(cluster.astype(np.uint64)))
+        return {"by_cluster": (rows, self._by(rows, ["cluster"]))}
+
+    def semantic(self, tables: Tables) -> Outputs:
+        """Find the semantic duplicates of each cluster."""
+        rows = tables["by_cluster"]
+        cluster = rows["cluster"].to_numpy()
+        order = np.lexsort([*reversed(best_first(rows)), cluster])
+        rows, cluster = rows.take(order), cluster[order]
+        points, found = points_of(rows), np.arange(len(rows))
+        assert self.config.semantic is not None
+        for start in np.unique(run_starts(cluster)):
+            mine = slice(start, start + np.count_nonzero(cluster == cluster[start]))
+            found[mine] = start + representatives(points[mine], self.config.semantic.eps)
+        return self._finish("semantic", rows, found, SEMANTIC_DUPLICATE)
+
+    def _embedded(self, shards: Sequence[int], store: Storage) -> pa.Table | None:
+        assert self.config.semantic is not None
+        tables = [
+            read_embedded(
+                shard,
+                store,
+                rows_of=self.rows_of,
+                scorer=self.config.semantic.scorer,
+                hashed=self.hashed,
+            )
+            for shard in sorted(shards)
+        ]
+        found = [table for table in tables if table is not None]
+        return pa.concat_tables(found) if found else None
+
+    def _sampled(self, shards: Sequence[int], store: Storage) -> Outputs:
+        """Send a share of the embeddings, by a hash of the keys, to one task."""
+        rows = self._embedded(shards, store)
+        assert rows is not None
+        drawn = rank_of(rows, SAMPLE) / 2.0**64 < sample_share(self.rows)
+        sample = rows.select([*KEY, "points"]).filter(pa.array(drawn))
+        return {"sample": (sample, np.zeros(len(sample), np.int64))}
+
     def resolve(self, step: str) -> Callable[[Tables], Outputs]:
         """Return the task that redirects the verdicts of a step; see `_Resolve`."""
         return _Resolve(tasks=self, step=step)
@@ -281,7 +345,12 @@ class DedupTasks:
     def _verdicts(self, step: str, verdicts: pa.Table) -> Outputs:
         """Send the verdicts of a step; those of the last step are final."""
         if step != self.steps[-1]:
-            return {"unresolved": (verdicts, self._by(verdicts, KEPT_KEY))}
+            removed = verdicts.select([*ROW])
+            embedded = {"removed": (removed, self._by_group(removed))}
+            return {
+                "unresolved": (verdicts, self._by(verdicts, KEPT_KEY)),
+                **(embedded if self.config.semantic else {}),
+            }
         return self._resolved(step, verdicts)
 
     def _resolved(self, step: str, verdicts: pa.Table) -> Outputs:

@@ -8,7 +8,9 @@ The rows are those that `select` kept, so the best acceptable copy stays.
 4. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
    cell of a grid. Rows are compared in the order of resolution, then key. A row is removed if it
    is like a row that was kept before it, which becomes its representative.
-5. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
+5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
+   same order.
+6. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or
@@ -85,22 +87,29 @@ class Dedup(SidecarStage):
         caps = [asdict(cap) for cap in self.caps]
         return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
 
-    def tasks(self, partitions: int) -> DedupTasks:
-        """Return the tasks of the stage, in so many partitions."""
+    def tasks(self, partitions: int, rows: int) -> DedupTasks:
+        """Return the tasks of the stage, for so many rows in so many partitions."""
         return DedupTasks(
-            config=self.config, caps=self.caps, partitions=partitions, rows_of=self.rows_of
+            config=self.config,
+            caps=self.caps,
+            partitions=partitions,
+            rows_of=self.rows_of,
+            rows=rows,
         )
 
-    def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
+    def expand(
+        self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1, rows: int = 0
+    ) -> Any:
         """Build the graph; returns the numbers of the shards written.
 
-        `partitions` is the number of tasks of each step; it changes no result.
+        `partitions` is the number of tasks of each step; it changes no result. `rows` is the number
+        of rows; only semantic duplicates depend on it.
         """
         import apache_beam as beam
 
         from pipelines.runtime.map_shards import Concurrently
 
-        tasks = self.tasks(partitions)
+        tasks = self.tasks(partitions, rows)
         read_rows = ReadRows(tasks=tasks, store=store)
         groups = assign_groups(shards, partitions)
         read = (
@@ -110,7 +119,7 @@ class Dedup(SidecarStage):
         )
         write = WriteDuplicates(stage=self.name, store=store, fingerprint=fingerprint)
         return (
-            {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read)}
+            {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read, groups)}
             | "WriteTogether" >> beam.CoGroupByKey()
             | "Write" >> beam.ParDo(Concurrently(write)).with_output_types(list[int])
             | "Written" >> beam.FlatMap(iter).with_output_types(int)
@@ -132,19 +141,38 @@ class ReadRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbedRows:
+    """Read the embeddings of a group of shards, and send them by cluster."""
+
+    tasks: DedupTasks
+    store: Storage  # of the exchange files
+    corpus: Storage | None = None  # that the shards lie in, if another
+
+    def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> Slices:
+        """Write the group's exchange file."""
+        number, found = group
+        tables = receive(self.store, found["slices"])
+        outputs = self.tasks.embed(sorted(found["shards"]), tables, self.corpus or self.store)
+        return send(self.store, f"dedup-embed-{number:05d}", outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Steps:
     """Build the graph of exchanges, from rows to verdicts."""
 
     tasks: DedupTasks
     store: Storage
 
-    def expand(self, read: Any) -> Any:
-        """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts."""
+    def expand(self, read: Any, groups: Any) -> Any:
+        """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts.
+
+        `groups` has (group, shard).
+        """
         import apache_beam as beam
 
-        return self.results(read) | "AllResults" >> beam.Flatten()
+        return self.results(read, groups) | "AllResults" >> beam.Flatten()
 
-    def results(self, read: Any) -> tuple[Any, ...]:
+    def results(self, read: Any, groups: Any) -> tuple[Any, ...]:
         """Return the same as `expand`, in a collection an output."""
         steps = self.tasks.steps
         urls = self._run("urls", (read, "by_url"))
@@ -160,6 +188,11 @@ class Steps:
             labels = self._run("join", (bands, "links"))
             alike = self._run("gather", (equal, "distinct"), (labels, "labels"))
             sent["near"] = self._run("near", (alike, "by_cluster"))
+        if "semantic" in steps:
+            centroids = self._run("centroids", (read, "sample"))
+            removed = [(verdicts, "removed") for verdicts in sent.values()]
+            embedded = self._embedded(groups, (centroids, "centroids"), *removed)
+            sent["semantic"] = self._run("semantic", (embedded, "by_cluster"))
         # From the last step back, so that a verdict is redirected once, to a row that is kept.
         *earlier, last_step = steps
         resolved = [sent[last_step]]
@@ -169,6 +202,20 @@ class Steps:
         capped = self._caps(urls, resolved) if self.tasks.caps else []
         written = [(verdicts, "verdicts") for verdicts in (*resolved, *capped)]
         return self._select("write", *written, (texts, "repeats"))
+
+    def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
+        """Run the task that reads the embeddings of each group of shards."""
+        import apache_beam as beam
+
+        from pipelines.runtime.map_shards import Concurrently
+
+        task = EmbedRows(tasks=self.tasks, store=self.store)
+        slices = self._select("embed", *received) | "EmbedSlices" >> beam.Flatten()
+        return (
+            {"shards": groups, "slices": slices}
+            | "EmbedTogether" >> beam.CoGroupByKey()
+            | "Embed" >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
+        )
 
     def _caps(self, urls: Any, resolved: Sequence[Any]) -> list[Any]:
         """Run the caps one after the other on the rows that no verdict removed."""

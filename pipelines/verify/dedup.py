@@ -6,6 +6,7 @@ folder. Memory holds one partition.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     ROWS_A_PARTITION,
     Dedup,
+    EmbedRows,
     Steps,
     verdict_table,
     verdicts,
@@ -33,8 +35,10 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
     stage = look.stages["duplicates"]
     assert isinstance(stage, Dedup)
-    steps = LocalSteps(tasks=stage.tasks(partitions), store=Storage(look.exchange))
-    for group, found_again in steps.run(shards, look.store):
+    steps = LocalSteps(
+        tasks=stage.tasks(partitions, rows), store=Storage(look.exchange), corpus=look.store
+    )
+    for group, found_again in steps.run(shards):
         for shard in group:
             expected = verdict_table(found_again, shard)[0].to_pylist()
             yield from _differing_verdicts(look, shard, expected)
@@ -52,21 +56,30 @@ def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) 
     yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
 
 
+@dataclass(frozen=True, kw_only=True)
 class LocalSteps(Steps):
     """The steps of dedup, each run at once in this process instead of by Beam."""
 
-    def run(
-        self, shards: Sequence[int], corpus: Storage
-    ) -> Iterator[tuple[Sequence[int], pa.Table]]:
+    corpus: Storage
+
+    def run(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], pa.Table]]:
         """Yield groups of shards, and the verdicts on the rows of each."""
         groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
         read: Slices = []
         for number, group in enumerate(groups):
-            outputs = self.tasks.read(group, corpus)
+            outputs = self.tasks.read(group, self.corpus)
             read += send(self.store, f"dedup-read-{number:05d}", outputs)
-        found = _grouped(part for some in self.results(read) for part in some)
+        found = _grouped(part for some in self.results(read, groups) for part in some)
         for number, group in enumerate(groups):
             yield group, verdicts(receive(self.store, found.get(number, [])))
+
+    def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
+        task = EmbedRows(tasks=self.tasks, store=self.store, corpus=self.corpus)
+        found = _grouped(part for parts in self._select("embed", *received) for part in parts)
+        made: Slices = []
+        for number, group in enumerate(groups):
+            made += task((number, {"shards": group, "slices": found.get(number, [])}))
+        return made
 
     def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
         task, results = self._task(name, function), []
