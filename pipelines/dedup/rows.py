@@ -130,8 +130,11 @@ def read_embedded(
     signals = _rows_of(keys, read_table(store, sidecar_path("signals", shard), wanted))
     name = f"{scorer}_embedding"
     scores = _rows_of(keys, read_table(store, sidecar_path("scores", shard), ["key", name]))
-    stored = scores[name].combine_chunks()
-    values = stored.flatten().to_numpy(zero_copy_only=False).reshape(len(stored), -1)
+    values = (
+        pc.list_flatten(scores[name].combine_chunks())
+        .to_numpy(zero_copy_only=False)
+        .reshape(len(keys), -1)
+    )
     zeros = pa.array(np.zeros(len(keys), np.uint64))
     return pa.Table.from_pydict(
         {

@@ -114,11 +114,11 @@ def representatives(points_NC: Points, eps: float) -> NDArray[np.int64]:
     for start in range(0, len(points_NC), BLOCK):
         block = points_NC[start : start + BLOCK].astype(np.float64)
         alike = block @ kept_points[: len(kept)].T >= least
-        removed = alike.any(axis=1) if kept else np.zeros(len(block), bool)
+        removed = np.asarray(alike.any(axis=1)) if kept else np.zeros(len(block), bool)
         if kept:
             first = alike.argmax(axis=1)
             found[start : start + len(block)][removed] = np.array(kept)[first[removed]]
-        within = block @ block.T >= least
+        within = np.asarray(block @ block.T >= least)
         for place in np.flatnonzero(~removed):
             if removed[place]:
                 continue

@@ -242,7 +242,7 @@ class DedupTasks:
         points = find_centroids(points_of(sample.take(order)), self.rows)
         groups = np.arange(self.partitions).repeat(len(points))
         packed = pa.array([point.tobytes() for point in points], pa.binary())
-        sent = pa.table({"points": pa.chunked_array([packed] * self.partitions)})
+        sent = pa.Table.from_pydict({"points": pa.chunked_array([packed] * self.partitions)})
         return {"centroids": (sent, groups)}
 
     def embed(self, shards: Sequence[int], tables: Tables, store: Storage) -> Outputs:

@@ -35,9 +35,8 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
     stage = look.stages["duplicates"]
     assert isinstance(stage, Dedup)
-    steps = LocalSteps(
-        tasks=stage.tasks(partitions, rows), store=Storage(look.exchange), corpus=look.store
-    )
+    tasks = stage.tasks(partitions, rows)
+    steps = LocalSteps(tasks=tasks, store=Storage(look.exchange), corpus=look.store)
     for group, found_again in steps.run(shards):
         for shard in group:
             expected = verdict_table(found_again, shard)[0].to_pylist()
