@@ -35,6 +35,7 @@ ROOMS = (
     "model.tokenizer_training",
     "model.tokenizers",
     "model",
+    "filters.scores",
     "filters",
     "schemas",
     "schemas.store",

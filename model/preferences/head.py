@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from model.tokenizers.checkpoint import CheckpointError, read_checkpoint
+from schemas.store.checkpoint import CheckpointError, read_checkpoint
 
 
 def read_head(url: str) -> nn.Sequential:

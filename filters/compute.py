@@ -1,8 +1,8 @@
-"""Device, precision and passes of a tokenizer's computations."""
+"""Device, precision and passes of a network's computations."""
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ _M_MMAP_MAX: Final = -4
 class Compute:
     """A device, a precision, and the number of images in a pass of the network.
 
-    All three change the last digit of floats, and so sometimes a bit of the codes.
+    All three change the last digit of floats, and so sometimes a bit of an image's codes.
 
     Raises:
         ValueError: the device does not have the precision, or the pass is empty.
@@ -51,7 +51,7 @@ class Compute:
         return torch.channels_last
 
     @contextlib.contextmanager
-    def arithmetic(self) -> Iterator[None]:
+    def arithmetic(self) -> Generator[None, None, None]:
         """Return a context without gradients, with exact float32.
 
         By default cuDNN computes float32 convolutions in TF32 and may choose another algorithm in

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.tokenizers.compute import Compute, Passes
+from filters.compute import Compute, Passes
 
 
 def double(batch: Tensor) -> Tensor:
