@@ -6,14 +6,14 @@ So a typo is met before any work, and a moved file is the same recipe.
 import hashlib
 import os.path
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel
 
 from filters.registry import SIGNALS, columns, make_signal
-from filters.scores.registry import score_columns
+from filters.scores.pin import pinned
+from filters.scores.registry import columns_of
 from filters.text_list import file_sha256, read_texts
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.runtime.values import LISTED
@@ -46,7 +46,7 @@ def pin(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
     changes["score"] = recipe.score.model_copy(
-        update={"scorers": tuple(map(_pinned_scorer, recipe.score.scorers))}
+        update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
     changes["select"] = _pinned_rules(recipe.select)
     changes["sources"] = tuple(
@@ -137,30 +137,6 @@ def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
     return recipe.model_copy(update={"checkpoint_sha256": found})
 
 
-T = TypeVar("T", bound=BaseModel)
-
-
-def _pinned_scorer(scorer: T) -> T:
-    """Fill in the hashes of a scorer's files: each `NAME_sha256` is of the file `NAME`."""
-    update: dict[str, Any] = {}
-    for name in type(scorer).model_fields:
-        value: Any = getattr(scorer, name)
-        if isinstance(value, BaseModel):
-            update[name] = _pinned_scorer(value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            update[name] = tuple(map(_pinned_scorer, value))
-        elif name.endswith("_sha256"):
-            path = str(getattr(scorer, name.removesuffix("_sha256")))
-            if is_file_of_weights(path):
-                update[name] = _file_sha256(path, str(value), f"score: {path}")
-    return scorer.model_copy(update=update)
-
-
-def is_file_of_weights(path: str) -> bool:
-    """Return whether weights are a file, and not the tag of a model."""
-    return "://" in path or os.path.sep in path or os.path.exists(path)
-
-
 def _signal_faults(recipe: Recipe) -> Iterator[str]:
     names = recipe.measure.signals
     for number, name in enumerate(names):
@@ -195,7 +171,7 @@ def _rule_faults(recipe: Recipe) -> Iterator[str]:
 def rule_columns(recipe: Recipe) -> dict[str, pa.DataType]:
     """Return the columns that rules can name, and their types."""
     measured = columns(name for name in recipe.measure.signals if name in SIGNALS)
-    scored = score_columns(recipe.score.scorers)
+    scored = columns_of(recipe.score.scorers)
     return {
         **dict.fromkeys(LISTED, pa.string()),
         **{column.name: column.type for column in (*measured, *scored)},

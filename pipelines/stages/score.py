@@ -12,7 +12,7 @@ import pyarrow as pa
 from filters.cleaning import clean
 from filters.rules import columns_in, measured_first, passing
 from filters.scorer import Device, Scorer
-from filters.scores.registry import make_scorer, score_columns
+from filters.scores.registry import columns_of, make_scorer
 from filters.text import primary_text
 from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.gpu import require_gpu
@@ -130,7 +130,7 @@ class Score(MapStage):
 
     def _rules(self, shard: int, store: Storage) -> dict[str, Rule]:
         """Return the rules of the shard's source that read no score."""
-        scored = {each.name for each in score_columns(self.config.scorers)}
+        scored = {each.name for each in columns_of(self.config.scorers)}
         return measured_first(self.rules[read_plan(store)[shard].source], scored)[0]
 
     def asked(self, raw: pa.Table, shard: int, store: Storage) -> list[dict[str, Any]]:

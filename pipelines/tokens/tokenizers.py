@@ -76,9 +76,9 @@ def loaded_tokenizer(recipe: TokenizerRecipe, precision: str) -> "NetworkTokeniz
 def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     import torch
 
-    from model.tokenizers.checkpoint import CheckpointError
-    from model.tokenizers.compute import best_compute, keep_freed_memory
+    from filters.compute import best_compute, keep_freed_memory
     from model.tokenizers.load import load_tokenizer
+    from schemas.store.checkpoint import CheckpointError
 
     # The processes share the cores; and other numbers of threads would round differently.
     torch.set_num_threads(1)

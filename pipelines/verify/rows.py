@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from filters.registry import SIGNALS
-from filters.scores.registry import score_columns
+from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from model.tokenizers.schedules import nearest_aspect
@@ -130,7 +130,7 @@ def scored_rows_sound(look: ShardLook) -> Iterator[Fault]:
     raw = look.tables["raw"]
     kept = raw.filter(pc.is_in(raw["key"], look.tables["scores"]["key"].combine_chunks()))
     asked = {row["key"]: row for row in stage.asked(kept, look.shard, look.corpus.store)}
-    names = [column.name for column in score_columns(stage.config.scorers)]
+    names = [column.name for column in columns_of(stage.config.scorers)]
     for row in look.tables["scores"].to_pylist():
         key = row["key"]
         expected = asked.get(key, {"image_sha256": "", "text_digest": ""})

@@ -18,7 +18,7 @@ from model.preferences.scorers import (
     imported_scorer,
     scored,
 )
-from model.tokenizers.checkpoint import CheckpointError
+from schemas.store.checkpoint import CheckpointError
 
 WIDTH = 12
 DARK, LIGHT = (Image.new("RGB", (20, 30), (grey,) * 3) for grey in (10, 240))
