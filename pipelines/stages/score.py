@@ -120,7 +120,8 @@ class Score(MapStage):
     @property
     def _scorers(self) -> tuple[Scorer, ...]:
         """The scorers, for what they say of themselves; no model is loaded."""
-        return tuple(make_scorer(config, Device()) for config in self.config.scorers)
+        described = Device(precision=self.config.precision)
+        return tuple(make_scorer(config, described) for config in self.config.scorers)
 
     def _method(self, scorer: Scorer) -> str:
         """Hash all that decides a scorer's values beside image and text."""
