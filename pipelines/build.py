@@ -58,7 +58,7 @@ from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
-from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
+from pipelines.stages.dedup import Dedup, WriteDuplicates, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -262,7 +262,7 @@ class Build:
                 write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
-                partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+                partitions = partitions_for(rows, self.shards)
                 with exchange_folder(self.store):
                     self.engine.run(
                         lambda root: stage.expand(

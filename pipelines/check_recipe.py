@@ -16,6 +16,7 @@ from filters.scores.pin import pinned
 from filters.scores.registry import columns_of
 from filters.text_list import file_sha256, read_texts
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
+from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
@@ -39,7 +40,7 @@ def pin(recipe: Recipe) -> Recipe:
             measured.
         CorpusError: if a file is missing, not usable, or not the one that was pinned.
     """
-    if faults := [*_signal_faults(recipe), *_rule_faults(recipe)]:
+    if faults := [*_signal_faults(recipe), *_rule_faults(recipe), *semantic_faults(recipe)]:
         raise RecipeError("\n".join(faults))
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
@@ -48,6 +49,7 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
+    changes["dedup"] = pinned_dedup(recipe)
     changes["select"] = _pinned_rules(recipe.select)
     changes["sources"] = tuple(
         source.model_copy(update={"select": _pinned_rules(source.select)})
@@ -59,7 +61,7 @@ def pin(recipe: Recipe) -> Recipe:
 
 def recipe_faults(recipe: Recipe) -> list[str]:
     """Find what a build would refuse, a line a fault, without reading any data."""
-    faults = [*_signal_faults(recipe), *_rule_faults(recipe)]
+    faults = [*_signal_faults(recipe), *_rule_faults(recipe), *semantic_faults(recipe)]
     try:
         load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     except CorpusError as error:

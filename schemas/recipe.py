@@ -4,9 +4,10 @@ Every model rejects unknown keys. `content` leaves out the keys for the location
 the effort to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
 from schemas.rule_config import Rule, decided
@@ -225,6 +226,14 @@ class SemanticConfig(Model):
     eps: float = Field(default=0.05, ge=0, lt=1)
 
 
+class EarlierCorpus(Model):
+    """A corpus whose rows are not to come again; a recipe may give its path alone."""
+
+    path: str  # folder of a finished build, any fsspec URL
+    name: str = ""  # of the corpus; set by the build
+    manifest_sha256: Sha256 = ""  # checked if given, otherwise set by the build
+
+
 class DedupConfig(StageConfig):
     """The rules for rows with the same image."""
 
@@ -234,6 +243,8 @@ class DedupConfig(StageConfig):
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null: not used
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
     semantic: SemanticConfig | None = None  # null: not used
+    # Earlier corpora: a row that is a duplicate of one of their samples is dropped.
+    against: tuple[EarlierCorpus, ...] = ()
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
@@ -242,6 +253,14 @@ class DedupConfig(StageConfig):
     max_per_text: int | None = Field(default=None, ge=1)
     max_per_host: int | None = Field(default=None, ge=1)
     max_per_author: int | None = Field(default=None, ge=1)
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _paths(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        items = cast(Sequence[Any], given)
+        return tuple({"path": each} if isinstance(each, str) else each for each in items)
 
 
 class CaptionConfig(StageConfig):
@@ -417,6 +436,9 @@ class Recipe(_Sections):
         for tokenizer in data["vq_tokens"]["tokenizers"]:
             if tokenizer["checkpoint_sha256"]:
                 del tokenizer["checkpoint"]
+        for earlier in data["dedup"]["against"]:
+            if earlier["manifest_sha256"]:
+                del earlier["path"]
         if self.pair.templates_sha256:
             del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.

@@ -56,6 +56,7 @@ DUPLICATES = pa.schema(
             pa.string(),
             "the row that stands for a duplicate; itself for all other rows",
         ),
+        _field("kept_in", pa.string(), "the earlier corpus that kept_key lies in; '' for this one"),
         _field(
             "reason", pa.string(), "'' if kept; why it is a duplicate, or the cap that drops it"
         ),

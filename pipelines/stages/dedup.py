@@ -58,6 +58,11 @@ from schemas.tables import DUPLICATES
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 
+def partitions_for(rows: int, shards: int) -> int:
+    """Return the number of tasks of each step: none of them has no shard to read."""
+    return min(shards, -(-rows // ROWS_A_PARTITION)) or 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dedup(SidecarStage):
     """Build the Beam graph: shard numbers in, one `duplicates/` side-car a shard out."""
@@ -83,9 +88,14 @@ class Dedup(SidecarStage):
 
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", exclude={"against": {"__all__": {"path"}}})
         caps = [asdict(cap) for cap in self.caps]
         return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The names of the earlier corpora."""
+        return tuple(each.name for each in self.config.against)
 
     def tasks(self, partitions: int, rows: int) -> DedupTasks:
         """Return the tasks of the stage, for so many rows in so many partitions."""
@@ -117,7 +127,9 @@ class Dedup(SidecarStage):
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read_rows)).with_output_types(Slices)
         )
-        write = WriteDuplicates(stage=self.name, store=store, fingerprint=fingerprint)
+        write = WriteDuplicates(
+            stage=self.name, store=store, fingerprint=fingerprint, earlier=self.earlier
+        )
         return (
             {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read, groups)}
             | "WriteTogether" >> beam.CoGroupByKey()
@@ -136,7 +148,7 @@ class ReadRows:
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file."""
         number, shards = group
-        outputs = self.tasks.read(sorted(shards), self.store)
+        outputs = self.tasks.read(number, sorted(shards), self.store)
         return send(self.store, f"dedup-read-{number:05d}", outputs)
 
 
@@ -152,7 +164,9 @@ class EmbedRows:
         """Write the group's exchange file."""
         number, found = group
         tables = receive(self.store, found["slices"])
-        outputs = self.tasks.embed(sorted(found["shards"]), tables, self.corpus or self.store)
+        outputs = self.tasks.embed(
+            number, sorted(found["shards"]), tables, self.corpus or self.store
+        )
         return send(self.store, f"dedup-embed-{number:05d}", outputs)
 
 
@@ -260,6 +274,7 @@ class WriteDuplicates:
     stage: str
     store: Storage
     fingerprint: str
+    earlier: tuple[str, ...] = ()  # names of the earlier corpora
 
     def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> list[int]:
         """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
@@ -272,18 +287,26 @@ class WriteDuplicates:
         return shards
 
     def _write(self, shard: int, rows: pa.Table) -> None:
-        table, counts = verdict_table(rows, shard)
+        table, counts = verdict_table(rows, shard, self.earlier)
         origin = make_origin(self.stage, self.fingerprint, table, counts)
         write_sidecar(self.store, sidecar_path("duplicates", shard), table, origin)
 
 
-def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
-    """Select the rows of a shard from the result of `verdicts`: its side-car, and its counts."""
+def verdict_table(
+    rows: pa.Table, shard: int, earlier: Sequence[str] = ()
+) -> tuple[pa.Table, Counts]:
+    """Select the rows of a shard from the result of `verdicts`: its side-car, and its counts.
+
+    `earlier` names the earlier corpora.
+    """
     rows = rows.filter(pc.field("shard") == shard)
     key, kept = (pa.array(hexed(numbers(rows, names)), pa.string()) for names in (KEY, KEPT_KEY))
     apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
     distance = pa.array(apart, pa.int8())
-    table = pa.table([key, kept, rows["reason"], distance, rows["repeats"]], schema=DUPLICATES)
+    corpora = ["" if n >= 0 else earlier[-1 - n] for n in column(rows, "kept_shard")]
+    kept_in = pa.array(corpora, pa.string())
+    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"]]
+    table = pa.table(columns, schema=DUPLICATES)
     dropped = Counter(filter(None, column(rows, "reason")))
     kept_rows = len(rows) - dropped.total()
     return table, Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
@@ -301,7 +324,7 @@ def verdicts(tables: Tables) -> pa.Table:
     removed = tables.get("verdicts", REMOVED_ROWS.empty_table())
     rows = repeats.join(removed, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
-    blank = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}
+    blank = {"reason": "", "phash": 0, "kept_phash": 0, "kept_shard": 0, "repeats": 0}
     own = {kept: rows[key] for kept, key in zip(KEPT_KEY, KEY, strict=True)}
     filled = {
         name: pc.coalesce(rows[name], pa.scalar(value, rows[name].type))

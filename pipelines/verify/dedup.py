@@ -4,7 +4,6 @@ The steps are those of `pipelines.stages.dedup`, without Beam and with exchange 
 folder. Memory holds one partition.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,10 @@ import pyarrow as pa
 from pipelines.runtime.exchange import Slice, Slices, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
-    ROWS_A_PARTITION,
     Dedup,
     EmbedRows,
     Steps,
+    partitions_for,
     verdict_table,
     verdicts,
 )
@@ -32,14 +31,14 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     rows_of = look.stages["duplicates"].rows_of
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
-    partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+    partitions = partitions_for(rows, len(shards))
     stage = look.stages["duplicates"]
     assert isinstance(stage, Dedup)
     tasks = stage.tasks(partitions, rows)
     steps = LocalSteps(tasks=tasks, store=Storage(look.exchange), corpus=look.store)
     for group, found_again in steps.run(shards):
         for shard in group:
-            expected = verdict_table(found_again, shard)[0].to_pylist()
+            expected = verdict_table(found_again, shard, stage.earlier)[0].to_pylist()
             yield from _differing_verdicts(look, shard, expected)
 
 
@@ -66,7 +65,7 @@ class LocalSteps(Steps):
         groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
         read: Slices = []
         for number, group in enumerate(groups):
-            outputs = self.tasks.read(group, self.corpus)
+            outputs = self.tasks.read(number, group, self.corpus)
             read += send(self.store, f"dedup-read-{number:05d}", outputs)
         found = _grouped(part for some in self.results(read, groups) for part in some)
         for number, group in enumerate(groups):

@@ -110,7 +110,7 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }
-        kept = verdicts.get(kept_key)
+        kept = None if row["kept_in"] else verdicts.get(kept_key)
         if kept and not represents_itself:
             faults[f"its representative {kept_key} is a duplicate too"] = (
                 kept["reason"] in OF_DUPLICATES
