@@ -207,6 +207,7 @@ class MeasureConfig(StageConfig):
     # Names of signals; all columns of a signal are stored.
     signals: tuple[str, ...] = (
         "size",
+        "crop_loss",
         "blank",
         "sharpness",
         "phash",
@@ -330,8 +331,16 @@ class VqTokensConfig(StageConfig):
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
     aspects: Literal["square", "buckets"] = "square"
+    # crop: cut away what lies outside the shape; contain: shrink the image into the shape, on the
+    # background of `decode`, so that nothing is lost
+    fit: Literal["crop", "contain"] = "crop"
     views: int = Field(default=1, ge=1, le=64)  # crops per image: the centre, then random places
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the convolutions; tf32 needs CUDA
+    # Decode the codes again and store PSNR and SSIM against the crop; it doubles the cost. With a
+    # least value, images below are dropped: what a tokenizer cannot draw teaches noise.
+    reconstruction: bool = False
+    min_psnr: float | None = Field(default=None, gt=0)  # dB
+    min_ssim: float | None = Field(default=None, gt=-1, le=1)
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only
 
@@ -343,6 +352,11 @@ class VqTokensConfig(StageConfig):
             raise ValueError(
                 f"more than one tokenizer writes {', '.join(shared)}; give them different names"
             )
+        if self.fit == "contain" and self.views > 1:
+            raise ValueError("fit: contain has one view, the whole image")
+        bounded = self.min_psnr is not None or self.min_ssim is not None
+        if bounded and not self.reconstruction:
+            raise ValueError("min_psnr and min_ssim need reconstruction: true")
         square = [t.name for t in self.tokenizers if t.tokenizer == "var_vqvae"]
         if self.aspects == "buckets" and square:
             raise ValueError(f"{square[0]}: var_vqvae has square schedules only, not buckets")

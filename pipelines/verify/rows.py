@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from filters.aspects import nearest_aspect
 from filters.registry import SIGNALS
 from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
-from model.tokenizers.schedules import nearest_aspect
 from pipelines.dedup.caps import caps_of
 from pipelines.dedup.rows import (
     NEAR_DUPLICATE,
@@ -20,12 +20,13 @@ from pipelines.dedup.rows import (
     SAME_BYTES,
     TEXT_REPEATS,
 )
-from pipelines.runtime.stage import MapStage
 from pipelines.stages.score import Score
+from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 from schemas.keys import sample_key, unit
+from schemas.recipe import VqTokensConfig
 
 DEVICES = ("cpu", "cuda")
 PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
@@ -152,9 +153,8 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     precision = look.corpus.recipe.vq_tokens.precision
     described = {made["member"]: made for made in look.corpus.tokens}
     stage = look.corpus.stages["tokens"]
-    assert isinstance(stage, MapStage)
-    settings = stage.settings(look.shard, look.corpus.store)
-    methods = {member: method for members, method in settings for member in members}
+    assert isinstance(stage, VqTokens)
+    methods = stage.methods
     found: dict[str, list[str]] = {}
     for row in look.tables["tokens"].to_pylist():
         key, member = row["key"], row["member"]
@@ -180,6 +180,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
         ]
         if row["device"] not in DEVICES or row["pass_images"] < 1:
             faults.append(f"made on {row['device']!r}, {row['pass_images']} a pass")
+        faults += list(_likeness_faults(row, stage.config, described[member]["kind"]))
         drawn = precision != "fp32" and unit(key, COMPARED) < CHECKED_SHARE
         if not 0 <= row["differing"] <= row["compared"] * drawn:
             faults.append(f"{row['differing']:,} of {row['compared']:,} compared codes differ")
@@ -187,6 +188,17 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     for key, members in found.items():
         if sorted(members) != sorted(described):
             yield look.fault("tokens", f"{key}: arrays {members}, expected {sorted(described)}")
+
+
+def _likeness_faults(row: Mapping[str, Any], config: VqTokensConfig, kind: str) -> Iterator[str]:
+    """Yield what is wrong with the likeness of a reconstruction."""
+    least = {"psnr": config.min_psnr, "ssim": config.min_ssim}
+    for name, bound in least.items():
+        value = row[name]
+        if (value is not None) != config.reconstruction:
+            yield f"{name} is {value}, reconstruction is {str(config.reconstruction).lower()}"
+        elif value is not None and bound is not None and kind == "codes" and not value >= bound:
+            yield f"{name} is {value}, vq_tokens.min_{name} is {bound}"
 
 
 def expected_array(made: Mapping[str, Any], aspect: float) -> tuple[str, Sequence[int]]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from model.preferences.head import read_head
 from PIL import Image
 from safetensors.torch import save_file
 from simple_scorers import brightness, constant
 
-from model.preferences.head import read_head
 from model.preferences.scorers import (
     AestheticScorer,
     ClipScorer,
