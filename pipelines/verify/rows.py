@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from filters.aspects import nearest_aspect
-from filters.registry import SIGNALS
+from filters.registry import make_signal
 from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
@@ -20,6 +20,7 @@ from pipelines.dedup.rows import (
     SAME_BYTES,
     TEXT_REPEATS,
 )
+from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
 from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
@@ -59,15 +60,17 @@ class _ImageSize:
 
 def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
     """Measure the signals that need no pixels again, and compare them."""
-    table = look.tables["signals"]
+    table, stage = look.tables["signals"], look.corpus.stages["signals"]
+    assert isinstance(stage, Measure)
     sources, raw = look.rows("sources"), look.rows("raw")
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
-    for name in look.corpus.recipe.measure.signals:
+    for name in stage.config.signals:
         if name in PIXEL_SIGNALS:
             continue
         try:
-            measured = SIGNALS[name]().measure(records)
+            signal = make_signal(name, stage.config.settings.get(name))
+            measured = signal.measure(records)
         except AttributeError:  # a signal that reads pixels
             continue
         for column, values in measured.items():
