@@ -1,4 +1,4 @@
-"""Scorers of drawn images; CLIP by a tiny model of random weights, saved as open_clip saves them."""
+"""Scorers of drawn images; CLIP is a tiny model of random weights."""
 
 from pathlib import Path
 
