@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_scores.py [--runs 3] [--images 12]
 
 One process with one thread, and its CPU seconds: what else the machine does counts little. Images
-are bundled ones (flattened PNGs of openclipart) and a photograph with a face, each with a text.
+are bundled ones (PNGs of openclipart) and a photograph with a face, each with a text.
 
 CLIP is ViT-B-32 with random weights, as are LAION's heads and the watermark network: weights do not
 change the speed. Beside it runs the plain loop of open_clip's own documentation: an image and a
@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import ROOT, report, spread
-from PIL import Image
+from PIL.Image import Image
 from pydantic import TypeAdapter
 from torch import nn
 
+from filters.decode import decode
 from filters.scorer import Batch, Device, Scorer, Subject
 from filters.scores.clip_encoder import encoder
 from filters.scores.packages import packaged_file
@@ -44,16 +45,13 @@ def images(count: int) -> list[Subject]:
     paths = sorted((ROOT / "tests/corpus/openclipart").rglob("*.png"))
     drawings = paths[:: max(1, len(paths) // (count - 1))][: count - 1]
     return [
-        Subject(key=str(number), image=flattened(path), text=TEXT.format(number))
+        Subject(key=str(number), image=decoded(path), text=TEXT.format(number))
         for number, path in enumerate([photo, *drawings])
     ]
 
 
-def flattened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        layer = image.convert("RGBA")
-    ground = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(ground, layer).convert("RGB")
+def decoded(path: Path) -> Image:
+    return decode(path.read_bytes(), max_pixels=10**8)
 
 
 def layers(prefixes: Sequence[str], sizes: Sequence[int]) -> dict[str, torch.Tensor]:

@@ -88,6 +88,20 @@ def test_scorers_with_equal_settings_share_one_encoder(clip: ClipModel, made: Cl
     assert encoder(clip, Device(precision="bf16")) is not made
 
 
+def test_one_thread_computes_whatever_the_program_has(
+    made: ClipEncoder, astronaut: Image.Image
+) -> None:
+    threads: list[int] = []
+    hook = made._model.visual.register_forward_hook(
+        lambda *_: threads.append(torch.get_num_threads())
+    )
+    torch.set_num_threads(2)  # the fixture sets it back
+    embedded(made, astronaut)
+    hook.remove()
+    assert (threads, torch.get_num_threads()) == ([1], 2)
+    torch.set_num_threads(1)
+
+
 def test_bfloat16_is_close_and_other(clip: ClipModel, made: ClipEncoder, astronaut) -> None:
     half = embedded(encoder(clip, Device(precision="bf16")), astronaut)
     whole = embedded(made, astronaut)
