@@ -58,3 +58,12 @@ def test_a_callable_scores_each_image_with_its_text() -> None:
 def test_a_callable_that_does_not_score_is_named(place: str, message: str) -> None:
     with pytest.raises(ScorerError, match=rf"{place}.*{message}"):
         scores(place)
+
+
+def test_a_large_image_is_shrunk_first() -> None:
+    config = CustomScore(score="custom", name="mine", callable="x:y", max_side=100)
+    prepare = make_scorer(config, Device()).prepare
+    large, small = Image.new("RGB", (1000, 10)), Image.new("RGB", (100, 40))
+    assert prepare(Subject(key="", image=large, text="")).size == (100, 1)
+    assert prepare(Subject(key="", image=small, text="")) is small
+    assert large.size == (1000, 10)
