@@ -129,8 +129,8 @@ def plain_loop(paths: dict[str, str]) -> Callable[[Sequence[Subject]], None]:
     """Return the loop of open_clip's documentation."""
     import open_clip
 
-    model: Any
-    model, _, preprocess = open_clip.create_model_and_transforms(CLIP, pretrained=paths["clip"])
+    made: Any = open_clip.create_model_and_transforms(CLIP, pretrained=paths["clip"])
+    model, _, preprocess = made
     model.eval()
     tokenizer = open_clip.get_tokenizer(CLIP)
 
