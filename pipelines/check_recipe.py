@@ -23,7 +23,8 @@ from pipelines.sources.plan import make_reader
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
 from schemas.recipe import Recipe, Source
-from schemas.recipe_file import RecipeError, suggest
+from schemas.recipe_faults import suggest
+from schemas.recipe_file import RecipeError
 from schemas.rule_config import Rule
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError

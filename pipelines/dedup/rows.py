@@ -63,7 +63,7 @@ def read_rows(
         rows_of: folder of the stage before, which kept these rows.
         hashed: whether pHashes and colours are compared, and so were measured.
         fold_case: whether texts that differ only in case are equal.
-        groups: columns that caps need: words of the digests of GROUPS.
+        groups: columns that caps need: words of digests, as `Cap.groups` names them.
     """
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)

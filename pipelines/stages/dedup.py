@@ -8,7 +8,8 @@ The rows are those that `select` kept, so the best acceptable copy stays.
 4. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
    cell of a grid. Rows are compared in the order of resolution, then key. A row is removed if it
    is like a row that was kept before it, which becomes its representative.
-5. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
+5. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
+   other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or
