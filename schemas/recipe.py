@@ -4,7 +4,7 @@ Every model rejects unknown keys. `content` leaves out the keys for the location
 the effort to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, create_model, model_validator
 
@@ -397,7 +397,7 @@ class Recipe(_Sections):
     def content(self) -> dict[str, Any]:
         """Return the settings that decide the corpus's bytes, given the bytes of its sources.
 
-        A template file or checkpoint with a pinned hash is represented by the hash alone.
+        A file of templates, weights or texts with a pinned hash is represented by the hash alone.
         """
         data = self.model_dump(mode="json", exclude={"max_failed_fraction"})
         for source in data["sources"]:
@@ -406,17 +406,24 @@ class Recipe(_Sections):
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
-        for tokenizer in data["vq_tokens"]["tokenizers"]:
-            if tokenizer["checkpoint_sha256"]:
-                del tokenizer["checkpoint"]
-        if self.pair.templates_sha256:
-            del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)
         for source, fields in zip(self.sources, data["sources"], strict=True):
             fields["select"] = decided(source.select)
-        return data
+        return _without_pinned_files(data)
 
     def fingerprint(self) -> str:
         """Hash `content` to 32 hex digits; every sample contains it."""
         return fingerprint(self.content())
+
+
+def _without_pinned_files(data: Any) -> Any:
+    """Leave out each value `NAME` with a hash in `NAME_sha256`, at any depth."""
+    if isinstance(data, list):
+        return [_without_pinned_files(item) for item in cast(list[Any], data)]
+    if not isinstance(data, dict):
+        return data
+    fields = cast(dict[str, Any], data)
+    ends = {name for name, value in fields.items() if name.endswith("_sha256") and value}
+    pinned = {name.removesuffix("_sha256") for name in ends}
+    return {k: _without_pinned_files(v) for k, v in fields.items() if k not in pinned}
