@@ -120,7 +120,8 @@ def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
 def layouts(table: pa.Table) -> np.ndarray:
     """Return the mean colours of each row: uint8 `[n, width]`."""
     packed = column(table, "layout")
-    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1)
+    width = len(packed[0]) if packed else 0
+    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:

@@ -100,7 +100,9 @@ def test_each_source_has_its_own_rules(desk, lay_out):
 
 
 def test_rules_on_scores_are_applied_last_and_a_row_without_a_score_breaks_them(desk, lay_out):
-    lay_out([{"key": key, "short_side": side} for key, side in zip("abc", (1, 300, 300), strict=True)])
+    lay_out(
+        [{"key": key, "short_side": side} for key, side in zip("abc", (1, 300, 300), strict=True)]
+    )
     scores = {"key": ["a", "b", "c"], "image_sha256": [""] * 3, "text_digest": [""] * 3}
     scores["aesthetic"] = [None, 5.0, 4.0]
     column = pa.field("aesthetic", pa.float32())
