@@ -100,7 +100,7 @@ def describe(
         subsets={T2I: files},
         further={
             # Rows that caption, pair, vq_tokens or shard dropped or failed.
-            "selected_but_not_written": dict(funnel)["select"].kept - written.kept,
+            "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         },
         funnel=[*funnel, (STAGE, written)],
