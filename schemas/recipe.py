@@ -249,9 +249,10 @@ class DedupConfig(StageConfig):
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
-    # Most rows of a text, of a host and of an author. Which ones, a hash of their keys decides.
-    # Rows without a host or an author are not limited.
+    # Most rows of a text, of equal bytes, of a host and of an author. Which ones, a hash of their
+    # keys decides. Rows without a host or an author are not limited.
     max_per_text: int | None = Field(default=None, ge=1)
+    max_per_image: int | None = Field(default=None, ge=1)  # needs same_bytes: false, no pHashes
     max_per_host: int | None = Field(default=None, ge=1)
     max_per_author: int | None = Field(default=None, ge=1)
 
@@ -438,7 +439,7 @@ class Recipe(_Sections):
     def content(self) -> dict[str, Any]:
         """Return the settings that decide the corpus's bytes, given the bytes of its sources.
 
-        A template file or checkpoint with a pinned hash is represented by the hash alone.
+        A file of templates, weights or texts with a pinned hash is represented by the hash alone.
         """
         data = self.model_dump(mode="json", exclude={"max_failed_fraction"})
         for source in data["sources"]:
@@ -447,20 +448,27 @@ class Recipe(_Sections):
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
-        for tokenizer in data["vq_tokens"]["tokenizers"]:
-            if tokenizer["checkpoint_sha256"]:
-                del tokenizer["checkpoint"]
         for earlier in data["dedup"]["against"]:
             if earlier["manifest_sha256"]:
                 del earlier["path"]
-        if self.pair.templates_sha256:
-            del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)
         for source, fields in zip(self.sources, data["sources"], strict=True):
             fields["select"] = decided(source.select)
-        return data
+        return _without_pinned_files(data)
 
     def fingerprint(self) -> str:
         """Hash `content` to 32 hex digits; every sample contains it."""
         return fingerprint(self.content())
+
+
+def _without_pinned_files(data: Any) -> Any:
+    """Leave out each value `NAME` with a hash in `NAME_sha256`, at any depth."""
+    if isinstance(data, list):
+        return [_without_pinned_files(item) for item in cast(list[Any], data)]
+    if not isinstance(data, dict):
+        return data
+    fields = cast(dict[str, Any], data)
+    ends = {name for name, value in fields.items() if name.endswith("_sha256") and value}
+    pinned = {name.removesuffix("_sha256") for name in ends}
+    return {k: _without_pinned_files(v) for k, v in fields.items() if k not in pinned}

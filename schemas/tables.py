@@ -1,4 +1,7 @@
-"""Arrow schemas of all side-cars. No column has nulls; each field has its meaning as metadata."""
+"""Arrow schemas of all side-cars. Each field has its meaning as metadata.
+
+No column has nulls, but those of scores: a row that was not scored has none.
+"""
 
 from typing import Any
 

@@ -141,7 +141,7 @@ class DedupTasks:
         first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
         kept = kept_rows(rows, first)
         grouped = [*ROW, *group_columns(self.caps)]
-        groups = [name for name in grouped if name not in (*ROW, *TEXT)]
+        groups = [name for name in grouped if name not in (*ROW, *TEXT, *SHA256)]
         removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
         by_key = self._by(kept, KEY)
         mine = own_rows(kept)

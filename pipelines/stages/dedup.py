@@ -10,7 +10,8 @@ The rows are those that `select` kept, so the best acceptable copy stays.
    is like a row that was kept before it, which becomes its representative.
 5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
    same order.
-6. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
+6. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
+   other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or

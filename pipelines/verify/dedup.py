@@ -62,7 +62,8 @@ class LocalSteps(Steps):
 
     def run(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], pa.Table]]:
         """Yield groups of shards, and the verdicts on the rows of each."""
-        groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
+        count = self.tasks.partitions
+        groups = [[n for n in shards if n % count == group] for group in range(count)]
         read: Slices = []
         for number, group in enumerate(groups):
             outputs = self.tasks.read(number, group, self.corpus)

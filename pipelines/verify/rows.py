@@ -100,22 +100,25 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
-        represents_itself = reason == REPEATED_URL or reason not in OF_DUPLICATES
+        is_duplicate = reason in OF_DUPLICATES
         faults = {
             f"reason is {reason!r}, expected one of {allowed}": reason not in allowed,
             f"its representative is {kept_key!r}, under reason {reason!r}": (
-                represents_itself and kept_key != key
+                not is_duplicate and kept_key != key
             ),
+            # A repeated URL is of the row with its key, unless that is a duplicate itself.
             "it is its own representative, and a duplicate": (
-                not represents_itself and kept_key == key
+                is_duplicate and reason != REPEATED_URL and kept_key == key
             ),
             f"its text is in {row['text_repeats']} rows": (
                 row["text_repeats"] < (reason != REPEATED_URL)
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }
-        kept = None if row["kept_in"] else verdicts.get(kept_key)
-        if kept and not represents_itself:
+        # In another corpus, or in another shard.
+        elsewhere = row["kept_in"] or (reason == REPEATED_URL and kept_key == key)
+        kept = None if elsewhere else verdicts.get(kept_key)
+        if kept and is_duplicate:
             faults[f"its representative {kept_key} is a duplicate too"] = (
                 kept["reason"] in OF_DUPLICATES
             )
