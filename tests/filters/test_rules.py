@@ -111,7 +111,7 @@ def test_a_file_of_texts_that_changed_is_refused(tmp_path: Path):
     assert reasons("host", ["example.org"], **rule) == ["host_not_in"]
     other = tmp_path / "moved.txt"
     other.write_text("example.com\n")
-    with pytest.raises(CorpusError, match="sha256 is .*, the recipe says"):
+    with pytest.raises(CorpusError, match=r"sha256 is .*, the recipe says"):
         reasons("host", ["example.org"], **{**rule, "not_in": str(other)})
 
 

@@ -54,6 +54,7 @@ IGNORED = {
         "score.scorers.clip.weights",
         "score.batch_size",
     ),
+    "dedup.against.path",
     *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
     *(
         f"{stage}.gpu.{part}"
@@ -74,8 +75,16 @@ def pinned() -> Recipe:
     tokenizers = [BSQ | {"checkpoint_sha256": SHA}]
     pins = {
         "pair": {"templates_sha256": SHA},
+        "dedup": {
+            "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
+            "semantic": {"eps": 0.1},
+        },
         "score": {"scorers": SCORERS, "gpu": {"type": "nvidia-l4"}},
-        "vq_tokens": {"tokenizers": tokenizers, "gpu": {"type": "nvidia-l4"}},
+        "vq_tokens": {
+            "tokenizers": tokenizers,
+            "gpu": {"type": "nvidia-l4"},
+            "reconstruction": True,
+        },
     }
     return parse_recipe(RECIPE | pins)
 
