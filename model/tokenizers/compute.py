@@ -1,7 +1,6 @@
 """Device, precision and passes of a tokenizer's computations."""
 
 import contextlib
-import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,9 +12,6 @@ from torch import Tensor
 Precision = Literal["fp32", "tf32", "bf16"]
 
 CUDA_PASS_IMAGES: Final = 16
-
-_M_TRIM_THRESHOLD: Final = -1  # numbers of malloc.h
-_M_MMAP_MAX: Final = -4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,18 +73,6 @@ def _cudnn(*, allow_tf32: bool) -> contextlib.AbstractContextManager[object]:
     return torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32
     )
-
-
-def keep_freed_memory() -> None:
-    """Keep freed memory in this process, if the C library is glibc.
-
-    By default each large tensor is a separate mapping, and the system must provide its pages each
-    time: 14 % of the time of encoding at full size on a CPU. Memory use stays at its peak.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def best_device() -> str:

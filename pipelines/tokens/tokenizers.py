@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from filters.freed_memory import keep_freed_memory
 from model.tokenizers.protocol import Schedule, schedule_text
 from model.tokenizers.schedules import ASPECTS
 from model.tokenizers.sizes import BUNDLED, PRESETS, BsqConfig, VarConfig, schedule_of
@@ -80,7 +81,7 @@ def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     import torch
 
     from model.tokenizers.checkpoint import CheckpointError
-    from model.tokenizers.compute import best_compute, keep_freed_memory
+    from model.tokenizers.compute import best_compute
     from model.tokenizers.load import load_tokenizer
 
     # The processes share the cores; and other numbers of threads would round differently.

@@ -46,7 +46,8 @@ from reference_tokenizers import Reference
 from torch.utils.flop_counter import FlopCounterMode
 
 from filters.decode import decode
-from model.tokenizers.compute import Compute, Passes, Precision, keep_freed_memory
+from filters.freed_memory import keep_freed_memory
+from model.tokenizers.compute import Compute, Passes, Precision
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input
