@@ -16,7 +16,6 @@ from pipelines.verify.look import ShardLook
 from schemas.keys import sample_key, unit
 
 DEVICES = ("cpu", "cuda")
-PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
 
 
 def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
@@ -51,10 +50,11 @@ def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
     for name in look.corpus.recipe.measure.signals:
-        if name in PIXEL_SIGNALS:
+        signal = SIGNALS[name]()
+        if getattr(signal, "least_side", 0):
             continue
         try:
-            measured = SIGNALS[name]().measure(records)
+            measured = signal.measure(records)
         except AttributeError:  # a signal that reads pixels
             continue
         for column, values in measured.items():
