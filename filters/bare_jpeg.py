@@ -64,9 +64,10 @@ def bare_jpeg(data: bytes) -> bytes | None:
         mark = next_mark(data, end)
         if mark is None or mark.number != (following.marker if following else END):
             return None
-        if segment.marker in _KEPT:
-            # A scan goes on to the next mark; what lies behind another segment belongs to nothing.
-            kept.append(data[segment.start - 4 : mark.start if segment.marker == SCAN else end])
+        if segment.marker == SCAN:  # it goes on to the next mark, or the fill bytes before it
+            kept.append(data[segment.start - 4 : mark.start].rstrip(b"\xff"))
+        elif segment.marker in _KEPT:
+            kept.append(data[segment.start - 4 : end])
     return b"".join([*kept, END_MARK])
 
 
