@@ -26,12 +26,28 @@ def to_srgb(image: Image.Image, background: str) -> Image.Image:
         NotImplementedError: if integer or float samples are outside the ranges above.
     """
     shallow = _eight_bit(image) if image.mode[0] in "IF" else image
-    opaque, alpha = _split_alpha(shallow)
-    rgb = _convert(opaque, image.info.get("icc_profile"))
-    rgb.info.clear()
-    if alpha is None:
+    mode = _OPAQUE.get(shallow.mode, "RGB")
+    profile = image.info.get("icc_profile")
+    if not shallow.has_transparency_data:
+        rgb = _convert(shallow.convert(mode), profile)
+        rgb.info.clear()
         return rgb
-    return Image.composite(rgb, Image.new("RGB", rgb.size, background), alpha)
+    straight = shallow.convert("LA" if mode == "L" else "RGBA")
+    # Each step on a whole image takes time, so colours are separated only if they are converted.
+    colours = _convert(straight.convert(mode), profile) if profile else straight
+    flat = Image.new("RGB", straight.size, background)
+    flat.paste(colours, (0, 0), straight)  # as opaque as `straight`
+    return flat
+
+
+def is_srgb(image: Image.Image) -> bool:
+    """Whether `to_srgb` leaves the pixels of an open image as they are: RGB, opaque, no profile.
+
+    A profile that is ignored, or changes no colour by more than 1 of 255, counts as none.
+    """
+    if image.mode != "RGB" or image.has_transparency_data:
+        return False
+    return _transform_of("RGB", image.info.get("icc_profile")) is None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -47,22 +63,23 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colours as mode L, RGB, CMYK or LAB, and the opacity as mode L if any."""
-    mode = _OPAQUE.get(image.mode, "RGB")
-    if not image.has_transparency_data:
-        return image.convert(mode), None
-    straight = image.convert("LA" if mode == "L" else "RGBA")
-    return straight.convert(mode), straight.getchannel("A")
-
-
 def _convert(opaque: Image.Image, profile: bytes | None) -> Image.Image:
     if opaque.mode == "LAB":
-        return _transform(opaque, _built_in("LAB"))
-    if profile and profile[16:20] == _SPACES[opaque.mode]:
+        return opaque.point(_transform(_built_in("LAB"), "LAB"))
+    if transform := _transform_of(opaque.mode, profile):
         with suppress(ImageCms.PyCMSError, OSError):
-            return _transform(opaque, ImageCms.ImageCmsProfile(BytesIO(profile)))
-    return opaque.convert("RGB")
+            return opaque.point(transform)
+    return opaque if opaque.mode == "RGB" else opaque.convert("RGB")
+
+
+def _transform_of(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """Return the conversion from a profile to sRGB; None if there is none that changes a colour."""
+    if not profile or profile[16:20] != _SPACES[mode]:
+        return None
+    with suppress(ImageCms.PyCMSError, OSError):
+        transform = _transform(ImageCms.ImageCmsProfile(BytesIO(profile)), mode)
+        return None if mode == "RGB" and _changes_nothing(transform) else transform
+    return None
 
 
 def _built_in(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
@@ -71,11 +88,8 @@ def _built_in(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
     )
 
 
-def _transform(opaque: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    transform = ImageCms.buildTransform(profile, _built_in("sRGB"), opaque.mode, "RGB")
-    if opaque.mode == "RGB" and _changes_nothing(transform):
-        return opaque
-    return opaque.point(transform)
+def _transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(profile, _built_in("sRGB"), mode, "RGB")
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 from PIL import Image
 
-from filters.signal import Column, Record, Values
+from filters.signal import THUMBNAIL_SIDE, Column, Record, Values
 
 GRID = 4  # cells a side
 
@@ -20,6 +21,8 @@ class ColourLayout:
     variant; pairs further apart mostly were not. A JPEG or a smaller copy changes a cell by up to 3
     levels.
     """
+
+    least_side: ClassVar[int] = THUMBNAIL_SIDE
 
     @property
     def columns(self) -> tuple[Column, ...]:

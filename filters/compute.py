@@ -1,7 +1,6 @@
 """Device, precision and passes of a network's computations."""
 
 import contextlib
-import ctypes
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,9 +12,6 @@ from torch import Tensor
 Precision = Literal["fp32", "tf32", "bf16"]
 
 CUDA_PASS_IMAGES: Final = 16
-
-_M_TRIM_THRESHOLD: Final = -1  # numbers of malloc.h
-_M_MMAP_MAX: Final = -4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,18 +100,6 @@ def one_thread() -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def keep_freed_memory() -> None:
-    """Keep freed memory in this process, if the C library is glibc.
-
-    By default each large tensor is a separate mapping, and the system must provide its pages each
-    time: 14 % of the time of encoding at full size on a CPU. Memory use stays at its peak.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def best_device() -> str:

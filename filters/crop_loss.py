@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -20,6 +21,8 @@ class CropLoss:
 
     aspects: str = "square"  # or buckets
 
+    least_side: ClassVar[int] = 0
+
     def __post_init__(self) -> None:
         if self.aspects not in ("square", "buckets"):
             raise ValueError(f"aspects: expected square or buckets, got {self.aspects!r}")
@@ -31,7 +34,7 @@ class CropLoss:
 
     def measure(self, records: Sequence[Record]) -> Values:
         """Return one sequence per column, as long as `records` and in the same order."""
-        return {"crop_loss": [self._loss(*record.image.size) for record in records]}
+        return {"crop_loss": [self._loss(*record.size) for record in records]}
 
     def _loss(self, width: int, height: int) -> float:
         found = height / width

@@ -2,11 +2,14 @@
 
 import re
 import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError, features
 
-from filters.colour import to_srgb
+from filters.colour import is_srgb, to_srgb
 from filters.decode_work import excess_in_bytes, excess_in_image
 from filters.formats import FileFormat, file_format
 from filters.jpeg_scans import ended_otherwise
@@ -18,6 +21,7 @@ FORMATS = tuple(name for name in _ALLOWED if name != "AVIF" or features.check("a
 # Tags of TIFF.
 _NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 
+_SCALES = (8, 4, 2)  # what libjpeg decodes to: an eighth, a quarter, half of each side
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,6 +31,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
 
 # Pillow warns of decompression bombs, which are an error here, and of broken EXIF, which counts as
 # no EXIF. `warnings.catch_warnings` changes state of all threads, so the filter is set once.
@@ -50,6 +60,25 @@ class DecodeError(Exception):
         return f"{self.reason}: {self.detail}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """A decoded image that may be smaller than its file says."""
+
+    image: Image.Image  # RGB, upright
+    width: int  # of the file, upright, px
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What the header of a file says of its image."""
+
+    width: int  # as stored, px
+    height: int
+    upright: bool  # no EXIF or XMP orientation turns it
+    srgb: bool  # 8-bit RGB, with no profile that changes a colour
+
+
 def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Image.Image:
     """Decode the first frame of a file to an upright sRGB image without alpha.
 
@@ -67,19 +96,67 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
         DecodeError: the file is no usable image.
         ValueError: `background` is not a colour.
     """
+    return decode_scaled(data, max_pixels=max_pixels, background=background).image
+
+
+def decode_scaled(
+    data: bytes,
+    *,
+    max_pixels: int,
+    background: str = "#ffffff",
+    suffices: Callable[[int, int], bool] = lambda width, height: False,
+    exact: bool = False,
+) -> Scaled:
+    """Decode as `decode` does, to an eighth, a quarter or half of each side if that suffices.
+
+    A JPEG is scaled while it is decoded, in the frequency domain, which takes half the time. Images
+    of other formats are decoded, and blocks of pixels averaged. All limits hold for the full size,
+    and a truncated file is found at every scale.
+
+    Args:
+        data: as in `decode`.
+        max_pixels: as in `decode`.
+        background: as in `decode`.
+        suffices: whether an image of this width and height is large enough.
+        exact: whether both sides must be multiples of the scale; otherwise they are rounded up, so
+            the scaled image is up to a pixel larger than what it shows.
+
+    Raises:
+        DecodeError: the file is no usable image.
+        ValueError: `background` is not a colour.
+    """
     ImageColor.getrgb(background)
-    if (found := file_format(data)) is not None and not found.read:
-        raise not_read(found, data)
-    if excess := excess_in_bytes(data):
-        raise DecodeError("decode_timeout", excess)
-    if data.startswith(b"\xff\xd8\xff"):
-        data = without_excess(data)
+    data = _checked(data)
+
+    def decoded(data: bytes, scales: Sequence[int] = _SCALES) -> Scaled:
+        with _opened(data, max_pixels) as image:
+            if exact:
+                scales = [s for s in scales if image.width % s == image.height % s == 0]
+            fine = (s for s in scales if suffices(image.width // s, image.height // s))
+            return _loaded(image, background, next(fine, 1))
+
     try:
-        return _decoded(data, max_pixels, background)
+        return decoded(data)
     except DecodeError as error:
-        if error.reason == "truncated_image" and data.startswith(b"\xff\xd8\xff"):
-            return _without_end(data, error, max_pixels, background)
-        raise
+        if error.reason != "truncated_image" or not data.startswith(b"\xff\xd8\xff"):
+            raise
+        # At full size, as the last bits may not show in a smaller image.
+        return decoded(_with_end(data, error, lambda ended: decoded(ended, ()).image))
+
+
+def read_header(data: bytes, *, max_pixels: int) -> Header:
+    """Read the header of a file, with the checks of `decode`; its pixels may still be unusable.
+
+    Raises:
+        DecodeError: the file is no usable image.
+    """
+    with _opened(_checked(data), max_pixels) as image:
+        return Header(
+            width=image.width,
+            height=image.height,
+            upright=_turn(image) is None,
+            srgb=is_srgb(image),
+        )
 
 
 def not_read(found: FileFormat | None, data: bytes) -> DecodeError:
@@ -91,15 +168,25 @@ def not_read(found: FileFormat | None, data: bytes) -> DecodeError:
     return DecodeError("not_an_image", f"{what}{len(data):,} bytes, starting with {data[:16]!r}")
 
 
-def _decoded(data: bytes, max_pixels: int, background: str) -> Image.Image:
+def _checked(data: bytes) -> bytes:
+    """Return a file that is not too much work to open, without tags that would be."""
+    if (found := file_format(data)) is not None and not found.read:
+        raise not_read(found, data)
+    if excess := excess_in_bytes(data):
+        raise DecodeError("decode_timeout", excess)
+    return without_excess(data) if data.startswith(b"\xff\xd8\xff") else data
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image]:
+    """Open a file whose size and work are allowed; whatever the body raises is a DecodeError."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_size(image, max_pixels)
             _check_kind(image)
             if excess := excess_in_image(data, image):
                 raise DecodeError("decode_timeout", excess)
-            image.load()
-            return to_srgb(_upright(image), background)
+            yield image
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
@@ -111,20 +198,36 @@ def _decoded(data: bytes, max_pixels: int, background: str) -> Image.Image:
         raise DecodeError(_reason(error, data), f"{type(error).__name__}: {error}") from error
 
 
-def _without_end(data: bytes, error: DecodeError, max_pixels: int, background: str) -> Image.Image:
-    """Decode a JPEG that lacks only its end mark, or raise `error`."""
-    pixels, image = None, None
-    for ended in ended_otherwise(data) or ():
+def _loaded(image: Image.Image, background: str, scale: int) -> Scaled:
+    """Load the pixels of an open image, each side divided by `scale`."""
+    width, height = size = image.size
+    if scale > 1:
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
+    image.load()
+    turn = _turn(image)
+    rgb = to_srgb(image if turn is None else image.transpose(turn), background)
+    if scale > 1 and image.size == size:  # not a JPEG
+        rgb = rgb.reduce(scale)
+    if turn in _SIDEWAYS:
+        width, height = height, width
+    return Scaled(image=rgb, width=width, height=height)
+
+
+def _with_end(data: bytes, error: DecodeError, decoded: Callable[[bytes], Image.Image]) -> bytes:
+    """Return a JPEG that lacks only its end mark with that mark, or raise `error`."""
+    versions = ended_otherwise(data) or ()
+    pixels = None
+    for ended in versions:
         try:
-            image = _decoded(ended, max_pixels, background)
+            found = decoded(ended).tobytes()
         except DecodeError:
             raise error from None
-        if pixels not in (None, image.tobytes()):
+        if pixels not in (None, found):
             raise error
-        pixels = image.tobytes()
-    if image is None:
+        pixels = found
+    if not versions:
         raise error
-    return image
+    return versions[0]
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -143,16 +246,18 @@ def _check_kind(image: Image.Image) -> None:
         raise DecodeError("unsupported_image", "Camera RAW (in TIFF) is not read")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Rotate the image by its EXIF or XMP orientation, if its EXIF can be read safely."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes the image upright by its EXIF or XMP orientation; None for nothing.
+
+    An orientation counts only if the EXIF can be read safely.
+    """
     try:
         if excess_of_exif(image.info):
-            return image
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            return None
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     # EXIF is a TIFF inside the file, just as hostile, and the pixels do not need it.
     except Exception:
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _unidentified(data: bytes) -> DecodeError:

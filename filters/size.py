@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -12,6 +13,8 @@ from filters.signal import Column, Record, Values
 class Size:
     """Width and height after EXIF rotation, and values that follow from them. Costs nothing."""
 
+    least_side: ClassVar[int] = 0
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of this signal."""
@@ -19,7 +22,7 @@ class Size:
 
     def measure(self, records: Sequence[Record]) -> Values:
         """Return one sequence per column, as long as `records` and in the same order."""
-        sizes = [record.image.size for record in records]
+        sizes = [record.size for record in records]
         return {
             "width": [width for width, _ in sizes],
             "height": [height for _, height in sizes],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -46,6 +47,8 @@ class TextBoilerplate:
     Both are searched because captions use both. A domain without `http://` or `www.` is no URL
     here: `OpenOffice.org` is also a product's name.
     """
+
+    least_side: ClassVar[int] = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -13,6 +14,8 @@ from filters.words import count_words
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextLength:
     """Length of the primary text as listed: characters, and words of any script."""
+
+    least_side: ClassVar[int] = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -378,7 +378,10 @@ class ShardConfig(StageConfig):
 
     samples: int = Field(default=5000, ge=1)  # per shard, on average
     short_side: int = Field(default=512, ge=16)  # px; larger images are shrunk, smaller ones kept
-    jpeg_quality: int = Field(default=95, ge=1, le=100)  # of the images in the shard
+    jpeg_quality: int = Field(default=95, ge=1, le=100)  # of the images that are encoded
+    # needed: a JPEG that is upright, sRGB and within `short_side` keeps its coded pixels, without
+    # EXIF, comments and profiles; always: every image is encoded, at `jpeg_quality`.
+    reencode: Literal["needed", "always"] = "needed"
 
 
 class _Sections(Model):

@@ -10,7 +10,8 @@ from model.preferences.sampling import Drawn
 from model.tokenizers.protocol import CodeArray
 from pipelines.preferences.inputs import Prepared
 from pipelines.preferences.tools import described_sampling
-from pipelines.shards.write_shard import jpeg, npy
+from pipelines.shards.sample_image import jpeg
+from pipelines.shards.write_shard import npy
 from schemas.recipe import ShardConfig
 from schemas.sample import encode_json
 from schemas.subsets import Subset

@@ -84,7 +84,7 @@ class MakePreferences(MapStage):
             **self.tools.settings(),
             **{name: getattr(self, name) for name in plain},
             "subset": self.subset.name,
-            "shard": self.shard.model_dump(mode="json"),
+            "shard": self.shard.model_dump(mode="json", exclude={"reencode"}),  # all are encoded
             "decode": self.decode.model_dump(mode="json"),
         }
 

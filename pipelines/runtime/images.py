@@ -1,18 +1,20 @@
 """Read bytes that side-cars refer to, each checked against its hash, and decode images."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL.Image import Image
 
-from filters.decode import DecodeError, decode
+from filters.decode import DecodeError, Scaled, decode, decode_scaled
 from pipelines.runtime.decode_clock import within
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from schemas.recipe import DecodeConfig
 from schemas.store.storage import CorpusError, Storage
+
+T = TypeVar("T")
 
 # Encoded bytes of one batch; a single larger image is a batch of its own.
 BATCH_BYTES = 64_000_000
@@ -86,7 +88,33 @@ def decode_image(body: bytes, settings: DecodeConfig) -> Image:
     Raises:
         DecodeError: as `filters.decode.decode` does, and `decode_timeout` where it takes too long.
     """
-    call = partial(decode, body, max_pixels=settings.max_pixels, background=settings.background)
+    return in_time(body, settings, partial(decode, background=settings.background))
+
+
+def decode_image_scaled(
+    body: bytes,
+    settings: DecodeConfig,
+    suffices: Callable[[int, int], bool],
+    *,
+    exact: bool = False,
+) -> Scaled:
+    """Decode as a recipe says, to a smaller size if that suffices, see `decode_scaled`.
+
+    Raises:
+        DecodeError: as `filters.decode.decode_scaled` does, and `decode_timeout` where it takes too
+            long.
+    """
+    call = partial(decode_scaled, background=settings.background, suffices=suffices, exact=exact)
+    return in_time(body, settings, call)
+
+
+def in_time(body: bytes, settings: DecodeConfig, function: Callable[..., T]) -> T:
+    """Return what a function makes of an image file, if it does so in time.
+
+    Raises:
+        DecodeError: as the function does, and `decode_timeout` where it takes too long.
+    """
+    call = partial(function, body, max_pixels=settings.max_pixels)
     return within(settings.timeout_s, call, is_brief=len(body) < BRIEF_BYTES)
 
 

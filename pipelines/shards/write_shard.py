@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from filters.decode import DecodeError
+from filters.freed_memory import keep_image_memory
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.exchange import Slice, receive
-from pipelines.runtime.images import WRITTEN, decode_image, read_checked, read_images, refused
+from pipelines.runtime.images import WRITTEN, read_checked, read_images, refused
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -27,6 +27,7 @@ from pipelines.runtime.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
+from pipelines.shards.sample_image import sample_jpeg
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, ShardConfig
@@ -36,10 +37,9 @@ from schemas.subsets import Subset
 from schemas.tables import RAW, SHARD_INDEX, TOKENS
 
 STAGE = "shard"
-VERSION = 2
+VERSION = 3  # 3: JPEGs that need no change keep their pixels; large images are decoded scaled
 FOLDER = "shards"
 BATCH_ROWS = 32
-JPEG_MAX_PX = 65_500  # a side; libjpeg's JPEG_MAX_DIMENSION
 
 OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # columns of RAW
 OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # columns of TOKENS
@@ -97,18 +97,6 @@ def output_number(path: str) -> int:
     7
     """
     return int(path.rsplit("-", 1)[1].removesuffix(".tar"))
-
-
-def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Return the (width, height) in px of an image shrunk to `short_side`; never enlarged.
-
-    An image with a side over `JPEG_MAX_PX` is shrunk until it fits.
-
-    >>> fitted_size(1000, 600, 300), fitted_size(200, 100, 300), fitted_size(70_000, 80, 300)
-    ((500, 300), (200, 100), (65500, 75))
-    """
-    scale = min(1, short_side / min(width, height), JPEG_MAX_PX / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +160,7 @@ class WriteShard:
         self, local: Path, refs: Sequence[Reference]
     ) -> tuple[list[dict[str, Any]], list[Reject]]:
         """Write the tar; return the place of each member, and the samples that failed."""
+        keep_image_memory()
         [image] = self.subset.images
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
@@ -198,22 +187,12 @@ class WriteShard:
 
     def _jpeg(self, key: str, body: bytes) -> bytes:
         with active_images(key):
-            return jpeg(decode_image(body, self.decode), self.image)
+            return sample_jpeg(body, self.decode, self.image)
 
 
 def _array_hashes(ref: Reference) -> list[Any]:
     names = ("member", "dtype", "shape", "sha256")
     return [[array[name] for name in names] for array in ref["arrays"]]
-
-
-def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
-    """Return an image as the JPEG bytes of a shard."""
-    size = fitted_size(*image.size, settings.short_side)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=settings.jpeg_quality)
-    return encoded.getvalue()
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -1,18 +1,19 @@
 """measure: decode every image once and store its signals; values, not verdicts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from PIL.Image import Image
 
-from filters.decode import DecodeError
+from filters.decode import DecodeError, Scaled
+from filters.freed_memory import keep_image_memory
 from filters.registry import columns, make_signal
-from filters.signal import Record
+from filters.signal import Record, Signal, least_side, suffices
 from pipelines.runtime.active_images import active_images, most_at_once
-from pipelines.runtime.images import decode_image, read_images, refused
+from pipelines.runtime.images import decode_image_scaled, read_images, refused
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult
 from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
@@ -30,7 +31,7 @@ class Measure(MapStage):
 
     folder: ClassVar[str] = "signals"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw")
-    version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
+    version: ClassVar[int] = 3  # 3: large images scaled, colours counted by cells, one thumbnail
     decides: ClassVar[tuple[str, ...]] = ("measure", "decode", "vq_tokens")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
@@ -66,13 +67,18 @@ class Measure(MapStage):
 
     def measured(self, raw: list[dict[str, Any]], shard: int, store: Storage) -> ShardResult:
         """Measure some rows of a raw shard."""
+        keep_image_memory()
         sources = {
             row["key"]: row for row in read_table(store, sidecar_path("sources", shard)).to_pylist()
         }
         schema = self.schema()
+        settings = self.config.settings
+        signals = [make_signal(name, settings.get(name)) for name in self.config.signals]
+        large_enough = partial(suffices, side=least_side(signals))
         rejects: list[Reject] = []
         tables = [
-            self._measure(batch, schema) for batch in self._decoded(raw, sources, store, rejects)
+            _measure(batch, signals, schema)
+            for batch in self._decoded(raw, sources, store, rejects, large_enough)
         ]
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         return ShardResult(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
@@ -83,6 +89,7 @@ class Measure(MapStage):
         sources: dict[str, dict[str, Any]],
         store: Storage,
         rejects: list[Reject],
+        large_enough: Callable[[int, int], bool],
     ) -> Iterator[list[tuple[str, Record]]]:
         """Yield lists of (key, record), none of them empty."""
         records: list[tuple[str, Record]] = []
@@ -91,32 +98,33 @@ class Measure(MapStage):
             for row, body in batch:
                 try:
                     with active_images(row["key"]):
-                        image = decode_image(body, self.decode)
+                        scaled = decode_image_scaled(body, self.decode, large_enough)
                 except DecodeError as error:
                     rejects.append(refused(row["key"], sources[row["key"]], error))
                     continue
-                records.append((row["key"], _record(image, len(body), sources[row["key"]])))
-                pixels += image.width * image.height
+                records.append((row["key"], _record(scaled, len(body), sources[row["key"]])))
+                pixels += scaled.image.width * scaled.image.height
                 if len(records) == most_at_once(self.batch_rows) or pixels > self.batch_pixels:
                     yield records
                     records, pixels = [], 0
         if records:
             yield records
 
-    def _measure(self, batch: list[tuple[str, Record]], schema: pa.Schema) -> pa.Table:
-        values: dict[str, Any] = {"key": [key for key, _ in batch]}
-        records = [record for _, record in batch]
-        with active_images(*values["key"]):
-            for name in self.config.signals:
-                signal = make_signal(name, self.config.settings.get(name))
-                values |= signal.measure(records)
-        arrays = [pa.array(values[field.name], field.type) for field in schema]
-        return pa.Table.from_arrays(arrays, schema=schema)
+
+def _measure(batch: list[tuple[str, Record]], signals: list[Signal], schema: pa.Schema) -> pa.Table:
+    values: dict[str, Any] = {"key": [key for key, _ in batch]}
+    records = [record for _, record in batch]
+    with active_images(*values["key"]):
+        for signal in signals:
+            values |= signal.measure(records)
+    arrays = [pa.array(values[field.name], field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _record(image: Image, file_bytes: int, source: dict[str, Any]) -> Record:
+def _record(scaled: Scaled, file_bytes: int, source: dict[str, Any]) -> Record:
     return Record(
-        image=image,
+        image=scaled.image,
+        full_size=(scaled.width, scaled.height),
         file_bytes=file_bytes,
         text=source["text"],
         title=source["title"],

@@ -31,13 +31,13 @@ from pipelines.runtime.exchange import (
 )
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from pipelines.runtime.stage import Stage
+from pipelines.shards.sample_image import fitted_size
 from pipelines.shards.write_shard import (
     OF_ARRAY,
     OF_IMAGE,
     REFERENCES,
     ShardFile,
     WriteShard,
-    fitted_size,
     listing_bytes,
     listing_path,
 )

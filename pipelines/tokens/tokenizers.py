@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from filters.aspects import ASPECTS
+from filters.freed_memory import keep_freed_memory
 from model.tokenizers.protocol import Schedule, schedule_text
 from model.tokenizers.sizes import BUNDLED, PRESETS, BsqConfig, VarConfig, schedule_of
 from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokensConfig, members_of
@@ -76,7 +77,7 @@ def loaded_tokenizer(recipe: TokenizerRecipe, precision: str) -> "NetworkTokeniz
 def _load(recipe: TokenizerRecipe, precision: str) -> "NetworkTokenizer":
     import torch
 
-    from filters.compute import best_compute, keep_freed_memory
+    from filters.compute import best_compute
     from model.tokenizers.load import load_tokenizer
     from schemas.store.checkpoint import CheckpointError
 

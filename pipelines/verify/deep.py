@@ -12,11 +12,11 @@ from PIL import Image, ImageChops, ImageStat
 from filters.decode import DecodeError
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
-from pipelines.runtime.images import batches, decode_image, read_checked, read_each
+from pipelines.runtime.images import batches, read_checked, read_each
 from pipelines.runtime.retry_failed import is_temporary
 from pipelines.runtime.sidecar import Reject, dead_letters_path
+from pipelines.shards.sample_image import sample_jpeg
 from pipelines.shards.tar_reader import StrictTar
-from pipelines.shards.write_shard import jpeg
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook
 from pipelines.verify.stages import same_outcome
@@ -197,4 +197,4 @@ def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) 
 def _encoded(corpus: Look, reference: dict[str, Any]) -> bytes:
     [body] = read_checked([reference], corpus.store, "{key}: its fetched image has changed")
     with active_images(reference["key"]):
-        return jpeg(decode_image(body, corpus.recipe.decode), corpus.recipe.shard)
+        return sample_jpeg(body, corpus.recipe.decode, corpus.recipe.shard)

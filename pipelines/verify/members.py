@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from filters.bare_jpeg import bare_jpeg
 from filters.colour_layout import colour_layout, layout_distance
-from pipelines.shards.write_shard import fitted_size
+from pipelines.shards.sample_image import fitted_size
 from pipelines.verify.faults import differences
 from pipelines.verify.rows import expected_array
 from schemas.recipe import ShardConfig
 
 # Levels (0 to 255) that a cell of a 4 x 4 grid may change from an image to its JPEG; mostly 3.
 MAX_LAYOUT_DISTANCE = 24
-# Markers of JPEG segments.
-COMMENT, SCAN = 0xFE, 0xDA
+SCAN = 0xDA  # marker of a JPEG segment
 
 
 def json_differs(found: bytes, expected: str) -> Iterator[str]:
@@ -49,9 +49,11 @@ def array_faults(made: Mapping[str, Any], body: bytes, aspect: float) -> Iterato
 
 def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -> Iterator[str]:
     """Yield how a JPEG differs from its sample, without reading the fetched image."""
-    size = sample["width"], sample["height"]
-    image = yield from jpeg_faults("jpg", jpg, settings, size)
-    layout = sample["signals"].get("colour_layout")
+    size, signals = (sample["width"], sample["height"]), sample["signals"]
+    is_whole = size == (signals["width"], signals["height"])
+    may_be_kept = settings.reencode == "needed" and is_whole
+    image = yield from jpeg_faults("jpg", jpg, settings, size, may_be_kept=may_be_kept)
+    layout = signals.get("colour_layout")
     if image is None or not layout:
         return
     if (distance := layout_distance(colour_layout(image), layout)) > MAX_LAYOUT_DISTANCE:
@@ -59,7 +61,12 @@ def image_faults(jpg: bytes, sample: Mapping[str, Any], settings: ShardConfig) -
 
 
 def jpeg_faults(
-    name: str, jpg: bytes, settings: ShardConfig, size: tuple[int, int] | None
+    name: str,
+    jpg: bytes,
+    settings: ShardConfig,
+    size: tuple[int, int] | None,
+    *,
+    may_be_kept: bool = False,
 ) -> Generator[str, None, Image.Image | None]:
     """Yield how a JPEG differs from a JPEG of the writer; return its picture if it can be read.
 
@@ -68,6 +75,7 @@ def jpeg_faults(
         jpg: bytes of the member.
         settings: settings that images are written with.
         size: expected width and height in px; None where only the maximum is known.
+        may_be_kept: whether it may also be a fetched JPEG with its own coded pixels.
     """
     try:
         with Image.open(io.BytesIO(jpg), formats=["JPEG"]) as image:
@@ -79,14 +87,14 @@ def jpeg_faults(
     except (OSError, ValueError, SyntaxError) as error:
         yield f"{name}: {error}"
         return None
+    if may_be_kept and bare_jpeg(jpg) == jpg:
+        return image
     segments, scan = _segments(jpg)
     # 0xff 0xd9 ends the coded pixels and never occurs in them; there is one scan.
     if jpg.find(b"\xff\xd9", scan) != len(jpg) - 2:
         yield f"{name}: bytes after its end, or no mark of its end"
     quantization, expected = _expected_encoding(settings.jpeg_quality)
-    # The writer keeps a comment of the fetched image.
-    comments = [segment for segment in segments if segment[0] == COMMENT]
-    if len(comments) > 1 or [s for s in segments if s[0] != COMMENT] != expected:
+    if segments != expected:
         yield f"{name}: holds more than pixels"
     if image.quantization != quantization:  # type: ignore[attr-defined]
         yield f"{name}: not of quality {settings.jpeg_quality}"

@@ -31,7 +31,13 @@ from pipelines.preferences.stage import MakePreferences
 from pipelines.runtime.sidecar import Counts, Origin, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult, SidecarStage
 from pipelines.shards.manifest import MANIFEST
-from pipelines.shards.write_shard import FOLDER, ShardFile, fitted_size, listing_path, npy
+from pipelines.shards.sample_image import fitted_size
+from pipelines.shards.write_shard import (
+    FOLDER,
+    ShardFile,
+    listing_path,
+    npy,
+)
 from pipelines.shards.write_shard import output_name as output_stem
 from pipelines.tokens.tokenizers import CROP
 from pipelines.verify.counts import conserved, counted, made_by_recipe

@@ -30,7 +30,6 @@ from schemas.keys import sample_key, unit
 from schemas.recipe import VqTokensConfig
 
 DEVICES = ("cpu", "cuda")
-PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
 
 
 def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
@@ -66,10 +65,10 @@ def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
     for name in stage.config.signals:
-        if name in PIXEL_SIGNALS:
+        signal = make_signal(name, stage.config.settings.get(name))
+        if getattr(signal, "least_side", 0):  # it reads pixels
             continue
         try:
-            signal = make_signal(name, stage.config.settings.get(name))
             measured = signal.measure(records)
         except AttributeError:  # a signal that reads pixels
             continue

@@ -345,7 +345,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "flipped codes": (flip("tokens/*.npy"), CODES, "are not what was written"),
     "flipped side-car": (flip("signals/*.parquet", 0.9995), "signals/00000.parquet", "readable"),
     "flipped value": (
-        flip("signals/*.parquet", 0.1),
+        flip("signals/*.parquet", 0.15),
         "signals/00000.parquet",
         "not written as a stage writes it",
     ),
@@ -420,7 +420,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     ),
     "payload in image": (segments(0xE0, 3), TAR, "jpg: holds more than pixels"),
     "comments in image": (segments(0xFE, 2), TAR, "jpg: holds more than pixels"),
-    "tables in image": (segments(0xDD, 1, bytes(2)), TAR, "jpg: holds more than pixels"),
+    "tables in image": (segments(0xDD, 5_001, bytes(2)), TAR, "jpg: holds more than pixels"),
     "missing member": (
         samples(lambda s: next(iter(s.values())).pop("json")),
         TAR,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from filters.decode import FORMATS, DecodeError, decode
+from filters.decode import FORMATS, DecodeError, Header, decode, decode_scaled, read_header
 
 MAX_PIXELS = 1_000_000
 
@@ -188,3 +188,114 @@ def test_many_threads_decode_what_one_does() -> None:
 def test_a_background_that_is_no_colour_is_our_mistake_and_not_the_files() -> None:
     with pytest.raises(ValueError, match="unknown color"):
         decode(encoded(photo(), "PNG"), max_pixels=MAX_PIXELS, background="#12")
+
+
+def half(width: int, height: int) -> bool:
+    return min(width, height) >= 100
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_an_image_is_scaled_as_far_as_suffices_and_its_own_size_is_told(format_name: str) -> None:
+    data = encoded(photo(403, 302), format_name)
+    found = decode_scaled(data, max_pixels=MAX_PIXELS, suffices=half)
+    assert (found.width, found.height, found.image.size) == (403, 302, (202, 151))
+    assert type(found.image) is Image.Image
+    assert (found.image.mode, found.image.info) == ("RGB", {})
+    assert corners(found.image) == ["red", "green", "yellow", "blue"]
+
+
+@pytest.mark.parametrize(
+    ("enough", "size"),
+    [(0, (51, 38)), (38, (101, 76)), (75, (101, 76)), (76, (202, 151)), (152, (403, 302))],
+)
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG"])
+def test_the_scale_is_the_least_that_suffices(
+    format_name: str, enough: int, size: tuple[int, int]
+) -> None:
+    def suffices(width: int, height: int) -> bool:
+        return height >= enough
+
+    data = encoded(photo(403, 302), format_name)
+    assert decode_scaled(data, max_pixels=MAX_PIXELS, suffices=suffices).image.size == size
+
+
+@pytest.mark.parametrize(("size", "scale"), [((400, 304), 8), ((404, 304), 4), ((402, 304), 2)])
+def test_an_exact_scale_divides_both_sides(size: tuple[int, int], scale: int) -> None:
+    for stored in (size, size[::-1]):
+        data = encoded(photo(*stored), "JPEG")
+        found = decode_scaled(
+            data, max_pixels=MAX_PIXELS, suffices=lambda *size: True, exact=True
+        ).image
+        assert found.size == (stored[0] // scale, stored[1] // scale)
+    odd = encoded(photo(403, 304), "PNG")
+    whole = decode_scaled(odd, max_pixels=MAX_PIXELS, suffices=lambda *size: True, exact=True)
+    assert whole.image.size == (403, 304)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_a_scaled_jpeg_is_nearly_the_mean_of_its_blocks(mode: str, scale: int) -> None:
+    y, x = np.mgrid[:96, :128] / 16
+    waves = [127 + 60 * np.sin(x + phase) + 60 * np.cos(y - phase) for phase in (0, 1, 2)]
+    image = Image.fromarray(np.stack(waves, -1).astype(np.uint8)).convert(mode)
+    data = encoded(image, "JPEG", quality=95)
+
+    def suffices(width: int, height: int) -> bool:
+        return width >= 128 // scale
+
+    found = decode_scaled(data, max_pixels=MAX_PIXELS, suffices=suffices).image
+    means = np.asarray(decoded(data)).reshape(96 // scale, scale, 128 // scale, scale, 3)
+    assert found.size == (128 // scale, 96 // scale)
+    assert np.abs(np.asarray(found) - means.mean((1, 3))).max() < 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_image_is_upright_and_so_is_its_size(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(photo(402, 302), "JPEG", exif=exif)
+    found = decode_scaled(data, max_pixels=MAX_PIXELS, suffices=half)
+    whole = decoded(data)
+    assert (found.width, found.height) == whole.size
+    assert found.image.size == (whole.width // 2, whole.height // 2)
+    assert corners(found.image) == corners(whole)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_truncated_jpeg_is_found_at_every_scale(options: dict) -> None:
+    data = encoded(noise(), "JPEG", **options)
+    for scale in (1, 2, 4, 8):
+
+        def suffices(width: int, height: int, side: int = 96 // scale) -> bool:
+            return width >= side
+
+        whole = decode_scaled(data, max_pixels=MAX_PIXELS, suffices=suffices).image
+        assert whole.size == (96 // scale, 96 // scale)
+        # A file that lacks its end mark alone is whole, whatever the scale.
+        lacking = decode_scaled(data[:-2], max_pixels=MAX_PIXELS, suffices=suffices).image
+        assert lacking.tobytes() == whole.tobytes()
+        for cut in (*range(3, 40), len(data) // 2, len(data) - 700):
+            with pytest.raises(DecodeError, match="truncated_image"):
+                decode_scaled(data[:-cut], max_pixels=MAX_PIXELS, suffices=suffices)
+
+
+def test_the_limits_hold_for_the_size_in_the_file() -> None:
+    data = encoded(photo(403, 302), "JPEG")
+    with pytest.raises(DecodeError, match="too_many_pixels"):
+        decode_scaled(data, max_pixels=403 * 302 - 1, suffices=lambda *size: True)
+
+
+def test_a_header_tells_size_turn_and_profile_without_decoding() -> None:
+    plain = encoded(photo(), "JPEG")
+    assert read_header(plain, max_pixels=MAX_PIXELS) == Header(
+        width=48, height=32, upright=True, srgb=True
+    )
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = read_header(encoded(photo(), "JPEG", exif=exif), max_pixels=MAX_PIXELS)
+    assert (turned.width, turned.height, turned.upright) == (48, 32, False)
+    assert not read_header(encoded(photo().convert("L"), "JPEG"), max_pixels=MAX_PIXELS).srgb
+    with pytest.raises(DecodeError, match="too_many_pixels"):
+        read_header(plain, max_pixels=48 * 32 - 1)
+    with pytest.raises(DecodeError, match="truncated_image"):
+        read_header(plain[:100], max_pixels=MAX_PIXELS)

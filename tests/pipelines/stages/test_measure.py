@@ -8,9 +8,10 @@ import pytest
 from jpegs import of_empty_scans
 from PIL import Image
 
-from filters.decode import decode
+from filters.decode import Scaled, decode_scaled
 from filters.phash import phash
 from filters.registry import SIGNALS
+from filters.signal import Record
 from filters.size import Size
 from pipelines.runtime import images as images_module
 from pipelines.runtime.sidecar import dead_letters_path, read_table
@@ -69,12 +70,12 @@ def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[.
 def test_an_image_that_takes_longer_than_the_recipe_allows_is_dead(
     desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ):
-    def slow(body: bytes, **options: Any) -> Image.Image:
+    def slow(body: bytes, **options: Any) -> Scaled:
         if body == picture(1):
             time.sleep(60)
-        return decode(body, **options)
+        return decode_scaled(body, **options)
 
-    monkeypatch.setattr(images_module, "decode", slow)
+    monkeypatch.setattr(images_module, "decode_scaled", slow)
     desk.put_images(0, {str(n): picture(n) for n in range(3)})
     stage = Measure(config=MeasureConfig(), decode=DecodeConfig(timeout_s=0.3))
     report = run_shard(stage, 0, desk.store)
@@ -99,8 +100,47 @@ def test_signals_are_those_of_the_decoded_image_in_key_order(desk, picture: Call
     for name, file in files.items():
         row = by_key[sample_key("web", name)]
         assert (row["width"], row["height"], row["file_bytes"]) == (60 + int(name), 40, len(file))
-        assert row["phash"] == phash(Image.open(io.BytesIO(file)).convert("RGB"))
+        image = Image.open(io.BytesIO(file)).convert("RGB")
+        record = Record(image=image, file_bytes=1, text="", title="", tags=())
+        assert row["phash"] == phash(record.thumbnail())
         assert row["text_chars"] == len("a red fox")
+
+
+def test_large_images_are_measured_scaled_but_their_size_is_that_of_the_file(
+    desk, picture: Callable[..., bytes]
+):
+    files = {kind: picture(4, (1100, 560), kind=kind) for kind in ("JPEG", "PNG")}
+    desk.put_images(0, files)
+    run_shard(Measure(config=MeasureConfig(), decode=DecodeConfig()), 0, desk.store)
+    rows = {row["key"]: row for row in desk.rows("signals", 0)}
+    for name, file in files.items():
+        row = rows[sample_key("web", name)]
+        assert (row["width"], row["height"], row["pixels"]) == (1100, 560, 616_000)
+        scaled = decode_scaled(file, max_pixels=10**8, suffices=lambda w, h: w * h >= 76_800)
+        assert scaled.image.size == (550, 280)
+        record = Record(image=scaled.image, file_bytes=1, text="", title="", tags=())
+        assert row["entropy"] == record.grey.entropy()
+        assert row["phash"] == phash(record.thumbnail())
+
+
+def test_a_signal_without_a_least_side_has_the_whole_image(
+    desk, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[tuple[int, int]] = []
+
+    @dataclass
+    class Watching:
+        columns = Size().columns
+
+        def measure(self, records):
+            sizes.extend(record.image.size for record in records)
+            return Size().measure(records)
+
+    monkeypatch.setitem(SIGNALS, "size", Watching)
+    desk.put_images(0, {"a": picture(4, (1100, 560), kind="JPEG")})
+    config = MeasureConfig(signals=("size", "sharpness"))
+    run_shard(Measure(config=config, decode=DecodeConfig()), 0, desk.store)
+    assert sizes == [(1100, 560)]
 
 
 def test_only_the_signals_of_the_recipe_are_stored(desk, images: dict[str, bytes]):

@@ -18,7 +18,7 @@ from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.sidecar import read_origin, read_table
 from pipelines.runtime.stage import run_shard
 from pipelines.shards.manifest import old_shards
-from pipelines.shards.write_shard import fitted_size
+from pipelines.shards.sample_image import fitted_size
 from pipelines.stages.caption import Caption
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
@@ -40,6 +40,7 @@ from schemas.subsets import T2I
 
 SHARDS = 2
 IMAGES = 5  # a shard
+KINDS = ("PNG", "JPEG")  # of the images of each shard
 RECIPE = parse_recipe(
     {
         "name": "small",
@@ -69,7 +70,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, make_desk, picture: Calla
     desk.put_plan(["web"] * SHARDS)
     for shard in range(SHARDS):
         images = {
-            f"{shard}-{n}": picture(shard * IMAGES + n, (90 + n * 30, 60 + n * 10))
+            f"{shard}-{n}": picture(shard * IMAGES + n, (90 + n * 30, 60 + n * 10), KINDS[shard])
             for n in range(IMAGES)
         }
         desk.put_images(shard, images, text="a red fox in the snow", tags=["fox", "snow"])
@@ -180,6 +181,21 @@ def test_images_decode_and_are_fitted_to_the_short_side(copy):
         assert (sample["width"], sample["height"]) == image.size
         shrunk += image.size != size
     assert 0 < shrunk < SHARDS * IMAGES
+
+
+def test_a_jpeg_within_the_short_side_keeps_its_bytes_unless_all_are_to_be_encoded(copy):
+    raw = {row["key"]: row for row in copy.rows("raw", 1)}
+    places = [(row["file"], row["offset"], row["length"]) for row in raw.values()]
+    fetched = dict(zip(raw, copy.store.read_ranges(places), strict=True))
+    fits = {row["key"] for row in copy.rows("signals", 1) if row["short_side"] <= 64}
+    kept: dict[str, set[str]] = {}
+    for reencode in ("needed", "always"):
+        shard = RECIPE.shard.model_copy(update={"reencode": reencode})
+        write(copy.store, recipe=RECIPE.model_copy(update={"shard": shard}))
+        found = samples(copy)
+        kept[reencode] = {key for key in fetched if found[key]["jpg"] == fetched[key]}
+    assert kept == {"needed": fits, "always": set()}
+    assert 0 < len(fits) < IMAGES
 
 
 def test_the_tokens_are_those_of_the_side_car(copy):

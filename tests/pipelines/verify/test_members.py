@@ -1,12 +1,15 @@
-"""Arrays of a sample against what the manifest says of them."""
+"""Members of a sample against what the manifest and the recipe say of them."""
 
 import io
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pipelines.verify.members import array_faults
+from filters.colour_layout import colour_layout
+from pipelines.verify.members import array_faults, image_faults
+from schemas.recipe import ShardConfig
 
 CODES: dict[str, Any] = {
     "member": "tokens256.npy",
@@ -67,3 +70,46 @@ def test_a_file_that_is_no_array_or_would_run_code_is_a_fault() -> None:
     np.save(file, np.array([{}]), allow_pickle=True)
     (fault,) = array_faults(CODES, file.getvalue(), 1.0)
     assert "pickle" in fault.lower()
+
+
+PICTURE = Image.radial_gradient("L").convert("RGB").resize((90, 64))
+
+
+def jpeg(**options: Any) -> bytes:
+    file = io.BytesIO()
+    PICTURE.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def image_messages(jpg: bytes, measured: tuple[int, int] = (90, 64), **settings: Any) -> list[str]:
+    """Check the image of a sample of 90 x 64 px whose fetched image was measured as given."""
+    width, height = measured
+    signals = {"width": width, "height": height, "colour_layout": colour_layout(PICTURE)}
+    sample = {"width": 90, "height": 64, "signals": signals}
+    return list(image_faults(jpg, sample, ShardConfig(short_side=64, **settings)))
+
+
+def test_an_image_is_one_that_the_writer_encodes_or_keeps() -> None:
+    for fine in (jpeg(quality=95), jpeg(quality=40), jpeg(progressive=True, optimize=True)):
+        assert image_messages(fine) == []
+    assert image_messages(jpeg(quality=95), reencode="always") == []
+    assert image_messages(jpeg(quality=95), (180, 128)) == []
+
+
+@pytest.mark.parametrize(
+    ("jpg", "said"),
+    [
+        (jpeg(exif=b"Exif\0\0mine"), "jpg: holds more than pixels"),
+        (jpeg(comment=b"mine"), "jpg: holds more than pixels"),
+        (jpeg() + b"mine", "jpg: bytes after its end, or no mark of its end"),
+        (jpeg(quality=40, comment=b"mine"), "jpg: not of quality 95"),
+    ],
+)
+def test_an_image_that_is_neither_is_a_fault(jpg: bytes, said: str) -> None:
+    assert said in image_messages(jpg)
+
+
+def test_an_image_that_must_be_encoded_has_the_quality_of_the_recipe() -> None:
+    said = ["jpg: not of quality 95"]
+    assert image_messages(jpeg(quality=40), reencode="always") == said
+    assert image_messages(jpeg(quality=40), (180, 128)) == said  # it was shrunk
