@@ -6,6 +6,7 @@ from typing import Any
 
 from filters.blank import Blank
 from filters.colour_layout import ColourLayout
+from filters.crop_loss import CropLoss
 from filters.phash import PHash
 from filters.sharpness import Sharpness
 from filters.signal import Column, Signal
@@ -15,6 +16,7 @@ from filters.text_length import TextLength
 
 SIGNALS: dict[str, Callable[..., Signal]] = {
     "size": Size,
+    "crop_loss": CropLoss,
     "blank": Blank,
     "sharpness": Sharpness,
     "phash": PHash,

@@ -10,9 +10,14 @@ from PIL.Image import Image
 
 from filters.signal import Column
 from schemas.score_config import ClipModel
+from schemas.store.errors import UserError
 
 # One value an image, in the order of the batch.
 Scores: TypeAlias = Mapping[str, Sequence[Any] | NDArray[Any]]
+
+
+class ScorerError(UserError, ValueError):
+    """A scorer that cannot be loaded, or does not return the scores that it should."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +80,16 @@ class Scorer(Protocol):
         ...
 
     def prepare(self, subject: Subject) -> Any:
-        """Return what `score` needs of an image, small; called in decode threads."""
+        """Return what `score` needs of an image, small; called in decode threads.
+
+        A model that runs on the CPU in any case is run here, so that threads run it side by side.
+        """
         ...
 
     def score(self, batch: Batch) -> Scores:
-        """Return the values of each column."""
+        """Return the values of each column; the caller checks that they are finite.
+
+        Raises:
+            ScorerError: a model cannot be loaded, or does not fit the embeddings.
+        """
         ...

@@ -34,8 +34,8 @@ class Column:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether more or less of it says anything: not so of hashes and words."""
-        return self.type not in (pa.uint64(), pa.string()) and not pa.types.is_nested(self.type)
+        """Whether more or less of it says anything: not so of hashes, words and lists."""
+        return not (self.type in (pa.uint64(), pa.string()) or pa.types.is_nested(self.type))
 
     @property
     def field(self) -> "pa.Field[pa.DataType]":

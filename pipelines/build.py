@@ -59,7 +59,7 @@ from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
-from pipelines.stages.dedup import ROWS_A_PARTITION, Dedup, WriteDuplicates
+from pipelines.stages.dedup import Dedup, WriteDuplicates, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -216,7 +216,11 @@ class Build:
             shards = ran.ran.get(stage.name, ())
             rows = sum(origins[shard].counts.rows_in for shard in shards)
             worked = ran.seconds.get(stage.name, 0.0)
-            self.log.stage(stage.name, len(shards), worked, " of work", **job)
+            note, waits = " of work", {}
+            if worked and stage.name in ran.waited:
+                share = ran.waited[stage.name] / worked
+                note, waits = f"{note}, {share:.0%} of it waiting for images", {"waited": share}
+            self.log.stage(stage.name, len(shards), worked, note, **job, **waits)
         if ran.ran and len(stages) > 1:
             CONSOLE.info("%-10s %.1f s%s", "together", seconds, speed(rows, seconds))
         if members:  # files of any other are gone
@@ -260,10 +264,12 @@ class Build:
                 write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
-                partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+                partitions = partitions_for(rows, self.shards)
                 with exchange_folder(self.store):
                     self.engine.run(
-                        lambda root: stage.expand(self._all(root), self.store, wanted, partitions),
+                        lambda root: stage.expand(
+                            self._all(root), self.store, wanted, partitions, rows
+                        ),
                         name=stage.name,
                     )
         self._count(stage.name, stage.folder)

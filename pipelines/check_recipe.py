@@ -6,14 +6,14 @@ So a typo is met before any work, and a moved file is the same recipe.
 import hashlib
 import os.path
 from collections.abc import Iterator
-from typing import Any, TypeVar
-
-from pydantic import BaseModel
+from typing import Any
 
 from filters.registry import SIGNALS, make_signal
+from filters.scores.pin import pinned
 from filters.scores.registry import score_columns
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.check_rules import is_here, measured_columns, pinned_rules, rule_faults
+from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
@@ -45,8 +45,9 @@ def pin(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
     changes["score"] = recipe.score.model_copy(
-        update={"scorers": tuple(map(_pinned_scorer, recipe.score.scorers))}
+        update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
+    changes["dedup"] = pinned_dedup(recipe)
     changes["select"] = pinned_rules(recipe.select)
     changes["sources"] = tuple(
         source.model_copy(update={"select": pinned_rules(source.select)})
@@ -132,36 +133,13 @@ def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
     return recipe.model_copy(update={"checkpoint_sha256": found})
 
 
-T = TypeVar("T", bound=BaseModel)
-
-
-def _pinned_scorer(scorer: T) -> T:
-    """Fill in the hashes of a scorer's files: each `NAME_sha256` is of the file `NAME`."""
-    update: dict[str, Any] = {}
-    for name in type(scorer).model_fields:
-        value: Any = getattr(scorer, name)
-        if isinstance(value, BaseModel):
-            update[name] = _pinned_scorer(value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            update[name] = tuple(map(_pinned_scorer, value))
-        elif name.endswith("_sha256"):
-            path = str(getattr(scorer, name.removesuffix("_sha256")))
-            if is_file_of_weights(path):
-                update[name] = _file_sha256(path, str(value), f"score: {path}")
-    return scorer.model_copy(update=update)
-
-
-def is_file_of_weights(path: str) -> bool:
-    """Return whether weights are a file, and not the tag of a model."""
-    return "://" in path or os.path.sep in path or os.path.exists(path)
-
-
 def _faults(recipe: Recipe) -> Iterator[str]:
     """Find what a build would refuse without looking at a file of weights."""
     yield from _signal_faults(recipe)
     yield from _score_faults(recipe)
     yield from rule_faults(recipe)
     yield from _cap_faults(recipe)
+    yield from semantic_faults(recipe)
 
 
 def _signal_faults(recipe: Recipe) -> Iterator[str]:
@@ -196,7 +174,7 @@ def _score_faults(recipe: Recipe) -> Iterator[str]:
         **dict.fromkeys(signals, "measure"),
     }
     for scorer in recipe.score.scorers:
-        for column in score_columns([scorer]):
+        for column in score_columns(scorer):
             if column.name in taken:
                 where = f"score.scorers.{scorer.name}"
                 yield f"{where}: column {column.name} is of {taken[column.name]}; name it otherwise"

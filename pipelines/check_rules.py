@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.registry import SIGNALS, columns
-from filters.scores.registry import score_columns
+from filters.scores.registry import columns_of
 from filters.signal import Column
 from filters.text_list import file_sha256, read_texts
 from pipelines.runtime.values import LISTED
@@ -34,7 +34,7 @@ def rule_faults(recipe: Recipe) -> Iterator[str]:
 
 def rule_columns(recipe: Recipe) -> dict[str, pa.DataType]:
     """Return the columns that rules can name, and their types."""
-    scored = score_columns(recipe.score.scorers)
+    scored = columns_of(recipe.score.scorers)
     return {
         **dict.fromkeys(LISTED, pa.string()),
         **{column.name: column.type for column in (*measured_columns(recipe), *scored)},

@@ -4,9 +4,10 @@ Every model rejects unknown keys. `content` leaves out the keys for the location
 the effort to get it, so that a moved list or a longer time-out rebuilds nothing.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
 from schemas.rule_config import Rule, decided
@@ -206,6 +207,7 @@ class MeasureConfig(StageConfig):
     # Names of signals; all columns of a signal are stored.
     signals: tuple[str, ...] = (
         "size",
+        "crop_loss",
         "blank",
         "sharpness",
         "phash",
@@ -217,6 +219,22 @@ class MeasureConfig(StageConfig):
     settings: dict[str, dict[str, bool | int | float | str]] = Field(default={})
 
 
+class SemanticConfig(Model):
+    """Duplicates by the embeddings that a scorer stores."""
+
+    scorer: Name = "clip"  # name of the scorer, with `embedding: true`
+    # Rows are duplicates if the cosine of their embeddings is 1 - eps or more.
+    eps: float = Field(default=0.05, ge=0, lt=1)
+
+
+class EarlierCorpus(Model):
+    """A corpus whose rows are not to come again; a recipe may give its path alone."""
+
+    path: str  # folder of a finished build, any fsspec URL
+    name: str = ""  # of the corpus; set by the build
+    manifest_sha256: Sha256 = ""  # checked if given, otherwise set by the build
+
+
 class DedupConfig(StageConfig):
     """The rules for rows with the same image."""
 
@@ -225,6 +243,9 @@ class DedupConfig(StageConfig):
     same_bytes: bool = True  # whether rows with equal sha256 are duplicates
     phash_distance: int | None = Field(default=4, ge=0, le=16)  # bits of 64; null: not used
     colour_distance: int = Field(default=12, ge=0, le=255)  # levels, in any cell of a 4 x 4 grid
+    semantic: SemanticConfig | None = None  # null: not used
+    # Earlier corpora: a row that is a duplicate of one of their samples is dropped.
+    against: tuple[EarlierCorpus, ...] = ()
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
@@ -234,6 +255,14 @@ class DedupConfig(StageConfig):
     max_per_image: int | None = Field(default=None, ge=1)
     max_per_host: int | None = Field(default=None, ge=1)  # most rows whose URLs have one host
     max_per_author: int | None = Field(default=None, ge=1)  # most rows of one author; not of ''
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _paths(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        items = cast(Sequence[Any], given)
+        return tuple({"path": each} if isinstance(each, str) else each for each in items)
 
 
 class CaptionConfig(StageConfig):
@@ -303,8 +332,16 @@ class VqTokensConfig(StageConfig):
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
     aspects: Literal["square", "buckets"] = "square"
+    # crop: cut away what lies outside the shape; contain: shrink the image into the shape, on the
+    # background of `decode`, so that nothing is lost
+    fit: Literal["crop", "contain"] = "crop"
     views: int = Field(default=1, ge=1, le=64)  # crops per image: the centre, then random places
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the convolutions; tf32 needs CUDA
+    # Decode the codes again and store PSNR and SSIM against the crop; it doubles the cost. With a
+    # least value, images below are dropped: what a tokenizer cannot draw teaches noise.
+    reconstruction: bool = False
+    min_psnr: float | None = Field(default=None, gt=0)  # dB
+    min_ssim: float | None = Field(default=None, gt=-1, le=1)
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only
 
@@ -316,6 +353,11 @@ class VqTokensConfig(StageConfig):
             raise ValueError(
                 f"more than one tokenizer writes {', '.join(shared)}; give them different names"
             )
+        if self.fit == "contain" and self.views > 1:
+            raise ValueError("fit: contain has one view, the whole image")
+        bounded = self.min_psnr is not None or self.min_ssim is not None
+        if bounded and not self.reconstruction:
+            raise ValueError("min_psnr and min_ssim need reconstruction: true")
         square = [t.name for t in self.tokenizers if t.tokenizer == "var_vqvae"]
         if self.aspects == "buckets" and square:
             raise ValueError(f"{square[0]}: var_vqvae has square schedules only, not buckets")
@@ -406,6 +448,9 @@ class Recipe(_Sections):
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
+        for earlier in data["dedup"]["against"]:
+            if earlier["manifest_sha256"]:
+                del earlier["path"]
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)
         for source, fields in zip(self.sources, data["sources"], strict=True):

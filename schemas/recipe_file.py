@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from schemas.plain_words import kind_of, not_yaml
-from schemas.recipe import Recipe, Source
+from schemas.recipe import DedupConfig, Recipe, Source
 from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
 from schemas.store.errors import UserError
@@ -228,12 +228,18 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})
     changes = {
         "sources": tuple(sources),
+        "dedup": _resolved_dedup(recipe.dedup, resolve),
         "score": _resolved_files(recipe.score, resolve),
         "select": _resolved_rules(recipe.select, resolve),
         "vq_tokens": vq_tokens,
         "pair": pair,
     }
     return recipe.model_copy(update=changes)
+
+
+def _resolved_dedup(config: DedupConfig, resolve: Callable[[str], str]) -> DedupConfig:
+    earlier = tuple(each.model_copy(update={"path": resolve(each.path)}) for each in config.against)
+    return config.model_copy(update={"against": earlier})
 
 
 def _resolved_rules(rules: Mapping[str, Rule], resolve: Callable[[str], str]) -> dict[str, Rule]:

@@ -14,7 +14,8 @@ class ClipModel(Model):
 
     model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME, local-dir:PATH, or bundled
     weights: str = "openai"  # an open_clip tag, or a file of any fsspec URL; '' for the others
-    weights_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
+    # Of the file, or of a local-dir's files; checked if given, otherwise set by the build.
+    weights_sha256: Sha256 = ""
 
 
 class _Scorer(Model):
@@ -114,7 +115,7 @@ class LanguageScore(_Scorer):
 
     score: Literal["language"]
     name: Name = "language"
-    # A shorter text has no language: on fewer characters detectors guess.
+    # A text with fewer letters has no language: on short texts detectors guess.
     min_chars: int = Field(default=40, ge=1)
 
 
@@ -124,6 +125,8 @@ class CustomScore(_Scorer):
     score: Literal["custom"]
     callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # module:name
     version: str = ""  # change it when the callable's scores change
+    # px; larger images are shrunk to it, as a whole batch of them waits in memory
+    max_side: int = Field(default=1024, ge=1)
 
 
 Scorer = Annotated[

@@ -59,6 +59,7 @@ DUPLICATES = pa.schema(
             pa.string(),
             "the row that stands for a duplicate; itself for all other rows",
         ),
+        _field("kept_in", pa.string(), "the earlier corpus that kept_key lies in; '' for this one"),
         _field(
             "reason", pa.string(), "'' if kept; why it is a duplicate, or the cap that drops it"
         ),
@@ -116,6 +117,16 @@ TOKENS = pa.schema(
         _field("pass_images", pa.int32(), "images that went through the network at once"),
         _field("compared", pa.int64(), "bits or indices also computed in fp32; 0 for most rows"),
         _field("differing", pa.int64(), "of those, how many came out otherwise"),
+        pa.field(
+            "psnr",
+            pa.float32(),
+            metadata={"meaning": "of the decoded codes against the crop, dB; null if not asked"},
+        ),
+        pa.field(
+            "ssim",
+            pa.float32(),
+            metadata={"meaning": "of the decoded codes against the crop; null if not asked"},
+        ),
         _field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
         _field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
         _field("sha256", pa.string(), "of the array, 64 hex digits"),

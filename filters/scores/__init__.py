@@ -1,1 +1,1 @@
-"""The models that score images, one file each."""
+"""Scorers, one file a kind. A kind's packages and weights are loaded when it first scores."""

@@ -1,19 +1,18 @@
-"""Scorers of images: CLIP's similarity, an aesthetic predictor, or any callable."""
+"""Scorers of images that a model drew: the scorers of corpora, called with images and prompts."""
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Protocol
 
-from fsspec.implementations.local import LocalFileSystem
+from PIL import Image as images
 from PIL.Image import Image
+from pydantic import ValidationError
 
-from model.preferences.clip_scorers import AestheticScorer, ClipScorer, ScorerError
-from schemas.store.retries import open_fs
-
-SCHEMES: Final = ("hf-hub:", "local-dir:")
-"""Prefixes of open_clip's model names that include the weights."""
+from filters.scorer import Device, ScorerError, Subject
+from filters.scores.pin import pinned
+from filters.scores.registry import make_scorer
+from filters.scores.score_images import score_images
+from schemas import score_config as settings
 
 
 class Scorer(Protocol):
@@ -31,55 +30,40 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScorerPlan:
-    """The settings of a scorer, as plain values that can be pickled for a worker.
+    """The settings of a scorer, as plain values that can be pickled for a worker."""
 
-    Raises:
-        ScorerError: values contradict each other.
-    """
-
-    kind: Literal["clip", "aesthetic"] | str  # or MODULE:NAME of a callable
-    clip_model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME or local-dir:PATH
-    clip_weights: str = ""  # for a name without a prefix: an open_clip tag, or a file
-    head: str = ""  # URL of the aesthetic predictor's weights
-    weights_sha256: str = ""  # of the files above; set by `pinned`
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("clip", "aesthetic"):
-            if ":" not in self.kind:
-                raise ScorerError(f"scorer {self.kind!r}: expected clip, aesthetic or MODULE:NAME")
-            return
-        if not self.clip_weights and not self.clip_model.startswith(SCHEMES):
-            raise ScorerError(f"CLIP {self.clip_model}: expected weights, a tag or a file")
-        if (self.kind == "aesthetic") != bool(self.head):
-            raise ScorerError(
-                f"scorer {self.kind} with head {self.head!r}: expected a head with aesthetic only"
-            )
+    name: str  # stored with a score: `clip ViT-L-14 openai`, or MODULE:NAME
+    config: settings.Scorer
 
     def load(self, device: str = "cpu") -> Scorer:
-        """Load the scorer.
+        """Return the scorer, loaded.
 
         Raises:
-            ScorerError: a model, file or callable is missing or does not fit.
+            ScorerError: a model or callable is missing or does not fit.
+            CheckpointError: a head cannot be read.
         """
-        if self.kind == "clip":
-            return ClipScorer(self.clip_model, self.clip_weights, device)
-        if self.kind == "aesthetic":
-            return AestheticScorer(self.clip_model, self.clip_weights, self.head, device)
-        return imported_scorer(self.kind)
+        place = Device(name=device)
+        scorer = make_scorer(self.config, place)
+        column = scorer.columns[0].name
 
-    @property
-    def name(self) -> str:
-        """The name to store with a score: `clip ViT-L-14 openai`, or MODULE:NAME."""
-        if self.kind not in ("clip", "aesthetic"):
-            return self.kind
-        parts = (self.clip_model, self.clip_weights, self.head)
-        return " ".join(
-            [self.kind, *(part.rstrip("/").rsplit("/", 1)[-1] for part in parts if part)]
-        )
+        def score(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
+            subjects = [
+                Subject(key=str(number), image=image, text=prompt)
+                for number, (image, prompt) in enumerate(zip(images, prompts, strict=True))
+            ]
+            return [float(each) for each in score_images(scorer, subjects, place)[column]]
 
-    def identity(self) -> list[str]:
-        """Return the values that decide the scores, without the location of files."""
-        return [self.name, self.weights_sha256]
+        if isinstance(self.config, settings.CustomScore):
+            from filters.scores.custom import imported
+
+            imported(self.config.callable)
+        else:
+            score([images.new("RGB", (8, 8))], [""])
+        return score
+
+    def identity(self) -> list[Any]:
+        """Return the name, and what decides the scores, without the location of files."""
+        return [self.name, make_scorer(self.config, Device()).identity()]
 
     def pinned(self) -> "ScorerPlan":
         """Return the plan with the hash of its files, so that changed weights are noticed.
@@ -90,55 +74,41 @@ class ScorerPlan:
             ScorerError: a file is missing.
             StoreError: the store cannot be reached.
         """
-        hashes = [sha256(_read(url)).hexdigest() for url in _files(self)]
-        return replace(self, weights_sha256=" ".join(hashes))
+        return replace(self, config=pinned(self.config))
 
 
-def imported_scorer(place: str) -> Scorer:
-    """Import a user's callable.
+def scorer_plan(
+    kind: str, *, clip_model: str = "ViT-L-14", clip_weights: str = "", head: str = ""
+) -> ScorerPlan:
+    """Return the plan of a scorer.
 
-    Raises:
-        ScorerError: it cannot be imported, or is no callable.
-    """
-    module, _, name = place.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ScorerError(f"scorer {place}: {error}; expected MODULE:NAME") from error
-    if not callable(found):
-        raise ScorerError(f"scorer {place}: {type(found).__name__}, expected a callable")
-    return found
-
-
-def scored(scorer: Scorer, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
-    """Score images, and check that each has one score.
+    Args:
+        kind: `clip`, `aesthetic`, or MODULE:NAME of a callable of images and prompts.
+        clip_model: open_clip's name, hf-hub:NAME, local-dir:PATH, or bundled.
+        clip_weights: for a name without a prefix: an open_clip tag, or a file.
+        head: URL of the aesthetic predictor's weights.
 
     Raises:
-        ScorerError: the scorer returned another number of scores.
+        ScorerError: values contradict each other.
     """
-    found = [float(score) for score in scorer(images, prompts)]
-    if len(found) != len(images):
-        raise ScorerError(f"{scorer!r} returned {len(found)} scores, expected {len(images)}")
-    return found
+    if kind not in ("clip", "aesthetic"):
+        return ScorerPlan(name=kind, config=_custom(kind))
+    if not clip_weights and ":" not in clip_model and clip_model != settings.BUNDLED:
+        raise ScorerError(f"CLIP {clip_model}: expected weights, a tag or a file")
+    if (kind == "aesthetic") != bool(head):
+        raise ScorerError(f"scorer {kind} with head {head!r}: expected a head with aesthetic only")
+    clip = settings.ClipModel(model=clip_model, weights=clip_weights)
+    config = (
+        settings.AestheticScore(score="aesthetic", clip=clip, head=head)
+        if kind == "aesthetic"
+        else settings.ClipScore(clip=clip)
+    )
+    parts = (part.rstrip("/").rsplit("/", 1)[-1] for part in (clip_model, clip_weights, head))
+    return ScorerPlan(name=" ".join([kind, *filter(None, parts)]), config=config)
 
 
-def _files(plan: ScorerPlan) -> list[str]:
-    folder = plan.clip_model.removeprefix("local-dir:")
-    listed = [plan.clip_weights, plan.head]
-    if folder != plan.clip_model:
-        fs, path = open_fs(folder)
-        listed += sorted(fs.ls(path, detail=False)) if fs.exists(path) else []
-    return [url for url in listed if url and _is_file(url)]
-
-
-def _is_file(url: str) -> bool:
-    fs, path = open_fs(url)
-    return not isinstance(fs, LocalFileSystem) or fs.isfile(path)
-
-
-def _read(url: str) -> bytes:
-    fs, path = open_fs(url)
+def _custom(place: str) -> settings.CustomScore:
     try:
-        return fs.cat_file(path)
-    except FileNotFoundError as error:
-        raise ScorerError(f"scorer: {url}: no such file") from error
+        return settings.CustomScore(score="custom", name="score", callable=place)
+    except ValidationError as error:
+        raise ScorerError(f"scorer {place!r}: expected clip, aesthetic or MODULE:NAME") from error

@@ -14,17 +14,17 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from filters.compute import Compute
 from model.tokenizer_training.card import Facts, Made, card
 from model.tokenizer_training.evaluate import Figures, evaluate, reconstructions
 from model.tokenizer_training.state import read_state
 from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.bsq_network import wrapped_key
-from model.tokenizers.checkpoint import read_checkpoint
-from model.tokenizers.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop
 from model.tokenizers.sizes import BsqConfig
+from schemas.store.checkpoint import read_checkpoint
 from schemas.store.whole_file import publish
 
 CHECKPOINT: Final = "tokenizer.safetensors"

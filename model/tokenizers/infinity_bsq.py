@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from filters.compute import Compute
 from model.tokenizers import bsq_quantizer
 from model.tokenizers.bit_codes import pack_bits, unpack_bits
 from model.tokenizers.bsq_network import BsqNetwork
 from model.tokenizers.bsq_quantizer import Shrink
-from model.tokenizers.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import CodeArray, Codes, Schedule, count_codes, scale_slices
 from model.tokenizers.sizes import BsqConfig

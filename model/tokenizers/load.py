@@ -6,9 +6,8 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
+from filters.compute import Compute
 from model.tokenizers.bsq_network import BsqNetwork, plain_keys
-from model.tokenizers.checkpoint import Checkpoint, check_fit, read_checkpoint
-from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.sizes import (
@@ -22,6 +21,7 @@ from model.tokenizers.sizes import (
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
+from schemas.store.checkpoint import Checkpoint, check_fit, read_checkpoint
 from schemas.store.errors import SettingsError
 
 TokenizerName = Literal["infinity_bsq", "var_vqvae"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.tokenizers.compute import Compute, Passes
+from filters.compute import Compute, Passes
 from model.tokenizers.protocol import CodeArray, Codes, Schedule, check_schedule
 from model.tokenizers.sizes import BsqConfig, VarConfig
 

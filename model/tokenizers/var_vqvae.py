@@ -5,7 +5,7 @@ Shapes: B images, C channels, L codes over all scales, n codes of the first scal
 
 from torch import Tensor
 
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes
 from model.tokenizers.sizes import VarConfig

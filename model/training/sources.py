@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from filters.compute import compute_on
 from model.data.manifest import DataError, Manifest, Source, read_manifest, token_members
-from model.tokenizers.compute import compute_on
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training.recipe import Recipe

@@ -12,7 +12,6 @@ from model.data.manifest import Source
 from model.data.plan import LoadPlan
 from model.data.text import TextEncoder, with_image_tokens
 from model.data.text_tokenizer import bundled_text_tokenizer
-from model.tokenizers.checkpoint import loading
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.training import checkpoint
 from model.training.dpo import Dpo, DpoConfig
@@ -31,6 +30,7 @@ from model.vargpt.loss import LossConfig
 from model.vargpt.released import load_infinity, load_released
 from model.vargpt.sampling import Sampling
 from model.vargpt.vargpt import Vargpt
+from schemas.store.checkpoint import loading
 from schemas.store.errors import SettingsError
 from schemas.subsets import SUBSETS
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from model.tokenizers.checkpoint import CheckpointError
 from model.training.checkpoint import (
     STATE,
     TrainingState,
@@ -29,6 +28,7 @@ from model.vargpt.folder import (
     read_images,
     save_folder,
 )
+from schemas.store.checkpoint import CheckpointError
 
 _CONFIG = TypeAdapter(VargptConfig)
 

@@ -20,13 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
-from model.tokenizers.checkpoint import CheckpointError, loading
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.vargpt.check import check_vocabulary
 from model.vargpt.config import VargptConfig
 from model.vargpt.vargpt import Vargpt
+from schemas.store.checkpoint import CheckpointError, loading
 from schemas.store.retries import open_fs
 
 if TYPE_CHECKING:

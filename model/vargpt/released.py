@@ -13,10 +13,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.tokenizers.checkpoint import SHOWN, CheckpointError, check_fit, read_checkpoint
 from model.vargpt.config import PRESETS, VargptConfig, released
 from model.vargpt.decoder import Decoder
 from model.vargpt.vargpt import Vargpt
+from schemas.store.checkpoint import SHOWN, CheckpointError, check_fit, read_checkpoint
 from schemas.store.retries import open_fs
 
 INDEX: Final = "model.safetensors.index.json"

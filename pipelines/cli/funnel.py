@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.report.build_log import REPORT, stage_seconds
+from pipelines.report.build_log import REPORT, StageTime, stage_times
 from pipelines.runtime.counting import counted
 from pipelines.runtime.retry_failed import temporarily_failed
 from pipelines.sources.names import SPECIAL
@@ -20,14 +20,14 @@ def print_funnel(manifest: dict[str, Any], out: str) -> None:
     For a build that ended before the shards, print the stages that ran.
     """
     store = Storage(absolute(out))
-    seconds = stage_seconds(store)
+    times = stage_times(store)
     print(f"\n{'stage':<12}{'rows in':>12}{'kept':>12}{'dropped':>10}{'failed':>8}{'seconds':>10}")
     for line in manifest["funnel"]:
         dropped, failed = line["dropped"], line["failed"]
         print(
             f"{line['stage']:<12}{line['rows_in']:>12,}{line['kept']:>12,}"
             f"{sum(dropped.values()):>10,}{sum(failed.values()):>8,}"
-            f"{seconds.get(line['stage'], 0.0):>10.1f}"
+            f"{times.get(line['stage'], StageTime(0.0)).seconds:>10.1f}"
         )
         for outcome, reasons in (("dropped", dropped), ("failed", failed)):
             for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):

@@ -58,9 +58,9 @@ def group_columns(caps: Sequence[Cap]) -> list[str]:
     return list(dict.fromkeys(name for cap in caps for name in cap.groups))
 
 
-def rank_of(rows: pa.Table, cap: Cap) -> np.ndarray:
-    """Return the rank of each row: uint64 `[n]`, spread evenly."""
-    salt, _ = digest(cap.reason)
+def rank_of(rows: pa.Table, salt_of: str) -> np.ndarray:
+    """Return the rank of each row for a purpose: uint64 `[n]`, spread evenly."""
+    salt, _ = digest(salt_of)
     first, second = numbers(rows, KEY)
     return scramble(scramble(first ^ np.uint64(salt)) ^ second)
 
@@ -132,7 +132,9 @@ class CapTasks:
         """Keep as many rows of a range as there is room for, by rank."""
         rows = tables["edge"]
         group = [*numbers(rows, self.cap.groups), rows["bin"].to_numpy()]
-        order = np.lexsort([*reversed(numbers(rows, KEY)), rank_of(rows, self.cap), *group[::-1]])
+        order = np.lexsort(
+            [*reversed(numbers(rows, KEY)), rank_of(rows, self.cap.reason), *group[::-1]]
+        )
         rows = rows.take(order)
         place = _sums_in_groups([words[order] for words in group], np.ones(len(rows), np.int64))
         over = rows.filter(pa.array(place > rows["room"].to_numpy()))
@@ -160,7 +162,7 @@ class CapTasks:
         return limits
 
     def _bins(self, rows: pa.Table) -> np.ndarray:
-        return rank_of(rows, self.cap) >> np.uint64(64 - self.bin_bits)
+        return rank_of(rows, self.cap.reason) >> np.uint64(64 - self.bin_bits)
 
     def _by(self, rows: pa.Table, identity: Sequence[str]) -> np.ndarray:
         return partition_of(numbers(rows, identity), self.partitions)

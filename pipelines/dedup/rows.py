@@ -6,6 +6,7 @@ Columns that end in a digit are the 64-bit words of one hash.
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,15 @@ import pyarrow.compute as pc
 from filters.host import host_of
 from filters.text import normalised_text, primary_text
 from pipelines.dedup.near_duplicates import run_starts
+from pipelines.dedup.semantic import Points, to_points
 from pipelines.dedup.words import unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from schemas.store.storage import Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
+SEMANTIC_DUPLICATE = "semantic_duplicate"
 # Reasons of rows that another row stands for.
-OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE)
+OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE, SEMANTIC_DUPLICATE)
 TEXT_REPEATS = "text_repeats"  # reason: its text is boilerplate
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
@@ -42,15 +45,23 @@ REMOVED_ROWS = pa.schema(
         ("reason", pa.string()),
         ("phash", _WORD),
         ("kept_phash", _WORD),
+        ("kept_shard", pa.int32()),  # below 0 in an earlier corpus
     ]
 )
 
 
+class Place(NamedTuple):
+    """A shard to read rows of, of this corpus or of an earlier one."""
+
+    store: Storage
+    shard: int  # number of the side-cars there
+    number: int  # that the rows get as their shard; below 0 for an earlier corpus
+    rows_of: str  # folder of the stage that kept the rows
+
+
 def read_rows(
-    shard: int,
-    store: Storage,
+    place: Place,
     *,
-    rows_of: str = "selection",
     hashed: bool,
     fold_case: bool = True,
     groups: Sequence[str] = (),
@@ -58,13 +69,12 @@ def read_rows(
     """Read the rows of one shard, with the columns that dedup needs; None if it has no rows.
 
     Args:
-        shard: number of the side-cars.
-        store: the corpus.
-        rows_of: folder of the stage before, which kept these rows.
+        place: the shard.
         hashed: whether pHashes and colours are compared, and so were measured.
         fold_case: whether texts that differ only in case are equal.
         groups: columns that caps need: words of digests, as `Cap.groups` names them.
     """
+    store, shard, number, rows_of = place
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
     signals = read_table(store, sidecar_path("signals", shard), wanted)
     signals = _rows_of(pa.chunked_array([kept_keys(store, rows_of, shard)]), signals)
@@ -75,7 +85,7 @@ def read_rows(
     sources = _rows_of(keys, read_table(store, sidecar_path("sources", shard), ["key", *LISTED]))
     texts = map(primary_text, column(sources, "text"), column(sources, "title"))
     rows = {
-        "shard": np.full(signals.num_rows, shard, np.int32),
+        "shard": np.full(signals.num_rows, number, np.int32),
         **_named(KEY, unhex(column(signals, "key"))),
         **_named(SHA256, unhex(column(raw, "sha256"))),
         **_named(TEXT, unhex([_digest(text, fold_case) for text in texts])),
@@ -112,6 +122,44 @@ def digest(name: str) -> tuple[int, int]:
     return int.from_bytes(hashed[:8]), int.from_bytes(hashed[8:])
 
 
+def read_embedded(place: Place, *, scorer: str, hashed: bool) -> pa.Table | None:
+    """Read the embeddings of the rows of one shard, with what orders rows; None if it has none.
+
+    Returns:
+        Columns shard, key0, key1, pixels, phash (0 if not `hashed`), and `points`, the int16
+        values of `to_points` as bytes.
+    """
+    store, shard, number, rows_of = place
+    keys = pa.chunked_array([kept_keys(store, rows_of, shard)])
+    if not len(keys):
+        return None
+    wanted = ["key", "pixels", *(["phash"] if hashed else [])]
+    signals = _rows_of(keys, read_table(store, sidecar_path("signals", shard), wanted))
+    name = f"{scorer}_embedding"
+    scores = _rows_of(keys, read_table(store, sidecar_path("scores", shard), ["key", name]))
+    values = (
+        pc.list_flatten(scores[name].combine_chunks())
+        .to_numpy(zero_copy_only=False)
+        .reshape(len(keys), -1)
+    )
+    zeros = pa.array(np.zeros(len(keys), np.uint64))
+    return pa.Table.from_pydict(
+        {
+            "shard": np.full(len(keys), number, np.int32),
+            **_named(KEY, unhex(column(signals, "key"))),
+            "pixels": signals["pixels"],
+            "phash": signals["phash"] if hashed else zeros,
+            "points": _binary(to_points(values).view(np.uint8)),
+        }
+    )
+
+
+def points_of(rows: pa.Table) -> Points:
+    """Return the embeddings of rows: int16 `[n, C]`."""
+    packed = column(rows, "points")
+    return np.frombuffer(b"".join(packed), np.int16).reshape(len(packed), -1)
+
+
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
     """Return columns of numbers."""
     return [table[name].to_numpy() for name in names]
@@ -125,8 +173,21 @@ def layouts(table: pa.Table) -> np.ndarray:
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:
-    """Return sort columns that put the best image first: most pixels, then smallest key."""
-    return [-rows["pixels"].to_numpy(), *numbers(rows, KEY)]
+    """Return sort columns that put the best image first.
+
+    Those of earlier corpora come first, then those of most pixels, then those of smallest keys.
+    """
+    return [is_own(rows), -rows["pixels"].to_numpy(), *numbers(rows, KEY)]
+
+
+def is_own(rows: pa.Table) -> np.ndarray:
+    """Return whether each row belongs to this corpus, and not to an earlier one."""
+    return rows["shard"].to_numpy() >= 0
+
+
+def own_rows(rows: pa.Table) -> pa.Table:
+    """Return the rows of this corpus."""
+    return rows.filter(pa.array(is_own(rows)))
 
 
 def first_of_equal(identity: Sequence[np.ndarray], order: Sequence[np.ndarray]) -> np.ndarray:
@@ -139,8 +200,11 @@ def first_of_equal(identity: Sequence[np.ndarray], order: Sequence[np.ndarray]) 
 
 
 def first_of_same_bytes(rows: pa.Table) -> np.ndarray:
-    """Return for each row the number of the row of equal sha256 that has the smallest key."""
-    return first_of_equal(numbers(rows, SHA256), numbers(rows, KEY))
+    """Return for each row the number of the first row of equal sha256.
+
+    Those of earlier corpora come first, then those of smallest keys.
+    """
+    return first_of_equal(numbers(rows, SHA256), [is_own(rows), *numbers(rows, KEY)])
 
 
 def first_of_same_look(rows: pa.Table) -> np.ndarray:
@@ -178,7 +242,8 @@ def removed_rows(rows: pa.Table, representatives: np.ndarray, reasons: np.ndarra
     removed, kept = rows.take(places), rows.take(representatives[places])
     keys = [*removed.select(ROW).columns, *kept.select(KEY).columns]
     reason = pa.array(reasons[places], pa.string())
-    return pa.table([*keys, reason, removed["phash"], kept["phash"]], schema=REMOVED_ROWS)
+    looks = [removed["phash"], kept["phash"]]
+    return pa.table([*keys, reason, *looks, kept["shard"]], schema=REMOVED_ROWS)
 
 
 def standing_alone(rows: pa.Table, reason: str) -> pa.Table:
@@ -193,7 +258,7 @@ def standing_alone(rows: pa.Table, reason: str) -> pa.Table:
     known = "phash" in rows.column_names
     phash = rows["phash"] if known else pa.array(np.zeros(len(rows), np.uint64))
     reasons = pa.array([reason] * len(rows), pa.string())
-    return pa.table([*keys, reasons, phash, phash], schema=REMOVED_ROWS)
+    return pa.table([*keys, reasons, phash, phash, rows["shard"]], schema=REMOVED_ROWS)
 
 
 def kept_rows(rows: pa.Table, representatives: np.ndarray) -> pa.Table:

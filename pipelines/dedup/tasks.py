@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dedup.caps import Cap, group_columns
+from pipelines.dedup.caps import Cap, group_columns, rank_of
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
@@ -37,9 +37,11 @@ from pipelines.dedup.rows import (
     REPEATS,
     ROW,
     SAME_BYTES,
+    SEMANTIC_DUPLICATE,
     SHA256,
     TEXT,
     TEXT_REPEATS,
+    Place,
     best_first,
     compare_kept,
     first_of_equal,
@@ -48,15 +50,22 @@ from pipelines.dedup.rows import (
     kept_rows,
     layouts,
     numbers,
+    own_rows,
+    points_of,
+    read_embedded,
     read_rows,
     removed_rows,
     standing_alone,
 )
+from pipelines.dedup.semantic import find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
-KEPT = (*KEPT_KEY, "kept_phash")  # columns of a verdict that describe the representative
+# Columns of a verdict that describe the representative.
+KEPT = (*KEPT_KEY, "kept_phash", "kept_shard")
+EARLIER_ROWS_OF = "tokens"  # folder of the last stage that keeps rows
+SAMPLE = "sample of embeddings"  # salt of the draw
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 
 
@@ -83,6 +92,7 @@ class DedupTasks:
     partitions: int  # of each exchange
     caps: Sequence[Cap] = ()  # in the order in which they work
     rows_of: str = "selection"  # folder of the stage whose rows are compared
+    rows: int = 0  # of that stage, for the number of clusters
 
     @property
     def hashed(self) -> bool:
@@ -98,30 +108,32 @@ class DedupTasks:
     def steps(self) -> list[str]:
         """The steps that remove rows, in order."""
         images = [*["bytes"] * self.config.same_bytes, *["equal", "near"] * self.hashed]
-        return ["urls", "texts", *images]
+        return ["urls", "texts", *images, *["semantic"] * (self.config.semantic is not None)]
 
     def group_of(self, shard: np.ndarray) -> np.ndarray:
         """Return the number of the group that each shard belongs to; a task reads or writes one."""
         return shard % self.partitions
 
-    def read(self, shards: Sequence[int], store: Storage) -> Outputs:
-        """Send the rows of some shards by URL."""
+    def read(self, group: int, shards: Sequence[int], store: Storage) -> Outputs:
+        """Send the rows of a group of shards by URL, and those of earlier corpora beside them."""
+        places = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
+        places += self._earlier(group)
         tables = [
             read_rows(
-                shard,
-                store,
-                rows_of=self.rows_of,
+                place,
                 hashed=self.hashed,
                 fold_case=self.config.fold_case,
                 groups=group_columns(self.caps),
             )
-            for shard in sorted(shards)
+            for place in places
         ]
         found = [table for table in tables if table is not None]
         if not found:
             return {}
         rows = pa.concat_tables(found)
-        return {"by_url": (rows, self._by(rows, KEY))}
+        own = places[: len(shards)]
+        sampled = self._sampled(own) if self.config.semantic else {}
+        return {"by_url": (rows, self._by(rows, KEY)), **sampled}
 
     def urls(self, tables: Tables) -> Outputs:
         """Keep the first shard's row of each URL; send texts to be counted, and rows to caps."""
@@ -132,11 +144,12 @@ class DedupTasks:
         groups = [name for name in grouped if name not in (*ROW, *TEXT, *SHA256)]
         removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
         by_key = self._by(kept, KEY)
-        capped = {"capped": (kept.select(grouped), by_key)} if self.caps else {}
+        mine = own_rows(kept)
+        capped = {"capped": (mine.select(grouped), self._by(mine, KEY))} if self.caps else {}
         return {
             "by_key": (kept.drop_columns(groups), by_key),  # `texts` joins them with their counts
             **capped,
-            **self._counts(kept),
+            **self._counts(mine),
             **self._verdicts("urls", removed),
         }
 
@@ -150,7 +163,8 @@ class DedupTasks:
     def texts(self, tables: Tables) -> Outputs:
         """Join each row with the number of rows that have its text; drop those of too many."""
         rows = tables["by_key"].join(tables["totals"], [*TEXT], use_threads=False)
-        repeats = rows.select([*ROW, "rows_sum"]).rename_columns(REPEATS.names).cast(REPEATS)
+        repeats = own_rows(rows).select([*ROW, "rows_sum"])
+        repeats = repeats.rename_columns(REPEATS.names).cast(REPEATS)
         limit = self.config.max_text_repeats
         many = rows["rows_sum"].to_numpy() > (limit or np.inf)
         rows = rows.drop_columns([*TEXT, "rows_sum"])
@@ -228,6 +242,67 @@ class DedupTasks:
         )
         return self._finish("near", rows, representatives, NEAR_DUPLICATE)
 
+    def centroids(self, tables: Tables) -> Outputs:
+        """Find the centroids of the clusters of embeddings; send them to each group of shards."""
+        sample = tables["sample"]
+        order = np.lexsort([*reversed(numbers(sample, KEY)), rank_of(sample, SAMPLE)])
+        points = find_centroids(points_of(sample.take(order)), self.rows)
+        groups = np.arange(self.partitions).repeat(len(points))
+        packed = pa.array([point.tobytes() for point in points], pa.binary())
+        sent = pa.Table.from_pydict({"points": pa.chunked_array([packed] * self.partitions)})
+        return {"centroids": (sent, groups)}
+
+    def embed(self, group: int, shards: Sequence[int], tables: Tables, store: Storage) -> Outputs:
+        """Send the embeddings of the rows that no step removed to the tasks of their clusters."""
+        places = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
+        rows = self._embedded([*places, *self._earlier(group)])
+        if rows is None:
+            return {}
+        if "removed" in tables:
+            rows = rows.join(tables["removed"], [*ROW], join_type="left anti", use_threads=False)
+        cluster = nearest(points_of(rows), points_of(tables["centroids"]))
+        rows = rows.append_column("cluster", pa.array(cluster.astype(np.uint64)))
+        return {"by_cluster": (rows, self._by(rows, ["cluster"]))}
+
+    def semantic(self, tables: Tables) -> Outputs:
+        """Find the semantic duplicates of each cluster."""
+        rows = tables["by_cluster"]
+        cluster = rows["cluster"].to_numpy()
+        order = np.lexsort([*reversed(best_first(rows)), cluster])
+        rows, cluster = rows.take(order), cluster[order]
+        points, found = points_of(rows), np.arange(len(rows))
+        assert self.config.semantic is not None
+        for start in np.unique(run_starts(cluster)):
+            mine = slice(start, start + np.count_nonzero(cluster == cluster[start]))
+            found[mine] = start + representatives(points[mine], self.config.semantic.eps)
+        return self._finish("semantic", rows, found, SEMANTIC_DUPLICATE)
+
+    def _earlier(self, group: int) -> list[Place]:
+        """Return the shards of earlier corpora that a group reads."""
+        found: list[Place] = []
+        for number, earlier in enumerate(self.config.against):
+            store = Storage(earlier.path)
+            names = [name for name in store.listing(EARLIER_ROWS_OF) if name.endswith(".parquet")]
+            shards = range(group, len(names), self.partitions)
+            found += [Place(store, shard, -1 - number, EARLIER_ROWS_OF) for shard in shards]
+        return found
+
+    def _embedded(self, places: Sequence[Place]) -> pa.Table | None:
+        assert self.config.semantic is not None
+        scorer = self.config.semantic.scorer
+        tables = [read_embedded(place, scorer=scorer, hashed=self.hashed) for place in places]
+        found = [table for table in tables if table is not None]
+        return pa.concat_tables(found) if found else None
+
+    def _sampled(self, places: Sequence[Place]) -> Outputs:
+        """Send a share of the embeddings, by a hash of the keys, to one task."""
+        rows = self._embedded(places)
+        if rows is None:
+            return {}
+        drawn = rank_of(rows, SAMPLE) / 2.0**64 < sample_share(self.rows)
+        sample = rows.select([*KEY, "points"]).filter(pa.array(drawn))
+        return {"sample": (sample, np.zeros(len(sample), np.int64))}
+
     def resolve(self, step: str) -> Callable[[Tables], Outputs]:
         """Return the task that redirects the verdicts of a step; see `_Resolve`."""
         return _Resolve(tasks=self, step=step)
@@ -279,9 +354,18 @@ class DedupTasks:
         return EQUAL.get(self.steps[place]) if place < len(self.steps) else None
 
     def _verdicts(self, step: str, verdicts: pa.Table) -> Outputs:
-        """Send the verdicts of a step; those of the last step are final."""
+        """Send the verdicts of a step; those of the last step are final.
+
+        What becomes of a row of an earlier corpus is of no interest.
+        """
+        verdicts = own_rows(verdicts)
         if step != self.steps[-1]:
-            return {"unresolved": (verdicts, self._by(verdicts, KEPT_KEY))}
+            removed = verdicts.select([*ROW])
+            embedded = {"removed": (removed, self._by_group(removed))}
+            return {
+                "unresolved": (verdicts, self._by(verdicts, KEPT_KEY)),
+                **(embedded if self.config.semantic else {}),
+            }
         return self._resolved(step, verdicts)
 
     def _resolved(self, step: str, verdicts: pa.Table) -> Outputs:

@@ -27,6 +27,8 @@ DEATHS = 3  # of processes, with no progress between, after which work is given 
 # Errors of starting a call when a worker, or the server that forks workers, has died.
 LOST = (BrokenProcessPool, EOFError, ConnectionError)
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA reads it when it is first used
+
 _is_pool_worker = False
 _progress: Any = None  # of a worker: a number that it shares with its pool, and changes
 
@@ -66,7 +68,10 @@ class Call:
 class LastingPool:
     """An executor that is replaced when a worker dies, because that breaks the whole executor."""
 
-    def __init__(self, processes: int, preload: str = "pipelines.worker_imports") -> None:
+    def __init__(
+        self, processes: int, preload: str = "pipelines.worker_imports", *, gpus: int = 0
+    ) -> None:
+        self.gpus = gpus  # each process sees one of so many; 0: what the machine has
         self._processes = processes
         self._preload = preload
         self._executor: ProcessPoolExecutor | None = None  # started by the first call
@@ -144,7 +149,7 @@ class LastingPool:
             self._processes,
             mp_context=context,
             initializer=_start_worker,
-            initargs=(self._progress,),
+            initargs=(self._progress, context.Value("i", 0) if self.gpus else None),
         )
 
 
@@ -191,15 +196,36 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
+def own_gpu(number: int, visible: str) -> str:
+    """Return the value of VISIBLE for the worker of a number, from that of all workers.
+
+    A GPU that is not there stays named, so that its worker finds none, which is an error.
+
+    >>> own_gpu(1, ""), own_gpu(1, "4,GPU-8a"), own_gpu(2, "4,GPU-8a")
+    ('1', 'GPU-8a', '-1')
+    """
+    if not visible:
+        return str(number)
+    names = [name.strip() for name in visible.split(",")]
+    return names[number] if number < len(names) else "-1"
+
+
 def tell_progress() -> None:
     """Tell the pool that this worker, if it is one, got something done for good."""
     if _progress is not None:
         _progress.value += 1  # some may be lost among workers; that it changes is enough
 
 
-def _start_worker(progress: Any) -> None:
-    """Let this worker die at once, and quietly, when the build is interrupted or killed."""
+def _start_worker(progress: Any, started: Any = None) -> None:
+    """Let this worker die at once, and quietly, when the build is interrupted or killed.
+
+    `started` counts the workers of a pool for GPUs, each of which sees the GPU of its number.
+    """
     global _is_pool_worker, _progress
     _is_pool_worker, _progress = True, progress
+    if started is not None:
+        with started.get_lock():
+            number, started.value = started.value, started.value + 1
+        os.environ[VISIBLE] = own_gpu(number, os.environ.get(VISIBLE, ""))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

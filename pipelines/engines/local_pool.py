@@ -7,6 +7,7 @@ use this file: there the same functions run in Beam's workers.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from pipelines.engines.lasting_pool import Call, LastingPool
 from schemas.store.storage import CorpusError
 
 _pool: LastingPool | None = None
+_gpu_pool: LastingPool | None = None  # one process a GPU
+_starting = threading.Lock()
 _error: Exception | None = None
 _job = 0  # the number of the latest job of this process
 _stopped = -1  # the latest job that was told to end, and so were those before it
@@ -41,15 +44,45 @@ def local_pool(processes: int, preload: str = "pipelines.worker_imports") -> Ite
     except KeyboardInterrupt:
         # Workers get Ctrl-C too, but a worker that was just starting may have missed it.
         _pool.stop()
+        if _gpu_pool is not None:
+            _gpu_pool.stop()
         raise
     finally:
         pool, _pool = _pool, None
         pool.shutdown()
+        _end_gpu_pool()
 
 
-def submit(function: Callable[..., Any], *arguments: Any) -> Call | None:
-    """Submit a call to the pool; None if there is no pool and the caller must run it."""
+def submit(function: Callable[..., Any], *arguments: Any, gpus: int = 0) -> Call | None:
+    """Submit a call to a pool; None if there is none and the caller must run it.
+
+    Args:
+        function: to be called.
+        arguments: of it.
+        gpus: how many GPUs of this machine such calls use, 0 for none. They run in one process a
+            GPU, which sees no other: in a pool worker, a model a core would fill the GPU's memory.
+            A Beam worker with one GPU makes the call itself.
+    """
+    if gpus > 1 or (gpus and _pool is not None):
+        return _pool_of_gpus(gpus).submit(function, *arguments)
     return None if _pool is None else _pool.submit(function, *arguments)
+
+
+def _pool_of_gpus(gpus: int) -> LastingPool:
+    """Return the pool for GPUs, which lasts from job to job and keeps its models."""
+    global _gpu_pool
+    with _starting:
+        if _gpu_pool is None or _gpu_pool.gpus != gpus:
+            _end_gpu_pool()
+            _gpu_pool = LastingPool(gpus, gpus=gpus)
+        return _gpu_pool
+
+
+def _end_gpu_pool() -> None:
+    global _gpu_pool
+    pool, _gpu_pool = _gpu_pool, None
+    if pool is not None:
+        pool.shutdown()
 
 
 def run_each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -75,8 +108,9 @@ def stop_work() -> None:
     """End the jobs of this process, from another thread; their calls raise from here on."""
     global _stopped
     _stopped = _job
-    if (pool := _pool) is not None:
-        pool.stop()
+    for pool in (_pool, _gpu_pool):
+        if pool is not None:
+            pool.stop()
 
 
 def is_stopped(job: int | None = None) -> bool:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from model.data.manifest import Source
-from model.preferences.scorers import ScorerPlan
+from model.preferences.scorers import ScorerPlan, scorer_plan
 from model.training.trained import trained_images, trained_sha256
 from model.vargpt.sampling import Sampling
 from pipelines.engines.engine import Engine
@@ -78,10 +78,8 @@ def scorer_of(options: argparse.Namespace) -> ScorerPlan | None:
     """Return the scorer of the options; None without `--scorer`."""
     if not options.scorer:
         return None
-    if options.scorer not in ("clip", "aesthetic"):
-        return ScorerPlan(kind=options.scorer)
-    return ScorerPlan(
-        kind=options.scorer,
+    return scorer_plan(
+        options.scorer,
         clip_model=options.clip_model,
         clip_weights=options.clip_weights,
         head=options.aesthetic_head,

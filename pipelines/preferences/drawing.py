@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from model.preferences.sampling import Drawn
-from model.preferences.scorers import scored
 from pipelines.preferences.inputs import Prepare, Prepared
 from pipelines.preferences.tools import Tools
 from pipelines.runtime.device import device_lock
@@ -71,4 +70,4 @@ def scores_of(prepared: Prepared, drawn: Sequence[Drawn], loaded: Tools) -> list
     images = [each.image for each in drawn]
     images += [] if prepared.given is None else [prepared.given]
     with device_lock:
-        return scored(loaded.scorer, images, [prepared.row["text"]] * len(images))
+        return list(loaded.scorer(images, [prepared.row["text"]] * len(images)))

@@ -69,10 +69,6 @@ class MakePreferences(MapStage):
         """Return the schema of the side-cars."""
         return PREFERENCES
 
-    def hints(self) -> dict[str, str]:
-        """Return Beam's resource hints for the GPU; {} without one."""
-        return self.gpu.hints() if self.gpu else {}
-
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the settings that decide the pairs."""
         return self.made_by()

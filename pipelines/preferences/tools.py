@@ -61,7 +61,7 @@ class Tools:
         return self._tokenizers[aspect]
 
     def _with_aspect(self, aspect: float) -> "NetworkTokenizer":
-        from model.tokenizers.compute import best_compute
+        from filters.compute import best_compute
         from model.tokenizers.sizes import PRESETS, schedule_of
 
         images = self.trained.images
@@ -96,9 +96,9 @@ def _load(plan: ToolsPlan) -> Tools:
     import torch
     from transformers import Qwen2VLImageProcessorPil
 
+    from filters.compute import best_device
     from model.data.text import TextEncoder
     from model.preferences.sampling import Sampler
-    from model.tokenizers.compute import best_device
     from model.training.start import INPUT_IMAGE_PIXELS
     from model.training.trained import load_trained
 

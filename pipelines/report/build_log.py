@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pipelines.runtime.claims import Claims
@@ -54,7 +54,8 @@ class BuildLog:
             ran: number of shards that it made.
             seconds: seconds of work.
             note: text after the seconds on the console.
-            job: `job`, the name of the job, and `job_seconds`.
+            job: `job`, the name of the job, and `job_seconds`; `waited`, the share of the seconds
+                that devices waited for images.
         """
         fresh = self.shards - ran
         shards = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
@@ -93,10 +94,17 @@ def unfinished(store: Storage) -> str:
     return f"the last build stopped after {last['stage']}, or did not finish"
 
 
-def stage_seconds(store: Storage) -> dict[str, float]:
-    """Return the seconds of every stage of the last build in the log; {} without a log."""
+class StageTime(NamedTuple):
+    """How long a stage took in a build."""
+
+    seconds: float
+    waited: float | None = None  # share of them that devices waited for images, where it has one
+
+
+def stage_times(store: Storage) -> dict[str, StageTime]:
+    """Return the time of every stage of the last build in the log; {} without a log."""
     lines = store.read(LOG).splitlines() if store.exists(LOG) else []
     runs = [json.loads(line) for line in lines]
     last = runs[-1]["build"] if runs else None
     last_runs = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
-    return {run["stage"]: run["seconds"] for run in last_runs}
+    return {run["stage"]: StageTime(run["seconds"], run.get("waited")) for run in last_runs}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.registry import columns
-from filters.scores.registry import score_columns
+from filters.scores.registry import columns_of
 from filters.signal import Column
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.histograms import Histogram, make_histogram
@@ -122,7 +122,7 @@ def merge_all(parts: Iterable[Summary]) -> Summary:
 
 def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
     """Return the columns that the report shows as histograms, in the recipe's order."""
-    stored = (*columns(recipe.measure.signals), *score_columns(recipe.score.scorers))
+    stored = (*columns(recipe.measure.signals), *columns_of(recipe.score.scorers))
     return (*(column for column in stored if column.is_ordered), TEXT_REPEATS)
 
 

@@ -30,15 +30,16 @@ def decode_threads() -> int:
 
 @dataclass(kw_only=True)
 class DeviceClock:
-    """The seconds that a device was used for a shard, and those that it waited for images."""
+    """Measures how long a device waits for the images of a shard."""
 
-    started: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
+    started: float = field(default_factory=time.monotonic)  # seconds
+    waited: float = 0.0  # seconds
+    images: int = 0  # that were waited for
 
     @property
-    def total(self) -> float:
-        """Seconds since the start."""
-        return time.monotonic() - self.started
+    def share(self) -> float | None:
+        """Return the share of the time since the start, 0..1; None if there was no image."""
+        return self.waited / (time.monotonic() - self.started) if self.images else None
 
     def wait(self, future: "Future[T]") -> T:
         """Return the result of a future; the seconds until it is there are waiting."""
@@ -47,6 +48,7 @@ class DeviceClock:
             return future.result()
         finally:
             self.waited += time.monotonic() - begun
+            self.images += 1
 
 
 def prepared_ahead(

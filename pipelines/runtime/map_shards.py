@@ -15,7 +15,8 @@ from pipelines.runtime.chain import RunChain, by_hints, chain_name, first_stale
 from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
 
-MILLISECONDS = "milliseconds"  # of a shard in a stage; the name of the metric
+# Metrics of a stage, of a shard each: its time, and how long the device waited for images.
+MILLISECONDS, WAITED = "milliseconds", "waited_milliseconds"
 
 
 class MapShards(beam.PTransform[Any, Any]):
@@ -61,15 +62,16 @@ class Concurrently(beam.DoFn):
     as large as the references in it, not as what they refer to.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], gpus: int = 0) -> None:
         self._function = function
+        self._gpus = gpus  # of a worker, each for a process of its own
         self._job = current_job()
         self._pending: list[Call] = []
 
     def process(self, element: Any) -> Iterator[Any]:
         """Start the call, or make it."""
         refuse_if_stopped(self._job)
-        call = submit(self._function, element)
+        call = submit(self._function, element, gpus=self._gpus)
         if call is not None:
             self._pending.append(call)
             return
@@ -90,7 +92,9 @@ class _RunChain(Concurrently):
     """Run a chain, and count outcomes for the runner's own monitoring."""
 
     def __init__(self, stages: Iterable[MapStage], store: Storage) -> None:
-        super().__init__(RunChain(stages, store))
+        stages = tuple(stages)
+        gpu = stages[0].gpu  # stages with other hints have a step of their own
+        super().__init__(RunChain(stages, store), gpus=gpu.count if gpu else 0)
 
     def process(self, element: int) -> Iterator[int]:
         """Run one shard."""
@@ -114,12 +118,17 @@ def _observe(reports: Sequence[ShardReport]) -> int:
         if not report.skipped:
             Metrics.distribution(report.stage, MILLISECONDS).update(int(report.seconds * 1000))
             Metrics.distribution(report.stage, "bytes").update(report.file_bytes)
+            if report.waited is not None:
+                waited = int(report.waited * report.seconds * 1000)
+                Metrics.distribution(report.stage, WAITED).update(waited)
     return reports[0].shard
 
 
-def seconds_of(stages: Iterable[MapStage], job: Any) -> dict[str, float]:
+def seconds_of(
+    stages: Iterable[MapStage], job: Any, metric: str = MILLISECONDS
+) -> dict[str, float]:
     """Return the seconds that all workers together spent on each stage, as far as a job tells."""
-    asked = MetricsFilter().with_name(MILLISECONDS)
+    asked = MetricsFilter().with_name(metric)
     found = job.metrics().query(asked)["distributions"]
     spent = {each.key.metric.namespace: each.result.sum / 1000 for each in found if each.result}
     return {stage.name: spent[stage.name] for stage in stages if stage.name in spent}

@@ -49,7 +49,7 @@ def run_chain(
         TooManyFailedError: if the rows that failed so far tell that more will than may.
     """
     # Beam takes seconds to import, and is not needed where all is fresh.
-    from pipelines.runtime.map_shards import MapShards, seconds_of
+    from pipelines.runtime.map_shards import WAITED, MapShards, seconds_of
 
     files = {f"{shard_name(shard)}.parquet": shard for shard in todo}
     before = {stage.name: store.listing(stage.folder) for stage in stages}
@@ -85,6 +85,7 @@ def run_chain(
     return ChainRun(
         ran={stage.name: _changed(store, stage, files, before[stage.name]) for stage in stages},
         seconds=seconds_of(stages, job),
+        waited=seconds_of(stages, job, WAITED),
     )
 
 

@@ -318,6 +318,20 @@ def column(table: pa.Table, name: str) -> list[Any]:
     return table[name].to_pylist()
 
 
+def read_schema(store: Storage, path: str) -> pa.Schema:
+    """Return the schema of a side-car, with the metadata of its columns.
+
+    Raises:
+        CorpusError: if it is missing or not readable.
+    """
+    try:
+        return _footer(store, path).schema.to_arrow_schema()
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path}: missing; run the build again to make it") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
 def _footer(store: Storage, path: str) -> pq.FileMetaData:
     data = store.read_end(path, FOOTER_BYTES)
     length = int.from_bytes(data[-8:-4], "little") + 8  # as the file's last bytes say

@@ -29,6 +29,7 @@ from pipelines.runtime.sidecar import (
 )
 from schemas.fingerprint import fingerprint
 from schemas.recipe import Recipe
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -125,9 +126,14 @@ class MapStage(SidecarStage):
         """Name the members of samples that it makes an array file a shard for."""
         return ()
 
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs that it asks of a worker; it then runs in one process a GPU."""
+        return None
+
     def hints(self) -> dict[str, str]:
         """Return what it asks of its workers, as Beam's resource hints."""
-        return {}
+        return self.gpu.hints() if self.gpu else {}
 
     def rows(self, folder: str, shard: int, store: Storage) -> pa.Table:
         """Read a side-car, as far as its rows are this stage's."""

@@ -7,14 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filters.decode import DecodeError
 from filters.scorer import Batch, Device, Scorer, Subject
-from filters.scores.clip_encoder import ClipEncoder, clip_encoder
 from filters.scores.registry import make_scorer
 from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.device import DeviceClock, device_lock, prepared_ahead
@@ -25,6 +24,9 @@ from schemas import score_config
 from schemas.recipe import DecodeConfig
 from schemas.score_config import ClipModel, ScoreConfig
 from schemas.store.errors import UserError
+
+if TYPE_CHECKING:
+    from filters.scores.clip_encoder import ClipEncoder
 
 SCORER_FAILED = "scorer_failed"
 NOT_FINITE = "not_finite"
@@ -119,8 +121,10 @@ class ScoreBatches:
             for_clip={clip: self._encoder(clip).prepare(image) for clip in clips},
         )
 
-    def _encoder(self, clip: ClipModel) -> ClipEncoder:
-        return clip_encoder(clip, self._device)
+    def _encoder(self, clip: ClipModel) -> "ClipEncoder":
+        from filters.scores.clip_encoder import encoder  # here, because it imports torch
+
+        return encoder(clip, self._device)
 
     def _scored(
         self, asked: tuple[int, ...], batch: Sequence[_Prepared]

@@ -99,7 +99,7 @@ def describe(
         tokens=tokens,
         subsets={T2I: files},
         further={
-            # Rows that caption, pair, vq_tokens or shard dropped or failed.
+            # Rows that stages after dedup dropped or failed.
             "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
         },

@@ -8,7 +8,9 @@ The rows are those that `select` kept, so the best acceptable copy stays.
 4. `near_duplicate`: pHashes within a Hamming distance, and colours within a distance in every
    cell of a grid. Rows are compared in the order of resolution, then key. A row is removed if it
    is like a row that was kept before it, which becomes its representative.
-5. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
+5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
+   same order.
+6. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
    other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
@@ -57,6 +59,11 @@ from schemas.tables import DUPLICATES
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 
 
+def partitions_for(rows: int, shards: int) -> int:
+    """Return the number of tasks of each step: none of them has no shard to read."""
+    return min(shards, -(-rows // ROWS_A_PARTITION)) or 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dedup(SidecarStage):
     """Build the Beam graph: shard numbers in, one `duplicates/` side-car a shard out."""
@@ -82,26 +89,38 @@ class Dedup(SidecarStage):
 
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", exclude={"against": {"__all__": {"path"}}})
         caps = [asdict(cap) for cap in self.caps]
         return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
 
-    def tasks(self, partitions: int) -> DedupTasks:
-        """Return the tasks of the stage, in so many partitions."""
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The names of the earlier corpora."""
+        return tuple(each.name for each in self.config.against)
+
+    def tasks(self, partitions: int, rows: int) -> DedupTasks:
+        """Return the tasks of the stage, for so many rows in so many partitions."""
         return DedupTasks(
-            config=self.config, caps=self.caps, partitions=partitions, rows_of=self.rows_of
+            config=self.config,
+            caps=self.caps,
+            partitions=partitions,
+            rows_of=self.rows_of,
+            rows=rows,
         )
 
-    def expand(self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1) -> Any:
+    def expand(
+        self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1, rows: int = 0
+    ) -> Any:
         """Build the graph; returns the numbers of the shards written.
 
-        `partitions` is the number of tasks of each step; it changes no result.
+        `partitions` is the number of tasks of each step; it changes no result. `rows` is the number
+        of rows; only semantic duplicates depend on it.
         """
         import apache_beam as beam
 
         from pipelines.runtime.map_shards import Concurrently
 
-        tasks = self.tasks(partitions)
+        tasks = self.tasks(partitions, rows)
         read_rows = ReadRows(tasks=tasks, store=store)
         groups = assign_groups(shards, partitions)
         read = (
@@ -109,9 +128,11 @@ class Dedup(SidecarStage):
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read_rows)).with_output_types(Slices)
         )
-        write = WriteDuplicates(stage=self.name, store=store, fingerprint=fingerprint)
+        write = WriteDuplicates(
+            stage=self.name, store=store, fingerprint=fingerprint, earlier=self.earlier
+        )
         return (
-            {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read)}
+            {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read, groups)}
             | "WriteTogether" >> beam.CoGroupByKey()
             | "Write" >> beam.ParDo(Concurrently(write)).with_output_types(list[int])
             | "Written" >> beam.FlatMap(iter).with_output_types(int)
@@ -128,8 +149,26 @@ class ReadRows:
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file."""
         number, shards = group
-        outputs = self.tasks.read(sorted(shards), self.store)
+        outputs = self.tasks.read(number, sorted(shards), self.store)
         return send(self.store, f"dedup-read-{number:05d}", outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRows:
+    """Read the embeddings of a group of shards, and send them by cluster."""
+
+    tasks: DedupTasks
+    store: Storage  # of the exchange files
+    corpus: Storage | None = None  # that the shards lie in, if another
+
+    def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> Slices:
+        """Write the group's exchange file."""
+        number, found = group
+        tables = receive(self.store, found["slices"])
+        outputs = self.tasks.embed(
+            number, sorted(found["shards"]), tables, self.corpus or self.store
+        )
+        return send(self.store, f"dedup-embed-{number:05d}", outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +178,16 @@ class Steps:
     tasks: DedupTasks
     store: Storage
 
-    def expand(self, read: Any) -> Any:
-        """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts."""
+    def expand(self, read: Any, groups: Any) -> Any:
+        """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts.
+
+        `groups` has (group, shard).
+        """
         import apache_beam as beam
 
-        return self.results(read) | "AllResults" >> beam.Flatten()
+        return self.results(read, groups) | "AllResults" >> beam.Flatten()
 
-    def results(self, read: Any) -> tuple[Any, ...]:
+    def results(self, read: Any, groups: Any) -> tuple[Any, ...]:
         """Return the same as `expand`, in a collection an output."""
         steps = self.tasks.steps
         urls = self._run("urls", (read, "by_url"))
@@ -161,6 +203,11 @@ class Steps:
             labels = self._run("join", (bands, "links"))
             alike = self._run("gather", (equal, "distinct"), (labels, "labels"))
             sent["near"] = self._run("near", (alike, "by_cluster"))
+        if "semantic" in steps:
+            centroids = self._run("centroids", (read, "sample"))
+            removed = [(verdicts, "removed") for verdicts in sent.values()]
+            embedded = self._embedded(groups, (centroids, "centroids"), *removed)
+            sent["semantic"] = self._run("semantic", (embedded, "by_cluster"))
         # From the last step back, so that a verdict is redirected once, to a row that is kept.
         *earlier, last_step = steps
         resolved = [sent[last_step]]
@@ -170,6 +217,20 @@ class Steps:
         capped = self._caps(urls, resolved) if self.tasks.caps else []
         written = [(verdicts, "verdicts") for verdicts in (*resolved, *capped)]
         return self._select("write", *written, (texts, "repeats"))
+
+    def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
+        """Run the task that reads the embeddings of each group of shards."""
+        import apache_beam as beam
+
+        from pipelines.runtime.map_shards import Concurrently
+
+        task = EmbedRows(tasks=self.tasks, store=self.store)
+        slices = self._select("embed", *received) | "EmbedSlices" >> beam.Flatten()
+        return (
+            {"shards": groups, "slices": slices}
+            | "EmbedTogether" >> beam.CoGroupByKey()
+            | "Embed" >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
+        )
 
     def _caps(self, urls: Any, resolved: Sequence[Any]) -> list[Any]:
         """Run the caps one after the other on the rows that no verdict removed."""
@@ -214,6 +275,7 @@ class WriteDuplicates:
     stage: str
     store: Storage
     fingerprint: str
+    earlier: tuple[str, ...] = ()  # names of the earlier corpora
 
     def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> list[int]:
         """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
@@ -226,18 +288,26 @@ class WriteDuplicates:
         return shards
 
     def _write(self, shard: int, rows: pa.Table) -> None:
-        table, counts = verdict_table(rows, shard)
+        table, counts = verdict_table(rows, shard, self.earlier)
         origin = make_origin(self.stage, self.fingerprint, table, counts)
         write_sidecar(self.store, sidecar_path("duplicates", shard), table, origin)
 
 
-def verdict_table(rows: pa.Table, shard: int) -> tuple[pa.Table, Counts]:
-    """Select the rows of a shard from the result of `verdicts`: its side-car, and its counts."""
+def verdict_table(
+    rows: pa.Table, shard: int, earlier: Sequence[str] = ()
+) -> tuple[pa.Table, Counts]:
+    """Select the rows of a shard from the result of `verdicts`: its side-car, and its counts.
+
+    `earlier` names the earlier corpora.
+    """
     rows = rows.filter(pc.field("shard") == shard)
     key, kept = (pa.array(hexed(numbers(rows, names)), pa.string()) for names in (KEY, KEPT_KEY))
     apart = np.bitwise_count(rows["phash"].to_numpy() ^ rows["kept_phash"].to_numpy())
     distance = pa.array(apart, pa.int8())
-    table = pa.table([key, kept, rows["reason"], distance, rows["repeats"]], schema=DUPLICATES)
+    corpora = ["" if n >= 0 else earlier[-1 - n] for n in column(rows, "kept_shard")]
+    kept_in = pa.array(corpora, pa.string())
+    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"]]
+    table = pa.table(columns, schema=DUPLICATES)
     dropped = Counter(filter(None, column(rows, "reason")))
     kept_rows = len(rows) - dropped.total()
     return table, Counts(rows_in=len(rows), kept=kept_rows, dropped=dropped)
@@ -255,7 +325,7 @@ def verdicts(tables: Tables) -> pa.Table:
     removed = tables.get("verdicts", REMOVED_ROWS.empty_table())
     rows = repeats.join(removed, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
-    blank = {"reason": "", "phash": 0, "kept_phash": 0, "repeats": 0}
+    blank = {"reason": "", "phash": 0, "kept_phash": 0, "kept_shard": 0, "repeats": 0}
     own = {kept: rows[key] for kept, key in zip(KEPT_KEY, KEY, strict=True)}
     filled = {
         name: pc.coalesce(rows[name], pa.scalar(value, rows[name].type))

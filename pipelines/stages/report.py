@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from pipelines.report.build_log import REPORT, stage_seconds
+from pipelines.report.build_log import REPORT, stage_times
 from pipelines.report.page.examples import (
     Example,
     Found,
@@ -94,7 +94,7 @@ def write_report(told: tuple[Summary, list[Example]], *, store: Storage, recipe:
             summary,
             Found(examples),
             json.loads(store.read(MANIFEST)),
-            stage_seconds(store),
+            stage_times(store),
             recipe,
             partial(make_thumbnail, store=store, settings=recipe.decode),
         )

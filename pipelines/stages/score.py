@@ -12,7 +12,7 @@ import pyarrow as pa
 from filters.cleaning import clean
 from filters.rules import columns_in, measured_first, passing
 from filters.scorer import Device, Scorer
-from filters.scores.registry import make_scorer, score_columns
+from filters.scores.registry import columns_of, make_scorer
 from filters.text import primary_text
 from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.gpu import require_gpu
@@ -26,6 +26,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import DecodeConfig, Recipe
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
+from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SCORES
 
@@ -80,9 +81,10 @@ class Score(MapStage):
                 fields.append(made.field.with_nullable(True).with_metadata(about))
         return pa.schema(fields)
 
-    def hints(self) -> dict[str, str]:
-        """Return what it asks of its workers: the GPU of the recipe."""
-        return self.config.gpu.hints() if self.config.gpu and self.config.scorers else {}
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs of the recipe."""
+        return self.config.gpu if self.config.scorers else None
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the scorers, how images are decoded, and which rows are scored."""
@@ -112,13 +114,14 @@ class Score(MapStage):
             table=table,
             rows_in=raw.num_rows,
             rejects=found,
-            waited=clock.waited / clock.total if any(todo.values()) else None,
+            waited=clock.share,
         )
 
     @property
     def _scorers(self) -> tuple[Scorer, ...]:
         """The scorers, for what they say of themselves; no model is loaded."""
-        return tuple(make_scorer(config, Device()) for config in self.config.scorers)
+        described = Device(precision=self.config.precision)
+        return tuple(make_scorer(config, described) for config in self.config.scorers)
 
     def _method(self, scorer: Scorer) -> str:
         """Hash all that decides a scorer's values beside image and text."""
@@ -128,7 +131,7 @@ class Score(MapStage):
 
     def _rules(self, shard: int, store: Storage) -> dict[str, Rule]:
         """Return the rules of the shard's source that read no score."""
-        scored = {each.name for each in score_columns(self.config.scorers)}
+        scored = {each.name for each in columns_of(self.config.scorers)}
         return measured_first(self.rules[read_plan(store)[shard].source], scored)[0]
 
     def asked(self, raw: pa.Table, shard: int, store: Storage) -> list[dict[str, Any]]:
@@ -195,7 +198,7 @@ class Score(MapStage):
         """Put the scores that are missing into `known`, and the images without into `rejects`."""
         if not rows:
             return
-        if gpu := self.config.gpu:
+        if gpu := self.gpu:
             require_gpu(self.name, f"score.gpu ({gpu.type})", "--set score.gpu=null")
         work = ScoreBatches(config=self.config, decode=self.decode, clock=clock)
         for result in work.run(self._requests(rows, todo, store, rejects)):

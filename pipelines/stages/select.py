@@ -38,9 +38,9 @@ class Select(MapStage):
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Select":
         """Return the stage as a recipe has it."""
-        from filters.scores.registry import score_columns
+        from filters.scores.registry import columns_of
 
-        scored = tuple(each.name for each in score_columns(recipe.score.scorers))
+        scored = tuple(each.name for each in columns_of(recipe.score.scorers))
         return cls(rules=recipe.rules_by_source(), scored=scored, rows_of=rows_of)
 
     def schema(self) -> pa.Schema:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filters.scores.registry import score_columns
+from filters.scores.registry import columns_of
 from pipelines.runtime.exchange import (
     Outputs,
     Slices,
@@ -113,7 +113,7 @@ class Shard(Stage):
 
 def stored_scores(recipe: Recipe) -> tuple[str, ...]:
     """Return the scores that samples hold: all but lists, as embeddings and boxes are."""
-    scores = score_columns(recipe.score.scorers)
+    scores = columns_of(recipe.score.scorers)
     return tuple(column.name for column in scores if not pa.types.is_nested(column.type))
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from model.tokenizers.compute import best_device
+from filters.compute import best_device
 from pipelines.runtime.gpu import require_gpu
 from schemas.store.storage import CorpusError
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from filters.compute import compute_on
 from model.tokenizer_training.card import Facts
 from model.tokenizer_training.export import SIDES, export
 from model.tokenizer_training.loop import Trainer
@@ -21,7 +22,6 @@ from model.tokenizer_training.objectives import LossWeights, Perceptual
 from model.tokenizer_training.plan import Phase, Plan
 from model.tokenizer_training.state import STATE
 from model.tokenizer_training.trainee import Trainee
-from model.tokenizers.compute import compute_on
 from pipelines.out_folder import mark_training, training_folder
 from pipelines.training.device import device_of
 from pipelines.training.images import ImageFile, TrainingImages, find_images, held_out

@@ -4,8 +4,8 @@ The steps are those of `pipelines.stages.dedup`, without Beam and with exchange 
 folder. Memory holds one partition.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +13,10 @@ import pyarrow as pa
 from pipelines.runtime.exchange import Slice, Slices, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
-    ROWS_A_PARTITION,
     Dedup,
+    EmbedRows,
     Steps,
+    partitions_for,
     verdict_table,
     verdicts,
 )
@@ -30,13 +31,14 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     rows_of = look.stages["duplicates"].rows_of
     footers = [read_origin(look.store, sidecar_path(rows_of, shard)) for shard in shards]
     rows = sum(origin.counts.kept for origin in footers if origin)
-    partitions = math.ceil(rows / ROWS_A_PARTITION) or 1
+    partitions = partitions_for(rows, len(shards))
     stage = look.stages["duplicates"]
     assert isinstance(stage, Dedup)
-    steps = LocalSteps(tasks=stage.tasks(partitions), store=Storage(look.exchange))
-    for group, found_again in steps.run(shards, look.store):
+    tasks = stage.tasks(partitions, rows)
+    steps = LocalSteps(tasks=tasks, store=Storage(look.exchange), corpus=look.store)
+    for group, found_again in steps.run(shards):
         for shard in group:
-            expected = verdict_table(found_again, shard)[0].to_pylist()
+            expected = verdict_table(found_again, shard, stage.earlier)[0].to_pylist()
             yield from _differing_verdicts(look, shard, expected)
 
 
@@ -52,22 +54,31 @@ def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) 
     yield from (Fault(path, f"{key}: dedup finds no such row") for key in rows)
 
 
+@dataclass(frozen=True, kw_only=True)
 class LocalSteps(Steps):
     """The steps of dedup, each run at once in this process instead of by Beam."""
 
-    def run(
-        self, shards: Sequence[int], corpus: Storage
-    ) -> Iterator[tuple[Sequence[int], pa.Table]]:
+    corpus: Storage
+
+    def run(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], pa.Table]]:
         """Yield groups of shards, and the verdicts on the rows of each."""
         count = self.tasks.partitions
         groups = [[n for n in shards if n % count == group] for group in range(count)]
         read: Slices = []
         for number, group in enumerate(groups):
-            outputs = self.tasks.read(group, corpus)
+            outputs = self.tasks.read(number, group, self.corpus)
             read += send(self.store, f"dedup-read-{number:05d}", outputs)
-        found = _grouped(part for some in self.results(read) for part in some)
+        found = _grouped(part for some in self.results(read, groups) for part in some)
         for number, group in enumerate(groups):
             yield group, verdicts(receive(self.store, found.get(number, [])))
+
+    def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
+        task = EmbedRows(tasks=self.tasks, store=self.store, corpus=self.corpus)
+        found = _grouped(part for parts in self._select("embed", *received) for part in parts)
+        made: Slices = []
+        for number, group in enumerate(groups):
+            made += task((number, {"shards": group, "slices": found.get(number, [])}))
+        return made
 
     def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
         task, results = self._task(name, function), []

@@ -106,7 +106,7 @@ def schema_faults(table: pa.Table, schema: pa.Schema) -> list[str]:
     return faults + [
         f"column {name} holds {table[name].null_count:,} nulls"
         for name in schema.names
-        if table[name].null_count
+        if table[name].null_count and not schema.field(name).nullable
     ]
 
 

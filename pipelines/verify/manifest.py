@@ -121,8 +121,9 @@ def log_sound(store: Storage) -> Iterator[Fault]:
     for number, text in enumerate(body.splitlines(), start=1):
         try:
             line = json.loads(text)
-            sound = line.keys() == LOGGED and line["stage"] in (BEGUN, *STAGES)
+            sound = line.keys() - {"waited"} == LOGGED and line["stage"] in (BEGUN, *STAGES)
             sound &= all(_is_duration(line[name]) for name in ("seconds", "job_seconds"))
+            sound &= 0 <= line.get("waited", 0.0) <= 1
             sound &= all(isinstance(line[name], str) for name in ("build", "job"))
             sound &= all(is_count(line[name]) for name in ("shards_run", "shards_fresh"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from filters.registry import SIGNALS
-from filters.scores.registry import score_columns
+from filters.aspects import nearest_aspect
+from filters.registry import make_signal
+from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
-from model.tokenizers.schedules import nearest_aspect
 from pipelines.dedup.caps import caps_of
 from pipelines.dedup.rows import (
     NEAR_DUPLICATE,
@@ -20,12 +20,14 @@ from pipelines.dedup.rows import (
     SAME_BYTES,
     TEXT_REPEATS,
 )
-from pipelines.runtime.stage import MapStage
+from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
+from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 from schemas.keys import sample_key, unit
+from schemas.recipe import VqTokensConfig
 
 DEVICES = ("cpu", "cuda")
 PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
@@ -58,15 +60,17 @@ class _ImageSize:
 
 def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
     """Measure the signals that need no pixels again, and compare them."""
-    table = look.tables["signals"]
+    table, stage = look.tables["signals"], look.corpus.stages["signals"]
+    assert isinstance(stage, Measure)
     sources, raw = look.rows("sources"), look.rows("raw")
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
-    for name in look.corpus.recipe.measure.signals:
+    for name in stage.config.signals:
         if name in PIXEL_SIGNALS:
             continue
         try:
-            measured = SIGNALS[name]().measure(records)
+            signal = make_signal(name, stage.config.settings.get(name))
+            measured = signal.measure(records)
         except AttributeError:  # a signal that reads pixels
             continue
         for column, values in measured.items():
@@ -111,7 +115,8 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }
-        elsewhere = reason == REPEATED_URL and kept_key == key  # in another shard
+        # In another corpus, or in another shard.
+        elsewhere = row["kept_in"] or (reason == REPEATED_URL and kept_key == key)
         kept = None if elsewhere else verdicts.get(kept_key)
         if kept and is_duplicate:
             faults[f"its representative {kept_key} is a duplicate too"] = (
@@ -132,7 +137,7 @@ def scored_rows_sound(look: ShardLook) -> Iterator[Fault]:
     raw = look.tables["raw"]
     kept = raw.filter(pc.is_in(raw["key"], look.tables["scores"]["key"].combine_chunks()))
     asked = {row["key"]: row for row in stage.asked(kept, look.shard, look.corpus.store)}
-    names = [column.name for column in score_columns(stage.config.scorers)]
+    names = [column.name for column in columns_of(stage.config.scorers)]
     for row in look.tables["scores"].to_pylist():
         key = row["key"]
         expected = asked.get(key, {"image_sha256": "", "text_digest": ""})
@@ -154,9 +159,8 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     precision = look.corpus.recipe.vq_tokens.precision
     described = {made["member"]: made for made in look.corpus.tokens}
     stage = look.corpus.stages["tokens"]
-    assert isinstance(stage, MapStage)
-    settings = stage.settings(look.shard, look.corpus.store)
-    methods = {member: method for members, method in settings for member in members}
+    assert isinstance(stage, VqTokens)
+    methods = stage.methods
     found: dict[str, list[str]] = {}
     for row in look.tables["tokens"].to_pylist():
         key, member = row["key"], row["member"]
@@ -182,6 +186,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
         ]
         if row["device"] not in DEVICES or row["pass_images"] < 1:
             faults.append(f"made on {row['device']!r}, {row['pass_images']} a pass")
+        faults += list(_likeness_faults(row, stage.config, described[member]["kind"]))
         drawn = precision != "fp32" and unit(key, COMPARED) < CHECKED_SHARE
         if not 0 <= row["differing"] <= row["compared"] * drawn:
             faults.append(f"{row['differing']:,} of {row['compared']:,} compared codes differ")
@@ -189,6 +194,17 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     for key, members in found.items():
         if sorted(members) != sorted(described):
             yield look.fault("tokens", f"{key}: arrays {members}, expected {sorted(described)}")
+
+
+def _likeness_faults(row: Mapping[str, Any], config: VqTokensConfig, kind: str) -> Iterator[str]:
+    """Yield what is wrong with the likeness of a reconstruction."""
+    least = {"psnr": config.min_psnr, "ssim": config.min_ssim}
+    for name, bound in least.items():
+        value = row[name]
+        if (value is not None) != config.reconstruction:
+            yield f"{name} is {value}, reconstruction is {str(config.reconstruction).lower()}"
+        elif value is not None and bound is not None and kind == "codes" and not value >= bound:
+            yield f"{name} is {value}, vq_tokens.min_{name} is {bound}"
 
 
 def expected_array(made: Mapping[str, Any], aspect: float) -> tuple[str, Sequence[int]]:

@@ -45,8 +45,8 @@ from measuring import ROOT, report, spread
 from reference_tokenizers import Reference
 from torch.utils.flop_counter import FlopCounterMode
 
+from filters.compute import Compute, Passes, Precision, keep_freed_memory
 from filters.decode import decode
-from model.tokenizers.compute import Compute, Passes, Precision, keep_freed_memory
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input

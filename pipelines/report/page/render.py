@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.dedup.rows import OF_DUPLICATES
+from pipelines.report.build_log import StageTime
 from pipelines.report.page import charts, formats
 from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report.page.examples import Example, Found, Thumbnail
@@ -30,7 +31,7 @@ class Stage(NamedTuple):
     kept: int
     dropped: tuple[tuple[str, int], ...]  # (reason, rows), most rows first
     failed: tuple[tuple[str, int], ...]  # (reason, rows), most rows first
-    seconds: float | None  # None where the log has none
+    time: StageTime | None  # None where the log has none
     segments: tuple[tuple[str, float, float], ...]
 
 
@@ -48,7 +49,7 @@ def render_page(
     summary: Summary,
     found: Found,
     manifest: Mapping[str, Any],
-    seconds: Mapping[str, float],
+    times: Mapping[str, StageTime],
     recipe: Recipe,
     draw: Callable[[Example], Thumbnail],
 ) -> str:
@@ -58,12 +59,12 @@ def render_page(
         summary: the summary of the whole corpus.
         found: the rows of the summary's examples.
         manifest: `manifest.json`, with the shards and the tokenizer.
-        seconds: seconds by stage; unknown for a stage that is missing.
+        times: by stage; unknown for a stage that is missing.
         recipe: the resolved recipe.
         draw: makes the thumbnail of an example.
     """
     pictures = Pictures(summary, found, draw)
-    stages = _stages(manifest["funnel"], seconds)
+    stages = _stages(manifest["funnel"], times)
     css = _environment().get_template("style.css").render()
     by_dedup = _dropped_by(stages, "dedup")
     alone = {reason: rows for reason, rows in by_dedup.items() if reason not in OF_DUPLICATES}
@@ -112,7 +113,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -> list[Stage]:
+def _stages(funnel: Sequence[Mapping[str, Any]], times: Mapping[str, StageTime]) -> list[Stage]:
     total = max((line["rows_in"] for line in funnel), default=0)
     return [
         Stage(
@@ -121,7 +122,7 @@ def _stages(funnel: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -
             kept=line["kept"],
             dropped=_most_rows_first(line["dropped"]),
             failed=_most_rows_first(line["failed"]),
-            seconds=seconds.get(line["stage"]),
+            time=times.get(line["stage"]),
             segments=funnel_segments(
                 {
                     "kept": line["kept"],

@@ -18,8 +18,8 @@ from model.tokenizer_training.objectives import LossWeights
 from model.tokenizer_training.state import State, StateError, write_state
 from model.tokenizer_training.trainee import Trainee
 from model.tokenizers.bsq_network import plain_keys
-from model.tokenizers.checkpoint import CheckpointError
 from model.tokenizers.load import HIT_COUNTS
+from schemas.store.checkpoint import CheckpointError
 
 FACTS = Facts(
     data="discs", licence="none", command="vargpt-corpus ...", images=8, held_out=0.05,

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.tokenizers.checkpoint import read_checkpoint
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.protocol import Schedule, scale_slices
 from model.tokenizers.sizes import VAR_PRESETS as PRESETS
 from model.tokenizers.sizes import BsqConfig
 from model.tokenizers.var_vqvae import VarVqvae
+from schemas.store.checkpoint import read_checkpoint
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 GOLDEN_BSQ = {

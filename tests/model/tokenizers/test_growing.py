@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.network_tokenizer import NetworkTokenizer

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from filters.aspects import ASPECTS
+from filters.compute import Compute
 from model.tokenizers.bsq_network import BsqNetwork, plain_keys, wrapped_key
-from model.tokenizers.checkpoint import CheckpointError, read_checkpoint
-from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.protocol import Codes
-from model.tokenizers.schedules import ASPECTS
 from model.tokenizers.sizes import VAR_PRESETS, BsqConfig, schedule_of
+from schemas.store.checkpoint import CheckpointError, read_checkpoint
 
 TINY = BsqConfig(bits=8, ch=24, ch_mult=(1, 1, 1, 1, 1), num_res_blocks=1)
 

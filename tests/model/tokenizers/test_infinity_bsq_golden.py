@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from filters.compute import Compute
 from model.tokenizers import bsq_quantizer
 from model.tokenizers.bsq_network import BsqNetwork, plain_keys, wrapped_key
-from model.tokenizers.checkpoint import Checkpoint
-from model.tokenizers.compute import Compute
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Codes
 from model.tokenizers.schedules import bsq_schedule, double
 from model.tokenizers.sizes import BSQ_PRESETS as PRESETS
+from schemas.store.checkpoint import Checkpoint
 
 SETS = {
     "d32.sq256": bsq_schedule(1.0, 256),

@@ -8,8 +8,7 @@ from matplotlib import cbook
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from model.tokenizers.checkpoint import CheckpointError
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.load import HIT_COUNTS, load_tokenizer
 from model.tokenizers.prepare import cover_crop, to_model_input
 from model.tokenizers.schedules import bsq_schedule, pixel_size
@@ -17,6 +16,7 @@ from model.tokenizers.sizes import VAR_PRESETS as PRESETS
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
 from model.tokenizers.weights import random_weights
+from schemas.store.checkpoint import CheckpointError
 
 
 def photograph(side: int) -> torch.Tensor:

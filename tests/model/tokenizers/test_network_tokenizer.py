@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.tokenizers.compute import Compute
+from filters.compute import Compute
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.protocol import Codes, Schedule, count_codes

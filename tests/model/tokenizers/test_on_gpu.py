@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from filters.compute import Compute, Precision
 from model.tokenizers import bsq_quantizer
-from model.tokenizers.compute import Compute, Precision
 from model.tokenizers.prepare import to_model_input
 
 pytestmark = pytest.mark.gpu

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.tokenizers.checkpoint import Checkpoint
 from model.tokenizers.load import make_var_vqvae
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import Codes
 from model.tokenizers.sizes import VAR_PRESETS as PRESETS
 from model.tokenizers.var_network import VarNetwork
 from model.tokenizers.var_vqvae import VarVqvae
+from schemas.store.checkpoint import Checkpoint
 
 CLOSE_CALL = 1e-3  # squared distance; below it another BLAS may pick the other neighbour
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.tokenizers.checkpoint import CheckpointError
 from model.training.trained import load_trained, save_trained, trained_images, trained_sha256
 from model.vargpt.folder import ImageTokenizer
+from schemas.store.checkpoint import CheckpointError
 
 
 def test_a_training_is_a_model_and_can_be_saved_as_one(make, tmp_path: Path) -> None:

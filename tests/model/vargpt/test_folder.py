@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from model.data.text_tokenizer import bundled_text_tokenizer
-from model.tokenizers.checkpoint import CheckpointError
 from model.vargpt.codes import bits
 from model.vargpt.config import TINY, released, with_vocabulary
 from model.vargpt.folder import ImageTokenizer, folder_sha256, load_folder, save_folder
 from model.vargpt.vargpt import Vargpt
+from schemas.store.checkpoint import CheckpointError
 
 IMAGES = ImageTokenizer(tokenizer="infinity_bsq", preset="bundled")
 

@@ -9,10 +9,10 @@ import torch
 from released_checkpoint import drawn, infinity_shapes, released_shapes, write
 from torch import Tensor
 
-from model.tokenizers.checkpoint import CheckpointError
 from model.vargpt.config import released
 from model.vargpt.released import load_infinity, load_released, read_released
 from model.vargpt.vargpt import Vargpt
+from schemas.store.checkpoint import CheckpointError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from deadly import die_after_progress, die_once
+from deadly import die_after_progress, die_once, visible_gpu
 
 from pipelines.engines.local_pool import default_processes, local_pool, run_each, submit
 
@@ -43,6 +43,18 @@ def test_calls_run_in_other_processes_and_errors_come_back():
         with pytest.raises(FileNotFoundError):
             fails.result()
     assert submit(os.getpid) is None
+
+
+def test_there_is_one_process_a_gpu_which_sees_no_other(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    assert submit(os.getpid, gpus=1) is None  # a Beam worker with one GPU uses it itself
+    with local_pool(2):
+        calls = [submit(visible_gpu, 0.3, gpus=2) for _ in range(4)]
+        seen = {call.result() for call in calls if call}
+        [cpu] = run_each(visible_gpu, [0.0])
+    assert {gpu for _, gpu in seen} == {"5", "3"}
+    assert len(seen) == 2
+    assert cpu[1] == "5,3"
 
 
 def test_calls_that_were_lost_with_a_worker_are_made_again(tmp_path: Path):

@@ -25,7 +25,7 @@ from model.data.text_tokenizer import bundled_text_tokenizer
 from model.preferences.pairs import GIVEN
 from model.preferences.prompts import PromptRow, held_out, read_prompts
 from model.preferences.sampling import sample_seed
-from model.preferences.scorers import ScorerPlan
+from model.preferences.scorers import scorer_plan
 from model.tokenizers.prepare import cover_crop, to_model_input
 from model.vargpt.folder import folder_sha256
 from model.vargpt.sampling import Sampling
@@ -68,7 +68,7 @@ def make_stage(model_folder: Path) -> MakeStage:
             model=str(model_folder),
             model_sha256=folder_sha256(str(model_folder)),
             sampling=Sampling(temperature=1.0, guidance=1.0),
-            scorer=ScorerPlan(kind=scorer) if scorer else None,
+            scorer=scorer_plan(scorer) if scorer else None,
         )
         chosen = {"pairs": "scored", "samples": 2, "margin": 0.0, "batch": 4} | fields
         written = {"shard": ShardConfig(short_side=64), "decode": DecodeConfig()}

@@ -14,9 +14,9 @@ from model.tokenizer_training.export import CHECKPOINT, PICTURE
 from model.tokenizer_training.loop import Trainer
 from model.tokenizer_training.state import STATE
 from model.tokenizers import load
-from model.tokenizers.checkpoint import read_checkpoint
 from model.tokenizers.sizes import BsqConfig, VarConfig
 from pipelines.cli.main import main
+from schemas.store.checkpoint import read_checkpoint
 from schemas.store.lock import build_lock
 from schemas.store.storage import Storage
 

@@ -1,8 +1,8 @@
-"""Device, precision and passes of a tokenizer's computations."""
+"""Device, precision and passes of a network's computations."""
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,14 +22,14 @@ _M_MMAP_MAX: Final = -4
 class Compute:
     """A device, a precision, and the number of images in a pass of the network.
 
-    All three change the last digit of floats, and so sometimes a bit of the codes.
+    All three change the last digit of floats, and so sometimes a bit of an image's codes.
 
     Raises:
         ValueError: the device does not have the precision, or the pass is empty.
     """
 
     device: str = "cpu"  # torch's name
-    precision: Precision = "fp32"  # of the convolutions; the quantizer is always fp32
+    precision: Precision = "fp32"  # of the network; a tokenizer's quantizer is always fp32
     pass_images: int = 1
 
     def __post_init__(self) -> None:
@@ -51,32 +51,59 @@ class Compute:
         return torch.channels_last
 
     @contextlib.contextmanager
-    def arithmetic(self) -> Iterator[None]:
+    def arithmetic(self) -> Generator[None, None, None]:
         """Return a context without gradients, with exact float32.
 
         By default cuDNN computes float32 convolutions in TF32 and may choose another algorithm in
         each run. Matrix products are in TF32 only if the program enabled it.
         """
-        matmul = torch.backends.cuda.matmul
-        before, matmul.allow_tf32 = matmul.allow_tf32, False
-        try:
-            with torch.no_grad(), _cudnn(allow_tf32=False):
-                yield
-        finally:
-            matmul.allow_tf32 = before
+        with torch.no_grad(), _cudnn(allow_tf32=False), _matmul(allow_tf32=False):
+            yield
 
-    def network_arithmetic(self) -> contextlib.AbstractContextManager[object]:
-        """Return the inner context of the network only, with the requested precision."""
+    @contextlib.contextmanager
+    def network_arithmetic(self, *, matmul: bool = False) -> Generator[None, None, None]:
+        """Return the inner context of the network only, with the requested precision.
+
+        Args:
+            matmul: whether TF32 is used for matrix products too, and not for convolutions only.
+        """
         if self.precision == "tf32":
-            return _cudnn(allow_tf32=True)
+            with _cudnn(allow_tf32=True), _matmul(allow_tf32=matmul):
+                yield
+            return
         device_type = torch.device(self.device).type
-        return torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+
+@contextlib.contextmanager
+def _matmul(*, allow_tf32: bool) -> Generator[None, None, None]:
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, allow_tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def _cudnn(*, allow_tf32: bool) -> contextlib.AbstractContextManager[object]:
     return torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32
     )
+
+
+@contextlib.contextmanager
+def one_thread() -> Generator[None, None, None]:
+    """Return a context in which this thread's computations on a CPU are not split.
+
+    Processes share the cores; and other numbers of threads would round differently.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_freed_memory() -> None:

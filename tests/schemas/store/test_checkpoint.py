@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from model.tokenizers.checkpoint import CheckpointError, check_fit, read_checkpoint
+from schemas.store.checkpoint import CheckpointError, check_fit, read_checkpoint
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.tokenizers.compute import Compute, Passes
+from filters.compute import Compute, Passes, one_thread
 
 
 def double(batch: Tensor) -> Tensor:
@@ -94,7 +94,11 @@ def test_tf32_is_of_the_network_alone() -> None:
         with compute.network_arithmetic():
             assert torch.backends.cudnn.allow_tf32
             assert torch.backends.cudnn.deterministic
+            assert not torch.backends.cuda.matmul.allow_tf32
+        with compute.network_arithmetic(matmul=True):
+            assert torch.backends.cuda.matmul.allow_tf32
         assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were(
@@ -110,3 +114,14 @@ def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were(
     assert torch.is_grad_enabled()
     assert torch.backends.cuda.matmul.allow_tf32
     assert settings == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)
+
+
+def test_one_thread_computes_and_then_as_many_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -46,17 +46,18 @@ def loading(what: str, place: str) -> Iterator[None]:
         raise CheckpointError(f"{what} {place}: {' '.join(str(error).split())}") from error
 
 
-def read_checkpoint(url: str) -> Checkpoint:
+def read_checkpoint(url: str, sha256: str = "") -> Checkpoint:
     """Read a `.safetensors` file, or a torch `.pth` or `.pt` one without running its pickle.
 
     The whole file and its tensors are in memory at the same time.
 
     Args:
         url: a local path or any fsspec URL.
+        sha256: expected of the file's bytes; not checked if empty.
 
     Raises:
-        CheckpointError: the file is missing, damaged, has another suffix, or is no flat dict of
-            tensors.
+        CheckpointError: the file is missing, damaged, has another suffix or another sha256, or is
+            no flat dict of tensors.
         StoreError: the store cannot be reached.
     """
     try:
@@ -64,10 +65,11 @@ def read_checkpoint(url: str) -> Checkpoint:
         content: bytes = fs.cat_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{url}: no such checkpoint") from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and found != sha256:
+        raise CheckpointError(f"{url}: sha256 is {found}, expected {sha256}")
     name = PurePosixPath(url).name
-    return Checkpoint(
-        name=name, sha256=hashlib.sha256(content).hexdigest(), tensors=_parse(content, name)
-    )
+    return Checkpoint(name=name, sha256=found, tensors=_parse(content, name))
 
 
 def _parse(content: bytes, name: str) -> dict[str, Tensor]:

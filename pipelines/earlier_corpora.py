@@ -1,0 +1,91 @@
+"""Earlier corpora whose samples dedup compares rows with: what they must hold, and their hashes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from filters.scores.registry import columns_of
+from pipelines.runtime.sidecar import read_schema, sidecar_path
+from pipelines.shards.manifest import MANIFEST, check_contract
+from pipelines.stages.score import SCORER, Score
+from schemas.recipe import DedupConfig, EarlierCorpus, Recipe
+from schemas.recipe_file import RecipeError
+from schemas.store.storage import CorpusError, Storage, absolute
+
+
+def pinned_dedup(recipe: Recipe) -> DedupConfig:
+    """Fill in names and hashes of earlier corpora, and check that they can be compared with.
+
+    Raises:
+        RecipeError: a corpus lacks values that are compared, or they are of another scorer.
+        CorpusError: there is no finished build, or not the one that was pinned.
+    """
+    earlier = tuple(_pinned(each) for each in recipe.dedup.against)
+    names = [each.name for each in earlier]
+    shared = sorted({name for name in names if names.count(name) > 1})
+    if shared:
+        raise RecipeError(f"dedup.against: more than one corpus is named {', '.join(shared)}")
+    faults = [fault for each in earlier for fault in _faults(each, recipe)]
+    if faults:
+        raise RecipeError("\n".join(faults))
+    return recipe.dedup.model_copy(update={"against": earlier})
+
+
+def _pinned(earlier: EarlierCorpus) -> EarlierCorpus:
+    path = absolute(earlier.path)
+    store = Storage(path)
+    if not store.exists(MANIFEST):
+        raise CorpusError(f"dedup.against: {path}: no {MANIFEST}; no finished build lies there")
+    check_contract(store)
+    body = store.read(MANIFEST)
+    found = hashlib.sha256(body).hexdigest()
+    if earlier.manifest_sha256 not in ("", found):
+        raise CorpusError(
+            f"dedup.against: {path}/{MANIFEST}: sha256 is {found}, the recipe says "
+            f"{earlier.manifest_sha256}"
+        )
+    try:
+        name = str(json.loads(body)["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"dedup.against: {path}/{MANIFEST}: damaged: {error!r}") from error
+    return EarlierCorpus(path=path, name=name, manifest_sha256=found)
+
+
+def _faults(earlier: EarlierCorpus, recipe: Recipe) -> Iterator[str]:
+    """Yield what keeps a corpus from being compared with."""
+    store, config = Storage(earlier.path), recipe.dedup
+    where = f"dedup.against: {earlier.path}"
+    measured = read_schema(store, sidecar_path("signals", 0))
+    for name in ("phash", "colour_layout") if config.phash_distance is not None else ():
+        if name not in measured.names:
+            yield f"{where}: {name} is not measured there; set dedup.phash_distance to null"
+    if config.semantic is None:
+        return
+    column = f"{config.semantic.scorer}_embedding"
+    there = _scorer_of(read_schema(store, sidecar_path("scores", 0)), column)
+    here = _scorer_of(Score.from_recipe(recipe, "signals").schema(), column)
+    if there != here:
+        said = "not stored there" if there is None else "of another scorer there"
+        yield f"{where}: {column} is {said}; set dedup.semantic to null"
+
+
+def _scorer_of(schema: pa.Schema, column: str) -> bytes | None:
+    """Return the description of the scorer of a column, None without the column."""
+    if column not in schema.names:
+        return None
+    metadata: Mapping[bytes, bytes] = schema.field(column).metadata or {}
+    return metadata.get(SCORER)
+
+
+def semantic_faults(recipe: Recipe) -> Iterator[str]:
+    """Yield a line if the embeddings that dedup compares are not stored."""
+    if (semantic := recipe.dedup.semantic) is None:
+        return
+    stored = [column.name for column in columns_of(recipe.score.scorers)]
+    if f"{semantic.scorer}_embedding" not in stored:
+        yield (
+            f"dedup.semantic.scorer: no scorer {semantic.scorer!r} stores embeddings; add to "
+            f"score.scorers: {{score: clip, name: {semantic.scorer}, embedding: true}}"
+        )
