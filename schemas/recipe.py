@@ -249,12 +249,12 @@ class DedupConfig(StageConfig):
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
-    # Most rows of a text, of equal bytes, of a host and of an author. Which ones, a hash of their
-    # keys decides. Rows without a host or an author are not limited.
+    # Most rows of a text. Which ones are kept, a hash of their keys decides, as below.
     max_per_text: int | None = Field(default=None, ge=1)
-    max_per_image: int | None = Field(default=None, ge=1)  # needs same_bytes: false, no pHashes
-    max_per_host: int | None = Field(default=None, ge=1)
-    max_per_author: int | None = Field(default=None, ge=1)
+    # Most rows of equal bytes; needs `same_bytes: false` and `phash_distance: null`.
+    max_per_image: int | None = Field(default=None, ge=1)
+    max_per_host: int | None = Field(default=None, ge=1)  # most rows whose URLs have one host
+    max_per_author: int | None = Field(default=None, ge=1)  # most rows of one author; not of ''
 
     @field_validator("against", mode="before")
     @classmethod

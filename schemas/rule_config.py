@@ -18,17 +18,15 @@ from schemas.sections import Model, Sha256
 def _texts(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Replace the errors of each part of the union by one."""
     try:
-        return validate(value)
+        if found := validate(value):
+            return found
     except ValidationError:
-        what = "a list of texts, or the path of a file with one text a line"
-        raise ValueError(f"expected {what}") from None
+        pass
+    raise ValueError("expected a list of texts, or the path of a file with one text a line")
 
 
 # A list of texts, or the path of a file with one text a line, any fsspec URL.
-Texts = Annotated[
-    Annotated[tuple[str, ...], Field(min_length=1)] | Annotated[str, Field(min_length=1)],
-    WrapValidator(_texts),
-]
+Texts = Annotated[tuple[str, ...] | str, WrapValidator(_texts)]
 
 
 class Rule(Model):
@@ -49,7 +47,7 @@ class Rule(Model):
     not_in: Texts | None = None  # texts that are dropped
     matches: str | None = None  # a regular expression (RE2) that is found somewhere in the text
     texts_sha256: Sha256 = ""  # of the file of texts; checked if given, otherwise set by the build
-    any_of: tuple[dict[str, "Rule"], ...] = ()
+    any_of: tuple[dict[str, "Rule"], ...] = ()  # groups of rules by column; see above
 
     @property
     def texts_file(self) -> str:

@@ -66,6 +66,7 @@ class NsfwScore(_Scorer):
 
     score: Literal["nsfw"]
     name: Name = "nsfw"
+    # The models whose probabilities are joined by `vote`.
     voters: tuple[NsfwVoter, ...] = Field(default=(OpenNsfw(),), min_length=1)
     vote: Literal["max", "mean"] = "max"  # of several voters; each is stored too
 
@@ -147,7 +148,7 @@ class ScoreConfig(StageConfig):
     MAX_FAILED = 0.2
     EFFORT_FIELDS = frozenset({"batch_size", "gpu"})
 
-    scorers: tuple[Scorer, ...] = ()
+    scorers: tuple[Scorer, ...] = ()  # what is scored; none: the stage passes all rows through
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of CLIP and watermark; tf32 needs CUDA
     batch_size: int = Field(default=64, ge=1)  # images prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only

@@ -26,7 +26,7 @@ class Caption(MapStage):
     repeats: ClassVar[bool] = True
 
     config: CaptionConfig
-    rows_of: str = "selection"
+    rows_of: str = "duplicates"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Caption":

@@ -225,7 +225,7 @@ def test_rules_that_read_scores_come_last():
         ({"in": "a.txt", "not_in": "b.txt"}, "make them two rules"),
         ({"any_of": [{}]}, "every row passes"),
         ({"any_of": [{"a": {"min": 1}}], "min": 1}, "any_of stands alone"),
-        ({"in": []}, "at least 1"),
+        ({"in": []}, "expected a list of texts"),
     ],
 )
 def test_a_rule_that_says_nothing_or_too_much_is_refused(rule: dict[str, Any], fault: str):

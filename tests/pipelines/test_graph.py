@@ -20,7 +20,6 @@ from pipelines.engines.engine import shard_numbers
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import make_stages
-from pipelines.stages.quota import write_cutoffs
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
 
@@ -42,16 +41,15 @@ def graph_of(*stages: MapStage) -> Graph:
 STAGES: Mapping[str, Any] = {stage.name: stage for stage in make_stages(RECIPE)}
 GRAPHS: Mapping[str, Graph] = {
     **{name: graph_of(stage) for name, stage in STAGES.items() if isinstance(stage, MapStage)},
-    "ingest-to-measure": graph_of(*(STAGES[name] for name in ("ingest", "crawl", "measure"))),
-    "dedup": lambda shards, store: STAGES["dedup"].expand(shards, store, "f"),
-    "quota": lambda shards, store: write_cutoffs(
-        shards, store, STAGES["select"], {"web": 5}, "quota.json"
+    "ingest-to-select": graph_of(
+        *(STAGES[name] for name in ("ingest", "crawl", "measure", "score", "select"))
     ),
+    "dedup": lambda shards, store: STAGES["dedup"].expand(shards, store, "f"),
     "shard": lambda shards, store: STAGES["shard"].expand(shards, store, 2),
     "report": lambda shards, store: STAGES["report"].expand(shards, store),
 }
 # Those that need no network: crawled rows are laid out by hand.
-IN_ORDER = ("measure", "dedup", "quota", "select", "caption", "pair", "vq_tokens", "shard")
+IN_ORDER = ("measure", "score", "select", "dedup", "caption", "pair", "vq_tokens", "shard")
 SHUFFLES = (beam.GroupByKey, beam.CombinePerKey, beam.CoGroupByKey, beam.Reshuffle)
 HEAVY = (bytes, bytearray, memoryview, np.ndarray, Image.Image)
 
@@ -201,7 +199,7 @@ def test_more_rows_put_no_more_elements_into_the_shuffles_of_dedup(
                 }
                 for number in range(images)
             ]
-            for folder in ("sources", "raw", "signals"):
+            for folder in ("sources", "raw", "signals", "selection"):
                 desk.put(folder, shard, rows)
         pipeline = beam.Pipeline(runner=FnApiRunner())
         GRAPHS["dedup"](shard_numbers(pipeline, range(SHARDS)), desk.store)

@@ -26,6 +26,7 @@ PATTERNS = {
     r"^[a-z0-9-]+$": "of small letters, digits and `-`",
     r"^[a-z0-9-]*$": "of small letters, digits and `-`",
     r"^[0-9.]+ ?[KMGT]i?B$": "as `16GB`",
+    r"^[\w.]+:[\w.]+$": "as `module:name`",
 }
 
 
@@ -42,7 +43,7 @@ def keys_of(model: type[BaseModel]) -> list[Key]:
     """Return the keys of a model, in order."""
     return [
         Key(
-            name,
+            field.alias or name,
             kind_of(field.annotation, field.metadata),
             default_of(field),
             meaning(model, name) or _about(field.annotation) or _about_kind(model, field),

@@ -84,8 +84,7 @@ def signals() -> str:
     parts = [
         "# Signals\n\nA signal is a measured value. `measure.signals` names those that are stored; "
         "`select` compares their columns with thresholds; `measure.settings` changes their "
-        "settings. `dedup` adds one column that rules can name: `text_repeats`, the URLs of the "
-        "corpus that have the same text. This page is written from `filters/registry.py`.\n"
+        "settings. This page is written from `filters/registry.py`.\n"
     ]
     for name, made in SIGNALS.items():
         signal = made()
@@ -107,8 +106,10 @@ def sidecars() -> str:
     places = {"DEAD_LETTERS": "dead_letters/STAGE/", "SHARD_INDEX": "shards/"}
     parts = [
         "# Side-cars\n\nA side-car is the Parquet file that a stage writes for a shard: "
-        "`FOLDER/00000.parquet`. No column holds a null. The columns of `signals/` are on "
-        "[a page of their own](signals.md). This page is written from `schemas/tables.py`.\n"
+        "`FOLDER/00000.parquet`. No column holds a null, but those of scores: a row that was not "
+        "scored has none. The columns of `signals/` are on [a page of their own](signals.md); the "
+        "recipe's scorers decide the further columns of `scores/`. This page is written from "
+        "`schemas/tables.py`.\n"
     ]
     writers = {folder: stage.name for folder, stage in sidecar_stages().items()}
     for name, schema in vars(tables).items():

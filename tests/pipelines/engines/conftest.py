@@ -17,7 +17,6 @@ from pipelines.runtime.chain import chain_name, in_jobs
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import STAGES, make_stages
-from pipelines.stages.quota import quotas, write_cutoffs
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
@@ -63,9 +62,6 @@ def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]
     return {
         **{chain_name(chain): chained(chain) for chain in chains if chain},
         "dedup": lambda shards: stages["dedup"].expand(shards, store, "f"),
-        "quota": lambda shards: write_cutoffs(
-            shards, store, stages["select"], quotas(recipe), "selection/quota.json"
-        ),
         "shard": lambda shards: stages["shard"].expand(shards, store, 100),
         "report": lambda shards: stages["report"].expand(shards, store),
     }

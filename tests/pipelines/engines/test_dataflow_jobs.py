@@ -14,8 +14,8 @@ from pipelines.runtime.claims import Claims
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe_file import parse_recipe
 
-CRAWL, TOKENS = "ingest-to-measure", "select-to-vq_tokens"
-JOBS = (CRAWL, "dedup", "quota", TOKENS, "shard", "report")
+CRAWL, TOKENS = "ingest-to-select", "caption-to-vq_tokens"
+JOBS = (CRAWL, "dedup", TOKENS, "shard", "report")
 IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"
 ACCELERATOR, MIN_RAM = "beam:resources:accelerator:v1", "beam:resources:min_ram_bytes:v1"
 SHUFFLES = ("beam:transform:group_by_key:v1", "beam:transform:reshuffle:v1")

@@ -21,7 +21,7 @@ ROWS = [
 def captioned(desk):
     desk.put("sources", 0, ROWS)
     judged = [{"key": row["key"], "reason": "blank" if row["key"] == "e" else ""} for row in ROWS]
-    desk.put("selection", 0, judged)
+    desk.put("duplicates", 0, judged)
     return run_shard(Caption(config=CaptionConfig()), 0, desk.store)
 
 
@@ -57,7 +57,7 @@ def test_rules_and_the_choice_of_a_title_are_the_recipes(desk, captioned):
 
 def test_a_shard_with_nothing_selected_has_an_empty_side_car(desk):
     desk.put("sources", 0, ROWS)
-    desk.put("selection", 0, [])
+    desk.put("duplicates", 0, [])
     assert run_shard(Caption(config=CaptionConfig()), 0, desk.store).rows_in == 0
     assert desk.rows("captions", 0) == []
 

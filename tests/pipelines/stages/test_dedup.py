@@ -100,6 +100,7 @@ class Expected:
     reason: str
     distance: int
     text_repeats: int
+    kept_in: str = ""  # no corpus but this one
 
 
 def oracle(
@@ -168,7 +169,7 @@ def over(rows: Sequence[Row], cap: Cap) -> list[Row]:
 
 def rank_of_key(key: str, cap: Cap) -> int:
     words = {f"key{n}": np.array([int(key[16 * n :][:16], 16)], np.uint64) for n in range(2)}
-    return int(rank_of(pa.table(words), cap)[0])
+    return int(rank_of(pa.table(words), cap.reason)[0])
 
 
 def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
@@ -207,13 +208,13 @@ def run(
     """Run the same steps without Beam."""
     tasks = DedupTasks(config=recipe, caps=caps, partitions=partitions)
     exchange = Storage(f"{desk.store.root}-exchange")
-    return run_locally(desk, LocalSteps(tasks=tasks, store=exchange), shards)
+    return run_locally(LocalSteps(tasks=tasks, store=exchange, corpus=desk.store), shards)
 
 
-def run_locally(desk, steps: LocalSteps, shards: Sequence[int]) -> dict[tuple[int, str], Expected]:
+def run_locally(steps: LocalSteps, shards: Sequence[int]) -> dict[tuple[int, str], Expected]:
     return {
         (shard, row.pop("key")): Expected(**row)
-        for group, told in steps.run(shards, desk.store)
+        for group, told in steps.run(shards)
         for shard in group
         for row in verdict_table(told, shard)[0].to_pylist()
     }
@@ -393,8 +394,9 @@ def test_at_most_one_row_a_task_of_a_popular_image_is_compared(desk, tmp_path: P
     rows = [r._replace(key=f"{int(r.key, 16) * 0x9E3779B97F4A7C15 % 2**64:032x}") for r in rows]
     lay_out(desk, rows, partitions)
     tasks = DedupTasks(config=DedupConfig(), partitions=partitions)
-    steps = CountedSteps(tasks=tasks, store=Storage(str(tmp_path / "exchange")))
-    found = run_locally(desk, steps, range(partitions))
+    exchange = Storage(str(tmp_path / "exchange"))
+    steps = CountedSteps(tasks=tasks, store=exchange, corpus=desk.store)
+    found = run_locally(steps, range(partitions))
     assert len({verdict.kept_key for verdict in found.values()}) == 1
     compared = ["bytes", "equal"] if equal == "sha256" else ["equal"]
     redirected = [f"resolve_{name}" for name in compared]
@@ -509,7 +511,7 @@ def test_case_distinguishes_texts_where_the_recipe_does_not_fold_it(desk):
 def test_a_text_is_sent_to_be_counted_once_a_task(desk):
     lay_out(desk, [row(n, text="", phash=n) for n in range(50)], 1)
     tasks = DedupTasks(config=DedupConfig(), partitions=1)
-    rows, _ = tasks.read([0], desk.store)["by_url"]
+    rows, _ = tasks.read(0, [0], desk.store)["by_url"]
     counts, _ = tasks.urls({"by_url": rows})["counts"]
     assert counts["rows"].to_pylist() == [50]
 

@@ -92,13 +92,15 @@ def recipe_for(folder: Path) -> Recipe:
         name="clips",
         path=str(folder),
         list=str(folder / "list.jsonl"),
+        quota=4,
+        select={"pixels": Rule(min=2000)},
     )
     return Recipe(
         name="small",
         description=f"eight files, {HOSTILE}",
         sources=(source,),
         rows_per_shard=4,
-        dedup=DedupConfig(phash_distance=None),
+        dedup=DedupConfig(phash_distance=None, max_text_repeats=1),
         select={"short_side": Rule(min=100), "text_words": Rule(max=80)},
         vq_tokens=VqTokensConfig(tokenizers=(VarTokenizer(tokenizer="var_vqvae", preset="small"),)),
     )
@@ -179,13 +181,22 @@ def test_every_dropped_row_is_shown_with_the_value_that_dropped_it(page: Page) -
     assert "short_side_min 1 row; the recipe asks for short_side of at least 100" in flat
     assert "short_side = 40" in flat
     assert "1 (14.3 %) below min 100" in flat
+    assert "quota 1 row; beyond the source's quota" in flat
+
+
+def test_a_rule_of_one_source_and_the_most_rows_of_a_text_are_drawn(page: Page) -> None:
+    flat = " ".join(page.text.split())
+    assert "1 (14.3 %) below min 2,000" in flat
+    assert re.search(r"text_repeats .* 0 \([^)]*\) above max 1 ", flat)
 
 
 def test_a_duplicate_stands_beside_the_row_that_was_kept(html: str) -> None:
     duplicates = Page(html[html.index('id="duplicates"') : html.index('id="pairs"')])
     flat = " ".join(duplicates.text.split())
     assert "same_bytes 1 row" in flat
-    assert re.search(r"Dropped .*called (again|clip0).* Kept .*called (again|clip0)", flat)
+    assert re.search(
+        r"Dropped .*called (again|clip0).* Representative .*called (again|clip0)", flat
+    )
     first, second = duplicates.values("src")
     assert first == second
 

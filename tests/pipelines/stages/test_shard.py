@@ -16,14 +16,12 @@ from PIL import Image
 from filters.decode import decode
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.sidecar import read_origin, read_table
-from pipelines.runtime.stage import run_shard
+from pipelines.runtime.stage import MapStage, run_shard
 from pipelines.shards.manifest import old_shards
 from pipelines.shards.sample_image import fitted_size
-from pipelines.stages.caption import Caption
+from pipelines.stage_table import make_stages
 from pipelines.stages.dedup import Dedup
-from pipelines.stages.measure import Measure
 from pipelines.stages.pair import Pair
-from pipelines.stages.select import Select
 from pipelines.stages.shard import (
     SAMPLES_A_TASK,
     Shard,
@@ -31,7 +29,6 @@ from pipelines.stages.shard import (
     listing_path,
     output_shard_count,
 )
-from pipelines.stages.vq_tokens import VqTokens
 from schemas.keys import output_shard
 from schemas.recipe import Recipe
 from schemas.recipe_file import parse_recipe
@@ -75,20 +72,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, make_desk, picture: Calla
         }
         desk.put_images(shard, images, text="a red fox in the snow", tags=["fox", "snow"])
     store, shards = desk.store, range(SHARDS)
-    for shard in shards:
-        run_shard(Measure(config=RECIPE.measure, decode=RECIPE.decode), shard, store)
-    dedup = Dedup(config=RECIPE.dedup)
-    Engine(processes=1).run(
-        lambda root: dedup.expand(shard_numbers(root, shards), store, "f" * 32), name="dedup"
-    )
-    for stage in (
-        Select(rules={}, cutoffs={}),
-        Caption(config=RECIPE.caption),
-        Pair(config=RECIPE.pair),
-        VqTokens(config=RECIPE.vq_tokens, decode=RECIPE.decode),
-    ):
-        for shard in shards:
-            run_shard(stage, shard, store)
+    for stage in make_stages(RECIPE):
+        if isinstance(stage, Dedup):
+            Engine(processes=1).run(
+                lambda root, made=stage: made.expand(shard_numbers(root, shards), store, "f" * 32),
+                name="dedup",
+            )
+        elif isinstance(stage, MapStage) and stage.folder not in ("sources", "raw"):
+            for shard in shards:
+                run_shard(stage, shard, store)
     return desk
 
 
