@@ -26,6 +26,7 @@ PATTERNS = {
     r"^[a-z0-9-]+$": "of small letters, digits and `-`",
     r"^[a-z0-9-]*$": "of small letters, digits and `-`",
     r"^[0-9.]+ ?[KMGT]i?B$": "as `16GB`",
+    r"^[\w.]+:[\w.]+$": "as `module:name`",
 }
 
 
