@@ -11,7 +11,7 @@ from PIL.Image import Image
 from filters.scorer import Batch, Device, ScorerError, Scores, Subject
 from filters.scores.process_cache import once_a_process
 from filters.signal import Column
-from schemas.score_config import ClipModel, CustomScore
+from schemas.score_config import CustomScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +26,13 @@ class CustomScorer:
     device: Device
 
     needs_image = True
+    clips = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Its value."""
         meaning = f"value of {self.config.callable}"
         return (Column(name=self.config.name, type=pa.float64(), meaning=meaning),)
-
-    @property
-    def clips(self) -> tuple[ClipModel, ...]:
-        """None: a callable loads its own models."""
-        return ()
 
     def identity(self) -> Mapping[str, Any]:
         """Return the callable's name, and the version that the recipe gives it."""

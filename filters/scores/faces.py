@@ -13,7 +13,7 @@ from filters.scorer import Batch, Device, Scores, Subject
 from filters.scores.packages import package_identity, packaged_file, packages_of
 from filters.scores.process_cache import once_a_process
 from filters.signal import Column
-from schemas.score_config import ClipModel, FacesScore
+from schemas.score_config import FacesScore
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -38,6 +38,7 @@ class FacesScorer:
     device: Device
 
     needs_image = True
+    clips = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -56,11 +57,6 @@ class FacesScorer:
                 meaning="left, top, right, bottom as shares of width and height, confidence",
             ),
         )
-
-    @property
-    def clips(self) -> tuple[ClipModel, ...]:
-        """None: it reads pixels."""
-        return ()
 
     def identity(self) -> Mapping[str, Any]:
         """Return package, threshold and preprocessing."""

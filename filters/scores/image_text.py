@@ -14,7 +14,7 @@ from filters.scores.packages import package_identity, packages_of
 from filters.scores.process_cache import once_a_process
 from filters.scores.stock_sites import names_stock_site
 from filters.signal import Column
-from schemas.score_config import ClipModel, ImageTextScore
+from schemas.score_config import ImageTextScore
 
 if TYPE_CHECKING:
     from rapidocr_onnxruntime import RapidOCR
@@ -58,6 +58,7 @@ class ImageTextScorer:
     device: Device
 
     needs_image = True
+    clips = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -76,11 +77,6 @@ class ImageTextScorer:
                 meaning="the words name a site of stock photos",
             ),
         )
-
-    @property
-    def clips(self) -> tuple[ClipModel, ...]:
-        """None: it reads pixels."""
-        return ()
 
     def identity(self) -> Mapping[str, Any]:
         """Return package, site names and preprocessing."""

@@ -11,7 +11,7 @@ from filters.scorer import Batch, Device, Scores, Subject
 from filters.scores.packages import package_identity, packages_of
 from filters.scores.process_cache import once_a_process
 from filters.signal import Column
-from schemas.score_config import ClipModel, LanguageScore
+from schemas.score_config import LanguageScore
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -34,6 +34,7 @@ class LanguageScorer:
     device: Device
 
     needs_image = False
+    clips = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -48,11 +49,6 @@ class LanguageScorer:
                 meaning=f"probability of the language; 0 for less than {least} letters",
             ),
         )
-
-    @property
-    def clips(self) -> tuple[ClipModel, ...]:
-        """None: it reads text."""
-        return ()
 
     def identity(self) -> Mapping[str, Any]:
         """Return package and settings."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from filters.scorer import Batch, Device, Scores, Subject
 from filters.signal import Column
-from schemas.score_config import ClipModel, WatermarkScore
+from schemas.score_config import WatermarkScore
 
 if TYPE_CHECKING:
     from filters.scores.watermark_network import WatermarkNetwork
@@ -30,17 +30,13 @@ class WatermarkScorer:
     device: Device
 
     needs_image = True
+    clips = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The probability."""
         meaning = "probability of a watermark, by LAION's detector"
         return (Column(name=self.config.name, type=pa.float32(), meaning=meaning),)
-
-    @property
-    def clips(self) -> tuple[ClipModel, ...]:
-        """None: it reads pixels."""
-        return ()
 
     def identity(self) -> Mapping[str, Any]:
         """Return weights, precision and preprocessing."""

@@ -80,10 +80,12 @@ def test_a_published_head_computes_its_formula(
     assert len(set(found.tolist())) == len(found)
 
 
-def test_a_value_does_not_depend_on_the_batch(heads: dict[str, Path]) -> None:
-    head, x = read_head(str(heads["mlp"]), "", AESTHETIC), embeddings(768)
-    assert head(x[::-1].copy()).tolist() == head(x).tolist()[::-1]
-    assert head(x[3:4]).tolist() == head(x).tolist()[3:4]
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+def test_a_value_does_not_depend_on_the_batch(name: str, heads: dict[str, Path]) -> None:
+    head, x = read_head(str(heads[name]), "", AESTHETIC), embeddings(768, count=65)
+    together = head(x).tolist()
+    assert head(x[::-1].copy()).tolist() == together[::-1]
+    assert [head(x[row : row + 1]).item() for row in range(len(x))] == together
 
 
 def test_nan_stays_nan_for_the_caller_to_name_the_image(heads: dict[str, Path]) -> None:

@@ -76,7 +76,7 @@ def test_a_file_that_is_missing_or_another_than_the_recipe_says_is_named(
     ):
         pinned(wrong)
     with pytest.raises(ScorerError, match="expected a local folder"):
-        pinned(ClipScore(clip=ClipModel(model="local-dir:gs://bucket/clip", weights="")))
+        pinned(ClipScore(clip=ClipModel(model="local-dir:memory://clip", weights="")))
 
 
 def test_a_sha256_is_not_for_published_weights() -> None:
