@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.plain_words import kind_of, not_yaml
+from schemas.plain_words import kind_of, not_yaml, shown
 from schemas.recipe import DedupConfig, Recipe, Source
 from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
