@@ -29,12 +29,34 @@ def judge(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
     Raises:
         KeyError: a rule names a column that is not in `values`.
     """
-    none = pa.scalar(None, pa.string())  # at import time it would import pandas
-    reasons = pa.nulls(values.num_rows, pa.string())
+    broken, reasons = first_broken(values, rules)
+    return pc.fill_null(pc.take(pa.array(reasons, pa.string()), broken), "")
+
+
+def first_broken(
+    values: pa.Table, rules: Mapping[str, Rule], done: dict[str, list[Any]] | None = None
+) -> "tuple[pa.Array[Any], list[str]]":
+    """Return of each row the number of the first reason of `judge`, null for none.
+
+    Args:
+        values: a column for each name that the rules have.
+        rules: by column, in order.
+        done: what rules made of the same values, to be used again and added to.
+
+    Returns:
+        The numbers, int16 `[n]`, and the reasons that they count, in the order of the rules.
+
+    Raises:
+        KeyError: a rule names a column that is not in `values`.
+    """
+    none = pa.scalar(None, pa.int16())  # at import time it would import pandas
+    broken, reasons = pa.nulls(values.num_rows, pa.int16()), list[str]()
     for name, rule in rules.items():
-        for reason, passes in _checks(name, rule, values):
-            reasons = pc.coalesce(reasons, pc.if_else(passes, none, reason))
-    return pc.fill_null(reasons, "")
+        for reason, passes in _done(name, rule, values, {} if done is None else done):
+            number = pa.scalar(len(reasons), pa.int16())
+            broken = pc.coalesce(broken, pc.if_else(passes, none, number))
+            reasons.append(reason)
+    return broken, reasons
 
 
 def passing(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
@@ -62,6 +84,13 @@ def measured_first(
         if not any(column in scored for column in columns_in({name: rule}))
     }
     return cheap, {name: rule for name, rule in rules.items() if name not in cheap}
+
+
+def _done(name: str, rule: Rule, values: pa.Table, done: dict[str, list[Any]]) -> list[Any]:
+    of = f"{name} {rule.model_dump_json()}"
+    if of not in done:
+        done[of] = list(_checks(name, rule, values))
+    return done[of]
 
 
 def _checks(name: str, rule: Rule, values: pa.Table) -> Iterator[tuple[str, Any]]:

@@ -38,8 +38,7 @@ def pin(recipe: Recipe) -> Recipe:
             measured.
         CorpusError: if a file is missing, not usable, or not the one that was pinned.
     """
-    if faults := [*_faults(recipe)]:
-        raise RecipeError("\n".join(faults))
+    recipe = pin_decisions(recipe)
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
     changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
@@ -47,14 +46,31 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
-    changes["dedup"] = pinned_dedup(recipe)
-    changes["select"] = pinned_rules(recipe.select)
-    changes["sources"] = tuple(
+    changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
+    return recipe.model_copy(update=changes)
+
+
+def pin_decisions(recipe: Recipe) -> Recipe:
+    """Check what decides which rows are kept, and fill in the hashes of its files.
+
+    Raises:
+        RecipeError: if a signal or a rule is not one that there is, or one that is needed is not
+            measured.
+        CorpusError: if a file or an earlier corpus is missing, or not the one that was pinned.
+    """
+    if faults := [*_faults(recipe)]:
+        raise RecipeError("\n".join(faults))
+    sources = tuple(
         source.model_copy(update={"select": pinned_rules(source.select)})
         for source in recipe.sources
     )
-    changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
-    return recipe.model_copy(update=changes)
+    return recipe.model_copy(
+        update={
+            "dedup": pinned_dedup(recipe),
+            "select": pinned_rules(recipe.select),
+            "sources": sources,
+        }
+    )
 
 
 def recipe_faults(recipe: Recipe) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.plain_words import kind_of, not_yaml
+from schemas.plain_words import kind_of, not_yaml, shown
 from schemas.recipe import DedupConfig, Recipe, Source
 from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
@@ -31,23 +31,51 @@ class RecipeError(UserError, ValueError):
     """A recipe that cannot be used: one line per error, with path, value and allowed values."""
 
 
-def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    path: str, overrides: Iterable[str] = (), patch: Mapping[str, Any] | None = None
+) -> Recipe:
     """Read and validate a recipe; paths in it are relative to its folder.
 
     Args:
         path: YAML file, any fsspec URL.
         overrides: `dotted.path=value` items, values in YAML, list items by number or name
             (`sources.web.base_url=http://...`).
+        patch: values by dotted path, set before the overrides.
 
     Raises:
         RecipeError: the file is missing, not YAML, or not a recipe.
         CorpusError: the store is unknown or cannot be reached.
     """
     path = os.path.expanduser(path)
+    fields = _renamed(_read_mapping(path, "a recipe", "name: my-corpus"), path)
+    for place, value in (patch or {}).items():
+        _put(fields, place, value, f"patch {place!r}")
+    for item in overrides:
+        override(fields, item)
+    recipe = parse_recipe(fields, name=path)
+    return _resolved(recipe, os.path.dirname(path))
+
+
+def read_patch(path: str) -> dict[str, Any]:
+    """Read a recipe patch: a mapping from dotted paths of a recipe to values.
+
+    Raises:
+        RecipeError: the file is missing, or not such a mapping.
+        CorpusError: the store is unknown or cannot be reached.
+    """
+    path = os.path.expanduser(path)
+    patch = _read_mapping(path, "a recipe patch", "select.short_side.min: 384")
+    wrong = [key for key in cast(dict[Any, Any], patch) if not isinstance(key, str)]
+    if wrong:
+        raise RecipeError(f"{path}: expected dotted paths as keys, found {shown(wrong[0])}")
+    return patch
+
+
+def _read_mapping(path: str, what: str, example: str) -> dict[str, Any]:
     try:
         data: Any = load_yaml(_read(path))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecipeError(f"{path}: no such recipe") from error
+        raise RecipeError(f"{path}: no such {what.split(' ', 1)[1]}") from error
     except RepeatedKeyError as error:
         lines = str(error).splitlines()
         raise RecipeError("\n".join(f"{path}: {line}" for line in lines)) from error
@@ -60,14 +88,10 @@ def load_recipe(path: str, overrides: Iterable[str] = ()) -> Recipe:
     except (ValueError, OSError) as error:  # an invalid date, or the disk fails
         raise RecipeError(f"{path}: {error}") from error
     if data is None:
-        raise RecipeError(f"{path}: is empty; expected a mapping that begins as `name: my-corpus`")
+        raise RecipeError(f"{path}: is empty; expected a mapping that begins as `{example}`")
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping (key: value), found {kind_of(data)}")
-    fields = _renamed(cast(dict[str, Any], data), path)
-    for item in overrides:
-        override(fields, item)
-    recipe = parse_recipe(fields, name=path)
-    return _resolved(recipe, os.path.dirname(path))
+    return cast(dict[str, Any], data)
 
 
 def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
@@ -169,18 +193,22 @@ def override(data: dict[str, Any], item: str) -> None:
     except (yaml.YAMLError, ValueError) as error:
         why = not_yaml(error) if isinstance(error, yaml.YAMLError) else error
         raise RecipeError(f"override {item!r}: value is {why}") from error
-    path = _current(path, f"override {item!r}")
-    *parents, last = path.split(".")
+    _put(data, path, given, f"override {item!r}")
+
+
+def _put(data: dict[str, Any], path: str, given: Any, where: str) -> None:
+    """Set the value of a dotted path; `where` begins the error's message."""
+    *parents, last = _current(path, where).split(".")
     node: Any = data
     for part in parents:
         if isinstance(node, dict):
             node = cast(dict[str, Any], node).setdefault(part, {})
         else:
-            node = node[_position(node, part, item)]
-    node[last if isinstance(node, dict) else _position(node, last, item)] = given
+            node = node[_position(node, part, where)]
+    node[last if isinstance(node, dict) else _position(node, last, where)] = given
 
 
-def _position(node: Any, part: str, override: str) -> int:
+def _position(node: Any, part: str, where: str) -> int:
     """Return the number of a list item, given its number or name."""
     items = cast(list[Any], node) if isinstance(node, list) else []
     names = [
@@ -193,7 +221,7 @@ def _position(node: Any, part: str, override: str) -> int:
     near = nearest(part, known)
     hint = f"; did you mean {near}?" if near else ""
     content = f"it has {', '.join(known)}{hint}" if items else "it has no parts"
-    raise RecipeError(f"override {override!r}: nothing named {part!r} there, {content}")
+    raise RecipeError(f"{where}: nothing named {part!r} there, {content}")
 
 
 def _resolved(recipe: Recipe, folder: str) -> Recipe:

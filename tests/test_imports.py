@@ -13,6 +13,7 @@ from corpus import ROOT
 ROOMS = (
     "pipelines.__main__",
     "pipelines.cli",
+    "pipelines.thresholds",
     "pipelines.verify",
     "pipelines.preferences",
     "pipelines.training",

@@ -1,10 +1,14 @@
 """The command `build`: its options and its output."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipelines.cli.arguments import meant
 from pipelines.cli.option_types import place, positive
 from pipelines.stage_table import STAGES, retried_stages
+
+if TYPE_CHECKING:
+    from schemas.recipe import Recipe
 
 ENGINES = ("local", "dataflow", "flink", "prism", "spark")  # names of their data files
 
@@ -61,7 +65,13 @@ def _retried(stage: str) -> str:
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Add --set."""
+    """Add --patch and --set."""
+    parser.add_argument(
+        "--patch",
+        type=place,
+        metavar="FILE",
+        help="change values of the recipe as a file of what-if --save says",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -70,6 +80,18 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="change a value of the recipe, e.g. select.short_side.min=384",
     )
+
+
+def read_recipe(options: argparse.Namespace) -> "Recipe":
+    """Read the recipe of a command line, with its changes.
+
+    Raises:
+        RecipeError: the recipe or the patch cannot be used.
+    """
+    from schemas.recipe_file import load_recipe, read_patch
+
+    patch = read_patch(options.patch) if options.patch else {}
+    return load_recipe(options.recipe, options.overrides, patch)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -112,9 +134,8 @@ def add_loudness(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build a corpus, or print what a build would do."""
     from pipelines.engines.engine import Engine
-    from schemas.recipe_file import load_recipe
 
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = read_recipe(options)
     if options.dry_run:
         from pipelines.dry_run import dry_run
 

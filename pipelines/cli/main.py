@@ -22,6 +22,7 @@ from pipelines.cli.preferences import add_compare, add_export, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import add_train, add_train_tokenizer
 from pipelines.cli.verify import add_verify
+from pipelines.cli.what_if import add_what_if
 from pipelines.stage_table import STAGES, about
 
 STDOUT = 1
@@ -124,6 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("engines", help="list the engines for a build, and what each needs")
     verify = commands.add_parser("verify", help="re-read a corpus and report every fault")
     add_verify(verify)
+    add_what_if(
+        commands.add_parser(
+            "what-if", help="say what other rules, caps and quotas would keep, without a build"
+        )
+    )
     add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
     add_train_tokenizer(
         commands.add_parser(
@@ -203,6 +209,7 @@ def _engines(options: argparse.Namespace) -> int:
 _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "build": _run("pipelines.cli.build"),
     "verify": _verify,
+    "what-if": _run("pipelines.cli.what_if"),
     "recipe": _run("pipelines.cli.recipe"),
     "engines": _engines,
     "train-tokenizer": _run_of_train("pipelines.training.train_tokenizer"),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pipelines.cli.build import add_overrides
+from pipelines.cli.build import add_overrides, read_recipe
 from pipelines.cli.option_types import place
 
 
@@ -20,9 +20,9 @@ def run(options: argparse.Namespace) -> int:
     """
     from pipelines.check_recipe import recipe_faults, warnings
     from pipelines.runtime.console import CONSOLE
-    from schemas.recipe_file import RecipeError, dump_recipe, load_recipe
+    from schemas.recipe_file import RecipeError, dump_recipe
 
-    recipe = load_recipe(options.recipe, options.overrides)
+    recipe = read_recipe(options)
     if faults := recipe_faults(recipe):
         raise RecipeError("\n".join(f"{options.recipe}: {fault}" for fault in faults))
     for line in warnings(recipe):

@@ -94,6 +94,12 @@ def unfinished(store: Storage) -> str:
     return f"the last build stopped after {last['stage']}, or did not finish"
 
 
+def last_stage(store: Storage) -> str:
+    """Return the last stage that the last build finished, or BEGUN; '' without a log."""
+    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
+    return json.loads(lines[-1])["stage"] if lines else ""
+
+
 class StageTime(NamedTuple):
     """How long a stage took in a build."""
 

@@ -265,6 +265,30 @@ def read_table(store: Storage, path: str, columns: Sequence[str] | None = None) 
         raise _unreadable(path, error) from error
 
 
+def read_columns(store: Storage, path: str, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of a side-car, and of a local file no other bytes than theirs.
+
+    Raises:
+        CorpusError: if it is missing, not readable, or lacks one of the columns.
+    """
+    if not store.is_local:
+        table = read_table(store, path, columns)
+    else:
+        try:
+            # Without the buffer that fetches columns ahead, which costs half as much again.
+            with pq.ParquetFile(
+                store.locate(path)[1], pre_buffer=False, page_checksum_verification=True
+            ) as file:
+                table = file.read(columns=list(columns), use_threads=False)
+        except FileNotFoundError as error:
+            raise CorpusError(f"{path}: missing; run the build again to make it") from error
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(path, error) from error
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise CorpusError(f"{path}: has no column {missing[0]}; run the build again to make it")
+    return table.select(list(columns))
+
+
 def kept_rows(table: pa.Table) -> pa.Table:
     """Return the rows of a side-car that its stage kept: all, or those without a reason to go."""
     if "reason" not in table.column_names:

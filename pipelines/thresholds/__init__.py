@@ -1,0 +1,1 @@
+"""Thresholds: what other ones would keep, and how well they agree with labels."""
