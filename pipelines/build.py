@@ -8,6 +8,7 @@ from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
+from pipelines.benchmarks import write_benchmarks
 from pipelines.check_recipe import pin, warnings
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import check_prefixes
@@ -15,8 +16,10 @@ from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
     OUTPUTS,
     claim_plan,
+    claimed_lists,
     claimed_members,
     every_sidecar,
+    lists_of,
     member_key,
     open_claims,
     surplus_files,
@@ -254,8 +257,9 @@ class Build:
         )
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         keys = sidecar_keys(stage.folder, stage.name)
-        self.claims.take(dict.fromkeys(keys, self.shards))
-        self.changed = self.changed or stale
+        lists = lists_of(self.recipe)
+        self.claims.take({**dict.fromkeys(keys, self.shards), **dict.fromkeys(lists, 1)})
+        self.changed = write_benchmarks(self.recipe, self.store) or self.changed or stale
         with self.log.timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
@@ -270,6 +274,9 @@ class Build:
                         ),
                         name=stage.name,
                     )
+        old = claimed_lists(self.claims) - {*lists}
+        self._remove(sorted(old))
+        self.claims.lower(dict.fromkeys(old, 0))
         self._count(stage.name, stage.folder)
 
     def shard(self, stage: Shard) -> dict[str, Any]:

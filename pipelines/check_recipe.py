@@ -16,6 +16,7 @@ from filters.scores.pin import pinned
 from filters.scores.registry import columns_of
 from filters.text_list import file_sha256, read_texts
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
+from pipelines.benchmarks import benchmark_faults, benchmark_warnings, pinned_benchmarks
 from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
@@ -49,7 +50,9 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
-    changes["dedup"] = pinned_dedup(recipe)
+    changes["dedup"] = pinned_dedup(recipe).model_copy(
+        update={"benchmarks": pinned_benchmarks(recipe)}
+    )
     changes["select"] = _pinned_rules(recipe.select)
     changes["sources"] = tuple(
         source.model_copy(update={"select": _pinned_rules(source.select)})
@@ -66,6 +69,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
         load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     except CorpusError as error:
         faults.append(str(error))
+    faults += benchmark_faults(recipe.dedup)
     for tokenizer in recipe.vq_tokens.tokenizers:
         faults += _checkpoint_faults(tokenizer)
     for source in recipe.sources:
@@ -74,10 +78,11 @@ def recipe_faults(recipe: Recipe) -> list[str]:
 
 
 def warnings(recipe: Recipe) -> Iterator[str]:
-    """Return a line for each source that has no captions according to the recipe.
+    """Yield a line for each source without captions, and each benchmark with too short prompts.
 
     A text file beside an image is its caption whatever the columns are.
     """
+    yield from benchmark_warnings(recipe.dedup)
     for source in recipe.sources:
         columns = source.columns
         beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)

@@ -16,6 +16,7 @@ from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     OUTPUTS,
     every_sidecar,
+    lists_of,
     member_key,
     open_claims,
     surplus_files,
@@ -84,7 +85,7 @@ def dry_run(
             {
                 **every_sidecar(len(draft.units)),
                 **draft.new_files(),
-                **dict.fromkeys((RECIPE, LOG, *singles), 1),
+                **dict.fromkeys((RECIPE, LOG, *singles, *lists_of(recipe)), 1),
             }
         )
         (Path(folder) / PLAN).parent.mkdir(exist_ok=True)

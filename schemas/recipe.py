@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
+from schemas.list_config import Benchmark
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
@@ -245,6 +246,11 @@ class DedupConfig(StageConfig):
     semantic: SemanticConfig | None = None  # null: not used
     # Earlier corpora: a row that is a duplicate of one of their samples is dropped.
     against: tuple[EarlierCorpus, ...] = ()
+    # Sets for evaluation: a row that has a prompt or an image of one is dropped.
+    benchmarks: tuple[Benchmark, ...] = ()
+    # A text has a prompt if it has so many words of it in a row, or all of a shorter one. Words of
+    # templates, as in "a photo of", do not count.
+    benchmark_words: int = Field(default=8, ge=3)
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
@@ -261,6 +267,26 @@ class DedupConfig(StageConfig):
             return given
         items = cast(Sequence[Any], given)
         return tuple({"path": each} if isinstance(each, str) else each for each in items)
+
+    @model_validator(mode="after")
+    def _benchmark_names_differ(self) -> "DedupConfig":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        shared = sorted({name for name in names if names.count(name) > 1})
+        if shared:
+            raise ValueError(f"more than one benchmark is named {', '.join(shared)}")
+        return self
+
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the verdicts: of a file or corpus with a known hash, not its path."""
+        data = self.model_dump(mode="json")
+        for earlier in data["against"]:
+            if earlier["manifest_sha256"]:
+                del earlier["path"]
+        for benchmark in data["benchmarks"]:
+            for place in ("prompts", "images"):
+                if benchmark[f"{place}_sha256"]:
+                    del benchmark[place]
+        return data
 
 
 class CaptionConfig(StageConfig):
@@ -436,9 +462,7 @@ class Recipe(_Sections):
         for tokenizer in data["vq_tokens"]["tokenizers"]:
             if tokenizer["checkpoint_sha256"]:
                 del tokenizer["checkpoint"]
-        for earlier in data["dedup"]["against"]:
-            if earlier["manifest_sha256"]:
-                del earlier["path"]
+        data["dedup"] = self.dedup.decides()
         if self.pair.templates_sha256:
             del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.

@@ -2,6 +2,7 @@
 
 The rows are those that `select` kept, so the best acceptable copy stays.
 
+0. `contaminated:NAME`: the row has a prompt or an image of a benchmark. It goes no further.
 1. `repeated_url`: the same key in two shards; the first shard's row is kept.
 2. `text_repeats`: more rows have its text than `max_text_repeats`; none of them is kept.
 3. `same_bytes`: equal sha256; the row of the smallest key is kept.
@@ -27,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.benchmark_files import benchmark_fingerprint
 from pipelines.dedup.caps import Cap, CapTasks, caps_of
 from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
 from pipelines.dedup.tasks import DedupTasks
@@ -70,17 +72,22 @@ class Dedup(SidecarStage):
     folder: ClassVar[str] = "duplicates"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
     decides: ClassVar[tuple[str, ...]] = ("dedup", "sources")
-    version: ClassVar[int] = 2  # 2: after select, with caps and quotas
+    version: ClassVar[int] = 3  # 3: benchmarks
     judges: ClassVar[bool] = True
 
     config: DedupConfig
     caps: tuple[Cap, ...] = ()
+    benchmarks: tuple[str, ...] = ()  # fingerprints of their files
     rows_of: str = "selection"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Dedup":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.dedup, caps=caps_of(recipe), rows_of=rows_of)
+        config, decode = recipe.dedup, recipe.decode
+        benchmarks = (benchmark_fingerprint(each, config, decode) for each in config.benchmarks)
+        return cls(
+            config=config, caps=caps_of(recipe), benchmarks=tuple(benchmarks), rows_of=rows_of
+        )
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
@@ -88,9 +95,9 @@ class Dedup(SidecarStage):
 
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
-        config = self.config.model_dump(mode="json", exclude={"against": {"__all__": {"path"}}})
         caps = [asdict(cap) for cap in self.caps]
-        return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
+        decides = [self.config.decides(), caps, self.benchmarks]
+        return fingerprint(self.name, self.version, *decides, self.contents(inputs))
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -204,7 +211,7 @@ class Steps:
             sent["near"] = self._run("near", (alike, "by_cluster"))
         if "semantic" in steps:
             centroids = self._run("centroids", (read, "sample"))
-            removed = [(verdicts, "removed") for verdicts in sent.values()]
+            removed = [(verdicts, "removed") for verdicts in (read, *sent.values())]
             embedded = self._embedded(groups, (centroids, "centroids"), *removed)
             sent["semantic"] = self._run("semantic", (embedded, "by_cluster"))
         # From the last step back, so that a verdict is redirected once, to a row that is kept.
@@ -214,7 +221,7 @@ class Steps:
             later = [(verdicts, "resolved") for verdicts in resolved]
             resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
         capped = self._caps(urls, resolved) if self.tasks.caps else []
-        written = [(verdicts, "verdicts") for verdicts in (*resolved, *capped)]
+        written = [(verdicts, "verdicts") for verdicts in (read, *resolved, *capped)]
         return self._select("write", *written, (texts, "repeats"))
 
     def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
@@ -305,7 +312,7 @@ def verdict_table(
     distance = pa.array(apart, pa.int8())
     corpora = ["" if n >= 0 else earlier[-1 - n] for n in column(rows, "kept_shard")]
     kept_in = pa.array(corpora, pa.string())
-    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"]]
+    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"], rows["matched"]]
     table = pa.table(columns, schema=DUPLICATES)
     dropped = Counter(filter(None, column(rows, "reason")))
     kept_rows = len(rows) - dropped.total()
@@ -313,7 +320,9 @@ def verdict_table(
 
 
 def verdicts(tables: Tables) -> pa.Table:
-    """Join the counts of texts with the verdicts; a repeated URL has a verdict only.
+    """Join the counts of texts with the verdicts.
+
+    A repeated URL and a contaminated row have a verdict only.
 
     A row without a verdict is kept, so it is its own representative.
 
@@ -324,7 +333,14 @@ def verdicts(tables: Tables) -> pa.Table:
     removed = tables.get("verdicts", REMOVED_ROWS.empty_table())
     rows = repeats.join(removed, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
-    blank = {"reason": "", "phash": 0, "kept_phash": 0, "kept_shard": 0, "repeats": 0}
+    blank = {
+        "reason": "",
+        "matched": "",
+        "phash": 0,
+        "kept_phash": 0,
+        "kept_shard": 0,
+        "repeats": 0,
+    }
     own = {kept: rows[key] for kept, key in zip(KEPT_KEY, KEY, strict=True)}
     filled = {
         name: pc.coalesce(rows[name], pa.scalar(value, rows[name].type))

@@ -13,6 +13,7 @@ from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from model.tokenizers.schedules import nearest_aspect
 from pipelines.dedup.caps import caps_of
+from pipelines.dedup.contamination import reason_of
 from pipelines.dedup.rows import (
     NEAR_DUPLICATE,
     OF_DUPLICATES,
@@ -94,6 +95,8 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
     allowed += [TEXT_REPEATS] * (settings.max_text_repeats is not None)
     allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
+    contaminated = [reason_of(benchmark) for benchmark in settings.benchmarks]
+    allowed += contaminated
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
         represents_itself = reason == REPEATED_URL or reason not in OF_DUPLICATES
@@ -106,7 +109,10 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
                 not represents_itself and kept_key == key
             ),
             f"its text is in {row['text_repeats']} rows": (
-                row["text_repeats"] < (reason != REPEATED_URL)
+                row["text_repeats"] < (reason not in (REPEATED_URL, *contaminated))
+            ),
+            f"it has {row['matched']!r} of a benchmark, under reason {reason!r}": (
+                bool(row["matched"]) != (reason in contaminated)
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }

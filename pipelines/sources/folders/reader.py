@@ -112,20 +112,20 @@ class FolderReader:
                 return
             texts = json.loads(line)["texts"]
             keys.has_texts |= bool(texts)  # whether or not they can be read
-            found = {text: self._read(text, MAX_TEXT_BYTES) for text in texts}
+            found = {text: self.read(text, MAX_TEXT_BYTES) for text in texts}
             keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
         keys.require()
 
     def _hash(self, path: str) -> tuple[int, str] | Fault:
         """Return (bytes, sha256) of an image."""
-        found = self._read(path, self.max_bytes)
+        found = self.read(path, self.max_bytes)
         if isinstance(found, Fault):
             return found
         if fault := pointer_fault(found[1]):
             return fault
         return found[0], hashlib.sha256(found[1]).hexdigest()
 
-    def _read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
+    def read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
         """Return the size of a file of the folder, and up to one byte more than `most_bytes`."""
         fs, root = self._folder
         if isinstance(fs, LocalFileSystem):
@@ -161,7 +161,7 @@ class FolderReader:
         fault = Fault(*row["fault"]) if "fault" in row else _name_fault(name)
         texts: list[tuple[str, bytes]] = []
         for text in row["texts"]:
-            found = fault or self._read(text, MAX_TEXT_BYTES)
+            found = fault or self.read(text, MAX_TEXT_BYTES)
             if isinstance(found, Fault):
                 base = posixpath.basename(text)
                 fault = fault or Fault(found.reason, f"{base}: {found.what}")
