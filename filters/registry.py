@@ -6,6 +6,7 @@ from typing import Any
 
 from filters.blank import Blank
 from filters.colour_layout import ColourLayout
+from filters.pdq import Pdq
 from filters.phash import PHash
 from filters.sharpness import Sharpness
 from filters.signal import Column, Signal
@@ -18,6 +19,7 @@ SIGNALS: dict[str, Callable[..., Signal]] = {
     "blank": Blank,
     "sharpness": Sharpness,
     "phash": PHash,
+    "pdq": Pdq,
     "colour_layout": ColourLayout,
     "text_length": TextLength,
     "text_boilerplate": TextBoilerplate,

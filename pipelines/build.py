@@ -207,7 +207,7 @@ class Build:
         job = {"job": chain_name(stages), "job_seconds": round(seconds, 3)}
         rows = 0  # of the last stage
         for stage in stages:
-            if stage.decodes:  # of shards that were committed by workers that died of another
+            if stage.is_isolated:  # of shards that were committed by workers that died of another
                 forget_attempts(self.store, stage.name)
             origins = self._count(stage.name, stage.folder)
             if isinstance(stage, Ingest):

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, columns, make_signal
 from filters.scores.pin import pinned
 from filters.scores.registry import columns_of
@@ -21,6 +22,7 @@ from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
+from pipelines.sources.known_images import known_faults, pinned_lists
 from pipelines.sources.plan import make_reader
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
@@ -50,6 +52,7 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
+    changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["dedup"] = pinned_dedup(recipe).model_copy(
         update={"benchmarks": pinned_benchmarks(recipe)}
     )
@@ -69,7 +72,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
         load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     except CorpusError as error:
         faults.append(str(error))
-    faults += benchmark_faults(recipe.dedup)
+    faults += [*benchmark_faults(recipe.dedup), *known_faults(recipe.crawl.known_hashes)]
     for tokenizer in recipe.vq_tokens.tokenizers:
         faults += _checkpoint_faults(tokenizer)
     for source in recipe.sources:
@@ -152,6 +155,8 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: unknown signal {name!r}; {suggest(name, SIGNALS)}"
         elif name in names[:number]:
             yield f"{where}: {name} is named twice"
+        elif name == "pdq" and not has_pdq():
+            yield f"{where}: {MISSING}"
     for name, settings in recipe.measure.settings.items():
         where = f"measure.settings.{name}"
         if name not in names:

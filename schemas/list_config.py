@@ -1,6 +1,8 @@
 """The lists that rows are compared with: benchmarks, known hashes, entries of a balance."""
 
-from pydantic import model_validator
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from schemas.sections import Model, Name, Sha256
 
@@ -23,3 +25,15 @@ class Benchmark(Model):
         if not (self.prompts or self.images):
             raise ValueError(f"{self.name}: a benchmark needs prompts or images")
         return self
+
+
+class KnownHashes(Model):
+    """A list of hashes of images to drop and never store; a recipe may give its path alone."""
+
+    path: str  # a hash a line, any fsspec URL; fields beside it may stand before or after
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$", max_length=64)  # '': of the file
+    # bytes: MD5, SHA-1 or SHA-256 of the file, by their length. pdq: a perceptual hash, which finds
+    # changed copies; every image is decoded for it.
+    kind: Literal["bytes", "pdq"] = "bytes"
+    distance: int = Field(default=31, ge=0, le=128)  # bits of 256, of pdq
+    sha256: Sha256 = ""  # of the list; checked if given, otherwise set by the build

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
-from schemas.list_config import Benchmark
+from schemas.list_config import Benchmark, KnownHashes
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
@@ -164,6 +164,14 @@ Source = Annotated[
 ]
 
 
+def _with_paths(given: Any) -> Any:
+    """Return a list in which a text is the path of an item."""
+    if not isinstance(given, list | tuple):
+        return given
+    items = cast(Sequence[Any], given)
+    return tuple({"path": each} if isinstance(each, str) else each for each in items)
+
+
 class CrawlConfig(StageConfig):
     """The settings for fetching URLs."""
 
@@ -182,6 +190,20 @@ class CrawlConfig(StageConfig):
     # Loopback and private networks, but never link-local and metadata addresses.
     allow_private_addresses: bool = False
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
+    # Lists of hashes: an image that is on one is dropped, and its bytes are never stored.
+    known_hashes: tuple[KnownHashes, ...] = ()
+
+    @field_validator("known_hashes", mode="before")
+    @classmethod
+    def _lists(cls, given: Any) -> Any:
+        return _with_paths(given)
+
+    def decides_known(self) -> list[Any]:
+        """Return what decides which images are known: of a list with a known hash, not its path."""
+        return [
+            known.model_dump(mode="json", exclude={"path"} if known.sha256 else None)
+            for known in self.known_hashes
+        ]
 
 
 class DecodeConfig(Section):
@@ -263,10 +285,7 @@ class DedupConfig(StageConfig):
     @field_validator("against", mode="before")
     @classmethod
     def _paths(cls, given: Any) -> Any:
-        if not isinstance(given, list | tuple):
-            return given
-        items = cast(Sequence[Any], given)
-        return tuple({"path": each} if isinstance(each, str) else each for each in items)
+        return _with_paths(given)
 
     @model_validator(mode="after")
     def _benchmark_names_differ(self) -> "DedupConfig":
@@ -463,6 +482,7 @@ class Recipe(_Sections):
             if tokenizer["checkpoint_sha256"]:
                 del tokenizer["checkpoint"]
         data["dedup"] = self.dedup.decides()
+        data["crawl"]["known_hashes"] = self.crawl.decides_known()
         if self.pair.templates_sha256:
             del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.

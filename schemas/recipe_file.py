@@ -304,8 +304,13 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
     pair = recipe.pair
     if pair.templates.endswith((".yaml", ".yml")):
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})
+    lists = tuple(
+        known.model_copy(update={"path": resolve(known.path)})
+        for known in recipe.crawl.known_hashes
+    )
     changes = {
         "sources": tuple(sources),
+        "crawl": recipe.crawl.model_copy(update={"known_hashes": lists}),
         "dedup": _resolved_dedup(recipe.dedup, resolve),
         "score": _resolved_files(recipe.score, resolve),
         "select": _resolved_rules(recipe.select, resolve),
