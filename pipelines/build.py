@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.benchmarks import write_benchmarks
 from pipelines.check_recipe import pin, warnings
+from pipelines.dedup.balance import PATH
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import check_prefixes
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
@@ -61,7 +62,7 @@ from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
-from pipelines.stages.dedup import Dedup, WriteDuplicates, partitions_for
+from pipelines.stages.dedup import Dedup, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -255,6 +256,7 @@ class Build:
             lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),
             range(self.shards),
         )
+        found += [read_origin(self.store, PATH)] if self.recipe.dedup.balance else []
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         keys = sidecar_keys(stage.folder, stage.name)
         lists = lists_of(self.recipe)
@@ -263,7 +265,7 @@ class Build:
         with self.log.timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
-                write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
+                write = stage.writer(self.store, wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
                 partitions = partitions_for(rows, self.shards)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, columns, make_signal
 from filters.scores.pin import pinned
@@ -26,11 +27,12 @@ from pipelines.sources.known_images import known_faults, pinned_lists
 from pipelines.sources.plan import make_reader
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
+from schemas.list_config import BalanceConfig
 from schemas.recipe import Recipe, Source
 from schemas.recipe_file import RecipeError, suggest
 from schemas.rule_config import Rule
 from schemas.store.retries import open_fs
-from schemas.store.storage import CorpusError
+from schemas.store.storage import CorpusError, absolute
 
 CHUNK_BYTES = 1 << 24
 
@@ -54,7 +56,10 @@ def pin(recipe: Recipe) -> Recipe:
     )
     changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["dedup"] = pinned_dedup(recipe).model_copy(
-        update={"benchmarks": pinned_benchmarks(recipe)}
+        update={
+            "benchmarks": pinned_benchmarks(recipe),
+            "balance": _pinned_balance(recipe.dedup.balance),
+        }
     )
     changes["select"] = _pinned_rules(recipe.select)
     changes["sources"] = tuple(
@@ -73,6 +78,7 @@ def recipe_faults(recipe: Recipe) -> list[str]:
     except CorpusError as error:
         faults.append(str(error))
     faults += [*benchmark_faults(recipe.dedup), *known_faults(recipe.crawl.known_hashes)]
+    faults += _balance_faults(recipe.dedup.balance)
     for tokenizer in recipe.vq_tokens.tokenizers:
         faults += _checkpoint_faults(tokenizer)
     for source in recipe.sources:
@@ -251,6 +257,22 @@ def _pinned_rule(rule: Rule) -> Rule:
     if rule.texts_file:
         update["texts_sha256"] = file_sha256(rule.texts_file)
     return rule.model_copy(update=update)
+
+
+def _pinned_balance(config: BalanceConfig | None) -> BalanceConfig | None:
+    if config is None:
+        return None
+    path = absolute(config.entries)
+    entry_index(path, config.entries_sha256)
+    return config.model_copy(update={"entries": path, "entries_sha256": file_sha256(path)})
+
+
+def _balance_faults(config: BalanceConfig | None) -> Iterator[str]:
+    try:
+        if config is not None:
+            entry_index(config.entries, config.entries_sha256)
+    except CorpusError as error:
+        yield f"dedup.balance: {error}"
 
 
 def _file_sha256(path: str, wanted: str, where: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.check_recipe import pin, warnings
+from pipelines.dedup.balance import PATH
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     OUTPUTS,
@@ -230,6 +231,7 @@ class Ahead:
 
     def _dedup(self, stage: Dedup, before: Stage | None) -> StageAhead:
         found = [self._origin(stage.folder, n) for n in range(self.shards)]
+        found += [read_origin(self.store, path) for path in self._balance()]
         why = ""
         if None in found:
             why = MISSING
@@ -248,6 +250,9 @@ class Ahead:
         return StageAhead(
             name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
         )
+
+    def _balance(self) -> list[str]:
+        return [PATH] if self.recipe.dedup.balance else []
 
     def _shard(self, stage: Shard) -> StageAhead:
         why = ""

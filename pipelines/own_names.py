@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from pipelines.dedup.balance import PATH as BALANCE_PATH
 from pipelines.dedup.benchmark_files import FOLDER, benchmark_paths
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
@@ -26,7 +27,7 @@ from schemas.subsets import T2I
 
 SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(T2I.name))
 OUTPUTS = output_keys(T2I.name)
-_LIST = re.compile(r"benchmark-[A-Za-z0-9_-]+\.parquet")  # beside the side-cars of dedup
+_LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")  # beside the side-cars of dedup
 
 
 def open_claims(store: Storage) -> Claims:
@@ -66,7 +67,7 @@ def member_key(member: str) -> str:
 
 def lists_of(recipe: Recipe) -> list[str]:
     """Return the files that dedup keeps beside its side-cars."""
-    return benchmark_paths(recipe)
+    return [*benchmark_paths(recipe), *([BALANCE_PATH] if recipe.dedup.balance else [])]
 
 
 def claimed_lists(claims: Claims) -> set[str]:

@@ -37,3 +37,12 @@ class KnownHashes(Model):
     kind: Literal["bytes", "pdq"] = "bytes"
     distance: int = Field(default=31, ge=0, le=128)  # bits of 256, of pdq
     sha256: Sha256 = ""  # of the list; checked if given, otherwise set by the build
+
+
+class BalanceConfig(Model):
+    """MetaCLIP's balance: of rows with a common entry in their text, a share stays."""
+
+    entries: str  # file with an entry a line, any fsspec URL
+    entries_sha256: Sha256 = ""  # checked if given, otherwise set by the build
+    per_entry: int = Field(default=20_000, ge=1)  # rows of an entry that stay, about
+    unmatched: Literal["drop", "keep"] = "drop"  # rows without an entry

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
-from schemas.list_config import Benchmark, KnownHashes
+from schemas.list_config import BalanceConfig, Benchmark, KnownHashes
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
@@ -276,6 +276,8 @@ class DedupConfig(StageConfig):
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
+    # Draws among the rows that are no duplicates, before the caps. null: not used.
+    balance: BalanceConfig | None = None
     # Most rows of a text, of a host and of an author. Which ones, a hash of their keys decides.
     # Rows without a host or an author are not limited.
     max_per_text: int | None = Field(default=None, ge=1)
@@ -305,6 +307,8 @@ class DedupConfig(StageConfig):
             for place in ("prompts", "images"):
                 if benchmark[f"{place}_sha256"]:
                     del benchmark[place]
+        if self.balance and self.balance.entries_sha256:
+            del data["balance"]["entries"]
         return data
 
 

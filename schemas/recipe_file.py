@@ -323,7 +323,10 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
 def _resolved_dedup(config: DedupConfig, resolve: Callable[[str], str]) -> DedupConfig:
     earlier = tuple(each.model_copy(update={"path": resolve(each.path)}) for each in config.against)
     benchmarks = tuple(_resolved_files(each, resolve) for each in config.benchmarks)
-    return config.model_copy(update={"against": earlier, "benchmarks": benchmarks})
+    balance = _resolved_files(config.balance, resolve) if config.balance else None
+    return config.model_copy(
+        update={"against": earlier, "benchmarks": benchmarks, "balance": balance}
+    )
 
 
 def _resolved_rules(rules: Mapping[str, Rule], resolve: Callable[[str], str]) -> dict[str, Rule]:

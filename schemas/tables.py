@@ -81,6 +81,13 @@ BENCHMARK = pa.schema(
     ]
 )
 
+BALANCE = pa.schema(
+    [
+        _field("entry", pa.string(), "as in the list of entries"),
+        _field("rows", pa.int64(), "rows with it that are no duplicates, before the balance"),
+    ]
+)
+
 SELECTION = pa.schema(
     [
         KEY,

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.balance import ENTRIES, with_entries
 from pipelines.dedup.caps import Cap, group_columns, rank_of
 from pipelines.dedup.contamination import Contamination
 from pipelines.dedup.near_duplicates import (
@@ -123,9 +124,13 @@ class DedupTasks:
         """
         own = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
         found, verdicts = [*self._rows(self._earlier(group))], []
+        if self.config.balance:
+            found = [_without_entries(rows) for rows in found]
         contamination = Contamination(config=self.config, store=store)
         for rows in self._rows(own, texts=True):
             clean, dropped = contamination.split(rows, self._points_of(rows, store))
+            if self.config.balance:
+                clean = with_entries(clean, self.config.balance)
             found.append(clean.drop_columns([*TEXTS]))
             verdicts.append(dropped)
         if not found:
@@ -140,12 +145,14 @@ class DedupTasks:
         rows = tables["by_url"]
         first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
         kept = kept_rows(rows, first)
-        grouped = [*ROW, *group_columns(self.caps)]
+        balanced = [ENTRIES] if self.config.balance else []
+        grouped = [*ROW, *group_columns(self.caps), *balanced]
         groups = [name for name in grouped if name not in (*ROW, *TEXT)]
         removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
         by_key = self._by(kept, KEY)
         mine = own_rows(kept)
-        capped = {"capped": (mine.select(grouped), self._by(mine, KEY))} if self.caps else {}
+        limited = self.caps or self.config.balance
+        capped = {"capped": (mine.select(grouped), self._by(mine, KEY))} if limited else {}
         return {
             "by_key": (kept.drop_columns(groups), by_key),  # `texts` joins them with their counts
             **capped,
@@ -427,6 +434,11 @@ class _Resolve:
         if "resolved" in tables:
             verdicts = _redirected(verdicts, tables["resolved"])
         return self.tasks._resolved(self.step, verdicts)
+
+
+def _without_entries(rows: pa.Table) -> pa.Table:
+    """Append an empty column ENTRIES to rows of an earlier corpus, which are not balanced."""
+    return rows.append_column(ENTRIES, pa.array([b""] * len(rows), pa.binary()))
 
 
 def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:

@@ -11,7 +11,8 @@ The rows are those that `select` kept, so the best acceptable copy stays.
    is like a row that was kept before it, which becomes its representative.
 5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
    same order.
-6. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
+6. `balance`, `balance_unmatched`: a share of the rows with a common entry of a list stays.
+7. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or
@@ -28,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.balance import BalanceTasks, balance_table, write_balance
 from pipelines.dedup.benchmark_files import benchmark_fingerprint
 from pipelines.dedup.caps import Cap, CapTasks, caps_of
 from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
@@ -53,6 +55,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.runtime.stage import SidecarStage
 from schemas.fingerprint import fingerprint
+from schemas.list_config import BalanceConfig
 from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import DUPLICATES
@@ -114,6 +117,16 @@ class Dedup(SidecarStage):
             rows=rows,
         )
 
+    def writer(self, store: Storage, fingerprint: str) -> "WriteDuplicates":
+        """Return what writes the side-cars."""
+        return WriteDuplicates(
+            stage=self.name,
+            store=store,
+            fingerprint=fingerprint,
+            earlier=self.earlier,
+            balance=self.config.balance,
+        )
+
     def expand(
         self, shards: Any, store: Storage, fingerprint: str, partitions: int = 1, rows: int = 0
     ) -> Any:
@@ -134,9 +147,7 @@ class Dedup(SidecarStage):
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read_rows)).with_output_types(Slices)
         )
-        write = WriteDuplicates(
-            stage=self.name, store=store, fingerprint=fingerprint, earlier=self.earlier
-        )
+        write = self.writer(store, fingerprint)
         return (
             {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read, groups)}
             | "WriteTogether" >> beam.CoGroupByKey()
@@ -220,9 +231,26 @@ class Steps:
         for step in reversed(earlier):
             later = [(verdicts, "resolved") for verdicts in resolved]
             resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
-        capped = self._caps(urls, resolved) if self.tasks.caps else []
-        written = [(verdicts, "verdicts") for verdicts in (read, *resolved, *capped)]
-        return self._select("write", *written, (texts, "repeats"))
+        left = [(urls, "capped"), *((verdicts, "resolved") for verdicts in resolved)]
+        balanced, drawn, totals = self._balance(left)
+        capped = self._caps(balanced)
+        removed = (read, *resolved, *drawn, *capped)
+        written = [(verdicts, "verdicts") for verdicts in removed]
+        return self._select("write", *written, (texts, "repeats"), *totals)
+
+    def _balance(
+        self, left: Sequence[tuple[Any, str]]
+    ) -> tuple[list[tuple[Any, str]], list[Any], list[tuple[Any, str]]]:
+        """Return what a balance leaves, the tasks with its verdicts, and the counts of entries."""
+        if (config := self.tasks.config.balance) is None:
+            return [*left], [], []
+        tasks = BalanceTasks(config=config, partitions=self.tasks.partitions)
+        offered = self._run("balance_offer", *left, function=tasks.offer)
+        totals = self._run("balance_total", (offered, "counts"), function=tasks.total)
+        drawn = self._run(
+            "balance_draw", (offered, "rows"), (totals, "common"), function=tasks.draw
+        )
+        return [(drawn, "rows")], [drawn], [(totals, "totals")]
 
     def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
         """Run the task that reads the embeddings of each group of shards."""
@@ -238,9 +266,8 @@ class Steps:
             | "Embed" >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
         )
 
-    def _caps(self, urls: Any, resolved: Sequence[Any]) -> list[Any]:
-        """Run the caps one after the other on the rows that no verdict removed."""
-        left = [(urls, "capped"), *((verdicts, "resolved") for verdicts in resolved)]
+    def _caps(self, left: list[tuple[Any, str]]) -> list[Any]:
+        """Run the caps one after the other on the rows that are left."""
         verdicts: list[Any] = []
         for number, cap in enumerate(self.tasks.caps):
             tasks = CapTasks(cap=cap, partitions=self.tasks.partitions)
@@ -282,12 +309,19 @@ class WriteDuplicates:
     store: Storage
     fingerprint: str
     earlier: tuple[str, ...] = ()  # names of the earlier corpora
+    balance: BalanceConfig | None = None
 
     def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> list[int]:
-        """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
-        _, found = group
+        """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers.
+
+        The first group also writes the counts of the entries of a balance.
+        """
+        number, found = group
         tables = receive(self.store, found["slices"])
         rows = verdicts(tables)
+        if self.balance and number == 0:
+            table = balance_table(tables.get("totals"), self.balance)
+            write_balance(self.store, self.fingerprint, table, self.balance)
         shards = sorted(found["shards"])
         for shard in shards:
             self._write(shard, rows)

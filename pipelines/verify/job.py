@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+from pipelines.dedup.balance import PATH
 from pipelines.dedup.benchmark_files import benchmark_path
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
@@ -33,7 +34,7 @@ from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.files import ALWAYS, Files, expect_outputs, find_files, read_footers
-from pipelines.verify.lists import benchmark_sound
+from pipelines.verify.lists import balance_sound, benchmark_sound
 from pipelines.verify.look import Look
 from pipelines.verify.manifest import (
     claims_sound,
@@ -212,6 +213,8 @@ class _Verify:
         for benchmark in recipe.dedup.benchmarks:
             path = benchmark_path(benchmark.name)
             faults += self._check_file(path, benchmark_sound, look, benchmark)
+        if recipe.dedup.balance:
+            faults += self._check_file(PATH, balance_sound, look)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):

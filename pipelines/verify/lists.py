@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from pipelines.benchmarks import make_benchmark
+from pipelines.dedup.balance import PATH
 from pipelines.dedup.benchmark_files import (
+    FOLDER,
     BenchmarkCounts,
     benchmark_fingerprint,
     benchmark_path,
@@ -13,7 +15,23 @@ from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, as_written, checked_origin, schema_faults
 from schemas.fingerprint import content_digest
 from schemas.list_config import Benchmark
-from schemas.tables import BENCHMARK
+from schemas.tables import BALANCE, BENCHMARK
+
+
+def balance_sound(look: Look) -> Iterator[Fault]:
+    """Check the counts of entries; `--deep` compares the rows of the corpus again."""
+    origin, table = checked_origin(look.store, PATH), read_table(look.store, PATH)
+    if wrong := schema_faults(table, BALANCE):
+        yield from (Fault(PATH, what) for what in wrong)
+        return
+    yield from as_written(look.store, PATH, BALANCE)
+    made_of = look.fingerprints.get(FOLDER, origin.fingerprint)
+    if origin.fingerprint != made_of:
+        yield Fault(PATH, "made with another recipe, another version or other input")
+    if content_digest(table) != origin.content:
+        yield Fault(PATH, "rows are not the ones that were written")
+    if not origin.counts.conserved or origin.counts.kept != table.num_rows:
+        yield Fault(PATH, f"holds {table.num_rows:,} entries, its footer counts {origin.counts}")
 
 
 def benchmark_sound(look: Look, benchmark: Benchmark) -> Iterator[Fault]:

@@ -12,6 +12,7 @@ from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from model.tokenizers.schedules import nearest_aspect
+from pipelines.dedup.balance import BALANCE, UNMATCHED
 from pipelines.dedup.caps import caps_of
 from pipelines.dedup.contamination import reason_of
 from pipelines.dedup.rows import (
@@ -95,6 +96,8 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
     allowed += [TEXT_REPEATS] * (settings.max_text_repeats is not None)
     allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
+    if settings.balance:
+        allowed += [BALANCE, *[UNMATCHED] * (settings.balance.unmatched == "drop")]
     contaminated = [reason_of(benchmark) for benchmark in settings.benchmarks]
     allowed += contaminated
     for key, row in verdicts.items():

@@ -14,6 +14,8 @@ REASONS = {
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
     "contaminated": "has this prompt or image of the benchmark",
+    "balance": "of common entries alone, and not drawn",
+    "balance_unmatched": "has no entry of the list",
     "quota": "beyond the source's quota",
     "text_repeats": "too many rows have its text",
     "max_per_text": "beyond the most rows of a text",

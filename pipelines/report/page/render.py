@@ -97,6 +97,7 @@ def render_page(
                 summary, {r: rows for r, rows in by_dedup.items() if r in OF_DUPLICATES}, pictures
             ),
             pairs=pictures.of(Group("pair")),
+            balance=lists.balance,
             benchmarks={
                 name: (counts, by_dedup.get(f"{CONTAMINATED}:{name}", 0))
                 for name, counts in lists.benchmarks.items()
