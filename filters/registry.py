@@ -7,6 +7,7 @@ from typing import Any
 from filters.blank import Blank
 from filters.colour_layout import ColourLayout
 from filters.crop_loss import CropLoss
+from filters.pdq import Pdq
 from filters.phash import PHash
 from filters.sharpness import Sharpness
 from filters.signal import Column, Signal
@@ -20,6 +21,7 @@ SIGNALS: dict[str, Callable[..., Signal]] = {
     "blank": Blank,
     "sharpness": Sharpness,
     "phash": PHash,
+    "pdq": Pdq,
     "colour_layout": ColourLayout,
     "text_length": TextLength,
     "text_boilerplate": TextBoilerplate,

@@ -18,7 +18,7 @@ def read_texts(path: str, sha256: str = "") -> list[str]:
     Raises:
         CorpusError: the file is missing, too large, no UTF-8, empty, or not the one of the hash.
     """
-    body = _read(path)
+    body = read_bytes(path)
     found = hashlib.sha256(body).hexdigest()
     if sha256 and found != sha256:
         raise CorpusError(f"{path}: sha256 is {found}, the recipe says {sha256}")
@@ -39,10 +39,15 @@ def file_sha256(path: str, sha256: str = "") -> str:
         CorpusError: as `read_texts`.
     """
     read_texts(path, sha256)
-    return hashlib.sha256(_read(path)).hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Read a file of at most MAX_BYTES.
+
+    Raises:
+        CorpusError: the file is missing or too large.
+    """
     try:
         fs, place = open_fs(path)
         size = fs.size(place)

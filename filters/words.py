@@ -21,7 +21,16 @@ def count_words(text: str) -> int:
     >>> [count_words(text) for text in ("A lion.", "don't", "3.14 1,000", ". . .", "\u767d\u732b")]
     [2, 1, 2, 0, 2]
     """
-    return sum(_IN_WORD.search(segment) is not None for segment in _BOUNDARY.split(text))
+    return len(split_words(text))
+
+
+def split_words(text: str) -> list[str]:
+    """Return the segments of a text that contain a letter or a digit, as `count_words` counts them.
+
+    >>> split_words("A lion, and don't!")
+    ['A', 'lion', 'and', "don't"]
+    """
+    return [segment for segment in _BOUNDARY.split(text) if _IN_WORD.search(segment)]
 
 
 def cut_at_word(text: str, max_chars: int) -> str:

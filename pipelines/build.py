@@ -8,15 +8,19 @@ from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
+from pipelines.benchmarks import write_benchmarks
 from pipelines.check_recipe import pin, warnings
+from pipelines.dedup.balance import PATH
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import check_prefixes
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
     OUTPUTS,
     claim_plan,
+    claimed_lists,
     claimed_members,
     every_sidecar,
+    lists_of,
     member_key,
     old_cutoffs,
     open_claims,
@@ -59,7 +63,7 @@ from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.stage_table import JOBS, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
-from pipelines.stages.dedup import Dedup, WriteDuplicates, partitions_for
+from pipelines.stages.dedup import Dedup, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
 from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
@@ -206,7 +210,7 @@ class Build:
         job = {"job": chain_name(stages), "job_seconds": round(seconds, 3)}
         rows = 0  # of the last stage
         for stage in stages:
-            if stage.decodes:  # of shards that were committed by workers that died of another
+            if stage.is_isolated:  # of shards that were committed by workers that died of another
                 forget_attempts(self.store, stage.name)
             origins = self._count(stage.name, stage.folder)
             if isinstance(stage, Ingest):
@@ -254,14 +258,16 @@ class Build:
             lambda shard: read_origin(self.store, sidecar_path(stage.folder, shard)),
             range(self.shards),
         )
+        found += [read_origin(self.store, PATH)] if self.recipe.dedup.balance else []
         stale = any(origin is None or origin.fingerprint != wanted for origin in found)
         keys = sidecar_keys(stage.folder, stage.name)
-        self.claims.take(dict.fromkeys(keys, self.shards))
-        self.changed = self.changed or stale
+        lists = lists_of(self.recipe)
+        self.claims.take({**dict.fromkeys(keys, self.shards), **dict.fromkeys(lists, 1)})
+        self.changed = write_benchmarks(self.recipe, self.store) or self.changed or stale
         with self.log.timed(stage.name, self.shards * stale):
             rows = _kept(inputs[stage.rows_of])
             if stale and not rows:
-                write = WriteDuplicates(stage=stage.name, store=self.store, fingerprint=wanted)
+                write = stage.writer(self.store, wanted)
                 write((0, {"shards": range(self.shards), "slices": ()}))
             elif stale:
                 partitions = partitions_for(rows, self.shards)
@@ -272,6 +278,9 @@ class Build:
                         ),
                         name=stage.name,
                     )
+        old = claimed_lists(self.claims) - {*lists}
+        self._remove(sorted(old))
+        self.claims.lower(dict.fromkeys(old, 0))
         self._count(stage.name, stage.folder)
 
     def shard(self, stage: Shard) -> dict[str, Any]:

@@ -8,23 +8,31 @@ import os.path
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
+from filters.entries import entry_index
+from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, make_signal
 from filters.scores.pin import pinned
 from filters.scores.registry import score_columns
+from filters.text_list import file_sha256
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
+from pipelines.benchmarks import benchmark_faults, benchmark_warnings, pinned_benchmarks
 from pipelines.check_rules import is_here, measured_columns, pinned_rules, rule_faults
 from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
+from pipelines.sources.known_images import known_faults, pinned_lists
 from pipelines.sources.plan import make_reader
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
+from schemas.list_config import BalanceConfig
 from schemas.recipe import Recipe, Source
 from schemas.recipe_faults import suggest
 from schemas.recipe_file import RecipeError
 from schemas.store.retries import open_fs
-from schemas.store.storage import CorpusError
+from schemas.store.storage import CorpusError, absolute
 from schemas.tables import DUPLICATES, SCORES
 
 CHUNK_BYTES = 1 << 24
@@ -46,6 +54,7 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
+    changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
 
@@ -66,7 +75,12 @@ def pin_decisions(recipe: Recipe) -> Recipe:
     )
     return recipe.model_copy(
         update={
-            "dedup": pinned_dedup(recipe),
+            "dedup": pinned_dedup(recipe).model_copy(
+                update={
+                    "benchmarks": pinned_benchmarks(recipe),
+                    "balance": _pinned_balance(recipe.dedup.balance),
+                }
+            ),
             "select": pinned_rules(recipe.select),
             "sources": sources,
         }
@@ -80,6 +94,10 @@ def recipe_faults(recipe: Recipe) -> list[str]:
         load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     except CorpusError as error:
         faults.append(str(error))
+    faults += [*benchmark_faults(recipe.dedup), *known_faults(recipe.crawl.known_hashes)]
+    faults += _balance_faults(recipe.dedup.balance)
+    for scorer in recipe.score.scorers:
+        faults += _weights_faults(scorer, f"score.scorers.{scorer.name}")
     for tokenizer in recipe.vq_tokens.tokenizers:
         faults += _checkpoint_faults(tokenizer)
     for source in recipe.sources:
@@ -88,10 +106,11 @@ def recipe_faults(recipe: Recipe) -> list[str]:
 
 
 def warnings(recipe: Recipe) -> Iterator[str]:
-    """Return a line for each source that has no captions according to the recipe.
+    """Yield a line for each source without captions, and each benchmark with too short prompts.
 
     A text file beside an image is its caption whatever the columns are.
     """
+    yield from benchmark_warnings(recipe.dedup)
     for source in recipe.sources:
         columns = source.columns
         beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)
@@ -103,6 +122,19 @@ def warnings(recipe: Recipe) -> Iterator[str]:
             continue
         row = f"every row of it without a {columns.title!r}" if titled else "every row of it"
         yield without_captions(f"source {source.name} has no captions", row)
+
+
+def _weights_faults(settings: BaseModel, where: str) -> Iterator[str]:
+    """Look for the files of a scorer on this machine; each has a field for its hash."""
+    for name in type(settings).model_fields:
+        value: Any = getattr(settings, name)
+        parts = value if isinstance(value, tuple) else (value,)
+        for part in parts:
+            if isinstance(part, BaseModel):
+                yield from _weights_faults(part, f"{where}.{name}")
+        hashed = f"{name}_sha256" in type(settings).model_fields
+        if hashed and value and os.path.isabs(value) and not os.path.isfile(value):
+            yield f"{where}.{name}: {value}: no such file"
 
 
 def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
@@ -166,6 +198,8 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
             yield f"{where}: unknown signal {name!r}; {suggest(name, SIGNALS)}"
         elif name in names[:number]:
             yield f"{where}: {name} is named twice"
+        elif name == "pdq" and not has_pdq():
+            yield f"{where}: {MISSING}"
     for name, settings in recipe.measure.settings.items():
         where = f"measure.settings.{name}"
         if name not in names:
@@ -207,6 +241,22 @@ def _cap_faults(recipe: Recipe) -> Iterator[str]:
     if config.phash_distance is not None:
         what = "needs dedup.phash_distance: null, else equal images are near-duplicates"
         yield f"dedup.max_per_image: {what}"
+
+
+def _pinned_balance(config: BalanceConfig | None) -> BalanceConfig | None:
+    if config is None:
+        return None
+    path = absolute(config.entries)
+    entry_index(path, config.entries_sha256)
+    return config.model_copy(update={"entries": path, "entries_sha256": file_sha256(path)})
+
+
+def _balance_faults(config: BalanceConfig | None) -> Iterator[str]:
+    try:
+        if config is not None:
+            entry_index(config.entries, config.entries_sha256)
+    except CorpusError as error:
+        yield f"dedup.balance: {error}"
 
 
 def _file_sha256(path: str, wanted: str, where: str) -> str:

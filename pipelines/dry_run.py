@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.check_recipe import pin, warnings
+from pipelines.dedup.balance import PATH
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     OUTPUTS,
     every_sidecar,
+    lists_of,
     member_key,
     open_claims,
     surplus_files,
@@ -84,7 +86,7 @@ def dry_run(
             {
                 **every_sidecar(len(draft.units)),
                 **draft.new_files(),
-                **dict.fromkeys((RECIPE, LOG, *singles), 1),
+                **dict.fromkeys((RECIPE, LOG, *singles, *lists_of(recipe)), 1),
             }
         )
         (Path(folder) / PLAN).parent.mkdir(exist_ok=True)
@@ -229,6 +231,7 @@ class Ahead:
 
     def _dedup(self, stage: Dedup, before: Stage | None) -> StageAhead:
         found = [self._origin(stage.folder, n) for n in range(self.shards)]
+        found += [read_origin(self.store, path) for path in self._balance()]
         why = ""
         if None in found:
             why = MISSING
@@ -247,6 +250,9 @@ class Ahead:
         return StageAhead(
             name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
         )
+
+    def _balance(self) -> list[str]:
+        return [PATH] if self.recipe.dedup.balance else []
 
     def _shard(self, stage: Shard) -> StageAhead:
         why = ""

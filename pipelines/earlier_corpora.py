@@ -14,6 +14,8 @@ from schemas.recipe import DedupConfig, EarlierCorpus, Recipe
 from schemas.recipe_file import RecipeError
 from schemas.store.storage import CorpusError, Storage, absolute
 
+AGAINST = "dedup.against"
+
 
 def pinned_dedup(recipe: Recipe) -> DedupConfig:
     """Fill in names and hashes of earlier corpora, and check that they can be compared with.
@@ -27,7 +29,11 @@ def pinned_dedup(recipe: Recipe) -> DedupConfig:
     shared = sorted({name for name in names if names.count(name) > 1})
     if shared:
         raise RecipeError(f"dedup.against: more than one corpus is named {', '.join(shared)}")
-    faults = [fault for each in earlier for fault in _faults(each, recipe)]
+    faults = [
+        fault
+        for each in earlier
+        for fault in comparison_faults(each.path, f"{AGAINST}: {each.path}", recipe)
+    ]
     if faults:
         raise RecipeError("\n".join(faults))
     return recipe.dedup.model_copy(update={"against": earlier})
@@ -35,28 +41,40 @@ def pinned_dedup(recipe: Recipe) -> DedupConfig:
 
 def _pinned(earlier: EarlierCorpus) -> EarlierCorpus:
     path = absolute(earlier.path)
-    store = Storage(path)
-    if not store.exists(MANIFEST):
-        raise CorpusError(f"dedup.against: {path}: no {MANIFEST}; no finished build lies there")
-    check_contract(store)
-    body = store.read(MANIFEST)
-    found = hashlib.sha256(body).hexdigest()
+    name, found = pinned_manifest(path, AGAINST)
     if earlier.manifest_sha256 not in ("", found):
         raise CorpusError(
-            f"dedup.against: {path}/{MANIFEST}: sha256 is {found}, the recipe says "
+            f"{AGAINST}: {path}/{MANIFEST}: sha256 is {found}, the recipe says "
             f"{earlier.manifest_sha256}"
         )
-    try:
-        name = str(json.loads(body)["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"dedup.against: {path}/{MANIFEST}: damaged: {error!r}") from error
     return EarlierCorpus(path=path, name=name, manifest_sha256=found)
 
 
-def _faults(earlier: EarlierCorpus, recipe: Recipe) -> Iterator[str]:
-    """Yield what keeps a corpus from being compared with."""
-    store, config = Storage(earlier.path), recipe.dedup
-    where = f"dedup.against: {earlier.path}"
+def pinned_manifest(path: str, where: str) -> tuple[str, str]:
+    """Return the name of a finished build, and the sha256 of its manifest.
+
+    Args:
+        path: folder of the build.
+        where: place in the recipe, for the message.
+
+    Raises:
+        CorpusError: there is no finished build.
+    """
+    store = Storage(path)
+    if not store.exists(MANIFEST):
+        raise CorpusError(f"{where}: {path}: no {MANIFEST}; no finished build lies there")
+    check_contract(store)
+    body = store.read(MANIFEST)
+    try:
+        name = str(json.loads(body)["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{where}: {path}/{MANIFEST}: damaged: {error!r}") from error
+    return name, hashlib.sha256(body).hexdigest()
+
+
+def comparison_faults(path: str, where: str, recipe: Recipe) -> Iterator[str]:
+    """Yield what keeps a corpus from being compared with; `where` begins the lines."""
+    store, config = Storage(path), recipe.dedup
     measured = read_schema(store, sidecar_path("signals", 0))
     for name in ("phash", "colour_layout") if config.phash_distance is not None else ():
         if name not in measured.names:

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Iterator
 
+from pipelines.dedup.balance import PATH as BALANCE_PATH
+from pipelines.dedup.benchmark_files import FOLDER, benchmark_paths
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
 from pipelines.runtime.ownership import (
+    own_footer,
     own_sidecar,
     shard_of,
     surplus,
@@ -18,11 +21,13 @@ from pipelines.sources.plan import PLAN, Draft, files_beside, files_of, publishe
 from pipelines.stage_table import STAGES, sidecar_stages
 from pipelines.stages.ingest import Ingest
 from schemas.keys import shard_name
+from schemas.recipe import Recipe
 from schemas.store.storage import Storage
 from schemas.subsets import T2I
 
 SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(T2I.name))
 OUTPUTS = output_keys(T2I.name)
+_LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")  # beside the side-cars of dedup
 
 
 def open_claims(store: Storage) -> Claims:
@@ -58,6 +63,16 @@ def member_key(member: str) -> str:
     'tokens/*.tokens128.npy'
     """
     return f"tokens/*.{member}"
+
+
+def lists_of(recipe: Recipe) -> list[str]:
+    """Return the files that dedup keeps beside its side-cars."""
+    return [*benchmark_paths(recipe), *([BALANCE_PATH] if recipe.dedup.balance else [])]
+
+
+def claimed_lists(claims: Claims) -> set[str]:
+    """Return the claimed files beside the side-cars of dedup."""
+    return {key for key in claims.counts if key.startswith(f"{FOLDER}/") and "*" not in key}
 
 
 def claim_plan(claims: Claims, draft: Draft) -> None:
@@ -112,6 +127,9 @@ def _named(store: Storage) -> Iterator[tuple[str, int]]:
         origin = own_sidecar(store, "tokens", f"{shard_name(number)}.parquet")
         for file in origin.files if origin else ():
             yield member_key(file.split(".", 1)[1]), shards
+    for name in store.listing(FOLDER):
+        if _LIST.fullmatch(name) and own_footer(store, f"{FOLDER}/{name}") is not None:
+            yield f"{FOLDER}/{name}", 1
     outputs = max(_outputs(store), default=-1) + 1
     yield from ((key, outputs) for key in OUTPUTS)
     yield from ((path, 1) for path in SINGLE if store.exists(path))

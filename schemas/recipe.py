@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, create_model, field_validator, model_validator
 
 from schemas.fingerprint import fingerprint
+from schemas.list_config import BalanceConfig, Benchmark, KnownHashes
 from schemas.rule_config import Rule, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
@@ -163,6 +164,14 @@ Source = Annotated[
 ]
 
 
+def _with_paths(given: Any) -> Any:
+    """Return a list in which a text is the path of an item."""
+    if not isinstance(given, list | tuple):
+        return given
+    items = cast(Sequence[Any], given)
+    return tuple({"path": each} if isinstance(each, str) else each for each in items)
+
+
 class CrawlConfig(StageConfig):
     """The settings for fetching URLs."""
 
@@ -181,6 +190,20 @@ class CrawlConfig(StageConfig):
     # Loopback and private networks, but never link-local and metadata addresses.
     allow_private_addresses: bool = False
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
+    # Lists of hashes: an image that is on one is dropped, and its bytes are never stored.
+    known_hashes: tuple[KnownHashes, ...] = ()
+
+    @field_validator("known_hashes", mode="before")
+    @classmethod
+    def _lists(cls, given: Any) -> Any:
+        return _with_paths(given)
+
+    def decides_known(self) -> list[Any]:
+        """Return what decides which images are known: of a list with a known hash, not its path."""
+        return [
+            known.model_dump(mode="json", exclude={"path"} if known.sha256 else None)
+            for known in self.known_hashes
+        ]
 
 
 class DecodeConfig(Section):
@@ -246,9 +269,16 @@ class DedupConfig(StageConfig):
     semantic: SemanticConfig | None = None  # null: not used
     # Earlier corpora: a row that is a duplicate of one of their samples is dropped.
     against: tuple[EarlierCorpus, ...] = ()
+    # Sets for evaluation: a row that has a prompt or an image of one is dropped.
+    benchmarks: tuple[Benchmark, ...] = ()
+    # A text has a prompt if it has so many words of it in a row, or all of a shorter one. Words of
+    # templates, as in "a photo of", do not count.
+    benchmark_words: int = Field(default=8, ge=3)
     fold_case: bool = True  # whether `A Fox` repeats `a fox`
     # If more rows have a text, all are dropped: it is boilerplate. null: no limit, as below.
     max_text_repeats: int | None = Field(default=None, ge=1)
+    # Draws among the rows that are no duplicates, before the caps. null: not used.
+    balance: BalanceConfig | None = None
     # Most rows of a text. Which ones are kept, a hash of their keys decides, as below.
     max_per_text: int | None = Field(default=None, ge=1)
     # Most rows of equal bytes; needs `same_bytes: false` and `phash_distance: null`.
@@ -259,10 +289,29 @@ class DedupConfig(StageConfig):
     @field_validator("against", mode="before")
     @classmethod
     def _paths(cls, given: Any) -> Any:
-        if not isinstance(given, list | tuple):
-            return given
-        items = cast(Sequence[Any], given)
-        return tuple({"path": each} if isinstance(each, str) else each for each in items)
+        return _with_paths(given)
+
+    @model_validator(mode="after")
+    def _benchmark_names_differ(self) -> "DedupConfig":
+        names = [benchmark.name for benchmark in self.benchmarks]
+        shared = sorted({name for name in names if names.count(name) > 1})
+        if shared:
+            raise ValueError(f"more than one benchmark is named {', '.join(shared)}")
+        return self
+
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the verdicts: of a file or corpus with a known hash, not its path."""
+        data = self.model_dump(mode="json")
+        for earlier in data["against"]:
+            if earlier["manifest_sha256"]:
+                del earlier["path"]
+        for benchmark in data["benchmarks"]:
+            for place in ("prompts", "images"):
+                if benchmark[f"{place}_sha256"]:
+                    del benchmark[place]
+        if self.balance and self.balance.entries_sha256:
+            del data["balance"]["entries"]
+        return data
 
 
 class CaptionConfig(StageConfig):
@@ -451,9 +500,8 @@ class Recipe(_Sections):
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
-        for earlier in data["dedup"]["against"]:
-            if earlier["manifest_sha256"]:
-                del earlier["path"]
+        data["dedup"] = self.dedup.decides()
+        data["crawl"]["known_hashes"] = self.crawl.decides_known()
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)
         for source, fields in zip(self.sources, data["sources"], strict=True):

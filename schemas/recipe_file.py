@@ -254,8 +254,13 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
     pair = recipe.pair
     if pair.templates.endswith((".yaml", ".yml")):
         pair = pair.model_copy(update={"templates": resolve(pair.templates)})
+    lists = tuple(
+        known.model_copy(update={"path": resolve(known.path)})
+        for known in recipe.crawl.known_hashes
+    )
     changes = {
         "sources": tuple(sources),
+        "crawl": recipe.crawl.model_copy(update={"known_hashes": lists}),
         "dedup": _resolved_dedup(recipe.dedup, resolve),
         "score": _resolved_files(recipe.score, resolve),
         "select": _resolved_rules(recipe.select, resolve),
@@ -267,7 +272,11 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
 
 def _resolved_dedup(config: DedupConfig, resolve: Callable[[str], str]) -> DedupConfig:
     earlier = tuple(each.model_copy(update={"path": resolve(each.path)}) for each in config.against)
-    return config.model_copy(update={"against": earlier})
+    benchmarks = tuple(_resolved_files(each, resolve) for each in config.benchmarks)
+    balance = _resolved_files(config.balance, resolve) if config.balance else None
+    return config.model_copy(
+        update={"against": earlier, "benchmarks": benchmarks, "balance": balance}
+    )
 
 
 def _resolved_rules(rules: Mapping[str, Rule], resolve: Callable[[str], str]) -> dict[str, Rule]:

@@ -67,8 +67,27 @@ DUPLICATES = pa.schema(
         _field(
             "text_repeats",
             pa.int32(),
-            "selected URLs with the same text, its own included; 0 for a repeated_url",
+            "selected URLs with the same text, its own included; 0 for a repeated_url and a "
+            "contaminated row",
         ),
+        _field("matched", pa.string(), "prompt or image of a benchmark that it has; '' if none"),
+    ]
+)
+
+BENCHMARK = pa.schema(
+    [
+        _field("image", pa.string(), "file in the folder, or key in the corpus"),
+        _field("sha256", pa.string(), "of the bytes, 64 hex digits"),
+        _field("phash", pa.uint64(), "as in signals; 0 where pHashes are not compared"),
+        _field("colour_layout", pa.string(), "as in signals; '' where pHashes are not compared"),
+        _field("points", pa.binary(), "embedding, int16 of value * 32767; empty if not compared"),
+    ]
+)
+
+BALANCE = pa.schema(
+    [
+        _field("entry", pa.string(), "as in the list of entries"),
+        _field("rows", pa.int64(), "rows with it that are no duplicates, before the balance"),
     ]
 )
 

@@ -25,12 +25,14 @@ SEMANTIC_DUPLICATE = "semantic_duplicate"
 # Reasons of rows that another row stands for.
 OF_DUPLICATES = (REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE, SEMANTIC_DUPLICATE)
 TEXT_REPEATS = "text_repeats"  # reason: its text is boilerplate
+EARLIER_ROWS_OF = "tokens"  # folder of an earlier corpus: of the last stage that keeps rows
 KEY = ("key0", "key1")
 KEPT_KEY = ("kept_key0", "kept_key1")
 SHA256 = ("sha256_0", "sha256_1", "sha256_2", "sha256_3")
 PHASH = ("phash",)
 TEXT = ("text0", "text1")  # digest of the normalised text
 ROW = ("shard", *KEY)
+TEXTS = ("text", "title")
 LISTED = ("text", "title", "url", "author", "source")  # columns of SOURCES that are read
 
 _WORD = pa.uint64()
@@ -46,6 +48,7 @@ REMOVED_ROWS = pa.schema(
         ("phash", _WORD),
         ("kept_phash", _WORD),
         ("kept_shard", pa.int32()),  # below 0 in an earlier corpus
+        ("matched", pa.string()),  # prompt or image of a benchmark
     ]
 )
 
@@ -65,6 +68,7 @@ def read_rows(
     hashed: bool,
     fold_case: bool = True,
     groups: Sequence[str] = (),
+    texts: bool = False,
 ) -> pa.Table | None:
     """Read the rows of one shard, with the columns that dedup needs; None if it has no rows.
 
@@ -73,6 +77,7 @@ def read_rows(
         hashed: whether pHashes and colours are compared, and so were measured.
         fold_case: whether texts that differ only in case are equal.
         groups: columns that caps need: words of digests, as `Cap.groups` names them.
+        texts: whether the columns TEXTS are read too.
     """
     store, shard, number, rows_of = place
     wanted = ["key", "pixels", *(["phash", "colour_layout"] if hashed else [])]
@@ -83,13 +88,14 @@ def read_rows(
     keys = signals["key"]
     raw = _rows_of(keys, read_table(store, sidecar_path("raw", shard), ["key", "sha256"]))
     sources = _rows_of(keys, read_table(store, sidecar_path("sources", shard), ["key", *LISTED]))
-    texts = map(primary_text, column(sources, "text"), column(sources, "title"))
+    primary = map(primary_text, column(sources, "text"), column(sources, "title"))
     rows = {
         "shard": np.full(signals.num_rows, number, np.int32),
         **_named(KEY, unhex(column(signals, "key"))),
         **_named(SHA256, unhex(column(raw, "sha256"))),
-        **_named(TEXT, unhex([_digest(text, fold_case) for text in texts])),
+        **_named(TEXT, unhex([_digest(text, fold_case) for text in primary])),
         **_groups(sources, groups),
+        **({name: sources[name] for name in TEXTS} if texts else {}),
     }
     if not hashed:
         return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
@@ -243,13 +249,21 @@ def removed_rows(rows: pa.Table, representatives: np.ndarray, reasons: np.ndarra
     keys = [*removed.select(ROW).columns, *kept.select(KEY).columns]
     reason = pa.array(reasons[places], pa.string())
     looks = [removed["phash"], kept["phash"]]
-    return pa.table([*keys, reason, *looks, kept["shard"]], schema=REMOVED_ROWS)
+    matched = pa.array([""] * len(removed), pa.string())
+    return pa.table([*keys, reason, *looks, kept["shard"], matched], schema=REMOVED_ROWS)
 
 
-def standing_alone(rows: pa.Table, reason: str) -> pa.Table:
+def standing_alone(
+    rows: pa.Table, reason: str | pa.ChunkedArray, matched: pa.ChunkedArray | None = None
+) -> pa.Table:
     """Return the verdicts on rows that are dropped as no duplicate of another.
 
     Each is its own representative.
+
+    Args:
+        rows: the dropped rows.
+        reason: of all, or of each.
+        matched: of each, the prompt or image of a benchmark that it has; None for rows without.
 
     Returns:
         A table of REMOVED_ROWS.
@@ -257,8 +271,12 @@ def standing_alone(rows: pa.Table, reason: str) -> pa.Table:
     keys = [rows[name] for name in (*ROW, *KEY)]
     known = "phash" in rows.column_names
     phash = rows["phash"] if known else pa.array(np.zeros(len(rows), np.uint64))
-    reasons = pa.array([reason] * len(rows), pa.string())
-    return pa.table([*keys, reasons, phash, phash, rows["shard"]], schema=REMOVED_ROWS)
+    if isinstance(reason, str):
+        reason = pa.chunked_array([[reason] * len(rows)], pa.string())
+    if matched is None:
+        matched = pa.chunked_array([[""] * len(rows)], pa.string())
+    columns = [*keys, reason, phash, phash, rows["shard"], matched]
+    return pa.table(columns, schema=REMOVED_ROWS)
 
 
 def kept_rows(rows: pa.Table, representatives: np.ndarray) -> pa.Table:

@@ -105,9 +105,14 @@ def nearest(points_NC: Points, centroids_KC: Points) -> NDArray[np.int64]:
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
+def least_product(eps: float) -> float:
+    """Return the least product of the points of two duplicates."""
+    return (1 - eps) * ONE * ONE
+
+
 def representatives(points_NC: Points, eps: float) -> NDArray[np.int64]:
     """Return the number of each row's representative in one cluster; rows come best first."""
-    least = (1 - eps) * ONE * ONE
+    least = least_product(eps)
     found = np.arange(len(points_NC))
     kept: list[int] = []
     kept_points = np.empty(points_NC.shape)  # those of the rows in `kept`

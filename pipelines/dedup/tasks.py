@@ -10,7 +10,7 @@ which a later step may have removed; `resolved` to the partition of the removed 
 redirects earlier ones; `verdicts` to the task that writes the row's shard.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.balance import ENTRIES, with_entries
 from pipelines.dedup.caps import Cap, group_columns, rank_of
+from pipelines.dedup.contamination import Contamination
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
@@ -28,6 +30,7 @@ from pipelines.dedup.near_duplicates import (
     run_starts,
 )
 from pipelines.dedup.rows import (
+    EARLIER_ROWS_OF,
     KEPT_KEY,
     KEY,
     NEAR_DUPLICATE,
@@ -41,6 +44,7 @@ from pipelines.dedup.rows import (
     SHA256,
     TEXT,
     TEXT_REPEATS,
+    TEXTS,
     Place,
     best_first,
     compare_kept,
@@ -57,14 +61,13 @@ from pipelines.dedup.rows import (
     removed_rows,
     standing_alone,
 )
-from pipelines.dedup.semantic import find_centroids, nearest, representatives, sample_share
+from pipelines.dedup.semantic import Points, find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
 # Columns of a verdict that describe the representative.
 KEPT = (*KEPT_KEY, "kept_phash", "kept_shard")
-EARLIER_ROWS_OF = "tokens"  # folder of the last stage that keeps rows
 SAMPLE = "sample of embeddings"  # salt of the draw
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
 
@@ -115,37 +118,41 @@ class DedupTasks:
         return shard % self.partitions
 
     def read(self, group: int, shards: Sequence[int], store: Storage) -> Outputs:
-        """Send the rows of a group of shards by URL, and those of earlier corpora beside them."""
-        places = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
-        places += self._earlier(group)
-        tables = [
-            read_rows(
-                place,
-                hashed=self.hashed,
-                fold_case=self.config.fold_case,
-                groups=group_columns(self.caps),
-            )
-            for place in places
-        ]
-        found = [table for table in tables if table is not None]
+        """Send the rows of a group of shards by URL, and those of earlier corpora beside them.
+
+        Rows of this corpus that a benchmark contaminates go no further.
+        """
+        own = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
+        found, verdicts = [*self._rows(self._earlier(group))], []
+        if self.config.balance:
+            found = [_without_entries(rows) for rows in found]
+        contamination = Contamination(config=self.config, store=store)
+        for rows in self._rows(own, texts=True):
+            clean, dropped = contamination.split(rows, self._points_of(rows, store))
+            if self.config.balance:
+                clean = with_entries(clean, self.config.balance)
+            found.append(clean.drop_columns([*TEXTS]))
+            verdicts.append(dropped)
         if not found:
             return {}
         rows = pa.concat_tables(found)
-        own = places[: len(shards)]
         sampled = self._sampled(own) if self.config.semantic else {}
-        return {"by_url": (rows, self._by(rows, KEY)), **sampled}
+        dropped = self._dropped(pa.concat_tables(verdicts)) if verdicts else {}
+        return {"by_url": (rows, self._by(rows, KEY)), **sampled, **dropped}
 
     def urls(self, tables: Tables) -> Outputs:
         """Keep the first shard's row of each URL; send texts to be counted, and rows to caps."""
         rows = tables["by_url"]
         first = first_of_equal(numbers(rows, KEY), numbers(rows, ["shard"]))
         kept = kept_rows(rows, first)
-        grouped = [*ROW, *group_columns(self.caps)]
+        balanced = [ENTRIES] if self.config.balance else []
+        grouped = [*ROW, *group_columns(self.caps), *balanced]
         groups = [name for name in grouped if name not in (*ROW, *TEXT, *SHA256)]
         removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
         by_key = self._by(kept, KEY)
         mine = own_rows(kept)
-        capped = {"capped": (mine.select(grouped), self._by(mine, KEY))} if self.caps else {}
+        limited = self.caps or self.config.balance
+        capped = {"capped": (mine.select(grouped), self._by(mine, KEY))} if limited else {}
         return {
             "by_key": (kept.drop_columns(groups), by_key),  # `texts` joins them with their counts
             **capped,
@@ -277,6 +284,38 @@ class DedupTasks:
             found[mine] = start + representatives(points[mine], self.config.semantic.eps)
         return self._finish("semantic", rows, found, SEMANTIC_DUPLICATE)
 
+    def _rows(self, places: Sequence[Place], *, texts: bool = False) -> Iterator[pa.Table]:
+        """Yield the rows of each shard that has any."""
+        for place in places:
+            rows = read_rows(
+                place,
+                hashed=self.hashed,
+                fold_case=self.config.fold_case,
+                groups=group_columns(self.caps),
+                texts=texts,
+            )
+            if rows is not None:
+                yield rows
+
+    def _points_of(self, rows: pa.Table, store: Storage) -> Points | None:
+        """Return the embeddings of the rows of one shard, if benchmarks are compared by them."""
+        images = any(benchmark.images for benchmark in self.config.benchmarks)
+        if self.config.semantic is None or not images:
+            return None
+        shard = int(rows["shard"][0].as_py())
+        embedded = self._embedded([Place(store, shard, shard, self.rows_of)])
+        return None if embedded is None else points_of(embedded)
+
+    def _dropped(self, verdicts: pa.Table) -> Outputs:
+        """Send verdicts on rows that no step sees."""
+        written = {"verdicts": (verdicts, self._by_group(verdicts))}
+        return {**written, **self._removed(verdicts)}
+
+    def _removed(self, verdicts: pa.Table) -> Outputs:
+        """Send removed rows to where the embeddings of the others are read."""
+        removed = verdicts.select([*ROW])
+        return {"removed": (removed, self._by_group(removed))} if self.config.semantic else {}
+
     def _earlier(self, group: int) -> list[Place]:
         """Return the shards of earlier corpora that a group reads."""
         found: list[Place] = []
@@ -360,11 +399,9 @@ class DedupTasks:
         """
         verdicts = own_rows(verdicts)
         if step != self.steps[-1]:
-            removed = verdicts.select([*ROW])
-            embedded = {"removed": (removed, self._by_group(removed))}
             return {
                 "unresolved": (verdicts, self._by(verdicts, KEPT_KEY)),
-                **(embedded if self.config.semantic else {}),
+                **self._removed(verdicts),
             }
         return self._resolved(step, verdicts)
 
@@ -397,6 +434,11 @@ class _Resolve:
         if "resolved" in tables:
             verdicts = _redirected(verdicts, tables["resolved"])
         return self.tasks._resolved(self.step, verdicts)
+
+
+def _without_entries(rows: pa.Table) -> pa.Table:
+    """Append an empty column ENTRIES to rows of an earlier corpus, which are not balanced."""
+    return rows.append_column(ENTRIES, pa.array([b""] * len(rows), pa.binary()))
 
 
 def _redirected(verdicts: pa.Table, resolved: pa.Table) -> pa.Table:

@@ -37,7 +37,7 @@ def own_sidecar(store: Storage, folder: str, name: str) -> Origin | None:
     """Read a side-car's footer; None for a file that no stage of this folder wrote."""
     if shard_of(name) is None:
         return None
-    origin = _own_footer(store, f"{folder}/{name}")
+    origin = own_footer(store, f"{folder}/{name}")
     return origin if origin is not None and origin.folder == folder else None
 
 
@@ -148,7 +148,7 @@ def old_outputs(
         subset, _, number = match[1].rpartition("-")
         if int(number) not in numbers.get(subset, ()):
             continue
-        origin = _own_footer(store, f"{SHARDS}/{name}")
+        origin = own_footer(store, f"{SHARDS}/{name}")
         if origin is None or origin.stage not in WRITERS_OF_SHARDS or not origin.tar:
             continue
         tar = f"{match[1]}.tar"
@@ -179,7 +179,8 @@ def marks(names: Iterable[str]) -> set[str]:
     return {name for name in names if _ATTEMPT.fullmatch(name)}
 
 
-def _own_footer(store: Storage, path: str) -> Origin | None:
+def own_footer(store: Storage, path: str) -> Origin | None:
+    """Read the footer of a file; None if there is none, or it is not ours."""
     try:
         return read_origin(store, path)
     except EarlierReleaseError:

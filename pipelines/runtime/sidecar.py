@@ -76,6 +76,9 @@ class Origin:
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
     passed_over: Mapping[str, int] = field(default_factory=dict)  # in the input and no row
+    # Fingerprint without the lists that rows are judged by: of an equal one the rows are taken
+    # over, and judged again. '' where there are no lists.
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "tar": dict(origin.tar),
         "files": list(origin.files),
         "passed_over": dict(origin.passed_over),
+        **({"base": origin.base} if origin.base else {}),
     }
     metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
     store.commit_bytes(path, _parquet(table.replace_schema_metadata(metadata)))
@@ -185,6 +189,7 @@ def make_origin(
     tar: Mapping[str, str | int] | None = None,
     files: Iterable[str] = (),
     passed_over: Mapping[str, int] | None = None,
+    base: str = "",
 ) -> Origin:
     """Describe a table about to be written."""
     return Origin(
@@ -196,6 +201,7 @@ def make_origin(
         tar=tar or {},
         files=tuple(sorted(files)),
         passed_over=_sum(passed_over or {}, {}),
+        base=base,
     )
 
 
@@ -390,6 +396,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         tar=data["tar"],
         files=tuple(data["files"]),
         passed_over=data["passed_over"],
+        base=data.get("base", ""),
     )
 
 

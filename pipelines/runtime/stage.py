@@ -46,6 +46,7 @@ class ShardResult:
     named_by_content: bool = False  # those paths, so that none ever holds other bytes
     passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
     waited: float | None = None  # share of the time that the device waited for images, 0..1
+    base: str = ""  # see Origin
 
     def counts(self) -> Counts:
         """Count the outcomes; rows_in is what the stage read, not the sum of the outcomes."""
@@ -125,6 +126,11 @@ class MapStage(SidecarStage):
     def members(self) -> tuple[str, ...]:
         """Name the members of samples that it makes an array file a shard for."""
         return ()
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether its work may kill its worker, and is then done again in a child process."""
+        return self.decodes
 
     @property
     def gpu(self) -> Gpu | None:
@@ -214,7 +220,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
     found = read_origin(store, path)
     if found is not None and _is_current(stage, shard, found, store, wanted):
         return _report(stage, shard, found.counts, skipped=True)
-    attempted = attempt(store, stage.name, shard, decodes=stage.decodes)
+    attempted = attempt(store, stage.name, shard, decodes=stage.is_isolated)
     with attempted as call, store.scratch() as scratch:
         outcome = call(stage.process, shard, store, scratch)
         counts = outcome.counts()
@@ -247,6 +253,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             counts,
             files=outcome.files,
             passed_over=outcome.passed_over,
+            base=outcome.base,
         )
         write_sidecar(store, path, outcome.table, origin)
         if outcome.named_by_content:

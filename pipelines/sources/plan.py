@@ -236,7 +236,7 @@ def make_reader(source: Source, crawl: CrawlConfig) -> Reader:
     from pipelines.sources.lists.reader import ListReader
     from pipelines.sources.tars.reader import TarReader
 
-    limits = FetchLimits(**crawl.model_dump())
+    limits = FetchLimits(**crawl.model_dump(exclude={"known_hashes"}))
     if source.kind == "list":
         return ListReader(source, limits)
     if source.kind == "folder":

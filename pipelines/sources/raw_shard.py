@@ -12,6 +12,7 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import ShardResult
 from pipelines.shards.tar_writer import TarWriter, describe_tar
+from pipelines.sources.known_images import KnownImages
 from schemas.keys import shard_name
 from schemas.tables import RAW
 
@@ -42,8 +43,9 @@ class RawShard:
     Bodies are written to disk as they arrive, so only one is in memory.
     """
 
-    def __init__(self, shard: int, scratch: Path) -> None:
+    def __init__(self, shard: int, scratch: Path, known: KnownImages | None = None) -> None:
         self.scratch = scratch
+        self.known = known or KnownImages()
         self._name = shard_name(shard)
         self._spool = Spool(scratch)
         self._stored: dict[str, str] = {}  # key -> name of its member
@@ -51,18 +53,30 @@ class RawShard:
         self._rejects: list[Reject] = []
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
-        """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED."""
+        """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED.
+
+        Bytes on a list of known hashes are not written anywhere, and the sample is dropped.
+        """
+        if verdict := self.known.by_bytes(body):
+            self.reject(key, *verdict, dropped=True)
+            return
         self._stored[key] = member_name(key, body)
         self._spool.add(key, body)
         self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
-        """Add a reference to a sample's bytes, offset and length in bytes; nothing is copied."""
+        """Add a reference to a sample's bytes, offset and length in bytes; nothing is copied.
+
+        The caller has looked for the bytes among known images (`known.find`).
+        """
         self._add(key, file, offset, length, sha256)
 
     def keep(self, row: Mapping[str, Any], body: bytes) -> None:
         """Add a sample of an earlier crawl of this shard: its row of RAW and its bytes."""
         if "://" in row["file"]:
+            if verdict := self.known.find(row["key"], body):
+                self.reject(row["key"], *verdict, dropped=True)
+                return
             self.refer(row["key"], row["file"], row["offset"], row["length"], row["sha256"])
         else:
             self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
@@ -75,8 +89,10 @@ class RawShard:
         """Write the tar in key order and return the result to publish.
 
         The tar's name contains its hash: the web answers differently in each attempt, and a
-        side-car must not belong to the tar of another attempt.
+        side-car must not belong to the tar of another attempt. Copies of known images are found
+        only here, because decoding takes longer than a fetch may wait for.
         """
+        self._drop_known()
         files: dict[str, Path] = {}
         places: dict[str, dict[str, str | int]] = {}
         if self._stored:
@@ -99,6 +115,17 @@ class RawShard:
             files=files,
             named_by_content=True,
         )
+
+    def _drop_known(self) -> None:
+        """Drop the stored images that look like known ones."""
+        if not self.known.looks:
+            return
+        for key in sorted(self._stored):
+            if verdict := self.known.by_look(key, self._spool.read(key)):
+                del self._stored[key]
+                self.reject(key, *verdict, dropped=True)
+        dropped = {reject.id for reject in self._rejects}
+        self._rows = [row for row in self._rows if row["key"] not in dropped]
 
     def _add(
         self, key: str, file: str, offset: int, length: int, sha256: str, **http: str | int

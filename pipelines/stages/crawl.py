@@ -1,6 +1,6 @@
 """crawl: bring in the bytes of every row, or note where they lie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.runtime.images import batches, read_each
-from pipelines.runtime.retry_failed import is_marked, is_temporary
+from pipelines.runtime.retry_failed import MARK, is_temporary
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
+from pipelines.sources.known_images import KNOWN_HASH, KnownImages
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import CrawlConfig, Recipe, Source
+from schemas.recipe import CrawlConfig, DecodeConfig, Recipe, Source
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import RAW
 
@@ -32,16 +33,29 @@ class Crawl(MapStage):
 
     sources: tuple[Source, ...]
     config: CrawlConfig
+    decode: DecodeConfig = field(default_factory=DecodeConfig)  # for lists of perceptual hashes
     rows_of: str = "sources"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Crawl":
         """Return the stage as a recipe has it."""
-        return cls(sources=recipe.sources, config=recipe.crawl, rows_of=rows_of)
+        return cls(
+            sources=recipe.sources, config=recipe.crawl, decode=recipe.decode, rows_of=rows_of
+        )
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
         return RAW
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether images are decoded."""
+        return bool(self.known.looks)
+
+    @property
+    def known(self) -> KnownImages:
+        """The lists of known images."""
+        return KnownImages(lists=self.config.known_hashes, decode=self.decode)
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what decides which bytes are taken, not how hard we try to get them."""
@@ -50,28 +64,50 @@ class Crawl(MapStage):
         if source.kind == "list":
             elsewhere |= {"path", "links"}
         decides = source.model_dump(mode="json", exclude=elsewhere)
-        how = self.config.model_dump(mode="json", exclude={*self.config.EFFORT_FIELDS})
+        how = self.config.model_dump(
+            mode="json", exclude={*self.config.EFFORT_FIELDS, "known_hashes"}
+        )
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""
-        return [decides, how, version]
+        return [decides, how, version, *self._known_settings()]
+
+    def _known_settings(self) -> list[Any]:
+        """Return what decides which images are known; [] without a list."""
+        known = self.config.decides_known()
+        decode = self.decode.decides() if self.known.looks else {}
+        return [known, decode] if known else []
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
         rows = self.rows("sources", shard, store)
-        raw = RawShard(shard, scratch)
+        raw = RawShard(shard, scratch, self.known)
         reader = make_reader(self._source(shard, store), self.config)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())
         todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
         if todo.num_rows:
             reader.acquire(read_plan(store)[shard], todo, raw)
-        return raw.finish(rows_in=rows.num_rows)
+        made = raw.finish(rows_in=rows.num_rows)
+        return replace(made, base=self._base(shard, store)) if self.config.known_hashes else made
+
+    def _base(self, shard: int, store: Storage) -> str:
+        """Return the fingerprint without the lists of known images."""
+        config = self.config.model_copy(update={"known_hashes": ()})
+        return wanted_fingerprint(replace(self, config=config), shard, store)
 
     def _take_over(self, shard: int, store: Storage, raw: RawShard) -> list[str]:
-        """Keep what an earlier attempt settled, but rows to be tried again; return the keys kept.
+        """Keep what an earlier crawl settled, but rows to be tried again; return the keys kept.
 
-        Bytes that are not what the side-car says count as never fetched.
+        That is an attempt whose failed rows are tried again, or a crawl with other lists of known
+        images, by which its images are judged anew. Bytes that are not what the side-car says count
+        as never fetched.
         """
         path = sidecar_path(self.folder, shard)
-        if not is_marked(read_origin(store, path), wanted_fingerprint(self, shard, store)):
+        origin, base = read_origin(store, path), self._base(shard, store)
+        if origin is None:
+            return []
+        again = origin.fingerprint.startswith(MARK)
+        made = origin.fingerprint.removeprefix(MARK)
+        same_lists = made == wanted_fingerprint(self, shard, store)
+        if not again if same_lists else base not in (origin.base, made):
             return []
         settled: list[str] = []
         for batch in batches(read_table(store, path).to_pylist(), READ_ROWS):
@@ -80,7 +116,8 @@ class Crawl(MapStage):
                     raw.keep(row, body)
                     settled.append(row["key"])
         for letter in read_rejects(store, self.name, shard).to_pylist():
-            if not is_temporary(letter["reason"]):
+            known = letter["reason"].startswith(KNOWN_HASH)
+            if not (is_temporary(letter["reason"]) and again) and (same_lists or not known):
                 dropped = letter["outcome"] == "dropped"
                 raw.reject(letter["id"], letter["reason"], letter["detail"], dropped=dropped)
                 settled.append(letter["id"])

@@ -2,6 +2,7 @@
 
 The rows are those that `select` kept, so the best acceptable copy stays.
 
+0. `contaminated:NAME`: the row has a prompt or an image of a benchmark. It goes no further.
 1. `repeated_url`: the same key in two shards; the first shard's row is kept.
 2. `text_repeats`: more rows have its text than `max_text_repeats`; none of them is kept.
 3. `same_bytes`: equal sha256; the row of the smallest key is kept.
@@ -10,7 +11,8 @@ The rows are those that `select` kept, so the best acceptable copy stays.
    is like a row that was kept before it, which becomes its representative.
 5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
    same order.
-6. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
+6. `balance`, `balance_unmatched`: a share of the rows with a common entry of a list stays.
+7. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
    other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
@@ -28,6 +30,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dedup.balance import BalanceTasks, balance_table, write_balance
+from pipelines.dedup.benchmark_files import benchmark_fingerprint
 from pipelines.dedup.caps import Cap, CapTasks, caps_of
 from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
 from pipelines.dedup.tasks import DedupTasks
@@ -52,6 +56,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.runtime.stage import SidecarStage
 from schemas.fingerprint import fingerprint
+from schemas.list_config import BalanceConfig
 from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import DUPLICATES
@@ -71,17 +76,22 @@ class Dedup(SidecarStage):
     folder: ClassVar[str] = "duplicates"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
     decides: ClassVar[tuple[str, ...]] = ("dedup", "sources")
-    version: ClassVar[int] = 2  # 2: after select, with caps and quotas
+    version: ClassVar[int] = 3  # 3: benchmarks
     judges: ClassVar[bool] = True
 
     config: DedupConfig
     caps: tuple[Cap, ...] = ()
+    benchmarks: tuple[str, ...] = ()  # fingerprints of their files
     rows_of: str = "selection"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Dedup":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.dedup, caps=caps_of(recipe), rows_of=rows_of)
+        config, decode = recipe.dedup, recipe.decode
+        benchmarks = (benchmark_fingerprint(each, config, decode) for each in config.benchmarks)
+        return cls(
+            config=config, caps=caps_of(recipe), benchmarks=tuple(benchmarks), rows_of=rows_of
+        )
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
@@ -89,9 +99,9 @@ class Dedup(SidecarStage):
 
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
-        config = self.config.model_dump(mode="json", exclude={"against": {"__all__": {"path"}}})
         caps = [asdict(cap) for cap in self.caps]
-        return fingerprint(self.name, self.version, config, caps, self.contents(inputs))
+        decides = [self.config.decides(), caps, self.benchmarks]
+        return fingerprint(self.name, self.version, *decides, self.contents(inputs))
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -106,6 +116,16 @@ class Dedup(SidecarStage):
             partitions=partitions,
             rows_of=self.rows_of,
             rows=rows,
+        )
+
+    def writer(self, store: Storage, fingerprint: str) -> "WriteDuplicates":
+        """Return what writes the side-cars."""
+        return WriteDuplicates(
+            stage=self.name,
+            store=store,
+            fingerprint=fingerprint,
+            earlier=self.earlier,
+            balance=self.config.balance,
         )
 
     def expand(
@@ -128,9 +148,7 @@ class Dedup(SidecarStage):
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read_rows)).with_output_types(Slices)
         )
-        write = WriteDuplicates(
-            stage=self.name, store=store, fingerprint=fingerprint, earlier=self.earlier
-        )
+        write = self.writer(store, fingerprint)
         return (
             {"shards": groups, "slices": Steps(tasks=tasks, store=store).expand(read, groups)}
             | "WriteTogether" >> beam.CoGroupByKey()
@@ -205,7 +223,7 @@ class Steps:
             sent["near"] = self._run("near", (alike, "by_cluster"))
         if "semantic" in steps:
             centroids = self._run("centroids", (read, "sample"))
-            removed = [(verdicts, "removed") for verdicts in sent.values()]
+            removed = [(verdicts, "removed") for verdicts in (read, *sent.values())]
             embedded = self._embedded(groups, (centroids, "centroids"), *removed)
             sent["semantic"] = self._run("semantic", (embedded, "by_cluster"))
         # From the last step back, so that a verdict is redirected once, to a row that is kept.
@@ -214,9 +232,26 @@ class Steps:
         for step in reversed(earlier):
             later = [(verdicts, "resolved") for verdicts in resolved]
             resolved.append(self._run(f"resolve_{step}", (sent[step], "unresolved"), *later))
-        capped = self._caps(urls, resolved) if self.tasks.caps else []
-        written = [(verdicts, "verdicts") for verdicts in (*resolved, *capped)]
-        return self._select("write", *written, (texts, "repeats"))
+        left = [(urls, "capped"), *((verdicts, "resolved") for verdicts in resolved)]
+        balanced, drawn, totals = self._balance(left)
+        capped = self._caps(balanced)
+        removed = (read, *resolved, *drawn, *capped)
+        written = [(verdicts, "verdicts") for verdicts in removed]
+        return self._select("write", *written, (texts, "repeats"), *totals)
+
+    def _balance(
+        self, left: Sequence[tuple[Any, str]]
+    ) -> tuple[list[tuple[Any, str]], list[Any], list[tuple[Any, str]]]:
+        """Return what a balance leaves, the tasks with its verdicts, and the counts of entries."""
+        if (config := self.tasks.config.balance) is None:
+            return [*left], [], []
+        tasks = BalanceTasks(config=config, partitions=self.tasks.partitions)
+        offered = self._run("balance_offer", *left, function=tasks.offer)
+        totals = self._run("balance_total", (offered, "counts"), function=tasks.total)
+        drawn = self._run(
+            "balance_draw", (offered, "rows"), (totals, "common"), function=tasks.draw
+        )
+        return [(drawn, "rows")], [drawn], [(totals, "totals")]
 
     def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
         """Run the task that reads the embeddings of each group of shards."""
@@ -232,9 +267,8 @@ class Steps:
             | "Embed" >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
         )
 
-    def _caps(self, urls: Any, resolved: Sequence[Any]) -> list[Any]:
-        """Run the caps one after the other on the rows that no verdict removed."""
-        left = [(urls, "capped"), *((verdicts, "resolved") for verdicts in resolved)]
+    def _caps(self, left: list[tuple[Any, str]]) -> list[Any]:
+        """Run the caps one after the other on the rows that are left."""
         verdicts: list[Any] = []
         for number, cap in enumerate(self.tasks.caps):
             tasks = CapTasks(cap=cap, partitions=self.tasks.partitions)
@@ -276,12 +310,19 @@ class WriteDuplicates:
     store: Storage
     fingerprint: str
     earlier: tuple[str, ...] = ()  # names of the earlier corpora
+    balance: BalanceConfig | None = None
 
     def __call__(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> list[int]:
-        """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers."""
-        _, found = group
+        """Write `duplicates/NNNNN.parquet` of each shard; returns their numbers.
+
+        The first group also writes the counts of the entries of a balance.
+        """
+        number, found = group
         tables = receive(self.store, found["slices"])
         rows = verdicts(tables)
+        if self.balance and number == 0:
+            table = balance_table(tables.get("totals"), self.balance)
+            write_balance(self.store, self.fingerprint, table, self.balance)
         shards = sorted(found["shards"])
         for shard in shards:
             self._write(shard, rows)
@@ -306,7 +347,7 @@ def verdict_table(
     distance = pa.array(apart, pa.int8())
     corpora = ["" if n >= 0 else earlier[-1 - n] for n in column(rows, "kept_shard")]
     kept_in = pa.array(corpora, pa.string())
-    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"]]
+    columns = [key, kept, kept_in, rows["reason"], distance, rows["repeats"], rows["matched"]]
     table = pa.table(columns, schema=DUPLICATES)
     dropped = Counter(filter(None, column(rows, "reason")))
     kept_rows = len(rows) - dropped.total()
@@ -314,7 +355,9 @@ def verdict_table(
 
 
 def verdicts(tables: Tables) -> pa.Table:
-    """Join the counts of texts with the verdicts; a repeated URL has a verdict only.
+    """Join the counts of texts with the verdicts.
+
+    A repeated URL and a contaminated row have a verdict only.
 
     A row without a verdict is kept, so it is its own representative.
 
@@ -325,7 +368,14 @@ def verdicts(tables: Tables) -> pa.Table:
     removed = tables.get("verdicts", REMOVED_ROWS.empty_table())
     rows = repeats.join(removed, [*ROW], join_type="full outer", use_threads=False)
     rows = rows.sort_by([(name, "ascending") for name in ROW])
-    blank = {"reason": "", "phash": 0, "kept_phash": 0, "kept_shard": 0, "repeats": 0}
+    blank = {
+        "reason": "",
+        "matched": "",
+        "phash": 0,
+        "kept_phash": 0,
+        "kept_shard": 0,
+        "repeats": 0,
+    }
     own = {kept: rows[key] for kept, key in zip(KEPT_KEY, KEY, strict=True)}
     filled = {
         name: pc.coalesce(rows[name], pa.scalar(value, rows[name].type))

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from pipelines.dedup.lists import read_lists
 from pipelines.report.build_log import REPORT, stage_times
 from pipelines.report.page.examples import (
     Example,
@@ -97,6 +98,7 @@ def write_report(told: tuple[Summary, list[Example]], *, store: Storage, recipe:
             stage_times(store),
             recipe,
             partial(make_thumbnail, store=store, settings=recipe.decode),
+            read_lists(recipe, store),
         )
         store.commit_bytes(REPORT, page.encode())
     return REPORT

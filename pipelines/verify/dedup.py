@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.runtime.exchange import Slice, Slices, receive, send
+from pipelines.dedup.balance import PATH, balance_table
+from pipelines.runtime.exchange import Slice, Slices, Tables, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     Dedup,
@@ -36,10 +37,15 @@ def duplicates_found_again(look: Look) -> Iterator[Fault]:
     assert isinstance(stage, Dedup)
     tasks = stage.tasks(partitions, rows)
     steps = LocalSteps(tasks=tasks, store=Storage(look.exchange), corpus=look.store)
-    for group, found_again in steps.run(shards):
+    for number, (group, tables) in enumerate(steps.received(shards)):
+        found_again = verdicts(tables)
         for shard in group:
             expected = verdict_table(found_again, shard, stage.earlier)[0].to_pylist()
             yield from _differing_verdicts(look, shard, expected)
+        if stage.config.balance and number == 0:
+            made = balance_table(tables.get("totals"), stage.config.balance)
+            if not made.equals(read_table(look.store, PATH)):
+                yield Fault(PATH, "holds other entries or rows than counted again")
 
 
 def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) -> Iterator[Fault]:
@@ -62,6 +68,11 @@ class LocalSteps(Steps):
 
     def run(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], pa.Table]]:
         """Yield groups of shards, and the verdicts on the rows of each."""
+        for group, tables in self.received(shards):
+            yield group, verdicts(tables)
+
+    def received(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], Tables]]:
+        """Yield groups of shards, and what is to be written of each."""
         count = self.tasks.partitions
         groups = [[n for n in shards if n % count == group] for group in range(count)]
         read: Slices = []
@@ -70,7 +81,7 @@ class LocalSteps(Steps):
             read += send(self.store, f"dedup-read-{number:05d}", outputs)
         found = _grouped(part for some in self.results(read, groups) for part in some)
         for number, group in enumerate(groups):
-            yield group, verdicts(receive(self.store, found.get(number, [])))
+            yield group, receive(self.store, found.get(number, []))
 
     def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
         task = EmbedRows(tasks=self.tasks, store=self.store, corpus=self.corpus)

@@ -14,9 +14,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+from pipelines.dedup.balance import PATH
+from pipelines.dedup.benchmark_files import benchmark_path
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
-from pipelines.own_names import written_folders
+from pipelines.own_names import lists_of, written_folders
 from pipelines.report.build_log import LOG, REPORT, unfinished
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
@@ -32,6 +34,7 @@ from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.files import ALWAYS, Files, expect_outputs, find_files, read_footers
+from pipelines.verify.lists import balance_sound, benchmark_sound
 from pipelines.verify.look import Look
 from pipelines.verify.manifest import (
     claims_sound,
@@ -204,8 +207,14 @@ class _Verify:
         samples = sum(origin.counts.kept for origin in complete[[*sidecar_stages()][-1]])
         outputs = output_shard_count(samples, recipe.shard.samples)
         faults += expect_outputs(self._store, outputs, self._files)
+        self._files.required |= {*lists_of(recipe)}
         faults += self._files.faults()
         look = self._look(recipe, complete if all_read else {}, outputs)
+        for benchmark in recipe.dedup.benchmarks:
+            path = benchmark_path(benchmark.name)
+            faults += self._check_file(path, benchmark_sound, look, benchmark)
+        if recipe.dedup.balance:
+            faults += self._check_file(PATH, balance_sound, look)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):

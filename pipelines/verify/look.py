@@ -124,6 +124,7 @@ def checked_origin(store: Storage, path: str) -> Origin:
     for outcomes in (counts.dropped, counts.failed):
         rows += [*outcomes.values()] if isinstance(outcomes, dict) else [None]
     texts = [origin.stage, origin.fingerprint, origin.content, origin.keys, *origin.files]
+    texts.append(origin.base)
     rows += [*origin.passed_over.values()] if isinstance(origin.passed_over, dict) else [None]
     sound = all(map(is_count, rows))
     if not (sound and all(isinstance(t, str) for t in texts) and isinstance(origin.tar, dict)):

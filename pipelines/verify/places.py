@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.runtime.sidecar import dead_letters_path
+from pipelines.sources.known_images import KnownImages, reason_of
 from pipelines.sources.listing import MALFORMED
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import NOT_FETCHED
@@ -98,32 +99,45 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
     if letters is None or not letters.num_rows:
         return
     path = dead_letters_path("crawl", look.shard)
-    rows = letters.to_pylist()
+    lists = look.corpus.recipe.crawl.known_hashes
+    known = {reason_of(each) for each in lists}
+    rows = [row for row in letters.to_pylist() if row["reason"] not in known]
+    dropped = {row["id"]: row["reason"] for row in letters.to_pylist() if row["reason"] in known}
     for row in rows:
         if row["outcome"] != "failed" or row["reason"] not in REASONS[source.kind]:
             yield Fault(path, f"{row['id']}: {row['reason']} is not a reason of a {source.kind}")
     if look.corpus.deep:
         failed = {row["id"] for row in rows}
         table = look.tables["sources"]
-        readable = _ReadableImages()
-        chosen = table.filter([key in failed for key in look.column("sources", "key")])
+        readable = _ReadableImages(KnownImages(lists=lists, decode=look.corpus.recipe.decode))
+        tried = failed | dropped.keys()
+        chosen = table.filter([key in tried for key in look.column("sources", "key")])
         unit = read_plan(look.corpus.store)[look.shard]
         make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, readable)  # type: ignore[arg-type]
-        for key in readable.found:
+        for key in failed.intersection(readable.found):
             yield Fault(path, f"{key}: failed, and its image can be read")
+        for key, reason in dropped.items():
+            if (found := readable.rejected.get(key)) != reason:
+                yield Fault(path, f"{key}: dropped as {reason}, found again {found}")
 
 
 class _ReadableImages:
     """A stand-in for `RawShard` that keeps the keys of the images that can be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownImages) -> None:
+        self.known = known
         self.found: list[str] = []
+        self.rejected: dict[str, str] = {}  # key -> reason
 
     def store(self, key: str, body: bytes, **http: str | int) -> None:
-        self.found.append(key)
+        if verdict := self.known.find(key, body):
+            self.reject(key, *verdict, dropped=True)
+        else:
+            self.found.append(key)
 
     def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
         self.found.append(key)
 
     def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
-        """Do nothing: the row failed before, too."""
+        """Keep the reason."""
+        self.rejected[key] = reason

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from pipelines.dedup.lists import read_lists
 from pipelines.engines.local_pool import run_each
 from pipelines.report.build_log import REPORT
 from pipelines.report.page.examples import Example, Found, Thumbnail, find_examples, make_thumbnail
@@ -40,10 +41,11 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     pixels = look.deep and look.same_pillow
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
     contents = (summary, Found(found), manifest, {}, look.recipe)
+    lists = read_lists(look.recipe, look.store)
     if pixels:
-        page = call_isolated("report", render_page, *contents, draw)
+        page = call_isolated("report", render_page, *contents, draw, lists)
     else:
-        page = render_page(*contents, _empty_thumbnail)
+        page = render_page(*contents, _empty_thumbnail, lists)
     expected = _comparable(page, pixels).split("\n")  # every byte counts
     written = _comparable(look.store.read(REPORT).decode(), pixels).split("\n")
     if written == expected:

@@ -12,7 +12,9 @@ from filters.registry import make_signal
 from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
+from pipelines.dedup.balance import BALANCE, UNMATCHED
 from pipelines.dedup.caps import caps_of
+from pipelines.dedup.contamination import reason_of
 from pipelines.dedup.rows import (
     NEAR_DUPLICATE,
     OF_DUPLICATES,
@@ -97,6 +99,10 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
     allowed += [TEXT_REPEATS] * (settings.max_text_repeats is not None)
     allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
+    if settings.balance:
+        allowed += [BALANCE, *[UNMATCHED] * (settings.balance.unmatched == "drop")]
+    contaminated = [reason_of(benchmark) for benchmark in settings.benchmarks]
+    allowed += contaminated
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
         is_duplicate = reason in OF_DUPLICATES
@@ -110,7 +116,10 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
                 is_duplicate and reason != REPEATED_URL and kept_key == key
             ),
             f"its text is in {row['text_repeats']} rows": (
-                row["text_repeats"] < (reason != REPEATED_URL)
+                row["text_repeats"] < (reason not in (REPEATED_URL, *contaminated))
+            ),
+            f"it has {row['matched']!r} of a benchmark, under reason {reason!r}": (
+                bool(row["matched"]) != (reason in contaminated)
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }

@@ -17,8 +17,8 @@ def recipe() -> str:
         "# Recipe\n\n"
         "A recipe is one YAML file. Unknown keys and repeated keys are refused. "
         "`vargpt-corpus recipe RECIPE` checks a recipe and prints it with its defaults; "
-        "`--set PATH=VALUE` changes one value. This page is written from `schemas/recipe.py`, `rule_config.py` and "
-        "`score_config.py`.\n\n"
+        "`--set PATH=VALUE` changes one value. This page is written from `schemas/recipe.py`, "
+        "`rule_config.py`, `score_config.py` and `list_config.py`.\n\n"
         f"## The file\n\n{_keys(Recipe)}\n{''.join(_sections(Recipe))}"
     )
 

@@ -61,6 +61,7 @@ class Example:
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str
+    matched: str = ""  # the prompt or image of a benchmark that it has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,7 @@ def _example(
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
         caption_origin=caption.get("caption_origin", ""),
+        matched=verdict.get("matched", "")[:TEXT_CHARS],
     )
 
 

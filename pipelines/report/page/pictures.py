@@ -13,6 +13,9 @@ REASONS = {
     "repeated_url": "the same address, listed twice",
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
+    "contaminated": "has this prompt or image of the benchmark",
+    "balance": "of common entries alone, and not drawn",
+    "balance_unmatched": "has no entry of the list",
     "quota": "beyond the source's quota",
     "text_repeats": "too many rows have its text",
     "max_per_text": "beyond the most rows of a text",
@@ -73,7 +76,7 @@ class Pictures:
         if example is None:
             return None
         has_value = signal in example.values
-        note = f"{signal} = {value(example.values[signal])}" if has_value else ""
+        note = f"{signal} = {value(example.values[signal])}" if has_value else example.matched
         return Picture(example, self._draw(example), note)
 
 
@@ -88,7 +91,8 @@ def dropped_galleries(
     most = max(1, MOST_DROPPED // max(1, len(counts)))
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
-        signal, meaning = by_reason.get(reason, ("", REASONS.get(reason, "")))
+        meaning = REASONS.get(reason.partition(":")[0], "")
+        signal, meaning = by_reason.get(reason, ("", meaning))
         shown = pictures.of(Group("dropped", reason), most, signal)
         galleries.append(Gallery(reason, rows, meaning, shown))
     return galleries

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.dedup.contamination import CONTAMINATED
+from pipelines.dedup.lists import Lists
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.build_log import StageTime
 from pipelines.report.page import charts, formats
@@ -52,6 +54,7 @@ def render_page(
     times: Mapping[str, StageTime],
     recipe: Recipe,
     draw: Callable[[Example], Thumbnail],
+    lists: Lists,
 ) -> str:
     """Return the report as HTML.
 
@@ -62,6 +65,7 @@ def render_page(
         times: by stage; unknown for a stage that is missing.
         recipe: the resolved recipe.
         draw: makes the thumbnail of an example.
+        lists: what dedup knows of the lists that it compared rows with.
     """
     pictures = Pictures(summary, found, draw)
     stages = _stages(manifest["funnel"], times)
@@ -92,6 +96,11 @@ def render_page(
                 summary, {r: rows for r, rows in by_dedup.items() if r in OF_DUPLICATES}, pictures
             ),
             pairs=pictures.of(Group("pair")),
+            balance=lists.balance,
+            benchmarks={
+                name: (counts, by_dedup.get(f"{CONTAMINATED}:{name}", 0))
+                for name, counts in lists.benchmarks.items()
+            },
             failed=_failed(summary, found, [line["stage"] for line in manifest["funnel"]]),
             most_shards=MOST_SHARDS,
         )

@@ -7,8 +7,8 @@ import posixpath
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
@@ -17,6 +17,7 @@ from pipelines.runtime.sidecar import Reject, column
 from pipelines.sources.files import info_of, versions
 from pipelines.sources.folders.listing import Listing, list_folder, listing_units
 from pipelines.sources.keys import SeenKeys
+from pipelines.sources.known_images import KnownImages
 from pipelines.sources.links import Fault, link_fault, pointer_fault, read_file
 from pipelines.sources.listing import (
     MAX_TEXT_BYTES,
@@ -35,6 +36,14 @@ from schemas.store.storage import Storage
 
 # Images read in parallel, for file systems with a long latency; all of them are in memory.
 READ_THREADS = 8
+
+
+class _Hashed(NamedTuple):
+    """An image of a folder."""
+
+    length: int  # bytes
+    sha256: str
+    known: tuple[str, str] | None  # reason and detail, if it is a known one
 
 
 @dataclass(frozen=True)
@@ -80,17 +89,19 @@ class FolderReader:
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Hash each image in its place."""
         fs, root = self._folder
-        places = column(rows, "place")
+        keys, places = column(rows, "key"), column(rows, "place")
         with ThreadPoolExecutor(READ_THREADS) as threads:
-            found = threads.map(self._hash, places)
-            for key, place, result in zip(column(rows, "key"), places, found, strict=True):
+            found = threads.map(partial(self._hash, raw.known), keys, places)
+            for key, place, result in zip(keys, places, found, strict=True):
                 path = posixpath.join(root, place)
                 if isinstance(result, Fault):
                     raw.reject(key, result.reason, storable(f"{path}: {result.what}"))
-                elif why := wrong_size(result[0], self.max_bytes, path):
+                elif why := wrong_size(result.length, self.max_bytes, path):
                     raw.reject(key, *why)
+                elif result.known:
+                    raw.reject(key, *result.known, dropped=True)
                 else:
-                    raw.refer(key, fs.unstrip_protocol(path), 0, *result)
+                    raw.refer(key, fs.unstrip_protocol(path), 0, result.length, result.sha256)
 
     @cached_property
     def _folder(self) -> tuple[Any, str]:
@@ -112,20 +123,22 @@ class FolderReader:
                 return
             texts = json.loads(line)["texts"]
             keys.has_texts |= bool(texts)  # whether or not they can be read
-            found = {text: self._read(text, MAX_TEXT_BYTES) for text in texts}
+            found = {text: self.read(text, MAX_TEXT_BYTES) for text in texts}
             keys.look((text, of[1]) for text, of in found.items() if not isinstance(of, Fault))
         keys.require()
 
-    def _hash(self, path: str) -> tuple[int, str] | Fault:
-        """Return (bytes, sha256) of an image."""
-        found = self._read(path, self.max_bytes)
+    def _hash(self, known: KnownImages, key: str, path: str) -> _Hashed | Fault:
+        """Read an image, and look for it among known ones."""
+        found = self.read(path, self.max_bytes)
         if isinstance(found, Fault):
             return found
-        if fault := pointer_fault(found[1]):
+        length, body = found
+        if fault := pointer_fault(body):
             return fault
-        return found[0], hashlib.sha256(found[1]).hexdigest()
+        verdict = known.find(key, body) if length == len(body) else None
+        return _Hashed(length, hashlib.sha256(body).hexdigest(), verdict)
 
-    def _read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
+    def read(self, path: str, most_bytes: int) -> tuple[int, bytes] | Fault:
         """Return the size of a file of the folder, and up to one byte more than `most_bytes`."""
         fs, root = self._folder
         if isinstance(fs, LocalFileSystem):
@@ -161,7 +174,7 @@ class FolderReader:
         fault = Fault(*row["fault"]) if "fault" in row else _name_fault(name)
         texts: list[tuple[str, bytes]] = []
         for text in row["texts"]:
-            found = fault or self._read(text, MAX_TEXT_BYTES)
+            found = fault or self.read(text, MAX_TEXT_BYTES)
             if isinstance(found, Fault):
                 base = posixpath.basename(text)
                 fault = fault or Fault(found.reason, f"{base}: {found.what}")

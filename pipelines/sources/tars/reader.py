@@ -140,6 +140,8 @@ class TarReader:
                 raise _changed(unit)
             if stream.packed:
                 raw.store(key, body)
+            elif verdict := raw.known.find(key, body):
+                raw.reject(key, *verdict, dropped=True)
             else:
                 raw.refer(key, unit.path, start, length, hashlib.sha256(body).hexdigest())
 
