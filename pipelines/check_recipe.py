@@ -133,7 +133,7 @@ def _weights_faults(settings: BaseModel, where: str) -> Iterator[str]:
             if isinstance(part, BaseModel):
                 yield from _weights_faults(part, f"{where}.{name}")
         hashed = f"{name}_sha256" in type(settings).model_fields
-        if hashed and value and os.path.isabs(value) and not os.path.isfile(value):
+        if hashed and os.path.isabs(str(value)) and not os.path.isfile(str(value)):
             yield f"{where}.{name}: {value}: no such file"
 
 
