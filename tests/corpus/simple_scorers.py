@@ -14,3 +14,24 @@ def brightness(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
 def nothing(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
     """Fail to score what a prompt about fog shows."""
     return [float("nan") if "fog" in prompt else 0.5 for prompt in prompts]
+
+
+SEEN: list[str] = []  # the texts of the images that `widths` scored
+
+
+def widths(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
+    """Score images by their width, in px, and note what was scored."""
+    SEEN.extend(prompts)
+    return [float(image.width) for image in images]
+
+
+def picky(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
+    """Fail on a batch that has a prompt about fog."""
+    if any("fog" in prompt for prompt in prompts):
+        raise ValueError("no fog, please")
+    return [1.0 for _ in images]
+
+
+def too_few(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
+    """Return one score, however many images there are."""
+    return [0.5]

@@ -63,6 +63,8 @@ def small(
         "shard.samples=4",
         "max_failed_fraction.crawl=1",
         "max_failed_fraction.measure=1",
+        "score.scorers=[{score: custom, name: bright, callable: simple_scorers:brightness}]",
+        "select.bright={max: 0.999}",
     )
     corpus = Corpus(out=folder / "out", sets=sets)
     corpus.rebuild()
@@ -162,6 +164,11 @@ def rows(folder: str, change: Callable[[list[Row]], Any], shard: int = 0) -> Dam
 
 def first(**values: Any) -> Callable[[list[Row]], Any]:
     return lambda table: table[0].update(values)
+
+
+def among(column: str, *, known: bool, **values: Any) -> Callable[[list[Row]], Any]:
+    """Change the first row that has a value in a column, or that has none."""
+    return lambda table: next(r for r in table if (r[column] is not None) == known).update(values)
 
 
 def every(**values: Any) -> Callable[[list[Row]], Any]:
@@ -447,6 +454,26 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "signals row": (rows("signals", every(sharpness=1.0)), TAR, "signals.sharpness"),
     "text signal": (rows("signals", first(text_chars=999)), "signals/00000", "measured again"),
     "size signal": (rows("signals", first(pixels=1)), "signals/00000.parquet", "pixels is 1"),
+    "no score": (
+        rows("scores", among("bright", known=True, bright=None)),
+        "scores/00000",
+        "missing",
+    ),
+    "nan score": (
+        rows("scores", among("bright", known=True, bright=float("nan")), 1),
+        "scores/00001",
+        "bright is nan",
+    ),
+    "further score": (
+        rows("scores", among("bright", known=False, bright=0.5), 1),
+        "scores/00001",
+        "bright is 0.5, not asked for",
+    ),
+    "scored text": (
+        rows("scores", among("bright", known=True, text_digest="0" * 32)),
+        "scores/00000",
+        "text_digest is '000",
+    ),
     "key": (rows("sources", first(url="https://x")), "sources/00000.parquet", "is not the key"),
     "source row": (rows("sources", first(source="x")), "sources/00000.parquet", "has source 'x'"),
     "caption row": (
@@ -710,6 +737,7 @@ TOGETHER = (
     ["key", "caption row", "codes device", "text repeats"],
     ["source row", "pair row", "codes method", "selection row"],
     ["size signal", "lost row", "duplicates row"],
+    ["no score", "nan score", "further score"],
     ["flipped image", "flipped codes", "flipped side-car", "side-car twice", "no footer"],
     ["cut tar", "cut raw tar", "odd footer", "letters twice"],
     ["empty tar", "another schema", "text for a side-car"],
