@@ -8,6 +8,7 @@ from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
+from pipelines.calibration import calibration_warnings
 from pipelines.check_recipe import pin, warnings
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import check_prefixes
@@ -103,6 +104,8 @@ def build(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
+    for line in calibration_warnings(recipe, store):
+        CONSOLE.warning(line)
     lock = build_lock(store, force_unlock=force_unlock)
     with refused_leaves_nothing(store) as begun, lock, engine.started(store):
         claims = open_claims(store)
