@@ -9,6 +9,7 @@ from operator import add
 from typing import Any
 
 from pipelines.benchmarks import write_benchmarks
+from pipelines.calibration import calibration_warnings
 from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.engines.engine import Engine, shard_numbers
@@ -107,6 +108,8 @@ def build(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
+    for line in calibration_warnings(recipe, store):
+        CONSOLE.warning(line)
     lock = build_lock(store, force_unlock=force_unlock)
     with refused_leaves_nothing(store) as begun, lock, engine.started(store):
         claims = open_claims(store)

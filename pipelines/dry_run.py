@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.calibration import calibration_warnings
 from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.out_folder import RECIPE, corpus_folder
@@ -74,6 +75,8 @@ def dry_run(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
+    for line in calibration_warnings(recipe, store):
+        CONSOLE.warning(line)
     with tempfile.TemporaryDirectory() as folder:
         claims = open_claims(store)
         draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))

@@ -18,6 +18,7 @@ from pipelines.cli.arguments import (
     renamed,
 )
 from pipelines.cli.build import add_build
+from pipelines.cli.calibrate import add_calibrate
 from pipelines.cli.preferences import add_compare, add_export, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import add_train, add_train_tokenizer
@@ -130,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
             "what-if", help="say what other rules, caps and quotas would keep, without a build"
         )
     )
+    add_calibrate(
+        commands.add_parser(
+            "calibrate", help="have a sample labelled, and say how well a rule agrees with people"
+        )
+    )
     add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
     add_train_tokenizer(
         commands.add_parser(
@@ -210,6 +216,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "build": _run("pipelines.cli.build"),
     "verify": _verify,
     "what-if": _run("pipelines.cli.what_if"),
+    "calibrate": _run("pipelines.cli.calibrate"),
     "recipe": _run("pipelines.cli.recipe"),
     "engines": _engines,
     "train-tokenizer": _run_of_train("pipelines.training.train_tokenizer"),

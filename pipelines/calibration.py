@@ -1,0 +1,127 @@
+"""The folder `calibration/` of a corpus: labelled samples of rules, and what they say.
+
+`vargpt-corpus calibrate` writes here. A build reads it, and never writes or removes anything in it.
+A rule has `COLUMN.BOUND.parquet`, the sample with its labels; `.html`, the page to label it on; and
+`.json`, the precision and recall.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filters.scores.registry import columns_of
+from pipelines.stages.score import SCORER, Score
+from schemas.recipe import Recipe
+from schemas.store.storage import CorpusError, Storage
+
+FOLDER = "calibration"
+BOUNDS = ("min", "max")
+MARK = b"vargpt-corpus calibrate"  # in each file that the command wrote
+YES, NO, SKIP = "yes", "no", "skip"
+
+_OWN = re.compile(rf"{FOLDER}/[A-Za-z0-9_-]+\.({'|'.join(BOUNDS)})\.(parquet|html|json)")
+
+
+def _field(name: str, type_: pa.DataType, meaning: str) -> "pa.Field[pa.DataType]":
+    return pa.field(name, type_, nullable=False, metadata={"meaning": meaning})
+
+
+SAMPLE = pa.schema(
+    [
+        _field("key", pa.string(), "of the row"),
+        _field("label", pa.string(), "yes: a person keeps it; no; skip; '' if not labelled"),
+        _field("value", pa.float64(), "of the column"),
+        _field("threshold", pa.float64(), "of the row's source when it was drawn"),
+        _field("source", pa.string(), "name of the source in the recipe"),
+        _field("stratum", pa.string(), "what it was drawn from: source, side and distance"),
+        _field("stratum_rows", pa.int64(), "rows of the stratum in the corpus"),
+        _field("weight", pa.float64(), "rows of the corpus that it stands for"),
+        _field("shard", pa.int32(), "number of the side-cars that it lies in"),
+        _field("scorer", pa.string(), "metadata `scorer` of the column; '' for a signal"),
+    ]
+)
+
+
+def is_own(path: str) -> bool:
+    """Return whether a path of a corpus is one that `calibrate` writes.
+
+    >>> is_own("calibration/aesthetic.min.html"), is_own("calibration/notes.txt")
+    (True, False)
+    """
+    return _OWN.fullmatch(path) is not None
+
+
+def path_of(rule: str, suffix: str) -> str:
+    """Return where a file of a rule lies below the corpus."""
+    return f"{FOLDER}/{rule}.{suffix}"
+
+
+def read_sample(store: Storage, rule: str) -> pa.Table | None:
+    """Read the sample of a rule, with its labels; None if there is none.
+
+    Raises:
+        CorpusError: the file is not such a sample.
+    """
+    path = path_of(rule, "parquet")
+    if not store.exists(path):
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(store.read(path)))
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path}: not a sample of calibrate ({error}); move it away") from error
+    if table.schema.names != SAMPLE.names:
+        raise CorpusError(
+            f"{path}: not a sample of calibrate, its columns are {', '.join(table.schema.names)}; "
+            "move it away"
+        )
+    return table
+
+
+def scorer_of(recipe: Recipe, column: str) -> str:
+    """Return the description of the scorer of a column, as its metadata has it; '' for a signal."""
+    if column not in {each.name for each in columns_of(recipe.score.scorers)}:
+        return ""
+    schema = Score.from_recipe(recipe, "signals").schema()
+    return (schema.field(column).metadata or {})[SCORER].decode()
+
+
+def rules_on_scores(recipe: Recipe) -> list[str]:
+    """Return the bounds on scores in a recipe, as COLUMN.BOUND, each once."""
+    scored = {each.name for each in columns_of(recipe.score.scorers)}
+    found = [
+        f"{name}.{bound}"
+        for rules in (recipe.select, *recipe.rules_by_source().values())
+        for name, rule in rules.items()
+        for bound in BOUNDS
+        if name in scored and getattr(rule, bound) is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def calibration_warnings(recipe: Recipe, store: Storage) -> Iterator[str]:
+    """Yield a line for rules on scores without labels, and for each whose scorer is another.
+
+    Args:
+        recipe: with the hashes of its files.
+        store: the corpus.
+    """
+    without: list[str] = []
+    for rule in rules_on_scores(recipe):
+        sample = read_sample(store, rule)
+        if sample is None or not {YES, NO} & {*sample["label"].to_pylist()}:
+            without.append(rule)
+            continue
+        labelled, now = str(sample["scorer"][0]), scorer_of(recipe, rule.partition(".")[0])
+        if json.loads(labelled or "{}") != json.loads(now or "{}"):
+            yield (
+                f"select.{rule}: its labels are of another scorer ({labelled}) than that of the "
+                f"recipe ({now}); calibrate it again with --anew"
+            )
+    if without:
+        yield (
+            f"no labels say whether people agree with select.{', select.'.join(without)}; see "
+            "vargpt-corpus calibrate"
+        )
