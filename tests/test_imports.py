@@ -33,6 +33,7 @@ ROOMS = (
     "model.training",
     "model.preferences",
     "model.vargpt",
+    "model.clip_training",
     "model.data",
     "model.tokenizer_training",
     "model.tokenizers",

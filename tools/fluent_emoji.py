@@ -59,16 +59,25 @@ def fetch(folder: Path) -> None:
     root = folder / "root"
     if root.exists():
         return
-    if not shutil.which("npm"):
-        raise SystemExit(
-            "npm is needed and was not found: on another system, unpack the npm packages "
-            f"{' and '.join(PACKAGES.values())} into {root}/{' and '.join(PACKAGES)} by other means"
-        )
+    require_npm(" and ".join(PACKAGES.values()), f"{root}/{' and '.join(PACKAGES)}")
     unpacking = folder / "root.part"
     shutil.rmtree(unpacking, ignore_errors=True)
     for name, package in PACKAGES.items():
         download(package, unpacking / name)
     unpacking.rename(root)
+
+
+def require_npm(packages: str, places: object) -> None:
+    """Check that npm is there.
+
+    Raises:
+        SystemExit: it is not; says what to unpack, and where.
+    """
+    if not shutil.which("npm"):
+        raise SystemExit(
+            "npm is needed and was not found: on another system, unpack the npm packages "
+            f"{packages} into {places} by other means"
+        )
 
 
 def download(package: str, into: Path) -> None:

@@ -65,8 +65,13 @@ class Plan:
         raise ValueError(f"step {step} is past the last phase")
 
     def lr_at(self, step: int) -> float:
-        """Return the learning rate: a linear warm-up, then a cosine down to 1 %."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        """Return the learning rate of a step."""
+        return warm_cosine(step, steps=self.steps, warmup=self.warmup, lr=self.lr)
+
+
+def warm_cosine(step: int, *, steps: int, warmup: int, lr: float) -> float:
+    """Return the learning rate: a linear warm-up to `lr`, then a cosine down to 1 %."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return lr * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)

@@ -21,7 +21,7 @@ from pipelines.cli.build import add_build
 from pipelines.cli.calibrate import add_calibrate
 from pipelines.cli.preferences import add_compare, add_export, add_preferences
 from pipelines.cli.recipe import add_recipe
-from pipelines.cli.train import add_train, add_train_tokenizer
+from pipelines.cli.train import add_train, add_train_clip, add_train_tokenizer
 from pipelines.cli.verify import add_verify
 from pipelines.cli.what_if import add_what_if
 from pipelines.stage_table import STAGES, about
@@ -142,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
             "train-tokenizer", help="train a tokenizer on folders or shards of images"
         )
     )
+    add_train_clip(
+        commands.add_parser("train-clip", help="train a small CLIP on lists of images with titles")
+    )
     add_train(commands.add_parser("train", help="train a VARGPT on built corpora, stage by stage"))
     add_preferences(
         commands.add_parser(
@@ -220,6 +223,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "recipe": _run("pipelines.cli.recipe"),
     "engines": _engines,
     "train-tokenizer": _run_of_train("pipelines.training.train_tokenizer"),
+    "train-clip": _run_of_train("pipelines.training.train_clip"),
     "preferences": _run_of_train("pipelines.preferences.commands"),
     "compare": _run_of_train("pipelines.preferences.compare"),
     "export": _export,

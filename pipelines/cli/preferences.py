@@ -111,7 +111,11 @@ def _add_scorer(parser: argparse.ArgumentParser, *, required: bool = False) -> N
         metavar="NAME",
         help="clip, aesthetic, or MODULE:NAME of any callable",
     )
-    parser.add_argument("--clip-model", default="ViT-L-14", help="open_clip's name")
+    parser.add_argument(
+        "--clip-model",
+        default="ViT-L-14",
+        help="open_clip's name, or bundled for the small one of this package",
+    )
     parser.add_argument(
         "--clip-weights",
         default="",

@@ -47,8 +47,47 @@ def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:NAME",
         help="further loss: any importable callable of (images, images) in [-1, 1] to a scalar",
     )
-    parser.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
-    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")
+    _add_card(parser)
+
+
+def add_train_clip(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `train-clip`."""
+    parser.epilog = "After a kill, the same command resumes from the last state in DIR."
+    parser.add_argument(
+        "--list",
+        action="append",
+        required=True,
+        dest="lists",
+        type=place,
+        metavar="FILE",
+        help="images with path, title, text, tags and author as JSON lines; may be repeated",
+    )
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
+    parser.add_argument(
+        "--steps", type=positive, default=2400, metavar="N", help="(default: 2,400)"
+    )
+    parser.add_argument(
+        "--batch", type=positive, default=256, help="images per step (default: 256)"
+    )
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and order (default: 0)")
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the groups of similar images, for the figures (default: 0.1)",
+    )
+    parser.add_argument(
+        "--teacher",
+        default="",
+        metavar="DIR",
+        help="sentence encoder that teaches the text tower English; only training reads it",
+    )
+    parser.add_argument("--describe-teacher", default="", metavar="TEXT", help="for the card")
+    parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
+    add_force_unlock(parser)
+    _add_card(parser)
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -106,3 +145,8 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="torch's name (default: cuda if available)")
     add_force_unlock(parser)
+
+
+def _add_card(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--describe-data", default="", metavar="TEXT", help="for the card")
+    parser.add_argument("--licence", default="not stated", metavar="TEXT", help="for the card")

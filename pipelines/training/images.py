@@ -162,7 +162,7 @@ class TrainingImages:
         if image in self._cache:
             return self._cache[image]
         try:
-            decoded = decode_image(_read(image), DecodeConfig(max_pixels=MAX_PIXELS))
+            decoded = decode_image(read_image(image), DecodeConfig(max_pixels=MAX_PIXELS))
             if max(decoded.size) > MAX_ASPECT * min(decoded.size):
                 size = f"{decoded.width} x {decoded.height} px"
                 raise DecodeError("too_long", f"{size}, over {MAX_ASPECT} times as long as wide")
@@ -176,7 +176,13 @@ class TrainingImages:
         return square
 
 
-def _read(image: ImageFile) -> bytes:
+def read_image(image: ImageFile) -> bytes:
+    """Read an encoded image.
+
+    Raises:
+        DecodeError: it has more than `MAX_BYTES`.
+        FileNotFoundError: it is gone.
+    """
     fs, path = open_fs(image.url)
     length = fs.size(path) if image.length is None else image.length
     if length > MAX_BYTES:

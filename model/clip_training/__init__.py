@@ -1,0 +1,1 @@
+"""Training of a small CLIP: texts, the held-out split, the loop, evaluation and the model card."""

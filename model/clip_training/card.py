@@ -1,0 +1,138 @@
+"""The model card of a trained CLIP: its sizes, data, training and quality."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Final
+
+from model.clip_training.evaluate import Figures
+from model.clip_training.network import ClipSizes
+
+UNREADABLE_SHOWN: Final = 3  # images listed in the card; training.json lists all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """The facts of a run in the card, without its figures."""
+
+    data: str  # description of the training images
+    licence: str  # of the data
+    command: str
+    images: int  # to train on
+    subjects: int  # different titles among them
+    held_out: float  # share of the groups
+    held_out_images: Sequence[str]  # names of all images in them
+    unreadable: Mapping[str, str]  # image -> reason
+    plan: str
+    teacher: str  # description of the sentence encoder; "" for none
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """The numbers of a run."""
+
+    parameters: int
+    size: int  # bytes of the weights
+    steps: int
+    seconds: float  # of training alone
+    figures: Mapping[str, Figures]  # name of the texts -> figures
+
+
+def card(sizes: ClipSizes, facts: Facts, made: Made, *, weights: str, numbers: str) -> str:
+    """Write the model card, Markdown.
+
+    Args:
+        sizes: of the network.
+        facts: facts of the run.
+        made: numbers of the run.
+        weights: name of the file of weights.
+        numbers: name of the file of figures.
+    """
+    listed = ", ".join(f"{name} {value}" for name, value in asdict(sizes).items())
+    lines = [
+        "# A small CLIP for clip art and emoji",
+        "",
+        f"{made.parameters:,} parameters, {made.size:,} bytes in float16, trained by",
+        "`vargpt-corpus train-clip`. Both towers, the loss and the format of the folder are",
+        "open_clip's, so its own functions load it, without a network:",
+        "",
+        "```python",
+        "name, weights = bundled_clip()  # of model.bundled_clip",
+        "clip, preprocess = open_clip.create_model_from_pretrained(name)",
+        "tokenizer = open_clip.get_tokenizer(name)",
+        "```",
+        "",
+        f"Sizes: {listed}.",
+        "",
+        *_table(made.figures),
+        "",
+        "R@10 is the share of queries with a right answer among the first ten; in brackets, the",
+        "same for a random order. AUC is the probability that an image and its own text are more",
+        "similar than an image and another text; chance is 0.5.",
+        "",
+        f"{facts.held_out:.0%} of the groups of images, drawn by a hash, were held out and never",
+        "trained on. A group has all images whose titles end with the same word, all skin tones,",
+        "genders and drawings of one emoji, and all images that look the same. So the last word of",
+        "a held-out title is in no title of the training; it may be in its tags. One image of each",
+        "title and list is compared, without the skin tones. Figures are of the float16 file.",
+        "",
+        f"- Data: {facts.data}; {facts.images:,} images with {facts.subjects:,} titles to train "
+        f"on. {_unreadable(facts)}Licence of the data: {facts.licence}.",
+        f"- Training: {facts.plan}; {made.steps:,} steps in {made.seconds / 60:.0f} minutes on "
+        f"{facts.machine}.",
+        *_teacher(facts),
+        f"- Command: `{facts.command}`",
+        "- Limits: it works for clip art and emoji with English titles, for tests and demos. It is",
+        "  no measure of photographs, of long captions (16 tokens are read), of colours, counts or",
+        "  positions. Use a published CLIP for a corpus that a model is trained on.",
+        f"- [{numbers}]({numbers}) has the loss curve and the figures above, of `{weights}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _table(figures: Mapping[str, Figures]) -> list[str]:
+    return [
+        "| text | images | titles | image to text R@1 | R@10 | text to image R@1 | R@10 | AUC |",
+        "|--|--:|--:|--:|--:|--:|--:|--:|",
+        *(
+            f"| {name} | {found.images} | {found.titles} "
+            f"| {_share(found.image_to_text.r1, found.image_to_text.chance_r1)} "
+            f"| {_share(found.image_to_text.r10, found.image_to_text.chance_r10)} "
+            f"| {_share(found.text_to_image.r1, found.text_to_image.chance_r1)} "
+            f"| {_share(found.text_to_image.r10, found.text_to_image.chance_r10)} "
+            f"| {found.auc:.3f} |"
+            for name, found in figures.items()
+        ),
+    ]
+
+
+def _share(found: float, chance: float) -> str:
+    """Return a share beside that of chance.
+
+    >>> _share(0.25, 0.0175)
+    '25.0 % (1.8 %)'
+    """
+    return f"{found:.1%} ({chance:.1%})".replace("%", " %")
+
+
+def _teacher(facts: Facts) -> list[str]:
+    if not facts.teacher:
+        return []
+    return [
+        f"- Words: the text tower also learned to give the embeddings of {facts.teacher},",
+        "  for the titles and tags to train on and for the WordNet nouns of ImageNet-22k. Words of",
+        "  held-out titles are among these nouns, without their images.",
+    ]
+
+
+def _unreadable(facts: Facts) -> str:
+    if not facts.unreadable:
+        return ""
+    first = [
+        f"`{name}` ({why})" for name, why in islice(facts.unreadable.items(), UNREADABLE_SHOWN)
+    ]
+    more = len(facts.unreadable) - len(first)
+    listed = ", ".join(first) + (f" and {more} more" if more else "")
+    return f"{len(facts.unreadable)} could not be used: {listed}. "
