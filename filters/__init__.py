@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from filters.decode import DecodeError
     from filters.decode import decode as decode_image
     from filters.registry import SIGNALS, columns, make_signal
-    from filters.rules import Verdict, judge
+    from filters.rules import judge
     from filters.signal import Column, Record, Signal, Values
     from filters.words import count_words
 
@@ -21,7 +21,6 @@ __all__ = [
     "Record",
     "Signal",
     "Values",
-    "Verdict",
     "clean",
     "columns",
     "count_words",

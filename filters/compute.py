@@ -92,6 +92,20 @@ def _cudnn(*, allow_tf32: bool) -> contextlib.AbstractContextManager[object]:
     )
 
 
+@contextlib.contextmanager
+def one_thread() -> Generator[None, None, None]:
+    """Return a context in which this thread's computations on a CPU are not split.
+
+    Processes share the cores; and other numbers of threads would round differently.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def keep_freed_memory() -> None:
     """Keep freed memory in this process, if the C library is glibc.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from filters.blank import Blank
 from filters.colour_layout import ColourLayout
+from filters.crop_loss import CropLoss
 from filters.pdq import Pdq
 from filters.phash import PHash
 from filters.sharpness import Sharpness
@@ -16,6 +17,7 @@ from filters.text_length import TextLength
 
 SIGNALS: dict[str, Callable[..., Signal]] = {
     "size": Size,
+    "crop_loss": CropLoss,
     "blank": Blank,
     "sharpness": Sharpness,
     "phash": PHash,

@@ -12,7 +12,6 @@ from schemas.rule_config import Rule
 
 pc: Any = pyarrow.compute  # its stubs do not accept Python values and lists of kinds
 HOST = "host"  # the column whose values also match their parent domains
-_NONE = pa.scalar(None, pa.string())
 _PARENTS = 8  # levels of a host that are compared
 
 
@@ -30,10 +29,11 @@ def judge(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
     Raises:
         KeyError: a rule names a column that is not in `values`.
     """
+    none = pa.scalar(None, pa.string())  # at import time it would import pandas
     reasons = pa.nulls(values.num_rows, pa.string())
     for name, rule in rules.items():
         for reason, passes in _checks(name, rule, values):
-            reasons = pc.coalesce(reasons, pc.if_else(passes, _NONE, reason))
+            reasons = pc.coalesce(reasons, pc.if_else(passes, none, reason))
     return pc.fill_null(reasons, "")
 
 
@@ -85,7 +85,8 @@ def _of_column(name: str, rule: Rule, column: Any) -> Iterator[tuple[str, Any]]:
     if rule.in_ is not None:
         yield f"{name}_in", _is_in(name, column, _texts(rule.in_, rule))
     if rule.not_in is not None:
-        yield f"{name}_not_in", pc.invert(_is_in(name, column, _texts(rule.not_in, rule)))
+        is_out = pc.invert(_is_in(name, column, _texts(rule.not_in, rule)))
+        yield f"{name}_not_in", pc.and_(is_out, column.is_valid())
     if rule.matches is not None:
         yield f"{name}_matches", pc.match_substring_regex(column, rule.matches)
 

@@ -32,13 +32,13 @@ def read_texts(path: str, sha256: str = "") -> list[str]:
     return texts
 
 
-def file_sha256(path: str) -> str:
-    """Return the sha256 of a file of texts, after it was read as one.
+def file_sha256(path: str, sha256: str = "") -> str:
+    """Return the sha256 of a file of texts, after it was read as one; `sha256` as `read_texts`.
 
     Raises:
         CorpusError: as `read_texts`.
     """
-    read_texts(path)
+    read_texts(path, sha256)
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 

@@ -22,6 +22,7 @@ from pipelines.own_names import (
     every_sidecar,
     lists_of,
     member_key,
+    old_cutoffs,
     open_claims,
     surplus_files,
     written_folders,
@@ -187,7 +188,8 @@ class Build:
         accept_rows(self.store, self._origins("sources"), allow_shrink=self.allow_shrink)
         self._remove(surplus_files(self.store, self.claims, self.shards))
         inputs = (*every_sidecar(0), *claimed_members(self.claims))
-        self.claims.lower(dict.fromkeys(inputs, self.shards))
+        gone = dict.fromkeys(old_cutoffs(self.claims), 0)
+        self.claims.lower(dict.fromkeys(inputs, self.shards) | gone)
 
     def chain(self, stages: Sequence[MapStage]) -> None:
         """Run map stages that follow each other over the shards that are not fresh.

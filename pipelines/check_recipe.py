@@ -5,20 +5,18 @@ So a typo is met before any work, and a moved file is the same recipe.
 
 import hashlib
 import os.path
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
-from filters.registry import SIGNALS, columns, make_signal
+from filters.registry import SIGNALS, make_signal
 from filters.scores.pin import pinned
-from filters.scores.registry import columns_of
-from filters.text_list import file_sha256, read_texts
+from filters.scores.registry import score_columns
+from filters.text_list import file_sha256
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.benchmarks import benchmark_faults, benchmark_warnings, pinned_benchmarks
+from pipelines.check_rules import is_here, measured_columns, pinned_rules, rule_faults
 from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
@@ -29,10 +27,11 @@ from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
 from schemas.list_config import BalanceConfig
 from schemas.recipe import Recipe, Source
-from schemas.recipe_file import RecipeError, suggest
-from schemas.rule_config import Rule
+from schemas.recipe_faults import suggest
+from schemas.recipe_file import RecipeError
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, absolute
+from schemas.tables import DUPLICATES, SCORES
 
 CHUNK_BYTES = 1 << 24
 
@@ -45,7 +44,7 @@ def pin(recipe: Recipe) -> Recipe:
             measured.
         CorpusError: if a file is missing, not usable, or not the one that was pinned.
     """
-    if faults := [*_signal_faults(recipe), *_rule_faults(recipe), *semantic_faults(recipe)]:
+    if faults := [*_faults(recipe)]:
         raise RecipeError("\n".join(faults))
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
@@ -61,9 +60,9 @@ def pin(recipe: Recipe) -> Recipe:
             "balance": _pinned_balance(recipe.dedup.balance),
         }
     )
-    changes["select"] = _pinned_rules(recipe.select)
+    changes["select"] = pinned_rules(recipe.select)
     changes["sources"] = tuple(
-        source.model_copy(update={"select": _pinned_rules(source.select)})
+        source.model_copy(update={"select": pinned_rules(source.select)})
         for source in recipe.sources
     )
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
@@ -72,7 +71,7 @@ def pin(recipe: Recipe) -> Recipe:
 
 def recipe_faults(recipe: Recipe) -> list[str]:
     """Find what a build would refuse, a line a fault, without reading any data."""
-    faults = [*_signal_faults(recipe), *_rule_faults(recipe), *semantic_faults(recipe)]
+    faults = [*_faults(recipe)]
     try:
         load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     except CorpusError as error:
@@ -106,7 +105,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
 
 
 def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
-    if recipe.checkpoint and _is_here(recipe.checkpoint):
+    if recipe.checkpoint and is_here(recipe.checkpoint):
         fs, path = open_fs(recipe.checkpoint)
         if not fs.isfile(path):
             where = f"vq_tokens.tokenizers.{recipe.name}.checkpoint"
@@ -123,22 +122,18 @@ def _source_faults(source: Source, recipe: Recipe) -> Iterator[str]:
             except CorpusError as error:
                 yield f"{where}.path: {error}"
         return
-    if source.kind == "folder" and _is_here(source.path):
+    if source.kind == "folder" and is_here(source.path):
         fs, path = open_fs(source.path)
         if not fs.isdir(path):
             there = "a file, expected a folder" if fs.isfile(path) else "no such folder"
             yield f"{where}.path: {source.path}: {there}"
             return
     listed = source.list if source.kind == "folder" else source.path
-    if listed and _is_here(listed):
+    if listed and is_here(listed):
         try:
             make_reader(source, recipe.crawl).version()
         except (CorpusError, OSError) as error:
             yield f"{where}: {error}"
-
-
-def _is_here(path: str) -> bool:
-    return "://" not in path or path.startswith("file://")
 
 
 def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
@@ -151,6 +146,15 @@ def _pinned(recipe: TokenizerRecipe) -> TokenizerRecipe:
         checkpoint, recipe.checkpoint_sha256, f"vq_tokens.tokenizers.{recipe.name}.checkpoint"
     )
     return recipe.model_copy(update={"checkpoint_sha256": found})
+
+
+def _faults(recipe: Recipe) -> Iterator[str]:
+    """Find what a build would refuse without looking at a file of weights."""
+    yield from _signal_faults(recipe)
+    yield from _score_faults(recipe)
+    yield from rule_faults(recipe)
+    yield from _cap_faults(recipe)
+    yield from semantic_faults(recipe)
 
 
 def _signal_faults(recipe: Recipe) -> Iterator[str]:
@@ -179,84 +183,31 @@ def _signal_faults(recipe: Recipe) -> Iterator[str]:
             yield f"measure.signals: {name} is needed; or set dedup.phash_distance to null"
 
 
-def _rule_faults(recipe: Recipe) -> Iterator[str]:
-    types = rule_columns(recipe)
-    yield from _faults_of_rules("select", recipe.select, types)
-    for source in recipe.sources:
-        yield from _faults_of_rules(f"sources.{source.name}.select", source.select, types)
-
-
-def rule_columns(recipe: Recipe) -> dict[str, pa.DataType]:
-    """Return the columns that rules can name, and their types."""
-    measured = columns(name for name in recipe.measure.signals if name in SIGNALS)
-    scored = columns_of(recipe.score.scorers)
-    return {
-        **dict.fromkeys(LISTED, pa.string()),
-        **{column.name: column.type for column in (*measured, *scored)},
+def _score_faults(recipe: Recipe) -> Iterator[str]:
+    """A column of scores has a name that no other column has."""
+    signals = [column.name for column in measured_columns(recipe)]
+    taken = {
+        **dict.fromkeys((*SCORES.names, *LISTED, *DUPLICATES.names), "the corpus itself"),
+        **dict.fromkeys(signals, "measure"),
     }
+    for scorer in recipe.score.scorers:
+        for column in score_columns(scorer):
+            if column.name in taken:
+                where = f"score.scorers.{scorer.name}"
+                yield f"{where}: column {column.name} is of {taken[column.name]}; name it otherwise"
+            taken[column.name] = f"scorer {scorer.name}"
 
 
-def _faults_of_rules(
-    where: str, rules: Mapping[str, Rule], types: Mapping[str, pa.DataType]
-) -> Iterator[str]:
-    for name, rule in rules.items():
-        place = f"{where}.{name}"
-        if rule.any_of:
-            if name in types:
-                yield f"{place}: any_of is not for one column; give the rule a name of its own"
-            for number, group in enumerate(rule.any_of):
-                yield from _faults_of_rules(f"{place}.any_of.{number}", group, types)
-        elif name not in types:
-            yield f"{place}: not measured; {suggest(name, types)}"
-        else:
-            yield from _type_faults(place, rule, types[name], types)
-
-
-def _type_faults(
-    place: str, rule: Rule, type_: pa.DataType, types: Mapping[str, pa.DataType]
-) -> Iterator[str]:
-    """Bounds are for numbers, `forbid` for flags, and lists and patterns for texts."""
-    bounded = not (rule.min is None and rule.max is None)
-    of_texts = not (rule.in_ is None and rule.not_in is None and rule.matches is None)
-    if pa.types.is_nested(type_):
-        yield f"{place}: a list, of which a rule can say nothing"
-    elif pa.types.is_string(type_):
-        if bounded or rule.forbid:
-            yield f"{place}: a text has in, not_in and matches"
-        yield from _text_faults(place, rule)
-    elif of_texts:
-        yield f"{place}: in, not_in and matches are for texts"
-    elif pa.types.is_boolean(type_):
-        if bounded:
-            yield f"{place}: a flag has no bounds; use forbid: true"
-    elif rule.forbid:
-        flags = [other for other, type_ in types.items() if pa.types.is_boolean(type_)]
-        yield f"{place}: a number has bounds; forbid is for flags: {', '.join(flags)}"
-
-
-def _text_faults(place: str, rule: Rule) -> Iterator[str]:
-    if rule.matches is not None:
-        try:
-            pc.match_substring_regex(pa.array([""]), rule.matches)
-        except pa.ArrowInvalid as error:
-            yield f"{place}.matches: no regular expression of RE2: {error}"
-    if rule.texts_file:
-        try:
-            read_texts(rule.texts_file, rule.texts_sha256)
-        except CorpusError as error:
-            yield f"{place}: {error}; for one text write [{rule.texts_file}]"
-
-
-def _pinned_rules(rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """Fill in the hashes of the files of texts."""
-    return {name: _pinned_rule(rule) for name, rule in rules.items()}
-
-
-def _pinned_rule(rule: Rule) -> Rule:
-    update: dict[str, object] = {"any_of": tuple(map(_pinned_rules, rule.any_of))}
-    if rule.texts_file:
-        update["texts_sha256"] = file_sha256(rule.texts_file)
-    return rule.model_copy(update=update)
+def _cap_faults(recipe: Recipe) -> Iterator[str]:
+    """A cap on equal bytes needs rows of equal bytes, which dedup removes by default."""
+    config = recipe.dedup
+    if config.max_per_image is None:
+        return
+    if config.same_bytes:
+        yield "dedup.max_per_image: needs dedup.same_bytes: false, else one row of a file is kept"
+    if config.phash_distance is not None:
+        what = "needs dedup.phash_distance: null, else equal images are near-duplicates"
+        yield f"dedup.max_per_image: {what}"
 
 
 def _pinned_balance(config: BalanceConfig | None) -> BalanceConfig | None:
@@ -264,7 +215,8 @@ def _pinned_balance(config: BalanceConfig | None) -> BalanceConfig | None:
         return None
     path = absolute(config.entries)
     entry_index(path, config.entries_sha256)
-    return config.model_copy(update={"entries": path, "entries_sha256": file_sha256(path)})
+    found = file_sha256(path, config.entries_sha256)
+    return config.model_copy(update={"entries": path, "entries_sha256": found})
 
 
 def _balance_faults(config: BalanceConfig | None) -> Iterator[str]:

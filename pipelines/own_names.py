@@ -94,7 +94,12 @@ def surplus_files(store: Storage, claims: Claims, shards: int) -> list[str]:
     found = surplus(store, {f: numbers[f"{f}/*.parquet"] for f in stages})
     for stage in stages.values():
         found += surplus_letters(store, stage.name, numbers[f"dead_letters/{stage.name}/*.parquet"])
-    return found
+    return [*found, *old_cutoffs(claims)]
+
+
+def old_cutoffs(claims: Claims) -> list[str]:
+    """List the files in which an earlier release kept where quotas end."""
+    return sorted(path for path in claims.counts if path.startswith("selection/quota-"))
 
 
 def claimed_members(claims: Claims) -> set[str]:

@@ -25,8 +25,8 @@ def content_digest(table: "pa.Table") -> str:
     """Hash the names and values of a table's columns, without chunks, buffers and metadata.
 
     Two side-cars with equal digests have equal rows, so files made from one are fresh for the
-    other. A table with nulls has the same digest as one without null flags; our schemas have no
-    nulls.
+    other. A null differs from every value, and a column that may have nulls has the same digest as
+    one that may not, if it has none.
     """
     # Recipes have fingerprints too, and are read without Arrow.
     import numpy as np

@@ -230,6 +230,7 @@ class MeasureConfig(StageConfig):
     # Names of signals; all columns of a signal are stored.
     signals: tuple[str, ...] = (
         "size",
+        "crop_loss",
         "blank",
         "sharpness",
         "phash",
@@ -278,9 +279,10 @@ class DedupConfig(StageConfig):
     max_text_repeats: int | None = Field(default=None, ge=1)
     # Draws among the rows that are no duplicates, before the caps. null: not used.
     balance: BalanceConfig | None = None
-    # Most rows of a text, of a host and of an author. Which ones, a hash of their keys decides.
-    # Rows without a host or an author are not limited.
+    # Most rows of a text, of equal bytes, of a host and of an author. Which ones, a hash of their
+    # keys decides. Rows without a host or an author are not limited.
     max_per_text: int | None = Field(default=None, ge=1)
+    max_per_image: int | None = Field(default=None, ge=1)  # needs same_bytes: false, no pHashes
     max_per_host: int | None = Field(default=None, ge=1)
     max_per_author: int | None = Field(default=None, ge=1)
 
@@ -299,16 +301,10 @@ class DedupConfig(StageConfig):
 
     def decides(self) -> dict[str, Any]:
         """Return what decides the verdicts: of a file or corpus with a known hash, not its path."""
-        data = self.model_dump(mode="json")
+        data: dict[str, Any] = _without_pinned_files(self.model_dump(mode="json"))
         for earlier in data["against"]:
             if earlier["manifest_sha256"]:
                 del earlier["path"]
-        for benchmark in data["benchmarks"]:
-            for place in ("prompts", "images"):
-                if benchmark[f"{place}_sha256"]:
-                    del benchmark[place]
-        if self.balance and self.balance.entries_sha256:
-            del data["balance"]["entries"]
         return data
 
 
@@ -379,8 +375,16 @@ class VqTokensConfig(StageConfig):
     tokenizers: tuple[Tokenizer, ...] = Field(default=(BsqTokenizer(),), min_length=1)
     # square: the centre of every image; buckets: the nearest of Infinity's 15 shapes
     aspects: Literal["square", "buckets"] = "square"
+    # crop: cut away what lies outside the shape; contain: shrink the image into the shape, on the
+    # background of `decode`, so that nothing is lost
+    fit: Literal["crop", "contain"] = "crop"
     views: int = Field(default=1, ge=1, le=64)  # crops per image: the centre, then random places
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # of the convolutions; tf32 needs CUDA
+    # Decode the codes again and store PSNR and SSIM against the crop; it doubles the cost. With a
+    # least value, images below are dropped: what a tokenizer cannot draw teaches noise.
+    reconstruction: bool = False
+    min_psnr: float | None = Field(default=None, gt=0)  # dB
+    min_ssim: float | None = Field(default=None, gt=-1, le=1)
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only
 
@@ -392,6 +396,11 @@ class VqTokensConfig(StageConfig):
             raise ValueError(
                 f"more than one tokenizer writes {', '.join(shared)}; give them different names"
             )
+        if self.fit == "contain" and self.views > 1:
+            raise ValueError("fit: contain has one view, the whole image")
+        bounded = self.min_psnr is not None or self.min_ssim is not None
+        if bounded and not self.reconstruction:
+            raise ValueError("min_psnr and min_ssim need reconstruction: true")
         square = [t.name for t in self.tokenizers if t.tokenizer == "var_vqvae"]
         if self.aspects == "buckets" and square:
             raise ValueError(f"{square[0]}: var_vqvae has square schedules only, not buckets")
@@ -473,7 +482,7 @@ class Recipe(_Sections):
     def content(self) -> dict[str, Any]:
         """Return the settings that decide the corpus's bytes, given the bytes of its sources.
 
-        A template file or checkpoint with a pinned hash is represented by the hash alone.
+        A file of templates, weights or texts with a pinned hash is represented by the hash alone.
         """
         data = self.model_dump(mode="json", exclude={"max_failed_fraction"})
         for source in data["sources"]:
@@ -482,19 +491,26 @@ class Recipe(_Sections):
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
-        for tokenizer in data["vq_tokens"]["tokenizers"]:
-            if tokenizer["checkpoint_sha256"]:
-                del tokenizer["checkpoint"]
         data["dedup"] = self.dedup.decides()
         data["crawl"]["known_hashes"] = self.crawl.decides_known()
-        if self.pair.templates_sha256:
-            del data["pair"]["templates"]
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)
         for source, fields in zip(self.sources, data["sources"], strict=True):
             fields["select"] = decided(source.select)
-        return data
+        return _without_pinned_files(data)
 
     def fingerprint(self) -> str:
         """Hash `content` to 32 hex digits; every sample contains it."""
         return fingerprint(self.content())
+
+
+def _without_pinned_files(data: Any) -> Any:
+    """Leave out each value `NAME` with a hash in `NAME_sha256`, at any depth."""
+    if isinstance(data, list):
+        return [_without_pinned_files(item) for item in cast(list[Any], data)]
+    if not isinstance(data, dict):
+        return data
+    fields = cast(dict[str, Any], data)
+    ends = {name for name, value in fields.items() if name.endswith("_sha256") and value}
+    pinned = {name.removesuffix("_sha256") for name in ends}
+    return {k: _without_pinned_files(v) for k, v in fields.items() if k not in pinned}

@@ -1,26 +1,28 @@
 """Reading of recipes, with errors in the words of the recipe."""
 
-import difflib
 import logging
 import os.path
 import posixpath
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from schemas.plain_words import explained, kind_of, not_yaml, shown
+from schemas.plain_words import kind_of, not_yaml
 from schemas.recipe import DedupConfig, Recipe, Source
+from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
 
 # Keys of earlier releases, and their present names.
-TEXT_REPEATS = "text_repeats"
-RENAMED = {"max_dead_fraction": "max_failed_fraction"}
+RENAMED = {
+    "max_dead_fraction": "max_failed_fraction",
+    "select.text_repeats.max": "dedup.max_text_repeats",
+    "select.text_repeats.cap": "dedup.max_per_text",
+}
 T = TypeVar("T", bound=BaseModel)
 _WARNINGS = logging.getLogger("vargpt-corpus")
 
@@ -79,7 +81,7 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     except ValidationError as error:
         # Leave out that a tuple with wrong items is also reported as too short.
         faults = [dict(f) for f in error.errors() if f["type"] != "too_short" or not f["input"]]
-        lines = dict.fromkeys(_explain(fault) for fault in faults)
+        lines = dict.fromkeys(explain(fault) for fault in faults)
         raise RecipeError("\n".join(f"{name}: {line}" for line in lines)) from error
 
 
@@ -100,137 +102,57 @@ def _renamed(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         RecipeError: if a key is given under both names.
     """
+    fields = dict(data)
     for old, new in RENAMED.items():
-        if old in data and new in data:
+        value = _taken(fields, old.split("."))
+        if value is None:
+            continue
+        section, _, key = new.rpartition(".")
+        there = fields.get(section) or {} if section else fields
+        if not isinstance(there, dict):  # a fault that the model names
+            continue
+        if key in there:
             raise RecipeError(f"{name}: {old} is now called {new}, and both are given; give one")
-    fields = {_current(key, name): value for key, value in data.items()}
-    return _moved_text_repeats(fields, name)
+        _WARNINGS.warning("%s: %s is now called %s", name, old, new)
+        if section:
+            fields[section] = {**there, key: value}
+        else:
+            fields[key] = value
+    return fields
 
 
-def _moved_text_repeats(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    """Move the rule on repeated texts, which `select` had, to `dedup`."""
-    select = fields.get("select")
-    if not isinstance(select, dict) or TEXT_REPEATS not in select:
-        return fields
-    rules = dict(cast(dict[str, Any], select))
-    rule = rules.pop(TEXT_REPEATS)
-    moved: dict[str, Any] = dict(fields.get("dedup") or {})
-    for old, new in (("max", "max_text_repeats"), ("cap", "max_per_text")):
-        if isinstance(rule, dict) and old in rule:
-            moved[new] = rule[old]
-            path = f"select.{TEXT_REPEATS}.{old}"
-            _WARNINGS.warning("%s: %s is now called dedup.%s", name, path, new)
-    return {**fields, "select": rules, "dedup": moved}
+def _taken(fields: dict[str, Any], path: Sequence[str]) -> Any:
+    """Take a value out of nested mappings, which are copied; None if it is not there.
+
+    A mapping that has nothing else goes with it.
+    """
+    first, *rest = path
+    found = fields.get(first)
+    if not rest:
+        return fields.pop(first, None)
+    if not isinstance(found, dict):
+        return None
+    inner = dict(cast(dict[str, Any], found))
+    value = _taken(inner, rest)
+    if value is not None:
+        fields[first] = inner
+        if not inner:
+            del fields[first]
+    return value
 
 
 def _current(path: str, where: str) -> str:
-    """Return a dotted path with the present name of its first key; warn about an old name."""
-    first, dot, rest = path.partition(".")
-    if first not in RENAMED:
-        return path
-    _WARNINGS.warning("%s: %s is now called %s", where, first, RENAMED[first])
-    return f"{RENAMED[first]}{dot}{rest}"
+    """Return a dotted path with the present name of its key; warn about an old name."""
+    for old, new in RENAMED.items():
+        if path == old or path.startswith(f"{old}."):
+            _WARNINGS.warning("%s: %s is now called %s", where, old, new)
+            return f"{new}{path.removeprefix(old)}"
+    return path
 
 
 def _read(path: str) -> bytes:
     fs, name = open_fs(path)
     return fs.cat_file(name)
-
-
-def _explain(fault: dict[str, Any]) -> str:
-    parts = _path(fault["loc"])
-    where = ".".join(str(part) for part in parts)
-    if fault["type"].startswith("union_tag"):  # an error of the key that chooses the model
-        return f"{where}: {explain_tag(fault)}"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {suggest(str(parts[-1]), _allowed_keys(fault['loc'][:-1]))}"
-    if not where:  # an error of the whole recipe, which is not shown
-        return fault["msg"].removeprefix("Value error, ")
-    if fault["loc"][-1] in _COLUMN:
-        return f"{where}: expected a column's name or number, got {shown(fault['input'])}"
-    return f"{where}: {explained(fault)}{meant(fault)}"
-
-
-_COLUMN = ("str", "constrained-int")  # pydantic's names for the two types of a column
-
-
-def _path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """Return the recipe keys of a fault's location, without the tags that pydantic adds.
-
-    pydantic adds the kind of a source or tokenizer, and of a value: sources.0.list.columns.url.str
-    """
-    tag = len(loc)  # index of the tag
-    if loc[:1] == ("sources",):
-        tag = 2
-    elif loc[:2] == ("vq_tokens", "tokenizers"):
-        tag = 3
-    parts = [part for n, part in enumerate(loc) if n != tag]
-    return parts[:-1] if parts and parts[-1] in _COLUMN else parts
-
-
-def meant(fault: Mapping[str, Any]) -> str:
-    """Return a hint with the allowed value that is similar to a wrong one; '' if none is."""
-    if fault["type"] != "literal_error" or not isinstance(fault["input"], str):
-        return ""
-    near = nearest(fault["input"], re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
-    return f"; did you mean {near}?" if near else ""
-
-
-def explain_tag(fault: Mapping[str, Any]) -> str:
-    """Return the error of the key that chooses between several models."""
-    key = str(fault["ctx"]["discriminator"]).strip("'")
-    if fault["type"] == "union_tag_not_found":
-        return f"{key} is missing, got {shown(fault['input'])}"
-    found, allowed = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
-    near = nearest(found, re.findall(r"'([^']*)'", allowed))
-    hint = f"did you mean {near}? " if near else ""
-    return f"unknown {key} {found!r}; {hint}Allowed: {allowed}"
-
-
-def nearest(found: str, allowed: Iterable[str]) -> str:
-    """Return the allowed name that is similar to `found`, in any case; '' if none is.
-
-    >>> nearest("Foldr", ["list", "folder"]), nearest("x", ["list", "folder"])
-    ('folder', '')
-    """
-    names = {name.lower(): name for name in allowed}
-    near = difflib.get_close_matches(found.lower(), names, n=1)
-    return names[near[0]] if near else ""
-
-
-def suggest(found: str, allowed: Iterable[str]) -> str:
-    """Return a hint with the allowed names, and the one that is similar to `found`.
-
-    >>> suggest("colour", ["color", "size"])
-    'did you mean color? Allowed: color, size'
-    """
-    names = list(allowed)
-    near = nearest(found, names)
-    hint = f"did you mean {near}? " if near else ""
-    return f"{hint}Allowed: {', '.join(names)}"
-
-
-def _allowed_keys(path: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the model at `path`, a path of pydantic with discriminator tags."""
-    model: type[BaseModel] = Recipe
-    for part in path:
-        model = _submodels(model).get(str(part), model)
-    return list(model.model_fields)
-
-
-def _submodels(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    found: dict[str, type[BaseModel]] = {}
-    for name, field in model.model_fields.items():
-        for type_ in _models_in(field.annotation):
-            kind = type_.model_fields.get("kind")  # of a source; pydantic's path has its tag
-            found[get_args(kind.annotation)[0] if kind else name] = type_
-    return found
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def override(data: dict[str, Any], item: str) -> None:

@@ -3,12 +3,32 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from schemas.sections import Model, Sha256
 
+
+def _texts(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Replace the errors of each part of the union by one."""
+    try:
+        return validate(value)
+    except ValidationError:
+        what = "a list of texts, or the path of a file with one text a line"
+        raise ValueError(f"expected {what}") from None
+
+
 # A list of texts, or the path of a file with one text a line, any fsspec URL.
-Texts = Annotated[tuple[str, ...], Field(min_length=1)] | str
+Texts = Annotated[
+    Annotated[tuple[str, ...], Field(min_length=1)] | Annotated[str, Field(min_length=1)],
+    WrapValidator(_texts),
+]
 
 
 class Rule(Model):

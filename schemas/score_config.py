@@ -124,6 +124,8 @@ class CustomScore(_Scorer):
     score: Literal["custom"]
     callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # module:name
     version: str = ""  # change it when the callable's scores change
+    # px; larger images are shrunk to it, as a whole batch of them waits in memory
+    max_side: int = Field(default=1024, ge=1)
 
 
 Scorer = Annotated[

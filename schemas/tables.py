@@ -1,4 +1,7 @@
-"""Arrow schemas of all side-cars. No column has nulls; each field has its meaning as metadata."""
+"""Arrow schemas of all side-cars. Each field has its meaning as metadata.
+
+No column has nulls, but those of scores: a row that was not scored has none.
+"""
 
 from typing import Any
 
@@ -133,6 +136,16 @@ TOKENS = pa.schema(
         _field("pass_images", pa.int32(), "images that went through the network at once"),
         _field("compared", pa.int64(), "bits or indices also computed in fp32; 0 for most rows"),
         _field("differing", pa.int64(), "of those, how many came out otherwise"),
+        pa.field(
+            "psnr",
+            pa.float32(),
+            metadata={"meaning": "of the decoded codes against the crop, dB; null if not asked"},
+        ),
+        pa.field(
+            "ssim",
+            pa.float32(),
+            metadata={"meaning": "of the decoded codes against the crop; null if not asked"},
+        ),
         _field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
         _field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
         _field("sha256", pa.string(), "of the array, 64 hex digits"),

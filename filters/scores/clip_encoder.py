@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from filters.compute import Compute, Passes
+from filters.compute import Compute, Passes, one_thread
 from filters.scorer import Device, ScorerError
 from filters.scores.clip_identity import LOCAL_DIR, MAX_ASPECT, bundled_clip, is_tag
 from filters.scores.local_weights import local_weights
@@ -94,7 +94,7 @@ class ClipEncoder:
                 found_BC = encode(part_B)
             return F.normalize(found_BC.float(), dim=1)
 
-        with self._compute.arithmetic():
+        with one_thread(), self._compute.arithmetic():
             return passes.run(batch_B, work).cpu().numpy()
 
     def _forget_words(self) -> None:

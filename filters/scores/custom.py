@@ -18,7 +18,7 @@ from schemas.score_config import ClipModel, CustomScore
 class CustomScorer:
     """The value of a callable for each image and its text.
 
-    It is called as `callable(images, texts)`, with RGB images of any sizes and as many texts, and
+    It is called as `callable(images, texts)`, with RGB images and as many texts, and
     returns as many numbers. Whether a value depends on its own image and text alone is up to it.
     """
 
@@ -45,11 +45,17 @@ class CustomScorer:
             "version": 1,
             "callable": self.config.callable,
             "callable_version": self.config.version,
+            "max_side": self.config.max_side,
         }
 
     def prepare(self, subject: Subject) -> Image:
-        """Return the whole image."""
-        return subject.image
+        """Return the image, shrunk to `max_side`."""
+        side = self.config.max_side
+        if max(subject.image.size) <= side:
+            return subject.image
+        smaller = subject.image.copy()
+        smaller.thumbnail((side, side))
+        return smaller
 
     def score(self, batch: Batch) -> Scores:
         """Return the callable's value for each image.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from filters.compute import Compute, Passes
+from filters.compute import Compute, Passes, one_thread
 from filters.scorer import Batch, ScorerError
 from filters.scores.process_cache import once_a_process
 from schemas.score_config import ClipModel
@@ -103,7 +103,7 @@ class Head:
         if wrong_B.any():
             raise ValueError(f"{self.name}: expected length 1, got {lengths_B[wrong_B][0]}")
         compute = Compute()  # one row a pass: larger products round differently
-        with compute.arithmetic():
+        with one_thread(), compute.arithmetic():
             found_B1 = Passes(compute).run(torch.from_numpy(embeddings_BC), self._work)
         return found_B1.squeeze(1).numpy()
 

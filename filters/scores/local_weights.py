@@ -33,6 +33,8 @@ def local_weights(url: str, sha256: str = "") -> Path:
         local = Path(path) if isinstance(fs, LocalFileSystem) else _copied(fs, path)
     except FileNotFoundError as error:
         raise ScorerError(f"{url}: no such file") from error
+    if not local.is_file():
+        raise ScorerError(f"{url}: no such file")
     if sha256:
         checked(url, file_sha256(str(local)), sha256)
     return local

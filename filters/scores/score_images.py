@@ -34,6 +34,6 @@ def score_images(scorer: Scorer, subjects: Sequence[Subject], device: Device) ->
             keys=[subject.key for subject in subjects],
             texts=[subject.text for subject in subjects],
             prepared=[scorer.prepare(subject) for subject in subjects],
-            embeddings=embeddings,
+            embeddings=embeddings,  # pyright: ignore[reportArgumentType] (pydantic: it has a hash)
         )
     )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from filters.compute import Passes, compute_on
+from filters.compute import Passes, compute_on, one_thread
 from filters.scorer import Device
 from filters.scores.packages import packages_of
 from filters.scores.process_cache import once_a_process
@@ -59,7 +59,7 @@ class WatermarkNetwork:
         Raises:
             torch.OutOfMemoryError: there is not enough memory for one image.
         """
-        with self._compute.arithmetic():
+        with one_thread(), self._compute.arithmetic():
             found_B = self._passes.run(torch.from_numpy(images_BHW3), self._probability)
         return found_B.cpu().numpy()
 

@@ -30,7 +30,7 @@ def file_sha256(url: str) -> str:
         with fs.open(path, "rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
-    except (FileNotFoundError, IsADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise ScorerError(f"{url}: no such file") from error
     return digest.hexdigest()
 

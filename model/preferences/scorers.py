@@ -1,6 +1,6 @@
 """Scorers of images that a model drew: the scorers of corpora, called with images and prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ class ScorerPlan:
     name: str  # stored with a score: `clip ViT-L-14 openai`, or MODULE:NAME
     config: settings.Scorer
 
-    def load(self, device: str = "cpu") -> Callable[[Sequence[Image], Sequence[str]], list[float]]:
+    def load(self, device: str = "cpu") -> Scorer:
         """Return the scorer, loaded.
 
         Raises:

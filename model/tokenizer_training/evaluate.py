@@ -12,18 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from model.tokenizers.infinity_bsq import InfinityBsq
+from model.tokenizers.likeness import likeness
 from model.tokenizers.network_tokenizer import NetworkTokenizer
 from model.tokenizers.prepare import to_model_input
 from model.tokenizers.protocol import CodeArray, Codes
 
 AT_ONCE: Final = 16  # images
-MOST_PSNR: Final = 100.0  # dB, for an exact reconstruction, as of a blank image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +50,9 @@ def evaluate(tokenizer: NetworkTokenizer, images_BHW3: NDArray[np.uint8]) -> Fig
         found = tokenizer.encode(images_B3HW)
         codes.append(found.values_BL)
         for drawn_3HW, image_3HW in zip(tokenizer.decode(found).cpu(), images_B3HW, strict=True):
-            pair = drawn_3HW[None] / 2 + 0.5, image_3HW[None] / 2 + 0.5
-            psnr.append(min(MOST_PSNR, float(peak_signal_noise_ratio(*pair, data_range=1.0))))
-            similarity = structural_similarity_index_measure(*pair, data_range=1.0)
-            assert isinstance(similarity, Tensor)
-            ssim.append(float(similarity))
+            alike = likeness(drawn_3HW, image_3HW)
+            psnr.append(alike.psnr)
+            ssim.append(alike.ssim)
     all_codes = Codes(values_BL=np.concatenate(codes), schedule=tokenizer.schedule)
     is_bits = isinstance(tokenizer, InfinityBsq)
     return Figures(

@@ -43,6 +43,35 @@ def cover_crop(image: Image.Image, height: int, width: int) -> NDArray[np.uint8]
     return _cut(image, _centre_box(cover_size(image.size, height, width), height, width))
 
 
+def contain(
+    image: Image.Image, height: int, width: int, background: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Resize an RGB image until it just fits into the target, and put it on a background.
+
+    LANCZOS, sides rounded, at least one pixel each; the offset of the image is rounded down.
+    Smaller images are enlarged.
+
+    Args:
+        image: to be resized.
+        height: of the target, px.
+        width: of the target, px.
+        background: RGB, 0..255.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: the image is not RGB.
+    """
+    _check_rgb(image)
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    whole = Image.new("RGB", (width, height), background)
+    place = (width - size[0]) // 2, (height - size[1]) // 2
+    whole.paste(image.resize(size, Image.Resampling.LANCZOS), place)
+    return np.asarray(whole)
+
+
 def cover_size(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
     """Return the smallest (width, height) with this image's aspect that covers the target.
 

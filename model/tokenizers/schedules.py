@@ -6,6 +6,7 @@ always height / width. VAR's square schedules are in sizes.py.
 
 from typing import Final
 
+from filters.aspects import ASPECTS
 from model.tokenizers.protocol import Schedule
 from schemas.store.errors import SettingsError
 
@@ -69,8 +70,7 @@ def _all_shapes() -> dict[float, Schedule]:
 
 _SHAPES: Final = _all_shapes()
 
-ASPECTS: Final[tuple[float, ...]] = tuple(_SHAPES)
-"""The 15 aspects (height / width), from 0.333 to 3.0; on a tie the first one is chosen."""
+assert tuple(_SHAPES) == ASPECTS
 
 
 def bsq_schedule(aspect: float, resolution: int) -> Schedule:
@@ -108,24 +108,6 @@ def pixel_size(aspect: float, resolution: int) -> tuple[int, int]:
     """
     height, width = bsq_schedule(aspect, resolution)[-1]
     return height * CODE_PIXELS, width * CODE_PIXELS
-
-
-def nearest_aspect(height: int, width: int) -> float:
-    """Return the aspect that Infinity uses for an image of this size.
-
-    Infinity's rule is the least |height / width - aspect|, the first of `ASPECTS` on a tie
-    (get_h_div_w_template2indices in dynamic_resolution.py). The rule is not symmetric: a rotated
-    image may get an aspect that is not the swapped one. VARGPT trains on squares only.
-
-    Raises:
-        ValueError: a side is not positive.
-
-    >>> nearest_aspect(1080, 1920)
-    0.571
-    """
-    if height < 1 or width < 1:
-        raise ValueError(f"expected positive sides, got height {height}, width {width}")
-    return min(ASPECTS, key=lambda aspect: abs(height / width - aspect))
 
 
 def double(schedule: Schedule) -> Schedule:

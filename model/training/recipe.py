@@ -18,7 +18,8 @@ from model.data.plan import SelfCorrection
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
 from schemas.plain_words import explained
-from schemas.recipe_file import RecipeError, meant, override, suggest
+from schemas.recipe_faults import meant, suggest
+from schemas.recipe_file import RecipeError, override
 from schemas.sample import IMAGE, IMAGE_GEN
 from schemas.strict_yaml import load_yaml
 from schemas.subsets import SubsetName

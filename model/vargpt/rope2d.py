@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from filters.aspects import ASPECTS
 from model.tokenizers.protocol import Schedule
-from model.tokenizers.schedules import ASPECTS, BUDGETS, bsq_schedule
+from model.tokenizers.schedules import BUDGETS, bsq_schedule
 
 BASE = 10000.0
 

@@ -1,4 +1,4 @@
-"""Caps: at most so many rows of a text, a host, an author or a source, over the whole corpus.
+"""Caps: at most so many rows of a text, an image, a host, an author or a source in the corpus.
 
 Of a group that has more rows, those of the lowest ranks stay. A rank is a hash of the row's key and
 the name of the cap. The caps work one after the other, each on the rows that the one before left.
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dedup.rows import KEY, ROW, TEXT, digest, numbers, standing_alone
+from pipelines.dedup.rows import KEY, ROW, SHA256, TEXT, digest, numbers, standing_alone
 from pipelines.runtime.exchange import Outputs, Tables, partition_of, scramble
 from schemas.recipe import Recipe
 
@@ -38,6 +38,7 @@ def caps_of(recipe: Recipe) -> tuple[Cap, ...]:
     config = recipe.dedup
     asked = {
         "max_per_text": (TEXT, config.max_per_text),
+        "max_per_image": (SHA256[:2], config.max_per_image),  # 128 bits tell files apart
         "max_per_host": (("host0", "host1"), config.max_per_host),
         "max_per_author": (("author0", "author1"), config.max_per_author),
     }
@@ -115,7 +116,8 @@ class CapTasks:
         lasts = tables["lasts"]
         ranked = rows.append_column("bin", pa.array(self._bins(rows)))
         ranked = ranked.join(lasts, [*self.cap.groups], use_threads=False)
-        last: np.ndarray = pc.fill_null(ranked["last"], _NO_BIN).to_numpy()  # pyright: ignore
+        no_bin = pa.scalar(_NO_BIN, pa.uint64())
+        last: np.ndarray = pc.fill_null(ranked["last"], no_bin).to_numpy()  # pyright: ignore
         bins = ranked["bin"].to_numpy()
         kept = ranked.filter(pa.array(bins <= last)).select(rows.column_names)
         edge = ranked.filter(pa.array(bins == last)).select([*ROW, *self.cap.groups, "bin", "room"])
@@ -166,7 +168,7 @@ class CapTasks:
         return partition_of(numbers(rows, identity), self.partitions)
 
 
-_NO_BIN = pa.scalar(2**64 - 1, pa.uint64())
+_NO_BIN = 2**64 - 1
 _ALL = np.iinfo(np.int64).max  # rows
 
 

@@ -76,7 +76,7 @@ def read_rows(
         place: the shard.
         hashed: whether pHashes and colours are compared, and so were measured.
         fold_case: whether texts that differ only in case are equal.
-        groups: columns that caps need: words of the digests of GROUPS.
+        groups: columns that caps need: words of digests, as `Cap.groups` names them.
         texts: whether the columns TEXTS are read too.
     """
     store, shard, number, rows_of = place
@@ -174,7 +174,8 @@ def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
 def layouts(table: pa.Table) -> np.ndarray:
     """Return the mean colours of each row: uint8 `[n, width]`."""
     packed = column(table, "layout")
-    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), -1)
+    width = len(packed[0]) if packed else 0
+    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:

@@ -147,7 +147,7 @@ class DedupTasks:
         kept = kept_rows(rows, first)
         balanced = [ENTRIES] if self.config.balance else []
         grouped = [*ROW, *group_columns(self.caps), *balanced]
-        groups = [name for name in grouped if name not in (*ROW, *TEXT)]
+        groups = [name for name in grouped if name not in (*ROW, *TEXT, *SHA256)]
         removed = removed_rows(rows, first, np.full(len(rows), REPEATED_URL))
         by_key = self._by(kept, KEY)
         mine = own_rows(kept)

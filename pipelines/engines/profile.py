@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.recipe_file import nearest
+from schemas.recipe_faults import nearest
 from schemas.store.storage import CorpusError
 from schemas.strict_yaml import load_yaml
 

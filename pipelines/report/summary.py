@@ -126,6 +126,13 @@ def shown_columns(recipe: Recipe) -> tuple[Column, ...]:
     return (*(column for column in stored if column.is_ordered), TEXT_REPEATS)
 
 
+def shown_rules(recipe: Recipe) -> dict[str, dict[str, Rule]]:
+    """Return the rules that histograms show, by source and column: of dedup the most of a text."""
+    most = recipe.dedup.max_text_repeats
+    repeats = {} if most is None else {TEXT_REPEATS.name: Rule(max=most)}
+    return {source: rules | repeats for source, rules in recipe.rules_by_source().items()}
+
+
 def _rows_in(store: Storage, shard: int) -> int:
     origin = read_origin(store, sidecar_path("sources", shard))
     return origin.counts.rows_in if origin else 0
@@ -165,14 +172,13 @@ def _histograms(
     shard: int, store: Storage, kept: frozenset[str], recipe: Recipe, source: str
 ) -> dict[str, Histogram]:
     """Return the histogram of each column, over the rows that have a value in it."""
-    rules = dict(recipe.rules_by_source().get(source, {}))
-    if recipe.dedup.max_text_repeats is not None:
-        rules[TEXT_REPEATS.name] = Rule(max=recipe.dedup.max_text_repeats)
+    rules = shown_rules(recipe).get(source, {})
     found: dict[str, Histogram] = {}
+    shown = shown_columns(recipe)
     for folder in ("signals", "scores", "duplicates"):
-        table = read_table(store, sidecar_path(folder, shard))
+        table = read_table(store, sidecar_path(folder, shard), ["key", *(c.name for c in shown)])
         in_shards = pc.is_in(table["key"], pa.array(sorted(kept), pa.string()))
-        for column in shown_columns(recipe):
+        for column in shown:
             if column.name in table.column_names:
                 there = table[column.name].is_valid()
                 values = table[column.name].filter(there).to_numpy()

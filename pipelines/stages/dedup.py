@@ -12,7 +12,8 @@ The rows are those that `select` kept, so the best acceptable copy stays.
 5. `semantic_duplicate`: the cosine of two CLIP embeddings of a cluster is 1 - eps or more, in the
    same order.
 6. `balance`, `balance_unmatched`: a share of the rows with a common entry of a list stays.
-7. `max_per_text`, `max_per_host`, `max_per_author`, `quota`: caps, one after the other.
+7. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
+   other.
 
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or

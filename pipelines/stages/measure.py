@@ -31,7 +31,7 @@ class Measure(MapStage):
     folder: ClassVar[str] = "signals"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw")
     version: ClassVar[int] = 2  # 2: words by Unicode, JPEGs without an end mark, limits on work
-    decides: ClassVar[tuple[str, ...]] = ("measure", "decode")
+    decides: ClassVar[tuple[str, ...]] = ("measure", "decode", "vq_tokens")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
 
@@ -44,7 +44,11 @@ class Measure(MapStage):
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Measure":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.measure, decode=recipe.decode, rows_of=rows_of)
+        config = recipe.measure
+        if "crop_loss" in config.signals:
+            shape = {"crop_loss": {"aspects": recipe.vq_tokens.aspects}}
+            config = config.model_copy(update={"settings": {**shape, **config.settings}})
+        return cls(config=config, decode=recipe.decode, rows_of=rows_of)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars: the key, then one column a measured value."""

@@ -29,7 +29,17 @@ READ_ROWS = 64
 METHOD_VERSION = 4  # raised when codes change for the same image; that of the stage is another
 
 # Columns of TOKENS that are copied when an array of an earlier build is reused.
-KEPT_ABOUT = ("aspect", "device", "pass_images", "compared", "differing", "method", "image_sha256")
+KEPT_ABOUT = (
+    "aspect",
+    "device",
+    "pass_images",
+    "compared",
+    "differing",
+    "psnr",
+    "ssim",
+    "method",
+    "image_sha256",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,7 @@ class VqTokens(MapStage):
 
     folder: ClassVar[str] = "tokens"
     reads: ClassVar[tuple[str, ...]] = ("raw",)
-    version: ClassVar[int] = 5  # 5: rows that have a pair, and no others
+    version: ClassVar[int] = 6  # 6: with the likeness of reconstructions
     decides: ClassVar[tuple[str, ...]] = ("vq_tokens", "decode")
     row_key: ClassVar[tuple[str, ...]] = ("key", "member")
     decodes: ClassVar[bool] = True
@@ -74,20 +84,31 @@ class VqTokens(MapStage):
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
-        return [[target.members, self._method(target)] for target in targets(self.config)]
+        made = [[target.members, self._method(target)] for target in targets(self.config)]
+        if not self.config.reconstruction:
+            return made
+        return [*made, ["reconstruction", self.config.min_psnr, self.config.min_ssim]]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         rows = self.rows("raw", shard, store).to_pylist()
-        methods = {member: self._method(t) for t in targets(self.config) for member in t.members}
+        methods = self.methods
         clock = DeviceClock()
         with Spool(scratch) as spool:
             arrays = TokenArrays(spool=spool)
-            _take_over(shard, store, methods, {row["key"]: row["sha256"] for row in rows}, arrays)
+            images = {row["key"]: row["sha256"] for row in rows}
+            measured = self.config.reconstruction
+            _take_over(shard, store, methods, images, arrays, measured=measured)
             found = self._tokenize(rows, store, methods, arrays, clock)
+            found |= self._unlike(rows, arrays, found)
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
             made = self._outcome(shard, scratch, rows, list(methods), arrays, rejects)
             return replace(made, waited=clock.share)
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """The method of each member: a hash of all that decides it beside the image."""
+        return {member: self._method(t) for t in targets(self.config) for member in t.members}
 
     def _method(self, target: Target) -> str:
         """Hash all that decides the codes of a target beside the image."""
@@ -95,8 +116,11 @@ class VqTokens(MapStage):
             mode="json", exclude={"name", "checkpoint", "resolutions", "features"}
         )
         recipe = self.config.model_dump(mode="json", include={"aspects", "views", "precision"})
+        # Not of codes that were made before there was a choice.
+        fit = [] if self.config.fit == "crop" else [self.config.fit]
         decode = self.decode.decides()
-        return fingerprint(self.name, METHOD_VERSION, tokenizer, target.resolution, recipe, decode)
+        parts = [tokenizer, target.resolution, recipe, decode, *fit]
+        return fingerprint(self.name, METHOD_VERSION, *parts)
 
     def _tokenize(
         self,
@@ -127,6 +151,24 @@ class VqTokens(MapStage):
                 made = {"method": methods[member], "image_sha256": images[result.key]}
                 arrays.add(result.key, member, array, {**result.about, **made})
         return rejects
+
+    def _unlike(
+        self, rows: Sequence[dict[str, Any]], arrays: TokenArrays, found: Mapping[str, Reject]
+    ) -> dict[str, Reject]:
+        """Return the images that are dropped because their codes do not draw them well enough."""
+        least = {"psnr": self.config.min_psnr, "ssim": self.config.min_ssim}
+        bounds = {name: bound for name, bound in least.items() if bound is not None}
+        dropped: dict[str, Reject] = {}
+        for row in rows if bounds else ():
+            key = row["key"]
+            members = [target.members[0] for target in targets(self.config)]
+            for name, bound in bounds.items() if key not in found else ():
+                value, member = min((arrays.about(key, m)[name], m) for m in members)
+                if not value >= bound:
+                    detail = f"{name} of {member} is {value:.3f}, vq_tokens.min_{name} is {bound}"
+                    reject = Reject(id=key, reason=f"{name}_min", detail=detail, dropped=True)
+                    dropped.setdefault(key, reject)
+        return dropped
 
     def _missing(self, key: str, arrays: TokenArrays) -> list[Target]:
         """Return the targets whose arrays of an image are not there."""
@@ -185,8 +227,13 @@ def _take_over(
     methods: Mapping[str, str],
     images: Mapping[str, str],
     arrays: TokenArrays,
+    *,
+    measured: bool,
 ) -> None:
-    """Spool the arrays that an earlier build made of the same bytes by the same method."""
+    """Spool the arrays that an earlier build made of the same bytes by the same method.
+
+    Where `measured`, only those whose reconstruction was.
+    """
     path = sidecar_path("tokens", shard)
     if not store.exists(path):
         return
@@ -195,6 +242,7 @@ def _take_over(
         for row in read_table(store, path).to_pylist()
         if row["method"] == methods.get(row["member"])
         and row["image_sha256"] == images.get(row["key"])
+        and not (measured and row.get("psnr") is None)
     ]
     for batch in batches(known, READ_ROWS):
         try:
@@ -206,5 +254,7 @@ def _take_over(
         for row, body in zip(batch, bodies, strict=True):
             if hashlib.sha256(body).hexdigest() == row["sha256"]:
                 array = np.frombuffer(body, row["dtype"]).reshape(row["shape"])
-                about = {name: row[name] for name in KEPT_ABOUT}
+                about = {name: row.get(name) for name in KEPT_ABOUT}
+                if not measured:
+                    about |= {"psnr": None, "ssim": None}
                 arrays.add(row["key"], row["member"], array, about)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageColor
 from PIL.Image import Image
 
 from filters.decode import DecodeError
@@ -44,7 +45,7 @@ class Tokenized:
 
     key: str
     arrays: dict[str, np.ndarray]  # member -> codes [L], features [C, h, w]; [V, ...] of views
-    about: dict[str, Any]  # columns aspect, device, pass_images, compared, differing of TOKENS
+    about: dict[str, Any]  # columns of TOKENS: aspect, device, pass_images, compared, psnr, ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,14 +99,19 @@ class TokenBatches:
             return Reject(id=request.key, reason=error.reason, detail=error.detail)
 
     def _cut(self, request: TokenRequest, image: Image) -> _Prepared:
-        from model.tokenizers.prepare import view_box, view_crop
-        from model.tokenizers.schedules import nearest_aspect, pixel_size
+        from filters.aspects import nearest_aspect
+        from model.tokenizers.prepare import contain, view_box, view_crop
+        from model.tokenizers.schedules import pixel_size
 
         buckets = self.recipe.aspects == "buckets"
         aspect = nearest_aspect(image.height, image.width) if buckets else 1.0
         views: dict[int, NDArray[np.uint8]] = {}
         for resolution in sorted({target.resolution for target in request.targets}):
             height, width = pixel_size(aspect, resolution)
+            if self.recipe.fit == "contain":
+                background = ImageColor.getrgb(self.decode.background)[:3]
+                views[resolution] = contain(image, height, width, background)[None]
+                continue
             crops: list[NDArray[np.uint8]] = []
             for view in range(self.recipe.views):
                 box = view_box(image.size, height, width, key=request.key, view=view)
@@ -168,6 +174,7 @@ class TokenBatches:
         checked = self._checked(tokenizer, keys, kept, images_NCHW, made[target.members[0]])
         for member in target.members[1:]:
             made[member] = sound_NCHW.half().cpu().numpy()
+        alike = self._likeness(tokenizer, made[target.members[0]], images_NCHW, kept)
         for place, number in enumerate(kept):
             mine = slice(place * views, (place + 1) * views) if views > 1 else place
             compared, differing = checked.get(number, (0, 0))
@@ -179,8 +186,36 @@ class TokenBatches:
                     "pass_images": tokenizer.passes.size,
                     "compared": compared,
                     "differing": differing,
+                    **alike[place],
                 },
             )
+
+    def _likeness(
+        self,
+        tokenizer: "NetworkTokenizer",
+        codes: np.ndarray,
+        images_NCHW: "torch.Tensor",
+        kept: Sequence[int],
+    ) -> list[dict[str, float | None]]:
+        """Return columns psnr and ssim of each image, the lowest of its views; None if not asked.
+
+        `codes` are of the images numbered `kept`, all views of an image one after the other.
+        """
+        from model.tokenizers.likeness import likeness
+        from model.tokenizers.protocol import Codes
+
+        if not self.recipe.reconstruction:
+            return [{"psnr": None, "ssim": None} for _ in kept]
+        views = self.recipe.views
+        drawn_NCHW = tokenizer.decode(Codes.unpack(codes, tokenizer.schedule)).cpu()
+        found: list[dict[str, float | None]] = []
+        for place, number in enumerate(kept):
+            each = [
+                likeness(drawn_NCHW[place * views + view], images_NCHW[number * views + view].cpu())
+                for view in range(views)
+            ]
+            found.append({"psnr": min(x.psnr for x in each), "ssim": min(x.ssim for x in each)})
+        return found
 
     def _checked(
         self,

@@ -39,6 +39,10 @@ class TokenArrays:
     def __contains__(self, place: tuple[str, str]) -> bool:
         return place in self._rows
 
+    def about(self, key: str, member: str) -> dict[str, Any]:
+        """Return the row of TOKENS of a sample's member, without `file` and `offset`."""
+        return self._rows[key, member]
+
     def add(self, key: str, member: str, array: np.ndarray, about: dict[str, Any]) -> None:
         """Add the array of a sample's member; `about` has the other columns of TOKENS."""
         data = np.ascontiguousarray(array).tobytes()

@@ -5,8 +5,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from filters.aspects import ASPECTS
 from model.tokenizers.protocol import Schedule, schedule_text
-from model.tokenizers.schedules import ASPECTS
 from model.tokenizers.sizes import BUNDLED, PRESETS, BsqConfig, VarConfig, schedule_of
 from schemas.recipe import BsqTokenizer, VarTokenizer, VqTokensConfig, members_of
 from schemas.store.storage import CorpusError
@@ -116,7 +116,7 @@ def describe_tokens(recipe: VqTokensConfig) -> list[dict[str, object]]:
         common: dict[str, object] = {
             "resolution": target.resolution,
             "views": recipe.views,
-            "crop": CROP if recipe.views == 1 else f"{CROP}, then drawn",
+            "crop": crop_of(recipe),
             "aspects": recipe.aspects,
             "image_sizes": {str(a): _size(of, config.stride) for a, of in schedules.items()},
             "schedules": {str(a): schedule_text(of) for a, of in schedules.items()},
@@ -143,6 +143,13 @@ def describe_tokens(recipe: VqTokensConfig) -> list[dict[str, object]]:
 
 
 CROP = "cover, centre"
+
+
+def crop_of(recipe: VqTokensConfig) -> str:
+    """Say how images are fitted into their shape."""
+    if recipe.fit == "contain":
+        return "contain, centre, on the background"
+    return CROP if recipe.views == 1 else f"{CROP}, then drawn"
 
 
 def _config(target: Target) -> BsqConfig | VarConfig:

@@ -73,7 +73,8 @@ class LocalSteps(Steps):
 
     def received(self, shards: Sequence[int]) -> Iterator[tuple[Sequence[int], Tables]]:
         """Yield groups of shards, and what is to be written of each."""
-        groups = [shards[group :: self.tasks.partitions] for group in range(self.tasks.partitions)]
+        count = self.tasks.partitions
+        groups = [[n for n in shards if n % count == group] for group in range(count)]
         read: Slices = []
         for number, group in enumerate(groups):
             outputs = self.tasks.read(number, group, self.corpus)

@@ -157,13 +157,11 @@ def quotas_sound(
     for source in recipe:
         rows = [counts for name, counts in zip(sources, found, strict=True) if name == source.name]
         kept, dropped = sum(kept for kept, _ in rows), sum(dropped for _, dropped in rows)
-        limit = source.quota
-        if (limit is None and dropped) or (limit is not None and kept > limit):
-            yield Fault(path, f"{source.name}: keeps {kept:,} rows, its quota is {limit}")
-        elif limit is not None and dropped and kept < limit:
-            yield Fault(
-                path, f"{source.name}: drops {dropped:,} rows of {kept:,}, its quota is {limit:,}"
-            )
+        said = f"{source.name}: keeps {kept:,} rows and drops {dropped:,} for its quota"
+        if source.quota is None and dropped:
+            yield Fault(path, f"{said}, and has none")
+        elif source.quota and (kept > source.quota or (dropped and kept < source.quota)):
+            yield Fault(path, f"{said} of {source.quota:,}")
 
 
 def _is_duration(seconds: Any) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from filters.registry import SIGNALS
+from filters.aspects import nearest_aspect
+from filters.registry import make_signal
 from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
-from model.tokenizers.schedules import nearest_aspect
 from pipelines.dedup.balance import BALANCE, UNMATCHED
 from pipelines.dedup.caps import caps_of
 from pipelines.dedup.contamination import reason_of
@@ -22,12 +22,14 @@ from pipelines.dedup.rows import (
     SAME_BYTES,
     TEXT_REPEATS,
 )
-from pipelines.runtime.stage import MapStage
+from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
+from pipelines.stages.vq_tokens import VqTokens
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 from schemas.keys import sample_key, unit
+from schemas.recipe import VqTokensConfig
 
 DEVICES = ("cpu", "cuda")
 PIXEL_SIGNALS = ("blank", "sharpness", "phash", "colour_layout")  # measured on pixels
@@ -60,15 +62,17 @@ class _ImageSize:
 
 def measured_rows_sound(look: ShardLook) -> Iterator[Fault]:
     """Measure the signals that need no pixels again, and compare them."""
-    table = look.tables["signals"]
+    table, stage = look.tables["signals"], look.corpus.stages["signals"]
+    assert isinstance(stage, Measure)
     sources, raw = look.rows("sources"), look.rows("raw")
     rows = [row for row in table.to_pylist() if row["key"] in sources and row["key"] in raw]
     records = [_record(row, sources[row["key"]], raw[row["key"]]["length"]) for row in rows]
-    for name in look.corpus.recipe.measure.signals:
+    for name in stage.config.signals:
         if name in PIXEL_SIGNALS:
             continue
         try:
-            measured = SIGNALS[name]().measure(records)
+            signal = make_signal(name, stage.config.settings.get(name))
+            measured = signal.measure(records)
         except AttributeError:  # a signal that reads pixels
             continue
         for column, values in measured.items():
@@ -102,14 +106,15 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     allowed += contaminated
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
-        represents_itself = reason == REPEATED_URL or reason not in OF_DUPLICATES
+        is_duplicate = reason in OF_DUPLICATES
         faults = {
             f"reason is {reason!r}, expected one of {allowed}": reason not in allowed,
             f"its representative is {kept_key!r}, under reason {reason!r}": (
-                represents_itself and kept_key != key
+                not is_duplicate and kept_key != key
             ),
+            # A repeated URL is of the row with its key, unless that is a duplicate itself.
             "it is its own representative, and a duplicate": (
-                not represents_itself and kept_key == key
+                is_duplicate and reason != REPEATED_URL and kept_key == key
             ),
             f"its text is in {row['text_repeats']} rows": (
                 row["text_repeats"] < (reason not in (REPEATED_URL, *contaminated))
@@ -119,8 +124,10 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
             ),
             f"{distance} bits of its hash differ, expected 0 to 64": not 0 <= distance <= 64,
         }
-        kept = None if row["kept_in"] else verdicts.get(kept_key)
-        if kept and not represents_itself:
+        # In another corpus, or in another shard.
+        elsewhere = row["kept_in"] or (reason == REPEATED_URL and kept_key == key)
+        kept = None if elsewhere else verdicts.get(kept_key)
+        if kept and is_duplicate:
             faults[f"its representative {kept_key} is a duplicate too"] = (
                 kept["reason"] in OF_DUPLICATES
             )
@@ -161,9 +168,8 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     precision = look.corpus.recipe.vq_tokens.precision
     described = {made["member"]: made for made in look.corpus.tokens}
     stage = look.corpus.stages["tokens"]
-    assert isinstance(stage, MapStage)
-    settings = stage.settings(look.shard, look.corpus.store)
-    methods = {member: method for members, method in settings for member in members}
+    assert isinstance(stage, VqTokens)
+    methods = stage.methods
     found: dict[str, list[str]] = {}
     for row in look.tables["tokens"].to_pylist():
         key, member = row["key"], row["member"]
@@ -189,6 +195,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
         ]
         if row["device"] not in DEVICES or row["pass_images"] < 1:
             faults.append(f"made on {row['device']!r}, {row['pass_images']} a pass")
+        faults += list(_likeness_faults(row, stage.config, described[member]["kind"]))
         drawn = precision != "fp32" and unit(key, COMPARED) < CHECKED_SHARE
         if not 0 <= row["differing"] <= row["compared"] * drawn:
             faults.append(f"{row['differing']:,} of {row['compared']:,} compared codes differ")
@@ -196,6 +203,17 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     for key, members in found.items():
         if sorted(members) != sorted(described):
             yield look.fault("tokens", f"{key}: arrays {members}, expected {sorted(described)}")
+
+
+def _likeness_faults(row: Mapping[str, Any], config: VqTokensConfig, kind: str) -> Iterator[str]:
+    """Yield what is wrong with the likeness of a reconstruction."""
+    least = {"psnr": config.min_psnr, "ssim": config.min_ssim}
+    for name, bound in least.items():
+        value = row[name]
+        if (value is not None) != config.reconstruction:
+            yield f"{name} is {value}, reconstruction is {str(config.reconstruction).lower()}"
+        elif value is not None and bound is not None and kind == "codes" and not value >= bound:
+            yield f"{name} is {value}, vq_tokens.min_{name} is {bound}"
 
 
 def expected_array(made: Mapping[str, Any], aspect: float) -> tuple[str, Sequence[int]]:

@@ -11,11 +11,6 @@ def brightness(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
     return [float(np.asarray(image.convert("L")).mean()) / 255 for image in images]
 
 
-def constant(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
-    """Score all images alike."""
-    return [0.5 for _ in images]
-
-
 def nothing(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
     """Fail to score what a prompt about fog shows."""
     return [float("nan") if "fog" in prompt else 0.5 for prompt in prompts]

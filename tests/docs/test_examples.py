@@ -24,6 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # A block of code, and the comment before it that says what it is, if any.
 BLOCK = re.compile(r"(?:<!-- (?P<what>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.S)
 SIGNAL_PAGE = ROOT / "docs/how-to/add-a-signal.md"
+SCORE_PAGE = ROOT / "docs/how-to/add-a-score.md"
 
 
 def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[tuple[str, str, str]]:
@@ -139,3 +140,32 @@ def test_a_build_stores_the_signal_of_the_page_and_selects_by_it(
     values = [value for table in tables for value in table["colourfulness"].to_pylist()]
     assert len(values) == 4
     assert min(values) == 0.0
+
+
+@pytest.fixture
+def my_scores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The module of the page on scores, in a folder of PYTHONPATH."""
+    [code] = [c for _, what, c in blocks("python", [SCORE_PAGE]) if what == "file: my_scores.py"]
+    (tmp_path / "my_scores.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_build_stores_the_score_of_the_page_and_selects_by_it(
+    my_scores: None, tmp_path: Path
+) -> None:
+    [(_, _, code)] = [b for b in blocks("yaml", [SCORE_PAGE]) if b[1] == "recipe with the scorer"]
+    asked = yaml.safe_load(code)
+    tiny = Tiny(folder=tmp_path)
+    for name, half in (("even", "white"), ("odd", "black")):
+        image = Image.new("RGB", (160, 150), "white")
+        image.paste(Image.new("RGB", (80, 150), half), (80, 0))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        image.save(tmp_path / f"images/{name}.png")
+        (tmp_path / f"images/{name}.txt").write_text(f"an {name} picture of two halves")
+    recipe = tiny.recipe(score=asked["score"], select=asked["select"])
+    manifest = tiny.build(recipe, until="select")
+    [line] = [line for line in manifest["funnel"] if line["stage"] == "select"]
+    assert line["dropped"] == {"symmetry_min": 1}
+    tables = [pq.read_table(path) for path in sorted((tiny.out / "scores").glob("*.parquet"))]
+    values = [value for table in tables for value in table["symmetry"].to_pylist()]
+    assert sorted(values) == pytest.approx([0.0, 1.0], abs=0.05)

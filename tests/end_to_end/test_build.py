@@ -176,7 +176,7 @@ def test_building_again_makes_nothing_again(copied: Corpus, server: CorpusServer
 
 
 def test_a_new_threshold_touches_no_pixel(copied: Corpus, server: CorpusServer) -> None:
-    early = ("sources", "raw", "signals", "duplicates")
+    early = ("sources", "raw", "signals", "scores")
     before, hits = committed(copied, *early), server.hits.copy()
     samples = copied.manifest["subsets"]["t2i"]["samples"]
     copied.rebuild("select.short_side.min=300")

@@ -53,7 +53,7 @@ CHANGES = {
     "a rule": (
         ["--set", "select.short_side.max=1000"],
         lambda tiny: None,
-        {"select", "caption", "pair", "vq_tokens", "shard", "report"},
+        {"select", "dedup", "caption", "pair", "vq_tokens", "shard", "report"},
     ),
     "templates": (
         ["--set", "shard.samples=9"],
@@ -172,15 +172,15 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_build_is_five_jobs_with_quotas_too(tiny: Tiny, jobs: list[str]) -> None:
     shutil.rmtree(tiny.out)
     assert run(tiny, "--set", "sources.0.quota=3") == 0
-    assert jobs == ["ingest-to-measure", "dedup", "select-to-vq_tokens", "shard", "report"]
-    manifest = (tiny.out / "manifest.json").read_bytes()
-    assert json.loads(manifest)["subsets"]["t2i"]["samples"] == 3
-    for path in (tiny.out / "selection").glob("quota-*.json"):
-        path.unlink()
+    assert jobs == ["ingest-to-select", "dedup", "caption-to-vq_tokens", "shard", "report"]
+    manifest = json.loads((tiny.out / "manifest.json").read_bytes())
+    assert manifest["subsets"]["t2i"]["samples"] == 3
+    [dedup] = [line for line in manifest["funnel"] if line["stage"] == "dedup"]
+    assert dedup["dropped"] == {"quota": 1}
     jobs.clear()
     assert run(tiny, "--set", "sources.0.quota=3") == 0
-    assert jobs == ["quota"]  # found again, the same
-    assert (tiny.out / "manifest.json").read_bytes() == manifest
+    assert jobs == []
+    assert not verify(Storage(str(tiny.out)))
 
 
 def test_a_build_that_drops_every_row_says_which_stage_took_them(
@@ -189,7 +189,7 @@ def test_a_build_that_drops_every_row_says_which_stage_took_them(
     """And it does no work for none, and keeps the shards that there are."""
     shards = {name: data for name, data in tiny.files().items() if name.startswith("shards/")}
     assert run(tiny, "--set", "select.short_side.max=20") == 1
-    assert jobs == ["select-to-vq_tokens"]
+    assert jobs == ["ingest-to-select"]
     said = capsys.readouterr().err
     assert "no sample is left: 4 rows in; select dropped 4 (short_side_max 4)" in said
     assert {n: d for n, d in tiny.files().items() if n.startswith("shards/")} == shards
@@ -213,7 +213,7 @@ def test_no_torch_and_no_job_for_rows_that_are_not_there(tmp_path: Path) -> None
     assert done.stdout.splitlines()[-1] == "1 False", done.stderr
     assert "no sample is left: 3 rows in; " in done.stderr
     assert "failed 3 (" in done.stderr
-    for folder in ("duplicates", "selection", "captions", "pairs", "tokens"):
+    for folder in ("scores", "selection", "duplicates", "captions", "pairs", "tokens"):
         assert len(list((tiny.out / folder).glob("*.parquet"))) == 2, folder
 
 

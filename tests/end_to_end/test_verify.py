@@ -37,8 +37,8 @@ from pipelines.verify.job import verify
 from schemas.store.errors import NotLookedError
 from schemas.store.storage import Storage
 
-# Rows of the demo list that go wrong: a failed one of crawl and of measure, a dropped one of dedup
-# and of select.
+# Rows of the demo list that go wrong: a failed one of crawl and of measure, a dropped one of select
+# and of dedup.
 WRONG = ("gone.png", "truncated.png", "same_bytes.png", "icon.png")
 TAR, RAW, CODES = "shards/t2i-000000.tar", "raw/00000", "tokens/00000.tokens256.npy"
 INDEX = "shards/t2i-000000.parquet"
@@ -531,7 +531,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "funnel": (
         manifest(lambda m: m["funnel"][-1].update(kept=1)),
         "manifest.json",
-        "funnel.8.kept",
+        "funnel.9.kept",
     ),
     "failed told": (
         manifest(lambda m: m.update(selected_but_not_written=5)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from filters.compute import Compute, Passes
+from filters.compute import Compute, Passes, one_thread
 
 
 def double(batch: Tensor) -> Tensor:
@@ -114,3 +114,14 @@ def test_arithmetic_is_without_gradients_and_leaves_the_settings_as_they_were(
     assert torch.is_grad_enabled()
     assert torch.backends.cuda.matmul.allow_tf32
     assert settings == (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)
+
+
+def test_one_thread_computes_and_then_as_many_as_before() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

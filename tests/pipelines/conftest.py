@@ -25,6 +25,7 @@ SCHEMAS = {
     "sources": tables.SOURCES,
     "raw": tables.RAW,
     "signals": tables.signals_schema([column.field for column in columns(SIGNALS)]),
+    "scores": tables.SCORES,
     "duplicates": tables.DUPLICATES,
     "selection": tables.SELECTION,
     "captions": tables.CAPTIONS,

@@ -70,33 +70,102 @@ def test_a_missing_checkpoint_is_named():
 def test_a_rule_on_what_is_not_measured_is_refused_with_what_is():
     (line,) = faults_of(select={"short_sid": {"min": 1}})
     assert line.startswith("select.short_sid: not measured; did you mean short_side? Allowed: ")
-    assert "text_repeats" in line
+    assert all(f" {name}," in line for name in ("host", "licence", "author", "title"))
     (line,) = faults_of(
         select={"blank_fraction": {"max": 0.9}},
         measure={"signals": ["size", "phash", "colour_layout"]},
     )
-    assert line.startswith("select.blank_fraction: not measured; Allowed: width, height")
+    assert line.startswith("select.blank_fraction: not measured; Allowed: source, url, ")
 
 
-def test_a_rule_on_repeated_texts_and_on_any_column_is_fine():
-    rules = {"text_repeats": {"max": 3}, "aspect": {"min": 0.5}, "text_url": {"forbid": True}}
-    assert list(pin(recipe(select=rules)).select) == list(rules)
+def test_rules_of_a_source_and_of_groups_are_checked_too():
+    sources = [{**SOURCES[0], "select": {"clip": {"min": 1}}}]
+    either = {"any_of": [{"aspect": {"max": 2}}, {"clip": {"min": 1}, "text_url": {"min": 1}}]}
+    lines = faults_of(sources=sources, select={"either": either})
+    assert [line.split(";")[0] for line in lines] == [
+        "select.either.any_of.1.clip: not measured",
+        "select.either.any_of.1.text_url: a flag has no bounds",
+        "sources.web.select.clip: not measured",
+    ]
 
 
-def test_a_cap_is_for_repeats_of_texts_alone():
-    [line] = faults_of(select={"text_chars": {"cap": 3}, "text_repeats": {"cap": 3}})
-    assert line == "select.text_chars: cap is for text_repeats alone; use min or max"
+def test_a_rule_of_groups_needs_a_name_that_no_column_has():
+    group = {"any_of": [{"aspect": {"max": 2}}]}
+    assert faults_of(select={"aspect": group, "a\nb": group}) == [
+        "select.aspect: any_of is not for one column; give the rule a name of its own",
+        "select: 'a\\nb' is no name of a rule; use letters, digits, _ and -",
+    ]
 
 
-def test_bounds_are_for_numbers_and_forbid_for_flags():
-    lines = faults_of(select={"aspect": {"forbid": True}, "text_url": {"max": 0}})
+def test_rules_can_be_on_measured_values_and_on_columns_of_the_list(tmp_path: Path):
+    hosts = tmp_path / "hosts.txt"
+    hosts.write_text("example.org\n")
+    rules = {
+        "aspect": {"min": 0.5},
+        "text_url": {"forbid": True},
+        "host": {"not_in": str(hosts), "matches": r"\.org$"},
+        "licence": {"in": ["CC0"]},
+        "either": {"any_of": [{"author": {"not_in": [""]}}, {"host": {"in": str(hosts)}}]},
+    }
+    pinned = pin(recipe(select=rules))
+    assert list(pinned.select) == list(rules)
+    digest = hashlib.sha256(hosts.read_bytes()).hexdigest()
+    assert pinned.select["host"].texts_sha256 == digest
+    assert pinned.select["either"].any_of[1]["host"].texts_sha256 == digest
+    assert pin(pinned) == pinned
+
+
+def test_a_moved_file_of_texts_is_the_same_recipe_and_a_changed_one_is_not(tmp_path: Path):
+    prints = []
+    for name, text in (("a", "x.org\n"), ("b", "x.org\n"), ("c", "y.org\n")):
+        (tmp_path / name).write_text(text)
+        prints.append(pin(recipe(select={"host": {"in": str(tmp_path / name)}})).fingerprint())
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_file_of_texts_must_be_there_and_be_the_pinned_one(tmp_path: Path):
+    assert faults_of(select={"licence": {"in": "CC0"}}) == [
+        "select.licence: CC0: no such file; for one text write [CC0]"
+    ]
+    listed = tmp_path / "hosts.txt"
+    listed.write_text("example.org\n")
+    wrong = {"in": str(listed), "texts_sha256": "0" * 64}
+    [line] = faults_of(select={"host": wrong})
+    assert f"{listed}: sha256 is " in line
+
+
+def test_bounds_are_for_numbers_forbid_for_flags_and_lists_for_texts():
+    lines = faults_of(
+        select={
+            "aspect": {"forbid": True},
+            "text_url": {"max": 0},
+            "short_side": {"in": ["a"]},
+            "licence": {"min": 1},
+            "author": {"forbid": True, "matches": "a"},
+        }
+    )
     assert lines[0].startswith("select.aspect: a number has bounds; forbid is for flags: text_url")
-    assert lines[1:] == ["select.text_url: a flag has no bounds; use forbid: true"]
+    assert lines[1:] == [
+        "select.text_url: a flag has no bounds; use forbid: true",
+        "select.short_side: in, not_in and matches are for texts",
+        "select.licence: a text has in, not_in and matches",
+        "select.author: a text has in, not_in and matches",
+    ]
 
 
-def test_no_rule_can_be_about_text():
-    (line,) = faults_of(select={"colour_layout": {"max": 3}})
-    assert line == "select.colour_layout: text, of which a rule can say nothing"
+def test_a_pattern_that_cannot_be_searched_for_is_refused():
+    [line] = faults_of(select={"title": {"matches": "(?=a)"}})
+    assert line.startswith("select.title.matches: no regular expression of RE2: ")
+
+
+def test_a_cap_of_equal_bytes_needs_that_they_are_no_duplicates():
+    lines = faults_of(dedup={"max_per_image": 3})
+    assert lines == [
+        "dedup.max_per_image: needs dedup.same_bytes: false, else one row of a file is kept",
+        "dedup.max_per_image: needs dedup.phash_distance: null, else equal images are "
+        "near-duplicates",
+    ]
+    pin(recipe(dedup={"max_per_image": 3, "same_bytes": False, "phash_distance": None}))
 
 
 def test_an_unknown_signal_is_refused_with_those_there_are():

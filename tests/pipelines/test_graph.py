@@ -15,12 +15,12 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints import typehints
 from PIL import Image
+from pipelines.stages.quota import write_cutoffs
 
 from pipelines.engines.engine import shard_numbers
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import make_stages
-from pipelines.stages.quota import write_cutoffs
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
 

@@ -9,9 +9,17 @@ from pydantic import BaseModel
 
 from schemas.recipe import CrawlConfig, Recipe, members_of
 from schemas.recipe_file import RecipeError, parse_recipe
+from schemas.rule_config import Rule
 
+RULES = {
+    "short_side": {"min": 64},
+    "aspect": {"max": 4},
+    "text_url": {"forbid": True},
+    "host": {"in": ["a.org"], "not_in": ["b.a.org"], "matches": "a"},
+    "either": {"any_of": [{"aspect": {"min": 1}}]},
+}
 SOURCES = [
-    {"kind": "list", "name": "web", "path": "a.csv"},
+    {"kind": "list", "name": "web", "path": "a.csv", "select": RULES},
     {"kind": "folder", "name": "drawn", "path": "images"},
     {"kind": "webdataset", "name": "packed", "path": "b.tar"},
     {"kind": "huggingface", "name": "hub", "path": "someone/set"},
@@ -19,28 +27,64 @@ SOURCES = [
 RECIPE = {
     "name": "small",
     "sources": SOURCES,
-    "select": {"short_side": {"min": 64}, "aspect": {"max": 4}, "text_url": {"forbid": True}},
+    "select": RULES,
 }
 SHA = "5e" * 32
+CLIP = {"weights": "a.safetensors", "weights_sha256": SHA}
+SCORERS = [
+    {"score": "clip", "clip": CLIP},
+    {"score": "aesthetic", "clip": CLIP, "head": "a.pth", "head_sha256": SHA},
+    {
+        "score": "nsfw",
+        "voters": [{"voter": "laion", "clip": CLIP, "head": "n.pth", "head_sha256": SHA}],
+    },
+    {"score": "watermark", "weights": "w.pt", "weights_sha256": SHA},
+    *({"score": name} for name in ("image_text", "faces", "language")),
+    {"score": "custom", "name": "mine", "callable": "module:name"},
+]
 BSQ = {"tokenizer": "infinity_bsq"}
 # What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
 IGNORED = {
     *(f"crawl.{knob}" for knob in CrawlConfig.EFFORT_FIELDS),
     *("sources.path", "sources.base_url", "sources.list", "decode.timeout_s"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
-    *(f"vq_tokens.gpu.{part}" for part in ("type", "count", "machine_type", "min_ram")),
+    *(
+        "score.scorers.head",
+        "score.scorers.weights",
+        "score.scorers.clip.weights",
+        "score.batch_size",
+    ),
+    "dedup.against.path",
+    *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
+    *(
+        f"{stage}.gpu.{part}"
+        for stage in ("score", "vq_tokens")
+        for part in ("type", "count", "machine_type", "min_ram")
+    ),
     *(f"max_failed_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
-    "max_failed_fraction.vq_tokens",
+    *("max_failed_fraction.score", "max_failed_fraction.vq_tokens"),
 }
 # Fields that have one allowed value.
-FIXED = {"caption.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"}
+FIXED = {
+    *("caption.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"),
+    *("score.scorers.score", "score.scorers.voters.voter"),
+}
 
 
 def pinned() -> Recipe:
     tokenizers = [BSQ | {"checkpoint_sha256": SHA}]
     pins = {
         "pair": {"templates_sha256": SHA},
-        "vq_tokens": {"tokenizers": tokenizers, "gpu": {"type": "nvidia-l4"}},
+        "dedup": {
+            "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
+            "semantic": {"eps": 0.1},
+        },
+        "score": {"scorers": SCORERS, "gpu": {"type": "nvidia-l4"}},
+        "vq_tokens": {
+            "tokenizers": tokenizers,
+            "gpu": {"type": "nvidia-l4"},
+            "reconstruction": True,
+        },
     }
     return parse_recipe(RECIPE | pins)
 
@@ -59,7 +103,7 @@ def other_value(annotation: Any, value: Any) -> Any:
         return (*value, 512 if isinstance(value[0], int) else "another")
     if value is None:
         kind = next(part for part in get_args(annotation) if part is not type(None))
-        return 3.0 if kind is float else kind("7")
+        return {float: 3.0, int: 7}.get(kind, "7")
     return {SHA: "7a" * 32, "#ffffff": "#000000"}.get(value, f"{value}x")
 
 
@@ -81,7 +125,9 @@ def changes(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def parts_changed(value: Any, path: tuple[str, ...], annotation: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, BaseModel):
+    if path[-1] == "any_of":  # of rules in rules without end
+        yield ".".join(path), (*value, {"aspect": Rule(min=2)})
+    elif isinstance(value, BaseModel):
         yield from changes(value, path)
     elif isinstance(value, dict) and not models_in(annotation):
         yield ".".join(path), value | {"sharpness": {"side": 7}}
@@ -109,7 +155,7 @@ def test_every_field_of_every_model_is_gone_through():
 def leaves(model: type[BaseModel], path: str = "") -> set[str]:
     found: set[str] = set()
     for name, info in model.model_fields.items():
-        inner = [part for part in models_in(info.annotation)]
+        inner = [part for part in models_in(info.annotation) if part is not model]
         for part in inner:
             found |= leaves(part, f"{path}{name}.")
         if not inner:
@@ -150,7 +196,7 @@ def test_a_bound_that_is_not_finite_is_refused(bound: float):
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({}, "a rule needs min, max or forbid: true"),
+        ({}, "a rule needs min, max, forbid: true, in, not_in, matches or any_of"),
         ({"min": 5, "max": 4}, "min is over max"),
     ],
 )

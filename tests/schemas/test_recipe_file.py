@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -60,7 +61,7 @@ def test_an_unknown_key_of_a_source_gets_the_keys_of_its_kind():
     sources = [{"name": "web", "kind": "list", "path": "a", "base-url": "x"}]
     assert faults_of(sources=sources) == [
         "r.yaml: sources.0.base-url: unknown key; did you mean base_url? "
-        "Allowed: name, licence, quota, kind, path, columns, quoting, links, base_url"
+        "Allowed: name, licence, quota, select, kind, path, columns, quoting, links, base_url"
     ]
 
 
@@ -75,8 +76,33 @@ def test_an_unknown_column_of_a_source_gets_the_columns():
 def test_an_unknown_bound_of_a_rule_gets_the_bounds():
     assert faults_of(select={"aspect": {"minimum": 1, "max": 2}}) == [
         "r.yaml: select.aspect.minimum: unknown key; did you mean min? "
-        "Allowed: min, max, forbid, cap"
+        "Allowed: min, max, forbid, in, not_in, matches, texts_sha256, any_of"
     ]
+
+
+@pytest.mark.parametrize("texts", [5, [5], [], "", {"a": 1}])
+def test_texts_of_a_rule_are_a_list_or_a_file(texts: Any):
+    [line] = faults_of(select={"host": {"in": texts}})
+    assert line.startswith(
+        "r.yaml: select.host.in: expected a list of texts, or the path of a file with one text a "
+        "line, got "
+    )
+
+
+@pytest.mark.parametrize(
+    ("scorer", "fault"),
+    [
+        ({"score": "clip", "mode": 1}, "mode: unknown key; Allowed: name, score, clip, embedding"),
+        (
+            {"score": "clip", "clip": {"modl": 1}},
+            "clip.modl: unknown key; did you mean model? Allowed: model, weights, weights_sha256",
+        ),
+        ({"score": "nsfw", "voters": [{"voter": "laion"}]}, "voters.0.head: is missing; add it"),
+        ({"score": "custom", "name": "a"}, "callable: is missing; add it"),
+    ],
+)
+def test_a_fault_of_a_scorer_is_named_by_the_recipes_keys(scorer: dict[str, Any], fault: str):
+    assert faults_of(score={"scorers": [scorer]}) == [f"r.yaml: score.scorers.0.{fault}"]
 
 
 def test_an_unknown_kind_of_source_lists_the_kinds():
@@ -285,3 +311,63 @@ def test_a_key_under_both_of_its_names_is_refused() -> None:
     shares = {"max_dead_fraction": {"crawl": 0.5}, "max_failed_fraction": {"crawl": 0.7}}
     with pytest.raises(RecipeError, match="both are given; give one"):
         parse_recipe({"name": "a", "sources": [], **shares})
+
+
+def test_the_rule_on_repeated_texts_became_two_keys_of_dedup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: a\nsources: [{name: web, kind: list, path: a.csv}]\n"
+        "select: {aspect: {max: 3}, text_repeats: {max: 20, cap: 5}}\n"
+    )
+    recipe = load_recipe(str(path), ["select.text_repeats.max=30"])
+    assert (recipe.dedup.max_text_repeats, recipe.dedup.max_per_text) == (30, 5)
+    assert list(recipe.select) == ["aspect"]
+    said = capsys.readouterr().err
+    assert said.count("select.text_repeats.max is now called dedup.max_text_repeats") == 2
+    assert said.count("select.text_repeats.cap is now called dedup.max_per_text") == 1
+    assert "text_repeats: " not in dump_recipe(recipe).replace("max_text_repeats", "")
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        (
+            {"select": {"text_repeats": {"cap": 3}}, "dedup": {"max_per_text": 5}},
+            "r.yaml: select.text_repeats.cap is now called dedup.max_per_text, and both are given",
+        ),
+        (
+            {"select": {"text_repeats": {"max": "a"}}},
+            "r.yaml: dedup.max_text_repeats: expected a whole number, got 'a'",
+        ),
+        ({"select": {"text_repeats": 5}}, "r.yaml: select.text_repeats: expected a mapping"),
+        (
+            {"select": {"text_repeats": {"max": 3}}, "dedup": 5},
+            "r.yaml: dedup: expected a mapping (key: value), got 5",
+        ),
+    ],
+)
+def test_a_wrong_rule_on_repeated_texts_is_not_dropped_in_silence(
+    parts: dict[str, Any], fault: str
+) -> None:
+    [line] = faults_of(**parts)
+    assert line.startswith(fault)
+
+
+def test_files_that_rules_and_scorers_name_are_taken_from_the_recipes_folder(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "name: a\nsources: [{name: web, kind: list, path: a.csv,\n"
+        "  select: {licence: {in: licences.txt}}}]\n"
+        "select: {host: {not_in: hosts.txt}, any: {any_of: [{host: {in: best.txt}}]}}\n"
+        "score: {scorers: [{score: aesthetic, head: head.pth},\n"
+        "  {score: clip, clip: {weights: openai}}]}\n"
+    )
+    recipe = load_recipe(str(path))
+    assert recipe.select["host"].not_in == f"{tmp_path}/hosts.txt"
+    assert recipe.select["any"].any_of[0]["host"].in_ == f"{tmp_path}/best.txt"
+    assert recipe.sources[0].select["licence"].in_ == f"{tmp_path}/licences.txt"
+    aesthetic, clip = recipe.score.scorers
+    assert aesthetic.head == f"{tmp_path}/head.pth"
+    assert clip.clip.weights == "openai"

@@ -21,7 +21,7 @@ def fields_of(schema: pa.Schema) -> Iterator[pa.Field]:
 
 def test_every_side_car_has_a_schema():
     assert set(SCHEMAS) == {
-        *("SOURCES", "RAW", "DUPLICATES", "SELECTION", "CAPTIONS", "PAIRS", "TOKENS"),
+        *("SOURCES", "RAW", "SCORES", "SELECTION", "DUPLICATES", "CAPTIONS", "PAIRS", "TOKENS"),
         *("PROMPTS", "PREFERENCES", "SHARD_INDEX", "DEAD_LETTERS", "signals"),
     }
 

@@ -1,7 +1,7 @@
 """Geometry of the charts, in SVG units; the template draws them without a script."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,15 +47,18 @@ class HistogramChart:
     described: str  # the chart in words
 
 
-def histogram_chart(column: Column, histogram: Histogram, rule: Rule | None) -> HistogramChart:
-    """Return the chart of one signal: measured rows, kept rows in front, the recipe's bounds."""
+def histogram_chart(column: Column, histogram: Histogram, rules: Sequence[Rule]) -> HistogramChart:
+    """Return the chart of one column: its rows, kept rows in front, the recipe's bounds.
+
+    Sources may have different rules for the column.
+    """
     return HistogramChart(
         name=column.name,
         meaning=column.meaning,
         bars=_bars(column, histogram),
         ticks=_ticks(column),
-        thresholds=_thresholds(column, rule),
-        sides=_sides(histogram, rule),
+        thresholds=_thresholds(column, rules),
+        sides=_sides(histogram, rules),
         described=_described(column, histogram),
     )
 
@@ -122,15 +125,16 @@ def _round_step(step: float) -> float:
     return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= step * 0.999)
 
 
-def _thresholds(column: Column, rule: Rule | None) -> tuple[Mark, ...]:
-    if rule is None or pa.types.is_boolean(column.type):
+def _thresholds(column: Column, rules: Sequence[Rule]) -> tuple[Mark, ...]:
+    if pa.types.is_boolean(column.type):
         return ()
-    bounds = (("min", rule.min), ("max", rule.max))
-    return tuple(
-        Mark(_place(bound, column), f"{name} {value(bound)}")
-        for name, bound in bounds
-        if bound is not None
-    )
+    bounds = [("min", bound) for bound in _distinct(rule.min for rule in rules)]
+    bounds += [("max", bound) for bound in _distinct(rule.max for rule in rules)]
+    return tuple(Mark(_place(bound, column), f"{name} {value(bound)}") for name, bound in bounds)
+
+
+def _distinct(bounds: Iterable[float | None]) -> list[float]:
+    return sorted({bound for bound in bounds if bound is not None})
 
 
 def _place(number: float, column: Column) -> float:
@@ -144,18 +148,21 @@ def _place(number: float, column: Column) -> float:
     return round(float(np.interp(number, edges, np.linspace(0, WIDTH, len(edges)))), 2)
 
 
-def _sides(histogram: Histogram, rule: Rule | None) -> tuple[str, ...]:
-    if rule is None:
-        return ()
+def _sides(histogram: Histogram, rules: Sequence[Rule]) -> tuple[str, ...]:
     measured = sum(histogram.measured)
     sides: list[str] = []
-    if rule.min is not None:
-        sides.append(f"{_with_share(histogram.under, measured)} below min {value(rule.min)}")
-    if rule.max is not None:
-        sides.append(f"{_with_share(histogram.over, measured)} above max {value(rule.max)}")
-    if rule.forbid:
+    if lowest := _distinct(rule.min for rule in rules):
+        sides.append(f"{_with_share(histogram.under, measured)} below min {_either(lowest)}")
+    if highest := _distinct(rule.max for rule in rules):
+        sides.append(f"{_with_share(histogram.over, measured)} above max {_either(highest)}")
+    if any(rule.forbid for rule in rules):
         sides.append(f"{_with_share(histogram.forbidden, measured)} set, which the recipe forbids")
     return tuple(sides)
+
+
+def _either(bounds: Sequence[float]) -> str:
+    """Return the bounds of different sources in words."""
+    return " or ".join(map(value, bounds))
 
 
 def _with_share(rows: int, total: int) -> str:

@@ -1,6 +1,6 @@
 """The galleries of the page: pictures of rows, grouped by outcome and reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pipelines.report.page.examples import Example, Found, Thumbnail
@@ -19,6 +19,7 @@ REASONS = {
     "quota": "beyond the source's quota",
     "text_repeats": "too many rows have its text",
     "max_per_text": "beyond the most rows of a text",
+    "max_per_image": "beyond the most rows of equal bytes",
     "max_per_host": "beyond the most rows of a host",
     "max_per_author": "beyond the most rows of an author",
 }
@@ -80,9 +81,12 @@ class Pictures:
 
 
 def dropped_galleries(
-    counts: Mapping[str, int], rules: Mapping[str, Rule], pictures: Pictures
+    counts: Mapping[str, int], rules: Iterable[Mapping[str, Rule]], pictures: Pictures
 ) -> list[Gallery]:
-    """Return a gallery for each reason of rules and caps, in the order of `counts`."""
+    """Return a gallery for each reason of rules and caps, in the order of `counts`.
+
+    `rules` are those of each source.
+    """
     by_reason = _rules_by_reason(rules)
     most = max(1, MOST_DROPPED // max(1, len(counts)))
     galleries: list[Gallery] = []
@@ -106,23 +110,26 @@ def duplicate_galleries(
     return galleries
 
 
-def _rules_by_reason(rules: Mapping[str, Rule]) -> dict[str, tuple[str, str]]:
-    """Map each reason of `filters.rules.judge` to its signal and the rule in words."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, rule in rules.items():
-        start = f"the recipe asks for {name} of at"
-        if rule.any_of:
-            found[name] = "", "the row passes no group of the rule"
-        if rule.forbid:
-            found[name] = name, f"the recipe forbids {name}"
-        if rule.min is not None:
-            found[f"{name}_min"] = name, f"{start} least {value(rule.min)}"
-        if rule.max is not None:
-            found[f"{name}_max"] = name, f"{start} most {value(rule.max)}"
-        if rule.in_ is not None:
-            found[f"{name}_in"] = name, f"{name} is not in the recipe's list"
-        if rule.not_in is not None:
-            found[f"{name}_not_in"] = name, f"{name} is in the recipe's list"
-        if rule.matches is not None:
-            found[f"{name}_matches"] = name, f"{name} does not match {rule.matches}"
-    return found
+def _rules_by_reason(rules: Iterable[Mapping[str, Rule]]) -> dict[str, tuple[str, str]]:
+    """Map each reason of `filters.rules.judge` to its column, and the sources' rules in words."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name, rule in (item for of_source in rules for item in of_source.items()):
+        for reason, meaning in _meanings(name, rule).items():
+            _, meanings = found.setdefault(reason, ("" if rule.any_of else name, []))
+            meanings += [] if meaning in meanings else [meaning]
+    return {reason: (name, "; ".join(meanings)) for reason, (name, meanings) in found.items()}
+
+
+def _meanings(name: str, rule: Rule) -> dict[str, str]:
+    """Map each reason of a rule to what it asks for."""
+    start = f"the recipe asks for {name} of at"
+    asked = {
+        name: rule.any_of and "the row passes no group of the rule",
+        f"{name}_min": rule.min is not None and f"{start} least {value(rule.min)}",
+        f"{name}_max": rule.max is not None and f"{start} most {value(rule.max)}",
+        f"{name}_in": rule.in_ is not None and f"{name} is not in the recipe's list",
+        f"{name}_not_in": rule.not_in is not None and f"{name} is in the recipe's list",
+        f"{name}_matches": rule.matches is not None and f"{name} does not match {rule.matches}",
+    }
+    asked |= {name: f"the recipe forbids {name}"} if rule.forbid else {}
+    return {reason: meaning for reason, meaning in asked.items() if meaning}

@@ -3,8 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,7 +18,7 @@ from pipelines.report.page.charts import HistogramChart, funnel_segments, histog
 from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.pictures import Pictures, dropped_galleries, duplicate_galleries
 from pipelines.report.page.records import Group, Summary
-from pipelines.report.summary import MOST_SHARDS, shown_columns
+from pipelines.report.summary import MOST_SHARDS, shown_columns, shown_rules
 from schemas.recipe import Recipe
 
 MOST_SOURCES = 100
@@ -73,7 +72,7 @@ def render_page(
     css = _environment().get_template("style.css").render()
     by_dedup = _dropped_by(stages, "dedup")
     alone = {reason: rows for reason, rows in by_dedup.items() if reason not in OF_DUPLICATES}
-    rules = {**reduce(or_, recipe.rules_by_source().values()), **recipe.select}
+    rules = recipe.rules_by_source().values()
     return (
         _environment()
         .get_template("page.html")
@@ -155,8 +154,13 @@ def _largest(tallies: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
 
 
 def _histograms(summary: Summary, recipe: Recipe) -> list[HistogramChart]:
+    rules = shown_rules(recipe).values()
     return [
-        histogram_chart(column, summary.histograms[column.name], recipe.select.get(column.name))
+        histogram_chart(
+            column,
+            summary.histograms[column.name],
+            [of_source[column.name] for of_source in rules if column.name in of_source],
+        )
         for column in shown_columns(recipe)
         if column.name in summary.histograms
     ]

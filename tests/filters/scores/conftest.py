@@ -122,8 +122,9 @@ def watermark_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(nn.Linear(1536, 625), nn.ReLU(), nn.Dropout(0.3)),
         *(nn.Linear(625, 256), nn.ReLU(), nn.Linear(256, 2)),
     )
-    # So large that the two classes differ.
-    network.classifier[5].weight.data *= 1000
+    # Features of random layers are of about 4e-5: let images differ, and classes.
+    network.classifier[0].weight.data *= 2e5
+    network.classifier[5].weight.data *= 3
     path = tmp_path_factory.mktemp("watermark") / "watermark_model_v1.pt"
     torch.save(network.state_dict(), path)
     return path

@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,41 +17,43 @@ from filters.scorer import Device, Scores, Subject
 from filters.scores.pin import pinned
 from filters.scores.registry import make_scorer, score_columns
 from filters.scores.score_images import score_images
-from schemas.score_config import ClipModel, Scorer
+from schemas.score_config import Scorer
 
-KINDS = (
-    "clip",
-    "aesthetic",
-    "nsfw",
-    "watermark",
-    "image_text",
-    "faces",
-    "language",
-    "custom",
-)
+# Those that need open_clip or timm, whose import takes seconds.
+SLOW = ("clip", "aesthetic", "watermark")
+FAST = ("nsfw", "image_text", "faces", "language", "custom")
+KINDS = (*FAST, *(pytest.param(kind, marks=pytest.mark.slow) for kind in SLOW))
 Configured = Callable[[str], Scorer]
 
 
 @pytest.fixture(scope="module")
-def configured(clip: ClipModel, heads: dict[str, Path], watermark_weights: Path) -> Configured:
-    """Return a function that gives the settings of a kind, with as many columns as it can have."""
-    laion = {"voter": "laion", "clip": clip, "head": str(heads["l14"])}
-    settings: dict[str, dict[str, Any]] = {
-        "clip": {"clip": clip, "embedding": True},
-        "aesthetic": {"clip": clip, "head": str(heads["mlp"])},
-        "nsfw": {"voters": [{"voter": "open_nsfw"}, laion]},
-        "watermark": {"weights": str(watermark_weights)},
-        "custom": {"name": "brightness", "callable": "simple_scorers:brightness"},
-    }
-    return lambda kind: TypeAdapter(Scorer).validate_python(
-        {"score": kind, **settings.get(kind, {})}
-    )
+def configured(request: pytest.FixtureRequest) -> Configured:
+    """Return a function that gives the settings of a kind."""
+
+    def made(kind: str) -> Scorer:
+        settings: dict[str, Any] = {"score": kind}
+        if kind in ("clip", "aesthetic"):
+            settings["clip"] = request.getfixturevalue("clip")
+        if kind == "clip":
+            settings["embedding"] = True
+        if kind == "aesthetic":
+            settings["head"] = str(request.getfixturevalue("heads")["mlp"])
+        if kind == "watermark":
+            settings["weights"] = str(request.getfixturevalue("watermark_weights"))
+        if kind == "custom":
+            settings |= {"name": "brightness", "callable": "simple_scorers:brightness"}
+        return TypeAdapter(Scorer).validate_python(settings)
+
+    return made
 
 
 def rows(scores: Scores) -> list[bytes]:
     """Return the bytes of each image's scores."""
     columns = [scores[name] for name in sorted(scores)]
-    return [pickle.dumps([np.asarray(value).tolist() for value in row]) for row in zip(*columns)]
+    return [
+        pickle.dumps([np.asarray(value).tolist() for value in row])
+        for row in zip(*columns, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,31 +118,20 @@ def test_an_identity_is_plain_json_without_paths_and_survives_a_pickle(
         assert "sha256" in written
 
 
-def test_columns_are_known_without_any_model() -> None:
+def test_columns_are_known_without_any_model_or_module_of_another_kind() -> None:
     program = """
 import sys
 from pydantic import TypeAdapter
 from filters.scores.registry import score_columns
 from schemas.score_config import Scorer
-kinds = {"clip": {}, "aesthetic": {"head": "h"}, "nsfw": {}, "watermark": {"weights": "w"},
-         "image_text": {}, "faces": {}, "language": {}, "custom": {"name": "c", "callable": "m:n"}}
+kinds = {"language": {}, "clip": {}, "aesthetic": {"head": "h"}, "nsfw": {}, "image_text": {},
+         "watermark": {"weights": "w"}, "faces": {}, "custom": {"name": "c", "callable": "m:n"}}
 for kind, settings in kinds.items():
     assert score_columns(TypeAdapter(Scorer).validate_python({"score": kind, **settings}))
+    if kind == "language":
+        assert "filters.scores.clip" not in sys.modules
 heavy = {"torch", "open_clip", "timm", "onnxruntime", "onnx", "cv2", "rapidocr_onnxruntime"}
 sys.exit(", ".join(heavy & set(sys.modules)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_kind_s_module_is_imported_when_it_is_asked_for() -> None:
-    program = """
-import sys
-from filters.scores.registry import score_columns
-from schemas.score_config import LanguageScore
-score_columns(LanguageScore(score="language"))
-print(sorted(name for name in sys.modules if name in
-    {"filters.scores.faces", "filters.scores.language", "filters.scores.clip"}))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "['filters.scores.language']"

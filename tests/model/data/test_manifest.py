@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from filters.aspects import ASPECTS
 from model.data.manifest import (
     DataError,
     Source,
@@ -15,7 +16,7 @@ from model.data.manifest import (
     token_members,
 )
 from model.tokenizers.protocol import schedule_text
-from model.tokenizers.schedules import ASPECTS, bsq_schedule
+from model.tokenizers.schedules import bsq_schedule
 
 
 @pytest.mark.parametrize("aspect", ASPECTS)

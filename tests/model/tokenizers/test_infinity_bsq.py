@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from filters.aspects import ASPECTS
 from filters.compute import Compute
 from model.tokenizers.bsq_network import BsqNetwork, plain_keys, wrapped_key
 from model.tokenizers.infinity_bsq import InfinityBsq
 from model.tokenizers.load import make_infinity_bsq, make_var_vqvae
 from model.tokenizers.protocol import Codes
-from model.tokenizers.schedules import ASPECTS
 from model.tokenizers.sizes import VAR_PRESETS, BsqConfig, schedule_of
 from schemas.store.checkpoint import CheckpointError, read_checkpoint
 

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.aspects import ASPECTS, nearest_aspect
 from model.tokenizers.protocol import count_codes
-from model.tokenizers.schedules import (
-    ASPECTS,
-    BUDGETS,
-    bsq_schedule,
-    double,
-    nearest_aspect,
-    pixel_size,
-)
+from model.tokenizers.schedules import BUDGETS, bsq_schedule, double, pixel_size
 
 # Infinity's own table, as its module builds it (FoundationVision/Infinity at commit 4c27bbb).
 GOLDEN: dict[str, Any] = json.loads(

@@ -4,8 +4,9 @@ import itertools
 import pytest
 import torch
 
+from filters.aspects import ASPECTS
 from model.tokenizers.protocol import Schedule
-from model.tokenizers.schedules import ASPECTS, BUDGETS, bsq_schedule
+from model.tokenizers.schedules import BUDGETS, bsq_schedule
 from model.vargpt.rope2d import reference_grid, rotation
 
 

@@ -134,4 +134,7 @@ def test_a_flag_of_an_earlier_release_is_read_and_its_new_name_is_said(
         main(["build", "a.yaml", "--out", "x", "--retry-dead", "craw"])
     said = capsys.readouterr().err
     assert "--retry-dead is now called --retry-failed" in said
-    assert "argument --retry-failed: expected one of crawl, measure, vq_tokens, got 'craw'" in said
+    assert (
+        "argument --retry-failed: expected one of crawl, measure, score, vq_tokens, got 'craw'"
+        in said
+    )

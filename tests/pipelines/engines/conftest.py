@@ -10,6 +10,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from pipelines.stages.quota import quotas, write_cutoffs
 
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
@@ -17,7 +18,6 @@ from pipelines.runtime.chain import chain_name, in_jobs
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import STAGES, make_stages
-from pipelines.stages.quota import quotas, write_cutoffs
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe

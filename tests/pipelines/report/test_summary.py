@@ -31,7 +31,7 @@ from pipelines.report.summary import (
 )
 from pipelines.runtime.sidecar import Reject, count, make_origin, write_dead_letters, write_sidecar
 from schemas.keys import rank, sample_key
-from schemas.recipe import ListSource, MeasureConfig, Recipe
+from schemas.recipe import DedupConfig, ListSource, MeasureConfig, Recipe
 from schemas.rule_config import Rule
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import (
@@ -39,6 +39,7 @@ from schemas.tables import (
     DUPLICATES,
     PAIRS,
     RAW,
+    SCORES,
     SELECTION,
     SOURCES,
     TOKENS,
@@ -48,11 +49,15 @@ from schemas.tables import (
 SIGNALS = ("size", "text_boilerplate")
 RECIPE = Recipe(
     name="counted",
-    sources=(ListSource(kind="list", name="web", path="list.csv"),),
+    sources=(
+        ListSource(kind="list", name="web", path="list.csv"),
+        ListSource(kind="list", name="made", path="m.csv", select={"short_side": Rule(min=512)}),
+    ),
     measure=MeasureConfig(signals=SIGNALS),
-    select={"short_side": Rule(min=256), "text_repeats": Rule(max=20)},
+    select={"short_side": Rule(min=256)},
+    dedup=DedupConfig(max_text_repeats=20),
 )
-FATES = ("unfetched", "unreadable", "near_duplicate", "small", "quota", "wordless", "kept")
+FATES = ("unfetched", "unreadable", "small", "near_duplicate", "quota", "wordless", "kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +88,15 @@ def write_corpus(store: Storage, shards: Sequence[Sequence[Row]]) -> None:
 def write_shard(store: Storage, shard: int, rows: list[Row]) -> None:
     fetched = [row for row in rows if row.came_to("unfetched")]
     measured = [row for row in rows if row.came_to("unreadable")]
-    unique = [row for row in rows if row.came_to("near_duplicate")]
+    selected = [row for row in rows if row.came_to("small")]
     kept = [row for row in rows if row.fate == "kept"]
     signals = signals_schema([column.field for column in columns(SIGNALS)])
     write(store, "sources", shard, SOURCES, [listed(row) for row in rows])
     write(store, "raw", shard, RAW, [blank(RAW, row) for row in fetched])
     write(store, "signals", shard, signals, [measured_values(signals, row) for row in measured])
-    write(store, "duplicates", shard, DUPLICATES, [twin(row) for row in measured])
-    write(store, "selection", shard, SELECTION, [selection(row) for row in unique])
+    write(store, "scores", shard, SCORES, [blank(SCORES, row) for row in measured])
+    write(store, "selection", shard, SELECTION, [selection(row) for row in measured])
+    write(store, "duplicates", shard, DUPLICATES, [judged(row) for row in selected])
     origin = {"caption_origin": "text"}
     write(store, "captions", shard, CAPTIONS, [blank(CAPTIONS, row) | origin for row in kept])
     write(store, "pairs", shard, PAIRS, [blank(PAIRS, row) for row in kept])
@@ -131,20 +137,20 @@ def measured_values(schema: pa.Schema, row: Row) -> dict[str, Any]:
     return blank(schema, row) | sizes | {"text_url": row.number % 2 == 0}
 
 
-def twin(row: Row) -> dict[str, Any]:
-    gone = row.fate == "near_duplicate"
+def judged(row: Row) -> dict[str, Any]:
+    is_duplicate = row.fate == "near_duplicate"
     return {
         "key": row.key,
-        "kept_key": sample_key("web", "better") if gone else row.key,
-        "reason": row.fate if gone else "",
-        "distance": 3 if gone else 0,
+        "kept_key": sample_key("web", "better") if is_duplicate else row.key,
+        "reason": row.fate if row.fate in ("near_duplicate", "quota") else "",
+        "distance": 3 if is_duplicate else 0,
         "text_repeats": row.repeats,
     }
 
 
 def selection(row: Row) -> dict[str, Any]:
-    reasons = {"small": "short_side_min", "quota": "quota"}
-    return {"key": row.key, "kept": row.came_to("quota"), "reason": reasons.get(row.fate, "")}
+    reason = "short_side_min" if row.fate == "small" else ""
+    return {"key": row.key, "kept": not reason, "reason": reason}
 
 
 @st.composite
@@ -156,7 +162,7 @@ def corpora(draw: st.DrawFn) -> list[list[Row]]:
             Row(
                 number=next(numbers),
                 fate=fate,
-                source=draw(st.sampled_from(["web", "made"])),
+                source=source,
                 licence=draw(st.sampled_from(["", "CC0", "x" * 2 * LICENCE_CHARS])),
                 side=draw(st.integers(1, 40_000)),
                 repeats=draw(st.integers(1, 2000)),
@@ -164,6 +170,7 @@ def corpora(draw: st.DrawFn) -> list[list[Row]]:
             for fate in some
         ]
         for some in fates
+        for source in [draw(st.sampled_from(["web", "made"]))]
     ]
 
 
@@ -237,8 +244,10 @@ def test_a_merged_histogram_counts_every_row_in_the_bin_that_holds_its_value(
     found = summary.histograms["short_side"]
     assert list(found.measured) == wanted
     assert sum(found.kept) == sum(row.fate == "kept" for row in rows)
-    assert found.under == sum(row.side < 256 for row in rows)
-    assert summary.histograms["text_repeats"].over == sum(row.repeats > 20 for row in rows)
+    assert found.under == sum(row.side < (256 if row.source == "web" else 512) for row in rows)
+    selected = [row for row in rows if row.came_to("small")]
+    assert summary.histograms["text_repeats"].over == sum(row.repeats > 20 for row in selected)
+    assert sum(summary.histograms["text_repeats"].measured) == len(selected)
     flags = summary.histograms["text_url"].measured
     assert flags == (sum(r.number % 2 for r in rows), sum(r.number % 2 == 0 for r in rows))
 
@@ -297,8 +306,8 @@ def test_a_histogram_breaks_a_bound_where_the_rule_does(value: float) -> None:
     rule = Rule(min=256, max=1024)
     column = Column(name="side", type=pa.float64(), meaning="", high=2000)
     histogram = make_histogram(column, [value], [True], rule)
-    verdict = judge({"side": value}, {"side": rule})
-    assert (histogram.under + histogram.over > 0) == (not verdict.kept)
+    [reason] = judge(pa.table({"side": [value]}), {"side": rule}).to_pylist()
+    assert (histogram.under + histogram.over > 0) == (reason != "")
 
 
 def test_a_forbidden_flag_is_counted_where_it_is_set() -> None:

@@ -112,9 +112,9 @@ def test_a_build_is_five_jobs() -> None:
     recipe = {"name": "a", "sources": [{"name": "web", "kind": "list", "path": "a.csv"}]}
     jobs = [[stage.name for stage in job] for job in in_jobs(make_stages(parse_recipe(recipe)))]
     assert jobs == [
-        ["ingest", "crawl", "measure"],
+        ["ingest", "crawl", "measure", "score", "select"],
         ["dedup"],
-        ["select", "caption", "pair", "vq_tokens"],
+        ["caption", "pair", "vq_tokens"],
         ["shard"],
         ["report"],
     ]

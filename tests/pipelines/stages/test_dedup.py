@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,19 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.phash import hamming
+from pipelines.dedup.caps import QUOTA, Cap, caps_of, rank_of
 from pipelines.dedup.near_duplicates import (
     band_masks,
     clusters,
     find_representatives,
     near_hashes,
 )
-from pipelines.dedup.tasks import NEAR_DUPLICATE, REPEATED_URL, SAME_BYTES, DedupTasks
+from pipelines.dedup.rows import (
+    NEAR_DUPLICATE,
+    OF_DUPLICATES,
+    REPEATED_URL,
+    SAME_BYTES,
+    TEXT_REPEATS,
+    digest,
+)
+from pipelines.dedup.tasks import DedupTasks
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.runtime.exchange import Outputs, Tables, Task
 from pipelines.runtime.sidecar import read_origin
 from pipelines.stages.dedup import Dedup, verdict_table
 from pipelines.verify.dedup import LocalSteps
 from schemas.recipe import DedupConfig
+from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema
 
@@ -41,6 +52,9 @@ class Row(NamedTuple):
     sha256: str
     text: str
     layout: str
+    url: str = ""
+    author: str = ""
+    source: str = "web"
 
 
 HASHES = st.integers(0, 2**64 - 1)
@@ -88,16 +102,23 @@ class Expected:
     text_repeats: int
 
 
-def oracle(rows: Sequence[Row], recipe: DedupConfig) -> dict[tuple[int, str], Expected]:
+def oracle(
+    rows: Sequence[Row], recipe: DedupConfig, caps: Sequence[Cap] = ()
+) -> dict[tuple[int, str], Expected]:
     removed: dict[Row, tuple[Row, str]] = {}  # row -> its representative, reason
+    alone: dict[Row, str] = {}  # row that no other stands for -> reason
 
     def kept_rows() -> list[Row]:
-        return [row for row in rows if row not in removed]
+        return [row for row in rows if row not in removed and row not in alone]
 
     for row in rows:
         first = min((r for r in rows if r.key == row.key), key=lambda r: r.shard)
         if row != first:
             removed[row] = first, REPEATED_URL
+    texts = [row.text for row in kept_rows()]
+    for row in kept_rows():
+        if recipe.max_text_repeats and texts.count(row.text) > recipe.max_text_repeats:
+            alone[row] = TEXT_REPEATS
     urls = kept_rows()
     if recipe.same_bytes:
         for row in urls:
@@ -117,31 +138,56 @@ def oracle(rows: Sequence[Row], recipe: DedupConfig) -> dict[tuple[int, str], Ex
             removed[row] = near[0], NEAR_DUPLICATE
         else:
             kept.append(row)
-    texts = [row.text for row in urls]
+    for cap in caps:
+        alone |= dict.fromkeys(over(kept_rows(), cap), cap.reason)
     found: dict[tuple[int, str], Expected] = {}
     for row in rows:
         last = row
         while last in removed:
             last = removed[last][0]
-        reason = removed[row][1] if row in removed else ""
+        reason = removed[row][1] if row in removed else alone.get(row, "")
         repeats = 0 if reason == REPEATED_URL else texts.count(row.text)
         bits = hamming(row.phash, last.phash) if recipe.phash_distance is not None else 0
         found[row.shard, row.key] = Expected(last.key, reason, bits, repeats)
     return found
 
 
+def over(rows: Sequence[Row], cap: Cap) -> list[Row]:
+    """Return the rows beyond a cap; `test_caps.py` tells which ones stay."""
+    found: list[Row] = []
+    of = {"max_per_text": "text", "max_per_image": "sha256", "max_per_author": "author"}
+    name = of.get(cap.reason, "source")
+    limits = {(a, b): limit for a, b, limit in cap.limits}
+    for group in {getattr(row, name) for row in rows}:
+        members = [row for row in rows if getattr(row, name) == group]
+        members.sort(key=lambda row: rank_of_key(row.key, cap))
+        limit = limits.get(digest(group), len(rows)) if limits else cap.limit
+        found += members[limit:] if group or name == "text" else []
+    return found
+
+
+def rank_of_key(key: str, cap: Cap) -> int:
+    words = {f"key{n}": np.array([int(key[16 * n :][:16], 16)], np.uint64) for n in range(2)}
+    return int(rank_of(pa.table(words), cap)[0])
+
+
 def lay_out(desk, rows: Sequence[Row], shards: int) -> None:
     for shard in range(shards):
         here = [row._asdict() for row in rows if row.shard == shard]
-        desk.put("sources", shard, here)
-        desk.put("raw", shard, here)
+        for folder in ("sources", "raw", "selection"):
+            desk.put(folder, shard, here)
         desk.put("signals", shard, [row | {"colour_layout": row["layout"]} for row in here])
 
 
-def run(
-    desk, shards: Sequence[int], recipe: DedupConfig, partitions: int = 2
+def run_job(
+    desk,
+    shards: Sequence[int],
+    recipe: DedupConfig,
+    partitions: int = 2,
+    caps: tuple[Cap, ...] = (),
 ) -> dict[tuple[int, str], Expected]:
-    stage = Dedup(config=recipe)
+    """Run the job of Beam, which takes seconds of a core."""
+    stage = Dedup(config=recipe, caps=caps)
     Engine(processes=1).run(
         lambda root: stage.expand(
             shard_numbers(root, shards), desk.store, "f" * 32, partitions=partitions
@@ -155,11 +201,19 @@ def run(
     }
 
 
-def run_locally(desk, steps: LocalSteps, shards: int) -> dict[tuple[int, str], Expected]:
-    """Run the same steps without Beam, which takes seconds a job."""
+def run(
+    desk, shards: Sequence[int], recipe: DedupConfig, partitions: int = 2, caps: Sequence[Cap] = ()
+) -> dict[tuple[int, str], Expected]:
+    """Run the same steps without Beam."""
+    tasks = DedupTasks(config=recipe, caps=caps, partitions=partitions)
+    exchange = Storage(f"{desk.store.root}-exchange")
+    return run_locally(desk, LocalSteps(tasks=tasks, store=exchange), shards)
+
+
+def run_locally(desk, steps: LocalSteps, shards: Sequence[int]) -> dict[tuple[int, str], Expected]:
     return {
         (shard, row.pop("key")): Expected(**row)
-        for group, told in steps.run(range(shards), desk.store)
+        for group, told in steps.run(shards, desk.store)
         for shard in group
         for row in verdict_table(told, shard)[0].to_pylist()
     }
@@ -235,13 +289,25 @@ def test_the_whole_job_finds_what_the_oracle_finds(
     partitions: int,
 ):
     distance, rows = drawn
-    recipe = DedupConfig(same_bytes=same, phash_distance=distance)
+    recipe = DedupConfig(
+        same_bytes=same, phash_distance=distance, max_text_repeats=9, max_per_text=3
+    )
     desk = make_desk(tmp_path_factory.mktemp("dedup"))
     lay_out(desk, rows, 3)
-    found = run(desk, [2, 0, 1], recipe, partitions)
-    assert found == oracle(rows, recipe)
-    kept = {key for (_, key), verdict in found.items() if not verdict.reason}
-    assert {verdict.kept_key for verdict in found.values()} <= kept
+    caps = caps_of_recipe(recipe, {"web": 4})
+    found = run_job(desk, [2, 0, 1], recipe, partitions, caps)
+    assert found == oracle(rows, recipe, caps)
+    alone = {key for (_, key), verdict in found.items() if verdict.reason not in OF_DUPLICATES}
+    assert {verdict.kept_key for verdict in found.values()} <= alone
+
+
+def caps_of_recipe(config: DedupConfig, quotas: dict[str, int]) -> tuple[Cap, ...]:
+    """Return the caps of a recipe with two sources."""
+    sources = [
+        {"name": name, "kind": "list", "path": "a.csv", "quota": quotas.get(name)}
+        for name in ("web", "hub")
+    ]
+    return caps_of(parse_recipe({"name": "a", "sources": sources, "dedup": config.model_dump()}))
 
 
 def popular_rows(seed: int, shards: int, rows: int = 150) -> list[Row]:
@@ -258,19 +324,22 @@ def popular_rows(seed: int, shards: int, rows: int = 150) -> list[Row]:
             shard=shard,
             pixels=pixels,
             phash=phash << 58 | phash % 3,
-            sha256=f"{file:064x}",
+            sha256=sha256(b"%d" % file).hexdigest(),
             text=f"text {phash % 4}",
             layout=LAYOUTS[layout % len(LAYOUTS)],
+            author=("", "ann", "bob")[file % 3],
+            source=("web", "hub")[shard % 2],
         )
     return list(found.values())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 9),
     st.booleans(),
     st.sampled_from([None, 0, 2]),
+    st.tuples(*(st.sampled_from([None, *some]) for some in ([30, 60], [1, 5], [2, 9], [4, 20]))),
 )
 def test_verdicts_on_equal_rows_are_the_oracles_for_any_number_of_tasks(
     tmp_path_factory: pytest.TempPathFactory,
@@ -279,15 +348,23 @@ def test_verdicts_on_equal_rows_are_the_oracles_for_any_number_of_tasks(
     partitions: int,
     same: bool,
     distance: int | None,
+    most: tuple[int | None, ...],
 ):
     rows = popular_rows(seed, shards=6)
-    recipe = DedupConfig(same_bytes=same, phash_distance=distance)
+    repeats, per_text, per_author, quota = most
+    recipe = DedupConfig(
+        same_bytes=same,
+        phash_distance=distance,
+        max_text_repeats=repeats,
+        max_per_text=per_text,
+        max_per_author=per_author,
+        max_per_image=per_author if not same and distance is None else None,
+    )
+    caps = caps_of_recipe(recipe, {"hub": quota} if quota else {})
     desk = make_desk(tmp_path_factory.mktemp("dedup"))
     lay_out(desk, rows, 6)
-    tasks = DedupTasks(config=recipe, partitions=partitions)
-    exchange = Storage(str(tmp_path_factory.mktemp("exchange")))
-    found = run_locally(desk, LocalSteps(tasks=tasks, store=exchange), 6)
-    assert found == oracle(rows, recipe)
+    found = run(desk, range(6), recipe, partitions, caps)
+    assert found == oracle(rows, recipe, caps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +373,8 @@ class CountedSteps(LocalSteps):
 
     largest: Counter[str] = field(default_factory=Counter)
 
-    def _task(self, name: str) -> Task:
-        task = super()._task(name)
+    def _task(self, name: str, function: Any = None) -> Task:
+        task = super()._task(name, function)
 
         def counted(tables: Tables) -> Outputs:
             rows = sum(table.num_rows for table in tables.values())
@@ -317,7 +394,7 @@ def test_at_most_one_row_a_task_of_a_popular_image_is_compared(desk, tmp_path: P
     lay_out(desk, rows, partitions)
     tasks = DedupTasks(config=DedupConfig(), partitions=partitions)
     steps = CountedSteps(tasks=tasks, store=Storage(str(tmp_path / "exchange")))
-    found = run_locally(desk, steps, partitions)
+    found = run_locally(desk, steps, range(partitions))
     assert len({verdict.kept_key for verdict in found.values()}) == 1
     compared = ["bytes", "equal"] if equal == "sha256" else ["equal"]
     redirected = [f"resolve_{name}" for name in compared]
@@ -346,7 +423,7 @@ def test_the_representative_of_a_removed_row_is_a_row_that_is_kept(desk):
         row(3, shard=2, pixels=999, phash=far | 6),
     ]
     lay_out(desk, rows, 3)
-    found = run(desk, [0, 1, 2], DedupConfig(phash_distance=2))
+    found = run_job(desk, [0, 1, 2], DedupConfig(phash_distance=2))
     assert found == {
         (0, key(0)): Expected(key(0), "", 0, 1),
         (0, key(1)): Expected(key(0), NEAR_DUPLICATE, 1, 1),
@@ -383,7 +460,7 @@ def test_hashes_of_64_bits_survive_the_shuffles(desk):
 
 def test_a_shard_without_a_measured_row_gets_its_side_car(desk):
     lay_out(desk, [row(0)], 3)
-    assert len(run(desk, [0, 1, 2], DedupConfig())) == 1
+    assert len(run_job(desk, [0, 1, 2], DedupConfig())) == 1
     for shard in range(3):
         origin = read_origin(desk.store, f"duplicates/{shard:05d}.parquet")
         assert origin is not None
@@ -395,7 +472,7 @@ def test_a_shard_without_a_measured_row_gets_its_side_car(desk):
 def test_the_side_car_counts_removed_rows_by_reason(desk):
     rows = [row(0), row(1, sha256=f"{0:064x}"), row(2, phash=1), row(0, shard=1)]
     lay_out(desk, rows, 2)
-    run(desk, [0, 1], DedupConfig())
+    run_job(desk, [0, 1], DedupConfig())
     first, second = (read_origin(desk.store, f"duplicates/0000{n}.parquet") for n in (0, 1))
     assert first is not None
     assert second is not None
@@ -435,6 +512,61 @@ def test_a_text_is_sent_to_be_counted_once_a_task(desk):
     rows, _ = tasks.read([0], desk.store)["by_url"]
     counts, _ = tasks.urls({"by_url": rows})["counts"]
     assert counts["rows"].to_pylist() == [50]
+
+
+def test_rows_of_too_many_with_a_text_are_dropped_and_stand_for_no_duplicate(desk):
+    """0 and 1 are of equal bytes, and share their text with 2; 3 is like 2."""
+    rows = [
+        row(0, text="a", sha256=f"{7:064x}"),
+        row(1, text="a", sha256=f"{7:064x}"),
+        row(2, text="a", phash=0xFF00, shard=1),
+        row(3, text="b", phash=0xFF01, shard=1, pixels=9),
+    ]
+    lay_out(desk, rows, 2)
+    found = run(desk, [0, 1], DedupConfig(phash_distance=2, max_text_repeats=2))
+    assert {name: (v.reason, v.kept_key) for (_, name), v in found.items()} == {
+        **{key(n): (TEXT_REPEATS, key(n)) for n in range(3)},
+        key(3): ("", key(3)),
+    }
+    within = run(desk, [0, 1], DedupConfig(phash_distance=2, max_text_repeats=3))
+    assert Counter(verdict.reason for verdict in within.values()) == {
+        "": 2,
+        SAME_BYTES: 1,
+        NEAR_DUPLICATE: 1,
+    }
+
+
+@pytest.mark.parametrize("distance", [None, 2])
+def test_nothing_is_compared_where_every_text_is_boilerplate(desk, distance: int | None):
+    lay_out(desk, [row(n, text="a") for n in range(3)], 1)
+    found = run(desk, [0], DedupConfig(phash_distance=distance, max_text_repeats=2))
+    assert {verdict.reason for verdict in found.values()} == {TEXT_REPEATS}
+
+
+def test_a_cap_counts_only_rows_that_no_step_before_it_dropped(desk):
+    """A host has a duplicate, a row beyond the cap of its text, and two rows that stay."""
+    url = "http://a.org/a.jpg"
+    rows = [
+        row(0, url=url, phash=1 << 60),
+        row(1, url=url, phash=1 << 60),
+        *(row(n, url=url, text="a", phash=n << 8) for n in (20, 40)),
+    ]
+    lay_out(desk, rows, 1)
+    config = DedupConfig(phash_distance=1, max_per_text=1, max_per_host=2)
+    found = run(desk, [0], config, caps=caps_of_recipe(config, {}))
+    reasons = Counter(verdict.reason for verdict in found.values())
+    assert reasons == {"": 2, NEAR_DUPLICATE: 1, "max_per_text": 1}
+
+
+def test_the_representative_of_a_duplicate_may_be_dropped_by_a_cap(desk):
+    rows = [row(n, sha256=f"{7:064x}") for n in range(2)] + [row(2, phash=0xFF0)]
+    lay_out(desk, rows, 1)
+    found = run(desk, [0], DedupConfig(), caps=caps_of_recipe(DedupConfig(), {"web": 1}))
+    reasons = {name: (v.reason, v.kept_key) for (_, name), v in found.items()}
+    assert reasons[key(1)] == (SAME_BYTES, key(0))
+    alone = {name: reasons[key(name)][0] for name in (0, 2)}
+    assert sorted(alone.values()) == ["", QUOTA]
+    assert all(reasons[key(name)][1] == key(name) for name in alone)
 
 
 def test_comparisons_that_the_recipe_turns_off_are_not_made(desk):

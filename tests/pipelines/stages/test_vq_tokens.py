@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 
+from filters.aspects import nearest_aspect
 from filters.decode import decode
 from model.tokenizers.network_tokenizer import NetworkTokenizer
-from model.tokenizers.prepare import cover_crop, to_model_input, view_crop
-from model.tokenizers.schedules import nearest_aspect, pixel_size
+from model.tokenizers.prepare import cover_crop, to_model_input, to_pixels, view_crop
+from model.tokenizers.schedules import pixel_size
 from pipelines.runtime.images import decode_image
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import ShardReport, run_shard, wanted_fingerprint
@@ -421,3 +423,63 @@ def test_a_precision_that_the_device_lacks_stops_with_its_name():
         pytest.skip("this machine has tf32")
     with pytest.raises(CorpusError, match=r"vq_tokens\.tokenizers\.tokens: tf32: expected a CUDA"):
         loaded_tokenizer(BSQ, "tf32")
+
+
+def test_an_image_can_be_contained_instead_of_cropped(desk, images: dict[str, bytes]):
+    pair(desk, images)
+    run(desk, stage())
+    cropped = codes(desk)
+    run(desk, stage(DecodeConfig(background="#ff0000"), fit="contain"))
+    found = codes(desk)
+    tokenizer = loaded_tokenizer(BSQ, "fp32")
+    for key, file in images.items():
+        image = decode(file, max_pixels=10**6)
+        whole = Image.new("RGB", (256, 256), (255, 0, 0))
+        height = round(image.height * 256 / image.width)
+        whole.paste(image.resize((256, height), Image.Resampling.LANCZOS), (0, (256 - height) // 2))
+        expected = tokenizer.encode(to_model_input(np.asarray(whole)[None])).values_BL[0]
+        np.testing.assert_array_equal(found[key], expected)
+        assert not np.array_equal(found[key], cropped[key])
+
+
+def test_reconstructions_are_measured_and_bad_ones_dropped(desk, images: dict[str, bytes]):
+    pair(desk, images)
+    run(desk, stage(reconstruction=True))
+    rows = {row["key"]: row for row in desk.rows("tokens", 0)}
+    tokenizer = loaded_tokenizer(BSQ, "fp32")
+    for key, file in images.items():
+        pixels = cover_crop(decode(file, max_pixels=10**6), 256, 256)
+        drawn = to_pixels(tokenizer.decode(tokenizer.encode(to_model_input(pixels[None]))))[0]
+        error = np.mean((drawn.astype(float) - pixels) ** 2)  # of whole levels: about the same
+        assert rows[key]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.1)
+        expected = structural_similarity(
+            drawn,
+            pixels,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=255,
+        )
+        assert rows[key]["ssim"] == pytest.approx(expected, abs=0.02)  # of another border
+    worst, *others = sorted(rows, key=lambda key: rows[key]["psnr"])
+    between = (rows[worst]["psnr"] + rows[others[0]]["psnr"]) / 2
+    report = run(desk, stage(reconstruction=True, min_psnr=between))
+    assert (report.kept, report.dropped, report.failed) == (2, {"psnr_min": 1}, {})
+    assert {row["key"] for row in desk.rows("tokens", 0)} == {*others}
+    [letter] = read_table(desk.store, dead_letters_path("vq_tokens", 0)).to_pylist()
+    assert letter["id"] == worst
+    assert f"vq_tokens.min_psnr is {between}" in letter["detail"]
+
+
+def test_codes_of_measured_reconstructions_are_taken_over(
+    desk, images: dict[str, bytes], encoded: list[int]
+):
+    pair(desk, images)
+    run(desk, stage(reconstruction=True))
+    made = sum(encoded)
+    run(desk, stage())
+    assert sum(encoded) == made
+    assert {row["psnr"] for row in desk.rows("tokens", 0)} == {None}
+    run(desk, stage(reconstruction=True))  # pixels are needed again
+    assert sum(encoded) == 2 * made

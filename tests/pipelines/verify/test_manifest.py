@@ -8,7 +8,7 @@ import pytest
 from pipelines.sources.listing import Unit
 from pipelines.verify.manifest import quotas_sound
 from pipelines.verify.plan import folder_listing_sound, folder_listings
-from schemas.recipe import Recipe
+from schemas.recipe import ListSource, Recipe
 from schemas.store.storage import Storage
 
 PARTS = [b'{"path": "a.png"}\n', b'{"path": "b.png"}\n']
@@ -51,19 +51,20 @@ def test_a_listing_holds_the_parts_of_the_plan(body: bytes, said: list[str], tmp
 
 
 @pytest.mark.parametrize(
-    ("cutoffs", "kept", "said"),
+    ("found", "said"),
     [
-        ({"a": "77"}, [(2, "77"), (1, "55"), (9, "ff")], ""),
-        ({"a": "77"}, [(2, "77"), (2, "55"), (9, "ff")], "keeps 4 rows up to 77, its quota is 3"),
-        ({"a": "88"}, [(2, "77"), (1, "55"), (9, "ff")], "keeps 3 rows up to 77, its quota is 3"),
-        ({}, [(1, "77"), (1, "55"), (9, "ff")], ""),
-        ({}, [(2, "77"), (2, "55"), (9, "ff")], "keeps 4 rows without a cut-off"),
-        ({"b": "77"}, [(1, "77"), (1, "55"), (9, "ff")], "'b' has no quota"),
+        ([(2, 1), (1, 0), (9, 0)], ""),
+        ([(1, 0), (1, 0), (9, 0)], ""),
+        ([(2, 0), (2, 0), (9, 0)], "a: keeps 4 rows and drops 0 for its quota of 3"),
+        ([(1, 1), (1, 0), (9, 0)], "a: keeps 2 rows and drops 1 for its quota of 3"),
+        ([(2, 1), (1, 0), (9, 2)], "b: keeps 9 rows and drops 2 for its quota, and has none"),
     ],
 )
-def test_a_quota_ends_at_the_rank_of_its_last_row(
-    cutoffs: dict[str, str], kept: list[tuple[int, str]], said: str
-):
-    faults = list(quotas_sound("q.json", {"a": 3}, cutoffs, ["a", "a", "b"], kept))
+def test_a_source_keeps_its_quota_and_all_of_fewer_rows(found: list[tuple[int, int]], said: str):
+    sources = [
+        ListSource(kind="list", name="a", path="a.csv", quota=3),
+        ListSource(kind="list", name="b", path="b.csv"),
+    ]
+    faults = list(quotas_sound("duplicates", sources, ["a", "a", "b"], found))
     assert len(faults) == bool(said)
     assert all(said in fault.what for fault in faults)

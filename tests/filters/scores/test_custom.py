@@ -1,0 +1,69 @@
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from filters.scorer import Device, ScorerError, Subject
+from filters.scores.registry import make_scorer
+from filters.scores.score_images import score_images
+from schemas.score_config import CustomScore
+
+
+def lengths(images: Sequence[Image.Image], texts: Sequence[str]) -> list[int]:
+    """Score an image by its width and the length of its text."""
+    return [image.width * 100 + len(text) for image, text in zip(images, texts, strict=True)]
+
+
+def short(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
+    """Forget an image."""
+    return [0.5] * (len(images) - 1)
+
+
+def wordy(images: Sequence[Image.Image], texts: Sequence[str]) -> list[str]:
+    """Return no numbers."""
+    return ["good"] * len(images)
+
+
+def scores(place: str) -> Sequence[float]:
+    config = CustomScore(score="custom", name="mine", callable=place)
+    subjects = [
+        Subject(key=str(side), image=Image.new("RGB", (side, 9)), text="a" * side)
+        for side in (3, 5)
+    ]
+    return score_images(make_scorer(config, Device()), subjects, Device())["mine"]
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this file be a module that a recipe can name."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "my_scores", sys.modules[__name__])
+
+
+def test_a_callable_scores_each_image_with_its_text() -> None:
+    assert scores("my_scores:lengths") == [303.0, 505.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("my_scores:gone", "expected MODULE:NAME"),
+        ("no_such_module:lengths", "expected MODULE:NAME"),
+        ("my_scores:__doc__", "NoneType, expected a callable"),
+        ("my_scores:short", "returned 1 scores, expected 2"),
+        ("my_scores:wordy", "returned no numbers: .*good"),
+    ],
+)
+def test_a_callable_that_does_not_score_is_named(place: str, message: str) -> None:
+    with pytest.raises(ScorerError, match=rf"{place}.*{message}"):
+        scores(place)
+
+
+def test_a_large_image_is_shrunk_first() -> None:
+    config = CustomScore(score="custom", name="mine", callable="x:y", max_side=100)
+    prepare = make_scorer(config, Device()).prepare
+    large, small = Image.new("RGB", (1000, 10)), Image.new("RGB", (100, 40))
+    assert prepare(Subject(key="", image=large, text="")).size == (100, 1)
+    assert prepare(Subject(key="", image=small, text="")) is small
+    assert large.size == (1000, 10)
