@@ -248,7 +248,8 @@ def _pinned_balance(config: BalanceConfig | None) -> BalanceConfig | None:
         return None
     path = absolute(config.entries)
     entry_index(path, config.entries_sha256)
-    return config.model_copy(update={"entries": path, "entries_sha256": file_sha256(path)})
+    found = file_sha256(path, config.entries_sha256)
+    return config.model_copy(update={"entries": path, "entries_sha256": found})
 
 
 def _balance_faults(config: BalanceConfig | None) -> Iterator[str]:

@@ -301,16 +301,10 @@ class DedupConfig(StageConfig):
 
     def decides(self) -> dict[str, Any]:
         """Return what decides the verdicts: of a file or corpus with a known hash, not its path."""
-        data = self.model_dump(mode="json")
+        data: dict[str, Any] = _without_pinned_files(self.model_dump(mode="json"))
         for earlier in data["against"]:
             if earlier["manifest_sha256"]:
                 del earlier["path"]
-        for benchmark in data["benchmarks"]:
-            for place in ("prompts", "images"):
-                if benchmark[f"{place}_sha256"]:
-                    del benchmark[place]
-        if self.balance and self.balance.entries_sha256:
-            del data["balance"]["entries"]
         return data
 
 
