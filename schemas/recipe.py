@@ -344,7 +344,7 @@ class VqTokensConfig(StageConfig):
     # least value, images below are dropped: what a tokenizer cannot draw teaches noise.
     reconstruction: bool = False
     min_psnr: float | None = Field(default=None, gt=0)  # dB
-    min_ssim: float | None = Field(default=None, gt=-1, le=1)
+    min_ssim: float | None = Field(default=None, gt=-1, le=1)  # 1 for equal images
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only
 
