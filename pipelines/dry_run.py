@@ -342,13 +342,16 @@ def _differing(before: Any, now: Any, path: str = "") -> Iterator[str]:
 
     >>> list(_differing({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}))
     ['a.b 1 -> 3']
+    >>> list(_differing({}, {"rule": {"min": 2, "forbid": False}}))
+    ['rule.min None -> 2']
     """
     if isinstance(before, list) and isinstance(now, list):
         before, now = _numbered(before), _numbered(now)
     if isinstance(before, dict) or isinstance(now, dict):
         before, now = before or {}, now or {}
     if not (isinstance(before, dict) and isinstance(now, dict)):
-        if before != now:
+        is_new_default = before is None and (now is False or now in ("", []))
+        if before != now and not is_new_default:
             yield f"{path} {before!r:.40} -> {now!r:.40}"
         return
     for key in dict.fromkeys([*before, *now]):

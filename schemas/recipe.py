@@ -5,7 +5,7 @@ the effort to get it, so that a moved list or a longer time-out rebuilds nothing
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import Field, create_model, field_validator, model_validator
 
@@ -91,6 +91,9 @@ class TarColumns(Columns):
 
 
 class _Source(Model):
+    # Keys that change neither which rows there are nor their bytes.
+    OF_LATER_STAGES: ClassVar[frozenset[str]] = frozenset({"quota", "select"})
+
     name: Name  # in counts, in keys of rows, and for --set
     licence: str = ""  # of rows without a licence in the list
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
@@ -384,7 +387,7 @@ class VqTokensConfig(StageConfig):
     # least value, images below are dropped: what a tokenizer cannot draw teaches noise.
     reconstruction: bool = False
     min_psnr: float | None = Field(default=None, gt=0)  # dB
-    min_ssim: float | None = Field(default=None, gt=-1, le=1)
+    min_ssim: float | None = Field(default=None, gt=-1, le=1)  # 1 for equal images
     batch_size: int = Field(default=64, ge=1)  # crops prepared for the device at once
     gpu: Gpu | None = None  # requested from the runner for this stage only
 

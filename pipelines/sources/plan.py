@@ -250,7 +250,7 @@ def _plan_source(
     source: Source, recipe: Recipe, store: Storage, before: Mapping[str, Any], aside: Path
 ) -> dict[str, Any]:
     reader = make_reader(source, recipe.crawl)
-    described = source.model_dump(mode="json", exclude={"select"})
+    described = source.model_dump(mode="json", exclude={*source.OF_LATER_STAGES})
     made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
     known = before.get(source.name, {})
     if known.get("made_of") == made_of and all(map(store.exists, known.get("files", ()))):

@@ -60,7 +60,7 @@ class Crawl(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what decides which bytes are taken, not how hard we try to get them."""
         source = self._source(shard, store)
-        elsewhere = {"quota", "select", "licence", "columns", "quoting", "text"}
+        elsewhere = {*source.OF_LATER_STAGES, "licence", "columns", "quoting", "text"}
         if source.kind == "list":
             elsewhere |= {"path", "links"}
         decides = source.model_dump(mode="json", exclude=elsewhere)

@@ -41,8 +41,9 @@ class Ingest(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the unit and its source."""
         unit = read_plan(store)[shard]
-        source = self._source(unit.source).model_dump(mode="json", exclude={"select"})
-        return [asdict(unit), source]
+        source = self._source(unit.source)
+        listed = source.model_dump(mode="json", exclude={*source.OF_LATER_STAGES})
+        return [asdict(unit), listed]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `sources/NNNNN.parquet`."""

@@ -157,8 +157,15 @@ def scored_rows_sound(look: ShardLook) -> Iterator[Fault]:
             if (row[name] is None) == (key in asked):
                 what = "is missing" if row[name] is None else f"is {row[name]!r:.80}, not asked for"
                 yield look.fault("scores", f"{key}: {name} {what}")
-            elif isinstance(row[name], float) and not math.isfinite(row[name]):
-                yield look.fault("scores", f"{key}: {name} is {row[name]}")
+            elif not _is_finite(row[name]):
+                yield look.fault("scores", f"{key}: {name} is {row[name]!r:.80}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a score, or every number in a list of scores, is finite."""
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def token_rows_sound(look: ShardLook) -> Iterator[Fault]:

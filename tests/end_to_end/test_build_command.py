@@ -55,6 +55,11 @@ CHANGES = {
         lambda tiny: None,
         {"select", "dedup", "caption", "pair", "vq_tokens", "shard", "report"},
     ),
+    "a quota": (
+        ["--set", "sources.0.quota=3"],
+        lambda tiny: None,
+        {"dedup", "caption", "pair", "vq_tokens", "shard", "report"},
+    ),
     "templates": (
         ["--set", "shard.samples=9"],
         lambda tiny: None,

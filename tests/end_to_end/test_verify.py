@@ -31,7 +31,13 @@ from forging import (
 from PIL import Image, ImageOps
 from serve import CorpusServer
 
-from pipelines.runtime.sidecar import make_origin, read_origin, read_table, write_sidecar
+from pipelines.runtime.sidecar import (
+    is_as_written,
+    make_origin,
+    read_origin,
+    read_table,
+    write_sidecar,
+)
 from pipelines.verify.files import STRAY
 from pipelines.verify.job import verify
 from schemas.store.errors import NotLookedError
@@ -84,6 +90,25 @@ def flip(pattern: str, at: float = 0.5) -> Damage:
         data = bytearray(path.read_bytes())
         data[int(len(data) * at)] ^= 0x40
         path.write_bytes(data)
+
+    return damage
+
+
+def unchecked(pattern: str) -> Damage:
+    """Flip the first bit of a side-car with which it can still be read."""
+
+    def damage(corpus: Corpus) -> None:
+        path = corpus.files(pattern)[0]
+        data, schema = path.read_bytes(), pq.read_schema(path)
+        for at in range(len(data)):
+            flipped = data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
+            try:
+                sound = is_as_written(flipped, schema)
+            except (pa.ArrowException, OSError, ValueError):
+                continue
+            if not sound:
+                path.write_bytes(flipped)
+                return
 
     return damage
 
@@ -352,7 +377,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "flipped codes": (flip("tokens/*.npy"), CODES, "are not what was written"),
     "flipped side-car": (flip("signals/*.parquet", 0.9995), "signals/00000.parquet", "readable"),
     "flipped value": (
-        flip("signals/*.parquet", 0.15),
+        unchecked("signals/*.parquet"),
         "signals/00000.parquet",
         "not written as a stage writes it",
     ),

@@ -158,6 +158,28 @@ def test_a_pattern_that_cannot_be_searched_for_is_refused():
     assert line.startswith("select.title.matches: no regular expression of RE2: ")
 
 
+def test_each_column_of_scores_has_a_name_of_its_own():
+    custom = {"score": "custom", "callable": "module:name"}
+    scorers = [
+        *(custom | {"name": name} for name in ("aspect", "licence", "clip_similarity")),
+        {"score": "clip"},
+    ]
+    lines = faults_of(score={"scorers": scorers})
+    assert [line.removeprefix("score.scorers.") for line in lines] == [
+        "aspect: column aspect is of measure; name it otherwise",
+        "licence: column licence is of the corpus itself; name it otherwise",
+        "clip: column clip_similarity is of scorer clip_similarity; name it otherwise",
+    ]
+
+
+def test_a_rule_can_be_on_a_score_but_on_no_list_of_scores():
+    scorers = [{"score": "clip", "embedding": True}]
+    assert faults_of(
+        score={"scorers": scorers},
+        select={"clip_similarity": {"min": 0.2}, "clip_embedding": {"min": 0}},
+    ) == ["select.clip_embedding: a list, of which a rule can say nothing"]
+
+
 def test_a_cap_of_equal_bytes_needs_that_they_are_no_duplicates():
     lines = faults_of(dedup={"max_per_image": 3})
     assert lines == [

@@ -12,6 +12,7 @@ from PIL import Image
 
 from filters.decode import DecodeError
 from filters.text import primary_text
+from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.records import Summary
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.images import decode_image, read_images
@@ -55,7 +56,7 @@ class Example:
     url: str
     licence: str
     text: str  # the caption, or the listed text where there is none
-    is_kept: bool  # dedup kept the row
+    stands: bool  # dedup compared the row, and it is no duplicate of another
     raw: Mapping[str, str | int] | None  # the row in `raw/`
     values: Mapping[str, float]  # signals that are numbers or flags
     messages: tuple[tuple[str, str], ...]  # role, content
@@ -106,7 +107,7 @@ def find_examples(request: Request, store: Storage) -> list[Example]:
         for folder in ("sources", "raw", "signals", "scores", "duplicates", "captions", "pairs")
     }
     examples = [_example(key, shard, tables) for key in map(str, present.to_pylist())]
-    return [example for example in examples if example.key in keys or example.is_kept]
+    return [example for example in examples if example.key in keys or example.stands]
 
 
 def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> Thumbnail:
@@ -158,7 +159,7 @@ def _example(
         url=source["url"][:TEXT_CHARS],
         licence=source["licence"][:TEXT_CHARS],
         text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
-        is_kept=bool(verdict) and not verdict["reason"],
+        stands=bool(verdict) and verdict["reason"] not in OF_DUPLICATES,
         raw=tables["raw"].get(key),
         values={name: value for name, value in values.items() if isinstance(value, int | float)},
         messages=_clipped(pair.get("messages", ())),
@@ -177,7 +178,7 @@ class Found:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._by_place = {(example.shard, example.key): example for example in examples}
-        self._representatives = {example.key: example for example in examples if example.is_kept}
+        self._representatives = {example.key: example for example in examples if example.stands}
 
     def at(self, shard: int, key: str) -> Example | None:
         """Return a row by shard and key; None if the id is not a key."""

@@ -255,7 +255,7 @@ def test_even_noise_makes_a_thumbnail_of_at_most_ten_kilobytes(tmp_path: Path) -
         url="noise.png",
         licence="",
         text="",
-        is_kept=True,
+        stands=True,
         raw={
             "key": "0" * 32,
             "file": str(tmp_path / "noise.png"),
