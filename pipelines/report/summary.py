@@ -6,6 +6,7 @@ on the shard: smallest ranks of a hash (examples), shortest texts (licences), la
 in any order and any grouping.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
@@ -19,6 +20,7 @@ from filters.registry import columns
 from filters.scores.registry import columns_of
 from filters.signal import Column
 from pipelines.dedup.rows import OF_DUPLICATES
+from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
 from pipelines.report.page.records import (
     Choice,
@@ -35,6 +37,7 @@ from pipelines.runtime.sidecar import (
     read_origin,
     read_rejects,
     read_table,
+    rows_with,
     sidecar_path,
 )
 from schemas.keys import rank
@@ -43,7 +46,14 @@ from schemas.rule_config import Rule
 from schemas.store.storage import Storage
 
 # Maximum number of entries of each kind; together they bound the size of the report.
-MOST = {"kept": 24, "pair": 8, "dropped": 8, "duplicate": 6}
+MOST = {
+    "kept": 24,
+    "pair": 8,
+    "dropped": 8,
+    "duplicate": 6,
+    "just_kept": 6,
+    "just_dropped": 6,
+}
 MOST_DEAD_LETTERS = 3  # for each stage, outcome and reason
 MOST_LICENCES = 40  # a source
 MOST_SHARDS = 300
@@ -68,7 +78,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     """
 
     def read(folder: str, *columns: str) -> pa.Table:
-        return read_table(store, sidecar_path(folder, shard), columns)
+        return read_table(store, sidecar_path(folder, shard), columns or None)
 
     sources = read("sources", "key", "source", "licence").to_pylist()
     duplicates = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
@@ -76,6 +86,8 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     captions = read("captions", "key", "caption_origin").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
     source = sources[0]["source"] if sources else ""
+    histograms = _histograms(shard, store, kept, recipe, source)
+    scored = [column.name for column in columns_of(recipe.score.scorers)]
     line = ShardLine(
         shard=shard,
         source=source,
@@ -92,8 +104,13 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         sources=_tallies(sources, kept, lambda row: row["source"]),
         licences=_few_licences(_tallies(sources, kept, _licence)),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
-        histograms=_histograms(shard, store, kept, recipe, source),
-        examples=_examples(shard, kept, selection, duplicates.to_pylist()),
+        histograms=histograms,
+        scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
+        moments=_moments(shard, store, recipe) if scored else {},
+        examples={
+            **_examples(shard, kept, selection, duplicates.to_pylist()),
+            **_at_thresholds(shard, selection, read("scores"), recipe, source),
+        },
         rejects=_rejects(shard, store),
     )
 
@@ -107,6 +124,8 @@ def merge(a: Summary, b: Summary) -> Summary:
         licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
         caption_origins=_merged(a.caption_origins, b.caption_origins, add),
         histograms=_merged(a.histograms, b.histograms, add),
+        scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
+        moments=_merged(a.moments, b.moments, Moments.plus),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
             for group, found in _merged(a.examples, b.examples, add).items()
@@ -209,6 +228,52 @@ def _examples(
             kind = "duplicate" if row["reason"] in OF_DUPLICATES else "dropped"
             found.setdefault(Group(kind, row["reason"]), []).append(choice)
     return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}
+
+
+def _moments(shard: int, store: Storage, recipe: Recipe) -> dict[tuple[str, str], Moments]:
+    """Return the sums of each score with every other column."""
+    scores = read_table(store, sidecar_path("scores", shard))
+    signals = read_table(store, sidecar_path("signals", shard))
+    signals = rows_with(signals, scores["key"].combine_chunks())
+    values = {name: table[name] for table in (signals, scores) for name in table.column_names}
+    first = [column.name for column in columns_of(recipe.score.scorers)]
+    shown = [column for column in shown_columns(recipe) if column is not TEXT_REPEATS]
+    return make_moments(shown, first, values)
+
+
+def _at_thresholds(
+    shard: int,
+    selection: list[dict[str, Any]],
+    scores: pa.Table,
+    recipe: Recipe,
+    source: str,
+) -> dict[Group, tuple[Choice, ...]]:
+    """Choose the rows nearest to each bound on a score: kept ones, and those that it drops."""
+    rules = recipe.rules_by_source().get(source, {})
+    outcome = {row["key"]: row["reason"] for row in selection}
+    found: dict[Group, list[Choice]] = {}
+    for name, rule in rules.items():
+        if name not in scores.column_names:
+            continue
+        rows = list(zip(_keys(scores), scores[name].to_pylist(), strict=True))
+        for bound, limit in (("min", rule.min), ("max", rule.max)):
+            for key, value in rows if limit is not None else ():
+                reason = outcome.get(key)
+                if value is not None and limit is not None and reason in ("", f"{name}_{bound}"):
+                    kind = "just_dropped" if reason else "just_kept"
+                    choice = Choice(_ordered(abs(value - limit)), key, shard)
+                    found.setdefault(Group(kind, f"{name}_{bound}"), []).append(choice)
+    return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}
+
+
+def _ordered(number: float) -> str:
+    """Return a number of 0 or more as text that sorts as the number does.
+
+    >>> sorted([_ordered(10.0), _ordered(0.5), _ordered(9.0)]) == [
+    ...     _ordered(0.5), _ordered(9.0), _ordered(10.0)]
+    True
+    """
+    return struct.pack(">d", number).hex()
 
 
 def _rejects(shard: int, store: Storage) -> dict[RejectKind, Rejected]:

@@ -15,7 +15,6 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.typehints import typehints
 from PIL import Image
-from pipelines.stages.quota import write_cutoffs
 
 from pipelines.engines.engine import shard_numbers
 from pipelines.runtime.map_shards import MapShards

@@ -98,6 +98,31 @@ def dropped_galleries(
     return galleries
 
 
+class Threshold(NamedTuple):
+    """Pictures of the rows nearest to a bound on a score, on both sides of it."""
+
+    reason: str
+    meaning: str
+    kept: tuple[Picture, ...]
+    dropped: tuple[Picture, ...]
+
+
+def threshold_galleries(
+    summary: Summary, rules: Iterable[Mapping[str, Rule]], pictures: Pictures
+) -> list[Threshold]:
+    """Return the rows nearest to each bound on a score, in the order of the rules.
+
+    `rules` are those of each source.
+    """
+    found: list[Threshold] = []
+    for reason, (name, meaning) in _rules_by_reason(rules).items():
+        kept, dropped = Group("just_kept", reason), Group("just_dropped", reason)
+        if {kept, dropped} & summary.examples.keys():
+            shown = [pictures.of(group, signal=name) for group in (kept, dropped)]
+            found.append(Threshold(reason, meaning, *shown))
+    return found
+
+
 def duplicate_galleries(
     summary: Summary, counts: Mapping[str, int], pictures: Pictures
 ) -> list[Gallery]:

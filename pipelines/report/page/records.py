@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipelines.report.page.correlations import Moments
 from pipelines.report.page.histograms import Histogram
 
 
@@ -36,7 +37,7 @@ class DeadLetter(NamedTuple):
 class Group(NamedTuple):
     """A group of rows that examples are chosen from."""
 
-    kind: str  # kept, pair, dropped or duplicate
+    kind: str  # kept, pair, dropped, duplicate, or just_kept and just_dropped by a rule
     reason: str = ""
 
 
@@ -83,5 +84,7 @@ class Summary:
     licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
+    scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
+    moments: Mapping[tuple[str, str], Moments] = field(default_factory=dict)  # of pairs of columns
     examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # by rank
     rejects: Mapping[RejectKind, Rejected] = field(default_factory=dict)

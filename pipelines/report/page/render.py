@@ -16,7 +16,13 @@ from pipelines.report.build_log import StageTime
 from pipelines.report.page import charts, formats
 from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report.page.examples import Example, Found, Thumbnail
-from pipelines.report.page.pictures import Pictures, dropped_galleries, duplicate_galleries
+from pipelines.report.page.histograms import Histogram, bin_edges
+from pipelines.report.page.pictures import (
+    Pictures,
+    dropped_galleries,
+    duplicate_galleries,
+    threshold_galleries,
+)
 from pipelines.report.page.records import Group, Summary
 from pipelines.report.summary import MOST_SHARDS, shown_columns, shown_rules
 from schemas.recipe import Recipe
@@ -45,6 +51,24 @@ class FailedLine(NamedTuple):
     reason: str
     rows: int
     letters: tuple[tuple[str, str, str], ...]  # id, URL where known, detail
+
+
+class ScoreLine(NamedTuple):
+    """A score of the rows of one source."""
+
+    score: str
+    source: str
+    rows: int  # that have it
+    median: float  # to the width of a bin
+    outside: int  # rows that a bound of the recipe drops
+    kept: int  # rows in the shards
+
+
+class Correlations(NamedTuple):
+    """Coefficients of each column with each score."""
+
+    scores: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[float | None, ...]], ...]
 
 
 def render_page(
@@ -90,6 +114,9 @@ def render_page(
             sources=_largest(summary.sources, MOST_SOURCES),
             licences=_largest(summary.licences, MOST_LICENCE_LINES),
             histograms=_histograms(summary, recipe),
+            correlations=_correlations(summary, recipe),
+            score_lines=_score_lines(summary, recipe),
+            at_thresholds=threshold_galleries(summary, rules, pictures),
             kept=pictures.of(Group("kept")),
             dropped=dropped_galleries({**_dropped_by(stages, "select"), **alone}, rules, pictures),
             duplicates=duplicate_galleries(
@@ -164,6 +191,43 @@ def _histograms(summary: Summary, recipe: Recipe) -> list[HistogramChart]:
         for column in shown_columns(recipe)
         if column.name in summary.histograms
     ]
+
+
+def _correlations(summary: Summary, recipe: Recipe) -> Correlations:
+    both = {**summary.moments, **{(y, x): m for (x, y), m in summary.moments.items()}}
+    scores = tuple(dict.fromkeys(x for x, _ in summary.moments))
+    names = [c.name for c in shown_columns(recipe) if any((x, c.name) in both for x in scores)]
+    lines = (
+        (name, tuple(m.correlation if (m := both.get((x, name))) else None for x in scores))
+        for name in names
+    )
+    return Correlations(scores, tuple(lines))
+
+
+def _score_lines(summary: Summary, recipe: Recipe) -> list[ScoreLine]:
+    """Return a line for each score and source, of the sources that have most rows."""
+    shown = {name for name, _ in _largest(summary.sources, MOST_SOURCES)}
+    lines: list[ScoreLine] = []
+    for column in shown_columns(recipe):
+        edges = bin_edges(column)
+        for source in sorted(shown):
+            found = summary.scores_of_sources.get((source, column.name))
+            if found and sum(found.measured):
+                outside = found.under + found.over + found.forbidden
+                rows, kept = sum(found.measured), sum(found.kept)
+                median = _median(found, edges)
+                lines.append(ScoreLine(column.name, source, rows, median, outside, kept))
+    return lines
+
+
+def _median(histogram: Histogram, edges: Any) -> float:
+    """Return the middle of the bin that the median lies in."""
+    half, seen = sum(histogram.measured) / 2, 0
+    for number, rows in enumerate(histogram.measured):
+        seen += rows
+        if seen >= half:
+            return (edges[number] + edges[number + 1]) / 2
+    return float("nan")
 
 
 def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:

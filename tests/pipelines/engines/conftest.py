@@ -10,7 +10,6 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
-from pipelines.stages.quota import quotas, write_cutoffs
 
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import load_profile
