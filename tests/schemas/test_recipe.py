@@ -54,7 +54,8 @@ IGNORED = {
         "score.scorers.clip.weights",
         "score.batch_size",
     ),
-    "dedup.against.path",
+    *("dedup.against.path", "dedup.benchmarks.prompts", "dedup.benchmarks.images"),
+    *("dedup.balance.entries", "crawl.known_hashes.path"),
     *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
     *(
         f"{stage}.gpu.{part}"
@@ -78,7 +79,16 @@ def pinned() -> Recipe:
         "dedup": {
             "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
             "semantic": {"eps": 0.1},
+            "benchmarks": [
+                {
+                    "name": "b",
+                    **{"prompts": "p.txt", "prompts_sha256": SHA},
+                    **{"images": "i", "images_sha256": SHA},
+                }
+            ],
+            "balance": {"entries": "e.txt", "entries_sha256": SHA},
         },
+        "crawl": {"known_hashes": [{"path": "h.txt", "name": "h", "sha256": SHA}]},
         "score": {"scorers": SCORERS, "gpu": {"type": "nvidia-l4"}},
         "vq_tokens": {
             "tokenizers": tokenizers,
