@@ -54,7 +54,8 @@ IGNORED = {
         "score.scorers.clip.weights",
         "score.batch_size",
     ),
-    "dedup.against.path",
+    *("dedup.against.path", "dedup.balance.entries", "crawl.known_hashes.path"),
+    *("dedup.benchmarks.prompts", "dedup.benchmarks.images"),
     *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
     *(
         f"{stage}.gpu.{part}"
@@ -78,7 +79,18 @@ def pinned() -> Recipe:
         "dedup": {
             "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
             "semantic": {"eps": 0.1},
+            "benchmarks": [
+                {
+                    "name": "eval",
+                    "prompts": "p.txt",
+                    "prompts_sha256": SHA,
+                    "images": "i",
+                    "images_sha256": SHA,
+                }
+            ],
+            "balance": {"entries": "e.txt", "entries_sha256": SHA},
         },
+        "crawl": {"known_hashes": [{"path": "h.txt", "name": "h", "sha256": SHA}]},
         "score": {"scorers": SCORERS, "gpu": {"type": "nvidia-l4"}},
         "vq_tokens": {
             "tokenizers": tokenizers,
@@ -135,7 +147,7 @@ def parts_changed(value: Any, path: tuple[str, ...], annotation: Any) -> Iterato
         for name, part in value.items():
             for where, changed in changes(part, path):
                 yield where, value | {name: changed}
-    elif isinstance(value, tuple) and isinstance(value[0], BaseModel):
+    elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         for number, part in enumerate(value):
             for where, changed in changes(part, path):
                 yield where, (*value[:number], changed, *value[number + 1 :])
