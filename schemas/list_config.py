@@ -31,7 +31,8 @@ class KnownHashes(Model):
     """A list of hashes of images to drop and never store; a recipe may give its path alone."""
 
     path: str  # a hash a line, any fsspec URL; fields beside it may stand before or after
-    name: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$", max_length=64)  # '': of the file
+    # In the reason of a dropped row; '' for the name of the file.
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$", max_length=64)
     # bytes: MD5, SHA-1 or SHA-256 of the file, by their length. pdq: a perceptual hash, which finds
     # changed copies; every image is decoded for it.
     kind: Literal["bytes", "pdq"] = "bytes"

@@ -77,7 +77,7 @@ def retrieval(score_QA: NDArray[np.float64], is_right_QA: NDArray[np.bool_]) -> 
 def chance(right: int, answers: int, first: int) -> float:
     """Return the probability that a random order has a right answer among the first.
 
-    >>> chance(1, 100, 10), chance(100, 100, 1)
+    >>> round(chance(1, 100, 10), 3), chance(100, 100, 1)
     (0.1, 1.0)
     """
     first = min(first, answers)

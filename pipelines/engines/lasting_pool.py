@@ -149,8 +149,15 @@ class LastingPool:
             self._processes,
             mp_context=context,
             initializer=_start_worker,
-            initargs=(self._progress, context.Value("i", 0) if self.gpus else None),
+            initargs=(self._progress, self._numbered(context)),
         )
+
+    def _numbered(self, context: Any) -> tuple[Any, str] | None:
+        """Return what tells each worker its GPU: a count of workers, and the GPUs of this process.
+
+        The server that forks workers may have been started with others.
+        """
+        return (context.Value("i", 0), os.environ.get(VISIBLE, "")) if self.gpus else None
 
 
 def _end(broken: ProcessPoolExecutor) -> None:
@@ -216,16 +223,17 @@ def tell_progress() -> None:
         _progress.value += 1  # some may be lost among workers; that it changes is enough
 
 
-def _start_worker(progress: Any, started: Any = None) -> None:
+def _start_worker(progress: Any, numbered: tuple[Any, str] | None = None) -> None:
     """Let this worker die at once, and quietly, when the build is interrupted or killed.
 
-    `started` counts the workers of a pool for GPUs, each of which sees the GPU of its number.
+    `numbered` counts the workers of a pool for GPUs, each of which sees the GPU of its number.
     """
     global _is_pool_worker, _progress
     _is_pool_worker, _progress = True, progress
-    if started is not None:
+    if numbered is not None:
+        started, visible = numbered
         with started.get_lock():
             number, started.value = started.value, started.value + 1
-        os.environ[VISIBLE] = own_gpu(number, os.environ.get(VISIBLE, ""))
+        os.environ[VISIBLE] = own_gpu(number, visible)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent()

@@ -54,8 +54,8 @@ IGNORED = {
         "score.scorers.clip.weights",
         "score.batch_size",
     ),
-    *("dedup.against.path", "dedup.benchmarks.prompts", "dedup.benchmarks.images"),
-    *("dedup.balance.entries", "crawl.known_hashes.path"),
+    *("dedup.against.path", "dedup.balance.entries", "crawl.known_hashes.path"),
+    *("dedup.benchmarks.prompts", "dedup.benchmarks.images"),
     *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
     *(
         f"{stage}.gpu.{part}"
@@ -81,9 +81,11 @@ def pinned() -> Recipe:
             "semantic": {"eps": 0.1},
             "benchmarks": [
                 {
-                    "name": "b",
-                    **{"prompts": "p.txt", "prompts_sha256": SHA},
-                    **{"images": "i", "images_sha256": SHA},
+                    "name": "eval",
+                    "prompts": "p.txt",
+                    "prompts_sha256": SHA,
+                    "images": "i",
+                    "images_sha256": SHA,
                 }
             ],
             "balance": {"entries": "e.txt", "entries_sha256": SHA},
@@ -145,7 +147,7 @@ def parts_changed(value: Any, path: tuple[str, ...], annotation: Any) -> Iterato
         for name, part in value.items():
             for where, changed in changes(part, path):
                 yield where, value | {name: changed}
-    elif isinstance(value, tuple) and isinstance(value[0], BaseModel):
+    elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
         for number, part in enumerate(value):
             for where, changed in changes(part, path):
                 yield where, (*value[:number], changed, *value[number + 1 :])

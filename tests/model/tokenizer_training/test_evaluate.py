@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from model.tokenizer_training.evaluate import (
-    MOST_PSNR,
     bit_entropy,
     bits_a_code,
     codebook_used,
@@ -15,6 +14,7 @@ from model.tokenizer_training.evaluate import (
     reconstructions,
 )
 from model.tokenizers.infinity_bsq import InfinityBsq
+from model.tokenizers.likeness import MOST_PSNR
 from model.tokenizers.load import load_tokenizer
 from model.tokenizers.protocol import Codes
 

@@ -11,6 +11,7 @@ import pytest
 from threshold_corpus import build_until_dedup, lay_out
 
 from filters.signal import Column
+from pipelines.dedup.lists import Lists
 from pipelines.report.page.correlations import STEPS, Moments, make_moments
 from pipelines.report.page.examples import Found, find_examples, make_thumbnail, wanted
 from pipelines.report.page.records import Group, Summary
@@ -127,7 +128,7 @@ def test_the_page_shows_scores_thresholds_and_correlations(scored, parts) -> Non
     funnel = [{"stage": stage, **blank} for stage in STAGES]
     manifest = {"recipe": "0" * 32, "contract": 3, "tokens": [], "subsets": {}, "funnel": funnel}
     draw = partial(make_thumbnail, store=store, settings=recipe.decode)
-    page = render_page(summary, found, manifest, {}, recipe, draw)
+    page = render_page(summary, found, manifest, {}, recipe, draw, Lists())
     scores = page.partition('<section id="scores">')[2].partition("</section>")[0]
     assert "Kept by select" in scores
     assert scores.count("brightness = 0.4") >= 2

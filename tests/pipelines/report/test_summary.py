@@ -142,9 +142,11 @@ def judged(row: Row) -> dict[str, Any]:
     return {
         "key": row.key,
         "kept_key": sample_key("web", "better") if is_duplicate else row.key,
+        "kept_in": "",
         "reason": row.fate if row.fate in ("near_duplicate", "quota") else "",
         "distance": 3 if is_duplicate else 0,
         "text_repeats": row.repeats,
+        "matched": "",
     }
 
 

@@ -101,7 +101,7 @@ class Expected:
     distance: int
     text_repeats: int
     kept_in: str = ""  # no corpus but this one
-    matched: str = ""  # of no benchmark
+    matched: str = ""  # and no benchmark
 
 
 def oracle(
