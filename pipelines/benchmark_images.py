@@ -23,9 +23,9 @@ from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.links import Fault
 from pipelines.sources.raw_shard import wrong_size
 from schemas.list_config import Benchmark
-from schemas.list_tables import BENCHMARK
 from schemas.recipe import DedupConfig, FolderSource, Recipe
 from schemas.store.storage import Storage
+from schemas.tables import BENCHMARK
 
 READ_THREADS = 8  # a file each in memory
 LOOKS = ("phash", "colour_layout")

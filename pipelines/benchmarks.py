@@ -23,10 +23,10 @@ from pipelines.earlier_corpora import comparison_faults, pinned_manifest
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.sidecar import read_origin
 from schemas.list_config import Benchmark
-from schemas.list_tables import BENCHMARK
 from schemas.recipe import DedupConfig, Recipe
 from schemas.recipe_file import RecipeError
 from schemas.store.storage import CorpusError, Storage, absolute
+from schemas.tables import BENCHMARK
 
 
 def pinned_benchmarks(recipe: Recipe) -> tuple[Benchmark, ...]:

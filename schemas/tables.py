@@ -8,38 +8,37 @@ from typing import Any
 import pyarrow as pa
 
 
-def field(name: str, type_: pa.DataType, meaning: str) -> "pa.Field[Any]":
-    """Return a column that has no nulls, with its meaning."""
+def _field(name: str, type_: pa.DataType, meaning: str) -> "pa.Field[Any]":
     return pa.field(name, type_, nullable=False, metadata={"meaning": meaning})
 
 
-KEY = field("key", pa.string(), "32 hex digits, schemas.keys.sample_key(source, url)")
+KEY = _field("key", pa.string(), "32 hex digits, schemas.keys.sample_key(source, url)")
 
 SOURCES = pa.schema(
     [
         KEY,
-        field("source", pa.string(), "name of the source in the recipe"),
-        field("url", pa.string(), "URL as listed, or path inside the source (tar::member)"),
-        field("place", pa.string(), "where the source's reader finds the bytes; '' for a URL"),
-        field("text", pa.string(), "alt text, prompt or description as listed, '' if none"),
-        field("title", pa.string(), "'' if none"),
-        field("tags", pa.list_(pa.string()), "in the order listed"),
-        field("licence", pa.string(), "as listed, or the source's; '' if unknown"),
-        field("author", pa.string(), "'' if unknown"),
+        _field("source", pa.string(), "name of the source in the recipe"),
+        _field("url", pa.string(), "URL as listed, or path inside the source (tar::member)"),
+        _field("place", pa.string(), "where the source's reader finds the bytes; '' for a URL"),
+        _field("text", pa.string(), "alt text, prompt or description as listed, '' if none"),
+        _field("title", pa.string(), "'' if none"),
+        _field("tags", pa.list_(pa.string()), "in the order listed"),
+        _field("licence", pa.string(), "as listed, or the source's; '' if unknown"),
+        _field("author", pa.string(), "'' if unknown"),
     ]
 )
 
 RAW = pa.schema(
     [
         KEY,
-        field("file", pa.string(), "file that holds the bytes: relative to the corpus, or a URL"),
-        field("offset", pa.int64(), "bytes from the start of the file"),
-        field("length", pa.int64(), "bytes"),
-        field("sha256", pa.string(), "of the bytes as fetched, 64 hex digits"),
-        field("final_url", pa.string(), "after redirects; '' where nothing was fetched"),
-        field("status", pa.int16(), "HTTP status; 0 where nothing was fetched"),
-        field("content_type", pa.string(), "header as sent, '' if none"),
-        field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
+        _field("file", pa.string(), "file that holds the bytes: relative to the corpus, or a URL"),
+        _field("offset", pa.int64(), "bytes from the start of the file"),
+        _field("length", pa.int64(), "bytes"),
+        _field("sha256", pa.string(), "of the bytes as fetched, 64 hex digits"),
+        _field("final_url", pa.string(), "after redirects; '' where nothing was fetched"),
+        _field("status", pa.int16(), "HTTP status; 0 where nothing was fetched"),
+        _field("content_type", pa.string(), "header as sent, '' if none"),
+        _field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
     ]
 )
 
@@ -47,77 +46,96 @@ RAW = pa.schema(
 SCORES = pa.schema(
     [
         KEY,
-        field("image_sha256", pa.string(), "of the scored image as fetched; '' if not scored"),
-        field("text_digest", pa.string(), "blake2b-128 of the scored text; '' if not scored"),
+        _field("image_sha256", pa.string(), "of the scored image as fetched; '' if not scored"),
+        _field("text_digest", pa.string(), "blake2b-128 of the scored text; '' if not scored"),
     ]
 )
 
 DUPLICATES = pa.schema(
     [
         KEY,
-        field(
+        _field(
             "kept_key",
             pa.string(),
             "the row that stands for a duplicate; itself for all other rows",
         ),
-        field("kept_in", pa.string(), "the earlier corpus that kept_key lies in; '' for this one"),
-        field("reason", pa.string(), "'' if kept; why it is a duplicate, or the cap that drops it"),
-        field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
-        field(
+        _field("kept_in", pa.string(), "the earlier corpus that kept_key lies in; '' for this one"),
+        _field(
+            "reason", pa.string(), "'' if kept; why it is a duplicate, or the cap that drops it"
+        ),
+        _field("distance", pa.int8(), "Hamming distance of the two 64-bit pHashes, bits"),
+        _field(
             "text_repeats",
             pa.int32(),
             "selected URLs with the same text, its own included; 0 for a repeated_url and a "
             "contaminated row",
         ),
-        field("matched", pa.string(), "prompt or image of a benchmark that it has; '' if none"),
+        _field("matched", pa.string(), "prompt or image of a benchmark that it has; '' if none"),
+    ]
+)
+
+BENCHMARK = pa.schema(
+    [
+        _field("image", pa.string(), "file in the folder, or key in the corpus"),
+        _field("sha256", pa.string(), "of the bytes, 64 hex digits"),
+        _field("phash", pa.uint64(), "as in signals; 0 where pHashes are not compared"),
+        _field("colour_layout", pa.string(), "as in signals; '' where pHashes are not compared"),
+        _field("points", pa.binary(), "embedding, int16 of value * 32767; empty if not compared"),
+    ]
+)
+
+BALANCE = pa.schema(
+    [
+        _field("entry", pa.string(), "as in the list of entries"),
+        _field("rows", pa.int64(), "rows with it that are no duplicates, before the balance"),
     ]
 )
 
 SELECTION = pa.schema(
     [
         KEY,
-        field("kept", pa.bool_(), "passed every rule"),
-        field("reason", pa.string(), "first rule that dropped it, '' if kept"),
+        _field("kept", pa.bool_(), "passed every rule"),
+        _field("reason", pa.string(), "first rule that dropped it, '' if kept"),
     ]
 )
 
 CAPTIONS = pa.schema(
     [
         KEY,
-        field("caption", pa.string(), "the caption chosen for training"),
-        field("caption_origin", pa.string(), "what wrote it: text, title or title_and_tags"),
+        _field("caption", pa.string(), "the caption chosen for training"),
+        _field("caption_origin", pa.string(), "what wrote it: text, title or title_and_tags"),
     ]
 )
 
 MESSAGE = pa.struct(
     [
-        field("role", pa.string(), "user or assistant"),
-        field("content", pa.string(), "<image_gen> marks the generated image, <image> an input"),
+        _field("role", pa.string(), "user or assistant"),
+        _field("content", pa.string(), "<image_gen> marks the generated image, <image> an input"),
     ]
 )
 
 PAIRS = pa.schema(
     [
         KEY,
-        field("messages", pa.list_(MESSAGE), "the conversation, in order"),
-        field("template", pa.string(), "which parts of the template file were drawn"),
+        _field("messages", pa.list_(MESSAGE), "the conversation, in order"),
+        _field("template", pa.string(), "which parts of the template file were drawn"),
     ]
 )
 
 TOKENS = pa.schema(
     [
         KEY,
-        field("member", pa.string(), "member of the sample, e.g. tokens256.npy, features256.npy"),
-        field("file", pa.string(), "array file of this shard, relative to the corpus"),
-        field("offset", pa.int64(), "bytes from the start of the file to this row's array"),
-        field("length", pa.int64(), "bytes"),
-        field("dtype", pa.string(), "uint16 (VQ codes), uint32 (bit codes) or float16 (features)"),
-        field("shape", pa.list_(pa.int32()), "of the array, the views first if there are many"),
-        field("aspect", pa.float64(), "height / width of the crops' shape; 1.0 for squares"),
-        field("device", pa.string(), "kind of device that computed it: cpu or cuda"),
-        field("pass_images", pa.int32(), "images that went through the network at once"),
-        field("compared", pa.int64(), "bits or indices also computed in fp32; 0 for most rows"),
-        field("differing", pa.int64(), "of those, how many came out otherwise"),
+        _field("member", pa.string(), "member of the sample, e.g. tokens256.npy, features256.npy"),
+        _field("file", pa.string(), "array file of this shard, relative to the corpus"),
+        _field("offset", pa.int64(), "bytes from the start of the file to this row's array"),
+        _field("length", pa.int64(), "bytes"),
+        _field("dtype", pa.string(), "uint16 (VQ codes), uint32 (bit codes) or float16 (features)"),
+        _field("shape", pa.list_(pa.int32()), "of the array, the views first if there are many"),
+        _field("aspect", pa.float64(), "height / width of the crops' shape; 1.0 for squares"),
+        _field("device", pa.string(), "kind of device that computed it: cpu or cuda"),
+        _field("pass_images", pa.int32(), "images that went through the network at once"),
+        _field("compared", pa.int64(), "bits or indices also computed in fp32; 0 for most rows"),
+        _field("differing", pa.int64(), "of those, how many came out otherwise"),
         pa.field(
             "psnr",
             pa.float32(),
@@ -128,67 +146,67 @@ TOKENS = pa.schema(
             pa.float32(),
             metadata={"meaning": "of the decoded codes against the crop; null if not asked"},
         ),
-        field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
-        field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
-        field("sha256", pa.string(), "of the array, 64 hex digits"),
+        _field("method", pa.string(), "fingerprint of tokenizer, weights and preparation"),
+        _field("image_sha256", pa.string(), "of the image as fetched, 64 hex digits"),
+        _field("sha256", pa.string(), "of the array, 64 hex digits"),
     ]
 )
 
 PLACE = pa.struct(
     [
-        field("file", pa.string(), "path or URL; '' where there is none"),
-        field("offset", pa.int64(), "bytes from the start of the file"),
-        field("length", pa.int64(), "bytes; 0 for the whole file"),
+        _field("file", pa.string(), "path or URL; '' where there is none"),
+        _field("offset", pa.int64(), "bytes from the start of the file"),
+        _field("length", pa.int64(), "bytes; 0 for the whole file"),
     ]
 )
 
 PROMPTS = pa.schema(
     [
         KEY,
-        field("text", pa.string(), "what scorers read"),
-        field("messages", pa.list_(MESSAGE), "the conversation whose image is drawn"),
-        field("source", pa.string(), "file of prompts, or source of the corpus they are from"),
-        field("url", pa.string(), "of the given image, '' if none or unknown"),
-        field("licence", pa.string(), "of the given image, '' if none or unknown"),
-        field("aspect", pa.float64(), "height / width of the images to draw"),
-        field("given", PLACE, "image that is preferred to the model's own"),
-        field("codes", PLACE, "codes of the given image, a .npy"),
-        field("edited", PLACE, "image to edit"),
+        _field("text", pa.string(), "what scorers read"),
+        _field("messages", pa.list_(MESSAGE), "the conversation whose image is drawn"),
+        _field("source", pa.string(), "file of prompts, or source of the corpus they are from"),
+        _field("url", pa.string(), "of the given image, '' if none or unknown"),
+        _field("licence", pa.string(), "of the given image, '' if none or unknown"),
+        _field("aspect", pa.float64(), "height / width of the images to draw"),
+        _field("given", PLACE, "image that is preferred to the model's own"),
+        _field("codes", PLACE, "codes of the given image, a .npy"),
+        _field("edited", PLACE, "image to edit"),
     ]
 )
 
 PREFERENCES = pa.schema(
     [
         KEY,
-        field("seeds", pa.list_(pa.string()), "of each image that the model drew"),
-        field("scores", pa.list_(pa.float64()), "of each; empty where nothing was scored"),
-        field("given_score", pa.float64(), "of the given image; 0.0 where it was not scored"),
-        field("chosen", pa.int32(), "number of the chosen image; -1 for the given one"),
-        field("rejected", pa.int32(), "number of the rejected image"),
-        field("margin", pa.float64(), "score of the chosen above the rejected; 0.0 for none"),
-        field("model", pa.string(), "sha256 of the model's config and weights"),
-        field("device", pa.string(), "kind of device that drew the images: cpu or cuda"),
+        _field("seeds", pa.list_(pa.string()), "of each image that the model drew"),
+        _field("scores", pa.list_(pa.float64()), "of each; empty where nothing was scored"),
+        _field("given_score", pa.float64(), "of the given image; 0.0 where it was not scored"),
+        _field("chosen", pa.int32(), "number of the chosen image; -1 for the given one"),
+        _field("rejected", pa.int32(), "number of the rejected image"),
+        _field("margin", pa.float64(), "score of the chosen above the rejected; 0.0 for none"),
+        _field("model", pa.string(), "sha256 of the model's config and weights"),
+        _field("device", pa.string(), "kind of device that drew the images: cpu or cuda"),
     ]
 )
 
 SHARD_INDEX = pa.schema(
     [
         KEY,
-        field("member", pa.string(), "extension of the member: jpg, json, tokens256.npy"),
-        field("offset", pa.int64(), "bytes from the start of the tar to the member's data"),
-        field("length", pa.int64(), "bytes"),
+        _field("member", pa.string(), "extension of the member: jpg, json, tokens256.npy"),
+        _field("offset", pa.int64(), "bytes from the start of the tar to the member's data"),
+        _field("length", pa.int64(), "bytes"),
     ]
 )
 
 DEAD_LETTERS = pa.schema(
     [
-        field(
+        _field(
             "id", pa.string(), "key, or file and row (from 1, no header) where there is none yet"
         ),
-        field("stage", pa.string(), "stage that the row did not leave"),
-        field("outcome", pa.string(), "dropped (a decision) or failed (unusable input)"),
-        field("reason", pa.string(), "stable class: the counter's name"),
-        field("detail", pa.string(), "a sentence with the offending value"),
+        _field("stage", pa.string(), "stage that the row did not leave"),
+        _field("outcome", pa.string(), "dropped (a decision) or failed (unusable input)"),
+        _field("reason", pa.string(), "stable class: the counter's name"),
+        _field("detail", pa.string(), "a sentence with the offending value"),
     ]
 )
 

@@ -22,8 +22,8 @@ from pipelines.runtime.exchange import Outputs, Tables, partition_of, scramble
 from pipelines.runtime.sidecar import Counts, Origin, column, write_sidecar
 from schemas.fingerprint import content_digest
 from schemas.list_config import BalanceConfig
-from schemas.list_tables import BALANCE as BALANCE_SCHEMA
 from schemas.store.storage import Storage
+from schemas.tables import BALANCE as BALANCE_SCHEMA
 
 BALANCE, UNMATCHED = "balance", "balance_unmatched"  # reasons
 ENTRIES = "entries"  # column: hashes of the entries of a row, as bytes

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pipelines.dedup.balance import PATH
 from pipelines.dedup.benchmark_files import BenchmarkCounts, read_counts
 from pipelines.runtime.sidecar import column, read_origin, read_table
-from schemas.list_tables import BALANCE
 from schemas.recipe import Recipe
 from schemas.store.storage import Storage
+from schemas.tables import BALANCE
 
 MOST_ENTRIES = 30  # that the report shows
 

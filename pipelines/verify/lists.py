@@ -15,7 +15,7 @@ from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, as_written, checked_origin, schema_faults
 from schemas.fingerprint import content_digest
 from schemas.list_config import Benchmark
-from schemas.list_tables import BALANCE, BENCHMARK
+from schemas.tables import BALANCE, BENCHMARK
 
 
 def balance_sound(look: Look) -> Iterator[Fault]:

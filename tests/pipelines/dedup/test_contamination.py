@@ -9,9 +9,9 @@ from pipelines.dedup.benchmark_files import BenchmarkCounts, write_benchmark
 from pipelines.dedup.contamination import Contamination
 from pipelines.dedup.semantic import ONE, Points
 from schemas.list_config import Benchmark
-from schemas.list_tables import BENCHMARK
 from schemas.recipe import DedupConfig, SemanticConfig
 from schemas.store.storage import Storage
+from schemas.tables import BENCHMARK
 
 HASHES = st.sampled_from([0, 0b1111, 0b11111, 0b11110000, 2**64 - 1])
 COLOURS = st.sampled_from([0, 12, 13, 255])
