@@ -69,7 +69,10 @@ class PromptIndex:
 
     def find(self, text: str) -> str | None:
         """Return a prompt that contaminates a text; None if there is none."""
-        words = content_words(text) if self.runs else []
+        return self.find_words(content_words(text))
+
+    def find_words(self, words: list[str]) -> str | None:
+        """Return a prompt that contaminates a text with these `content_words`, or None."""
         for length, prompts in self.runs.items():
             for run in _runs(words, length):
                 if run in prompts:

@@ -51,7 +51,7 @@ class EntryIndex:
 
     @classmethod
     def of(cls, entries: Sequence[str]) -> "EntryIndex":
-        """Index entries; about 1 s for 500,000.
+        """Index entries; about 2 s for 500,000.
 
         Raises:
             CorpusError: the package ahocorasick-rs is missing, or no entry has a word.

@@ -47,7 +47,7 @@ class HashList:
     def find_pdq(self, pdq: str, distance: int) -> str | None:
         """Return `pdq 0123...` of the first hash of the list within `distance` bits, or None.
 
-        Compares with every hash, 100 million a second.
+        Compares with every hash, about 28 million a second.
         """
         words = np.frombuffer(bytes.fromhex(pdq), ">u8").astype(np.uint64)
         apart = np.bitwise_count(self.pdq ^ words).sum(axis=1, dtype=np.int64)
@@ -59,7 +59,7 @@ class HashList:
 
 @lru_cache(16)
 def read_hashes(path: str, kind: Kind, sha256: str = "") -> HashList:
-    """Read a list, once a process.
+    """Read a list, once a process: about 5 s a million hashes.
 
     Args:
         path: any fsspec URL.

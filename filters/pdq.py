@@ -18,7 +18,7 @@ MISSING = "PDQ needs the package pdqhash: pip install 'vargpt-corpus[lists]'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pdq:
-    """256-bit perceptual hash of Meta's PDQ. 5 ms per megapixel.
+    """256-bit perceptual hash of Meta's PDQ. 29 ms per megapixel.
 
     Two images are alike within 31 bits, by Meta's recommendation. Images without detail have hashes
     that say little: PDQ's own quality is 0 to 100 and not stored.

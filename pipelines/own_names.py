@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from pipelines.dedup.balance import PATH as BALANCE_PATH
-from pipelines.dedup.benchmark_files import FOLDER, benchmark_paths
+from pipelines.dedup.benchmark_files import LISTS, benchmark_paths
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import LOG, REPORT
 from pipelines.runtime.claims import Claims, load_claims, output_keys, sidecar_keys
@@ -27,7 +27,7 @@ from schemas.subsets import T2I
 
 SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(T2I.name))
 OUTPUTS = output_keys(T2I.name)
-_LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")  # beside the side-cars of dedup
+_LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")
 
 
 def open_claims(store: Storage) -> Claims:
@@ -48,7 +48,7 @@ def every_sidecar(shards: int) -> dict[str, int]:
 def written_folders() -> tuple[str, ...]:
     """Name the folders that a build writes into, the root too."""
     by_stage = (f"{room}/{stage}" for room in ("dead_letters", ".attempts") for stage in STAGES)
-    return ("", *sidecar_stages(), "shards", "exchange", *by_stage)
+    return ("", *sidecar_stages(), LISTS, "shards", "exchange", *by_stage)
 
 
 def surplus_numbers(claims: Claims, shards: int) -> dict[str, range]:
@@ -66,13 +66,13 @@ def member_key(member: str) -> str:
 
 
 def lists_of(recipe: Recipe) -> list[str]:
-    """Return the files that dedup keeps beside its side-cars."""
+    """Return the files that dedup keeps of lists."""
     return [*benchmark_paths(recipe), *([BALANCE_PATH] if recipe.dedup.balance else [])]
 
 
 def claimed_lists(claims: Claims) -> set[str]:
-    """Return the claimed files beside the side-cars of dedup."""
-    return {key for key in claims.counts if key.startswith(f"{FOLDER}/") and "*" not in key}
+    """Return the claimed files that dedup keeps of lists."""
+    return {key for key in claims.counts if key.startswith(f"{LISTS}/")}
 
 
 def claim_plan(claims: Claims, draft: Draft) -> None:
@@ -127,9 +127,9 @@ def _named(store: Storage) -> Iterator[tuple[str, int]]:
         origin = own_sidecar(store, "tokens", f"{shard_name(number)}.parquet")
         for file in origin.files if origin else ():
             yield member_key(file.split(".", 1)[1]), shards
-    for name in store.listing(FOLDER):
-        if _LIST.fullmatch(name) and own_footer(store, f"{FOLDER}/{name}") is not None:
-            yield f"{FOLDER}/{name}", 1
+    for name in store.listing(LISTS):
+        if _LIST.fullmatch(name) and own_footer(store, f"{LISTS}/{name}") is not None:
+            yield f"{LISTS}/{name}", 1
     outputs = max(_outputs(store), default=-1) + 1
     yield from ((key, outputs) for key in OUTPUTS)
     yield from ((path, 1) for path in SINGLE if store.exists(path))

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from filters.entries import entry_index
 from filters.text import primary_text
+from pipelines.dedup.benchmark_files import LISTS
 from pipelines.dedup.caps import without
 from pipelines.dedup.rows import KEY, TEXTS, digest, numbers, standing_alone
 from pipelines.runtime.exchange import Outputs, Tables, partition_of, scramble
@@ -30,7 +31,7 @@ ENTRIES = "entries"  # column: hashes of the entries of a row, as bytes
 WORD = 8  # bytes of a hash
 
 
-PATH = "duplicates/balance.parquet"  # below the corpus: the rows of each entry
+PATH = f"{LISTS}/balance.parquet"  # below the corpus: the rows of each entry
 NO_ROWS = "entry without a row"  # counted in its footer
 
 

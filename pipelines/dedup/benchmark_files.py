@@ -15,7 +15,7 @@ from schemas.list_config import Benchmark
 from schemas.recipe import DecodeConfig, DedupConfig, Recipe
 from schemas.store.storage import Storage
 
-FOLDER = "duplicates"
+LISTS = "lists"  # folder
 STAGE = "dedup"
 VERSION = 1  # raised when the files hold other values for the same images
 PROMPTS, TOO_SHORT = "prompt", "prompt that is too short"  # counted in the footer
@@ -23,7 +23,7 @@ PROMPTS, TOO_SHORT = "prompt", "prompt that is too short"  # counted in the foot
 
 def benchmark_path(name: str) -> str:
     """Return the path of the file of a benchmark below the corpus."""
-    return f"{FOLDER}/benchmark-{name}.parquet"
+    return f"{LISTS}/benchmark-{name}.parquet"
 
 
 def benchmark_paths(recipe: Recipe) -> list[str]:

@@ -33,7 +33,7 @@ class BalanceCounts:
 
 
 def read_lists(recipe: Recipe, store: Storage) -> Lists:
-    """Read what dedup keeps beside its side-cars."""
+    """Read what dedup keeps of lists."""
     return Lists(benchmarks=read_counts(recipe, store), balance=_read_balance(recipe, store))
 
 

@@ -1,16 +1,16 @@
-"""Checks of the files that dedup keeps beside its side-cars: what it knows of each benchmark."""
+"""Checks of the files that dedup keeps of lists: images of benchmarks, and rows of entries."""
 
 from collections.abc import Iterator
 
 from pipelines.benchmarks import make_benchmark
 from pipelines.dedup.balance import PATH
 from pipelines.dedup.benchmark_files import (
-    FOLDER,
     BenchmarkCounts,
     benchmark_fingerprint,
     benchmark_path,
 )
 from pipelines.runtime.sidecar import column, read_table
+from pipelines.stages.dedup import Dedup
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, as_written, checked_origin, schema_faults
 from schemas.fingerprint import content_digest
@@ -25,7 +25,7 @@ def balance_sound(look: Look) -> Iterator[Fault]:
         yield from (Fault(PATH, what) for what in wrong)
         return
     yield from as_written(look.store, PATH, BALANCE)
-    made_of = look.fingerprints.get(FOLDER, origin.fingerprint)
+    made_of = look.fingerprints.get(Dedup.folder, origin.fingerprint)
     if origin.fingerprint != made_of:
         yield Fault(PATH, "made with another recipe, another version or other input")
     if content_digest(table) != origin.content:

@@ -83,7 +83,7 @@ def test_each_row_on_a_list_is_dropped_with_its_reason(listed: Tiny):
     assert balanced == {"5.png", "7.png", "8.png"}  # of 4 to 8, drawn with 4 / 5
     assert {row["kept_key"] for row in found.values()} == {row["key"] for row in found.values()}
     assert (found["0.png"]["text_repeats"], found["4.png"]["text_repeats"]) == (0, 1)
-    counted = pq.read_table(listed.out / "duplicates/balance.parquet").to_pylist()
+    counted = pq.read_table(listed.out / "lists/balance.parquet").to_pylist()
     assert counted == [{"entry": "thing number", "rows": 5}, {"entry": "bench", "rows": 1}]
     letters = [pq.read_table(path) for path in (listed.out / "dead_letters/crawl").iterdir()]
     rows = [(row["reason"], row["outcome"]) for table in letters for row in table.to_pylist()]
@@ -106,7 +106,7 @@ def test_the_report_shows_counts_and_what_matched(listed: Tiny):
 
 
 def test_changed_and_missing_files_of_lists_are_found(listed: Tiny):
-    paths = [listed.out / f"duplicates/{name}.parquet" for name in LISTS]
+    paths = [listed.out / f"lists/{name}.parquet" for name in LISTS]
     bodies = [path.read_bytes() for path in paths]
     paths[0].unlink()
     for path in paths[1:]:
@@ -115,14 +115,14 @@ def test_changed_and_missing_files_of_lists_are_found(listed: Tiny):
     for path, body in zip(paths, bodies, strict=True):
         path.write_bytes(body)
     for name in LISTS:
-        assert any(line.startswith(f"duplicates/{name}.parquet") for line in found)
+        assert any(line.startswith(f"lists/{name}.parquet") for line in found)
 
 
 def test_the_files_of_lists_go_with_them(listed: Tiny, tmp_path: Path):
     other = Tiny(folder=tmp_path / "copy")
     shutil.copytree(listed.folder, other.folder)
     other.build(other.recipe(rows_per_shard=6), until="dedup")
-    assert all(path.stem.isdigit() for path in (other.out / "duplicates").iterdir())
+    assert [*(other.out / "lists").iterdir()] == []
     claims = (other.out / "sources/claims.json").read_text()
     assert not any(name in claims for name in LISTS)
     assert [row["reason"] for row in verdicts(other).values()] == [""] * 11
