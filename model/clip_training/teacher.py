@@ -61,7 +61,7 @@ def in_template(text: str, step: int) -> str:
 
 def lesson_texts(pairs: Iterable[Pair]) -> list[str]:
     """Return the subjects and tags of the pairs to train on, and the nouns of ImageNet-22k."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     nouns = ImageNetInfo("imagenet22k")
     texts = {plain(nouns.index_to_description(n).split(",")[0]) for n in range(nouns.num_classes())}

@@ -117,7 +117,7 @@ def _train(options: argparse.Namespace, data: TrainingData) -> int:
     taught = lessons(lesson_texts(pairs), options.teacher, out) if options.teacher else None
     batches = Batches(pairs, data.images_of(data.train), plan)
     trainer = ClipTrainer(
-        make_clip(sizes, plan.seed).to(memory_format=torch.channels_last),
+        make_clip(sizes, plan.seed).to(memory_format=torch.channels_last),  # pyright: ignore
         text_tokenizer(out),
         plan,
         batches,
