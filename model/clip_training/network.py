@@ -122,4 +122,5 @@ def text_tokenizer(folder: Path) -> "HFTokenizer":
     """Load the text tokenizer of a folder, in the same way as a user."""
     import open_clip
 
-    return open_clip.get_tokenizer(f"local-dir:{folder}")
+    made: Any = open_clip.get_tokenizer(f"local-dir:{folder}")
+    return made
