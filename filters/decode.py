@@ -108,9 +108,9 @@ def decode_scaled(
 ) -> Scaled:
     """Decode as `decode` does, to an eighth, a quarter or half of each side if that suffices.
 
-    A JPEG is scaled while it is decoded, in the frequency domain, which takes half the time. Images
-    of other formats are decoded, and blocks of pixels averaged. All limits hold for the full size,
-    and a truncated file is found at every scale.
+    A JPEG is scaled in the frequency domain while it is decoded, which is faster. Images of other
+    formats are decoded, and blocks of pixels averaged. All limits hold for the full size, and a
+    truncated file is found at every scale.
 
     Args:
         data: as in `decode`.
