@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from model.data.text_tokenizer import BUNDLED
 
 if TYPE_CHECKING:
-    from open_clip import CLIP, HFTokenizer
+    from open_clip import CLIP
+    from open_clip.tokenizer import HFTokenizer
 
 CONFIG: Final = "open_clip_config.json"  # the name that open_clip expects in a local folder
 END: Final = "<|endoftext|>"

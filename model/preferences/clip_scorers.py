@@ -8,6 +8,7 @@ from PIL import Image as images
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from model.bundled_clip import BUNDLED, bundled_clip
 from model.preferences.head import read_head
 from schemas.store.errors import UserError
 
@@ -20,7 +21,7 @@ class ClipScorer:
     """Cosine of CLIP's embeddings of image and prompt, from -1 to 1 (CLIPScore, unscaled).
 
     Args:
-        model: open_clip's name of the model.
+        model: open_clip's name of the model, or `bundled` for the small one of this package.
         weights: a tag or a file; "" if the model's name includes the weights.
         device: torch's name of the device.
 
@@ -29,6 +30,8 @@ class ClipScorer:
     """
 
     def __init__(self, model: str, weights: str, device: str = "cpu") -> None:
+        if model == BUNDLED:
+            model, weights = bundled_clip()[0], ""
         try:
             import open_clip
 
@@ -46,7 +49,7 @@ class ClipScorer:
         self._model.eval()
 
     def __call__(self, images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
-        """Return the cosine of each image and its prompt; a long prompt is cut at 77 tokens."""
+        """Return the cosine of each image and its prompt; a long prompt is cut."""
         with torch.no_grad():
             words = self._tokenizer(list(prompts)).to(self._device)
             text_BC = self._model.encode_text(words, normalize=True)

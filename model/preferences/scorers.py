@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol
 from fsspec.implementations.local import LocalFileSystem
 from PIL.Image import Image
 
+from model.bundled_clip import BUNDLED, bundled_clip_files
 from model.preferences.clip_scorers import AestheticScorer, ClipScorer, ScorerError
 from schemas.store.retries import open_fs
 
@@ -38,7 +39,7 @@ class ScorerPlan:
     """
 
     kind: Literal["clip", "aesthetic"] | str  # or MODULE:NAME of a callable
-    clip_model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME or local-dir:PATH
+    clip_model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME, local-dir:PATH or bundled
     clip_weights: str = ""  # for a name without a prefix: an open_clip tag, or a file
     head: str = ""  # URL of the aesthetic predictor's weights
     weights_sha256: str = ""  # of the files above; set by `pinned`
@@ -48,7 +49,8 @@ class ScorerPlan:
             if ":" not in self.kind:
                 raise ScorerError(f"scorer {self.kind!r}: expected clip, aesthetic or MODULE:NAME")
             return
-        if not self.clip_weights and not self.clip_model.startswith(SCHEMES):
+        has_weights = self.clip_model == BUNDLED or self.clip_model.startswith(SCHEMES)
+        if not self.clip_weights and not has_weights:
             raise ScorerError(f"CLIP {self.clip_model}: expected weights, a tag or a file")
         if (self.kind == "aesthetic") != bool(self.head):
             raise ScorerError(
@@ -125,7 +127,9 @@ def scored(scorer: Scorer, images: Sequence[Image], prompts: Sequence[str]) -> l
 def _files(plan: ScorerPlan) -> list[str]:
     folder = plan.clip_model.removeprefix("local-dir:")
     listed = [plan.clip_weights, plan.head]
-    if folder != plan.clip_model:
+    if plan.clip_model == BUNDLED:
+        listed += map(str, bundled_clip_files())
+    elif folder != plan.clip_model:
         fs, path = open_fs(folder)
         listed += sorted(fs.ls(path, detail=False)) if fs.exists(path) else []
     return [url for url in listed if url and _is_file(url)]
