@@ -31,12 +31,17 @@ class ColourLayout:
 
     def measure(self, records: Sequence[Record]) -> Values:
         """Return one sequence per column, as long as `records` and in the same order."""
-        return {"colour_layout": [colour_layout(record.image) for record in records]}
+        return {"colour_layout": [colour_layout(row.image, row.box) for row in records]}
 
 
-def colour_layout(image: Image.Image) -> str:
-    """Return the mean RGB of each cell of an RGB image, row by row: 96 hex digits."""
-    return image.resize((GRID, GRID), Image.Resampling.BOX).tobytes().hex()
+def colour_layout(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> str:
+    """Return the mean RGB of each cell of an RGB image, row by row: 96 hex digits.
+
+    Args:
+        image: the image.
+        box: left, top, right and bottom of the part to look at, px; None for all.
+    """
+    return image.resize((GRID, GRID), Image.Resampling.BOX, box).tobytes().hex()
 
 
 def layout_distance(a: str, b: str) -> int:

@@ -31,12 +31,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-)
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_TO_THE_LEFT = tuple(_TURNS[orientation] for orientation in (2, 3, 6, 7))  # the last column
+_TO_THE_TOP = tuple(_TURNS[orientation] for orientation in (3, 4, 7, 8))  # the last row
 
 # Pillow warns of decompression bombs, which are an error here, and of broken EXIF, which counts as
 # no EXIF. `warnings.catch_warnings` changes state of all threads, so the filter is set once.
@@ -67,6 +64,9 @@ class Scaled:
     image: Image.Image  # RGB, upright
     width: int  # of the file, upright, px
     height: int
+    # Left, top, right and bottom of the picture in `image`, px. Its sides are rounded up, so up to
+    # a pixel at one end shows nothing of the file.
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,21 +105,18 @@ def decode_scaled(
     max_pixels: int,
     background: str = "#ffffff",
     suffices: Callable[[int, int], bool] = lambda width, height: False,
-    exact: bool = False,
 ) -> Scaled:
     """Decode as `decode` does, to an eighth, a quarter or half of each side if that suffices.
 
-    A JPEG is scaled while it is decoded, in the frequency domain, which takes half the time. Images
-    of other formats are decoded, and blocks of pixels averaged. All limits hold for the full size,
-    and a truncated file is found at every scale.
+    A JPEG is scaled in the frequency domain while it is decoded, which is faster. Images of other
+    formats are decoded, and blocks of pixels averaged. All limits hold for the full size, and a
+    truncated file is found at every scale.
 
     Args:
         data: as in `decode`.
         max_pixels: as in `decode`.
         background: as in `decode`.
         suffices: whether an image of this width and height is large enough.
-        exact: whether both sides must be multiples of the scale; otherwise they are rounded up, so
-            the scaled image is up to a pixel larger than what it shows.
 
     Raises:
         DecodeError: the file is no usable image.
@@ -130,8 +127,6 @@ def decode_scaled(
 
     def decoded(data: bytes, scales: Sequence[int] = _SCALES) -> Scaled:
         with _opened(data, max_pixels) as image:
-            if exact:
-                scales = [s for s in scales if image.width % s == image.height % s == 0]
             fine = (s for s in scales if suffices(image.width // s, image.height // s))
             return _loaded(image, background, next(fine, 1))
 
@@ -210,7 +205,10 @@ def _loaded(image: Image.Image, background: str, scale: int) -> Scaled:
         rgb = rgb.reduce(scale)
     if turn in _SIDEWAYS:
         width, height = height, width
-    return Scaled(image=rgb, width=width, height=height)
+    left = rgb.width - width / scale if turn in _TO_THE_LEFT else 0
+    top = rgb.height - height / scale if turn in _TO_THE_TOP else 0
+    box = (left, top, left + width / scale, top + height / scale)
+    return Scaled(image=rgb, width=width, height=height, box=box)
 
 
 def _with_end(data: bytes, error: DecodeError, decoded: Callable[[bytes], Image.Image]) -> bytes:

@@ -14,11 +14,12 @@ from filters.signal import THUMBNAIL_SIDE, Column, Record, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PHash:
-    """64-bit DCT hash of the ImageHash library. 0.3 ms after the thumbnail.
+    """64-bit DCT hash of the ImageHash library. 0.4 ms.
 
     The value is ImageHash's 16 hex digits as an unsigned integer: for each of the 8 x 8 lowest
     frequencies of 32 x 32 pixels, whether it is above their median. The library is given the
-    thumbnail, averaged to 64 x 64 pixels. Copies (JPEG, resized) are as near as with whole images.
+    luminance at that size, bicubic and antialiased. Hashes of copies (JPEG, resized) are as near as
+    if it was given the image, and mostly nearer.
     """
 
     least_side: ClassVar[int] = THUMBNAIL_SIDE
@@ -30,14 +31,15 @@ class PHash:
 
     def measure(self, records: Sequence[Record]) -> Values:
         """Return one sequence per column, as long as `records` and in the same order."""
-        return {"phash": [phash(record.thumbnail()) for record in records]}
+        return {"phash": [phash(record) for record in records]}
 
 
-def phash(thumbnail: Image.Image) -> int:
-    """Return the perceptual hash of a thumbnail (`Record.thumbnail`), 0..2**64-1."""
+def phash(record: Record) -> int:
+    """Return the perceptual hash of an image, 0..2**64-1."""
     import imagehash  # here, because it imports scipy
 
-    found: Any = imagehash.phash(thumbnail.reduce(4))
+    small = record.grey.resize((32, 32), Image.Resampling.BICUBIC, record.box)
+    found: Any = imagehash.phash(small)
     bits_8x8: NDArray[np.bool_] = found.hash
     return int.from_bytes(np.packbits(bits_8x8).tobytes(), "big")
 

@@ -4,14 +4,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache, reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from numpy.typing import NDArray
 
 from filters.text_list import read_texts
 from schemas.rule_config import Rule
 
 pc: Any = pyarrow.compute  # its stubs do not accept Python values and lists of kinds
 HOST = "host"  # the column whose values also match their parent domains
+NOTHING_BROKEN = np.int16(2**15 - 1)  # more than any recipe has reasons
 _PARENTS = 8  # levels of a host that are compared
 
 
@@ -30,13 +33,14 @@ def judge(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
         KeyError: a rule names a column that is not in `values`.
     """
     broken, reasons = first_broken(values, rules)
-    return pc.fill_null(pc.take(pa.array(reasons, pa.string()), broken), "")
+    numbers = pa.array(np.minimum(broken, len(reasons)))
+    return pc.take(pa.array([*reasons, ""], pa.string()), numbers)
 
 
 def first_broken(
     values: pa.Table, rules: Mapping[str, Rule], done: dict[str, list[Any]] | None = None
-) -> "tuple[pa.Array[Any], list[str]]":
-    """Return of each row the number of the first reason of `judge`, null for none.
+) -> tuple[NDArray[np.int16], list[str]]:
+    """Return of each row the number of the first reason of `judge`, NOTHING_BROKEN for none.
 
     Args:
         values: a column for each name that the rules have.
@@ -49,14 +53,26 @@ def first_broken(
     Raises:
         KeyError: a rule names a column that is not in `values`.
     """
-    none = pa.scalar(None, pa.int16())  # at import time it would import pandas
-    broken, reasons = pa.nulls(values.num_rows, pa.int16()), list[str]()
+    done, reasons = {} if done is None else done, list[str]()
+    broken = np.full(values.num_rows, NOTHING_BROKEN, np.int16)
     for name, rule in rules.items():
-        for reason, passes in _done(name, rule, values, {} if done is None else done):
-            number = pa.scalar(len(reasons), pa.int16())
-            broken = pc.coalesce(broken, pc.if_else(passes, none, number))
+        for reason, passes in _done(name, rule, values, done):
+            # Without a branch a row: ten times as fast as np.where.
+            number = np.int16(len(reasons))
+            numbers = passes.astype(np.int16) * (NOTHING_BROKEN - number) + number
+            broken = np.minimum(broken, numbers)
             reasons.append(reason)
     return broken, reasons
+
+
+def reason_count(rules: Mapping[str, Rule]) -> int:
+    """Return the number of reasons that rules can give."""
+    return sum(1 if rule.any_of else _bounds(rule) for rule in rules.values())
+
+
+def _bounds(rule: Rule) -> int:
+    given = (rule.min, rule.max, rule.in_, rule.not_in, rule.matches)
+    return rule.forbid + sum(value is not None for value in given)
 
 
 def passing(values: pa.Table, rules: Mapping[str, Rule]) -> "pa.Array[Any]":
@@ -89,7 +105,8 @@ def measured_first(
 def _done(name: str, rule: Rule, values: pa.Table, done: dict[str, list[Any]]) -> list[Any]:
     of = f"{name} {rule.model_dump_json()}"
     if of not in done:
-        done[of] = list(_checks(name, rule, values))
+        checks = _checks(name, rule, values)
+        done[of] = [(reason, ok.to_numpy(zero_copy_only=False)) for reason, ok in checks]
     return done[of]
 
 
@@ -101,7 +118,7 @@ def _checks(name: str, rule: Rule, values: pa.Table) -> Iterator[tuple[str, Any]
         return
     column = values[name].combine_chunks()
     for reason, ok in _of_column(name, rule, column):
-        yield reason, pc.fill_null(ok, False)
+        yield reason, pc.fill_null(ok, False) if ok.null_count else ok
 
 
 def _of_column(name: str, rule: Rule, column: Any) -> Iterator[tuple[str, Any]]:

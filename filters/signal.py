@@ -28,6 +28,8 @@ class Record:
     title: str
     tags: tuple[str, ...]
     full_size: tuple[int, int] | None = None  # width and height of a scaled image's file, upright
+    # Left, top, right and bottom of the picture in `image`, see `filters.decode.Scaled`; None: all.
+    box: tuple[float, float, float, float] | None = None
     _thumbnails: dict[int, Image.Image] = field(
         default_factory=dict[int, Image.Image], init=False, repr=False, compare=False
     )
@@ -50,7 +52,7 @@ class Record:
         """
         if side not in self._thumbnails:
             size, window = (side, side), Image.Resampling.HAMMING
-            self._thumbnails[side] = self.grey.resize(size, window)
+            self._thumbnails[side] = self.grey.resize(size, window, self.box)
         return self._thumbnails[side]
 
 

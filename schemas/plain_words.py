@@ -29,6 +29,7 @@ _BOUNDS = {
     "less_than_equal": ("le", "a number of {} or less"),
 }
 _PATTERNS = {
+    r"^[A-Za-z0-9_-]*$": "letters from A to Z, digits, _ and - only",
     r"^[A-Za-z0-9_-]+$": "letters from A to Z, digits, _ and - only, and at least one",
     r"^([0-9a-f]{64})?$": "64 hex digits in lower case",
     r"^#[0-9a-fA-F]{6}$": 'a colour as "#ffffff"',

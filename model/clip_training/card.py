@@ -34,7 +34,6 @@ class Made:
 
     parameters: int
     size: int  # bytes of the weights
-    steps: int
     seconds: float  # of training alone
     figures: Mapping[str, Figures]  # name of the texts -> figures
 
@@ -79,13 +78,12 @@ def card(sizes: ClipSizes, facts: Facts, made: Made, *, weights: str, numbers: s
         "",
         f"- Data: {facts.data}; {facts.images:,} images with {facts.subjects:,} titles to train "
         f"on. {_unreadable(facts)}Licence of the data: {facts.licence}.",
-        f"- Training: {facts.plan}; {made.steps:,} steps in {made.seconds / 60:.0f} minutes on "
-        f"{facts.machine}.",
+        f"- Training: {facts.plan}; {made.seconds / 60:.0f} minutes on {facts.machine}.",
         *_teacher(facts),
         f"- Command: `{facts.command}`",
-        "- Limits: it works for clip art and emoji with English titles, for tests and demos. It is",
-        "  no measure of photographs, of long captions (16 tokens are read), of colours, counts or",
-        "  positions. Use a published CLIP for a corpus that a model is trained on.",
+        f"- Limits: it knows images like its training data, and reads {sizes.context_length} "
+        "tokens of a text. It is for tests and demos. Use a published CLIP for other images, and "
+        "for a corpus that a model is trained on.",
         f"- [{numbers}]({numbers}) has the loss curve and the figures above, of `{weights}`.",
         "",
     ]
@@ -121,9 +119,9 @@ def _teacher(facts: Facts) -> list[str]:
     if not facts.teacher:
         return []
     return [
-        f"- Words: the text tower also learned to give the embeddings of {facts.teacher},",
-        "  for the titles and tags to train on and for the WordNet nouns of ImageNet-22k. Words of",
-        "  held-out titles are among these nouns, without their images.",
+        f"- Words: {facts.teacher} and the WordNet nouns of ImageNet-22k",
+        "  taught the text tower where words belong that are in no title. Words of held-out titles",
+        "  are among these nouns, without their images.",
     ]
 
 

@@ -14,10 +14,9 @@ from torch import Tensor
 from model.bundled_clip import WEIGHTS
 from model.clip_training.card import Facts, Made, card
 from model.clip_training.evaluate import Figures, evaluate
-from model.clip_training.loop import clip_weights
 from model.clip_training.network import ClipSizes, write_folder
 from model.clip_training.pairs import Pair
-from model.tokenizer_training.state import read_state
+from model.clip_training.parts import Trained
 from schemas.store.whole_file import publish
 
 FIGURES: Final = "training.json"
@@ -26,7 +25,7 @@ TAGS_SHOWN: Final = 4  # in a text of title and tags
 
 
 def export(
-    state: Path,
+    trained: Trained,
     sizes: ClipSizes,
     pairs: Sequence[Pair],
     images: Sequence[NDArray[np.uint8]],
@@ -35,28 +34,22 @@ def export(
 ) -> Mapping[str, Figures]:
     """Write the weights, evaluate the written folder, and write figures and card.
 
-    Each file is replaced atomically, the card last. The state of an unfinished training is exported
-    too.
+    Each file is replaced atomically, the card last.
 
     Args:
-        state: file that a `ClipTrainer` saved, with any fingerprint.
+        trained: the CLIP.
         sizes: of the network.
         pairs: that were held out.
         images: of them, uint8 [H, W, 3].
         facts: for the card.
         out: folder, local.
-
-    Raises:
-        StateError: the file is no state.
     """
-    trained = read_state(state)
     write_folder(out, sizes)
-    publish(out / WEIGHTS, save(halves(clip_weights(trained.averaged))))
+    publish(out / WEIGHTS, save(halves(trained.weights)))
     found = evaluate_folder(out, pairs, images)
     made = Made(
-        parameters=sum(x.numel() for x in clip_weights(trained.network).values()),
+        parameters=sum(x.numel() for x in trained.weights.values()),
         size=(out / WEIGHTS).stat().st_size,
-        steps=trained.step,
         seconds=trained.seconds,
         figures=found,
     )
@@ -64,7 +57,7 @@ def export(
         "evaluation": {name: asdict(line) for name, line in found.items()},
         "unreadable": dict(facts.unreadable),
         "held_out": list(facts.held_out_images),
-        "curve": trained.curve,
+        "curves": dict(trained.curves),
     }
     publish(out / FIGURES, json.dumps(numbers, indent=1).encode() + b"\n")
     publish(out / CARD, card(sizes, facts, made, weights=WEIGHTS, numbers=FIGURES).encode())

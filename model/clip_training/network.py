@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from model.data.text_tokenizer import BUNDLED
 
 if TYPE_CHECKING:
-    from open_clip import CLIP, HFTokenizer
+    from open_clip import CLIP
+    from open_clip.tokenizer import HFTokenizer
 
 CONFIG: Final = "open_clip_config.json"  # the name that open_clip expects in a local folder
 END: Final = "<|endoftext|>"
@@ -121,4 +122,5 @@ def text_tokenizer(folder: Path) -> "HFTokenizer":
     """Load the text tokenizer of a folder, in the same way as a user."""
     import open_clip
 
-    return open_clip.get_tokenizer(f"local-dir:{folder}")
+    made: Any = open_clip.get_tokenizer(f"local-dir:{folder}")
+    return made

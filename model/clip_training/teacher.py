@@ -41,12 +41,12 @@ class Lessons:
         self.texts, self.embeddings_TE = texts, embeddings_TE
         self._order = lru_cache(maxsize=2)(self._ordered)
 
-    def batch(self, step: int, size: int) -> tuple[list[str], Tensor]:
-        """Return texts, some of them in a template, and the embeddings of the bare texts."""
+    def batch(self, step: int, size: int) -> tuple[list[str], list[int]]:
+        """Return texts, some of them in a template, and the numbers of the bare texts."""
         places = (divmod(place, len(self.texts)) for place in range(step * size, (step + 1) * size))
         numbers = [self._order(epoch)[place] for epoch, place in places]
         said = [in_template(self.texts[number], step) for number in numbers]
-        return said, self.embeddings_TE[numbers]
+        return said, numbers
 
     def _ordered(self, epoch: int) -> list[int]:
         salt = f"lesson {epoch}"
@@ -61,7 +61,7 @@ def in_template(text: str, step: int) -> str:
 
 def lesson_texts(pairs: Iterable[Pair]) -> list[str]:
     """Return the subjects and tags of the pairs to train on, and the nouns of ImageNet-22k."""
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     nouns = ImageNetInfo("imagenet22k")
     texts = {plain(nouns.index_to_description(n).split(",")[0]) for n in range(nouns.num_classes())}

@@ -64,7 +64,7 @@ def add_train_clip(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     parser.add_argument(
-        "--steps", type=positive, default=2400, metavar="N", help="(default: 2,400)"
+        "--steps", type=positive, default=700, metavar="N", help="of both towers (default: 700)"
     )
     parser.add_argument(
         "--batch", type=positive, default=256, help="images per step (default: 256)"
@@ -83,6 +83,13 @@ def add_train_clip(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="DIR",
         help="sentence encoder that teaches the text tower English; only training reads it",
+    )
+    parser.add_argument(
+        "--text-steps",
+        type=positive,
+        default=400,
+        metavar="N",
+        help="of the text tower alone, with a teacher (default: 400)",
     )
     parser.add_argument("--describe-teacher", default="", metavar="TEXT", help="for the card")
     parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")

@@ -31,18 +31,25 @@ def chain_name(stages: Sequence[MapStage]) -> str:
 
 
 def in_jobs(stages: Iterable[Stage]) -> Iterator[list[Stage]]:
-    """Cut the stages of a build into its jobs: map stages that follow each other are one."""
-    chain: list[Stage] = []
+    """Cut the stages of a build into its jobs: map stages that follow each other are one.
+
+    A stage that asks for GPUs starts another job after stages that decode: options for GPUs are of
+    a whole job, and would have all others run in one process a machine.
+    """
+    chain: list[MapStage] = []
     for stage in stages:
         if isinstance(stage, MapStage):
+            if stage.gpu and any(before.decodes for before in chain):
+                yield [*chain]
+                chain = []
             chain.append(stage)
             continue
         if chain:
-            yield chain
+            yield [*chain]
         chain = []
         yield [stage]
     if chain:
-        yield chain
+        yield [*chain]
 
 
 def by_hints(stages: Iterable[MapStage]) -> Iterator[tuple[MapStage, ...]]:

@@ -92,11 +92,7 @@ def decode_image(body: bytes, settings: DecodeConfig) -> Image:
 
 
 def decode_image_scaled(
-    body: bytes,
-    settings: DecodeConfig,
-    suffices: Callable[[int, int], bool],
-    *,
-    exact: bool = False,
+    body: bytes, settings: DecodeConfig, suffices: Callable[[int, int], bool]
 ) -> Scaled:
     """Decode as a recipe says, to a smaller size if that suffices, see `decode_scaled`.
 
@@ -104,7 +100,7 @@ def decode_image_scaled(
         DecodeError: as `filters.decode.decode_scaled` does, and `decode_timeout` where it takes too
             long.
     """
-    call = partial(decode_scaled, background=settings.background, suffices=suffices, exact=exact)
+    call = partial(decode_scaled, background=settings.background, suffices=suffices)
     return in_time(body, settings, call)
 
 

@@ -38,9 +38,9 @@ def sample_jpeg(body: bytes, decode: DecodeConfig, settings: ShardConfig) -> byt
         if kept := in_time(body, decode, keep):
             return kept
     ample = partial(_is_ample, settings.short_side)
-    scaled = decode_image_scaled(body, decode, ample, exact=True)
+    scaled = decode_image_scaled(body, decode, ample)
     size = fitted_size(scaled.width, scaled.height, settings.short_side)
-    return encoded_jpeg(scaled.image, size, settings.jpeg_quality)
+    return encoded_jpeg(scaled.image, size, settings.jpeg_quality, scaled.box)
 
 
 def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
@@ -48,10 +48,15 @@ def jpeg(image: Image.Image, settings: ShardConfig) -> bytes:
     return encoded_jpeg(image, fitted_size(*image.size, settings.short_side), settings.jpeg_quality)
 
 
-def encoded_jpeg(image: Image.Image, size: tuple[int, int], quality: int) -> bytes:
-    """Return an image as JPEG bytes at a size in px."""
+def encoded_jpeg(
+    image: Image.Image,
+    size: tuple[int, int],
+    quality: int,
+    box: tuple[float, float, float, float] | None = None,
+) -> bytes:
+    """Return an image, or the part of it in a box, as JPEG bytes at a size in px."""
     if size != image.size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        image = image.resize(size, Image.Resampling.LANCZOS, box)
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=quality)
     return encoded.getvalue()

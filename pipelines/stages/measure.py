@@ -125,6 +125,7 @@ def _record(scaled: Scaled, file_bytes: int, source: dict[str, Any]) -> Record:
     return Record(
         image=scaled.image,
         full_size=(scaled.width, scaled.height),
+        box=scaled.box,
         file_bytes=file_bytes,
         text=source["text"],
         title=source["title"],

@@ -63,7 +63,7 @@ def select_rows(stored: Stored) -> list[Selection]:
 
     def judge(chunk: Chunk) -> tuple[list[int], list[tuple[Verdicts, Sums]]]:
         tables = stored.tables(chunk)
-        values = pa.concat_tables(tables)
+        values = pa.concat_tables(tables).combine_chunks()
         verdicts = stored.verdicts(chunk.source, values)
         return [len(table) for table in tables], [
             (each, sums_of(values, stored.shown, each.kept)) for each in verdicts

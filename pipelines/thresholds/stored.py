@@ -18,7 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.registry import columns
-from filters.rules import columns_in, first_broken, measured_first
+from filters.rules import (
+    NOTHING_BROKEN,
+    columns_in,
+    first_broken,
+    measured_first,
+    reason_count,
+)
 from filters.scores.registry import columns_of
 from pipelines.runtime.sidecar import read_columns, sidecar_path
 from pipelines.runtime.values import LISTED, read_values
@@ -44,7 +50,7 @@ class Chunk:
 class Verdicts:
     """What the rules of a recipe make of some rows; arrays have an entry a row."""
 
-    broken: np.ndarray  # number of the first reason, int16; -1 for none
+    broken: np.ndarray  # number of the first reason, int16; NOTHING_BROKEN for none
     reasons: Sequence[str]
     passes: np.ndarray  # whether the row passes the rules that need no score, bool
     is_in: np.ndarray  # whether select gets the row, bool
@@ -53,12 +59,12 @@ class Verdicts:
     @cached_property
     def kept(self) -> np.ndarray:
         """Whether select keeps the row, bool."""
-        return self.is_in & (self.broken < 0)
+        return self.is_in & (self.broken == NOTHING_BROKEN)
 
     def dropped(self) -> Counter[str]:
         """Count the rows that select drops, by reason."""
-        broken = self.broken[self.is_in & (self.broken >= 0)]
-        found = np.bincount(broken, minlength=len(self.reasons)).tolist()
+        numbers = np.minimum(self.broken[self.is_in], len(self.reasons))
+        found = np.bincount(numbers, minlength=len(self.reasons) + 1).tolist()[:-1]
         return Counter({reason: n for reason, n in zip(self.reasons, found, strict=True) if n})
 
 
@@ -125,15 +131,13 @@ class Stored:
         done: dict[str, list[Any]],
     ) -> Verdicts:
         cheap, dear = measured_first(rules, self._scored)
-        first, cheap_reasons = _numbered(values, cheap, done)
-        then, dear_reasons = _numbered(values, dear, done)
-        then[then >= 0] += len(cheap_reasons)
-        passes = first < 0
+        broken, reasons = first_broken(values, {**cheap, **dear}, done)
+        passes = broken >= reason_count(cheap)
         failed = values["failed"].to_numpy()
         to_score = passes & without & ~failed
         return Verdicts(
-            broken=np.where(passes, then, first),
-            reasons=[*cheap_reasons, *dear_reasons],
+            broken=broken,
+            reasons=reasons,
             passes=passes,
             is_in=~(passes & failed) & ~to_score,
             to_score=to_score,
@@ -178,14 +182,6 @@ class Stored:
         path = sidecar_path("scores", shard)
         scored = read_columns(self.store, path, ["key"])["key"].combine_chunks()
         return pc.index_in(self.keys(shard), scored)
-
-
-def _numbered(
-    values: pa.Table, rules: Mapping[str, Rule], done: dict[str, list[Any]]
-) -> tuple[np.ndarray, list[str]]:
-    broken, reasons = first_broken(values, rules, done)
-    none: Any = pa.scalar(-1, pa.int16())
-    return pc.fill_null(broken, none).to_numpy(zero_copy_only=False).copy(), reasons
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:

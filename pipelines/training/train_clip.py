@@ -11,20 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.clip_training.both_towers import ClipPlan
 from model.clip_training.card import Facts
 from model.clip_training.export import export
-from model.clip_training.loop import Batches, ClipPlan, ClipTrainer
-from model.clip_training.network import ClipSizes, clip_config, make_clip, text_tokenizer
-from model.clip_training.network import write_folder as write_tokenizer
+from model.clip_training.network import ClipSizes, write_folder
 from model.clip_training.pairs import Pair, pairs_of
+from model.clip_training.parts import Training
 from model.clip_training.split import shown, split
-from model.clip_training.teacher import lesson_texts, lessons
+from model.clip_training.text_tower import TextPlan
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import STATE
 from pipelines.out_folder import mark_training, training_folder
 from pipelines.training.images import ImageFile
 from pipelines.training.thumbnails import listed_images, thumbnails
-from schemas.fingerprint import fingerprint
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError
 
@@ -104,50 +103,32 @@ def _pairs(urls: Sequence[str]) -> tuple[list[Pair], dict[str, ImageFile]]:
 
 def _train(options: argparse.Namespace, data: TrainingData) -> int:
     out, sizes = Path(options.out), ClipSizes()
-    plan = ClipPlan(
-        steps=options.steps,
-        batch=options.batch,
-        lr=options.lr,
-        warmup=min(200, options.steps // 10),
-        seed=options.seed,
-    )
-    preprocess = clip_config(sizes)["preprocess_cfg"]
-    pairs = [data.pairs[number] for number in data.train]
-    write_tokenizer(out, sizes)
-    taught = lessons(lesson_texts(pairs), options.teacher, out) if options.teacher else None
-    batches = Batches(pairs, data.images_of(data.train), plan)
-    trainer = ClipTrainer(
-        make_clip(sizes, plan.seed).to(memory_format=torch.channels_last),
-        text_tokenizer(out),
-        plan,
-        batches,
-        mean=preprocess["mean"][0],
-        std=preprocess["std"][0],
+    write_folder(out, sizes)
+    training = Training(
+        sizes=sizes,
+        first=ClipPlan(steps=options.steps, batch=options.batch, lr=options.lr, seed=options.seed),
+        second=TextPlan(steps=options.text_steps, seed=options.seed + 1),
+        pairs=[data.pairs[number] for number in data.train],
+        images=data.images_of(data.train),
+        teacher=options.teacher,
         folder=out,
-        fingerprint=fingerprint(
-            repr(sizes), repr(plan), [repr(pair) for pair in pairs], options.teacher
-        ),
-        lessons=taught,
-        report=_report,
     )
-    trainer.run()
+    trained = training.run(_report)
     facts = Facts(
         data=options.describe_data or ", ".join(options.lists),
         licence=options.licence,
         command=shlex.join(["vargpt-corpus", *options.given]),
-        images=len(pairs),
-        subjects=batches.subjects,
+        images=len(data.train),
+        subjects=len({data.pairs[number].subject for number in data.train}),
         held_out=options.held_out,
         held_out_images=[data.pairs[number].name for number in data.held],
         unreadable=data.unreadable,
         teacher=options.describe_teacher or options.teacher,
-        plan=f"batches of {plan.batch}, learning rate {plan.lr}",
+        plan=training.plan,
         machine=describe_machine("cpu"),
     )
     held = shown(data.pairs, data.held)
-    found = export(
-        out / STATE, sizes, [data.pairs[n] for n in held], data.images_of(held), facts, out
-    )
+    found = export(trained, sizes, [data.pairs[n] for n in held], data.images_of(held), facts, out)
     for name, line in found.items():
         print(
             f"{name}: image to text R@10 {line.image_to_text.r10:.1%}, "
@@ -157,10 +138,6 @@ def _train(options: argparse.Namespace, data: TrainingData) -> int:
     return 0
 
 
-def _report(figures: dict[str, float], seconds: float) -> None:
-    print(
-        f"step {figures['step']:,}: loss {figures['loss']:.3f}, "
-        f"R@1 in the batch {figures['batch_r1']:.1%}, {seconds:,.0f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+def _report(part: str, losses: dict[str, float], seconds: float) -> None:
+    said = ", ".join(f"{name} {value:.3f}" for name, value in losses.items() if name != "step")
+    print(f"{part}: step {losses['step']:,}: {said}, {seconds:,.0f} s", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The metadata of a corpus through dedup, select, caption, pair, shard assignment and report.
+"""The metadata of a corpus through select, dedup, caption, pair, shard assignment and report.
 
     python tests/benchmarks/bench_scale.py [--rows 100000 1000000 8300000] [--processes 2]
     python tests/benchmarks/bench_scale.py --rows   # what an object store is asked, no more
@@ -37,6 +37,8 @@ from synthetic_corpus import (
 )
 
 import pipelines.stages.shard
+from filters.rules import measured_first
+from filters.scores.registry import columns_of
 from pipelines.build import Build
 from pipelines.dedup.near_duplicates import band_masks, near_hashes
 from pipelines.dedup.rows import first_of_equal
@@ -54,7 +56,7 @@ from schemas.tables import SHARD_INDEX
 OPERATIONS_ROWS = (6_000, 20_000)
 PEER_ROWS = 50_000
 DISTANCE = 4  # bits
-RULES = load_recipe(str(ROOT / "pipelines/recipes/vargpt-v1.1.yaml")).select
+PAPER = load_recipe(str(ROOT / "pipelines/recipes/vargpt-v1.1.yaml"))
 
 
 class AssignShard(WriteShard):
@@ -68,10 +70,15 @@ class AssignShard(WriteShard):
 
 
 def recipe() -> Recipe:
-    """Return a recipe of default settings and the rules of VARGPT-v1.1's."""
-    rules = {name: rule.model_dump(mode="json") for name, rule in RULES.items()}
+    """Return a recipe with the section dedup and the rules on signals of VARGPT-v1.1's."""
+    scored = [column.name for column in columns_of(PAPER.score.scorers)]
+    rules = {
+        name: rule.model_dump(mode="json")
+        for name, rule in measured_first(PAPER.select, scored)[0].items()
+    }
     source = {"name": SOURCE, "kind": "list", "path": "a.csv"}
-    return parse_recipe({"name": "scale", "sources": [source], "select": rules})
+    dedup = PAPER.dedup.model_dump(mode="json")
+    return parse_recipe({"name": "scale", "sources": [source], "select": rules, "dedup": dedup})
 
 
 def measured(name: str, run: Callable[[], Any], rows: int) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def operations(rows: int) -> dict[str, Any]:
 
 @contextmanager
 def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Build]:
-    """Write what comes before dedup."""
+    """Write what comes before the stages that are timed; no model scores anything."""
     made = recipe()
     shards = ceil(rows / made.rows_per_shard)
     put_plan(store, shards)
@@ -134,14 +141,17 @@ def corpus(rows: int, store: Storage, engine: Engine) -> Iterator[Build]:
         list(run_each(write, range(shards)))
         for folder in ("sources", "raw", "signals"):
             job._count(folder, folder)
+        [score] = (stage for stage in make_stages(made) if stage.name == "score")
+        job.chain([score])
         yield job
 
 
 def stages(job: Build, rows: int) -> Iterator[tuple[str, Callable[[], Any], int]]:
     """Yield each stage, what runs it, and the rows it is for; tokens are written between."""
     made = {stage.name: stage for stage in make_stages(job.recipe)}
+    yield "select", partial(job.chain, [made["select"]]), rows
     yield "dedup", partial(job.dedup, made["dedup"]), rows
-    for name in ("select", "caption", "pair"):
+    for name in ("caption", "pair"):
         yield name, partial(job.chain, [made[name]]), rows
     list(run_each(SyntheticTokens(store=job.store), range(job.shards)))
     job._count("vq_tokens", "tokens")

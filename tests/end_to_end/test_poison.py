@@ -20,7 +20,7 @@ KILLER = ROOT / "tests/corpus/killer"
 FILE = "openclipart/animals/az-lizard_benji_park_01.png"
 POISON = sample_key("openclipart", FILE)
 NAME = f"openclipart: {FILE}"
-SIZE = (746, 669)  # px, which no other image of the corpus has
+SIZE, HALF = (746, 669), (373, 335)  # px, which no other image of the corpus has
 # Functions of ours that have images in hand.
 MEASURING, CUTTING, WRITING, DRAWING = "_measure", "_prepare", "_jpeg", "make_thumbnail"
 
@@ -119,7 +119,7 @@ def test_a_driver_that_decodes_itself_gets_past_one_that_hangs(
 def test_one_that_kills_a_signal_is_found_in_its_batch(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
-    poison("SIGKILL", MEASURING)
+    poison("SIGKILL", MEASURING, sizes=[SIZE, HALF])  # signals read scaled images
     make_again(copied, "signals").build()
     assert_lost_in("measure", "SIGKILL", copied, built)
 

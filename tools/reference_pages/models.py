@@ -21,6 +21,7 @@ PLAIN = {bool: "`true` or `false`", int: "whole number", float: "number", str: "
 # A string's pattern, in words.
 PATTERNS = {
     r"^[A-Za-z0-9_-]+$": "of letters, digits, `_` and `-`",
+    r"^[A-Za-z0-9_-]*$": "of letters, digits, `_` and `-`",
     r"^([0-9a-f]{64})?$": "of 64 hex digits, or empty",
     r"^#[0-9a-fA-F]{6}$": "as `#ffffff`",
     r"^[a-z0-9-]+$": "of small letters, digits and `-`",

@@ -201,7 +201,9 @@ def _correlations(summary: Summary, recipe: Recipe) -> Correlations:
         (name, tuple(m.correlation if (m := both.get((x, name))) else None for x in scores))
         for name in names
     )
-    return Correlations(scores, tuple(lines))
+    return Correlations(
+        scores, tuple(line for line in lines if any(r is not None for r in line[1]))
+    )
 
 
 def _score_lines(summary: Summary, recipe: Recipe) -> list[ScoreLine]:

@@ -17,7 +17,6 @@ from pipelines.runtime.chain import chain_name, in_jobs
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import STAGES, make_stages
-from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
@@ -115,7 +114,10 @@ def dataflow_job() -> Callable[..., DataflowJob]:
         graph = graphs(recipe, Storage("gs://my-bucket/corpus"))[name]
         first, _, last = name.partition("-to-")
         stages = STAGES[STAGES.index(first) : STAGES.index(last) + 1] if last else (name,)
-        gpu = VqTokens.name in stages and recipe.vq_tokens.gpu is not None
+        asks = {
+            each.name for each in make_stages(recipe) if isinstance(each, MapStage) and each.gpu
+        }
+        gpu = bool(asks & {*stages})
         with no_network():
             return submit(
                 lambda root: graph(shard_numbers(root, range(9))),

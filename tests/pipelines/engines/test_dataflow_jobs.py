@@ -14,8 +14,9 @@ from pipelines.runtime.claims import Claims
 from pipelines.stages.vq_tokens import VqTokens
 from schemas.recipe_file import parse_recipe
 
-CRAWL, TOKENS = "ingest-to-select", "caption-to-vq_tokens"
-JOBS = (CRAWL, "dedup", TOKENS, "shard", "report")
+CRAWL, SCORES, TOKENS = "ingest-to-measure", "score-to-select", "caption-to-vq_tokens"
+GPU_STEPS = {SCORES: "score", TOKENS: "vq_tokens"}  # the step of a job that has a GPU
+JOBS = (CRAWL, SCORES, "dedup", TOKENS, "shard", "report")
 IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"
 ACCELERATOR, MIN_RAM = "beam:resources:accelerator:v1", "beam:resources:min_ram_bytes:v1"
 SHUFFLES = ("beam:transform:group_by_key:v1", "beam:transform:reshuffle:v1")
@@ -46,13 +47,13 @@ def test_beams_own_validation_has_no_complaint(name: str, dataflow_job: MakeJob)
 
 
 @every_job
-def test_tokens_alone_ask_for_an_accelerator_and_only_to_compute(
+def test_scores_and_tokens_alone_ask_for_an_accelerator_and_only_to_compute(
     name: str, dataflow_job: MakeJob
 ) -> None:
     wanted: Mapping[str, bytes] = {}
-    if name == TOKENS:
+    if name in GPU_STEPS:
         gpu = b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
-        wanted = {f"MapShards({TOKENS})/Run(vq_tokens)": gpu}
+        wanted = {f"MapShards({name})/Run({GPU_STEPS[name]})": gpu}
     assert hinted(dataflow_job(name), ACCELERATOR) == wanted
     assert hinted(dataflow_job(name), MIN_RAM).keys() == wanted.keys()
 
@@ -82,7 +83,7 @@ def test_a_worker_has_memory_for_each_of_its_processes(name: str, dataflow_job: 
     # A process was seen to take 1.1 GB, and a second thread decodes a second shard.
     assert gigabytes / vcpus >= 4
     assert (job.pool.machine_type == "n2-highmem-4") == (name == "dedup")
-    assert job.pool.num_threads_per_worker == (8 if name == TOKENS else 2)
+    assert job.pool.num_threads_per_worker == (8 if name in GPU_STEPS else 2)
 
 
 @every_job
@@ -90,7 +91,7 @@ def test_a_vm_has_a_process_a_core_but_one_that_shares_a_gpu_has_one(
     name: str, dataflow_job: MakeJob
 ) -> None:
     found = {e for e in dataflow_job(name).environment.experiments if "multiple_sdk" in e}
-    no = "no_" if name == TOKENS else ""
+    no = "no_" if name in GPU_STEPS else ""
     assert found == {f"{no}use_multiple_sdk_containers"}
 
 
@@ -101,8 +102,8 @@ def test_the_pool_grows_with_the_work_up_to_a_limit_on_disks_of_a_known_size(
     pool = dataflow_job(name).pool
     scaling = pool.autoscaling_settings
     assert scaling.algorithm.name == "AUTOSCALING_ALGORITHM_BASIC"  # by throughput
-    assert scaling.max_num_workers == (8 if name == TOKENS else 50)
-    assert pool.disk_size_gb == (100 if name == TOKENS else 50)
+    assert scaling.max_num_workers == (8 if name in GPU_STEPS else 50)
+    assert pool.disk_size_gb == (100 if name in GPU_STEPS else 50)
 
 
 @every_job
@@ -111,7 +112,7 @@ def test_every_environment_is_the_image_and_nothing_of_this_process_is_staged(
 ) -> None:
     job = dataflow_job(name)
     assert images(job) == {IMAGE}
-    assert len(job.pool.sdk_harness_container_images) == (2 if name == TOKENS else 1)
+    assert len(job.pool.sdk_harness_container_images) == (2 if name in GPU_STEPS else 1)
     environments = job.graph.components.environments.values()
     assert [artifact for each in environments for artifact in each.dependencies] == []
 

@@ -43,7 +43,8 @@ def test_its_recipe_loads_and_every_path_is_one_that_workers_can_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "image"), [("ingest-to-measure", "cpu"), ("select-to-vq_tokens", "gpu")]
+    ("name", "image"),
+    [("ingest-to-measure", "cpu"), ("score-to-select", "gpu"), ("caption-to-vq_tokens", "gpu")],
 )
 def test_its_options_are_all_that_is_needed(
     name: str, image: str, dataflow_job: Callable[..., Any]

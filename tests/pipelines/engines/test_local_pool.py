@@ -51,10 +51,8 @@ def test_there_is_one_process_a_gpu_which_sees_no_other(monkeypatch: pytest.Monk
     with local_pool(2):
         calls = [submit(visible_gpu, 0.3, gpus=2) for _ in range(4)]
         seen = {call.result() for call in calls if call}
-        [cpu] = run_each(visible_gpu, [0.0])
     assert {gpu for _, gpu in seen} == {"5", "3"}
     assert len(seen) == 2
-    assert cpu[1] == "5,3"
 
 
 def test_calls_that_were_lost_with_a_worker_are_made_again(tmp_path: Path):
