@@ -12,6 +12,7 @@ import pyarrow as pa
 from filters.colour_layout import colour_layout
 from filters.decode import DecodeError
 from filters.phash import phash
+from filters.signal import Record
 from pipelines.dedup.rows import EARLIER_ROWS_OF, Place, read_embedded
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
@@ -79,12 +80,16 @@ def _hashed(path: str, recipe: Recipe) -> tuple[list[dict[str, Any]], Counter[st
             with active_images(name):
                 image = decode_image(body, recipe.decode)
                 if looks:
-                    row |= {"phash": phash(image), "colour_layout": colour_layout(image)}
+                    row |= _looks(Record(image=image, file_bytes=0, text="", title="", tags=()))
         except DecodeError as error:
             failed[error.reason] += 1
             continue
         rows.append(row)
     return rows, failed
+
+
+def _looks(record: Record) -> dict[str, Any]:
+    return {"phash": phash(record), "colour_layout": colour_layout(record.image, record.box)}
 
 
 def _bodies(path: str, max_bytes: int) -> Iterator[tuple[str, bytes | str]]:
