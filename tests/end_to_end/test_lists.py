@@ -126,3 +126,24 @@ def test_the_files_of_lists_go_with_them(listed: Tiny, tmp_path: Path):
     claims = (other.out / "sources/claims.json").read_text()
     assert not any(name in claims for name in LISTS)
     assert [row["reason"] for row in verdicts(other).values()] == [""] * 11
+
+
+def test_the_samples_of_a_corpus_can_be_a_benchmark(listed: Tiny, tmp_path: Path):
+    kept = {name for name, row in verdicts(listed).items() if not row["reason"]}
+    other = Tiny(folder=tmp_path / "other")
+    draw_images(other.folder / "images", (4, 5, 20))
+    (other.folder / "images/20.txt").write_text("another text")
+    copy = Image.open(listed.folder / "images/6.png").resize((140, 130))
+    copy.save(other.folder / "images/21.jpg", quality=90)
+    benchmarks = [{"name": "first", "images": str(listed.out)}]
+    recipe = other.recipe(dedup={"phash_distance": 4, "benchmarks": benchmarks})
+    other.build(recipe, until="dedup")
+    found = {name: (row["reason"], row["matched"]) for name, row in verdicts(other).items()}
+    keys = {name: row["key"] for name, row in verdicts(listed).items()}
+    assert {"4.png", "6.png"} <= kept
+    assert found == {
+        "4.png": ("contaminated:first", keys["4.png"]),
+        "5.png": ("", ""),  # which the balance kept out of the corpus
+        "20.png": ("", ""),
+        "21.jpg": ("contaminated:first", keys["6.png"]),
+    }
