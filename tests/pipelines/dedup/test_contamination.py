@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.dedup.benchmark_files import BenchmarkCounts, write_benchmark
@@ -46,6 +46,9 @@ def rows_of(images: list[tuple[int, int, int, float]]) -> pa.Table:
 
 
 @settings(deadline=None)
+@example([(0, 0, 0, 0.0)], [(1, 0b1111, 12, 1.5)], False)
+@example([(0, 0, 0, 0.0)], [(1, 0b1111, 13, 1.5)], False)
+@example([(0, 0, 0, 0.0)], [(1, 0b11111, 12, 1.5)], False)
 @given(IMAGES, IMAGES, st.booleans())
 def test_each_row_is_compared_with_each_image(tmp_path_factory, mine, theirs, semantic: bool):
     store = Storage(str(tmp_path_factory.mktemp("corpus")))
