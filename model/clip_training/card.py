@@ -119,9 +119,9 @@ def _teacher(facts: Facts) -> list[str]:
     if not facts.teacher:
         return []
     return [
-        f"- Words: {facts.teacher} and the WordNet nouns of ImageNet-22k",
-        "  taught the text tower where words belong that are in no title. Words of held-out titles",
-        "  are among these nouns, without their images.",
+        f"- Words: {facts.teacher} taught the text tower where words",
+        "  belong that are in no title: the WordNet nouns of ImageNet-22k and the words of its own",
+        "  vocabulary. Words of held-out titles are among them, without their images.",
     ]
 
 

@@ -57,9 +57,7 @@ class Training:
             StateError: the folder holds the state of another run.
             DivergedError: a loss or gradient is not finite; the last state remains.
         """
-        taught = (
-            lessons(lesson_texts(self.pairs), self.teacher, self.folder) if self.teacher else None
-        )
+        taught = self._lessons()
         clip = make_clip(self.sizes, self.first.seed)
         first = self._part("both towers", self._both_towers(clip, taught), self.first, report)
         if taught is None:
@@ -71,6 +69,11 @@ class Training:
             curves={**first.curves, **second.curves},
             seconds=first.seconds + second.seconds,
         )
+
+    def _lessons(self) -> Lessons | None:
+        if not self.teacher:
+            return None
+        return lessons(lesson_texts(self.pairs, self.teacher), self.teacher, self.folder)
 
     @property
     def plan(self) -> str:

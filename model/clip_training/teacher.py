@@ -1,13 +1,16 @@
 """Lessons in English: texts with the embeddings of a sentence encoder, which has read far more.
 
 The titles of a few thousand images do not say that a trout is a fish. The text tower learns it from
-a sentence encoder's embeddings of 22,000 nouns (the WordNet lemmas of ImageNet, which timm lists)
-and of the titles and tags to train on. Only the training needs the encoder.
+a sentence encoder's embeddings of 22,000 nouns (the WordNet lemmas of ImageNet, which timm lists),
+of the words in the encoder's own vocabulary, and of the titles and tags to train on. Only the
+training needs the encoder.
 
 Shapes: T texts, E the encoder's width.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
@@ -27,6 +30,7 @@ from schemas.store.whole_file import publish
 AT_ONCE: Final = 128  # texts
 TOKENS: Final = 32  # at most, of a text
 CACHE: Final = "teacher.safetensors"
+_WORD: Final = re.compile(r"[a-z]{3,}")
 
 
 class Lessons:
@@ -59,12 +63,17 @@ def in_template(text: str, step: int) -> str:
     return TEMPLATES[template].format(text) if template < len(TEMPLATES) else text
 
 
-def lesson_texts(pairs: Iterable[Pair]) -> list[str]:
-    """Return the subjects and tags of the pairs to train on, and the nouns of ImageNet-22k."""
+def lesson_texts(pairs: Iterable[Pair], encoder: str) -> list[str]:
+    """Return the subjects and tags of the pairs, the nouns of ImageNet-22k, the encoder's words.
+
+    Raises:
+        SettingsError: there is no such encoder.
+    """
     from timm.data.imagenet_info import ImageNetInfo
 
     nouns = ImageNetInfo("imagenet22k")
     texts = {plain(nouns.index_to_description(n).split(",")[0]) for n in range(nouns.num_classes())}
+    texts.update(_vocabulary(encoder))
     for pair in pairs:
         texts.update([pair.subject, *map(plain, pair.tags)])
     return sorted(texts - {""})
@@ -85,10 +94,7 @@ def lessons(texts: Sequence[str], encoder: str, folder: Path) -> Lessons:
     of = fingerprint(list(texts), identity(encoder))
     if path.exists() and of in (found := load_file(path)):
         return Lessons(texts, found[of])
-    try:
-        embeddings_TE = embed(texts, encoder)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"--teacher {encoder}: {error}") from error
+    embeddings_TE = embed(texts, encoder)
     publish(path, save({of: embeddings_TE}))
     return Lessons(texts, embeddings_TE)
 
@@ -104,11 +110,16 @@ def identity(encoder: str) -> str:
 
 @torch.no_grad()
 def embed(texts: Sequence[str], encoder: str) -> Tensor:
-    """Return the mean of an encoder's outputs over the tokens of each text, of length 1."""
-    from transformers import AutoModel, AutoTokenizer
+    """Return the mean of an encoder's outputs over the tokens of each text, of length 1.
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(encoder)
-    model: Any = AutoModel.from_pretrained(encoder, use_safetensors=True).eval()
+    Raises:
+        SettingsError: there is no such encoder.
+    """
+    from transformers import AutoModel
+
+    tokenizer = _tokenizer(encoder)
+    with _named(encoder):
+        model: Any = AutoModel.from_pretrained(encoder, use_safetensors=True).eval()
     found: list[Tensor] = []
     for start in range(0, len(texts), AT_ONCE):
         batch = list(texts[start : start + AT_ONCE])
@@ -119,3 +130,24 @@ def embed(texts: Sequence[str], encoder: str) -> Tensor:
         summed = (model(**tokens).last_hidden_state * mask).sum(dim=1)
         found.append(F.normalize(summed / mask.sum(dim=1), dim=-1))
     return torch.cat(found)
+
+
+def _vocabulary(encoder: str) -> set[str]:
+    """Return the words of three letters and more that are one token of an encoder."""
+    return {word for word in _tokenizer(encoder).get_vocab() if _WORD.fullmatch(word)}
+
+
+def _tokenizer(encoder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    with _named(encoder):
+        return AutoTokenizer.from_pretrained(encoder)
+
+
+@contextmanager
+def _named(encoder: str) -> Iterator[None]:
+    """Say which option an encoder was named by, where it cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--teacher {encoder}: {error}") from error

@@ -17,6 +17,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("encoder")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "fox", "house"]
+    words += ["gadget", "##ing"]
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8}
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=len(words), num_hidden_layers=1, **sizes)).save_pretrained(
@@ -64,8 +65,9 @@ def test_each_text_comes_once_an_epoch_with_its_own_embedding() -> None:
     assert {text.startswith("word") for text in spoken} == {True, False}
 
 
-def test_the_texts_are_words_of_the_pairs_and_nouns() -> None:
+def test_the_texts_are_words_of_the_pairs_nouns_and_the_encoder_s_words(encoder: Path) -> None:
     pair = Pair(name="a", title="Xyzzy one", text="", tags=("Plugh two",))
-    texts = lesson_texts([pair])
-    assert {"xyzzy one", "plugh two", "golden retriever", "trout"} <= {*texts}
+    texts = lesson_texts([pair], str(encoder))
+    assert {"xyzzy one", "plugh two", "golden retriever", "trout", "gadget"} <= {*texts}
+    assert not {"a", "[CLS]", "##ing"} & {*texts}
     assert len(texts) == len({*texts}) > 20_000
