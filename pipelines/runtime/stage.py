@@ -96,8 +96,9 @@ class SidecarStage(Stage):
 
         Of the stage before it may only take which rows there are: what else changes is the same.
         """
+        keys_only = {self.rows_of} - {*self.reads}
         return {
-            folder: [o.content if folder in self.reads else o.keys for o in origins[folder]]
+            folder: [o.keys if folder in keys_only else o.content for o in origins[folder]]
             for folder in self.inputs
         }
 

@@ -30,10 +30,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dedup.balance import BalanceTasks, balance_table, write_balance
+from pipelines.dedup.balance import (
+    BALANCE,
+    UNMATCHED,
+    BalanceTasks,
+    balance_table,
+    write_balance,
+)
 from pipelines.dedup.benchmark_files import benchmark_fingerprint
 from pipelines.dedup.caps import Cap, CapTasks, caps_of
-from pipelines.dedup.rows import KEPT_KEY, KEY, REMOVED_ROWS, REPEATS, ROW, numbers
+from pipelines.dedup.contamination import reason_of
+from pipelines.dedup.rows import (
+    KEPT_KEY,
+    KEY,
+    NEAR_DUPLICATE,
+    REMOVED_ROWS,
+    REPEATED_URL,
+    REPEATS,
+    ROW,
+    SAME_BYTES,
+    SEMANTIC_DUPLICATE,
+    TEXT_REPEATS,
+    numbers,
+)
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
 from pipelines.runtime.exchange import (
@@ -93,6 +112,12 @@ class Dedup(SidecarStage):
             config=config, caps=caps_of(recipe), benchmarks=tuple(benchmarks), rows_of=rows_of
         )
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name the folders that its output depends on; on scores, if it reads embeddings."""
+        embedded = ("scores",) if self.config.semantic else ()
+        return tuple(dict.fromkeys((*super().inputs, *embedded)))
+
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
         return DUPLICATES
@@ -102,6 +127,23 @@ class Dedup(SidecarStage):
         caps = [asdict(cap) for cap in self.caps]
         decides = [self.config.decides(), caps, self.benchmarks]
         return fingerprint(self.name, self.version, *decides, self.contents(inputs))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reasons that it may drop a row for."""
+        config, balance = self.config, self.config.balance
+        used = {
+            REPEATED_URL: True,
+            TEXT_REPEATS: config.max_text_repeats is not None,
+            SAME_BYTES: config.same_bytes,
+            NEAR_DUPLICATE: config.phash_distance is not None,
+            SEMANTIC_DUPLICATE: config.semantic is not None,
+            BALANCE: balance is not None,
+            UNMATCHED: balance is not None and balance.unmatched == "drop",
+            **{reason_of(benchmark): True for benchmark in config.benchmarks},
+            **{cap.reason: True for cap in self.caps},
+        }
+        return tuple(reason for reason, is_used in used.items() if is_used)
 
     @property
     def earlier(self) -> tuple[str, ...]:

@@ -12,16 +12,9 @@ from filters.registry import make_signal
 from filters.scores.registry import columns_of
 from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
-from pipelines.dedup.balance import BALANCE, UNMATCHED
-from pipelines.dedup.caps import caps_of
 from pipelines.dedup.contamination import reason_of
-from pipelines.dedup.rows import (
-    NEAR_DUPLICATE,
-    OF_DUPLICATES,
-    REPEATED_URL,
-    SAME_BYTES,
-    TEXT_REPEATS,
-)
+from pipelines.dedup.rows import OF_DUPLICATES, REPEATED_URL
+from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
 from pipelines.stages.vq_tokens import VqTokens
@@ -95,14 +88,10 @@ def duplicates_sound(look: ShardLook) -> Iterator[Fault]:
     """Check the verdicts of dedup within one shard; `--deep` compares all rows of the corpus."""
     signals, verdicts = look.rows("signals"), look.rows("duplicates")
     settings = look.corpus.recipe.dedup
-    allowed = ["", REPEATED_URL, *[SAME_BYTES] * settings.same_bytes]
-    allowed += [NEAR_DUPLICATE] * (settings.phash_distance is not None)
-    allowed += [TEXT_REPEATS] * (settings.max_text_repeats is not None)
-    allowed += [cap.reason for cap in caps_of(look.corpus.recipe)]
-    if settings.balance:
-        allowed += [BALANCE, *[UNMATCHED] * (settings.balance.unmatched == "drop")]
+    stage = look.corpus.stages["duplicates"]
+    assert isinstance(stage, Dedup)
+    allowed = ("", *stage.reasons)
     contaminated = [reason_of(benchmark) for benchmark in settings.benchmarks]
-    allowed += contaminated
     for key, row in verdicts.items():
         reason, kept_key, distance = row["reason"], row["kept_key"], row["distance"]
         is_duplicate = reason in OF_DUPLICATES
