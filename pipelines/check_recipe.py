@@ -187,6 +187,7 @@ def _faults(recipe: Recipe) -> Iterator[str]:
     yield from _score_faults(recipe)
     yield from rule_faults(recipe)
     yield from _cap_faults(recipe)
+    yield from _blur_faults(recipe)
     yield from semantic_faults(recipe)
 
 
@@ -229,6 +230,16 @@ def _score_faults(recipe: Recipe) -> Iterator[str]:
                 where = f"score.scorers.{scorer.name}"
                 yield f"{where}: column {column.name} is of {taken[column.name]}; name it otherwise"
             taken[column.name] = f"scorer {scorer.name}"
+
+
+def _blur_faults(recipe: Recipe) -> Iterator[str]:
+    """Faces are blurred where a scorer of faces finds them."""
+    found = [scorer.name for scorer in recipe.score.scorers if scorer.score == "faces"]
+    if recipe.blur and recipe.blur.scorer not in found:
+        yield (
+            f"blur.scorer: no scorer of faces is named {recipe.blur.scorer!r}; add to "
+            f"score.scorers: {{score: faces, name: {recipe.blur.scorer}}}"
+        )
 
 
 def _cap_faults(recipe: Recipe) -> Iterator[str]:

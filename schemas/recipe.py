@@ -311,6 +311,17 @@ class DedupConfig(StageConfig):
         return data
 
 
+class BlurConfig(Model):
+    """Blurs faces in all that is made of the images: codes, and JPEGs of the shards.
+
+    Samples with blurred faces have their number in `signals`, as SCORER_blurred.
+    """
+
+    scorer: Name = "faces"  # name of the `faces` scorer that finds them
+    # Added on each side of a face's box, as a share of its width or height: hair, chin and ears.
+    margin: float = Field(default=0.25, ge=0, le=2)
+
+
 class CaptionConfig(StageConfig):
     """The engine that writes captions.
 
@@ -446,6 +457,7 @@ class _Sections(Model):
     dedup: DedupConfig = DedupConfig()
     caption: CaptionConfig = CaptionConfig()
     pair: PairConfig = PairConfig()
+    blur: BlurConfig | None = None  # of faces; null: images stay as they are
     vq_tokens: VqTokensConfig = VqTokensConfig()
     shard: ShardConfig = ShardConfig()
 

@@ -6,7 +6,8 @@ from functools import partial
 from PIL import Image
 
 from filters.bare_jpeg import kept_jpeg
-from pipelines.runtime.images import decode_image_scaled, in_time
+from filters.face_blur import NO_BLUR, FaceBlur
+from pipelines.runtime.images import decode_image, decode_image_scaled, in_time
 from schemas.recipe import DecodeConfig, ShardConfig
 
 JPEG_MAX_PX = 65_500  # a side; libjpeg's JPEG_MAX_DIMENSION
@@ -24,8 +25,10 @@ def fitted_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def sample_jpeg(body: bytes, decode: DecodeConfig, settings: ShardConfig) -> bytes:
-    """Return a fetched image as the JPEG bytes of a shard.
+def sample_jpeg(
+    body: bytes, decode: DecodeConfig, settings: ShardConfig, blur: FaceBlur = NO_BLUR
+) -> bytes:
+    """Return a fetched image as the JPEG bytes of a shard, with blurred faces.
 
     A JPEG that needs no change keeps its coded pixels, see `kept_jpeg`. `measure` has decoded it,
     and its bytes are those that were measured, so it is not decoded again.
@@ -33,6 +36,8 @@ def sample_jpeg(body: bytes, decode: DecodeConfig, settings: ShardConfig) -> byt
     Raises:
         DecodeError: the image cannot be used.
     """
+    if blur:
+        return jpeg(blur(decode_image(body, decode)), settings)
     if settings.reencode == "needed":
         keep = partial(kept_jpeg, fits=partial(_fits, settings.short_side))
         if kept := in_time(body, decode, keep):

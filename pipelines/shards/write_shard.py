@@ -16,6 +16,7 @@ from filters.freed_memory import keep_image_memory
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.exchange import Slice, receive
+from pipelines.runtime.face_boxes import BOXES, face_blur
 from pipelines.runtime.images import WRITTEN, read_checked, read_images, refused
 from pipelines.runtime.sidecar import (
     Counts,
@@ -30,7 +31,7 @@ from pipelines.runtime.sidecar import (
 from pipelines.shards.sample_image import sample_jpeg
 from pipelines.shards.tar_writer import TarWriter, describe_tar
 from schemas.fingerprint import fingerprint
-from schemas.recipe import DecodeConfig, ShardConfig
+from schemas.recipe import BlurConfig, DecodeConfig, ShardConfig
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 from schemas.subsets import Subset
@@ -49,6 +50,7 @@ REFERENCES = pa.schema(
     [
         *(RAW.field(name) for name in OF_IMAGE),
         pa.field("json", pa.string()),  # the text of KEY.json
+        pa.field("faces", BOXES),  # to be blurred
         pa.field("arrays", pa.list_(_ARRAY)),  # in the order of the members
     ]
 )
@@ -107,6 +109,7 @@ class WriteShard:
     subset: Subset
     image: ShardConfig
     decode: DecodeConfig
+    blur: BlurConfig | None = None
 
     def __call__(self, group: tuple[int, Iterable[Slice]]) -> ShardFile:
         """Write the shard, unless the same one is there; return its line for the manifest."""
@@ -126,8 +129,12 @@ class WriteShard:
 
     def fingerprint(self, refs: Sequence[Reference]) -> str:
         """Return the fingerprint of the shard with these samples."""
-        made_of = [[ref["json"], ref["sha256"], _array_hashes(ref)] for ref in refs]
+        made_of = [
+            [ref["json"], ref["sha256"], _array_hashes(ref), *[ref["faces"]] * bool(self.blur)]
+            for ref in refs
+        ]
         settings = [self.image.model_dump(mode="json"), self.decode.decides()]
+        settings += [self.blur.model_dump(mode="json")] if self.blur else []
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset.name, settings, made_of)
 
     def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
@@ -170,7 +177,7 @@ class WriteShard:
                 for ref, body in batch:
                     members = {array["member"]: next(arrays) for array in ref["arrays"]}
                     try:
-                        jpg = self._jpeg(ref["key"], body)
+                        jpg = self._jpeg(ref, body)
                     # It could be decoded before: by another library version, or with more memory.
                     except DecodeError as error:
                         rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
@@ -185,9 +192,10 @@ class WriteShard:
         for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
             yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
-    def _jpeg(self, key: str, body: bytes) -> bytes:
-        with active_images(key):
-            return sample_jpeg(body, self.decode, self.image)
+    def _jpeg(self, ref: Reference, body: bytes) -> bytes:
+        with active_images(ref["key"]):
+            blur = face_blur(ref["faces"], self.blur)
+            return sample_jpeg(body, self.decode, self.image, blur)
 
 
 def _array_hashes(ref: Reference) -> list[Any]:

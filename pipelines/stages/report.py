@@ -67,9 +67,9 @@ class Report(Stage):
             spread
             | "Request" >> beam.Map(_request, rows=AsSingleton(wanted)).with_output_types(Request)
             | "Find"
-            >> beam.ParDo(Concurrently(partial(find_examples, store=store))).with_output_types(
-                list[Example]
-            )
+            >> beam.ParDo(
+                Concurrently(partial(find_examples, store=store, blur=self.recipe.blur))
+            ).with_output_types(list[Example])
             | "Found" >> beam.CombineGlobally(_join)
         )
         return (

@@ -29,6 +29,7 @@ from pipelines.runtime.exchange import (
     select_outputs,
     send,
 )
+from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from pipelines.runtime.stage import Stage
 from pipelines.shards.sample_image import fitted_size
@@ -42,7 +43,7 @@ from pipelines.shards.write_shard import (
     listing_path,
 )
 from schemas.keys import output_shard
-from schemas.recipe import Recipe
+from schemas.recipe import BlurConfig, Recipe
 from schemas.sample import encode_json
 from schemas.store.storage import Storage
 from schemas.subsets import T2I, Subset
@@ -81,7 +82,11 @@ class Shard(Stage):
         from pipelines.runtime.map_shards import Concurrently
 
         writer = WriteShard(
-            store=store, subset=self.subset, image=self.recipe.shard, decode=self.recipe.decode
+            store=store,
+            subset=self.subset,
+            image=self.recipe.shard,
+            decode=self.recipe.decode,
+            blur=self.recipe.blur,
         )
         by_output = ByOutputShard(
             output_shards, max(1, self.samples_a_task // self.recipe.shard.samples)
@@ -94,6 +99,7 @@ class Shard(Stage):
             self.rows_of,
             self.subset,
             stored_scores(self.recipe),
+            self.recipe.blur,
         )
         samples = (
             assign_groups(shards, groups)
@@ -159,6 +165,7 @@ class ReadSamples:
     rows_of: str = "tokens"  # folder of the stage before
     subset: Subset = T2I
     scores: Sequence[str] = ()  # columns that samples hold
+    blur: BlurConfig | None = None
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file, sorted by bundle."""
@@ -177,6 +184,7 @@ class ReadSamples:
             folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
             for folder, columns in {**COLUMNS, "scores": ("key", *self.scores)}.items()
         }
+        faces = read_boxes(self.store, shard, self.blur)
         tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
         if self.rows_of != "tokens":
             kept = {*kept_keys(self.store, self.rows_of, shard).to_pylist()}
@@ -184,23 +192,32 @@ class ReadSamples:
         # The side-car is sorted by key, then by member.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
             rows = {folder: table[key] for folder, table in tables.items()}
-            yield self._reference(key, rows, list(arrays))
+            yield self._reference(key, rows, list(arrays), faces.get(key, []))
 
     def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
         return json_rows(read_table(self.store, sidecar_path(folder, shard), columns))
 
     def _reference(
-        self, key: str, rows: dict[str, dict[str, Any]], arrays: Sequence[dict[str, Any]]
+        self,
+        key: str,
+        rows: dict[str, dict[str, Any]],
+        arrays: Sequence[dict[str, Any]],
+        faces: Sequence[Sequence[float]],
     ) -> dict[str, Any]:
         """Return a row of REFERENCES; `from_pylist` ignores columns that it does not name."""
+        blurred = {f"{self.blur.scorer}_blurred": len(faces)} if self.blur else {}
         return {
             **rows["raw"],
-            "json": self._json(rows, arrays[0]["aspect"]).decode(),
+            "json": self._json(rows, arrays[0]["aspect"], blurred).decode(),
+            "faces": faces,
             "arrays": arrays,
         }
 
-    def _json(self, rows: dict[str, dict[str, Any]], aspect: float) -> bytes:
+    def _json(
+        self, rows: dict[str, dict[str, Any]], aspect: float, blurred: Mapping[str, int]
+    ) -> bytes:
         source, signals = rows["sources"], rows["signals"]
+        values = {**signals, **rows["scores"], **blurred}
         width, height = fitted_size(signals["width"], signals["height"], self.short_side)
         named = ("key", "text", "title", "source", "url", "licence", "author")
         return encode_json(
@@ -215,7 +232,7 @@ class ReadSamples:
                 "width": width,
                 "height": height,
                 "crop_aspect": aspect,
-                "signals": {n: v for n, v in (signals | rows["scores"]).items() if n != "key"},
+                "signals": {n: v for n, v in values.items() if n != "key"},
                 "recipe": self.recipe_fingerprint,
             },
             self.subset,

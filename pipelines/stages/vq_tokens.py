@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from filters.face_blur import FaceBlur
 from pipelines.runtime.device import DeviceClock
+from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
@@ -20,7 +22,7 @@ from pipelines.tokens.token_arrays import TokenArrays
 from pipelines.tokens.tokenizers import Target, targets
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import DecodeConfig, Recipe, VqTokensConfig
+from schemas.recipe import BlurConfig, DecodeConfig, Recipe, VqTokensConfig
 from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import TOKENS
@@ -54,19 +56,26 @@ class VqTokens(MapStage):
     folder: ClassVar[str] = "tokens"
     reads: ClassVar[tuple[str, ...]] = ("raw",)
     version: ClassVar[int] = 6  # 6: with the likeness of reconstructions
-    decides: ClassVar[tuple[str, ...]] = ("vq_tokens", "decode")
+    decides: ClassVar[tuple[str, ...]] = ("vq_tokens", "decode", "blur")
     row_key: ClassVar[tuple[str, ...]] = ("key", "member")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
 
     config: VqTokensConfig
     decode: DecodeConfig
+    blur: BlurConfig | None = None
     rows_of: str = "pairs"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "VqTokens":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.vq_tokens, decode=recipe.decode, rows_of=rows_of)
+        return cls(config=recipe.vq_tokens, decode=recipe.decode, blur=recipe.blur, rows_of=rows_of)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name the folders that its output depends on; on scores, if faces are blurred."""
+        scores = ("scores",) if self.blur else ()
+        return (*super().inputs, *scores)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
@@ -84,31 +93,44 @@ class VqTokens(MapStage):
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
-        made = [[target.members, self._method(target)] for target in targets(self.config)]
-        if not self.config.reconstruction:
-            return made
-        return [*made, ["reconstruction", self.config.min_psnr, self.config.min_ssim]]
+        made: list[Any] = [[each.members, self._method(each)] for each in targets(self.config)]
+        if self.config.reconstruction:
+            made.append(["reconstruction", self.config.min_psnr, self.config.min_ssim])
+        if self.blur:
+            made.append(["blur", self.blur.model_dump(mode="json")])
+        return made
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
-        rows = self.rows("raw", shard, store).to_pylist()
-        methods = self.methods
+        faces = read_boxes(store, shard, self.blur)
+        rows = [
+            {**row, "blur": face_blur(faces.get(row["key"], ()), self.blur)}
+            for row in self.rows("raw", shard, store).to_pylist()
+        ]
         clock = DeviceClock()
         with Spool(scratch) as spool:
             arrays = TokenArrays(spool=spool)
-            images = {row["key"]: row["sha256"] for row in rows}
-            measured = self.config.reconstruction
-            _take_over(shard, store, methods, images, arrays, measured=measured)
-            found = self._tokenize(rows, store, methods, arrays, clock)
+            wanted = self._wanted(rows)
+            _take_over(shard, store, wanted, arrays, measured=self.config.reconstruction)
+            found = self._tokenize(rows, store, wanted, arrays, clock)
             found |= self._unlike(rows, arrays, found)
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
-            made = self._outcome(shard, scratch, rows, list(methods), arrays, rejects)
+            made = self._outcome(shard, scratch, rows, self.members, arrays, rejects)
             return replace(made, waited=clock.share)
 
     @property
     def methods(self) -> dict[str, str]:
         """The method of each member: a hash of all that decides it beside the image."""
         return {member: self._method(t) for t in targets(self.config) for member in t.members}
+
+    def _wanted(self, rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], tuple[str, str]]:
+        """Map key and member to the method and the sha256 of the image of the array to make."""
+        methods = self.methods.items()
+        return {
+            (row["key"], member): (blurred(method, row["blur"]), row["sha256"])
+            for row in rows
+            for member, method in methods
+        }
 
     def _method(self, target: Target) -> str:
         """Hash all that decides the codes of a target beside the image."""
@@ -126,7 +148,7 @@ class VqTokens(MapStage):
         self,
         rows: Sequence[dict[str, Any]],
         store: Storage,
-        methods: Mapping[str, str],
+        made_of: Mapping[tuple[str, str], tuple[str, str]],
         arrays: TokenArrays,
         clock: DeviceClock,
     ) -> dict[str, Reject]:
@@ -139,7 +161,6 @@ class VqTokens(MapStage):
             asked = f"vq_tokens.gpu ({gpu.type})"
             require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
-        images = {row["key"]: row["sha256"] for row in rows}
         requests = self._requests(todo, wanted, store, rejects)
         for result in TokenBatches(recipe=self.config, decode=self.decode, clock=clock).run(
             requests
@@ -148,8 +169,9 @@ class VqTokens(MapStage):
                 rejects.setdefault(result.id, result)
                 continue
             for member, array in result.arrays.items():
-                made = {"method": methods[member], "image_sha256": images[result.key]}
-                arrays.add(result.key, member, array, {**result.about, **made})
+                method, image = made_of[result.key, member]
+                about = {**result.about, "method": method, "image_sha256": image}
+                arrays.add(result.key, member, array, about)
         return rejects
 
     def _unlike(
@@ -192,7 +214,8 @@ class VqTokens(MapStage):
                         id=row["key"], reason=UNREADABLE_BYTES, detail=str(body)
                     )
                 else:
-                    yield TokenRequest(key=row["key"], body=body, targets=wanted[row["key"]])
+                    key = row["key"]
+                    yield TokenRequest(key=key, body=body, targets=wanted[key], blur=row["blur"])
 
     def _outcome(
         self,
@@ -221,11 +244,15 @@ class VqTokens(MapStage):
         )
 
 
+def blurred(method: str, blur: FaceBlur) -> str:
+    """Return the method of an image's codes: another one where faces of it are blurred."""
+    return fingerprint(method, blur.margin, blur.boxes) if blur else method
+
+
 def _take_over(
     shard: int,
     store: Storage,
-    methods: Mapping[str, str],
-    images: Mapping[str, str],
+    wanted: Mapping[tuple[str, str], tuple[str, str]],
     arrays: TokenArrays,
     *,
     measured: bool,
@@ -240,8 +267,7 @@ def _take_over(
     known = [
         row
         for row in read_table(store, path).to_pylist()
-        if row["method"] == methods.get(row["member"])
-        and row["image_sha256"] == images.get(row["key"])
+        if wanted.get((row["key"], row["member"])) == (row["method"], row["image_sha256"])
         and not (measured and row.get("psnr") is None)
     ]
     for batch in batches(known, READ_ROWS):

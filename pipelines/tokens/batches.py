@@ -13,6 +13,7 @@ from PIL import ImageColor
 from PIL.Image import Image
 
 from filters.decode import DecodeError
+from filters.face_blur import NO_BLUR, FaceBlur
 from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.device import DeviceClock, device_lock, prepared_ahead
 from pipelines.runtime.images import decode_image
@@ -37,6 +38,7 @@ class TokenRequest:
     key: str
     body: bytes  # as fetched
     targets: Sequence[Target]
+    blur: FaceBlur = NO_BLUR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,7 @@ class TokenBatches:
         try:
             with active_images(request.key):
                 image = decode_image(request.body, self.decode)
-                return self._cut(request, image)
+                return self._cut(request, request.blur(image))
         except DecodeError as error:
             return Reject(id=request.key, reason=error.reason, detail=error.detail)
 

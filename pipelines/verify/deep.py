@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageStat
 from filters.decode import DecodeError
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
+from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.images import batches, read_checked, read_each
 from pipelines.runtime.retry_failed import is_temporary
 from pipelines.runtime.sidecar import Reject, dead_letters_path
@@ -105,10 +106,12 @@ def _requests(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
     from pipelines.tokens.tokenizers import targets
 
     wanted = targets(look.corpus.recipe.vq_tokens)
+    faces = read_boxes(look.corpus.store, look.shard, look.corpus.recipe.blur)
     for batch in batches(rows, READ_ROWS):
         for row, body in zip(batch, read_each(batch, look.corpus.store), strict=True):
             if isinstance(body, bytes):  # otherwise `bytes` reports the fault
-                yield TokenRequest(key=row["key"], body=body, targets=wanted)
+                blur = face_blur(faces.get(row["key"], ()), look.corpus.recipe.blur)
+                yield TokenRequest(key=row["key"], body=body, targets=wanted, blur=blur)
 
 
 def _codes_differ(
@@ -196,5 +199,7 @@ def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) 
 
 def _encoded(corpus: Look, reference: dict[str, Any]) -> bytes:
     [body] = read_checked([reference], corpus.store, "{key}: its fetched image has changed")
+    recipe = corpus.recipe
     with active_images(reference["key"]):
-        return sample_jpeg(body, corpus.recipe.decode, corpus.recipe.shard)
+        blur = face_blur(reference["faces"], recipe.blur)
+        return sample_jpeg(body, recipe.decode, recipe.shard, blur)

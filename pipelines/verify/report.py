@@ -33,11 +33,8 @@ def report_sound(look: Look, manifest: Any, summary: Summary) -> Iterator[Fault]
     """Compare the report with a new one; yield the first line that differs."""
     rows = rows_wanted(summary)
     requests = [rows.of(shard) for shard in range(len(look.sources))]
-    found = [
-        example
-        for examples in run_each(partial(find_examples, store=look.store), requests)
-        for example in examples
-    ]
+    find = partial(find_examples, store=look.store, blur=look.recipe.blur)
+    found = [example for examples in run_each(find, requests) for example in examples]
     pixels = look.deep and look.same_pillow
     draw = partial(make_thumbnail, store=look.store, settings=look.recipe.decode)
     contents = (summary, Found(found), manifest, {}, look.recipe)

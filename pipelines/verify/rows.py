@@ -14,10 +14,11 @@ from filters.signal import Record
 from model.tokenizers.protocol import count_codes, read_schedule
 from pipelines.dedup.contamination import reason_of
 from pipelines.dedup.rows import OF_DUPLICATES, REPEATED_URL
+from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
-from pipelines.stages.vq_tokens import VqTokens
+from pipelines.stages.vq_tokens import VqTokens, blurred
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
@@ -165,6 +166,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     stage = look.corpus.stages["tokens"]
     assert isinstance(stage, VqTokens)
     methods = stage.methods
+    faces = read_boxes(look.corpus.store, look.shard, stage.blur)
     found: dict[str, list[str]] = {}
     for row in look.tables["tokens"].to_pylist():
         key, member = row["key"], row["member"]
@@ -180,7 +182,7 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
             "dtype": dtype,
             "shape": [*shape],
             "aspect": aspect,
-            "method": methods[member],
+            "method": blurred(methods[member], face_blur(faces.get(key, ()), stage.blur)),
             "image_sha256": raw[key]["sha256"],
         }
         faults = [

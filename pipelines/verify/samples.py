@@ -27,6 +27,7 @@ def write_samples(look: ShardLook) -> Iterator[Fault]:
         corpus.recipe.shard.short_side,
         ByOutputShard(corpus.outputs, 1),
         scores=stored_scores(corpus.recipe),
+        blur=corpus.recipe.blur,
     )
     by_output: dict[int, list[str]] = {}
     for reference in reader.references(look.shard):

@@ -165,6 +165,7 @@ class CheckShard:
             subset=self.subset,
             image=self.corpus.recipe.shard,
             decode=self.corpus.recipe.decode,
+            blur=self.corpus.recipe.blur,
         )
         if origin.fingerprint != writer.fingerprint([*shard.samples.values()]):
             yield Fault(path, "made with another recipe, another version or other samples")

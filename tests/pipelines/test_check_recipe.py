@@ -190,6 +190,13 @@ def test_a_cap_of_equal_bytes_needs_that_they_are_no_duplicates():
     pin(recipe(dedup={"max_per_image": 3, "same_bytes": False, "phash_distance": None}))
 
 
+def test_faces_are_blurred_where_a_scorer_finds_them():
+    scored = {"scorers": [{"score": "faces", "name": "people"}]}
+    assert pin(recipe(score=scored, blur={"scorer": "people"})).blur
+    said = "no scorer of faces is named 'faces'; add to score.scorers: {score: faces, name: faces}"
+    assert faults_of(score=scored, blur={}) == [f"blur.scorer: {said}"]
+
+
 def test_an_unknown_signal_is_refused_with_those_there_are():
     (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
     assert line.startswith(

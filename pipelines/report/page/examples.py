@@ -11,13 +11,15 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from filters.decode import DecodeError
+from filters.face_blur import NO_BLUR, FaceBlur
 from filters.text import primary_text
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.records import Summary
 from pipelines.runtime.active_images import active_images
+from pipelines.runtime.face_boxes import face_blur
 from pipelines.runtime.images import decode_image, read_images
 from pipelines.runtime.sidecar import read_table, sidecar_path
-from schemas.recipe import DecodeConfig
+from schemas.recipe import BlurConfig, DecodeConfig
 from schemas.store.storage import CorpusError, Storage
 
 SIDE = 160  # px, longer side of a thumbnail
@@ -62,6 +64,7 @@ class Example:
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str
+    blur: FaceBlur = NO_BLUR  # of its faces, as far as it was scored
     matched: str = ""  # the prompt or image of a benchmark that it has
 
 
@@ -90,7 +93,9 @@ def wanted(summary: Summary) -> Wanted:
     return Wanted(by_shard, frozenset(kept_keys))
 
 
-def find_examples(request: Request, store: Storage) -> list[Example]:
+def find_examples(
+    request: Request, store: Storage, blur: BlurConfig | None = None
+) -> list[Example]:
     """Read the wanted rows of one shard; if it has none, only its keys are read.
 
     Raises:
@@ -106,7 +111,7 @@ def find_examples(request: Request, store: Storage) -> list[Example]:
         folder: _rows_of(store, folder, shard, present)
         for folder in ("sources", "raw", "signals", "scores", "duplicates", "captions", "pairs")
     }
-    examples = [_example(key, shard, tables) for key in map(str, present.to_pylist())]
+    examples = [_example(key, shard, tables, blur) for key in map(str, present.to_pylist())]
     return [example for example in examples if example.key in keys or example.stands]
 
 
@@ -117,7 +122,7 @@ def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> 
     try:
         [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
         with active_images(example.key):
-            image = decode_image(body, settings)
+            image = example.blur(decode_image(body, settings))
             image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
             data = base64.b64encode(_webp(image)).decode()
     except (CorpusError, DecodeError) as error:
@@ -144,7 +149,10 @@ def _rows_of(
 
 
 def _example(
-    key: str, shard: int, tables: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    key: str,
+    shard: int,
+    tables: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    blur: BlurConfig | None,
 ) -> Example:
     source = tables["sources"][key]
     verdict = tables["duplicates"].get(key, {})
@@ -165,6 +173,7 @@ def _example(
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
         caption_origin=caption.get("caption_origin", ""),
+        blur=face_blur(stored.get(f"{blur.scorer}_boxes") or (), blur) if blur else NO_BLUR,
         matched=verdict.get("matched", "")[:TEXT_CHARS],
     )
 
