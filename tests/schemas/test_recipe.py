@@ -76,7 +76,7 @@ def pinned() -> Recipe:
     tokenizers = [BSQ | {"checkpoint_sha256": SHA}]
     pins = {
         "pair": {"templates_sha256": SHA},
-        "blur": {},
+        "blur": {"margin": 0.3},
         "dedup": {
             "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
             "semantic": {"eps": 0.1},
