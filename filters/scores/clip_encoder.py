@@ -16,7 +16,8 @@ from torch import Tensor
 
 from filters.compute import Compute, Passes, one_thread
 from filters.scorer import Device, ScorerError
-from filters.scores.clip_identity import LOCAL_DIR, MAX_ASPECT, bundled_clip, is_tag
+from filters.scores.bundled_clip import bundled_clip
+from filters.scores.clip_identity import MAX_ASPECT, is_tag
 from filters.scores.local_weights import local_weights
 from filters.scores.packages import packages_of
 from filters.scores.pin import pinned_clip
@@ -118,7 +119,7 @@ def _load(clip: ClipModel, device: str) -> tuple[Any, Any, Any]:
     """Return model, preprocessing and tokenizer."""
     with packages_of("clip"):
         import open_clip
-    name = f"{LOCAL_DIR}{bundled_clip()}" if clip.model == BUNDLED else clip.model
+    name = bundled_clip() if clip.model == BUNDLED else clip.model
     weights = _weights(name, clip)
     tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, weights) or {}
     try:

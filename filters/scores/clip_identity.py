@@ -2,15 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final
 
-from filters.scorer import Device, ScorerError
-from schemas.score_config import BUNDLED, ClipModel
+from filters.scorer import Device
+from filters.scores.bundled_clip import LOCAL_DIR
+from schemas.score_config import ClipModel
 
-LOCAL_DIR: Final = "local-dir:"  # open_clip's prefix of folders with a configuration and weights
-CONFIG_FILE: Final = "open_clip_config.json"
 # A crop of the centre reads none of the rest; resizing all of a picture of 1 x 20,000 pixels to a
 # short side of 224 would take 3 GB.
 MAX_ASPECT: Final = 16
@@ -39,21 +36,6 @@ def is_tag(weights: str) -> bool:
     (True, False, False)
     """
     return re.fullmatch(r"[\w-]+", weights) is not None
-
-
-def bundled_clip() -> Path:
-    """Return the folder of the CLIP that ships with this package.
-
-    Raises:
-        ScorerError: it is not there.
-    """
-    folder = Path(str(files("model"))) / "bundled" / "clip"
-    if not (folder / CONFIG_FILE).is_file():
-        raise ScorerError(
-            f"clip.model {BUNDLED}: {folder} has no {CONFIG_FILE}; install the package again, or "
-            "name a model of open_clip"
-        )
-    return folder
 
 
 def _name(model: str) -> str:

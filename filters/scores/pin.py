@@ -3,7 +3,8 @@
 from typing import Any
 
 from filters.scorer import ScorerError
-from filters.scores.clip_identity import LOCAL_DIR, bundled_clip, is_tag
+from filters.scores.bundled_clip import LOCAL_DIR, bundled_clip
+from filters.scores.clip_identity import is_tag
 from filters.scores.weights_hash import checked, file_sha256, folder_sha256
 from schemas.score_config import (
     BUNDLED,
@@ -55,11 +56,10 @@ def pinned_clip(clip: ClipModel) -> ClipModel:
 
 
 def _clip_sha256(clip: ClipModel) -> str:
-    if clip.model == BUNDLED:
-        return folder_sha256(str(bundled_clip()))
-    if clip.model.startswith(LOCAL_DIR):
-        return folder_sha256(clip.model.removeprefix(LOCAL_DIR))
-    if ":" in clip.model or not clip.weights or is_tag(clip.weights):
+    model = bundled_clip() if clip.model == BUNDLED else clip.model
+    if model.startswith(LOCAL_DIR):
+        return folder_sha256(model.removeprefix(LOCAL_DIR))
+    if ":" in model or not clip.weights or is_tag(clip.weights):
         return ""
     return file_sha256(clip.weights)
 

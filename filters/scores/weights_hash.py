@@ -11,7 +11,7 @@ from schemas.store.retries import open_fs
 
 CHUNK_BYTES: Final = 1 << 20
 # Of a folder of open_clip: what decides the embeddings.
-_NAMES: Final = ("open_clip_config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.pth")
+_NAMES: Final = ("open_clip_config.json", "tokenizer*.json", "*.safetensors", "*.bin", "*.pth")
 
 
 def file_sha256(url: str) -> str:

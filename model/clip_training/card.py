@@ -57,7 +57,7 @@ def card(sizes: ClipSizes, facts: Facts, made: Made, *, weights: str, numbers: s
         "open_clip's, so its own functions load it, without a network:",
         "",
         "```python",
-        "name, weights = bundled_clip()  # of model.bundled_clip",
+        "name = bundled_clip()  # of filters.scores.bundled_clip",
         "clip, preprocess = open_clip.create_model_from_pretrained(name)",
         "tokenizer = open_clip.get_tokenizer(name)",
         "```",

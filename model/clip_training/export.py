@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from model.bundled_clip import WEIGHTS
+from filters.scores.bundled_clip import WEIGHTS
 from model.clip_training.card import Facts, Made, card
 from model.clip_training.evaluate import Figures, evaluate
 from model.clip_training.network import ClipSizes, write_folder

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from filters.scores.bundled_clip import CONFIG
 from model.data.text_tokenizer import BUNDLED
 
 if TYPE_CHECKING:
     from open_clip import CLIP
     from open_clip.tokenizer import HFTokenizer
 
-CONFIG: Final = "open_clip_config.json"  # the name that open_clip expects in a local folder
 END: Final = "<|endoftext|>"
 
 

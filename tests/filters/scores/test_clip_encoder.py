@@ -250,7 +250,7 @@ def test_width_is_of_the_model(tmp_path: Path, astronaut: Image.Image) -> None:
 
 def test_the_bundled_clip_is_a_folder_of_the_model_package(monkeypatch, tmp_path: Path) -> None:
     save_tiny_clip(tmp_path / "bundled/clip")
-    monkeypatch.setattr("filters.scores.clip_identity.files", lambda package: tmp_path)
+    monkeypatch.setattr("filters.scores.bundled_clip.files", lambda package: tmp_path)
     clip = ClipModel(model=BUNDLED, weights="")
     assert len(pinned_clip(clip).weights_sha256) == 64
     assert ClipEncoder(clip, Device()).embed_texts(["a"]).shape == (1, WIDTH)

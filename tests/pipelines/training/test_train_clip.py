@@ -8,7 +8,7 @@ import open_clip
 import pytest
 import torch
 
-from model.bundled_clip import FILES
+from filters.scores.bundled_clip import CONFIG, WEIGHTS
 from model.clip_training.network import ClipSizes
 from pipelines.cli.main import main
 
@@ -62,7 +62,7 @@ def test_a_clip_comes_out_that_open_clip_loads_with_its_card(
     held = numbers["held_out"]
     assert 0 < len(held) < 10
     assert numbers["evaluation"]["title"]["images"] == len(held)
-    assert all((out / name).exists() for name in FILES)
+    assert (out / CONFIG).exists()
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{out}")
     words = open_clip.get_tokenizer(f"local-dir:{out}")(["a fox"])
     assert model.encode_text(words, normalize=True).norm().item() == pytest.approx(1.0)
@@ -74,7 +74,7 @@ def test_the_same_command_makes_the_same_weights_and_does_no_step_twice(
     weights = []
     for name in ("a", "b", "a"):
         assert train(listed, tmp_path / name) == 0
-        weights.append((tmp_path / name / FILES[-1]).read_bytes())
+        weights.append((tmp_path / name / WEIGHTS).read_bytes())
     assert weights[0] == weights[1] == weights[2]
     assert train(listed, tmp_path / "a", "--lr", "0.5") == 1
     assert "made with another plan, network or other images" in capsys.readouterr().err
