@@ -1,6 +1,6 @@
 """The section `score` of the recipe: which models score images, and how."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -13,9 +13,32 @@ class ClipModel(Model):
     """A CLIP of open_clip. Scorers with equal settings share one pass of the network."""
 
     model: str = "ViT-L-14"  # open_clip's name, hf-hub:NAME, local-dir:PATH, or bundled
-    weights: str = "openai"  # an open_clip tag, or a file of any fsspec URL; '' for the others
+    weights: str = "openai"  # an open_clip tag, or a file of any fsspec URL; '' for the last three
     # Of the file, or of a local-dir's files; checked if given, otherwise set by the build.
     weights_sha256: Sha256 = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_of_the_model(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        fields = cast(dict[str, Any], given)
+        return {"weights": "", **fields} if has_weights(str(fields.get("model"))) else fields
+
+    @model_validator(mode="after")
+    def _weights_once(self) -> "ClipModel":
+        if self.weights and has_weights(self.model):
+            raise ValueError(f"{self.model} has its own weights: remove weights {self.weights!r}")
+        return self
+
+
+def has_weights(model: str) -> bool:
+    """Return whether the name of a CLIP says which weights it has.
+
+    >>> has_weights("hf-hub:laion/x"), has_weights("bundled"), has_weights("ViT-L-14")
+    (True, True, False)
+    """
+    return ":" in model or model == BUNDLED
 
 
 class _Scorer(Model):

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "tests/benchmarks/results/2026-11-29-proof": "benchmarks/proof",
     "model/bundled/infinity_bsq": "reference/tokenizers/infinity_bsq",
     "model/bundled/var_vqvae": "reference/tokenizers/var_vqvae",
+    "model/bundled/clip": "reference/clip",
     "model/bundled/text_tokenizer": "reference/tokenizers/text_tokenizer",
 }
 SHOWN = (".md", ".webp", ".svg", ".json")

@@ -93,8 +93,9 @@ def scorer_plan(
     """
     if kind not in ("clip", "aesthetic"):
         return ScorerPlan(name=kind, config=_custom(kind))
-    if not clip_weights and ":" not in clip_model and clip_model != settings.BUNDLED:
-        raise ScorerError(f"CLIP {clip_model}: expected weights, a tag or a file")
+    if bool(clip_weights) == settings.has_weights(clip_model):
+        expected = "no weights, it has its own" if clip_weights else "weights, a tag or a file"
+        raise ScorerError(f"CLIP {clip_model}: expected {expected}")
     if (kind == "aesthetic") != bool(head):
         raise ScorerError(f"scorer {kind} with head {head!r}: expected a head with aesthetic only")
     clip = settings.ClipModel(model=clip_model, weights=clip_weights)
