@@ -87,9 +87,9 @@ def add_train_clip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-steps",
         type=positive,
-        default=800,
+        default=2400,
         metavar="N",
-        help="of the text tower alone, with a teacher (default: 800)",
+        help="of the text tower alone, with a teacher (default: 2400)",
     )
     parser.add_argument("--describe-teacher", default="", metavar="TEXT", help="for the card")
     parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
