@@ -15,6 +15,8 @@ from serve import CorpusServer, running_server
 from pipelines.engines.profile import load_profile
 from pipelines.engines.spark.cluster import running_cluster
 
+# Loading a CLIP takes seconds in each process.
+UNSCORED = ("score.scorers=[]", "dedup.semantic=null")
 # Rows of the demo list that other rows of it repeat.
 TWINS = ("unit_blocks_lion_kimbro_01.png", "sun_flower_ganson.png", "two_cats_tess_brady_01.png")
 SPARK = ROOT / "build/engines/pyspark/pyspark"
@@ -71,11 +73,11 @@ def demo_rows() -> list[dict]:
 def make_corpus(
     server: CorpusServer, demo_rows: list[dict], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Corpus]:
-    """Return a function that lays out a corpus to be built of the demo rows."""
+    """Return a function that lays out a corpus to be built of the demo rows, without scores."""
     listed = tmp_path_factory.mktemp("list") / "rows.jsonl"
     listed.write_text("".join(f"{json.dumps(row)}\n" for row in demo_rows))
 
-    def make(*sets: str, out: Path | str | None = None) -> Corpus:
+    def make(*sets: str, out: Path | str | None = None, scored: bool = False) -> Corpus:
         return Corpus(
             out=out or tmp_path_factory.mktemp("corpus"),
             sets=(
@@ -84,6 +86,7 @@ def make_corpus(
                 "rows_per_shard=12",
                 "crawl.timeout_s=1.5",
                 "shard.samples=8",
+                *(() if scored else UNSCORED),
                 *sets,
             ),
         )

@@ -4,12 +4,14 @@ import io
 import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
 import matplotlib.font_manager  # noqa: F401  builds the font cache, of which a kernel would warn
 import nbformat
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from corpus import Corpus
 from jupyter_client.kernelspec import KernelSpecManager
@@ -166,6 +168,37 @@ def test_it_runs_with_the_other_major_version_of_webdataset_and_shows_the_same(
     for kind in ("text/html", "image/png"):
         assert drawn(other, kind) == drawn(looked_at, kind)
     assert stream(other, "stderr") == ""
+
+
+@pytest.mark.slow
+def test_the_search_finds_cats_by_the_word_and_shows_what_dedup_removed(
+    make_corpus: Callable[..., Corpus],
+) -> None:
+    corpus = make_corpus(scored=True)
+    corpus.build()
+    searched = run(ROOT / "notebooks/02_search_by_words.py", corpus.out, "")
+    [cats] = [
+        key for key, url in urls(corpus).items() if url.endswith("two_cats_tess_brady_01.png")
+    ]
+    of_words, of_images, _ = drawn(searched, "text/html")
+    assert (of_words.count("<img"), of_images.count("<img")) == (5 * 6, 12 * 2)
+    of_a_cat = of_words.split("</tr>")[0]
+    assert "<th>a cat</th>" in of_a_cat
+    assert f'alt="{cats}"' in of_a_cat
+    funnel = {stage["stage"]: stage for stage in corpus.manifest["funnel"]}
+    removed = funnel["dedup"]["dropped"].get("semantic_duplicate", 0)
+    printed = stream(searched, "stdout")
+    scores = [pq.read_table(path)["clip_embedding"] for path in corpus.files("scores/*.parquet")]
+    embedded = sum(len(column) - column.null_count for column in scores)
+    assert f"{embedded} images, 192 values each, by bundled" in printed
+    assert f"{removed} semantic duplicates" in printed
+    assert stream(searched, "stderr") == ""
+
+
+def urls(corpus: Corpus) -> dict[str, str]:
+    """Map each key to its URL."""
+    tables = [pq.read_table(path, columns=["key", "url"]) for path in corpus.files("sources/0*")]
+    return {row["key"]: row["url"] for table in tables for row in table.to_pylist()}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=by_name(SCRIPTS))
