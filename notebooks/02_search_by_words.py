@@ -35,17 +35,20 @@ import base64
 import html
 import io
 import json
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import open_clip
 import pyarrow.parquet as pq
 import torch
 from IPython.display import HTML
 from PIL import Image
 
 from filters import bundled_clip
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # of bars that nothing here draws
+import open_clip  # noqa: E402
 
 corpus = Path(CORPUS)
 
