@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
 	lint format docs wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji corpus-openmoji tokenizers text-tokenizer clip proof \
-	proof-preferences wild clean
+	proof-preferences wild judged clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -150,6 +150,15 @@ proof-preferences: proof
 wild: corpus-openclipart
 	$(BIN)/vargpt-corpus build pipelines/recipes/openclipart.yaml --out build/wild
 	$(BIN)/vargpt-corpus verify build/wild
+
+# How well the rules agree with tests/labels: measures both corpora, scores the labelled images. A
+# minute or two on 2 cores.
+LABELS = tests/labels
+judged: corpus-openclipart corpus-emoji
+	cut -d, -f1 $(LABELS)/openclipart_images.csv | sed 's,^,root/usr/share/openclipart/png/,' \
+		> build/judged.txt
+	$(BIN)/vargpt-corpus build $(LABELS)/judged.yaml --out build/judged --until score
+	$(BIN)/python tools/judge_labels.py build/judged
 
 # Engines. Java, Maven and Go are taken from this machine; the rest is fetched and built here.
 CLUSTER = $(BIN)/python -m pipelines.engines.spark.cluster
