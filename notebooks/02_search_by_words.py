@@ -48,7 +48,7 @@ from PIL import Image
 from filters import bundled_clip
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # of bars that nothing here draws
-import open_clip  # noqa: E402
+import open_clip
 
 corpus = Path(CORPUS)
 
