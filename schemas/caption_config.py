@@ -1,0 +1,124 @@
+"""The section `caption` of the recipe: which engines write captions, how, and what is refused."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
+
+Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
+"""Rules of `filters.caption_boilerplate`."""
+
+SOURCE = "source"
+
+
+class _Engine(Section):
+    name: Name  # in `captions/`, and in the sample's `caption_origin`
+
+
+class SourceEngine(_Engine):
+    """The source's own words: its text, or a sentence of title and tags."""
+
+    engine: Literal["source"] = "source"
+    name: Name = "source"
+
+
+class _Generation(_Engine):
+    """How a model is asked."""
+
+    image_side: int = Field(default=512, ge=32, le=4096)  # px, longer side of the image sent
+    temperature: float = Field(default=0.0, ge=0, le=2)  # 0: the likeliest words
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class OpenAiEngine(_Generation):
+    """A server with OpenAI's API: vLLM, SGLang, llama.cpp, or a cloud."""
+
+    EFFORT_FIELDS = frozenset(
+        {"url", "key_env", "concurrency", "timeout_s", "attempts", "prompt_price"}
+        | {"completion_price", "cache"}
+    )
+
+    engine: Literal["openai"]
+    url: str  # to `/v1`, as http://localhost:8000/v1
+    model: str  # as the server calls it
+    key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")  # variable
+    concurrency: int = Field(default=16, ge=1, le=1024)  # requests of a worker at once, at most
+    timeout_s: float = Field(default=120.0, gt=0)  # of a request
+    attempts: int = Field(default=6, ge=1)  # of a request that meets 429, 5xx or a lost connection
+    prompt_price: float = Field(default=0.0, ge=0)  # money for a million tokens
+    completion_price: float = Field(default=0.0, ge=0)
+
+
+class TransformersEngine(_Generation):
+    """A model of transformers that takes images and text, run by the workers."""
+
+    EFFORT_FIELDS = frozenset({"batch_size"})
+
+    engine: Literal["transformers"]
+    model: str  # name on the hub, or the path of a folder
+    revision: str = ""  # of a model on the hub
+    model_sha256: Sha256 = ""  # of a folder's files; checked if given, otherwise set by the build
+    precision: Literal["fp32", "bf16"] = "fp32"
+    batch_size: int = Field(default=8, ge=1)
+
+
+class VllmEngine(_Generation):
+    """A vLLM server that each worker with a GPU starts, shared by its processes."""
+
+    EFFORT_FIELDS = frozenset({"arguments", "concurrency", "timeout_s", "attempts", "start_s"})
+
+    engine: Literal["vllm"]
+    model: str  # name on the hub, or the path of a folder
+    arguments: tuple[str, ...] = ()  # of `vllm serve`
+    concurrency: int = Field(default=64, ge=1, le=1024)
+    timeout_s: float = Field(default=120.0, gt=0)
+    attempts: int = Field(default=6, ge=1)
+    start_s: float = Field(default=900.0, gt=0)  # until it answers
+
+
+class CustomEngine(_Generation):
+    """A callable by its dotted name; see docs/how-to/add-a-captioner.md."""
+
+    engine: Literal["custom"]
+    callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # MODULE:NAME
+    version: str = ""  # raised when its answers change
+    batch_size: int = Field(default=8, ge=1)
+
+
+CaptionEngine = Annotated[
+    SourceEngine | OpenAiEngine | TransformersEngine | VllmEngine | CustomEngine,
+    Field(discriminator="engine"),
+]
+
+
+class Style(Model):
+    """A kind of caption: what is asked, and how long an answer may be."""
+
+    style: Name  # a bundled one: sentence, dense, tags, grounded; source; or a name of yours
+    share: float = Field(default=1.0, gt=0)  # of the rows, against the other styles
+    prompt: str = ""  # '' for a bundled style's own; {text} and {title} are the source's words
+    max_new_tokens: int = Field(default=256, ge=1)  # that a model may write
+    min_tokens: int = Field(default=0, ge=0)  # of a caption, by the bundled text tokenizer
+    max_tokens: int = Field(default=512, ge=1)
+
+
+class Gates(Model):
+    """What is no caption. Each refusal has its own reason, and its text is kept."""
+
+    refusal: bool = True  # "I'm sorry", "as an AI", in several languages
+    truncated: bool = True  # the model was cut off by max_new_tokens
+    loop: Fraction | None = 0.3  # most share of repeated words sequences; null: not used
+    languages: tuple[str, ...] = ()  # ISO 639 codes that a caption may be in; none: any
+    echo: bool = True  # the prompt instead of an answer
+    special_tokens: bool = True  # <|im_end|>, <image>, ...
+    names: bool = False  # of people, as far as a list of titles and verbs finds them
+    min_clip: float | None = None  # least cosine with the image, by the scorer `clip_scorer`
+    clip_scorer: Name = "clip"
+
+
+class Question(Model):
+    """A question with yes or no for an answer, about the image."""
+
+    name: Name  # of the flag
+    question: str
