@@ -107,6 +107,20 @@ CAPTIONS = pa.schema(
     ]
 )
 
+# What models answered; a file has some answers of one shard.
+ANSWERS = pa.schema(
+    [
+        _field("digest", pa.string(), "of the request: engine, settings, prompt, seed, image"),
+        _field("status", pa.string(), "answered, or refused by the server for good"),
+        _field("text", pa.string(), "as the model wrote it"),
+        _field("finish_reason", pa.string(), "stop, length, content_filter, other or ''"),
+        _field("prompt_tokens", pa.int32(), "as the engine counted them"),
+        _field("completion_tokens", pa.int32(), "as the engine counted them"),
+        _field("model", pa.string(), "as the engine calls what answered"),
+        _field("detail", pa.string(), "why it was refused"),
+    ]
+)
+
 MESSAGE = pa.struct(
     [
         _field("role", pa.string(), "user or assistant"),

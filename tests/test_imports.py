@@ -25,6 +25,7 @@ ROOMS = (
     "pipelines.shards",
     "pipelines.tokens",
     "pipelines.scores",
+    "pipelines.captions",
     "pipelines.dedup",
     "pipelines.runtime",
     "pipelines.engines",

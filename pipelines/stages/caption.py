@@ -10,7 +10,8 @@ from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.stages.source_text import CaptionEngine, SourceText
-from schemas.recipe import CaptionConfig, Recipe
+from schemas.caption_config import CaptionConfig
+from schemas.recipe import Recipe
 from schemas.store.storage import Storage
 from schemas.tables import CAPTIONS
 

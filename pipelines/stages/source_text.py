@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from filters.caption import source_caption, why_no_caption
-from schemas.recipe import CaptionConfig
+from schemas.caption_config import CaptionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
