@@ -39,6 +39,7 @@ ROOMS = (
     "model.tokenizers",
     "model",
     "filters.scores",
+    "filters.captions",
     "filters",
     "schemas",
     "schemas.store",
