@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
+from filters.captioner import EngineError
 from filters.captions.unwrapping import after_thought, fenced
 
 _OPENING = re.compile(r"[\[{]")
@@ -56,11 +57,14 @@ def check_schema(value: Any, schema: Mapping[str, Any]) -> None:
 
     Raises:
         AnswerError: the value does not follow the schema.
-        ModuleNotFoundError: the extra `captions` is not installed.
+        EngineError: the extra `captions` is not installed.
     """
-    from jsonschema.exceptions import ValidationError
-    from jsonschema.validators import validator_for
-    from referencing import Registry
+    try:
+        from jsonschema.exceptions import ValidationError
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+    except ImportError as error:
+        raise EngineError(f"{error}; pip install 'vargpt-corpus[captions]'") from error
 
     made: Any = validator_for(schema)
     known: Registry[Any] = Registry()

@@ -1,6 +1,6 @@
 """How much of a text repeats itself, as a model does that is caught in a loop."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from filters.text import normalised_text
 from filters.words import split_words
@@ -23,12 +23,14 @@ def repetition(text: str) -> float:
     plain = normalised_text(text)
     words = split_words(plain)
     names = [word for word in words if not word.isnumeric()]
-    return max(_repeated(words, WORDS), _repeated(names, WORDS), _repeated(plain, CHARACTERS))
+    runs = [plain[n : n + CHARACTERS] for n in range(len(plain) - CHARACTERS + 1)]
+    return max(_repeated(_of_words(words)), _repeated(_of_words(names)), _repeated(runs))
 
 
-def _repeated(parts: Sequence[str], length: int) -> float:
-    """Return the share of sequences of `length` parts that are not their first occurrence."""
-    count = len(parts) - length + 1
-    if count < 1:
-        return 0.0
-    return 1 - len({tuple(parts[n : n + length]) for n in range(count)}) / count
+def _of_words(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(words[n : n + WORDS]) for n in range(len(words) - WORDS + 1)]
+
+
+def _repeated(sequences: Sequence[Hashable]) -> float:
+    """Return the share of sequences that are not their first occurrence."""
+    return 1 - len({*sequences}) / len(sequences) if sequences else 0.0

@@ -6,13 +6,13 @@ from filters.captions.phrases import capitalised, without_closing, without_openi
 from filters.cleaning import without_controls
 from schemas.markers import without_outer_markers
 
-_LAYERS = 8  # quotes in talk in quotes; an answer with more keeps the rest
-_THOUGHT_END = "</think>"
+_LAYERS = 16  # quotes in talk in quotes; an answer with more keeps the rest
+_THOUGHT, _THOUGHT_END = "<think>", "</think>"
 _FENCE = re.compile(r"```[\w+-]{0,20}[ \t]*\n")
 _HEADING = re.compile(r"#{1,6}[ \t]+[^\n]{1,200}\n\s*(?=\S)")
-_HASHES = re.compile(r"#{1,6}[ \t]+")
 _BOLD = re.compile(r"\*\*([^*\n]{1,1000})\*\*")
 _BULLET = re.compile(r"[ \t]*[-*\u2022][ \t]+")
+_LEADING = re.compile(r"(?:#{1,6}|[-*\u2022]) ")
 _NUMBER = re.compile(r"[ \t]*\d{1,3}[.)][ \t]+")
 _PAIRS = (
     ('"', '"'),
@@ -32,13 +32,17 @@ _PAIRS = (
 
 
 def after_thought(answer: str) -> str:
-    """Return what follows a model's thoughts; an answer without them is returned as it is.
+    """Return what follows a model's thoughts, '' if they do not end.
+
+    An answer without thoughts is returned as it is.
 
     >>> after_thought("<think>A fox? Yes.</think> A fox.")
     'A fox.'
     """
     _thought, end, after = answer.rpartition(_THOUGHT_END)
-    return after.strip() if end else answer
+    if end:
+        return after.strip()
+    return "" if answer.lstrip().startswith(_THOUGHT) else answer
 
 
 def unwrapped(answer: str) -> str:
@@ -55,8 +59,7 @@ def unwrapped(answer: str) -> str:
     text = _without_markdown(without_outer_markers(after_thought(answer)))
     text = " ".join(without_controls(text).split())
     for _ in range(_LAYERS):
-        before = text
-        text = without_closing(without_opening(_unquoted(without_outer_markers(text)))).strip()
+        before, text = text, _without_layer(text)
         if text == before:
             break
     return text
@@ -88,12 +91,20 @@ def items(text: str) -> list[str]:
 
 
 def _without_markdown(text: str) -> str:
+    """Remove the Markdown that takes whole lines."""
     if text.startswith("```"):
         text = fenced(text)
     if heading := _HEADING.match(text):
         text = text[heading.end() :]
-    text = _BOLD.sub(r"\1", _HASHES.sub("", text, 1) if _HASHES.match(text) else text)
     return " ".join(items(text)) or text
+
+
+def _without_layer(text: str) -> str:
+    """Remove once what surrounds a text of one line."""
+    bare = _BOLD.sub(r"\1", without_outer_markers(text))
+    if leading := _LEADING.match(bare):
+        bare = bare[leading.end() :]
+    return without_closing(without_opening(_unquoted(bare))).strip()
 
 
 def _unquoted(text: str) -> str:
