@@ -96,12 +96,22 @@ def clean(text: str, max_chars: int = MAX_CHARS) -> str:
     before, after = "", text[:_READ_CHARS]
     while after != before:  # one removal can uncover the next: &amp;lt;b&amp;gt;
         before, after = after, _clean_once(after, max_chars)
-    return after if _VISIBLE.search(after) else ""
+    return after if is_visible(after) else ""
+
+
+def without_controls(text: str) -> str:
+    """Replace control characters by spaces, and remove invisible ones and lone surrogates."""
+    return _INVISIBLE.sub("", _CONTROL.sub(" ", text))
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text has any character that can be seen."""
+    return _VISIBLE.search(text) is not None
 
 
 def _clean_once(text: str, max_chars: int) -> str:
     """Remove one layer; no step makes the text longer, so the repetition ends."""
-    plain = _INVISIBLE.sub("", _CONTROL.sub(" ", _ENTITY.sub(_character, text)))
+    plain = without_controls(_ENTITY.sub(_character, text))
     for noise in (_AUTOLINK, _MARKUP, _BRACKETED, URL, EMAIL):
         plain = noise.sub(" ", plain)
     spaced = " ".join(plain.split())

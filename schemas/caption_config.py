@@ -86,15 +86,41 @@ CaptionEngine = Annotated[
 ]
 
 
+BUNDLED_STYLES = ("sentence", "dense", "tags", "grounded")
+"""Styles with a prompt of their own, in `filters.captions.styles`."""
+
+Form = Literal["text", "tags", "regions", "json"]
+"""What an answer must be: sentences; a list; a caption with boxes; JSON by a schema of yours."""
+
+
 class Style(Model):
-    """A kind of caption: what is asked, and how long an answer may be."""
+    """A kind of caption: what is asked, and how long an answer may be.
+
+    What is not given is that of the bundled style of this name. A style of your own needs a prompt.
+    """
 
     style: Name  # a bundled one: sentence, dense, tags, grounded; source; or a name of yours
     share: float = Field(default=1.0, gt=0)  # of the rows, against the other styles
     prompt: str = ""  # '' for a bundled style's own; {text} and {title} are the source's words
-    max_new_tokens: int = Field(default=256, ge=1)  # that a model may write
-    min_tokens: int = Field(default=0, ge=0)  # of a caption, by the bundled text tokenizer
-    max_tokens: int = Field(default=512, ge=1)
+    form: Form | None = None  # of the answer; null: the bundled style's, or text
+    json_schema: dict[str, Any] | None = None  # that answers of form json follow
+    max_new_tokens: int | None = Field(default=None, ge=1)  # that a model may write
+    min_tokens: int | None = Field(default=None, ge=0)  # of a caption, by the text tokenizer
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Style":
+        if self.style == SOURCE and (self.prompt or self.form or self.json_schema):
+            raise ValueError("source is the source's own words: it has no prompt, form or schema")
+        if self.style not in (*BUNDLED_STYLES, SOURCE) and not self.prompt.strip():
+            known = ", ".join((*BUNDLED_STYLES, SOURCE))
+            raise ValueError(f"{self.style} is not bundled ({known}), so it needs a prompt")
+        if (self.form == "json") != (self.json_schema is not None):
+            raise ValueError("form json and json_schema belong together; one is missing")
+        least, most = self.min_tokens, self.max_tokens
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"min_tokens {least} is more than max_tokens {most}")
+        return self
 
 
 class Gates(Model):
@@ -102,7 +128,7 @@ class Gates(Model):
 
     refusal: bool = True  # "I'm sorry", "as an AI", in several languages
     truncated: bool = True  # the model was cut off by max_new_tokens
-    loop: Fraction | None = 0.3  # most share of repeated words sequences; null: not used
+    loop: Fraction | None = 0.3  # most share of repeated sequences of words; null: not used
     languages: tuple[str, ...] = ()  # ISO 639 codes that a caption may be in; none: any
     echo: bool = True  # the prompt instead of an answer
     special_tokens: bool = True  # <|im_end|>, <image>, ...

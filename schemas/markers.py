@@ -59,3 +59,21 @@ def marker_in(text: str, *, allowed: Collection[str] = ()) -> str:
     plain = _IGNORABLE.sub("", unicodedata.normalize("NFKC", text))
     found = (marker[0] for marker in _MARKER.finditer(plain))
     return next((marker for marker in found if marker not in allowed), "")
+
+
+def without_outer_markers(text: str) -> str:
+    """Remove special tokens and white space at both ends of a text; those inside stay.
+
+    >>> without_outer_markers("<s> a fox <|im_end|> x </s><|im_end|>")
+    'a fox <|im_end|> x'
+    """
+    start, end = 0, len(text)
+    for found in _MARKER.finditer(text):
+        if text[start : found.start()].strip():
+            break
+        start = found.end()
+    for found in reversed([*_MARKER.finditer(text, start)]):
+        if text[found.end() : end].strip():
+            break
+        end = found.start()
+    return text[start:end].strip()

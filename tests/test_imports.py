@@ -40,6 +40,7 @@ ROOMS = (
     "model.tokenizers",
     "model",
     "filters.scores",
+    "filters.captions",
     "filters",
     "schemas",
     "schemas.store",

@@ -65,16 +65,23 @@ class LanguageScorer:
 
     def score(self, batch: Batch) -> Scores:
         """Return language and probability of each text."""
-        found = [self._language(text[:READ_CHARS]) for text in batch.texts]
+        found = [language_of(text, self.config.min_chars) for text in batch.texts]
         return {
             self.config.name: [language for language, _ in found],
             f"{self.config.name}_probability": [probability for _, probability in found],
         }
 
-    def _language(self, text: str) -> tuple[str, float]:
-        if len(_LETTERS.findall(text)) < self.config.min_chars:
-            return "", 0.0
-        return identifier().classify(text)
+
+def language_of(text: str, min_chars: int) -> tuple[str, float]:
+    """Return the language of a text and its probability; '' and 0 for too few letters.
+
+    Raises:
+        ScorerError: the detector's package is missing.
+    """
+    read = text[:READ_CHARS]
+    if len(_LETTERS.findall(read)) < min_chars:
+        return "", 0.0
+    return identifier().classify(read)
 
 
 @once_a_process
