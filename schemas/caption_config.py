@@ -74,6 +74,8 @@ class VllmEngine(_Generation):
 class CustomEngine(_Generation):
     """A callable by its dotted name; see docs/how-to/add-a-captioner.md."""
 
+    EFFORT_FIELDS = frozenset({"batch_size"})
+
     engine: Literal["custom"]
     callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # MODULE:NAME
     version: str = ""  # raised when its answers change

@@ -21,12 +21,25 @@ import pyarrow.parquet as pq
 from filters.captioner import Answer
 from schemas.keys import shard_name
 from schemas.store.storage import CorpusError, Storage
-from schemas.tables import ANSWERS
 
 FOLDER: Final = "answers"
 FLUSH_ANSWERS: Final = 256
 FLUSH_S: Final = 10.0
 SHARED_AT_ONCE: Final = 32  # objects read or written
+
+SCHEMA: Final = pa.schema(
+    [
+        ("digest", pa.string()),  # of the request: engine, settings, prompt, seed, image
+        ("status", pa.string()),
+        ("text", pa.string()),  # as the model wrote it
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("model", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""A file of answers: the fields of `Answer`."""
 
 _OWN = re.compile(rf"{FOLDER}/\d{{5,}}/[0-9a-f]{{32}}\.parquet")
 
@@ -85,7 +98,7 @@ class Answers:
         if not self._waiting:
             return
         rows = sorted(map(asdict, self._waiting), key=lambda row: row["digest"])
-        body = _parquet(pa.Table.from_pylist(rows, schema=ANSWERS))
+        body = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
         name = blake2b(body, digest_size=16).hexdigest()
         self.store.commit_bytes(f"{FOLDER}/{shard_name(self.shard)}/{name}.parquet", body)
         if self.shared is not None:
@@ -148,7 +161,7 @@ def read_answers(store: Storage, path: str) -> list[Answer]:
         table = pq.read_table(io.BytesIO(store.read(path)))
     except pa.ArrowException as error:
         raise CorpusError(f"{path}: {error}; remove it, its answers are asked for again") from error
-    if not table.schema.equals(ANSWERS, check_metadata=False):
+    if not table.schema.equals(SCHEMA, check_metadata=False):
         raise CorpusError(f"{path}: holds no answers; remove it, they are asked for again")
     return [answer_of(row, path) for row in table.to_pylist()]
 

@@ -10,13 +10,14 @@ from PIL import Image
 from filters.captioner import Answer, Asked, CaptionEngine, Unanswered
 from filters.decode import DecodeError
 from filters.face_blur import FaceBlur
-from pipelines.captions.answers import Answers
+from pipelines.captions.answers import FOLDER, Answers
 from pipelines.captions.choose import Request
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.device import DeviceClock, prepared_ahead
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, decode_image, read_each
 from pipelines.runtime.sidecar import Reject
 from schemas.caption_config import CaptionEngine as EngineConfig
+from schemas.caption_config import Style
 from schemas.fingerprint import fingerprint
 from schemas.keys import draw
 from schemas.recipe import DecodeConfig
@@ -53,6 +54,7 @@ class Asker:
 
     engines: Sequence[tuple[EngineConfig, CaptionEngine]]
     prompt_of: Callable[[Request], Prompt]
+    max_new_tokens: Callable[[Style], int]
     store: Storage
     answers: Answers
     decode: DecodeConfig
@@ -84,6 +86,22 @@ class Asker:
         for reject in rejects:
             yield by_key[reject.id], reject
 
+    def kept(self, number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer]]:
+        """Yield each request with the answer that is kept.
+
+        Raises:
+            CorpusError: an answer is not there.
+        """
+        by_digest = {self.digest(number, request): request for request in requests}
+        found = self.answers.find([*by_digest])
+        for digest, request in by_digest.items():
+            if digest not in found:
+                raise CorpusError(
+                    f"{FOLDER}/: no answer to {digest}, for {request.row['key']} in style "
+                    f"{request.style.style}"
+                )
+            yield request, found[digest]
+
     def digest(self, number: int, request: Request) -> str:
         """Return the name of the answer to a request: a hash of all that decides it."""
         config, engine = self.engines[number]
@@ -92,7 +110,7 @@ class Asker:
         blur: FaceBlur = row["blur"]
         picture = [row["sha256"], config.image_side, JPEG_QUALITY, self.decode.decides()]
         picture += [blur.margin, blur.boxes] if blur else []
-        asked = [prompt.text, prompt.schema, request.style.max_new_tokens, *sampled]
+        asked = [prompt.text, prompt.schema, self.max_new_tokens(request.style), *sampled]
         return fingerprint(dict(engine.identity()), asked, picture)
 
     def _asked(
@@ -115,7 +133,7 @@ class Asker:
                 prompt=prompt.text,
                 image=jpeg,
                 seed=seed_of(request),
-                max_new_tokens=request.style.max_new_tokens,
+                max_new_tokens=self.max_new_tokens(request.style),
                 schema=prompt.schema,
             )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from filters.captioner import Answer, Asked, Unanswered
+from filters.captioner import Answer, Unanswered
 from filters.captions.styles import draw_styles
 from pipelines.runtime.sidecar import Reject
 from schemas.caption_config import SOURCE, CaptionConfig, Style
@@ -98,7 +98,7 @@ class Captioner:
         return [self._closed(one) for one in opened]
 
     def _opened(self, row: Row) -> _Open:
-        styles = draw_styles(row["key"], self.config.styles)
+        styles = draw_styles(row["key"], self.config.styles, len(self.config.styles))
         return _Open(row=row, styles=styles)
 
     def _goes_on(self, one: _Open) -> bool:
