@@ -150,12 +150,12 @@ class Captioner:
         if one.passed:
             return Captioned(passed=one.passed, written=one.written)
         last = one.written[-1]
-        reason = last.reason if last.style == SOURCE else NO_CAPTION
+        reason = NO_CAPTION if any(each.engine for each in one.written) else last.reason
         said = "; ".join(
             f"{each.engine or SOURCE} in style {each.style}: {each.reason}: {each.detail}"
             for each in one.written
         )
-        detail = last.detail if len(one.written) == 1 else said
+        detail = last.detail if reason != NO_CAPTION else said
         return Captioned(
             written=one.written,
             reject=Reject(id=one.row["key"], reason=reason, detail=detail[:500], dropped=True),
