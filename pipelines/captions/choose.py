@@ -15,7 +15,9 @@ from pipelines.runtime.sidecar import Reject
 from schemas.caption_config import SOURCE, CaptionConfig, Style
 
 UNANSWERED: Final = "unanswered"  # reason of a row whose request met passing trouble
-NO_CAPTION: Final = "no_caption"  # reason of a row that no engine captioned, where that drops it
+NOT_CAPTIONED: Final = (
+    "not_captioned"  # reason of a row that no engine captioned, where that drops it
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +152,12 @@ class Captioner:
         if one.passed:
             return Captioned(passed=one.passed, written=one.written)
         last = one.written[-1]
-        reason = NO_CAPTION if any(each.engine for each in one.written) else last.reason
+        reason = NOT_CAPTIONED if any(each.engine for each in one.written) else last.reason
         said = "; ".join(
             f"{each.engine or SOURCE} in style {each.style}: {each.reason}: {each.detail}"
             for each in one.written
         )
-        detail = last.detail if reason != NO_CAPTION else said
+        detail = last.detail if reason != NOT_CAPTIONED else said
         return Captioned(
             written=one.written,
             reject=Reject(id=one.row["key"], reason=reason, detail=detail[:500], dropped=True),

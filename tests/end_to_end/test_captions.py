@@ -70,7 +70,7 @@ def test_a_refusal_goes_to_the_next_engine_style_and_to_the_source(tiny: Tiny) -
     tiny.build(tiny.recipe(caption={**refused, "otherwise": "drop"}), until="caption")
     paths = (tiny.out / "dead_letters/caption").iterdir()
     rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
-    assert {(row["reason"], row["outcome"]) for row in rows} == {("no_caption", "dropped")}
+    assert {(row["reason"], row["outcome"]) for row in rows} == {("not_captioned", "dropped")}
     assert len(rows) == IMAGES
     assert "refusals in style sentence: refusal" in rows[0]["detail"]
 
