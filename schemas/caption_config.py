@@ -147,4 +147,4 @@ class Question(Model):
     """A question with yes or no for an answer, about the image."""
 
     name: Name  # of the flag
-    question: str
+    question: str  # with yes or no for an answer; yes is what a rule may forbid
