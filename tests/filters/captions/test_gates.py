@@ -105,8 +105,8 @@ def test_json_of_a_recipe_s_schema_is_checked() -> None:
     assert verdict('```json\n{"what":\n"a fox"}\n```', **given).text == '{"what": "a fox"}'
     assert verdict('{"what": 3}', **given).detail == "$.what: 3 is not of type 'string'"
     assert verdict('{"what": "a <|im_end|>"}', **given).reason == "schema"
-    assert verdict("[" * 50_000, finish="stop", **given).reason == "empty"
-    assert verdict("[" * 50_000 + "a", **given).reason == "schema"
+    assert verdict("[" * 40_000, **given).reason == "empty"
+    assert verdict("[" * 40_000 + "a", **given).reason == "schema"
     assert verdict('{"what": "a", "b": ' + "[" * 40 + "]" * 40 + "}", **given).reason == "schema"
     assert verdict('{"what": "a", "what": "b"}', **given).reason == "schema"
     assert verdict('{"what": "a", "n": NaN}', **given).reason == "schema"
@@ -194,7 +194,7 @@ def test_the_longest_answer_that_is_looked_into_takes_little_time(piece: str, st
     answer = (piece * MOST_CHARS)[: MOST_CHARS - 1] + "x"
     start = time.process_time()
     verdict(answer, style=style, languages=("en",), names=True, loop=1.0)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 2
 
 
 def test_an_answer_of_a_megabyte_is_too_long_at_once() -> None:
