@@ -105,7 +105,7 @@ def _without_layer(text: str) -> str:
     bare = _BOLD.sub(r"\1", without_outer_markers(text))
     if leading := _LEADING.match(bare):
         bare = bare[leading.end() :]
-    return without_closing(without_opening(_unquoted(bare))).strip()
+    return " ".join(without_closing(without_opening(_unquoted(bare))).split())
 
 
 def _unquoted(text: str) -> str:

@@ -1,3 +1,4 @@
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.captioner import EngineError
 from filters.captions.gates import MOST_CHARS, REASONS, Gated, agreeing, gated
 from filters.captions.styles import Request, request_of
 from filters.scores.language import language_of
@@ -112,14 +114,23 @@ def test_json_of_a_recipe_s_schema_is_checked() -> None:
     assert verdict('{"what": "a", "n": NaN}', **given).reason == "schema"
 
 
-def test_a_schema_of_another_address_is_not_fetched() -> None:
-    given = {
-        "style": "own",
-        "prompt": "Say it",
-        "form": "json",
-        "json_schema": {"$ref": "http://127.0.0.1:9/schema.json"},
-    }
-    with pytest.raises(Exception, match="Unresolvable"):
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"$ref": "http://127.0.0.1:9/a.json"}, "refers to http://127.0.0.1:9/a.json"),
+        ({"type": "list"}, r"json_schema, \$\.type: 'list' is not valid"),
+    ],
+)
+def test_a_schema_that_cannot_be_followed_stops_the_build(schema: Any, message: str) -> None:
+    given = {"style": "own", "prompt": "Say it", "form": "json", "json_schema": schema}
+    with pytest.raises(EngineError, match=message):
+        verdict('{"what": 3}', **given)
+
+
+def test_a_schema_without_its_package_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema.exceptions", None)
+    given = {"style": "own", "prompt": "Say it", "form": "json", "json_schema": {}}
+    with pytest.raises(EngineError, match=r"pip install 'vargpt-corpus\[captions\]'"):
         verdict('{"what": 3}', **given)
 
 
