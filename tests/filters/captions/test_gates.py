@@ -134,6 +134,7 @@ def test_a_schema_without_its_package_says_what_to_install(monkeypatch) -> None:
         verdict('{"what": 3}', **given)
 
 
+@settings(deadline=None)  # the first text loads the detector
 @given(st.text(), st.sampled_from(BUNDLED_STYLES), st.sampled_from(["stop", "length", ""]))
 def test_any_text_has_a_verdict(answer: str, style: str, finish: str) -> None:
     found = verdict(answer, style=style, finish=finish, languages=("en",), names=True)
@@ -163,7 +164,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
 def test_a_caption_passes_again_as_it_is(answer: str) -> None:
     once = verdict(answer)
