@@ -1,5 +1,6 @@
 """The section `caption` of the recipe: which engines write captions, how, and what is refused."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -9,18 +10,11 @@ from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageC
 Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
 """Rules of `filters.caption_boilerplate`."""
 
-SOURCE = "source"
+SOURCE = "source"  # the style of the source's own words: its text, or a sentence of title and tags
 
 
 class _Engine(Section):
     name: Name  # in `captions/`, and in the sample's `caption_origin`
-
-
-class SourceEngine(_Engine):
-    """The source's own words: its text, or a sentence of title and tags."""
-
-    engine: Literal["source"] = "source"
-    name: Name = "source"
 
 
 class _Generation(_Engine):
@@ -36,7 +30,7 @@ class OpenAiEngine(_Generation):
 
     EFFORT_FIELDS = frozenset(
         {"url", "key_env", "concurrency", "timeout_s", "attempts", "prompt_price"}
-        | {"completion_price", "cache"}
+        | {"completion_price"}
     )
 
     engine: Literal["openai"]
@@ -80,6 +74,8 @@ class VllmEngine(_Generation):
 class CustomEngine(_Generation):
     """A callable by its dotted name; see docs/how-to/add-a-captioner.md."""
 
+    EFFORT_FIELDS = frozenset({"batch_size"})
+
     engine: Literal["custom"]
     callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # MODULE:NAME
     version: str = ""  # raised when its answers change
@@ -87,7 +83,7 @@ class CustomEngine(_Generation):
 
 
 CaptionEngine = Annotated[
-    SourceEngine | OpenAiEngine | TransformersEngine | VllmEngine | CustomEngine,
+    OpenAiEngine | TransformersEngine | VllmEngine | CustomEngine,
     Field(discriminator="engine"),
 ]
 
@@ -148,3 +144,59 @@ class Question(Model):
 
     name: Name  # of the flag
     question: str  # with yes or no for an answer; yes is what a rule may forbid
+
+
+class CaptionConfig(StageConfig):
+    """The captions of every kept row: styles drawn by a hash of its key, written by engines.
+
+    A row is dropped only if no style gives it a caption and `otherwise` says so, or if the source's
+    words are asked for and are empty after cleaning, or match a rule named here. The length of the
+    source's words is checked by `select` (text_words, text_chars).
+    """
+
+    EFFORT_FIELDS = frozenset({"cache", "gpu"})
+
+    # Of a row, one style or `per_row` of them is drawn; the first is its caption.
+    styles: tuple[Style, ...] = Field(default=(Style(style=SOURCE),), min_length=1)
+    per_row: int = Field(default=1, ge=1)
+    all: bool = False  # whether samples hold all captions of their row, not only the first
+    # Models, asked in this order until one gives a caption that passes the gates.
+    engines: tuple[CaptionEngine, ...] = ()
+    gates: Gates = Gates()
+    # Of a row that no engine captions in any style: the source's words, or a drop.
+    otherwise: Literal["source", "drop"] = "source"
+    questions: tuple[Question, ...] = ()  # answered by the first engine; flags in `captions/`
+    cache: str | None = None  # folder of answers that several corpora share, any fsspec URL
+    gpu: Gpu | None = None  # requested from the runner for this stage only
+    max_chars: int = Field(default=512, ge=16)  # of the source's words; longer texts are cut
+    # Texts that are no captions; [] keeps all. hash: a printed Perl reference; eps: "EPS converted
+    # from"; filename: of an image, or a camera's number; credit: "public domain", "made with
+    # Inkscape"; placeholder: only "null", "none", "untitled"; punctuation: no letter, digit, emoji.
+    boilerplate: tuple[Boilerplate, ...] = get_args(Boilerplate)
+    # A text with fewer words is replaced by a sentence of title and tags, if there is a title.
+    title_below_words: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _engines_and_styles_fit(self) -> "CaptionConfig":
+        for what, names in (
+            ("style", [style.style for style in self.styles]),
+            ("engine", [engine.name for engine in self.engines]),
+            ("question", [question.name for question in self.questions]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"more than one {what} is named {', '.join(twice)}")
+        if self.per_row > len(self.styles):
+            raise ValueError(f"per_row is {self.per_row}, there are {len(self.styles)} styles")
+        generated = [style.style for style in self.styles if style.style != SOURCE]
+        if (generated or self.questions) and not self.engines:
+            raise ValueError(f"{', '.join(generated) or 'questions'}: no engine writes it")
+        return self
+
+    def decides(self) -> Mapping[str, Any]:
+        """Return what decides the captions: of an engine neither its place nor its speed."""
+        data: dict[str, Any] = self.model_dump(mode="json", exclude={*self.EFFORT_FIELDS})
+        for engine, fields in zip(self.engines, data["engines"], strict=True):
+            for name in engine.EFFORT_FIELDS:
+                del fields[name]
+        return data

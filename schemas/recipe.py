@@ -5,10 +5,11 @@ the effort to get it, so that a moved list or a longer time-out rebuilds nothing
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from schemas.caption_config import CaptionConfig
 from schemas.fingerprint import fingerprint
 from schemas.list_config import BalanceConfig, Benchmark, KnownHashes
 from schemas.rule_config import Rule, decided
@@ -16,7 +17,6 @@ from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
 
 TextOf = Literal["first_line", "whole"]  # of a .txt; first_line: the first that is not blank
-Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
 
 
 # A column: its name, a path into it (`caption[0].text`), or its number from 0, for a list without a
@@ -322,23 +322,6 @@ class BlurConfig(Model):
     margin: float = Field(default=0.25, ge=0, le=2)
 
 
-class CaptionConfig(StageConfig):
-    """The engine that writes captions.
-
-    A row is dropped only if text and title are empty after cleaning, or match a rule named here.
-    The length is checked by `select` (text_words, text_chars).
-    """
-
-    engine: Literal["source"] = "source"  # the source's words
-    max_chars: int = Field(default=512, ge=16)  # of a caption; longer texts are cut
-    # Texts that are no captions; [] keeps all. hash: a printed Perl reference; eps: "EPS converted
-    # from"; filename: of an image, or a camera's number; credit: "public domain", "made with
-    # Inkscape"; placeholder: only "null", "none", "untitled"; punctuation: no letter, digit, emoji.
-    boilerplate: tuple[Boilerplate, ...] = get_args(Boilerplate)
-    # A text with fewer words is replaced by a sentence of title and tags, if there is a title.
-    title_below_words: int = Field(default=0, ge=0)
-
-
 class PairConfig(StageConfig):
     """The templates of instruction pairs."""
 
@@ -510,6 +493,7 @@ class Recipe(_Sections):
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]
         data["dedup"] = self.dedup.decides()
+        data["caption"] = dict(self.caption.decides())
         data["crawl"]["known_hashes"] = self.crawl.decides_known()
         # As a list, because mappings are hashed in any order.
         data["select"] = decided(self.select)

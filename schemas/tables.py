@@ -99,11 +99,35 @@ SELECTION = pa.schema(
     ]
 )
 
+WRITTEN = pa.struct(
+    [
+        _field("style", pa.string(), "that was asked for; source: the source's own words"),
+        _field("engine", pa.string(), "name of the engine; '' for the source's words"),
+        _field("origin", pa.string(), "the engine, or text, title or title_and_tags of the source"),
+        _field("model", pa.string(), "as the engine calls what answered"),
+        _field("prompt", pa.string(), "id of the prompt: a hash of its words"),
+        _field("digest", pa.string(), "of the request, as in answers/"),
+        _field("text", pa.string(), "as the engine wrote it"),
+        _field("caption", pa.string(), "after the gates; '' if one refused it"),
+        _field("reason", pa.string(), "the gate that refused it, or ''"),
+        _field("detail", pa.string(), "what the gate found"),
+        _field("finish_reason", pa.string(), "why the model stopped"),
+        _field("prompt_tokens", pa.int32(), "as the engine counted them"),
+        _field("completion_tokens", pa.int32(), "as the engine counted them"),
+    ]
+)
+
 CAPTIONS = pa.schema(
     [
         KEY,
         _field("caption", pa.string(), "the caption chosen for training"),
-        _field("caption_origin", pa.string(), "what wrote it: text, title or title_and_tags"),
+        _field(
+            "caption_origin",
+            pa.string(),
+            "what wrote it: text, title or title_and_tags of the source, or an engine",
+        ),
+        _field("caption_style", pa.string(), "style of the caption"),
+        _field("written", pa.list_(WRITTEN), "all that was written, also what gates refused"),
     ]
 )
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 
 from filters.captioner import EngineError
@@ -83,13 +84,18 @@ def check_recipe_schema(schema: Mapping[str, Any]) -> None:
     Raises:
         EngineError: it is none, or the extra `captions` is not installed.
     """
+    _check_written(written(schema))
+
+
+@lru_cache
+def _check_written(schema: str) -> None:
     with _packages():
         from jsonschema.exceptions import SchemaError
         from jsonschema.validators import validator_for
 
     try:
-        made: Any = validator_for(schema)
-        made.check_schema(schema)
+        made: Any = validator_for(json.loads(schema))
+        made.check_schema(json.loads(schema))
     except SchemaError as error:
         raise EngineError(f"json_schema, {error.json_path}: {error.message:.200}") from error
 

@@ -39,7 +39,7 @@ def in_jobs(stages: Iterable[Stage]) -> Iterator[list[Stage]]:
     chain: list[MapStage] = []
     for stage in stages:
         if isinstance(stage, MapStage):
-            if stage.gpu and any(before.decodes for before in chain):
+            if stage.gpu and any(before.is_isolated for before in chain):
                 yield [*chain]
                 chain = []
             chain.append(stage)

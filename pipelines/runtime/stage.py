@@ -138,6 +138,10 @@ class MapStage(SidecarStage):
         """The GPUs that it asks of a worker; it then runs in one process a GPU."""
         return None
 
+    def without_work(self) -> Self:
+        """Return the stage as `verify` runs it again, where it asks others for what it makes."""
+        return self
+
     def hints(self) -> dict[str, str]:
         """Return what it asks of its workers, as Beam's resource hints."""
         return self.gpu.hints() if self.gpu else {}

@@ -1,62 +1,158 @@
 """caption: choose the words of every kept row; the source's original stays in `sources/`."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
+from pipelines.captions.answers import Answers
+from pipelines.captions.ask import Asker, Outcome
+from pipelines.captions.choose import Captioned, Captioner, Request
+from pipelines.captions.engines import make_engine
+from pipelines.captions.judge import Judge
+from pipelines.runtime.device import DeviceClock
+from pipelines.runtime.face_boxes import face_blur, read_boxes
+from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import named
-from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
-from pipelines.stages.source_text import CaptionEngine, SourceText
-from schemas.recipe import CaptionConfig, Recipe
+from schemas.caption_config import CaptionConfig
+from schemas.recipe import BlurConfig, DecodeConfig, Recipe
+from schemas.sections import Gpu
 from schemas.store.storage import Storage
 from schemas.tables import CAPTIONS
+
+LISTED = ("text", "title", "tags")
+LOCATED = ("file", "offset", "length", "sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption(MapStage):
-    """Caption the selected rows of one shard."""
+    """Caption the selected rows of one shard.
+
+    Models are asked only for answers that `answers/` does not have.
+    """
 
     folder: ClassVar[str] = "captions"
     reads: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 2
-    decides: ClassVar[tuple[str, ...]] = ("caption",)
+    version: ClassVar[int] = 3  # 3: captions of models
+    decides: ClassVar[tuple[str, ...]] = ("caption", "decode", "blur")
+    decodes: ClassVar[bool] = True
+    retries: ClassVar[bool] = True
     repeats: ClassVar[bool] = True
 
     config: CaptionConfig
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    blur: BlurConfig | None = None
+    asks: bool = True  # whether models are asked; `verify` has to find all answers
     rows_of: str = "duplicates"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Caption":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.caption, rows_of=rows_of)
+        return cls(config=recipe.caption, decode=recipe.decode, blur=recipe.blur, rows_of=rows_of)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name the folders that its output depends on: with models, also those of images."""
+        if not self.config.engines:
+            return super().inputs
+        scores = ("scores",) if self.blur else ()
+        return (*super().inputs, "raw", *scores)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it decodes images."""
+        return bool(self.config.engines)
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs of the recipe."""
+        return self.config.gpu if self.config.engines else None
+
+    def without_work(self) -> Self:
+        """Return a stage that asks no model."""
+        return replace(self, asks=False)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
         return CAPTIONS
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return the engine's settings."""
-        return self.config.model_dump(mode="json")
+        """Return what is asked, of whom, and what is refused."""
+        blur = self.blur.model_dump(mode="json") if self.blur and self.config.engines else None
+        return [dict(self.config.decides()), self.decode.decides(), blur]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
-        rows = self.rows("sources", shard, store).to_pylist()
-        written = self._engine()(rows)
-        captions: list[dict[str, str]] = []
-        rejects: list[Reject] = []
-        for row, text in zip(rows, written, strict=True):
-            if text.caption:
-                captions.append(
-                    {"key": row["key"], "caption": text.caption, "caption_origin": text.origin}
-                )
-            else:
-                why = Reject(id=row["key"], reason=text.reason, detail=text.detail, dropped=True)
-                rejects.append(why)
-        table = pa.Table.from_pylist(captions, schema=CAPTIONS)
-        return ShardResult(table=table, rows_in=len(rows), rejects=named(rejects, shard, store))
+        rows = self._rows(shard, store)
+        clock = DeviceClock()
+        judge = Judge(config=self.config)
+        captioner = Captioner(
+            config=self.config,
+            ask=self._asker(shard, store, judge, clock),
+            judge=judge.judge,
+            source=judge.source,
+        )
+        made = captioner.caption(rows)
+        rejects = [each.reject for each in made if each.reject]
+        kept = [_row(row["key"], each) for row, each in zip(rows, made, strict=True) if each.passed]
+        return ShardResult(
+            table=pa.Table.from_pylist(kept, schema=CAPTIONS),
+            rows_in=len(rows),
+            rejects=named(rejects, shard, store),
+            waited=clock.share,
+        )
 
-    def _engine(self) -> CaptionEngine:
-        return SourceText(self.config)
+    def _rows(self, shard: int, store: Storage) -> list[dict[str, Any]]:
+        """Return the rows to caption: their words and, for models, where their images lie."""
+        rows = self.rows("sources", shard, store).select(["key", *LISTED]).to_pylist()
+        if not self.config.engines:
+            return rows
+        images = {row["key"]: row for row in self.rows("raw", shard, store).to_pylist()}
+        faces = read_boxes(store, shard, self.blur)
+        return [
+            {
+                **row,
+                **{name: images[row["key"]][name] for name in LOCATED},
+                "blur": face_blur(faces.get(row["key"], ()), self.blur),
+            }
+            for row in rows
+        ]
+
+    def _asker(self, shard: int, store: Storage, judge: Judge, clock: DeviceClock) -> Any:
+        cache = self.config.cache
+        asker = Asker(
+            engines=[(config, make_engine(config)) for config in self.config.engines],
+            prompt_of=judge.prompt,
+            max_new_tokens=judge.max_new_tokens,
+            store=store,
+            answers=Answers(store=store, shard=shard, shared=Storage(cache) if cache else None),
+            decode=self.decode,
+            clock=clock,
+        )
+        if not self.asks:
+            return asker.kept
+        if not self.gpu:
+            return asker
+        return self._with_gpu(asker)
+
+    def _with_gpu(self, asker: Asker) -> Any:
+        def ask(number: int, requests: Sequence[Request]) -> Iterable[tuple[Request, Outcome]]:
+            assert self.gpu
+            require_gpu(self.name, f"caption.gpu ({self.gpu.type})", "--set caption.gpu=null")
+            return asker(number, requests)
+
+        return ask
+
+
+def _row(key: str, made: Captioned) -> dict[str, Any]:
+    first = made.passed[0]
+    return {
+        "key": key,
+        "caption": first.caption,
+        "caption_origin": first.origin,
+        "caption_style": first.style,
+        "written": [asdict(each) for each in made.written],
+    }

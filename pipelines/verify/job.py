@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines import calibration
+from pipelines.captions import answers
 from pipelines.dedup.balance import PATH
 from pipelines.dedup.benchmark_files import benchmark_path
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
@@ -165,9 +166,10 @@ class _Verify:
 
     def __init__(self, store: RegularStorage, files: Files, exchange: str, deep: bool) -> None:
         self._store, self._files = store, files
-        files.may_be_empty((*written_folders(), calibration.FOLDER))
+        files.may_be_empty((*written_folders(), calibration.FOLDER, answers.FOLDER))
         files.required |= {*ALWAYS}
         files.allowed |= {LOCK_NAME, CLAIMS, *filter(calibration.is_own, files.found)}
+        files.allowed |= {*filter(answers.is_own, files.found)}
         self._exchange, self._deep = exchange, deep
         self._manifest: Any = {}
         self._recipe: Recipe | None = None

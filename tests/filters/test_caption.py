@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from filters.caption import clean, source_caption, why_no_caption
 from filters.caption_boilerplate import BOILERPLATE, boilerplate_in
-from schemas.recipe import Boilerplate
+from schemas.caption_config import Boilerplate
 
 TEXTS = st.one_of(
     st.text(),

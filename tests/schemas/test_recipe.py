@@ -7,6 +7,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from schemas.caption_config import (
+    CustomEngine,
+    OpenAiEngine,
+    TransformersEngine,
+    VllmEngine,
+)
 from schemas.recipe import CrawlConfig, Recipe, members_of
 from schemas.recipe_file import RecipeError, parse_recipe
 from schemas.rule_config import Rule
@@ -42,6 +48,12 @@ SCORERS = [
     *({"score": name} for name in ("image_text", "faces", "language")),
     {"score": "custom", "name": "mine", "callable": "module:name"},
 ]
+ENGINES = [
+    {"engine": "openai", "name": "served", "url": "http://localhost:8000/v1", "model": "m"},
+    {"engine": "transformers", "name": "local", "model": "m"},
+    {"engine": "vllm", "name": "started", "model": "m"},
+    {"engine": "custom", "name": "mine", "callable": "module:name"},
+]
 BSQ = {"tokenizer": "infinity_bsq"}
 # What no byte of the corpus depends on, given the bytes of its sources and its pinned files.
 IGNORED = {
@@ -59,15 +71,21 @@ IGNORED = {
     *("score.scorers.voters.head", "score.scorers.voters.clip.weights"),
     *(
         f"{stage}.gpu.{part}"
-        for stage in ("score", "vq_tokens")
+        for stage in ("score", "caption", "vq_tokens")
         for part in ("type", "count", "machine_type", "min_ram")
+    ),
+    "caption.cache",
+    *(
+        f"caption.engines.{knob}"
+        for engine in (OpenAiEngine, TransformersEngine, VllmEngine, CustomEngine)
+        for knob in engine.EFFORT_FIELDS
     ),
     *(f"max_failed_fraction.{s}" for s in ("ingest", "crawl", "measure", "caption", "pair")),
     *("max_failed_fraction.score", "max_failed_fraction.vq_tokens"),
 }
 # Fields that have one allowed value.
 FIXED = {
-    *("caption.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"),
+    *("caption.engines.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"),
     *("score.scorers.score", "score.scorers.voters.voter"),
 }
 
@@ -77,6 +95,12 @@ def pinned() -> Recipe:
     pins = {
         "pair": {"templates_sha256": SHA},
         "blur": {"margin": 0.3},
+        "caption": {
+            "styles": [{"style": "sentence"}],
+            "engines": ENGINES,
+            "questions": [{"name": "logo", "question": "Is there a logo?"}],
+            "gpu": {"type": "nvidia-l4"},
+        },
         "dedup": {
             "against": [{"path": "a", "name": "a", "manifest_sha256": SHA}],
             "semantic": {"eps": 0.1},
@@ -113,7 +137,7 @@ def other_value(annotation: Any, value: Any) -> Any:
     if isinstance(value, int):
         return value + 1
     if isinstance(value, tuple):
-        return (*value, 512 if isinstance(value[0], int) else "another")
+        return (*value, 512 if value and isinstance(value[0], int) else "another")
     if value is None:
         kind = next(part for part in get_args(annotation) if part is not type(None))
         return {float: 3.0, int: 7}.get(kind, "7")

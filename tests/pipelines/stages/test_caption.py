@@ -3,7 +3,7 @@ import pytest
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.caption import Caption
-from schemas.recipe import CaptionConfig
+from schemas.caption_config import CaptionConfig
 
 ROWS = [
     {"key": "a", "text": "A red fox <b>runs</b>", "title": "fox"},

@@ -1,0 +1,56 @@
+"""Captions by any callable."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from PIL import Image
+
+from filters.captioner import Answer, Asked, EngineError, Unanswered
+from filters.scores.custom import imported
+from schemas.caption_config import CustomEngine
+
+
+class CustomCaptioner:
+    """What a callable answers to images and prompts.
+
+    It is called as `callable(images, prompts)`, with RGB images and as many prompts, and returns as
+    many texts. Whether a text depends on its own image and prompt alone is up to it.
+    """
+
+    def __init__(self, config: CustomEngine) -> None:
+        self._config = config
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return the callable's name, and the version that the recipe gives it."""
+        return self._config.model_dump(include={"engine", "callable", "version"})
+
+    def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
+        """Yield an answer for each request, in order.
+
+        Raises:
+            EngineError: the callable cannot be imported, or did not return a text for each image.
+        """
+        for batch in _batches(requests, self._config.batch_size):
+            images = [Image.open(io.BytesIO(asked.image)) for asked in batch]
+            place: Any = imported(self._config.callable)
+            texts = list(place(images, [asked.prompt for asked in batch]))
+            if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):
+                raise EngineError(
+                    f"{self._config.callable} returned {texts!r:.200}, expected {len(batch)} texts"
+                )
+            for asked, text in zip(batch, texts, strict=True):
+                yield Answer(
+                    digest=asked.digest,
+                    status="answered",
+                    text=text,
+                    finish_reason="stop",
+                    model=self._config.callable,
+                )
+
+
+def _batches(requests: Iterable[Asked], size: int) -> Iterator[list[Asked]]:
+    left = iter(requests)
+    while batch := list(islice(left, size)):
+        yield batch

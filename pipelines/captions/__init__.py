@@ -1,0 +1,1 @@
+"""Captions by models: requests, answers that are kept, engines, and the choice among captions."""

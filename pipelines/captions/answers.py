@@ -1,0 +1,184 @@
+"""The answers of models, kept: what was answered once is never asked, nor paid for, again.
+
+Answers are input, like fetched bytes. `answers/NNNNN/HASH.parquet` has some answers of a shard; a
+file is written every few seconds, so a killed shard loses little. A folder shared by corpora has an
+object an answer, named by the request's digest.
+"""
+
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filters.captioner import Answer
+from schemas.keys import shard_name
+from schemas.store.storage import CorpusError, Storage
+
+FOLDER: Final = "answers"
+FLUSH_ANSWERS: Final = 256
+FLUSH_S: Final = 10.0
+SHARED_AT_ONCE: Final = 32  # objects read or written
+
+SCHEMA: Final = pa.schema(
+    [
+        ("digest", pa.string()),  # of the request: engine, settings, prompt, seed, image
+        ("status", pa.string()),
+        ("text", pa.string()),  # as the model wrote it
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("model", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""A file of answers: the fields of `Answer`."""
+
+_OWN = re.compile(rf"{FOLDER}/\d{{5,}}/[0-9a-f]{{32}}\.parquet")
+
+
+def is_own(path: str) -> bool:
+    """Return whether a path of a corpus is one of a file of answers.
+
+    >>> is_own("answers/00003/0123456789abcdef0123456789abcdef.parquet"), is_own("answers/a.txt")
+    (True, False)
+    """
+    return _OWN.fullmatch(path) is not None
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """The answers to the requests of one shard.
+
+    Args:
+        store: the corpus.
+        shard: number of the shard.
+        shared: a folder that other corpora use too; None for none.
+        clock: in seconds; for tests.
+    """
+
+    store: Storage
+    shard: int
+    shared: Storage | None = None
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, Answer] | None = None
+    _waiting: list[Answer] = field(default_factory=list)
+    _flushed: float = 0.0
+
+    def find(self, digests: Collection[str]) -> dict[str, Answer]:
+        """Return the answers that are kept, by digest of the request."""
+        if self._known is None:
+            self._known = dict(self._read())
+            self._flushed = self.clock()
+        found = {digest: self._known[digest] for digest in digests if digest in self._known}
+        missing = [digest for digest in digests if digest not in found]
+        for answer in self._read_shared(missing):
+            self._keep(answer)
+            found[answer.digest] = answer
+        return found
+
+    def add(self, answer: Answer) -> None:
+        """Keep an answer. It is published with others, in `FLUSH_S` seconds or so."""
+        if self._known is not None and answer.digest in self._known:
+            return
+        self._keep(answer)
+        if len(self._waiting) >= FLUSH_ANSWERS or self.clock() - self._flushed >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish the answers that wait."""
+        self._flushed = self.clock()
+        if not self._waiting:
+            return
+        rows = sorted(map(asdict, self._waiting), key=lambda row: row["digest"])
+        body = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
+        name = blake2b(body, digest_size=16).hexdigest()
+        self.store.commit_bytes(f"{FOLDER}/{shard_name(self.shard)}/{name}.parquet", body)
+        if self.shared is not None:
+            with ThreadPoolExecutor(SHARED_AT_ONCE) as threads:
+                list(threads.map(self._share, self._waiting))
+        self._waiting = []
+
+    def _keep(self, answer: Answer) -> None:
+        assert self._known is not None, "find comes first"
+        self._known[answer.digest] = answer
+        self._waiting.append(answer)
+
+    def _read(self) -> Iterable[tuple[str, Answer]]:
+        """Yield the answers of the shard's files; of two to one request the first by name stays."""
+        folder = f"{FOLDER}/{shard_name(self.shard)}"
+        for name in sorted(self.store.listing(folder), reverse=True):
+            path = f"{folder}/{name}"
+            if is_own(path):
+                for answer in read_answers(self.store, path):
+                    yield answer.digest, answer
+
+    def _read_shared(self, digests: Collection[str]) -> list[Answer]:
+        if self.shared is None or not digests:
+            return []
+        with ThreadPoolExecutor(SHARED_AT_ONCE) as threads:
+            return [answer for answer in threads.map(self._shared_answer, digests) if answer]
+
+    def _shared_answer(self, digest: str) -> Answer | None:
+        assert self.shared is not None
+        path = shared_path(digest)
+        if not self.shared.exists(path):
+            return None
+        answer = answer_of(json.loads(self.shared.read(path)), path)
+        if answer.digest != digest:
+            raise CorpusError(f"{path}: has the answer to {answer.digest}")
+        return answer
+
+    def _share(self, answer: Answer) -> None:
+        assert self.shared is not None
+        body = json.dumps(asdict(answer), sort_keys=True, ensure_ascii=False).encode()
+        self.shared.commit_bytes(shared_path(answer.digest), body)
+
+
+def shared_path(digest: str) -> str:
+    """Return the path of an answer in a shared folder.
+
+    >>> shared_path("0123456789abcdef")
+    '01/0123456789abcdef.json'
+    """
+    return f"{digest[:2]}/{digest}.json"
+
+
+def read_answers(store: Storage, path: str) -> list[Answer]:
+    """Read a file of answers.
+
+    Raises:
+        CorpusError: it is damaged, or holds something else.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(store.read(path)))
+    except pa.ArrowException as error:
+        raise CorpusError(f"{path}: {error}; remove it, its answers are asked for again") from error
+    if not table.schema.equals(SCHEMA, check_metadata=False):
+        raise CorpusError(f"{path}: holds no answers; remove it, they are asked for again")
+    return [answer_of(row, path) for row in table.to_pylist()]
+
+
+def answer_of(row: Any, path: str) -> Answer:
+    """Return the answer of a stored row.
+
+    Raises:
+        CorpusError: the row has other fields.
+    """
+    try:
+        return Answer(**row)
+    except TypeError as error:
+        raise CorpusError(f"{path}: holds no answer: {error}") from error
+
+
+def _parquet(table: pa.Table) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(table, body, compression="zstd")
+    return body.getvalue()

@@ -1,0 +1,172 @@
+"""Ask an engine for the captions of rows: from what is kept, else with images prepared ahead."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from PIL import Image
+
+from filters.captioner import Answer, Asked, CaptionEngine, Unanswered
+from filters.decode import DecodeError
+from filters.face_blur import FaceBlur
+from pipelines.captions.answers import FOLDER, Answers
+from pipelines.captions.choose import Request
+from pipelines.runtime.active_images import active_images
+from pipelines.runtime.device import DeviceClock, prepared_ahead
+from pipelines.runtime.images import UNREADABLE_BYTES, batches, decode_image, read_each
+from pipelines.runtime.sidecar import Reject
+from schemas.caption_config import CaptionEngine as EngineConfig
+from schemas.caption_config import Style
+from schemas.fingerprint import fingerprint
+from schemas.keys import draw
+from schemas.recipe import DecodeConfig
+from schemas.store.storage import CorpusError, Storage
+
+READ_ROWS: Final = 64
+JPEG_QUALITY: Final = 90
+SEEDS: Final = 2**31
+
+Outcome = Answer | Unanswered | Reject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What is asked about an image."""
+
+    id: str  # hash of its words, without those of the row
+    text: str
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Asks the engines of a recipe about the images of one shard.
+
+    Args:
+        engines: with their settings, in the order of the recipe.
+        prompt_of: writes the prompt of a request.
+        store: the corpus.
+        answers: of the shard.
+        decode: of the recipe.
+        clock: measures how long engines wait for images.
+    """
+
+    engines: Sequence[tuple[EngineConfig, CaptionEngine]]
+    prompt_of: Callable[[Request], Prompt]
+    max_new_tokens: Callable[[Style], int]
+    store: Storage
+    answers: Answers
+    decode: DecodeConfig
+    clock: DeviceClock
+
+    def __call__(
+        self, number: int, requests: Sequence[Request]
+    ) -> Iterator[tuple[Request, Outcome]]:
+        """Yield each request with what came of it; rows of `requests` have `blur`.
+
+        Raises:
+            EngineError: the engine cannot answer. Answers that came before are kept.
+        """
+        by_digest = {self.digest(number, request): request for request in requests}
+        assert len(by_digest) == len(requests), "two rows of a shard have one key"
+        for digest, answer in self.answers.find([*by_digest]).items():
+            yield by_digest.pop(digest), answer
+        rejects: list[Reject] = []
+        _, engine = self.engines[number]
+        try:
+            for answer in engine.answers(self._asked(number, by_digest, rejects)):
+                request = by_digest.pop(answer.digest)
+                if isinstance(answer, Answer):
+                    self.answers.add(answer)
+                yield request, answer
+        finally:
+            self.answers.flush()
+        by_key = {request.row["key"]: request for request in by_digest.values()}
+        for reject in rejects:
+            yield by_key[reject.id], reject
+
+    def kept(self, number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer]]:
+        """Yield each request with the answer that is kept.
+
+        Raises:
+            CorpusError: an answer is not there.
+        """
+        by_digest = {self.digest(number, request): request for request in requests}
+        found = self.answers.find([*by_digest])
+        for digest, request in by_digest.items():
+            if digest not in found:
+                raise CorpusError(
+                    f"{FOLDER}/: no answer to {digest}, for {request.row['key']} in style "
+                    f"{request.style.style}"
+                )
+            yield request, found[digest]
+
+    def digest(self, number: int, request: Request) -> str:
+        """Return the name of the answer to a request: a hash of all that decides it."""
+        config, engine = self.engines[number]
+        prompt, row = self.prompt_of(request), request.row
+        sampled = [seed_of(request)] if config.temperature else []
+        blur: FaceBlur = row["blur"]
+        picture = [row["sha256"], config.image_side, JPEG_QUALITY, self.decode.decides()]
+        picture += [blur.margin, blur.boxes] if blur else []
+        asked = [prompt.text, prompt.schema, self.max_new_tokens(request.style), *sampled]
+        return fingerprint(dict(engine.identity()), asked, picture)
+
+    def _asked(
+        self, number: int, waiting: Mapping[str, Request], rejects: list[Reject]
+    ) -> Iterator[Asked]:
+        """Yield requests with their images; put those without into `rejects`."""
+        config, _ = self.engines[number]
+
+        def prepare(given: tuple[str, Request, bytes]) -> Asked | Reject:
+            digest, request, body = given
+            prompt = self.prompt_of(request)
+            try:
+                with active_images(request.row["key"]):
+                    image = request.row["blur"](decode_image(body, self.decode))
+                    jpeg = sent_jpeg(image, config.image_side)
+            except DecodeError as error:
+                return Reject(id=request.row["key"], reason=error.reason, detail=error.detail)
+            return Asked(
+                digest=digest,
+                prompt=prompt.text,
+                image=jpeg,
+                seed=seed_of(request),
+                max_new_tokens=self.max_new_tokens(request.style),
+                schema=prompt.schema,
+            )
+
+        for made in prepared_ahead(self._bodies(waiting, rejects), prepare, self.clock):
+            if isinstance(made, Reject):
+                rejects.append(made)
+            else:
+                yield made
+
+    def _bodies(
+        self, waiting: Mapping[str, Request], rejects: list[Reject]
+    ) -> Iterable[tuple[str, Request, bytes]]:
+        digests = {request.row["key"]: digest for digest, request in waiting.items()}
+        requests = {request.row["key"]: request for request in waiting.values()}
+        rows = [dict(request.row) for request in waiting.values()]
+        for batch in batches(rows, READ_ROWS):
+            for row, body in zip(batch, read_each(batch, self.store), strict=True):
+                key = row["key"]
+                if isinstance(body, CorpusError):
+                    rejects.append(Reject(id=key, reason=UNREADABLE_BYTES, detail=str(body)))
+                else:
+                    yield digests[key], requests[key], body
+
+
+def seed_of(request: Request) -> int:
+    """Return the seed of a row in a style: of its key, not of its place."""
+    return draw(request.row["key"], f"caption {request.style.style}", SEEDS)
+
+
+def sent_jpeg(image: Image.Image, side: int) -> bytes:
+    """Return an image as the JPEG that is sent, its longer side at most `side` px."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    encoded = io.BytesIO()
+    small.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return encoded.getvalue()

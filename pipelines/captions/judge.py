@@ -1,0 +1,106 @@
+"""What is asked for a row, and whether the answer is a caption."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from filters.caption import source_caption, why_no_caption
+from filters.captioner import Answer
+from filters.captions.gates import Gated, gated
+from filters.captions.styles import request_of
+from model.data.text_tokenizer import BUNDLED
+from pipelines.captions.ask import Prompt
+from pipelines.captions.choose import Request, Row, Written
+from schemas.caption_config import SOURCE, CaptionConfig, Style
+
+REFUSED = "refused"  # reason: the server took the request for wrong
+MIN_LETTERS = 20  # of a caption whose language is detected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Asks and judges as a recipe says."""
+
+    config: CaptionConfig
+
+    def prompt(self, request: Request) -> Prompt:
+        """Return what is asked about the row's image."""
+        asked = request_of(request.style)
+        row = request.row
+        return Prompt(
+            id=asked.prompt_id,
+            text=asked.prompt_for(row["text"], row["title"]),
+            schema=asked.schema,
+        )
+
+    def max_new_tokens(self, style: Style) -> int:
+        """Return how many tokens a model may write in a style."""
+        return request_of(style).max_new_tokens
+
+    def judge(self, request: Request, answer: Answer) -> Written:
+        """Apply the gates to an answer."""
+        asked = request_of(request.style)
+        if answer.status == "refused":
+            found = Gated(text="", reason=REFUSED, detail=answer.detail)
+        else:
+            found = gated(
+                answer.text,
+                answer.finish_reason,
+                request=asked,
+                gates=self.config.gates,
+                count_tokens=count_tokens,
+                language_of=_language_of() if self.config.gates.languages else None,
+            )
+        engine = self.config.engines[request.engine].name
+        return Written(
+            style=request.style.style,
+            engine=engine,
+            origin=engine,
+            model=answer.model,
+            prompt=asked.prompt_id,
+            digest=answer.digest,
+            text=answer.text,
+            caption="" if found.reason else found.text,
+            reason=found.reason,
+            detail=found.detail,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+        )
+
+    def source(self, row: Row) -> Written:
+        """Write a row's caption from the source's own words."""
+        text, title, tags = row["text"], row["title"], row["tags"]
+        rules = self.config.boilerplate
+        caption, origin = source_caption(
+            text,
+            title,
+            tags,
+            max_chars=self.config.max_chars,
+            boilerplate=rules,
+            title_below_words=self.config.title_below_words,
+        )
+        write = partial(Written, style=SOURCE, engine="")
+        if caption:
+            return write(origin=origin, caption=caption)
+        reason, detail = why_no_caption(text, title, tags, rules)
+        return write(origin="", reason=reason, detail=detail)
+
+
+def count_tokens(text: str) -> int:
+    """Return the number of tokens of a text, by the bundled text tokenizer."""
+    return len(_tokenizer().encode(text, add_special_tokens=False).ids)
+
+
+@cache
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+
+
+def _language_of() -> Callable[[str], tuple[str, float]]:
+    from filters.scores.language import language_of
+
+    return partial(language_of, min_chars=MIN_LETTERS)

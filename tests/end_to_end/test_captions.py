@@ -1,0 +1,92 @@
+"""Captions by engines: what is asked once is never asked again, and a refusal goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import simple_captioners
+from tiny import Tiny, draw_images
+
+from filters.captioner import EngineError
+from pipelines.verify.job import verify
+from schemas.store.storage import CorpusError, Storage
+
+IMAGES = 6
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(IMAGES))
+    simple_captioners.SEEN.clear()
+    return tiny
+
+
+def engine(name: str) -> dict[str, Any]:
+    return {"engine": "custom", "name": name, "callable": f"simple_captioners:{name}"}
+
+
+def captions(tiny: Tiny) -> dict[str, dict[str, Any]]:
+    """Map each key to its row."""
+    paths = sorted((tiny.out / "captions").glob("0*.parquet"))
+    return {row["key"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+
+
+def test_an_engine_writes_captions_and_is_asked_once(tiny: Tiny) -> None:
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    recipe = tiny.recipe(caption=caption)
+    tiny.build(recipe)
+    rows = captions(tiny)
+    assert len(rows) == len(simple_captioners.SEEN) == IMAGES
+    for row in rows.values():
+        assert row["caption"].startswith("Waves around the colour")
+        assert (row["caption_origin"], row["caption_style"]) == ("colours", "sentence")
+        assert row["written"][0]["text"].startswith("The image shows waves")
+    assert not verify(Storage(str(tiny.out)), deep=True)
+    files = tiny.files()
+    for path in (tiny.out / "captions").iterdir():
+        path.unlink()
+    tiny.build(recipe)
+    assert len(simple_captioners.SEEN) == IMAGES  # answered from answers/
+    assert tiny.files() == files
+    other = {**caption, "styles": [{"style": "sentence"}, {"style": "source"}]}
+    tiny.build(tiny.recipe(caption=other))
+    styles = {row["caption_style"] for row in captions(tiny).values()}
+    assert styles == {"sentence", "source"}
+    assert len(simple_captioners.SEEN) == IMAGES
+
+
+def test_a_refusal_goes_to_the_next_engine_style_and_to_the_source(tiny: Tiny) -> None:
+    style = {"style": "sentence"}
+    engines = [engine("refusals"), engine("colours")]
+    tiny.build(tiny.recipe(caption={"styles": [style], "engines": engines}), until="caption")
+    for row in captions(tiny).values():
+        assert [each["reason"] for each in row["written"]] == ["refusal", ""]
+        assert row["caption_origin"] == "colours"
+    refused = {"styles": [style], "engines": [engine("refusals")]}
+    tiny.build(tiny.recipe(caption=refused), until="caption")
+    assert {row["caption_origin"] for row in captions(tiny).values()} == {"text"}
+    tiny.build(tiny.recipe(caption={**refused, "otherwise": "drop"}), until="caption")
+    paths = (tiny.out / "dead_letters/caption").iterdir()
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    assert {(row["reason"], row["outcome"]) for row in rows} == {("no_caption", "dropped")}
+    assert len(rows) == IMAGES
+    assert "refusals in style sentence: refusal" in rows[0]["detail"]
+
+
+def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
+    tiny: Tiny,
+) -> None:
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("wrong")]}
+    with pytest.raises((EngineError, CorpusError), match="expected 2 texts"):
+        tiny.build(tiny.recipe(caption=caption))
+
+
+def test_verify_finds_captions_that_no_answer_stands_behind(tiny: Tiny) -> None:
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    tiny.build(tiny.recipe(caption=caption))
+    for path in (tiny.out / "answers/00000").iterdir():
+        path.unlink()
+    found = [str(fault) for fault in verify(Storage(str(tiny.out)))]
+    assert any("no answer to" in line for line in found)

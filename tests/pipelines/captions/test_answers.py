@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from filters.captioner import Answer
+from pipelines.captions.answers import FLUSH_ANSWERS, FLUSH_S, Answers, shared_path
+from schemas.store.storage import CorpusError, Storage
+
+
+def answer(number: int, text: str = "") -> Answer:
+    return Answer(
+        digest=f"{number:032x}",
+        status="answered",
+        text=text or f"caption {number}",
+        finish_reason="stop",
+        prompt_tokens=7,
+        completion_tokens=3,
+        model="m",
+    )
+
+
+def answers_of(store: Storage, **parts: object) -> Answers:
+    made = Answers(store=store, shard=3, **parts)  # type: ignore[arg-type]
+    made.find([])
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "out"))
+
+
+def test_answers_are_found_after_they_were_flushed(store: Storage) -> None:
+    first = answers_of(store)
+    for number in range(5):
+        first.add(answer(number))
+    digests = [answer(number).digest for number in range(6)]
+    assert Answers(store=store, shard=3).find(digests) == {}
+    first.flush()
+    found = Answers(store=store, shard=3).find(digests)
+    assert found == {answer(n).digest: answer(n) for n in range(5)}
+    assert Answers(store=store, shard=4).find(digests) == {}
+
+
+def test_many_answers_or_some_seconds_publish_by_themselves(store: Storage) -> None:
+    now = [0.0]
+    made = answers_of(store, clock=lambda: now[0])
+    made.add(answer(0))
+    assert not store.listing("answers/00003")
+    now[0] = FLUSH_S
+    made.add(answer(1))
+    assert len(store.listing("answers/00003")) == 1
+    for number in range(2, 2 + FLUSH_ANSWERS):
+        made.add(answer(number))
+    assert len(store.listing("answers/00003")) == 2
+    assert len(Answers(store=store, shard=3).find([answer(n).digest for n in range(99)])) == 99
+
+
+def test_of_two_answers_to_one_request_every_reader_takes_the_same(store: Storage) -> None:
+    for text in ("one", "other", "third"):
+        made = Answers(store=store, shard=3)
+        made._known = {}  # as an attempt that began before the others wrote
+        made.add(answer(1, text))
+        made.flush()
+    texts = {Answers(store=store, shard=3).find([answer(1).digest])[answer(1).digest].text}
+    [name, *_] = sorted(store.listing("answers/00003"))
+    assert len(store.listing("answers/00003")) == 3
+    assert texts == {Answers(store=store, shard=3).find([answer(1).digest])[answer(1).digest].text}
+    assert name
+
+
+def test_a_shared_folder_pays_for_a_second_corpus(store: Storage, tmp_path: Path) -> None:
+    shared = Storage(str(tmp_path / "shared"))
+    first = answers_of(store, shared=shared)
+    first.add(answer(1))
+    first.flush()
+    other = Storage(str(tmp_path / "other"))
+    second = Answers(store=other, shard=9, shared=shared)
+    assert second.find([answer(1).digest, answer(2).digest]) == {answer(1).digest: answer(1)}
+    second.flush()
+    # The corpus has it of its own from now on.
+    assert Answers(store=other, shard=9).find([answer(1).digest])
+
+
+def test_files_of_others_are_left_alone_and_damaged_ones_named(store: Storage) -> None:
+    made = answers_of(store)
+    made.add(answer(1))
+    made.flush()
+    store.commit_bytes("answers/00003/notes.txt", b"mine")
+    assert Answers(store=store, shard=3).find([answer(1).digest])
+    [name] = [name for name in store.listing("answers/00003") if name.endswith(".parquet")]
+    store.commit_bytes(f"answers/00003/{name}", b"PAR1 and no more")
+    with pytest.raises(CorpusError, match=name):
+        Answers(store=store, shard=3).find([answer(1).digest])
+
+
+def test_an_answer_to_another_request_is_an_error(store: Storage, tmp_path: Path) -> None:
+    shared = Storage(str(tmp_path / "shared"))
+    first = answers_of(store, shared=shared)
+    first.add(answer(1))
+    first.flush()
+    body = shared.read(shared_path(answer(1).digest))
+    shared.commit_bytes(shared_path(answer(2).digest), body)
+    with pytest.raises(CorpusError, match="has the answer to"):
+        answers_of(Storage(str(tmp_path / "x")), shared=shared).find([answer(2).digest])
