@@ -108,7 +108,7 @@ class Style(Model):
     json_schema: dict[str, Any] | None = None  # that answers of form json follow
     max_new_tokens: int | None = Field(default=None, ge=1)  # that a model may write
     min_tokens: int | None = Field(default=None, ge=0)  # of a caption, by the text tokenizer
-    max_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)  # of a caption
 
     @model_validator(mode="after")
     def _check(self) -> "Style":
@@ -136,14 +136,14 @@ class Gates(Model):
     special_tokens: bool = True  # <|im_end|>, <image>, ...
     names: bool = False  # of people, as far as a list of titles and verbs finds them
     min_clip: float | None = None  # least cosine with the image, by the scorer `clip_scorer`
-    clip_scorer: Name = "clip"
+    clip_scorer: Name = "clip"  # scorer of `score` whose model compares caption and image
 
 
 class Question(Model):
     """A question with yes or no for an answer, about the image."""
 
     name: Name  # of the flag
-    question: str
+    question: str  # with yes or no for an answer; yes is what a rule may forbid
 
 
 class CaptionConfig(StageConfig):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from reference_pages import api, commands, recipes, tables
+from reference_pages import api, captions, commands, recipes, tables
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "filters", "pipelines", "model")
@@ -15,6 +15,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/commands.md": commands.commands,
     "reference/stages.md": tables.stages,
     "reference/signals.md": tables.signals,
+    "reference/captions.md": captions.captions,
     "reference/side-cars.md": tables.sidecars,
     "reference/sample.md": tables.sample,
     "reference/engines.md": tables.engines,

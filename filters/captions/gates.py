@@ -19,7 +19,7 @@ from filters.words import count_words
 from schemas.caption_config import Gates
 from schemas.markers import marker_in
 
-MOST_CHARS: Final = 100_000  # of an answer; longer ones are not looked into
+MOST_CHARS: Final = 50_000  # of an answer; longer ones are not looked into
 
 REASONS: Final[Mapping[str, str]] = {
     "empty": "no letter and no digit",
@@ -31,7 +31,7 @@ REASONS: Final[Mapping[str, str]] = {
     "schema": "not in the style's form: no list of tags, no regions, not the JSON schema",
     "language": "in none of `languages`",
     "too_short": "fewer tokens than the style's `min_tokens`",
-    "too_long": "more tokens than the style's `max_tokens`, or over 100,000 characters",
+    "too_long": "more tokens than the style's `max_tokens`, or over 50,000 characters",
     "names": "names a person",
     "clip": "agrees less with the image than `min_clip`",
 }
@@ -73,8 +73,8 @@ def gated(
     """
     if len(answer) > MOST_CHARS:
         return Gated(text=answer, reason="too_long", detail=f"{len(answer):,} characters")
-    is_words = request.form in ("text", "tags")
-    words = unwrapped(answer) if is_words else after_thought(answer)
+    is_prose, is_words = request.form == "text", request.form in ("text", "tags")
+    words = unwrapped(answer, is_prose=is_prose) if is_words else after_thought(answer)
     for reason, detail in _of_answer(words, finish_reason, request, gates):
         return Gated(text=answer, reason=reason, detail=detail)
     try:

@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NoReturn, cast
 
 from filters.captioner import EngineError
@@ -57,20 +59,53 @@ def check_schema(value: Any, schema: Mapping[str, Any]) -> None:
 
     Raises:
         AnswerError: the value does not follow the schema.
-        EngineError: the extra `captions` is not installed.
+        EngineError: the schema refers to another one, or the extra is not installed.
     """
-    try:
+    with _packages():
         from jsonschema.exceptions import ValidationError
         from jsonschema.validators import validator_for
         from referencing import Registry
-    except ImportError as error:
-        raise EngineError(f"{error}; pip install 'vargpt-corpus[captions]'") from error
+        from referencing.exceptions import Unresolvable
 
     made: Any = validator_for(schema)
     known: Registry[Any] = Registry()
-    found: ValidationError | None = next(made(schema, registry=known).iter_errors(value), None)
+    try:
+        faults = made(schema, registry=known).iter_errors(value)
+        found: ValidationError | None = next(faults, None)
+    except Unresolvable as error:
+        raise EngineError(f"json_schema refers to {error.ref}, which is not in it") from error
     if found is not None:
         raise AnswerError(f"{found.json_path}: {found.message:.200}")
+
+
+def check_recipe_schema(schema: Mapping[str, Any]) -> None:
+    """Check that a schema of a recipe is a JSON schema.
+
+    Raises:
+        EngineError: it is none, or the extra `captions` is not installed.
+    """
+    _check_written(written(schema))
+
+
+@lru_cache
+def _check_written(schema: str) -> None:
+    with _packages():
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import validator_for
+
+    try:
+        made: Any = validator_for(json.loads(schema))
+        made.check_schema(json.loads(schema))
+    except SchemaError as error:
+        raise EngineError(f"json_schema, {error.json_path}: {error.message:.200}") from error
+
+
+@contextmanager
+def _packages() -> Generator[None, None, None]:
+    try:
+        yield
+    except ImportError as error:
+        raise EngineError(f"{error}; pip install 'vargpt-corpus[captions]'") from error
 
 
 def _check_depth(value: Any) -> None:

@@ -19,7 +19,7 @@ _TITLES = (
 _OCCUPATIONS = (
     "actor|actress|singer|musician|rapper|guitarist|footballer|soccer player|basketball player"
     "|tennis player|athlete|politician|comedian|director|author|writer|novelist|poet|painter"
-    "|scientist|physicist|astronaut|model|journalist|businessman|businesswoman|entrepreneur"
+    "|scientist|physicist|astronaut|journalist|businessman|businesswoman|entrepreneur"
     "|Schauspieler|Schauspielerin|S\u00e4nger|S\u00e4ngerin|Politiker|Politikerin"
     "|acteur|actrice|chanteur|chanteuse|cantante|actriz|attore|attrice|cantor|cantora|ator|atriz"
 )

@@ -43,17 +43,17 @@ def refusal_in(text: str) -> str:
 
 
 def without_opening(text: str) -> str:
-    """Remove one opening, as "The image shows" or "Here is a caption:"; a capital follows it.
+    """Remove one opening, as "The image shows" or "Here is a caption:".
 
     >>> without_opening("The image shows a red fox.")
-    'A red fox.'
+    'a red fox.'
     """
     found = patterns("openings").match(straight(text))
     if not found:
         return text
     spans = [found.span(name) for name, kept in found.groupdict().items() if kept is not None]
     kept = "".join(text[start:end] for start, end in spans)
-    return capitalised(kept + text[found.end() :])
+    return kept + text[found.end() :]
 
 
 def without_closing(text: str) -> str:
@@ -72,10 +72,9 @@ def without_closing(text: str) -> str:
 def capitalised(text: str) -> str:
     """Begin a text with a capital, but for words as `iPhone`.
 
-    >>> capitalised(" a fox"), capitalised("iPhone"), capitalised("")
+    >>> capitalised("a fox"), capitalised("iPhone"), capitalised("")
     ('A fox', 'iPhone', '')
     """
-    text = text.lstrip()
     return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 

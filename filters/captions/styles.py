@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
+from filters.captions.json_answers import check_recipe_schema
 from filters.captions.regions import REGIONS_SCHEMA
 from filters.captions.source_words import quoted_words
 from schemas.caption_config import Form, Style
@@ -122,7 +123,13 @@ _OWN: Final = Request(
 
 
 def request_of(style: Style) -> Request:
-    """Return a style of the recipe with the bundled style's values where it gives none."""
+    """Return a style of the recipe with the bundled style's values where it gives none.
+
+    Raises:
+        EngineError: its `json_schema` is no JSON schema.
+    """
+    if style.json_schema is not None:
+        check_recipe_schema(style.json_schema)
     base = BUNDLED.get(style.style, _OWN)
     form = style.form or base.form
     schema = REGIONS_SCHEMA if form == "regions" else style.json_schema

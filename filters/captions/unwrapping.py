@@ -45,24 +45,25 @@ def after_thought(answer: str) -> str:
     return "" if answer.lstrip().startswith(_THOUGHT) else answer
 
 
-def unwrapped(answer: str) -> str:
+def unwrapped(answer: str, *, is_prose: bool = True) -> str:
     r"""Return the words of an answer alone, on one line; it is never longer than the answer.
 
     It removes, where they surround the whole answer: thoughts, special tokens, code fences, a
     heading, bullets, quotation marks, and openings and closings that talk to the user
     (`phrases.yaml`). Bold marks are removed everywhere. Control and invisible characters are
-    removed, white space is collapsed. A caption without all this stays as it is.
+    removed, white space is collapsed. A caption without all this stays as it is. Prose begins with
+    a capital where its beginning was removed.
 
     >>> unwrapped('Sure! Here is a caption:\n\n"**A red fox** in the snow."<|im_end|>')
     'A red fox in the snow.'
     """
     text = _without_markdown(without_outer_markers(after_thought(answer)))
-    text = " ".join(without_controls(text).split())
+    text = line = " ".join(without_controls(text).split())
     for _ in range(_LAYERS):
         before, text = text, _without_layer(text)
         if text == before:
             break
-    return text
+    return capitalised(text) if is_prose and text[:1] != line[:1] else text
 
 
 def fenced(text: str) -> str:
@@ -104,7 +105,7 @@ def _without_layer(text: str) -> str:
     bare = _BOLD.sub(r"\1", without_outer_markers(text))
     if leading := _LEADING.match(bare):
         bare = bare[leading.end() :]
-    return without_closing(without_opening(_unquoted(bare))).strip()
+    return " ".join(without_closing(without_opening(_unquoted(bare))).split())
 
 
 def _unquoted(text: str) -> str:
@@ -113,5 +114,5 @@ def _unquoted(text: str) -> str:
         inner = text[1:-1]
         is_quoted = len(text) > 2 and text[0] == opening and text[-1] == closing
         if is_quoted and not {opening, closing} & {*inner}:
-            return capitalised(inner) if inner.strip() else text
+            return inner.strip() or text
     return text

@@ -17,7 +17,13 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-PLAIN = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text"}
+PLAIN = {
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Any: "any value",
+}
 # A string's pattern, in words.
 PATTERNS = {
     r"^[A-Za-z0-9_-]+$": "of letters, digits, `_` and `-`",
