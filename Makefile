@@ -15,7 +15,7 @@ SPARK_VERSION = 3.5.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
-	lint format docs wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
+	engines lint format docs wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
 	corpus-openclipart corpus-emoji corpus-openmoji tokenizers text-tokenizer clip proof \
 	proof-preferences wild judged clean
 
@@ -49,11 +49,11 @@ test-slow: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and not gpu and not engine and not chaos'
 
 # The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.
-test-engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
+test-engines: engines
 	$(BIN)/pytest -q -m 'engine and not chaos'
 
 # Builds that are killed, starved and cut off, and what comes out in the end.
-test-chaos: .venv/ready spark-jar flink-jar prism $(PYSPARK)
+test-chaos: engines
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
 
 lint: .venv/ready
@@ -164,6 +164,8 @@ judged: corpus-openclipart corpus-emoji
 CLUSTER = $(BIN)/python -m pipelines.engines.spark.cluster
 DEMO_ON = $(BIN)/python tools/serve.py -- \
 	$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
+
+engines: .venv/ready spark-jar flink-jar prism $(PYSPARK)
 
 spark-jar: $(ENGINES)/spark-job-server.jar
 flink-jar: $(ENGINES)/flink-job-server.jar

@@ -51,14 +51,21 @@ KINDS: Mapping[str, Sequence[str]] = {
     "same": ("same",),
     "same or variant": ("same", "variant"),
 }
-KIND_OF_COLUMN = {"blank_fraction": "blank", "aspect": "unsafe crop", "nsfw": "unsafe"}
+KIND_OF_COLUMN = {
+    "blank_fraction": "blank",
+    "aspect": "unsafe crop",
+    "crop_loss": "unsafe crop",
+    "nsfw": "unsafe",
+}
 WORDS = "image_text_area max 0.1 if two characters are read"
 # Rules that no recipe has, or not with these thresholds.
 OTHERS: Sequence[tuple[Rules, str]] = (
-    ({"blank_fraction": Rule(max=0.999)}, "blank"),
+    *(({"blank_fraction": Rule(max=most)}, "blank") for most in (0.95, 0.999)),
     *(({"blank_fraction": Rule(max=most)}, "blank or almost empty") for most in (0.95, 0.98, 0.99)),
     *(({"text_rows": Rule(max=most)}, "boilerplate") for most in (5, 10)),
-    *(({"crop_loss": Rule(max=most)}, "unsafe crop") for most in (0.2, 0.25, 0.3, 0.4, 0.5)),
+    ({"text_chars": Rule(min=5)}, "boilerplate"),
+    ({"aspect": Rule(min=0.333, max=3)}, "unsafe crop"),
+    *(({"crop_loss": Rule(max=most)}, "unsafe crop") for most in (0.2, 0.25, 0.3, 0.4)),
     *(({"image_text_area": Rule(max=most)}, "text-heavy") for most in (0.05, 0.1, 0.3)),
     (
         {

@@ -109,7 +109,7 @@ def shard(store: Storage, **settings: Any) -> int:
     writer = WriteShard(store=store, subset=T2I, image=ShardConfig(**known), decode=DECODE)
     refs = [
         {**{name: row[name] for name in ("key", "file", "offset", "length", "sha256")}}
-        | {"json": '{"source": "images", "url": ""}', "arrays": []}
+        | {"json": '{"source": "images", "url": ""}', "arrays": [], "faces": []}
         for row in rows_of(store)
     ]
     with store.scratch() as scratch:

@@ -99,7 +99,9 @@ def test_rules_are_judged_at_the_thresholds_of_the_recipes() -> None:
     images = [label((f"{n}.png",), said, 1) for n, said in enumerate(("fine", "blank") * 2)]
     lines = list(rule_table(with_corpus_columns(rows, near_pairs(rows)), images))
     [found] = [
-        each for each in lines if "| blank | blank_fraction max 0.98 | openclipart |" in each
+        each
+        for each in lines
+        if "| blank | blank_fraction max 0.98 | openclipart, vargpt-v1.1 |" in each
     ]
     assert "| 2 | 2 | 0.50 (" in found
     assert found.count("0.50 (") == 2
