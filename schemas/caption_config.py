@@ -21,8 +21,11 @@ class _Generation(_Engine):
     """How a model is asked."""
 
     image_side: int = Field(default=512, ge=32, le=4096)  # px, longer side of the image sent
+    # What the model's boxes count in, for the style `grounded`: pixels of the image sent, as
+    # Qwen2.5-VL, or thousandths of its sides, as Qwen2-VL and Qwen3-VL.
+    boxes: Literal["pixels", "thousandths"] = "pixels"
     temperature: float = Field(default=0.0, ge=0, le=2)  # 0: the likeliest words
-    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)  # share of the likeliest words that is drawn from
 
 
 class OpenAiEngine(_Generation):
@@ -165,7 +168,10 @@ class CaptionConfig(StageConfig):
     gates: Gates = Gates()
     # Of a row that no engine captions in any style: the source's words, or a drop.
     otherwise: Literal["source", "drop"] = "source"
-    questions: tuple[Question, ...] = ()  # answered by the first engine; flags in `captions/`
+    # Asked of the first engine in one request a row; `default` asks a set of 20. The answers are
+    # flags in `captions/` and in the signals of a sample.
+    questions: Literal["default"] | tuple[Question, ...] = ()
+    forbid: tuple[Name, ...] = ()  # names of questions: a row whose answer is yes is dropped
     cache: str | None = None  # folder of answers that several corpora share, any fsspec URL
     gpu: Gpu | None = None  # requested from the runner for this stage only
     max_chars: int = Field(default=512, ge=16)  # of the source's words; longer texts are cut
@@ -181,7 +187,7 @@ class CaptionConfig(StageConfig):
         for what, names in (
             ("style", [style.style for style in self.styles]),
             ("engine", [engine.name for engine in self.engines]),
-            ("question", [question.name for question in self.questions]),
+            ("question", self.own_questions),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -191,7 +197,15 @@ class CaptionConfig(StageConfig):
         generated = [style.style for style in self.styles if style.style != SOURCE]
         if (generated or self.questions) and not self.engines:
             raise ValueError(f"{', '.join(generated) or 'questions'}: no engine writes it")
+        unknown = sorted({*self.forbid} - {*self.own_questions})
+        if unknown and self.questions != "default":
+            raise ValueError(f"forbid: {', '.join(unknown)} is no question of this recipe")
         return self
+
+    @property
+    def own_questions(self) -> list[str]:
+        """The names of the recipe's own questions."""
+        return [each.name for each in self.questions if isinstance(each, Question)]
 
     def decides(self) -> Mapping[str, Any]:
         """Return what decides the captions: of an engine neither its place nor its speed."""

@@ -117,6 +117,13 @@ WRITTEN = pa.struct(
     ]
 )
 
+FLAG = pa.struct(
+    [
+        _field("name", pa.string(), "of the question"),
+        _field("value", pa.bool_(), "whether the answer is yes"),
+    ]
+)
+
 CAPTIONS = pa.schema(
     [
         KEY,
@@ -127,6 +134,9 @@ CAPTIONS = pa.schema(
             "what wrote it: text, title or title_and_tags of the source, or an engine",
         ),
         _field("caption_style", pa.string(), "style of the caption"),
+        _field(
+            "flags", pa.list_(FLAG), "answers to the recipe's questions, without those not answered"
+        ),
         _field("written", pa.list_(WRITTEN), "all that was written, also what gates refused"),
     ]
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from filters.captions.json_answers import AnswerError, json_in
-from schemas.caption_config import Question
+from schemas.caption_config import CaptionConfig, Question
 
 DEFAULT_QUESTIONS: Final = tuple(
     Question(name=name, question=question)
@@ -32,7 +32,12 @@ DEFAULT_QUESTIONS: Final = tuple(
         ("violence", "Does it show blood, wounds or violence?"),
     )
 )
-"""Questions that are asked if the recipe has none of its own; yes is what a rule may forbid."""
+"""The questions of `questions: default`; yes is what a rule may forbid."""
+
+
+def questions_of(config: CaptionConfig) -> tuple[Question, ...]:
+    """Return the questions that a recipe asks."""
+    return DEFAULT_QUESTIONS if config.questions == "default" else config.questions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

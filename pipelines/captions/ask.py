@@ -163,10 +163,20 @@ def seed_of(request: Request) -> int:
     return draw(request.row["key"], f"caption {request.style.style}", SEEDS)
 
 
+def sent_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return the width and height in px of an image that is sent, at most `side`; never enlarged.
+
+    >>> sent_size((1000, 400), 512), sent_size((30, 20), 512)
+    ((512, 205), (30, 20))
+    """
+    scale = min(1.0, side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def sent_jpeg(image: Image.Image, side: int) -> bytes:
     """Return an image as the JPEG that is sent, its longer side at most `side` px."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    size = sent_size(image.size, side)
+    small = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
     small.save(encoded, "JPEG", quality=JPEG_QUALITY)
     return encoded.getvalue()

@@ -7,14 +7,23 @@ from typing import Any
 
 from filters.caption import source_caption, why_no_caption
 from filters.captioner import Answer
-from filters.captions.gates import Gated, gated
+from filters.captions.gates import Gated, agreeing, gated
+from filters.captions.questions import (
+    Flags,
+    flags_in,
+    questions_of,
+    questions_prompt,
+    questions_schema,
+)
 from filters.captions.styles import request_of
 from model.data.text_tokenizer import BUNDLED
-from pipelines.captions.ask import Prompt
+from pipelines.captions.ask import Prompt, sent_size
 from pipelines.captions.choose import Request, Row, Written
 from schemas.caption_config import SOURCE, CaptionConfig, Style
 
 REFUSED = "refused"  # reason: the server took the request for wrong
+TOKENS_OF_A_FLAG = 16  # "cropped_subject": false,
+QUESTIONS = Style.model_construct(style="questions", share=1.0)  # what is asked beside captions
 MIN_LETTERS = 20  # of a caption whose language is detected
 
 
@@ -23,9 +32,14 @@ class Judge:
     """Asks and judges as a recipe says."""
 
     config: CaptionConfig
+    cosine: Callable[[Row, str], float | None] | None = None  # of a row's image and a caption
 
     def prompt(self, request: Request) -> Prompt:
         """Return what is asked about the row's image."""
+        if request.style is QUESTIONS:
+            questions = questions_of(self.config)
+            text = questions_prompt(questions)
+            return Prompt(id="", text=text, schema=questions_schema(questions))
         asked = request_of(request.style)
         row = request.row
         return Prompt(
@@ -36,6 +50,8 @@ class Judge:
 
     def max_new_tokens(self, style: Style) -> int:
         """Return how many tokens a model may write in a style."""
+        if style is QUESTIONS:
+            return TOKENS_OF_A_FLAG * len(questions_of(self.config))
         return request_of(style).max_new_tokens
 
     def judge(self, request: Request, answer: Answer) -> Written:
@@ -51,7 +67,10 @@ class Judge:
                 gates=self.config.gates,
                 count_tokens=count_tokens,
                 language_of=_language_of() if self.config.gates.languages else None,
+                size=self._counted_in(request),
             )
+            if self.cosine and not found.reason:
+                found = agreeing(found, self.cosine(request.row, found.text), self.config.gates)
         engine = self.config.engines[request.engine].name
         return Written(
             style=request.style.style,
@@ -68,6 +87,17 @@ class Judge:
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
         )
+
+    def flags(self, answer: Answer) -> Flags:
+        """Read what an answer says to the recipe's questions."""
+        return flags_in(answer.text, questions_of(self.config))
+
+    def _counted_in(self, request: Request) -> tuple[int, int]:
+        """Return the width and height that a model's boxes count in."""
+        engine = self.config.engines[request.engine]
+        if engine.boxes == "thousandths":
+            return 1000, 1000
+        return sent_size(request.row["size"], engine.image_side)
 
     def source(self, row: Row) -> Written:
         """Write a row's caption from the source's own words."""

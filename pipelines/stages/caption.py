@@ -7,18 +7,23 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
+from filters.captions.questions import Flags
 from pipelines.captions.answers import Answers
 from pipelines.captions.ask import Asker, Outcome
 from pipelines.captions.choose import Captioned, Captioner, Request
+from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.captions.engines import make_engine
+from pipelines.captions.flags import flags_of, forbidden
 from pipelines.captions.judge import Judge
 from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import named
+from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
 from schemas.caption_config import CaptionConfig
 from schemas.recipe import BlurConfig, DecodeConfig, Recipe
+from schemas.score_config import ClipModel
 from schemas.sections import Gpu
 from schemas.store.storage import Storage
 from schemas.tables import CAPTIONS
@@ -45,21 +50,28 @@ class Caption(MapStage):
     config: CaptionConfig
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     blur: BlurConfig | None = None
+    clip: ClipModel | None = None  # of the scorer that `gates.clip_scorer` names
     asks: bool = True  # whether models are asked; `verify` has to find all answers
     rows_of: str = "duplicates"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Caption":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.caption, decode=recipe.decode, blur=recipe.blur, rows_of=rows_of)
+        return cls(
+            config=recipe.caption,
+            decode=recipe.decode,
+            blur=recipe.blur,
+            clip=clip_of(recipe, recipe.caption.gates.clip_scorer),
+            rows_of=rows_of,
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Name the folders that its output depends on: with models, also those of images."""
         if not self.config.engines:
             return super().inputs
-        scores = ("scores",) if self.blur else ()
-        return (*super().inputs, "raw", *scores)
+        scores = ("scores",) if self.blur or self._clip else ()
+        return (*super().inputs, "raw", "signals", *scores)
 
     @property
     def is_isolated(self) -> bool:
@@ -82,22 +94,29 @@ class Caption(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what is asked, of whom, and what is refused."""
         blur = self.blur.model_dump(mode="json") if self.blur and self.config.engines else None
-        return [dict(self.config.decides()), self.decode.decides(), blur]
+        clip = self._clip and self._clip.model_dump(mode="json")
+        return [dict(self.config.decides()), self.decode.decides(), blur, clip]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
         rows = self._rows(shard, store)
         clock = DeviceClock()
-        judge = Judge(config=self.config)
-        captioner = Captioner(
-            config=self.config,
-            ask=self._asker(shard, store, judge, clock),
-            judge=judge.judge,
-            source=judge.source,
-        )
+        judge = Judge(config=self.config, cosine=self._cosine(shard, store))
+        ask = self._asker(shard, store, judge, clock)
+        captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         made = captioner.caption(rows)
         rejects = [each.reject for each in made if each.reject]
-        kept = [_row(row["key"], each) for row, each in zip(rows, made, strict=True) if each.passed]
+        captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
+        flags: dict[str, Flags] = {}
+        if self.config.questions:
+            for key, found in flags_of([row for row, _ in captioned], ask, judge).items():
+                why = found if isinstance(found, Reject) else forbidden(key, found, self.config)
+                if why:
+                    rejects.append(why)
+                elif isinstance(found, Flags):
+                    flags[key] = found
+            captioned = [(row, each) for row, each in captioned if row["key"] in flags]
+        kept = [_row(row["key"], each, flags.get(row["key"])) for row, each in captioned]
         return ShardResult(
             table=pa.Table.from_pylist(kept, schema=CAPTIONS),
             rows_in=len(rows),
@@ -105,17 +124,30 @@ class Caption(MapStage):
             waited=clock.share,
         )
 
+    @property
+    def _clip(self) -> ClipModel | None:
+        """The CLIP of the gate `min_clip`, if the recipe has it."""
+        return self.clip if self.config.gates.min_clip is not None else None
+
+    def _cosine(self, shard: int, store: Storage) -> Cosines | None:
+        scorer = self.config.gates.clip_scorer
+        clip = self._clip
+        return clip and Cosines(store=store, shard=shard, scorer=scorer, clip=clip)
+
     def _rows(self, shard: int, store: Storage) -> list[dict[str, Any]]:
         """Return the rows to caption: their words and, for models, where their images lie."""
         rows = self.rows("sources", shard, store).select(["key", *LISTED]).to_pylist()
         if not self.config.engines:
             return rows
         images = {row["key"]: row for row in self.rows("raw", shard, store).to_pylist()}
+        sizes = self.rows("signals", shard, store).select(["key", "width", "height"]).to_pylist()
+        size = {row["key"]: (row["width"], row["height"]) for row in sizes}
         faces = read_boxes(store, shard, self.blur)
         return [
             {
                 **row,
                 **{name: images[row["key"]][name] for name in LOCATED},
+                "size": size[row["key"]],
                 "blur": face_blur(faces.get(row["key"], ()), self.blur),
             }
             for row in rows
@@ -147,12 +179,16 @@ class Caption(MapStage):
         return ask
 
 
-def _row(key: str, made: Captioned) -> dict[str, Any]:
+def _row(key: str, made: Captioned, flags: Flags | None) -> dict[str, Any]:
     first = made.passed[0]
+    said = flags.values if flags else {}
     return {
         "key": key,
         "caption": first.caption,
         "caption_origin": first.origin,
         "caption_style": first.style,
+        "flags": [
+            {"name": name, "value": value} for name, value in said.items() if value is not None
+        ],
         "written": [asdict(each) for each in made.written],
     }

@@ -16,6 +16,15 @@ def colours(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     ]
 
 
+def flagged(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
+    """Answer questions: an image is a collage if it is rather red."""
+    SEEN.extend(prompts)
+    means = [image.convert("RGB").resize((1, 1)).getpixel((0, 0)) for image in images]
+    said = [f'{{"collage": {str(r > b).lower()}, "frame": false}}' for r, _, b in means]
+    asked = ["JSON" in prompt for prompt in prompts]
+    return [flags if json else "Waves of colour in a grid" for flags, json in zip(said, asked)]
+
+
 def refusals(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     """Refuse each image."""
     SEEN.extend(prompts)

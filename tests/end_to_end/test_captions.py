@@ -83,6 +83,28 @@ def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
         tiny.build(tiny.recipe(caption=caption))
 
 
+def test_questions_are_flags_and_a_forbidden_one_drops(tiny: Tiny) -> None:
+    questions = [{"name": name, "question": f"Is it a {name}?"} for name in ("collage", "frame")]
+    caption = {
+        "styles": [{"style": "sentence"}],
+        "engines": [engine("flagged")],
+        "questions": questions,
+    }
+    tiny.build(tiny.recipe(caption=caption), until="caption")
+    flags = {
+        key: {flag["name"]: flag["value"] for flag in row["flags"]}
+        for key, row in captions(tiny).items()
+    }
+    collages = {key for key, said in flags.items() if said["collage"]}
+    assert len(flags) == IMAGES
+    assert 0 < len(collages) < IMAGES
+    assert not any(said["frame"] for said in flags.values())
+    tiny.build(tiny.recipe(caption={**caption, "forbid": ["collage"]}))
+    assert captions(tiny).keys() == flags.keys() - collages
+    assert len(simple_captioners.SEEN) == 2 * IMAGES
+    assert not verify(Storage(str(tiny.out)))
+
+
 def test_verify_finds_captions_that_no_answer_stands_behind(tiny: Tiny) -> None:
     caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
     tiny.build(tiny.recipe(caption=caption))
