@@ -37,7 +37,8 @@ class OpenAiEngine(_Generation):
     )
 
     engine: Literal["openai"]
-    url: str  # to `/v1`, as http://localhost:8000/v1
+    # To `/v1`, as http://localhost:8000/v1; without a user, a password or a query.
+    url: str = Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$")
     model: str  # as the server calls it
     key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")  # variable
     concurrency: int = Field(default=16, ge=1, le=1024)  # requests of a worker at once, at most

@@ -36,6 +36,7 @@ _PATTERNS = {
     r"^[a-z0-9-]+$": "small letters, digits and - only",
     r"^[a-z0-9-]*$": "small letters, digits and - only",
     r"^[0-9.]+ ?[KMGT]i?B$": "a size as 16GB",
+    r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$": "http:// or https://, without user, password or query",
 }
 _LISTS = ("list_type", "tuple_type")
 _OF_MAPPINGS = ("sources", "tokenizers")  # keys of lists of mappings

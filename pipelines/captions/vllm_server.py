@@ -1,0 +1,110 @@
+"""The engine `vllm`: a vLLM server that a worker starts, and the processes of its machine share.
+
+Processes that see other GPUs (CUDA_VISIBLE_DEVICES) have a server of their own.
+"""
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from filters.captioner import Answer, Asked, EngineError, Unanswered
+from pipelines.captions.openai_client import open_client
+from pipelines.captions.shared_server import SharedServer, server_folder
+from schemas.caption_config import VllmEngine
+
+if TYPE_CHECKING:
+    from pipelines.captions.chat_client import ChatClient
+
+PROGRAM: Final = "vllm"
+
+_opening = threading.Lock()
+
+
+class VllmCaptioner:
+    """Asks the vLLM server of this machine, by one client a process.
+
+    Args:
+        config: of the recipe.
+        effort: fields of `pipelines.captions.chat_client.Effort` that the recipe does not set.
+    """
+
+    def __init__(self, config: VllmEngine, **effort: Any) -> None:
+        self._config, self._effort = config, effort
+        self._opened: tuple[SharedServer, ChatClient] | None = None
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return what decides the answers beside the request; of a folder, only its name."""
+        settings = self._config.model_dump(include={"engine", "temperature", "top_p"})
+        return {**settings, "model": _served_name(self._config.model)}
+
+    def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
+        """Yield one answer for each request, in any order, as they come."""
+        return self._client().answers(requests)
+
+    def close(self) -> None:
+        """Use the server no longer; it ends, and frees its GPU, when nobody does."""
+        with _opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            server, client = opened
+            client.close()
+            server.close()
+
+    def _client(self) -> "ChatClient":
+        with _opening:
+            if self._opened is None:
+                server = self._server()
+                self._opened = server, self._client_of(server)
+            return self._opened[1]
+
+    def _server(self) -> SharedServer:
+        config, program = self._config, vllm_program()
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        return SharedServer(
+            server_folder(program, config.model, *config.arguments, gpus),
+            lambda port: vllm_command(program, config, port),
+        )
+
+    def _client_of(self, server: SharedServer) -> "ChatClient":
+        return open_client(
+            self._config,
+            f"http://127.0.0.1:{server.port}/v1",
+            model=_served_name(self._config.model),
+            check_alive=server.check_alive,
+            **{"start_s": self._config.start_s, **self._effort},
+        )
+
+
+def vllm_program() -> str:
+    """Return the path of vLLM's program, beside Python's or in PATH.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which(PROGRAM, path=places)
+    if program is None:
+        raise EngineError(
+            "caption: the engine vllm needs the program vllm on workers: pip install vllm"
+        )
+    return program
+
+
+def vllm_command(program: str, config: VllmEngine, port: int) -> list[str]:
+    """Return the command that starts vLLM on a port of this machine, open to this machine alone."""
+    named = ("--served-model-name", _served_name(config.model))
+    address = ("--host", "127.0.0.1", "--port", str(port))
+    return [program, "serve", config.model, *address, *named, *config.arguments]
+
+
+def _served_name(model: str) -> str:
+    """Return the name of a model in answers: of a folder the last part of its path.
+
+    >>> _served_name("Qwen/Qwen3-VL-8B-Instruct")
+    'Qwen/Qwen3-VL-8B-Instruct'
+    """
+    return Path(model).resolve().name if Path(model).is_dir() else model
