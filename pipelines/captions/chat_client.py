@@ -1,16 +1,10 @@
 """Asks a server with OpenAI's API many questions at once; each answer is its own question's."""
 
-import asyncio
-import queue
 import re
 import secrets
-import threading
-import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import httpx2
 from tenacity import (
@@ -23,7 +17,9 @@ from tenacity import (
 from filters.captioner import Answer, Asked, EngineError, Unanswered
 from pipelines.captions.chat import Sampling, read_reply, refused, request_body, said
 from pipelines.captions.connection import MOST_BYTES, REQUEST_ID, Connection
+from pipelines.captions.loop_thread import LoopThread
 from pipelines.captions.readiness import Readiness
+from pipelines.captions.refusals import Refusals
 from pipelines.captions.server_errors import (
     AttemptError,
     BadReplyError,
@@ -35,9 +31,6 @@ from pipelines.captions.throttle import Throttle
 
 HOPELESS: Final = 32  # requests in a row without an answer, after which no more are tried
 PROBE_PAUSE_S: Final = 5.0  # between two looks at whether a server answers, at most
-ALL_REFUSED: Final = 10  # first requests, all refused, after which the server is not believed
-
-T = TypeVar("T")
 
 # Ids of requests, which some servers echo: vLLM as the id of the answer, gateways in a header.
 _ID = re.compile(rb"caption-([0-9A-Za-z]+)-[0-9a-f]{8}")
@@ -102,81 +95,37 @@ class ChatClient:
             again_s=effort.away_s,
         )
         self._limit_key = _TOKENS
-        self._has_answered = False
+        self._refusals = Refusals(url)
         self._failed_in_a_row = 0
-        self._loop = _running_loop()
-        self._stop_loop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        self._thread = LoopThread()
 
     def close(self) -> None:
         """Close the connections, and end the thread."""
-        self._start(self._connection.close()).result()
-        self._stop_loop()
+        self._thread.start(self._connection.close()).result()
+        self._thread.stop()
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
         """Yield what comes of each request, as it comes; requests are taken as slots get free.
 
-        Refusals wait until something is answered: a server that refuses everything, because its
-        model reads no images for instance, says nothing of these requests.
-
         Raises:
             EngineError: nothing can be answered.
         """
-        held: list[Answer] = []
-        for outcome in self._outcomes(requests):
-            self._count(outcome, len(held))
-            if isinstance(outcome, Answer) and not self._has_answered:
-                held.append(outcome)
-                continue
-            yield from held
-            held.clear()
-            yield outcome
-        yield from held
+        outcomes = self._thread.results(self._answer, requests, self._effort.concurrency)
+        yield from self._refusals.checked(map(self._counted, outcomes))
 
-    def _count(self, outcome: Answer | Unanswered, held: int) -> None:
-        """Note an outcome.
+    def _counted(self, outcome: Answer | Unanswered) -> Answer | Unanswered:
+        """Count requests without an answer.
 
         Raises:
-            EngineError: it is one too many of its kind.
+            EngineError: there are too many in a row.
         """
-        if isinstance(outcome, Unanswered):
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= HOPELESS:
-                raise EngineError(
-                    f"caption: the last {HOPELESS} requests to {self._connection.url} were not "
-                    f"answered, though a short question is: {outcome.detail}"
-                )
-            return
-        self._failed_in_a_row = 0
-        self._has_answered |= outcome.status == "answered"
-        if not self._has_answered and held + 1 >= ALL_REFUSED:
+        self._failed_in_a_row = 0 if isinstance(outcome, Answer) else self._failed_in_a_row + 1
+        if isinstance(outcome, Unanswered) and self._failed_in_a_row >= HOPELESS:
             raise EngineError(
-                f"caption: {self._connection.url} refuses all requests; its model may read no "
-                f"images: {outcome.detail}"
+                f"caption: the last {HOPELESS} requests to {self._connection.url} were not "
+                f"answered, though a short question is: {outcome.detail}"
             )
-
-    def _outcomes(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
-        waiting = iter(requests)
-        ended: queue.SimpleQueue[Future[Answer | Unanswered]] = queue.SimpleQueue()
-        running: set[Future[Answer | Unanswered]] = set()
-        try:
-            while True:
-                for asked in islice(waiting, self._effort.concurrency - len(running)):
-                    future = self._start(self._answer(asked))
-                    running.add(future)
-                    future.add_done_callback(ended.put)
-                if not running:
-                    return
-                future = ended.get()
-                running.remove(future)
-                if isinstance(future.exception(), EngineError):
-                    yield from _answered(ended)
-                yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
-
-    def _start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return outcome
 
     async def _answer(self, asked: Asked) -> Answer | Unanswered:
         """Ask until there is an answer, or there were as many attempts as allowed."""
@@ -257,25 +206,3 @@ def _check_echo(digest: str, response: httpx2.Response) -> None:
     named = _ID.findall(response.headers.get(REQUEST_ID, "").encode() + b" " + response.content)
     if others := {each.decode() for each in named} - {digest}:
         raise BadReplyError(f"the reply is to another request: {min(others)}, not {digest}")
-
-
-def _answered(ended: queue.SimpleQueue[Future[Any]]) -> Iterator[Any]:
-    """Yield the results that wait; errors among them are left out."""
-    while not ended.empty():
-        future = ended.get()
-        if future.exception() is None:
-            yield future.result()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop that runs in a thread of its own, until it is stopped."""
-    loop = asyncio.new_event_loop()
-
-    def run() -> None:
-        try:
-            loop.run_forever()
-        finally:
-            loop.close()
-
-    threading.Thread(target=run, name="captions", daemon=True).start()
-    return loop
