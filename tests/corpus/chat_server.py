@@ -220,12 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--served-model-name", default="")
     parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--most", type=int, default=10**6, help="requests at once; 429 above")
     chosen = parser.parse_args(arguments)
     print(f"loading {chosen.model}, process {os.getpid()}", flush=True)
     if chosen.model == "too-large":
         print("torch.OutOfMemoryError: CUDA out of memory", file=sys.stderr)
         return 1
-    server = ChatServer(port=chosen.port, delay_s=chosen.delay_s)
+    server = ChatServer(port=chosen.port, delay_s=chosen.delay_s, most=chosen.most)
     with running(server):
         threading.Event().wait()
     return 0
