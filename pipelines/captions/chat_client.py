@@ -122,8 +122,8 @@ class ChatClient:
         self._failed_in_a_row = 0 if isinstance(outcome, Answer) else self._failed_in_a_row + 1
         if isinstance(outcome, Unanswered) and self._failed_in_a_row >= HOPELESS:
             raise EngineError(
-                f"caption: the last {HOPELESS} requests to {self._connection.url} were not "
-                f"answered, though a short question is: {outcome.detail}"
+                f"caption: {self._connection.url} answered none of {HOPELESS} requests in a row; "
+                f"the last: {outcome.detail}"
             )
         return outcome
 

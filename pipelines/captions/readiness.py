@@ -4,10 +4,11 @@ Not by `/health` or `/v1/models`: vLLM answers both with a dead engine (vllm iss
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_base
 
 from filters.captioner import EngineError
@@ -83,6 +84,7 @@ class Readiness:
             retry=retry_if_exception_type(AttemptError),
             wait=self._wait,
             stop=stop_after_delay(self._patience_s),
+            before_sleep=self._tell_once,
             reraise=True,
         )
         try:
@@ -93,3 +95,12 @@ class Readiness:
                 f"short question: {error}; look at the server, then build again: what was answered "
                 "is kept"
             ) from None
+
+    def _tell_once(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            print(
+                f"caption: {self._server} does not answer: {state.outcome.exception()}; waiting up "
+                f"to {self._patience_s:g} s for it",
+                file=sys.stderr,
+                flush=True,
+            )

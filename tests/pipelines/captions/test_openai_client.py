@@ -1,6 +1,8 @@
 """The client against a real server on this machine that misbehaves."""
 
 import logging
+import random
+import statistics
 import threading
 import time
 import traceback
@@ -224,20 +226,40 @@ def test_a_server_that_fails_all_stops_the_shard_after_a_bounded_time(
     assert not any(isinstance(each, Unanswered) for each in came)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_under_any_faults_no_answer_is_lost_doubled_or_another_rows(
+    server: ChatServer, seed: int
+) -> None:
+    draw = random.Random(seed)
+    faults = ["429", "500", "503", "reset", "cut", "gzip", "other", "", *REPLIES]
+    server.faults = {
+        asked.prompt: [*draw.choices(faults, k=draw.randrange(4)), ""] for asked in rows(120)
+    }
+    server.most, server.delay_s = 12, 0.002
+    requests = rows(120)
+    draw.shuffle(requests)
+    check_answered(engine(server, concurrency=16, attempts=30).answers(requests), requests)
+    assert server.peak <= 16
+    assert all(server.visits[asked.prompt] >= 1 for asked in requests)
+    del server.answered[PROBE]
+    assert set(server.answered.values()) == {1}
+
+
 def test_a_stalled_server_stops_the_shard(server: ChatServer) -> None:
     server.always = "stall"
     with pytest.raises(EngineError, match=r"no answer within 0\.1 s"):
         list(engine(server, timeout_s=0.1).answers(rows(9)))
 
 
-def test_nothing_listens(server: ChatServer) -> None:
+def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError, match="ConnectError"):
         list(engine("http://127.0.0.1:9/v1").answers(rows(9)))
+    assert capsys.readouterr().err.count("/v1 does not answer: ConnectError") == 1
 
 
 def test_a_server_that_answers_short_questions_only_stops_the_shard(server: ChatServer) -> None:
     server.always, server.faults = "500", {PROBE: [""]}
-    with pytest.raises(EngineError, match=r"the last 32 requests .* were not answered, though"):
+    with pytest.raises(EngineError, match="answered none of 32 requests in a row"):
         list(engine(server, attempts=1).answers(rows(200)))
     assert len(server.bodies) < 60
 
@@ -262,7 +284,7 @@ def test_too_many_requests_halve_the_number_in_flight(server: ChatServer) -> Non
     server.most, server.retry_after_s, server.delay_s = 5, "0", 0.01
     check_answered(engine(server, concurrency=32, attempts=20).answers(rows(150)), rows(150))
     assert server.peak <= 32
-    assert max(count for _, count in server.counts[100:]) <= 8
+    assert statistics.median(count for _, count in server.counts[100:]) <= 6
     refused = len(server.bodies) - sum(server.answered.values())
     assert refused < 80
 
@@ -373,7 +395,8 @@ def test_the_key_is_sent_and_shown_nowhere(
 
 def test_without_a_key_none_is_sent(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    list(engine(server).answers(rows(1)))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # not asked either
+    check_answered(engine(server).answers(rows(1)), rows(1))
     assert "Authorization" not in server.headers[-1]
 
 
