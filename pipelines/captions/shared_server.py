@@ -49,7 +49,7 @@ class SharedServer:
         Raises:
             EngineError: it has; with the end of its log.
         """
-        if not _is_alive(self._keeper):
+        if not self.is_alive():
             self._log.seek(0)
             lines = "".join(deque(self._log, LAST_LINES))
             raise EngineError(
@@ -57,10 +57,13 @@ class SharedServer:
                 f"ends with:\n{lines}"
             )
 
+    def is_alive(self) -> bool:
+        """Return whether the server, or rather its keeper, has not ended."""
+        return _is_alive(self._keeper)
+
     def close(self) -> None:
         """Use the server no longer; the last user's end is its end."""
         self._lock.close()
-        self._log.close()
 
     def _start(self, folder: Path, command: Callable[[int], Sequence[str]]) -> dict[str, Any]:
         (folder / LOG).unlink(missing_ok=True)

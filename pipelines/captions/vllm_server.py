@@ -42,24 +42,38 @@ class VllmCaptioner:
         return {**settings, "model": _served_name(self._config.model)}
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
-        """Yield one answer for each request, in any order, as they come."""
-        return self._client().answers(requests)
+        """Yield one answer for each request, in any order, as they come.
+
+        Raises:
+            EngineError: the server cannot answer. If it has ended, the next call starts another.
+        """
+        server, client = self._open()
+        try:
+            yield from client.answers(requests)
+        except EngineError:
+            if not server.is_alive():
+                self._forget(server)
+            raise
 
     def close(self) -> None:
         """Use the server no longer; it ends, and frees its GPU, when nobody does."""
-        with _opening:
-            opened, self._opened = self._opened, None
-        if opened is not None:
-            server, client = opened
+        if self._opened is not None:
+            server, client = self._opened
             client.close()
-            server.close()
+            self._forget(server)
 
-    def _client(self) -> "ChatClient":
+    def _forget(self, server: SharedServer) -> None:
+        with _opening:
+            if self._opened is not None and self._opened[0] is server:
+                self._opened = None
+        server.close()
+
+    def _open(self) -> "tuple[SharedServer, ChatClient]":
         with _opening:
             if self._opened is None:
                 server = self._server()
                 self._opened = server, self._client_of(server)
-            return self._opened[1]
+            return self._opened
 
     def _server(self) -> SharedServer:
         config, program = self._config, vllm_program()

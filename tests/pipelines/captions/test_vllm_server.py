@@ -106,10 +106,12 @@ def test_engines_of_one_machine_share_a_server_that_ends_with_the_last(place: Pa
     assert until(lambda: not server.is_running())
 
 
-def test_another_model_has_another_server(place: Path) -> None:
-    first, second = engine("m"), engine("other")
-    ask(first), ask(second)
-    assert server_of(first).port != server_of(second).port
+def test_another_model_and_other_gpus_have_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [engine("m"), engine("other"), engine("m")]
+    ask(asked[0]), ask(asked[1])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    ask(asked[2])
+    assert len({server_of(each).port for each in asked}) == 3
 
 
 def test_a_server_that_is_killed_is_an_error_with_the_end_of_its_log(place: Path) -> None:
@@ -118,7 +120,7 @@ def test_a_server_that_is_killed_is_an_error_with_the_end_of_its_log(place: Path
     programs(place, SERVER)[0].kill()
     with pytest.raises(EngineError, match=r"has ended; its log, .*:\nloading m, process \d+"):
         ask(asked)
-    assert ask(engine())  # a new one starts another
+    assert ask(asked)  # by another server
 
 
 def test_a_server_that_does_not_start_is_an_error_at_once() -> None:
