@@ -42,7 +42,7 @@ class Readiness:
         self._is_ready = False
         self._doubts = 0
         self._probing = asyncio.Lock()
-        self._failures: list[EngineError] = []
+        self._failures: list[str] = []
 
     async def wait(self) -> None:
         """Return when the server answers.
@@ -55,7 +55,7 @@ class Readiness:
         failures = len(self._failures)
         async with self._probing:
             if len(self._failures) > failures:  # while this request waited
-                raise self._failures[-1]
+                raise EngineError(self._failures[-1])
             if not self._is_ready:
                 await self._note_failure(self._until_ready())
                 self._is_ready, self._doubts, self._patience_s = True, 0, self._again_s
@@ -64,7 +64,7 @@ class Readiness:
         try:
             await probing
         except EngineError as error:
-            self._failures.append(error)
+            self._failures.append(str(error))
             raise
 
     def answered(self) -> None:
