@@ -2,7 +2,7 @@
 
     python tests/corpus/chat_server.py serve MODEL --port 8000
 
-What it answers shows what it was asked: the prompt, the bytes of the image, the seed.
+What it answers shows what it was asked: the prompt, a hash of the image's bytes, the seed.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from aiohttp import web
 
 PROBE = "Say OK."
 STALL_S = 30.0
+SAYS = "{prompt} {image} {seed}"
 REPLIES = {  # bodies with status 200 that are no answers
     "garbage": b'{"choices": [{"mess',
     "page": b"<html>Welcome to this network</html>",
@@ -52,6 +53,7 @@ class ChatServer:
     delay_s: float = 0.0  # of an answer
     most: int = 10**6  # in flight; the answer to more is 429
     retry_after_s: str = ""  # of that answer
+    says: str = SAYS
     limit_key: str = "max_tokens"  # the name of the bound of an answer
     echoes: bool = True  # the request's id
     url: str = ""
@@ -60,7 +62,7 @@ class ChatServer:
     headers: list[Mapping[str, str]] = field(default_factory=list)
     in_flight: int = 0
     counts: list[tuple[float, int]] = field(default_factory=list)  # moment, requests in flight
-    answered: Counter[str] = field(default_factory=Counter)  # by prompt
+    answered: Counter[str] = field(default_factory=Counter)  # by what it said
     visits: Counter[str] = field(default_factory=Counter)  # by prompt
 
     @property
@@ -118,7 +120,8 @@ class ChatServer:
             await response.prepare(request)
             await response.write(text[: len(text) // 2])
             return _reset(request)
-        self.answered[prompt] += not fault
+        if not fault:
+            self.answered[json.loads(text)["choices"][0]["message"]["content"]] += 1
         return web.Response(body=text, content_type="application/json")
 
     def _reply_to_another(self, prompt: str) -> bytes:
@@ -131,7 +134,7 @@ class ChatServer:
         prompt, image = asked(body)
         sent = headers.get("X-Request-ID", "") if self.echoes else "unknown"
         choice = {
-            "message": {"content": caption(prompt, image, body.get("seed", 0))},
+            "message": {"content": caption(prompt, image, body["seed"], self.says)},
             "finish_reason": "length" if body[self.limit_key] < 5 else "stop",
         }
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 7}
@@ -164,9 +167,9 @@ def asked(body: Mapping[str, Any]) -> tuple[str, bytes]:
     return text["text"], base64.b64decode(data)
 
 
-def caption(prompt: str, image: bytes, seed: int) -> str:
+def caption(prompt: str, image: bytes, seed: int, says: str = SAYS) -> str:
     """Return the caption that the server writes."""
-    return f"{prompt} {hashlib.sha256(image).hexdigest()[:8]} {seed}"
+    return says.format(prompt=prompt, image=hashlib.sha256(image).hexdigest()[:8], seed=seed)
 
 
 def _status(fault: str, request: web.Request) -> web.Response:
