@@ -46,14 +46,17 @@ def pin(recipe: Recipe) -> Recipe:
             measured.
         CorpusError: if a file is missing, not usable, or not the one that was pinned.
     """
+    _check(recipe)
+    # Before decisions: of an earlier corpus the scorers must be the same, to the weights' hash.
+    scorers = tuple(map(pinned, recipe.score.scorers))
+    recipe = recipe.model_copy(
+        update={"score": recipe.score.model_copy(update={"scorers": scorers})}
+    )
     recipe = pin_decisions(recipe)
     load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
     changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
-    changes["score"] = recipe.score.model_copy(
-        update={"scorers": tuple(map(pinned, recipe.score.scorers))}
-    )
     changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
@@ -67,8 +70,7 @@ def pin_decisions(recipe: Recipe) -> Recipe:
             measured.
         CorpusError: if a file or an earlier corpus is missing, or not the one that was pinned.
     """
-    if faults := [*_faults(recipe)]:
-        raise RecipeError("\n".join(faults))
+    _check(recipe)
     sources = tuple(
         source.model_copy(update={"select": pinned_rules(source.select)})
         for source in recipe.sources
@@ -85,6 +87,12 @@ def pin_decisions(recipe: Recipe) -> Recipe:
             "sources": sources,
         }
     )
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise RecipeError for what a build would refuse without looking at a file of weights."""
+    if faults := [*_faults(recipe)]:
+        raise RecipeError("\n".join(faults))
 
 
 def recipe_faults(recipe: Recipe) -> list[str]:

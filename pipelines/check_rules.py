@@ -1,5 +1,6 @@
 """Check the rules of a recipe against the columns that there are, and pin their files of texts."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 
@@ -16,6 +17,8 @@ from schemas.recipe_faults import suggest
 from schemas.rule_config import Rule
 from schemas.store.storage import CorpusError
 
+# Kinds of scorers whose columns begin with their name.
+SCORER_KINDS = ("clip", "aesthetic", "nsfw", "watermark", "image_text", "faces", "language")
 RULE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of one with any_of: rows are dropped under it
 
 
@@ -54,9 +57,17 @@ def _faults_of_rules(
             for number, group in enumerate(rule.any_of):
                 yield from _faults_of_rules(f"{place}.any_of.{number}", group, types)
         elif name not in types:
-            yield f"{place}: not measured; {suggest(name, types)}"
+            yield f"{place}: not measured; {_hint(name) or suggest(name, types)}"
         else:
             yield from _type_faults(place, rule, types[name], types)
+
+
+def _hint(name: str) -> str:
+    """Return how the scores of a kind of scorer come about, if a name begins as theirs do."""
+    for kind in SCORER_KINDS:
+        if name == kind or name.startswith(f"{kind}_"):
+            return f"add a scorer `score: {kind}` to score.scorers"
+    return ""
 
 
 def _type_faults(
@@ -91,7 +102,7 @@ def _text_faults(place: str, rule: Rule) -> Iterator[str]:
         try:
             read_texts(rule.texts_file, rule.texts_sha256)
         except CorpusError as error:
-            yield f"{place}: {error}; for one text write [{rule.texts_file}]"
+            yield f"{place}: {error}; for one text write [{os.path.basename(rule.texts_file)}]"
 
 
 def is_here(path: str) -> bool:

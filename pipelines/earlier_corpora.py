@@ -85,7 +85,11 @@ def comparison_faults(path: str, where: str, recipe: Recipe) -> Iterator[str]:
     there = _scorer_of(read_schema(store, sidecar_path("scores", 0)), column)
     here = _scorer_of(Score.from_recipe(recipe, "signals").schema(), column)
     if there != here:
-        said = "not stored there" if there is None else "of another scorer there"
+        said = (
+            "not stored there"
+            if there is None
+            else f"of another scorer there: {_apart(there, here)}"
+        )
         yield f"{where}: {column} is {said}; set dedup.semantic to null"
 
 
@@ -95,6 +99,13 @@ def _scorer_of(schema: pa.Schema, column: str) -> bytes | None:
         return None
     metadata: Mapping[bytes, bytes] = schema.field(column).metadata or {}
     return metadata.get(SCORER)
+
+
+def _apart(there: bytes, here: bytes | None) -> str:
+    """Say in what two descriptions of scorers differ."""
+    theirs, ours = json.loads(there), json.loads(here or b"{}")
+    names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+    return ", ".join(f"{n} {theirs.get(n)!r:.80}, here {ours.get(n)!r:.80}" for n in names)
 
 
 def semantic_faults(recipe: Recipe) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pydantic import Field, create_model, field_validator, model_validator
 from schemas.caption_config import CaptionConfig
 from schemas.fingerprint import fingerprint
 from schemas.list_config import BalanceConfig, Benchmark, KnownHashes
-from schemas.rule_config import Rule, decided
+from schemas.rule_config import Rule, Rules, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
 
@@ -98,7 +98,7 @@ class _Source(Model):
     licence: str = ""  # of rows without a licence in the list
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
     # Rules of this source alone, after those of the recipe; one of the same name takes its place.
-    select: dict[str, Rule] = Field(default={})
+    select: Rules = Field(default={})
 
 
 # Symbolic links of a source that are read: those with a target inside its folder, all, or none.
@@ -436,7 +436,7 @@ class _Sections(Model):
     measure: MeasureConfig = MeasureConfig()
     score: ScoreConfig = ScoreConfig()
     # Rules by column, applied in this order, but those on scores last.
-    select: dict[str, Rule] = Field(default={})
+    select: Rules = Field(default={})
     dedup: DedupConfig = DedupConfig()
     caption: CaptionConfig = CaptionConfig()
     pair: PairConfig = PairConfig()

@@ -13,6 +13,7 @@ from schemas.plain_words import kind_of, not_yaml, shown
 from schemas.recipe import DedupConfig, Recipe, Source
 from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
+from schemas.score_config import LOCAL_DIR
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml
@@ -304,6 +305,8 @@ def _resolved_files(model: T, resolve: Callable[[str], str]) -> T:
             each = cast(tuple[Any, ...], value)
             models = all(isinstance(one, BaseModel) for one in each)
             update[name] = tuple(_resolved_files(one, resolve) for one in each) if models else each
+        elif name == "model" and str(value).startswith(LOCAL_DIR):
+            update[name] = f"{LOCAL_DIR}{resolve(value.removeprefix(LOCAL_DIR))}"
         elif f"{name}_sha256" in type(model).model_fields and _is_file(value, resolve):
             update[name] = resolve(value)
     return model.model_copy(update=update)

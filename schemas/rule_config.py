@@ -1,9 +1,10 @@
 """The rules of the recipe: what the values of a row must be for it to be kept."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -76,6 +77,20 @@ class Rule(Model):
         if self.texts_sha256:
             data = {name: "" if value == self.texts_file else value for name, value in data.items()}
         return data | {"any_of": [decided(group) for group in self.any_of]}
+
+
+def _without_removed(given: Any) -> Any:
+    """Leave out rules that are null: so an override takes a rule away."""
+    if not isinstance(given, Mapping):
+        return given
+    rules = cast(Mapping[str, Any], given)
+    if isinstance(rules.get("any_of"), list):
+        raise ValueError("any_of needs a rule's name above it: `NAME: {any_of: [...]}`")
+    return {name: rule for name, rule in rules.items() if rule is not None}
+
+
+Rules = Annotated[dict[str, Rule], BeforeValidator(_without_removed)]
+"""Rules by column, or by name for those of groups; null takes away a rule of that name."""
 
 
 def decided(rules: Mapping[str, Rule]) -> list[Any]:

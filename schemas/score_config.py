@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.sections import Gpu, Model, Name, Sha256, StageConfig
 
 BUNDLED = "bundled"  # the model that ships with the package
+LOCAL_DIR = "local-dir:"  # open_clip's prefix of folders with a configuration and weights
 
 
 class ClipModel(Model):

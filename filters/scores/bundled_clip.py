@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from filters.scorer import ScorerError
-from schemas.score_config import BUNDLED
+from schemas.score_config import BUNDLED, LOCAL_DIR
 
-LOCAL_DIR: Final = "local-dir:"  # open_clip's prefix of folders with a configuration and weights
 CONFIG: Final = "open_clip_config.json"  # these names are open_clip's
 WEIGHTS: Final = "open_clip_model.safetensors"
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from filters.scorer import Device
-from filters.scores.bundled_clip import LOCAL_DIR
-from schemas.score_config import ClipModel
+from schemas.score_config import LOCAL_DIR, ClipModel
 
 # A crop of the centre reads none of the rest; resizing all of a picture of 1 x 20,000 pixels to a
 # short side of 224 would take 3 GB.

@@ -3,11 +3,12 @@
 from typing import Any
 
 from filters.scorer import ScorerError
-from filters.scores.bundled_clip import LOCAL_DIR, bundled_clip
+from filters.scores.bundled_clip import bundled_clip
 from filters.scores.clip_identity import is_tag
 from filters.scores.weights_hash import checked, file_sha256, folder_sha256
 from schemas.score_config import (
     BUNDLED,
+    LOCAL_DIR,
     AestheticScore,
     ClipModel,
     LaionNsfw,

@@ -95,13 +95,14 @@ class BothTowers(nn.Module):
         )
         text_BC = self.clip.encode_text(self._tokenizer(captions), normalize=True)
         matching = self._loss(image_BC, text_BC, self.clip.logit_scale.exp())
-        return {"loss": matching, "lesson": self._plan.lesson_weight * self._lesson_loss(step)}
-
-    def _lesson_loss(self, step: int) -> Tensor:
-        """Return one minus the mean cosine with the teacher's embeddings."""
         if self._lessons is None or self.to_teacher is None:
-            return torch.zeros(())
-        texts, numbers = self._lessons.batch(step, self._plan.lesson)
-        found_BE = self.to_teacher(self.clip.encode_text(self._tokenizer(texts)))
-        wanted_BE = self._lessons.embeddings_TE[numbers]
+            return {"loss": matching}
+        lesson = self._lesson_loss(self._lessons, self.to_teacher, step)
+        return {"loss": matching, "lesson": self._plan.lesson_weight * lesson}
+
+    def _lesson_loss(self, lessons: Lessons, to_teacher: nn.Module, step: int) -> Tensor:
+        """Return one minus the mean cosine with the teacher's embeddings."""
+        texts, numbers = lessons.batch(step, self._plan.lesson)
+        found_BE = to_teacher(self.clip.encode_text(self._tokenizer(texts)))
+        wanted_BE = lessons.embeddings_TE[numbers]
         return 1 - nn.functional.cosine_similarity(found_BE, wanted_BE).mean()

@@ -50,16 +50,15 @@ def card(sizes: ClipSizes, facts: Facts, made: Made, *, weights: str, numbers: s
     """
     listed = ", ".join(f"{name} {value}" for name, value in asdict(sizes).items())
     lines = [
-        "# A small CLIP for clip art and emoji",
+        "# A small CLIP",
         "",
         f"{made.parameters:,} parameters, {made.size:,} bytes in float16, trained by",
         "`vargpt-corpus train-clip`. Both towers, the loss and the format of the folder are",
-        "open_clip's, so its own functions load it, without a network:",
+        "open_clip's, so its own functions load it, without a network. FOLDER is where this lies:",
         "",
         "```python",
-        "name = bundled_clip()  # of filters.scores.bundled_clip",
-        "clip, preprocess = open_clip.create_model_from_pretrained(name)",
-        "tokenizer = open_clip.get_tokenizer(name)",
+        'clip, preprocess = open_clip.create_model_from_pretrained("local-dir:FOLDER")',
+        'tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")',
         "```",
         "",
         f"Sizes: {listed}.",

@@ -198,6 +198,8 @@ def _labels(body: bytes, where: str) -> Iterable[tuple[str, str]]:
         raise CorpusError(
             f"{where}: no labels of calibrate's page, JSON or CSV with key and label ({error!r})"
         ) from error
+    if not found:
+        raise CorpusError(f"{where}: has no labels; label the page, and save them from there")
     if wrong := [(key, label) for key, label in found if label not in LABELS]:
         raise CorpusError(
             f"{where}: {wrong[0][0]}: label {wrong[0][1]!r}; expected yes, no or skip"

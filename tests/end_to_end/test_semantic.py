@@ -9,9 +9,11 @@ import pytest
 from tiny import Tiny, draw_images
 from tiny_clip import save_tiny_clip
 
+from pipelines.check_recipe import pin
 from pipelines.dedup.semantic import least_product, to_points
 from pipelines.verify.job import verify
-from schemas.recipe import Recipe
+from schemas.recipe import EarlierCorpus, Recipe
+from schemas.recipe_file import RecipeError
 from schemas.store.storage import Storage
 
 IMAGES = 12
@@ -90,3 +92,22 @@ def test_near_images_are_removed_and_another_clip_finds_others(tiny: Tiny) -> No
     assert not verify(Storage(str(tiny.out)), deep=True)
     tiny.build(embedded(tiny, other, eps), until="dedup")
     assert found(tiny) == expected(tiny, eps) != removed
+
+
+@pytest.mark.slow
+def test_an_earlier_corpus_of_the_same_clip_joins_in_and_one_of_another_is_refused(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    clip, other = (save_tiny_clip(tmp_path / name, seed=n) for n, name in enumerate("ab"))
+    recipe = embedded(tiny, clip, 0.0)
+    tiny.build(recipe, until="dedup")
+    eps = middle_eps(tiny)
+    tiny.build(embedded(tiny, clip, eps))
+    later = Tiny(folder=tmp_path / "later")
+    draw_images(later.folder / "images", range(100, 103))
+    again = embedded(later, clip, eps)
+    against = again.dedup.model_copy(update={"against": (EarlierCorpus(path=str(tiny.out)),)})
+    later.build(again.model_copy(update={"dedup": against}), until="dedup")
+    assert {row["kept_in"] for row in table(later, "duplicates").values()} <= {"", "tiny"}
+    with pytest.raises(RecipeError, match=r"of another scorer there: weights_sha256 '\w+', here"):
+        pin(embedded(later, other, eps).model_copy(update={"dedup": against}))

@@ -371,3 +371,25 @@ def test_files_that_rules_and_scorers_name_are_taken_from_the_recipes_folder(tmp
     aesthetic, clip = recipe.score.scorers
     assert aesthetic.head == f"{tmp_path}/head.pth"
     assert clip.clip.weights == "openai"
+
+
+def test_a_folder_of_a_clip_is_beside_the_recipe(tmp_path: Path):
+    (tmp_path / "recipes").mkdir()
+    path = tmp_path / "recipes/r.yaml"
+    scorer = {"score": "clip", "clip": {"model": "local-dir:../clips/mine"}}
+    sources = [{"name": "a", "kind": "folder", "path": "images"}]
+    path.write_text(
+        yaml.safe_dump({"name": "x", "sources": sources, "score": {"scorers": [scorer]}})
+    )
+    [made] = load_recipe(str(path)).score.scorers
+    assert made.clip.model == f"local-dir:{tmp_path}/clips/mine"
+
+
+def test_null_takes_a_rule_away_and_a_group_needs_a_name(tmp_path: Path):
+    path = tmp_path / "r.yaml"
+    sources = [{"name": "a", "kind": "folder", "path": "images"}]
+    rules = {"aspect": {"max": 3}, "text_url": {"forbid": True}}
+    path.write_text(yaml.safe_dump({"name": "x", "sources": sources, "select": rules}))
+    assert [*load_recipe(str(path), ["select.text_url=null"]).select] == ["aspect"]
+    with pytest.raises(RecipeError, match="any_of needs a rule's name above it"):
+        load_recipe(str(path), ["select={any_of: [{aspect: {max: 3}}]}"])
