@@ -122,7 +122,7 @@ def warnings(recipe: Recipe) -> Iterator[str]:
     for source in recipe.sources:
         columns = source.columns
         beside = source.kind == "webdataset" or (source.kind == "folder" and not source.list)
-        if beside or recipe.caption.engine != "source" or columns.text != "":
+        if beside or recipe.caption.engines or columns.text != "":
             continue
         lists = source.list if source.kind == "folder" else source.path
         titled = "title" in columns.mapped() and not (lists or "").endswith(".txt")

@@ -45,7 +45,7 @@ class OpenAiEngine(_Generation):
     timeout_s: float = Field(default=120.0, gt=0)  # of a request
     attempts: int = Field(default=6, ge=1)  # of a request that meets 429, 5xx or a lost connection
     prompt_price: float = Field(default=0.0, ge=0)  # money for a million tokens
-    completion_price: float = Field(default=0.0, ge=0)
+    completion_price: float = Field(default=0.0, ge=0)  # money for a million tokens
 
 
 class TransformersEngine(_Generation):
@@ -57,8 +57,8 @@ class TransformersEngine(_Generation):
     model: str  # name on the hub, or the path of a folder
     revision: str = ""  # of a model on the hub
     model_sha256: Sha256 = ""  # of a folder's files; checked if given, otherwise set by the build
-    precision: Literal["fp32", "bf16"] = "fp32"
-    batch_size: int = Field(default=8, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the weights
+    batch_size: int = Field(default=8, ge=1)  # images that the model reads at once, at most
 
 
 class VllmEngine(_Generation):
@@ -69,9 +69,9 @@ class VllmEngine(_Generation):
     engine: Literal["vllm"]
     model: str  # name on the hub, or the path of a folder
     arguments: tuple[str, ...] = ()  # of `vllm serve`
-    concurrency: int = Field(default=64, ge=1, le=1024)
-    timeout_s: float = Field(default=120.0, gt=0)
-    attempts: int = Field(default=6, ge=1)
+    concurrency: int = Field(default=64, ge=1, le=1024)  # requests of a worker at once, at most
+    timeout_s: float = Field(default=120.0, gt=0)  # of a request
+    attempts: int = Field(default=6, ge=1)  # of a request that meets 429, 5xx or a lost connection
     start_s: float = Field(default=900.0, gt=0)  # until it answers
 
 
@@ -83,7 +83,7 @@ class CustomEngine(_Generation):
     engine: Literal["custom"]
     callable: str = Field(pattern=r"^[\w.]+:[\w.]+$")  # MODULE:NAME
     version: str = ""  # raised when its answers change
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1)  # images that it is given at once, at most
 
 
 CaptionEngine = Annotated[
@@ -160,9 +160,9 @@ class CaptionConfig(StageConfig):
 
     EFFORT_FIELDS = frozenset({"cache", "gpu"})
 
-    # Of a row, one style or `per_row` of them is drawn; the first is its caption.
+    # Drawn by a hash of the row's key; the first that is drawn is the row's caption.
     styles: tuple[Style, ...] = Field(default=(Style(style=SOURCE),), min_length=1)
-    per_row: int = Field(default=1, ge=1)
+    per_row: int = Field(default=1, ge=1)  # captions of a row, each in another style
     all: bool = False  # whether samples hold all captions of their row, not only the first
     # Models, asked in this order until one gives a caption that passes the gates.
     engines: tuple[CaptionEngine, ...] = ()

@@ -9,7 +9,7 @@ from schemas.markers import IMAGE as IMAGE
 from schemas.markers import IMAGE_GEN as IMAGE_GEN
 from schemas.subsets import Subset
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 
 
 def encode_json(sample: Mapping[str, Any], subset: Subset) -> bytes:

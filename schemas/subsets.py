@@ -11,13 +11,15 @@ SubsetName = Literal["t2i", "edit", "understand", "preference", "preference_edit
 Producer = Literal["build", "preferences", ""]
 
 # JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
-# No list but the messages, which are never empty: of five samples with empty lists `datasets`
-# learns lists of nothing, and fails at the first that is not.
+# No list but messages and captions, which are never empty: of five samples with empty lists
+# `datasets` learns lists of nothing, and fails at the first that is not.
 SAMPLE_FIELDS: Mapping[str, type] = {
     "key": str,
     "messages": list,
     "caption": str,
     "caption_origin": str,
+    "caption_style": str,
+    "captions": list,  # style, origin and caption of each; all of the row if the recipe says so
     "text": str,
     "title": str,
     "tags": str,  # joined by ", "

@@ -100,6 +100,7 @@ class Shard(Stage):
             self.subset,
             stored_scores(self.recipe),
             self.recipe.blur,
+            self.recipe.caption.all,
         )
         samples = (
             assign_groups(shards, groups)
@@ -166,6 +167,7 @@ class ReadSamples:
     subset: Subset = T2I
     scores: Sequence[str] = ()  # columns that samples hold
     blur: BlurConfig | None = None
+    all_captions: bool = False  # whether samples hold all captions of their row
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file, sorted by bundle."""
@@ -213,11 +215,20 @@ class ReadSamples:
             "arrays": arrays,
         }
 
+    def _captions(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return the captions of a row that its sample holds, the chosen one first."""
+        names = ("style", "origin", "caption")
+        passed = [
+            {name: each[name] for name in names} for each in row["written"] if each["caption"]
+        ]
+        return captions if self.all_captions else captions[:1]
+
     def _json(
         self, rows: dict[str, dict[str, Any]], aspect: float, blurred: Mapping[str, int]
     ) -> bytes:
         source, signals = rows["sources"], rows["signals"]
-        values = {**signals, **rows["scores"], **blurred}
+        flags = {flag["name"]: flag["value"] for flag in rows["captions"]["flags"]}
+        values = {**signals, **rows["scores"], **blurred, **flags}
         width, height = fitted_size(signals["width"], signals["height"], self.short_side)
         named = ("key", "text", "title", "source", "url", "licence", "author")
         return encode_json(
@@ -228,6 +239,8 @@ class ReadSamples:
                 "template": rows["pairs"]["template"],
                 "caption": rows["captions"]["caption"],
                 "caption_origin": rows["captions"]["caption_origin"],
+                "caption_style": rows["captions"]["caption_style"],
+                "captions": self._captions(rows["captions"]),
                 "sha256": rows["raw"]["sha256"],
                 "width": width,
                 "height": height,

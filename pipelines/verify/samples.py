@@ -28,6 +28,7 @@ def write_samples(look: ShardLook) -> Iterator[Fault]:
         ByOutputShard(corpus.outputs, 1),
         scores=stored_scores(corpus.recipe),
         blur=corpus.recipe.blur,
+        all_captions=corpus.recipe.caption.all,
     )
     by_output: dict[int, list[str]] = {}
     for reference in reader.references(look.shard):

@@ -22,7 +22,10 @@ def flagged(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     means = [image.convert("RGB").resize((1, 1)).getpixel((0, 0)) for image in images]
     said = [f'{{"collage": {str(r > b).lower()}, "frame": false}}' for r, _, b in means]
     asked = ["JSON" in prompt for prompt in prompts]
-    return [flags if json else "Waves of colour in a grid" for flags, json in zip(said, asked, strict=True)]
+    return [
+        flags if json else "Waves of colour in a grid"
+        for flags, json in zip(said, asked, strict=True)
+    ]
 
 
 def refusals(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:

@@ -1,5 +1,7 @@
 """Captions by engines: what is asked once is never asked again, and a refusal goes on."""
 
+import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,19 @@ def captions(tiny: Tiny) -> dict[str, dict[str, Any]]:
     return {row["key"]: row for path in paths for row in pq.read_table(path).to_pylist()}
 
 
+def samples(tiny: Tiny) -> list[dict[str, Any]]:
+    """Read the JSON of every sample."""
+    found: list[dict[str, Any]] = []
+    for path in sorted((tiny.out / "shards").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for name in tar.getnames():
+                if name.endswith(".json"):
+                    file = tar.extractfile(name)
+                    assert file is not None
+                    found.append(json.loads(file.read()))
+    return found
+
+
 def test_an_engine_writes_captions_and_is_asked_once(tiny: Tiny) -> None:
     caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
     recipe = tiny.recipe(caption=caption)
@@ -54,6 +69,14 @@ def test_an_engine_writes_captions_and_is_asked_once(tiny: Tiny) -> None:
     tiny.build(tiny.recipe(caption=other))
     styles = {row["caption_style"] for row in captions(tiny).values()}
     assert styles == {"sentence", "source"}
+    tiny.build(tiny.recipe(caption={**other, "per_row": 2, "all": True}))
+    for sample in samples(tiny):
+        first, second = sample["captions"]
+        assert {first["style"], second["style"]} == styles
+        chosen = {name: sample[name] for name in ("caption", "caption_origin", "caption_style")}
+        said = (first["caption"], first["origin"], first["style"])
+        assert tuple(chosen.values()) == said
+    assert not verify(Storage(str(tiny.out)))
     assert len(simple_captioners.SEEN) == IMAGES
 
 

@@ -14,6 +14,8 @@ SAMPLE: dict[str, Any] = {
     ],
     "caption": "a \u72d0",
     "caption_origin": "text",
+    "caption_style": "source",
+    "captions": [{"style": "source", "origin": "text", "caption": "A fox."}],
     "text": "a \u72d0",
     "title": "",
     "tags": "fox, animal",

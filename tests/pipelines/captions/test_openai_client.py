@@ -327,7 +327,7 @@ def test_no_request_no_question(server: ChatServer) -> None:
 def test_answers_that_nobody_takes_are_given_up(server: ChatServer) -> None:
     server.delay_s = 0.05
     made = engine(server)
-    ask = made.answers(rows(50))
+    ask: Any = made.answers(rows(50))
     next(ask)
     ask.close()
     check_answered(made.answers(rows(4)), rows(4))

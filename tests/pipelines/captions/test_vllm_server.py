@@ -108,7 +108,8 @@ def test_engines_of_one_machine_share_a_server_that_ends_with_the_last(place: Pa
 
 def test_another_model_and_other_gpus_have_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [engine("m"), engine("other"), engine("m")]
-    ask(asked[0]), ask(asked[1])
+    ask(asked[0])
+    ask(asked[1])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     ask(asked[2])
     assert len({server_of(each).port for each in asked}) == 3
