@@ -1,30 +1,31 @@
 """How many altered copies perceptual hashes find, and how many other images they take for copies.
 
-    python tests/benchmarks/bench_duplicates.py [--drawings 1000] [--photos FOLDER ...]
-        [--generated 500]
+    python tests/benchmarks/bench_duplicates.py [--drawings 1000] [--small 300]
+        [--photos FOLDER ...]
 
 Drawings are of openclipart (`python tools/openclipart.py fetch` and `list` lay them out), drawn by
-hash. Photos are the JPEGs below folders, each cut into 2 x 2 images. Generated photos are those of
-`photos.py`. Of images that differ by less than 8 levels at 64 x 64 pixels one is used.
+hash: those with a shorter side of 256 px or more, and small ones. Photos are the JPEGs below
+folders, each cut into 2 x 2 images. Of images that differ by less than 8 levels at 64 x 64 pixels
+one is used.
 
 Every image is altered in every way of `alterations.py`, and each copy compared with each original,
-by pHash and by PDQ, with and without colours. Recall is the share of copies that are within a
-distance of their original; precision is the share of pairs within the distance in which the copy is
-of that original. Variants of one drawing count as different images.
+by pHash and by PDQ, with several limits on colours. Recall is the share of copies that are within
+the distances of their original; precision is the share of pairs within them in which the copy is of
+that original. Variants of one drawing count as different images.
 """
 
 import argparse
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from alterations import ALTERATIONS
 from measuring import ROOT, report
-from photos import photos
 from PIL import Image
 
 from filters.colour_layout import colour_layout
@@ -36,9 +37,10 @@ from filters.signal import Record
 OPENCLIPART = ROOT / "build/openclipart"
 MAX_PIXELS = 4_000_000
 LEAST_SIDE = 256  # px, of the shorter side, as in the bundled drawings
+LEAST_SMALL = 32  # px
 THUMBNAIL, SAME = 64, 8.0  # px, levels
-COLOUR_DISTANCE = 12  # levels, the default of recipes
-BITS = {"phash": range(0, 17, 2), "pdq": (0, 8, 16, 24, 31, 40, 48, 64, 80)}
+LEVELS = (12, 32, 255)  # between colours: the default of recipes, more, and any
+BITS = {"phash": range(0, 17, 2), "pdq": (8, 16, 24, 31, 40, 48, 64)}
 
 
 class Looks(NamedTuple):
@@ -49,11 +51,23 @@ class Looks(NamedTuple):
     layout: np.ndarray  # uint8 [n, 48]
 
 
-def drawings(count: int) -> Iterator[Image.Image]:
+def drawings(count: int, *, small: bool) -> Iterator[Image.Image]:
     """Yield drawings of openclipart, in the order of the sha256 of their paths."""
     rows = map(json.loads, (OPENCLIPART / "openclipart.jsonl").read_text().splitlines())
     paths = sorted((row["path"] for row in rows), key=lambda p: hashlib.sha256(p.encode()).digest())
-    return first_decoded(((OPENCLIPART / path).read_bytes() for path in paths), count)
+    sides = range(LEAST_SMALL, LEAST_SIDE) if small else range(LEAST_SIDE, MAX_PIXELS)
+    return islice(decoded((OPENCLIPART / path for path in paths), sides), count)
+
+
+def decoded(paths: Iterable[Path], sides: range) -> Iterator[Image.Image]:
+    """Yield the images whose shorter side is in a range, px."""
+    for path in paths:
+        try:
+            image = decode(path.read_bytes(), max_pixels=MAX_PIXELS)
+        except DecodeError:
+            continue
+        if min(image.size) in sides:
+            yield image
 
 
 def quarters(folders: Iterable[Path]) -> Iterator[Image.Image]:
@@ -64,21 +78,6 @@ def quarters(folders: Iterable[Path]) -> Iterator[Image.Image]:
         photo.thumbnail((1600, 1600))
         x, y = photo.width // 2, photo.height // 2
         yield from (photo.crop((a, b, a + x, b + y)) for b in (0, y) for a in (0, x))
-
-
-def first_decoded(files: Iterable[bytes], count: int) -> Iterator[Image.Image]:
-    """Yield images that are not too large or too small, up to a count."""
-    found = 0
-    for data in files:
-        if found == count:
-            return
-        try:
-            image = decode(data, max_pixels=MAX_PIXELS)
-        except DecodeError:
-            continue
-        if min(image.size) >= LEAST_SIDE:
-            found += 1
-            yield image
 
 
 def distinct(images: Iterable[Image.Image]) -> list[Image.Image]:
@@ -123,25 +122,27 @@ def levels_apart(a_NC: np.ndarray, b_MC: np.ndarray) -> np.ndarray:
 
 
 def compared(copies: Looks, originals: Looks) -> dict[str, Any]:
-    """Return recall and precision of each way, at each distance."""
-    near_colours = levels_apart(copies.layout, originals.layout) <= COLOUR_DISTANCE
-    everything = np.ones_like(near_colours)
-    figures: dict[str, Any] = {}
-    for name, distances in BITS.items():
-        apart = bits_apart(getattr(copies, name), getattr(originals, name))
-        for way, allowed in ((f"{name}, colours", near_colours), (name, everything)):
-            figures[way] = [rates((apart <= most) & allowed) for most in distances]
-    return figures
-
-
-def rates(near: np.ndarray) -> dict[str, float]:
-    """Return recall and precision in percent, and other images found in a million pairs."""
-    count, right = len(near), int(near.trace())
-    wrong = int(near.sum()) - right
+    """Return the rates of each hash by the levels between colours, each at all distances."""
+    levels = levels_apart(copies.layout, originals.layout)
+    apart = {name: bits_apart(getattr(copies, name), getattr(originals, name)) for name in BITS}
     return {
-        "recall": round(100 * right / count, 1),
-        "precision": round(100 * right / (right + wrong), 1) if right + wrong else 100.0,
-        "wrong_a_million": round(1e6 * wrong / (count * (count - 1)), 1),
+        name: {
+            most: rates([(bits <= distance) & (levels <= most) for distance in BITS[name]])
+            for most in LEVELS
+        }
+        for name, bits in apart.items()
+    }
+
+
+def rates(found: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Return recall and precision in percent, and how many other images were found."""
+    right = [int(near.trace()) for near in found]
+    wrong = [int(near.sum()) - mine for near, mine in zip(found, right, strict=True)]
+    pairs = list(zip(right, wrong, strict=True))
+    return {
+        "recall": [round(100 * mine / len(found[0]), 1) for mine in right],
+        "precision": [round(100 * a / (a + b), 1) if a + b else 100.0 for a, b in pairs],
+        "wrong_pairs": [*wrong],
     }
 
 
@@ -165,17 +166,15 @@ def one_set(images: Iterable[Image.Image]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--drawings", type=int, default=1000)
+    parser.add_argument("--small", type=int, default=300)
     parser.add_argument("--photos", type=Path, nargs="*", default=[], metavar="FOLDER")
-    parser.add_argument("--generated", type=int, default=500)
     options = parser.parse_args()
-    generated = first_decoded(photos(640, 480, options.generated), options.generated)
     sets = {
-        "drawings": drawings(options.drawings),
+        "drawings": drawings(options.drawings, small=False),
+        "small drawings": drawings(options.small, small=True),
         "photos": quarters(options.photos),
-        "generated": generated,
     }
     figures: dict[str, Any] = {"bits": {name: list(bits) for name, bits in BITS.items()}}
-    figures["colour_distance"] = COLOUR_DISTANCE
     figures["sets"] = {name: one_set(images) for name, images in sets.items()}
     report("duplicates", {**figures, "load": [round(load, 1) for load in os.getloadavg()]})
 
