@@ -6,7 +6,7 @@
 Side-cars of images that never were are written first, and not timed: `synthetic_corpus.py` and
 `synthetic_embeddings.py`. Then the job of Beam runs on the local engine, once with the defaults of
 a recipe, which compare bytes and pHashes, and once by embeddings alone. Each size has a process of
-its own; sizes of over 2 million rows run once.
+its own; the largest run once.
 
 The peer, in the same run and on the same rows, is SemDeDup as it was published (arXiv 2303.09540):
 faiss's spherical k-means on a sample, each row to its nearest centroid, and all cosines within a
@@ -44,7 +44,8 @@ from schemas.recipe import DedupConfig, SemanticConfig
 from schemas.store.storage import Storage
 
 PER_SHARD = 5_000
-RUN_ONCE = 2_000_000  # rows
+WEIGHTS = {"hashes": 1, "embeddings": 5}  # of a row, in time
+RUN_ONCE = 2_000_000  # rows by hashes
 BY_HASHES = DedupConfig()
 BY_NOTHING = DedupConfig(same_bytes=False, phash_distance=None)  # URLs and texts alone
 SEMANTIC = SemanticConfig()
@@ -105,7 +106,7 @@ def by_embeddings(rows: int, runs: int, store: Storage, engine: Engine) -> dict[
 
 def repeated(name: str, run: Any, rows: int, runs: int) -> dict[str, Any]:
     """Measure a few runs; return the spread of their seconds, and the highest of other figures."""
-    found = [measured(name, run, rows) for _ in range(1 if rows > RUN_ONCE else runs)]
+    found = [measured(name, run, rows) for _ in range(runs)]
     most = ("driver_peak_mb", "worker_peak_mb", "exchanged_bytes", "shuffled_bytes")
     return {
         "runs": len(found),
@@ -131,7 +132,8 @@ KINDS = {"hashes": by_hashes, "embeddings": by_embeddings}
 
 def apart(kind: str, rows: int, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one size in a process of its own."""
-    settings = {"rows": rows, "runs": options.runs, "processes": options.processes}
+    runs = 1 if rows * WEIGHTS[kind] > RUN_ONCE else options.runs
+    settings = {"rows": rows, "runs": runs, "processes": options.processes}
     with tempfile.TemporaryDirectory(prefix="dedup-") as folder:
         command = [sys.executable, __file__, "--one", json.dumps([kind, folder, settings])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
@@ -155,10 +157,11 @@ def main() -> None:
         print(json.dumps(one(*json.loads(options.one))))
         return
     figures: dict[str, Any] = {"processes": options.processes, "hashes": [], "embeddings": []}
-    for kind, sizes in (("embeddings", options.embeddings), ("hashes", options.rows)):
-        for rows in sizes:
-            figures[kind].append(apart(kind, rows, options))
-            report("dedup", figures)  # after each: the largest takes long
+    sizes = {"hashes": options.rows, "embeddings": options.embeddings}
+    jobs = [(kind, rows) for kind, some in sizes.items() for rows in some]
+    for kind, rows in sorted(jobs, key=lambda job: job[1] * WEIGHTS[job[0]]):
+        figures[kind].append(apart(kind, rows, options))
+        report("dedup", figures)  # after each: the largest takes long
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ pc: Any = pyarrow.compute  # its stubs do not accept Python values
 
 CHECKED = 2_000  # rows that are compared with all others
 BLOCK = 20_000  # rows
+COLUMNS = 4_096  # of a cluster's products at once; as published it is all, which may be gigabytes
 
 
 class Embedded(NamedTuple):
@@ -65,8 +66,12 @@ def sem_dedup(values: np.ndarray, eps: float, threads: int) -> np.ndarray:
         if len(rows) < 2:
             continue
         points = torch.from_numpy(values[rows])
-        before = torch.triu(points @ points.T, diagonal=1).max(dim=0).values
-        removed[rows] = (before > 1 - eps).numpy()
+        for first in range(0, len(rows), COLUMNS):
+            block = points[first : first + COLUMNS]
+            products = points[: first + len(block)] @ block.T
+            products[first:].triu_(diagonal=1)
+            most = products.max(dim=0).values
+            removed[rows[first : first + len(block)]] = (most > 1 - eps).numpy()
     return removed
 
 
