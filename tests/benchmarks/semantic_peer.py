@@ -1,5 +1,6 @@
 """SemDeDup as it was published, on faiss, and how its verdicts agree with those of dedup."""
 
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -46,9 +47,9 @@ def read_embedded(store: Storage, shards: int) -> Embedded:
 
 def sem_dedup(values: np.ndarray, eps: float, threads: int) -> np.ndarray:
     """Return which rows SemDeDup removes; they come best first."""
-    import faiss
     import torch  # as published: the products within a cluster are torch's
 
+    faiss: Any = import_module("faiss")  # installed apart
     faiss.omp_set_num_threads(threads)
     torch.set_num_threads(threads)
     count, width = values.shape
