@@ -81,8 +81,9 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         return read_table(store, sidecar_path(folder, shard), columns or None)
 
     sources = read("sources", "key", "source", "licence").to_pylist()
-    duplicates = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
+    duplicates = read("duplicates", "key", "kept_key", "kept_in", "reason", "distance")
     selection = read("selection", "key", "kept", "reason").to_pylist()
+    verdicts = duplicates.to_pylist()
     captions = read("captions", "key", "caption_origin").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
     source = sources[0]["source"] if sources else ""
@@ -108,9 +109,10 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
         moments=_moments(shard, store, recipe) if scored else {},
         examples={
-            **_examples(shard, kept, selection, duplicates.to_pylist()),
+            **_examples(shard, kept, selection, verdicts),
             **_at_thresholds(shard, selection, read("scores"), recipe, source),
         },
+        in_earlier=Counter((row["reason"], row["kept_in"]) for row in verdicts if row["kept_in"]),
         rejects=_rejects(shard, store),
     )
 
@@ -130,6 +132,7 @@ def merge(a: Summary, b: Summary) -> Summary:
             group: tuple(sorted(found)[: MOST[group.kind]])
             for group, found in _merged(a.examples, b.examples, add).items()
         },
+        in_earlier=_merged(a.in_earlier, b.in_earlier, add),
         rejects=_merged(a.rejects, b.rejects, _add_rejected),
     )
 
@@ -223,8 +226,8 @@ def _examples(
             found.setdefault(Group("dropped", row["reason"]), []).append(choice)
     for row in duplicates:
         if row["reason"]:
-            ranked = rank(row["key"], "report")
-            choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
+            kept_row = (row["kept_key"], row["kept_in"], row["distance"])
+            choice = Choice(rank(row["key"], "report"), row["key"], shard, *kept_row)
             kind = "duplicate" if row["reason"] in OF_DUPLICATES else "dropped"
             found.setdefault(Group(kind, row["reason"]), []).append(choice)
     return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}

@@ -10,7 +10,7 @@ from schemas.rule_config import Rule
 
 MOST_DROPPED = 96  # thumbnails of dropped rows, of all reasons together
 REASONS = {
-    "repeated_url": "the same address, listed twice",
+    "repeated_url": "the same address as its representative",
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
     "contaminated": "has this prompt or image of the benchmark",
@@ -37,7 +37,9 @@ class Duplicate(NamedTuple):
     """A duplicate beside its representative."""
 
     dropped: Picture
-    kept: Picture | None
+    kept: Picture | None  # None if it lies in an earlier corpus
+    kept_key: str
+    kept_in: str  # name of the earlier corpus; '' for this corpus
     distance: int  # bits
 
 
@@ -69,8 +71,12 @@ class Pictures:
     def duplicate(self, choice: Choice) -> Duplicate | None:
         """Return the pictures of a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
-        kept = self._picture(self._found.representative(choice.kept_key))
-        return dropped and Duplicate(dropped, kept, choice.distance)
+        kept = None
+        if not choice.kept_in:
+            kept = self._picture(self._found.representative(choice.kept_key))
+        return dropped and Duplicate(
+            dropped, kept, choice.kept_key, choice.kept_in, choice.distance
+        )
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
         if example is None:
@@ -131,8 +137,16 @@ def duplicate_galleries(
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())
         duplicates = tuple(shown for choice in choices if (shown := pictures.duplicate(choice)))
-        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), duplicates))
+        meanings = filter(None, [REASONS.get(reason), *_in_earlier(summary, reason)])
+        galleries.append(Gallery(reason, rows, "; ".join(meanings), duplicates))
     return galleries
+
+
+def _in_earlier(summary: Summary, reason: str) -> Iterable[str]:
+    """Yield how many rows have their representative in each earlier corpus."""
+    for (why, corpus), rows in sorted(summary.in_earlier.items()):
+        if why == reason:
+            yield f"{rows:,} with a representative in {corpus}"
 
 
 def _rules_by_reason(rules: Iterable[Mapping[str, Rule]]) -> dict[str, tuple[str, str]]:

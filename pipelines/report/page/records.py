@@ -22,6 +22,7 @@ class Choice(NamedTuple):
     key: str
     shard: int
     kept_key: str = ""  # of a duplicate: its representative
+    kept_in: str = ""  # name of the earlier corpus that this lies in; '' for this corpus
     distance: int = 0  # of a duplicate: bits between the two pHashes
 
 
@@ -87,4 +88,6 @@ class Summary:
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
     moments: Mapping[tuple[str, str], Moments] = field(default_factory=dict)  # of pairs of columns
     examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # by rank
+    # Duplicates of rows of earlier corpora, by reason and name of the corpus.
+    in_earlier: Mapping[tuple[str, str], int] = field(default_factory=dict)
     rejects: Mapping[RejectKind, Rejected] = field(default_factory=dict)
