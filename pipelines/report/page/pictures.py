@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pipelines.dedup.rows import NEAR_DUPLICATE, SAME_BYTES
 from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.formats import value
 from pipelines.report.page.records import Choice, Group, Summary
@@ -13,6 +14,7 @@ REASONS = {
     "repeated_url": "the same address as its representative",
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
+    "semantic_duplicate": "embeddings within the recipe's eps",
     "contaminated": "has this prompt or image of the benchmark",
     "balance": "of common entries alone, and not drawn",
     "balance_unmatched": "has no entry of the list",
@@ -41,6 +43,7 @@ class Duplicate(NamedTuple):
     kept_key: str
     kept_in: str  # name of the earlier corpus; '' for this corpus
     distance: int  # bits
+    is_direct: bool  # as far as the distance shows; else a later step removed what it was found for
 
 
 class Gallery(NamedTuple):
@@ -56,11 +59,17 @@ class Pictures:
     """A maker of pictures from the examples of a summary."""
 
     def __init__(
-        self, summary: Summary, found: Found, draw: Callable[[Example], Thumbnail]
+        self,
+        summary: Summary,
+        found: Found,
+        draw: Callable[[Example], Thumbnail],
+        phash_distance: int | None = None,
     ) -> None:
         self._summary = summary
         self._found = found
         self._draw = draw
+        # The largest distance that each reason alone allows, bits.
+        self._largest = {SAME_BYTES: 0, NEAR_DUPLICATE: phash_distance or 0}
 
     def of(self, group: Group, most: int | None = None, signal: str = "") -> tuple[Picture, ...]:
         """Return the pictures of a group, each with its value of `signal` if one is named."""
@@ -68,15 +77,15 @@ class Pictures:
         drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
         return tuple(picture for picture in drawn if picture)
 
-    def duplicate(self, choice: Choice) -> Duplicate | None:
+    def duplicate(self, choice: Choice, reason: str) -> Duplicate | None:
         """Return the pictures of a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
         kept = None
         if not choice.kept_in:
             kept = self._picture(self._found.representative(choice.kept_key))
-        return dropped and Duplicate(
-            dropped, kept, choice.kept_key, choice.kept_in, choice.distance
-        )
+        is_direct = choice.distance <= self._largest.get(reason, 64)
+        where = (choice.kept_key, choice.kept_in, choice.distance, is_direct)
+        return dropped and Duplicate(dropped, kept, *where)
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
         if example is None:
@@ -136,7 +145,8 @@ def duplicate_galleries(
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())
-        duplicates = tuple(shown for choice in choices if (shown := pictures.duplicate(choice)))
+        pairs = (pictures.duplicate(choice, reason) for choice in choices)
+        duplicates = tuple(pair for pair in pairs if pair)
         meanings = filter(None, [REASONS.get(reason), *_in_earlier(summary, reason)])
         galleries.append(Gallery(reason, rows, "; ".join(meanings), duplicates))
     return galleries

@@ -91,7 +91,7 @@ def render_page(
         draw: makes the thumbnail of an example.
         lists: what dedup knows of the lists that it compared rows with.
     """
-    pictures = Pictures(summary, found, draw)
+    pictures = Pictures(summary, found, draw, recipe.dedup.phash_distance)
     stages = _stages(manifest["funnel"], times)
     css = _environment().get_template("style.css").render()
     by_dedup = _dropped_by(stages, "dedup")

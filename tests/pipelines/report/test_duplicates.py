@@ -1,5 +1,7 @@
 """The report's part on duplicates, of verdicts laid out by hand."""
 
+import pytest
+
 from filters.registry import SIGNALS
 from schemas.recipe import DedupConfig, ListSource, MeasureConfig, Recipe
 
@@ -54,3 +56,23 @@ def test_a_representative_in_an_earlier_corpus_is_named_and_counted(desk, render
     assert shown.count("<span>in second</span>") == 1
     assert shown.count("<b>Representative</b>") == shown.count("<b>Dropped</b>") == 4
     assert shown.count('title="a"') == 1  # the only one of this corpus
+
+
+@pytest.mark.parametrize(
+    ("reason", "distance", "direct"),
+    [
+        ("near_duplicate", 4, True),
+        ("near_duplicate", 5, False),
+        ("same_bytes", 1, False),
+        ("semantic_duplicate", 24, True),
+        ("repeated_url", 24, True),
+    ],
+)
+def test_a_distance_that_the_reason_rules_out_is_of_a_duplicate_through_another_row(
+    desk, render, reason: str, distance: int, direct: bool
+) -> None:
+    verdict = {"kept_key": "a", "reason": reason, "distance": distance}
+    shown = section(desk, render, {"a": {}, "b": verdict})
+    assert f"{distance} of 64 hash bits differ" in shown
+    assert ("hash bits differ<" in shown) == direct
+    assert ("hash bits differ; a duplicate through another row<" in shown) != direct
