@@ -22,6 +22,7 @@ from filters.signal import Column
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
+from pipelines.report.page.medians import count_values
 from pipelines.report.page.records import (
     Choice,
     DeadLetter,
@@ -89,6 +90,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     source = sources[0]["source"] if sources else ""
     histograms = _histograms(shard, store, kept, recipe, source)
     scored = [column.name for column in columns_of(recipe.score.scorers)]
+    scores = read("scores")
     line = ShardLine(
         shard=shard,
         source=source,
@@ -107,10 +109,11 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
+        score_values={(source, n): _values(scores, n) for n in scored if n in histograms},
         moments=_moments(shard, store, recipe) if scored else {},
         examples={
             **_examples(shard, kept, selection, verdicts),
-            **_at_thresholds(shard, selection, read("scores"), recipe, source),
+            **_at_thresholds(shard, selection, scores, recipe, source),
         },
         in_earlier=Counter((row["reason"], row["kept_in"]) for row in verdicts if row["kept_in"]),
         rejects=_rejects(shard, store),
@@ -127,6 +130,7 @@ def merge(a: Summary, b: Summary) -> Summary:
         caption_origins=_merged(a.caption_origins, b.caption_origins, add),
         histograms=_merged(a.histograms, b.histograms, add),
         scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
+        score_values=_merged(a.score_values, b.score_values, add),
         moments=_merged(a.moments, b.moments, Moments.plus),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
@@ -153,6 +157,10 @@ def shown_rules(recipe: Recipe) -> dict[str, dict[str, Rule]]:
     most = recipe.dedup.max_text_repeats
     repeats = {} if most is None else {TEXT_REPEATS.name: Rule(max=most)}
     return {source: rules | repeats for source, rules in recipe.rules_by_source().items()}
+
+
+def _values(table: pa.Table, name: str) -> Counter[float]:
+    return count_values(table[name].drop_null().to_numpy())
 
 
 def _rows_in(store: Storage, shard: int) -> int:

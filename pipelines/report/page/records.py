@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipelines.report.page.correlations import Moments
 from pipelines.report.page.histograms import Histogram
+from pipelines.report.page.medians import Counts
 
 
 class Tally(NamedTuple):
@@ -86,6 +87,7 @@ class Summary:
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
+    score_values: Mapping[tuple[str, str], Counts] = field(default_factory=dict)  # the same keys
     moments: Mapping[tuple[str, str], Moments] = field(default_factory=dict)  # of pairs of columns
     examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # by rank
     # Duplicates of rows of earlier corpora, by reason and name of the corpus.

@@ -10,6 +10,7 @@ from threshold_corpus import build_until_dedup, lay_out
 
 from filters.signal import Column
 from pipelines.report.page.correlations import STEPS, Moments, make_moments
+from pipelines.report.page.medians import median
 from pipelines.report.page.records import Group, Summary
 from pipelines.report.summary import merge, merge_all, summarise_shard
 from pipelines.runtime.sidecar import (
@@ -83,6 +84,8 @@ def test_scores_are_counted_by_source(scored, parts) -> None:
         assert sum(histogram.measured) == len(mine)
         assert histogram.under == sum(value < limit for value in mine)
         assert (histogram.lowest, histogram.highest) == (min(mine), max(mine))
+        middle = sorted(mine)[(len(mine) - 1) // 2]
+        assert median(merge_all(parts).score_values[source, "brightness"]) == round(middle, 2)
 
 
 def test_correlations_are_those_of_all_scored_rows(scored, parts) -> None:
