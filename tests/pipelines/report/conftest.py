@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 
 from pipelines.dedup.lists import Lists
+from pipelines.report.build_log import StageTime
 from pipelines.report.page.examples import Found, find_examples, make_thumbnail, wanted
 from pipelines.report.page.render import render_page
 from pipelines.report.summary import merge_all, summarise_shard
@@ -20,7 +21,11 @@ def render() -> Callable[..., str]:
     """Render the page of the first shards of a corpus."""
 
     def page(
-        store: Storage, recipe: Recipe, shards: int, by_dedup: Mapping[str, int] | None = None
+        store: Storage,
+        recipe: Recipe,
+        shards: int,
+        by_dedup: Mapping[str, int] | None = None,
+        times: Mapping[str, StageTime] | None = None,
     ) -> str:
         summary = merge_all(summarise_shard(shard, store, recipe) for shard in range(shards))
         asked = wanted(summary)
@@ -34,7 +39,7 @@ def render() -> Callable[..., str]:
             summary,
             Found(list(chain(*found))),
             {**manifest, "funnel": funnel},
-            {},
+            times or {},
             recipe,
             partial(make_thumbnail, store=store, settings=recipe.decode),
             Lists(),

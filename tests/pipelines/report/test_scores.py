@@ -9,6 +9,7 @@ import pytest
 from threshold_corpus import build_until_dedup, lay_out
 
 from filters.signal import Column
+from pipelines.report.build_log import StageTime
 from pipelines.report.page.correlations import STEPS, Moments, make_moments
 from pipelines.report.page.medians import median
 from pipelines.report.page.records import Group, Summary
@@ -21,6 +22,7 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
     write_sidecar,
 )
+from pipelines.verify.report import _comparable
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
@@ -116,8 +118,7 @@ def test_a_correlation_is_of_places_on_the_axis_without_missing_values() -> None
 
 
 def test_the_page_shows_scores_thresholds_and_correlations(scored, render) -> None:
-    store, recipe, shards = scored
-    page = render(store, recipe, shards)
+    page = render(*scored)
     scores = page.partition('<section id="scores">')[2].partition("</section>")[0]
     assert "Kept by select" in scores
     assert scores.count("brightness = 0.4") >= 2
@@ -134,3 +135,9 @@ def test_a_corpus_without_scorers_has_no_such_part(scored, tmp_path: Path) -> No
     )
     summary = summarise_shard(0, Storage(str(tmp_path / "out")), without)
     assert summary.moments == summary.scores_of_sources == {}
+
+
+def test_verify_leaves_out_how_long_a_stage_took_and_waited(scored, render) -> None:
+    waited = render(*scored, times={"score": StageTime(61.0, 0.87)})
+    assert ">1 min 01 s, 87 % waiting for prepared images<" in waited
+    assert _comparable(waited, True) == _comparable(render(*scored), True)
