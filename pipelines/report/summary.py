@@ -24,6 +24,7 @@ from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
 from pipelines.report.page.medians import count_values
 from pipelines.report.page.records import (
+    Blurred,
     Choice,
     DeadLetter,
     Group,
@@ -33,6 +34,7 @@ from pipelines.report.page.records import (
     Summary,
     Tally,
 )
+from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import (
     kept_rows,
     read_origin,
@@ -106,6 +108,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         shards=(line,),
         sources=_tallies(sources, kept, lambda row: row["source"]),
         licences=_few_licences(_tallies(sources, kept, _licence)),
+        blurred=_blurred(shard, store, kept, recipe),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
@@ -127,6 +130,7 @@ def merge(a: Summary, b: Summary) -> Summary:
         shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
         sources=_merged(a.sources, b.sources, _add_tallies),
         licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
+        blurred=Blurred(*map(add, a.blurred, b.blurred)),
         caption_origins=_merged(a.caption_origins, b.caption_origins, add),
         histograms=_merged(a.histograms, b.histograms, add),
         scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
@@ -157,6 +161,12 @@ def shown_rules(recipe: Recipe) -> dict[str, dict[str, Rule]]:
     most = recipe.dedup.max_text_repeats
     repeats = {} if most is None else {TEXT_REPEATS.name: Rule(max=most)}
     return {source: rules | repeats for source, rules in recipe.rules_by_source().items()}
+
+
+def _blurred(shard: int, store: Storage, kept: frozenset[str], recipe: Recipe) -> Blurred:
+    boxes = read_boxes(store, shard, recipe.blur)
+    faces = [len(found) for key, found in boxes.items() if key in kept]
+    return Blurred(samples=len(faces), faces=sum(faces))
 
 
 def _values(table: pa.Table, name: str) -> Counter[float]:

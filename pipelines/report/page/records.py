@@ -16,6 +16,13 @@ class Tally(NamedTuple):
     kept: int
 
 
+class Blurred(NamedTuple):
+    """Samples with blurred faces, and the faces of all of them."""
+
+    samples: int = 0
+    faces: int = 0
+
+
 class Choice(NamedTuple):
     """A row chosen as an example: a group keeps its smallest ranks."""
 
@@ -84,6 +91,7 @@ class Summary:
     shards: tuple[ShardLine, ...] = ()  # the shards that lost the largest share
     sources: Mapping[str, Tally] = field(default_factory=dict)
     licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
+    blurred: Blurred = field(default_factory=Blurred)
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from pipelines.report.page.pictures import (
 )
 from pipelines.report.page.records import Group, Summary
 from pipelines.report.summary import MOST_SHARDS, shown_columns, shown_rules
+from pipelines.runtime.counting import counted
 from schemas.recipe import Recipe
 
 MOST_SOURCES = 100
@@ -143,8 +144,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("whole", "rows", "share", "value", "size", "duration"):
+    for name in ("whole", "share", "value", "size", "duration"):
         environment.filters[name] = getattr(formats, name)
+    environment.filters["counted"] = counted
     environment.globals["plot"] = (charts.WIDTH, charts.HEIGHT, charts.FUNNEL_WIDTH)
     return environment
 
