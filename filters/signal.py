@@ -81,6 +81,7 @@ class Column:
     low: float = 0.0  # histogram range; values outside count in the first or last bin
     high: float = 1.0
     logarithmic: bool = False  # bins of equal ratio; needs low > 0
+    nothing: float | None = None  # stored where there is no value; left out of means
 
     @property
     def is_ordered(self) -> bool:

@@ -28,7 +28,7 @@ from pipelines.own_names import (
     surplus_files,
     written_folders,
 )
-from pipelines.report.build_log import REPORT, BuildLog, speed
+from pipelines.report.build_log import REPORT, BuildLog, speed, waiting
 from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, sidecar_keys
@@ -226,7 +226,7 @@ class Build:
             note, waits = " of work", {}
             if worked and stage.name in ran.waited:
                 share = ran.waited[stage.name] / worked
-                note, waits = f"{note}, {share:.0%} of it waiting for images", {"waited": share}
+                note, waits = note + waiting(share), {"waited": share}
             self.log.stage(stage.name, len(shards), worked, note, **job, **waits)
         if ran.ran and len(stages) > 1:
             CONSOLE.info("%-10s %.1f s%s", "together", seconds, speed(rows, seconds))

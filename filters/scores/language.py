@@ -47,6 +47,7 @@ class LanguageScorer:
                 name=f"{name}_probability",
                 type=pa.float32(),
                 meaning=f"probability of the language; 0 for less than {least} letters",
+                nothing=0.0,
             ),
         )
 

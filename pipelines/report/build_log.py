@@ -55,7 +55,7 @@ class BuildLog:
             seconds: seconds of work.
             note: text after the seconds on the console.
             job: `job`, the name of the job, and `job_seconds`; `waited`, the share of the seconds
-                that devices waited for images.
+                that devices waited for prepared images.
         """
         fresh = self.shards - ran
         shards = f"{ran} of {counted(self.shards, 'shard')}{f', {fresh} fresh' if fresh else ''}"
@@ -77,6 +77,15 @@ def speed(rows: int, seconds: float) -> str:
     (', 3,000 img/s', '')
     """
     return f", {rows / seconds:,.0f} img/s" if rows and seconds else ""
+
+
+def waiting(share: float) -> str:
+    """Return the share of the seconds that devices waited, as text after the seconds.
+
+    >>> waiting(0.87)
+    ', 87% of it waiting for prepared images'
+    """
+    return f", {share:.0%} of it waiting for prepared images"
 
 
 def unfinished(store: Storage) -> str:
@@ -104,7 +113,7 @@ class StageTime(NamedTuple):
     """How long a stage took in a build."""
 
     seconds: float
-    waited: float | None = None  # share of them that devices waited for images, where it has one
+    waited: float | None = None  # share that devices waited for prepared images, where it has one
 
 
 def stage_times(store: Storage) -> dict[str, StageTime]:

@@ -22,7 +22,9 @@ from filters.signal import Column
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
+from pipelines.report.page.medians import count_values
 from pipelines.report.page.records import (
+    Blurred,
     Choice,
     DeadLetter,
     Group,
@@ -32,6 +34,7 @@ from pipelines.report.page.records import (
     Summary,
     Tally,
 )
+from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import (
     kept_rows,
     read_origin,
@@ -81,13 +84,15 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         return read_table(store, sidecar_path(folder, shard), columns or None)
 
     sources = read("sources", "key", "source", "licence").to_pylist()
-    duplicates = read("duplicates", "key", "kept_key", "reason", "distance", "text_repeats")
+    duplicates = read("duplicates", "key", "kept_key", "kept_in", "reason", "distance")
     selection = read("selection", "key", "kept", "reason").to_pylist()
+    verdicts = duplicates.to_pylist()
     captions = read("captions", "key", "caption_origin").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
     source = sources[0]["source"] if sources else ""
     histograms = _histograms(shard, store, kept, recipe, source)
     scored = [column.name for column in columns_of(recipe.score.scorers)]
+    scores = read("scores")
     line = ShardLine(
         shard=shard,
         source=source,
@@ -103,14 +108,17 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         shards=(line,),
         sources=_tallies(sources, kept, lambda row: row["source"]),
         licences=_few_licences(_tallies(sources, kept, _licence)),
+        blurred=_blurred(shard, store, kept, recipe),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
+        score_values={(source, n): _values(scores, n) for n in scored if n in histograms},
         moments=_moments(shard, store, recipe) if scored else {},
         examples={
-            **_examples(shard, kept, selection, duplicates.to_pylist()),
-            **_at_thresholds(shard, selection, read("scores"), recipe, source),
+            **_examples(shard, kept, selection, verdicts),
+            **_at_thresholds(shard, selection, scores, recipe, source),
         },
+        in_earlier=Counter((row["reason"], row["kept_in"]) for row in verdicts if row["kept_in"]),
         rejects=_rejects(shard, store),
     )
 
@@ -122,14 +130,17 @@ def merge(a: Summary, b: Summary) -> Summary:
         shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
         sources=_merged(a.sources, b.sources, _add_tallies),
         licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
+        blurred=Blurred(*map(add, a.blurred, b.blurred)),
         caption_origins=_merged(a.caption_origins, b.caption_origins, add),
         histograms=_merged(a.histograms, b.histograms, add),
         scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
+        score_values=_merged(a.score_values, b.score_values, add),
         moments=_merged(a.moments, b.moments, Moments.plus),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
             for group, found in _merged(a.examples, b.examples, add).items()
         },
+        in_earlier=_merged(a.in_earlier, b.in_earlier, add),
         rejects=_merged(a.rejects, b.rejects, _add_rejected),
     )
 
@@ -150,6 +161,16 @@ def shown_rules(recipe: Recipe) -> dict[str, dict[str, Rule]]:
     most = recipe.dedup.max_text_repeats
     repeats = {} if most is None else {TEXT_REPEATS.name: Rule(max=most)}
     return {source: rules | repeats for source, rules in recipe.rules_by_source().items()}
+
+
+def _blurred(shard: int, store: Storage, kept: frozenset[str], recipe: Recipe) -> Blurred:
+    boxes = read_boxes(store, shard, recipe.blur)
+    faces = [len(found) for key, found in boxes.items() if key in kept]
+    return Blurred(samples=len(faces), faces=sum(faces))
+
+
+def _values(table: pa.Table, name: str) -> Counter[float]:
+    return count_values(table[name].drop_null().to_numpy())
 
 
 def _rows_in(store: Storage, shard: int) -> int:
@@ -223,8 +244,8 @@ def _examples(
             found.setdefault(Group("dropped", row["reason"]), []).append(choice)
     for row in duplicates:
         if row["reason"]:
-            ranked = rank(row["key"], "report")
-            choice = Choice(ranked, row["key"], shard, row["kept_key"], row["distance"])
+            kept_row = (row["kept_key"], row["kept_in"], row["distance"])
+            choice = Choice(rank(row["key"], "report"), row["key"], shard, *kept_row)
             kind = "duplicate" if row["reason"] in OF_DUPLICATES else "dropped"
             found.setdefault(Group(kind, row["reason"]), []).append(choice)
     return {group: tuple(sorted(choices)[: MOST[group.kind]]) for group, choices in found.items()}

@@ -20,7 +20,7 @@ class ChainRun:
 
     ran: Mapping[str, Collection[int]] = field(default_factory=dict)  # shards
     seconds: Mapping[str, float] = field(default_factory=dict)  # of all workers together
-    # Of these, the seconds that devices waited for images; only of stages that compute on one.
+    # Seconds of these that devices waited for prepared images; of stages that compute on one.
     waited: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -30,7 +30,10 @@ def decode_threads() -> int:
 
 @dataclass(kw_only=True)
 class DeviceClock:
-    """Measures how long a device waits for the images of a shard."""
+    """Measures how long a device waits for the prepared images of a shard.
+
+    Preparation is decoding, resizing and what scorers compute in `prepare`, such as OCR on a CPU.
+    """
 
     started: float = field(default_factory=time.monotonic)  # seconds
     waited: float = 0.0  # seconds

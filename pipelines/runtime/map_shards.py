@@ -15,7 +15,7 @@ from pipelines.runtime.chain import RunChain, by_hints, chain_name, first_stale
 from pipelines.runtime.stage import MapStage, ShardReport
 from schemas.store.storage import Storage
 
-# Metrics of a stage, of a shard each: its time, and how long the device waited for images.
+# Metrics of a stage, of a shard each: its time, and how long the device waited for prepared images.
 MILLISECONDS, WAITED = "milliseconds", "waited_milliseconds"
 
 

@@ -45,7 +45,9 @@ class ShardResult:
     files: Mapping[str, Path] = field(default_factory=dict)  # path in the corpus -> finished file
     named_by_content: bool = False  # those paths, so that none ever holds other bytes
     passed_over: Mapping[str, int] = field(default_factory=dict)  # no rows: what it is -> how many
-    waited: float | None = None  # share of the time that the device waited for images, 0..1
+    waited: float | None = (
+        None  # share of the time that the device waited for prepared images, 0..1
+    )
     base: str = ""  # see Origin
 
     def counts(self) -> Counts:
@@ -166,7 +168,7 @@ class ShardReport(NamedTuple):
     failed: dict[str, int]
     seconds: float
     file_bytes: int  # published
-    waited: float | None = None  # share of the seconds that the device waited for images
+    waited: float | None = None  # share of the seconds that the device waited for prepared images
 
 
 def wanted_fingerprint(

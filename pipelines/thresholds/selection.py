@@ -1,7 +1,7 @@
 """What select keeps by a few recipes, in one pass over the stored columns."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import add
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.signal import Column
 from pipelines.runtime.sidecar import Counts
 from pipelines.thresholds.stored import Chunk, Stored, Verdicts
 
@@ -89,13 +90,16 @@ def sums_of_rows(stored: Stored, masks: Masks) -> Sums:
     return total
 
 
-def sums_of(values: pa.Table, names: Iterable[str], mask: np.ndarray) -> Sums:
-    """Sum up columns over the rows of a mask."""
-    chosen = values.select(list(names)).filter(pa.array(mask))
+def sums_of(values: pa.Table, columns: Sequence[Column], mask: np.ndarray) -> Sums:
+    """Sum up columns over the rows of a mask that have a value there."""
+    chosen = values.select([column.name for column in columns]).filter(pa.array(mask))
     totals, rows = dict[str, float](), dict[str, int]()
-    for name, column in zip(chosen.column_names, chosen.columns, strict=True):
-        totals[name] = float(pc.sum(column, min_count=0).as_py())
-        rows[name] = len(column) - column.null_count
+    for column in columns:
+        found = chosen[column.name].drop_null()
+        if column.nothing is not None:
+            found = found.filter(pc.not_equal(found, pa.scalar(column.nothing)))
+        totals[column.name] = float(pc.sum(found, min_count=0).as_py())
+        rows[column.name] = len(found)
     return Sums(totals=totals, rows=rows)
 
 

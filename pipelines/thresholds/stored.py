@@ -26,6 +26,7 @@ from filters.rules import (
     reason_count,
 )
 from filters.scores.registry import columns_of
+from filters.signal import Column
 from pipelines.runtime.sidecar import read_columns, sidecar_path
 from pipelines.runtime.values import LISTED, read_values
 from pipelines.sources.plan import read_plan
@@ -96,13 +97,13 @@ class Stored:
             yield from pool.map(function, self.chunks())
 
     @cached_property
-    def shown(self) -> tuple[str, ...]:
+    def shown(self) -> tuple[Column, ...]:
         """The columns whose means are worth a line: scores, and signals that rules name."""
         recipe = self.recipes[0]
         measured, scored = columns(recipe.measure.signals), columns_of(recipe.score.scorers)
         named = {name for names in self._named.values() for name in names}
         signals = [column for column in measured if column.name in named]
-        return tuple(column.name for column in (*signals, *scored) if column.is_ordered)
+        return tuple(column for column in (*signals, *scored) if column.is_ordered)
 
     def tables(self, chunk: Chunk) -> list[pa.Table]:
         """Read the columns that rules name, and those of `shown`; a table a shard.
@@ -111,7 +112,8 @@ class Stored:
             A row for each in `signals/`, in order; scores are null where there are none. Also
             `failed`: whether a row could not be scored.
         """
-        names = list(dict.fromkeys([*self._named[chunk.source], *self.shown]))
+        shown = (column.name for column in self.shown)
+        names = list(dict.fromkeys([*self._named[chunk.source], *shown]))
         return [self._of_shard(shard, names) for shard in chunk.shards]
 
     def verdicts(self, source: str, values: pa.Table) -> list[Verdicts]:

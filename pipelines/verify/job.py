@@ -21,7 +21,7 @@ from pipelines.dedup.benchmark_files import benchmark_path
 from pipelines.engines.local_pool import default_processes, local_pool, run_each
 from pipelines.out_folder import RECIPE
 from pipelines.own_names import lists_of, written_folders
-from pipelines.report.build_log import LOG, REPORT, unfinished
+from pipelines.report.build_log import LOG, REPORT
 from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
@@ -59,6 +59,7 @@ from pipelines.verify.plan import (
 from pipelines.verify.report import report_sound
 from pipelines.verify.shard import CheckShard
 from pipelines.verify.sidecars import CheckSidecars, Findings
+from pipelines.verify.unfinished import unfinished_build
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.store.errors import CorpusError, NotLookedError, SettingsError
@@ -116,17 +117,8 @@ def _or_unfinished(store: RegularStorage, faults: list[Fault]) -> list[Fault]:
     A corpus without faults is sound, even if the last build did not finish.
     """
     log_is_sound = all(fault.file != LOG for fault in faults)
-    message = _unfinished(store).removeprefix("; ") if faults and log_is_sound else ""
+    message = unfinished_build(store) if faults and log_is_sound else ""
     return [Fault(LOG, message)] if message else faults
-
-
-def _unfinished(store: RegularStorage) -> str:
-    """Describe an unfinished build by the log; '' if the build finished or no log can be read."""
-    try:
-        message = unfinished(store)
-    except (CorpusError, OSError, ValueError, TypeError, LookupError, RecursionError):
-        return ""  # a damaged log is a fault of its own
-    return f"; {message}; run build again to finish it, then verify" if message else ""
 
 
 def _files(store: RegularStorage) -> Files:
@@ -138,9 +130,8 @@ def _files(store: RegularStorage) -> Files:
     try:
         # Checked first, because this may be any folder.
         if not store.lies_there(MANIFEST):
-            raise NotLookedError(
-                f"{store.root}: no {MANIFEST}; no finished build lies here{_unfinished(store)}"
-            )
+            parts = [f"{store.root}: no {MANIFEST}", "no finished build lies here"]
+            raise NotLookedError("; ".join(filter(None, [*parts, unfinished_build(store)])))
         return find_files(store)
     except OSError as error:
         raise NotLookedError(f"{store.root}: {error.strerror or error}") from error

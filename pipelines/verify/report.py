@@ -22,7 +22,7 @@ from pipelines.verify.look import Look
 
 _TIME = re.compile(
     r'<td class="number">(unknown|[\d.]+ s|\d+ min \d\d s|[\d,]+ h \d\d min)'
-    r"(, \d+ % waiting for images)?</td></tr>"
+    r"(, \d+ % waiting for prepared images)?</td></tr>"
 )
 _PICTURE = re.compile(
     r'<img src="data:image/webp;base64,[A-Za-z0-9+/]*=*" width="\d+" height="\d+"'

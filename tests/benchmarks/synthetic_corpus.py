@@ -69,7 +69,7 @@ class Images:
     def __init__(self, rng: np.random.Generator, numbers: np.ndarray, popular: int) -> None:
         count = len(numbers)
         copied = rng.random(count) < COPIES
-        which = _popular(rng, popular, count).astype(np.uint64)
+        which = draw_popular(rng, popular, count).astype(np.uint64)
         image = np.where(copied, which, numbers + np.uint64(1 << 40))
         altered = copied & (rng.random(count) >= SAME_BYTES)
         blank = rng.random(count) < BLANK
@@ -96,7 +96,7 @@ class Images:
         self.blank = blank
 
 
-def _popular(rng: np.random.Generator, of: int, count: int) -> np.ndarray:
+def draw_popular(rng: np.random.Generator, of: int, count: int) -> np.ndarray:
     """Draw from `of` things, the nth in proportion to n ** -POWER."""
     return (of * rng.random(count) ** (1 / (1 - POWER))).astype(np.int64)
 
@@ -167,7 +167,7 @@ def _sources(keys: list[str], numbers: np.ndarray, rng: np.random.Generator) -> 
     words = WORDS[rng.integers(0, len(WORDS), (count, 12))].tolist()
     texts = [" ".join(some) for some in words]
     common = np.flatnonzero(rng.random(count) < COMMON_TEXT)
-    for row, which in zip(common.tolist(), _popular(rng, 5000, len(common)), strict=True):
+    for row, which in zip(common.tolist(), draw_popular(rng, 5000, len(common)), strict=True):
         texts[row] = f"picture of thing {which}"
     tags = [some[:size] for some, size in zip(words, rng.integers(0, 5, count), strict=True)]
     return _table(

@@ -198,6 +198,10 @@ def test_a_build_that_drops_every_row_says_which_stage_took_them(
     said = capsys.readouterr().err
     assert "no sample is left: 4 rows in; select dropped 4 (short_side_max 4)" in said
     assert {n: d for n, d in tiny.files().items() if n.startswith("shards/")} == shards
+    assert main(["verify", str(tiny.out)]) == 1
+    said = capsys.readouterr().out
+    assert "no sample is left: 4 rows in; select dropped 4 (short_side_max 4); change the" in said
+    assert "run build again" not in said
 
 
 @pytest.mark.slow

@@ -70,6 +70,7 @@ def small(
         "max_failed_fraction.crawl=1",
         "max_failed_fraction.measure=1",
         "score.scorers=[{score: custom, name: bright, callable: simple_scorers:brightness}]",
+        "dedup.semantic=null",
         "select.bright={max: 0.999}",
     )
     corpus = Corpus(out=folder / "out", sets=sets)

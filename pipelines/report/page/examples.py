@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
     """Rows to find in the whole corpus."""
 
     keys: Mapping[int, frozenset[str]]  # by shard
-    kept_keys: frozenset[str]  # representatives, in any shard
+    kept_keys: frozenset[str]  # representatives, in any shard of this corpus
 
     def of(self, shard: int) -> Request:
         """Return the rows to find in one shard."""
@@ -85,7 +85,8 @@ def wanted(summary: Summary) -> Wanted:
     for choices in summary.examples.values():
         for choice in choices:
             keys.setdefault(choice.shard, set()).add(choice.key)
-            kept_keys.update(filter(None, [choice.kept_key]))
+            if choice.kept_key and not choice.kept_in:
+                kept_keys.add(choice.kept_key)
     for rejected in summary.rejects.values():
         for letter in rejected.examples:
             keys.setdefault(letter.shard, set()).add(letter.id)

@@ -14,15 +14,6 @@ def whole(number: int) -> str:
     return f"{number:,}"
 
 
-def rows(number: int) -> str:
-    """Return a count of rows with the noun.
-
-    >>> rows(1), rows(2000)
-    ('1 row', '2,000 rows')
-    """
-    return f"{number:,} row{'' if number == 1 else 's'}"
-
-
 def share(part: int, of: int) -> str:
     """Return a part as a percentage, as 0 % or 100 % only where it is exact.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pipelines.dedup.rows import NEAR_DUPLICATE, SAME_BYTES
 from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.formats import value
 from pipelines.report.page.records import Choice, Group, Summary
@@ -10,9 +11,10 @@ from schemas.rule_config import Rule
 
 MOST_DROPPED = 96  # thumbnails of dropped rows, of all reasons together
 REASONS = {
-    "repeated_url": "the same address, listed twice",
+    "repeated_url": "the same address as its representative",
     "same_bytes": "the same file, byte by byte",
     "near_duplicate": "perceptual hashes within the recipe's distance",
+    "semantic_duplicate": "embeddings within the recipe's eps",
     "contaminated": "has this prompt or image of the benchmark",
     "balance": "of common entries alone, and not drawn",
     "balance_unmatched": "has no entry of the list",
@@ -37,8 +39,11 @@ class Duplicate(NamedTuple):
     """A duplicate beside its representative."""
 
     dropped: Picture
-    kept: Picture | None
+    kept: Picture | None  # None if it lies in an earlier corpus
+    kept_key: str
+    kept_in: str  # name of the earlier corpus; '' for this corpus
     distance: int  # bits
+    is_direct: bool  # as far as the distance shows; else a later step removed what it was found for
 
 
 class Gallery(NamedTuple):
@@ -54,11 +59,17 @@ class Pictures:
     """A maker of pictures from the examples of a summary."""
 
     def __init__(
-        self, summary: Summary, found: Found, draw: Callable[[Example], Thumbnail]
+        self,
+        summary: Summary,
+        found: Found,
+        draw: Callable[[Example], Thumbnail],
+        phash_distance: int | None = None,
     ) -> None:
         self._summary = summary
         self._found = found
         self._draw = draw
+        # The largest distance that each reason alone allows, bits.
+        self._largest = {SAME_BYTES: 0, NEAR_DUPLICATE: phash_distance or 0}
 
     def of(self, group: Group, most: int | None = None, signal: str = "") -> tuple[Picture, ...]:
         """Return the pictures of a group, each with its value of `signal` if one is named."""
@@ -66,11 +77,15 @@ class Pictures:
         drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
         return tuple(picture for picture in drawn if picture)
 
-    def duplicate(self, choice: Choice) -> Duplicate | None:
+    def duplicate(self, choice: Choice, reason: str) -> Duplicate | None:
         """Return the pictures of a duplicate and its representative."""
         dropped = self._picture(self._found.at(choice.shard, choice.key))
-        kept = self._picture(self._found.representative(choice.kept_key))
-        return dropped and Duplicate(dropped, kept, choice.distance)
+        kept = None
+        if not choice.kept_in:
+            kept = self._picture(self._found.representative(choice.kept_key))
+        is_direct = choice.distance <= self._largest.get(reason, 64)
+        where = (choice.kept_key, choice.kept_in, choice.distance, is_direct)
+        return dropped and Duplicate(dropped, kept, *where)
 
     def _picture(self, example: Example | None, signal: str = "") -> Picture | None:
         if example is None:
@@ -130,9 +145,18 @@ def duplicate_galleries(
     galleries: list[Gallery] = []
     for reason, rows in counts.items():
         choices = summary.examples.get(Group("duplicate", reason), ())
-        duplicates = tuple(shown for choice in choices if (shown := pictures.duplicate(choice)))
-        galleries.append(Gallery(reason, rows, REASONS.get(reason, ""), duplicates))
+        pairs = (pictures.duplicate(choice, reason) for choice in choices)
+        duplicates = tuple(pair for pair in pairs if pair)
+        meanings = filter(None, [REASONS.get(reason), *_in_earlier(summary, reason)])
+        galleries.append(Gallery(reason, rows, "; ".join(meanings), duplicates))
     return galleries
+
+
+def _in_earlier(summary: Summary, reason: str) -> Iterable[str]:
+    """Yield how many rows have their representative in each earlier corpus."""
+    for (why, corpus), rows in sorted(summary.in_earlier.items()):
+        if why == reason:
+            yield f"{rows:,} with a representative in {corpus}"
 
 
 def _rules_by_reason(rules: Iterable[Mapping[str, Rule]]) -> dict[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipelines.report.page.correlations import Moments
 from pipelines.report.page.histograms import Histogram
+from pipelines.report.page.medians import Counts
 
 
 class Tally(NamedTuple):
@@ -15,6 +16,13 @@ class Tally(NamedTuple):
     kept: int
 
 
+class Blurred(NamedTuple):
+    """Samples with blurred faces, and the faces of all of them."""
+
+    samples: int = 0
+    faces: int = 0
+
+
 class Choice(NamedTuple):
     """A row chosen as an example: a group keeps its smallest ranks."""
 
@@ -22,6 +30,7 @@ class Choice(NamedTuple):
     key: str
     shard: int
     kept_key: str = ""  # of a duplicate: its representative
+    kept_in: str = ""  # name of the earlier corpus that this lies in; '' for this corpus
     distance: int = 0  # of a duplicate: bits between the two pHashes
 
 
@@ -82,9 +91,13 @@ class Summary:
     shards: tuple[ShardLine, ...] = ()  # the shards that lost the largest share
     sources: Mapping[str, Tally] = field(default_factory=dict)
     licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
+    blurred: Blurred = field(default_factory=Blurred)
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
+    score_values: Mapping[tuple[str, str], Counts] = field(default_factory=dict)  # the same keys
     moments: Mapping[tuple[str, str], Moments] = field(default_factory=dict)  # of pairs of columns
     examples: Mapping[Group, tuple[Choice, ...]] = field(default_factory=dict)  # by rank
+    # Duplicates of rows of earlier corpora, by reason and name of the corpus.
+    in_earlier: Mapping[tuple[str, str], int] = field(default_factory=dict)
     rejects: Mapping[RejectKind, Rejected] = field(default_factory=dict)

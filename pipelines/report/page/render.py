@@ -16,7 +16,7 @@ from pipelines.report.build_log import StageTime
 from pipelines.report.page import charts, formats
 from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report.page.examples import Example, Found, Thumbnail
-from pipelines.report.page.histograms import Histogram, bin_edges
+from pipelines.report.page.medians import median
 from pipelines.report.page.pictures import (
     Pictures,
     dropped_galleries,
@@ -25,6 +25,7 @@ from pipelines.report.page.pictures import (
 )
 from pipelines.report.page.records import Group, Summary
 from pipelines.report.summary import MOST_SHARDS, shown_columns, shown_rules
+from pipelines.runtime.counting import counted
 from schemas.recipe import Recipe
 
 MOST_SOURCES = 100
@@ -59,7 +60,7 @@ class ScoreLine(NamedTuple):
     score: str
     source: str
     rows: int  # that have it
-    median: float  # to the width of a bin
+    median: float  # in few digits; True or False of a flag
     outside: int  # rows that a bound of the recipe drops
     kept: int  # rows in the shards
 
@@ -91,7 +92,7 @@ def render_page(
         draw: makes the thumbnail of an example.
         lists: what dedup knows of the lists that it compared rows with.
     """
-    pictures = Pictures(summary, found, draw)
+    pictures = Pictures(summary, found, draw, recipe.dedup.phash_distance)
     stages = _stages(manifest["funnel"], times)
     css = _environment().get_template("style.css").render()
     by_dedup = _dropped_by(stages, "dedup")
@@ -143,8 +144,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("whole", "rows", "share", "value", "size", "duration"):
+    for name in ("whole", "share", "value", "size", "duration"):
         environment.filters[name] = getattr(formats, name)
+    environment.filters["counted"] = counted
     environment.globals["plot"] = (charts.WIDTH, charts.HEIGHT, charts.FUNNEL_WIDTH)
     return environment
 
@@ -211,25 +213,14 @@ def _score_lines(summary: Summary, recipe: Recipe) -> list[ScoreLine]:
     shown = {name for name, _ in _largest(summary.sources, MOST_SOURCES)}
     lines: list[ScoreLine] = []
     for column in shown_columns(recipe):
-        edges = bin_edges(column)
         for source in sorted(shown):
             found = summary.scores_of_sources.get((source, column.name))
             if found and sum(found.measured):
                 outside = found.under + found.over + found.forbidden
                 rows, kept = sum(found.measured), sum(found.kept)
-                median = _median(found, edges)
-                lines.append(ScoreLine(column.name, source, rows, median, outside, kept))
+                middle = median(summary.score_values[source, column.name])
+                lines.append(ScoreLine(column.name, source, rows, middle, outside, kept))
     return lines
-
-
-def _median(histogram: Histogram, edges: Any) -> float:
-    """Return the middle of the bin that the median lies in."""
-    half, seen = sum(histogram.measured) / 2, 0
-    for number, rows in enumerate(histogram.measured):
-        seen += rows
-        if seen >= half:
-            return (edges[number] + edges[number + 1]) / 2
-    return float("nan")
 
 
 def _dropped_by(stages: Sequence[Stage], stage: str) -> dict[str, int]:

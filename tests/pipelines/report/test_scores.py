@@ -1,8 +1,6 @@
 """The report's part on scores, of really scored rows: against counts over all rows at once."""
 
-import itertools
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +9,10 @@ import pytest
 from threshold_corpus import build_until_dedup, lay_out
 
 from filters.signal import Column
-from pipelines.dedup.lists import Lists
+from pipelines.report.build_log import StageTime
 from pipelines.report.page.correlations import STEPS, Moments, make_moments
-from pipelines.report.page.examples import Found, find_examples, make_thumbnail, wanted
+from pipelines.report.page.medians import median
 from pipelines.report.page.records import Group, Summary
-from pipelines.report.page.render import render_page
 from pipelines.report.summary import merge, merge_all, summarise_shard
 from pipelines.runtime.sidecar import (
     Counts,
@@ -25,7 +22,7 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from pipelines.stage_table import STAGES
+from pipelines.verify.report import _comparable
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
@@ -89,6 +86,8 @@ def test_scores_are_counted_by_source(scored, parts) -> None:
         assert sum(histogram.measured) == len(mine)
         assert histogram.under == sum(value < limit for value in mine)
         assert (histogram.lowest, histogram.highest) == (min(mine), max(mine))
+        middle = sorted(mine)[(len(mine) - 1) // 2]
+        assert median(merge_all(parts).score_values[source, "brightness"]) == round(middle, 2)
 
 
 def test_correlations_are_those_of_all_scored_rows(scored, parts) -> None:
@@ -118,17 +117,8 @@ def test_a_correlation_is_of_places_on_the_axis_without_missing_values() -> None
     assert found.correlation == pytest.approx(1)
 
 
-def test_the_page_shows_scores_thresholds_and_correlations(scored, parts) -> None:
-    store, recipe, shards = scored
-    summary = merge_all(parts)
-    asked = wanted(summary)
-    examples = [find_examples(asked.of(shard), store) for shard in range(shards)]
-    found = Found(list(itertools.chain(*examples)))
-    blank = {"rows_in": 0, "kept": 0, "dropped": {}, "failed": {}}
-    funnel = [{"stage": stage, **blank} for stage in STAGES]
-    manifest = {"recipe": "0" * 32, "contract": 3, "tokens": [], "subsets": {}, "funnel": funnel}
-    draw = partial(make_thumbnail, store=store, settings=recipe.decode)
-    page = render_page(summary, found, manifest, {}, recipe, draw, Lists())
+def test_the_page_shows_scores_thresholds_and_correlations(scored, render) -> None:
+    page = render(*scored)
     scores = page.partition('<section id="scores">')[2].partition("</section>")[0]
     assert "Kept by select" in scores
     assert scores.count("brightness = 0.4") >= 2
@@ -145,3 +135,9 @@ def test_a_corpus_without_scorers_has_no_such_part(scored, tmp_path: Path) -> No
     )
     summary = summarise_shard(0, Storage(str(tmp_path / "out")), without)
     assert summary.moments == summary.scores_of_sources == {}
+
+
+def test_verify_leaves_out_how_long_a_stage_took_and_waited(scored, render) -> None:
+    waited = render(*scored, times={"score": StageTime(61.0, 0.87)})
+    assert ">1 min 01 s, 87 % waiting for prepared images<" in waited
+    assert _comparable(waited, True) == _comparable(render(*scored), True)
