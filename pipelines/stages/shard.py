@@ -218,9 +218,8 @@ class ReadSamples:
     def _captions(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
         """Return the captions of a row that its sample holds, the chosen one first."""
         names = ("style", "origin", "caption")
-        passed = [
-            {name: each[name] for name in names} for each in row["written"] if each["caption"]
-        ]
+        passed = (each for each in row["written"] if each["caption"])
+        captions = [{name: each[name] for name in names} for each in passed]
         return captions if self.all_captions else captions[:1]
 
     def _json(
