@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import simple_captioners
 from tiny import Tiny, draw_images
 
-from filters.captioner import EngineError
+from filters.captioner import Asked, EngineError, Unanswered
+from filters.captions.custom import CustomCaptioner
 from pipelines.verify.job import verify
 from schemas.store.storage import CorpusError, Storage
 
@@ -126,6 +128,29 @@ def test_questions_are_flags_and_a_forbidden_one_drops(tiny: Tiny) -> None:
     assert captions(tiny).keys() == flags.keys() - collages
     assert len(simple_captioners.SEEN) == 2 * IMAGES
     assert not verify(Storage(str(tiny.out)))
+
+
+def test_a_row_that_was_not_answered_is_tried_again_when_asked(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    answers = CustomCaptioner.answers
+
+    def first_lost(self: CustomCaptioner, requests: Iterable[Asked]) -> Iterator[Any]:
+        lost, *others = requests
+        yield Unanswered(digest=lost.digest, detail="timed out 6 times")
+        yield from answers(self, others)
+
+    monkeypatch.setattr(CustomCaptioner, "answers", first_lost)
+    recipe = tiny.recipe(caption=caption, rows_per_shard=IMAGES, max_failed_fraction={"caption": 1})
+    tiny.build(recipe, until="caption")
+    assert len(captions(tiny)) == IMAGES - 1
+    monkeypatch.undo()
+    tiny.build(recipe, until="caption")
+    assert len(captions(tiny)) == IMAGES - 1
+    tiny.build(recipe, until="caption", retry_failed=("caption",))
+    assert len(captions(tiny)) == IMAGES
+    assert len(simple_captioners.SEEN) == IMAGES
 
 
 def test_verify_finds_captions_that_no_answer_stands_behind(tiny: Tiny) -> None:
