@@ -20,6 +20,7 @@ from filters.registry import columns
 from filters.scores.registry import columns_of
 from filters.signal import Column
 from pipelines.dedup.rows import OF_DUPLICATES
+from pipelines.report.page import captioned
 from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
 from pipelines.report.page.medians import count_values
@@ -87,7 +88,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     duplicates = read("duplicates", "key", "kept_key", "kept_in", "reason", "distance")
     selection = read("selection", "key", "kept", "reason").to_pylist()
     verdicts = duplicates.to_pylist()
-    captions = read("captions", "key", "caption_origin").to_pylist()
+    captions = read("captions").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
     source = sources[0]["source"] if sources else ""
     histograms = _histograms(shard, store, kept, recipe, source)
@@ -110,6 +111,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         licences=_few_licences(_tallies(sources, kept, _licence)),
         blurred=_blurred(shard, store, kept, recipe),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
+        captions=captioned.counts_of(captions, kept),
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
         score_values={(source, n): _values(scores, n) for n in scored if n in histograms},
@@ -132,6 +134,7 @@ def merge(a: Summary, b: Summary) -> Summary:
         licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
         blurred=Blurred(*map(add, a.blurred, b.blurred)),
         caption_origins=_merged(a.caption_origins, b.caption_origins, add),
+        captions=captioned.merged(a.captions, b.captions),
         histograms=_merged(a.histograms, b.histograms, add),
         scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
         score_values=_merged(a.score_values, b.score_values, add),

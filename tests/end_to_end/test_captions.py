@@ -92,6 +92,11 @@ def test_a_refusal_goes_to_the_next_engine_style_and_to_the_source(tiny: Tiny) -
     refused = {"styles": [style], "engines": [engine("refusals")]}
     tiny.build(tiny.recipe(caption=refused), until="caption")
     assert {row["caption_origin"] for row in captions(tiny).values()} == {"text"}
+    tiny.build(tiny.recipe(caption=refused))
+    page = (tiny.out / "report.html").read_text()
+    assert f'<th scope="row"><code>refusal</code></th><td class="number">{IMAGES}</td>' in page
+    assert "I&#39;m sorry, but I cannot help with that." in page
+    assert not verify(Storage(str(tiny.out)))
     tiny.build(tiny.recipe(caption={**refused, "otherwise": "drop"}), until="caption")
     paths = (tiny.out / "dead_letters/caption").iterdir()
     rows = [row for path in paths for row in pq.read_table(path).to_pylist()]

@@ -64,6 +64,7 @@ class Example:
     messages: tuple[tuple[str, str], ...]  # role, content
     template: str
     caption_origin: str
+    caption_style: str
     blur: FaceBlur = NO_BLUR  # of its faces, as far as it was scored
     matched: str = ""  # the prompt or image of a benchmark that it has
 
@@ -174,6 +175,7 @@ def _example(
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
         caption_origin=caption.get("caption_origin", ""),
+        caption_style=caption.get("caption_style", ""),
         blur=face_blur(stored.get(f"{blur.scorer}_boxes") or (), blur) if blur else NO_BLUR,
         matched=verdict.get("matched", "")[:TEXT_CHARS],
     )

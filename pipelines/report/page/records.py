@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipelines.report.page.captioned import CaptionCounts
 from pipelines.report.page.correlations import Moments
 from pipelines.report.page.histograms import Histogram
 from pipelines.report.page.medians import Counts
@@ -93,6 +94,7 @@ class Summary:
     licences: Mapping[tuple[str, str], Tally] = field(default_factory=dict)  # source, licence
     blurred: Blurred = field(default_factory=Blurred)
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
+    captions: CaptionCounts = field(default_factory=CaptionCounts)
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
     score_values: Mapping[tuple[str, str], Counts] = field(default_factory=dict)  # the same keys

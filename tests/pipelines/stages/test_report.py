@@ -267,6 +267,7 @@ def test_even_noise_makes_a_thumbnail_of_at_most_ten_kilobytes(tmp_path: Path) -
         messages=(),
         template="",
         caption_origin="",
+        caption_style="",
     )
     thumbnail = make_thumbnail(example, Storage(str(tmp_path)), DecodeConfig())
     assert (thumbnail.width, thumbnail.height) == (SIDE, SIDE)

@@ -1,0 +1,181 @@
+"""What engines wrote, in the report: styles, lengths, refused captions, flags, tokens, money."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from filters.words import count_words
+from schemas.caption_config import CaptionConfig, OpenAiEngine
+from schemas.keys import rank
+
+MOST_REFUSED = 3  # examples of each engine and reason
+REFUSED_CHARS = 300
+WORD_BINS = (5, 10, 20, 40, 80, 160)  # most words of each bin of lengths but the last
+MILLION = 1_000_000
+
+
+class Used(NamedTuple):
+    """Answers of an engine, and what they cost."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def plus(self, other: "Used") -> "Used":
+        """Add up."""
+        return Used(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Flagged(NamedTuple):
+    """Rows whose answer to a question is yes, and rows with an answer."""
+
+    yes: int = 0
+    answered: int = 0
+
+
+class Refused(NamedTuple):
+    """A caption that a gate refused, chosen as an example."""
+
+    rank: str
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionCounts:
+    """The captions of a part of a corpus; `CaptionCounts()` is that of no rows."""
+
+    styles: Mapping[str, int] = field(default_factory=dict)  # of the chosen captions of samples
+    lengths: Mapping[tuple[str, int], int] = field(default_factory=dict)  # style, number of bin
+    used: Mapping[str, Used] = field(default_factory=dict)  # by engine
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)  # engine, reason
+    examples: Mapping[tuple[str, str], tuple[Refused, ...]] = field(default_factory=dict)
+    flags: Mapping[str, Flagged] = field(default_factory=dict)  # by question
+
+
+def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> CaptionCounts:
+    """Count the rows of a side-car of captions; `kept` are the keys of samples."""
+    styles: Counter[str] = Counter()
+    lengths: Counter[tuple[str, int]] = Counter()
+    used: dict[str, Used] = {}
+    examples: dict[tuple[str, str], list[Refused]] = {}
+    flags: dict[str, Flagged] = {}
+    for row in rows:
+        if row["key"] in kept:
+            styles[row["caption_style"]] += 1
+            lengths[row["caption_style"], _bin(row["caption"])] += 1
+        for each in row["written"]:
+            if each["engine"]:
+                cost = Used(1, each["prompt_tokens"], each["completion_tokens"])
+                used[each["engine"]] = used.get(each["engine"], Used()).plus(cost)
+            if each["engine"] and each["reason"]:
+                found = examples.setdefault((each["engine"], each["reason"]), [])
+                text, detail = each["text"][:REFUSED_CHARS], each["detail"][:REFUSED_CHARS]
+                found.append(Refused(rank(row["key"], "report refused"), text, detail))
+        for flag in row["flags"]:
+            before = flags.get(flag["name"], Flagged())
+            flags[flag["name"]] = Flagged(before.yes + flag["value"], before.answered + 1)
+    return CaptionCounts(
+        styles=styles,
+        lengths=lengths,
+        used=used,
+        refused={place: len(found) for place, found in examples.items()},
+        examples={place: _few(found) for place, found in examples.items()},
+        flags=flags,
+    )
+
+
+def merged(a: CaptionCounts, b: CaptionCounts) -> CaptionCounts:
+    """Return the counts of two parts that share no row; associative and commutative."""
+    return CaptionCounts(
+        styles=Counter(a.styles) + Counter(b.styles),
+        lengths=Counter(a.lengths) + Counter(b.lengths),
+        used={
+            name: a.used.get(name, Used()).plus(b.used.get(name, Used()))
+            for name in (*a.used, *b.used)
+        },
+        refused=Counter(a.refused) + Counter(b.refused),
+        examples={
+            place: _few([*a.examples.get(place, ()), *b.examples.get(place, ())])
+            for place in (*a.examples, *b.examples)
+        },
+        flags={
+            name: Flagged(
+                *map(
+                    sum,
+                    zip(a.flags.get(name, Flagged()), b.flags.get(name, Flagged()), strict=True),
+                )
+            )
+            for name in (*a.flags, *b.flags)
+        },
+    )
+
+
+class EngineLine(NamedTuple):
+    """An engine in the report."""
+
+    name: str
+    used: Used
+    money: float | None  # None where the recipe has no prices
+    refused: tuple[tuple[str, int, tuple[Refused, ...]], ...]  # reason, captions, examples
+
+
+def engine_lines(counts: CaptionCounts, config: CaptionConfig) -> list[EngineLine]:
+    """Return a line an engine, in the order of the recipe."""
+    lines: list[EngineLine] = []
+    for engine in config.engines:
+        used = counts.used.get(engine.name, Used())
+        reasons = sorted(reason for name, reason in counts.refused if name == engine.name)
+        lines.append(
+            EngineLine(
+                name=engine.name,
+                used=used,
+                money=_money(used, engine) if isinstance(engine, OpenAiEngine) else None,
+                refused=tuple(
+                    (
+                        reason,
+                        counts.refused[engine.name, reason],
+                        counts.examples[engine.name, reason],
+                    )
+                    for reason in reasons
+                ),
+            )
+        )
+    return lines
+
+
+def length_lines(counts: CaptionCounts) -> list[tuple[str, list[int]]]:
+    """Return the captions of each style by bins of their length in words."""
+    bins = range(len(WORD_BINS) + 1)
+    return [
+        (style, [counts.lengths.get((style, number), 0) for number in bins])
+        for style in sorted(counts.styles)
+    ]
+
+
+def bin_names() -> list[str]:
+    """Return the names of the bins of lengths.
+
+    >>> bin_names()[0], bin_names()[1], bin_names()[-1]
+    ('1 to 5', '6 to 10', 'over 160')
+    """
+    starts = (1, *(most + 1 for most in WORD_BINS))
+    names = [f"{first} to {most}" for first, most in zip(starts, WORD_BINS, strict=False)]
+    return [*names, f"over {WORD_BINS[-1]}"]
+
+
+def _bin(caption: str) -> int:
+    words = count_words(caption)
+    return sum(words > most for most in WORD_BINS)
+
+
+def _few(found: Iterable[Refused]) -> tuple[Refused, ...]:
+    return tuple(sorted(found)[:MOST_REFUSED])
+
+
+def _money(used: Used, engine: OpenAiEngine) -> float | None:
+    if not (engine.prompt_price or engine.completion_price):
+        return None
+    cost = used.prompt_tokens * engine.prompt_price
+    return (cost + used.completion_tokens * engine.completion_price) / MILLION
