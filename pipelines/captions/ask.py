@@ -75,7 +75,7 @@ class Asker:
         rejects: list[Reject] = []
         _, engine = self.engines[number]
         try:
-            for answer in engine.answers(self._asked(number, by_digest, rejects)):
+            for answer in engine.answers(self.asked(number, by_digest, rejects)):
                 request = by_digest.pop(answer.digest)
                 if isinstance(answer, Answer):
                     self.answers.add(answer)
@@ -92,15 +92,22 @@ class Asker:
         Raises:
             CorpusError: an answer is not there.
         """
-        by_digest = {self.digest(number, request): request for request in requests}
-        found = self.answers.find([*by_digest])
-        for digest, request in by_digest.items():
-            if digest not in found:
+        for digest, request, answer in self.known(number, requests):
+            if answer is None:
                 raise CorpusError(
                     f"{FOLDER}/: no answer to {digest}, for {request.row['key']} in style "
                     f"{request.style.style}"
                 )
-            yield request, found[digest]
+            yield request, answer
+
+    def known(
+        self, number: int, requests: Sequence[Request]
+    ) -> Iterator[tuple[str, Request, Answer | None]]:
+        """Yield each request with its digest and the answer that is kept, None without one."""
+        by_digest = {self.digest(number, request): request for request in requests}
+        found = self.answers.find([*by_digest])
+        for digest, request in by_digest.items():
+            yield digest, request, found.get(digest)
 
     def digest(self, number: int, request: Request) -> str:
         """Return the name of the answer to a request: a hash of all that decides it."""
@@ -113,7 +120,7 @@ class Asker:
         asked = [prompt.text, prompt.schema, self.max_new_tokens(request.style), *sampled]
         return fingerprint(dict(engine.identity()), asked, picture)
 
-    def _asked(
+    def asked(
         self, number: int, waiting: Mapping[str, Request], rejects: list[Reject]
     ) -> Iterator[Asked]:
         """Yield requests with their images; put those without into `rejects`."""

@@ -19,6 +19,7 @@ from pipelines.cli.arguments import (
 )
 from pipelines.cli.build import add_build
 from pipelines.cli.calibrate import add_calibrate
+from pipelines.cli.caption_batches import add_caption
 from pipelines.cli.preferences import add_compare, add_export, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import add_train, add_train_clip, add_train_tokenizer
@@ -136,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
             "calibrate", help="have a sample labelled, and say how well a rule agrees with people"
         )
     )
+    add_caption(
+        commands.add_parser(
+            "caption", help="write the requests for captions to batch files, and take the answers"
+        )
+    )
     add_recipe(commands.add_parser("recipe", help="check a recipe and print it with all defaults"))
     add_train_tokenizer(
         commands.add_parser(
@@ -219,6 +225,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "build": _run("pipelines.cli.build"),
     "verify": _verify,
     "what-if": _run("pipelines.cli.what_if"),
+    "caption": _run("pipelines.cli.caption_batches"),
     "calibrate": _run("pipelines.cli.calibrate"),
     "recipe": _run("pipelines.cli.recipe"),
     "engines": _engines,

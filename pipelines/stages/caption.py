@@ -1,16 +1,17 @@
 """caption: choose the words of every kept row; the source's original stays in `sources/`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
+from filters.captioner import Unanswered
 from filters.captions.questions import Flags
 from pipelines.captions.answers import Answers
 from pipelines.captions.ask import Asker, Outcome
-from pipelines.captions.choose import Captioned, Captioner, Request
+from pipelines.captions.choose import Ask, Captioned, Captioner, Request
 from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.captions.engines import make_engine
 from pipelines.captions.flags import flags_of, forbidden
@@ -102,7 +103,8 @@ class Caption(MapStage):
         rows = self._rows(shard, store)
         clock = DeviceClock()
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
-        ask = self._asker(shard, store, judge, clock)
+        asker = self._asker(shard, store, judge, clock)
+        ask = self._ask(asker)
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         made = captioner.caption(rows)
         rejects = [each.reject for each in made if each.reject]
@@ -123,6 +125,38 @@ class Caption(MapStage):
             rejects=named(rejects, shard, store),
             waited=clock.share,
         )
+
+    def waiting(
+        self, shard: int, store: Storage, engine: int
+    ) -> tuple[Asker, Mapping[str, Request]]:
+        """Return the next requests of a shard to an engine that have no answer, by digest.
+
+        With them, what makes requests with images of them: `Asker.asked`.
+
+        A row that needs another engine first, or whose image cannot be read, has none.
+
+        Args:
+            shard: its number.
+            store: the corpus.
+            engine: its number in the recipe.
+        """
+        judge = Judge(config=self.config, cosine=self._cosine(shard, store))
+        asker = self._asker(shard, store, judge, DeviceClock())
+        found: dict[str, Request] = {}
+
+        def ask(number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
+            for digest, request, answer in asker.known(number, requests):
+                if answer is None and number == engine:
+                    found[digest] = request
+                yield request, answer or Unanswered(digest=digest, detail="not asked yet")
+
+        captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
+        rows = self._rows(shard, store)
+        made = captioner.caption(rows)
+        if self.config.questions:
+            passed = [row for row, each in zip(rows, made, strict=True) if each.passed]
+            flags_of(passed, ask, judge)
+        return asker, found
 
     @property
     def _clip(self) -> ClipModel | None:
@@ -153,9 +187,9 @@ class Caption(MapStage):
             for row in rows
         ]
 
-    def _asker(self, shard: int, store: Storage, judge: Judge, clock: DeviceClock) -> Any:
+    def _asker(self, shard: int, store: Storage, judge: Judge, clock: DeviceClock) -> Asker:
         cache = self.config.cache
-        asker = Asker(
+        return Asker(
             engines=[(config, make_engine(config)) for config in self.config.engines],
             prompt_of=judge.prompt,
             max_new_tokens=judge.max_new_tokens,
@@ -164,13 +198,13 @@ class Caption(MapStage):
             decode=self.decode,
             clock=clock,
         )
+
+    def _ask(self, asker: Asker) -> Ask:
         if not self.asks:
             return asker.kept
         if not self.gpu:
             return asker
-        return self._with_gpu(asker)
 
-    def _with_gpu(self, asker: Asker) -> Any:
         def ask(number: int, requests: Sequence[Request]) -> Iterable[tuple[Request, Outcome]]:
             assert self.gpu
             require_gpu(self.name, f"caption.gpu ({self.gpu.type})", "--set caption.gpu=null")
