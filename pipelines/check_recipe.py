@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from filters.captions.model_pin import pinned_engine
 from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, make_signal
@@ -54,6 +55,8 @@ def pin(recipe: Recipe) -> Recipe:
     changes["score"] = recipe.score.model_copy(
         update={"scorers": tuple(map(pinned, recipe.score.scorers))}
     )
+    engines = tuple(map(pinned_engine, recipe.caption.engines))
+    changes["caption"] = recipe.caption.model_copy(update={"engines": engines})
     changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)
