@@ -42,10 +42,13 @@ def model_sha256(engine: TransformersEngine) -> str:
         if engine.model_sha256:
             raise EngineError(f"{where}: only a folder has a sha256; give a revision instead")
         return ""
+    expected = f"{where}: expected a local folder with a model"
+    if "://" in engine.model:
+        raise EngineError(expected)
     try:
         found = folder_sha256(engine.model, MODEL_FILES)
     except ScorerError as error:
-        raise EngineError(f"{where}: expected a local folder with a model") from error
+        raise EngineError(expected) from error
     if engine.model_sha256 and engine.model_sha256 != found:
         raise EngineError(f"{where}: sha256 is {found}, expected {engine.model_sha256}")
     return found
