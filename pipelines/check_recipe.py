@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from filters.captions.model_pin import pinned_engine
 from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, make_signal
@@ -57,6 +58,8 @@ def pin(recipe: Recipe) -> Recipe:
     templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
     changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
+    engines = tuple(map(pinned_engine, recipe.caption.engines))
+    changes["caption"] = recipe.caption.model_copy(update={"engines": engines})
     changes["crawl"] = recipe.crawl.model_copy(update={"known_hashes": pinned_lists(recipe.crawl)})
     changes["vq_tokens"] = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     return recipe.model_copy(update=changes)

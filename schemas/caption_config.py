@@ -214,4 +214,6 @@ class CaptionConfig(StageConfig):
         for engine, fields in zip(self.engines, data["engines"], strict=True):
             for name in engine.EFFORT_FIELDS:
                 del fields[name]
+            if fields.get("model_sha256"):
+                del fields["model"]
         return data

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from schemas.caption_config import CaptionConfig, TransformersEngine, VllmEngine
 from schemas.plain_words import kind_of, not_yaml, shown
 from schemas.recipe import DedupConfig, Recipe, Source
 from schemas.recipe_faults import explain, nearest
@@ -261,6 +262,7 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
     )
     changes = {
         "sources": tuple(sources),
+        "caption": _resolved_caption(recipe.caption, resolve),
         "crawl": recipe.crawl.model_copy(update={"known_hashes": lists}),
         "dedup": _resolved_dedup(recipe.dedup, resolve),
         "score": _resolved_files(recipe.score, resolve),
@@ -269,6 +271,18 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         "pair": pair,
     }
     return recipe.model_copy(update=changes)
+
+
+def _resolved_caption(config: CaptionConfig, resolve: Callable[[str], str]) -> CaptionConfig:
+    """Resolve the folders of models that workers load; a name on the Hub stays."""
+    engines = tuple(
+        engine.model_copy(update={"model": path})
+        if isinstance(engine, TransformersEngine | VllmEngine)
+        and _is_local(engine.model, path := resolve(engine.model))
+        else engine
+        for engine in config.engines
+    )
+    return config.model_copy(update={"engines": engines})
 
 
 def _resolved_dedup(config: DedupConfig, resolve: Callable[[str], str]) -> DedupConfig:

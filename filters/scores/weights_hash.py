@@ -1,6 +1,7 @@
 """Hashes of files of weights, so that changed weights are noticed."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +36,14 @@ def file_sha256(url: str) -> str:
     return digest.hexdigest()
 
 
-def folder_sha256(url: str) -> str:
-    """Return a sha256 of the configuration, tokenizer and weights in a folder of open_clip.
+def folder_sha256(url: str, names: Sequence[str] = _NAMES) -> str:
+    """Return a sha256 of the configuration, tokenizer and weights in a folder.
 
     It is of the files' names and own hashes.
+
+    Args:
+        url: path of a local folder.
+        names: patterns of the files that decide; those of open_clip if not given.
 
     Raises:
         ScorerError: there is no such folder.
@@ -49,7 +54,7 @@ def folder_sha256(url: str) -> str:
         raise ScorerError(f"{url}: expected a local folder")
     digest = hashlib.sha256()
     for file in sorted(Path(path).iterdir()):
-        if any(file.match(pattern) for pattern in _NAMES):
+        if any(file.match(pattern) for pattern in names):
             digest.update(f"{file.name} {file_sha256(str(file))}\n".encode())
     return digest.hexdigest()
 

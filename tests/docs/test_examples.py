@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- (?P<what>[^>]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.S)
 SIGNAL_PAGE = ROOT / "docs/how-to/add-a-signal.md"
 SCORE_PAGE = ROOT / "docs/how-to/add-a-score.md"
+CAPTION_PAGE = ROOT / "docs/how-to/add-a-captioner.md"
 
 
 def blocks(language: str, pages: list[Path] = PAGES) -> Iterator[tuple[str, str, str]]:
@@ -169,3 +170,26 @@ def test_a_build_stores_the_score_of_the_page_and_selects_by_it(
     tables = [pq.read_table(path) for path in sorted((tiny.out / "scores").glob("*.parquet"))]
     values = [value for table in tables for value in table["symmetry"].to_pylist()]
     assert sorted(values) == pytest.approx([0.0, 1.0], abs=0.05)
+
+
+def test_a_build_has_the_captions_of_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shown = {what: code for _, what, code in blocks("python", [CAPTION_PAGE])}
+    (tmp_path / "my_captions.py").write_text(shown["file: my_captions.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    recipes = {what: code for _, what, code in blocks("yaml", [CAPTION_PAGE])}
+    asked = yaml.safe_load(recipes["recipe with the captioner"])
+    tiny = Tiny(folder=tmp_path)
+    (tmp_path / "images").mkdir()
+    for name in ("red", "blue"):
+        Image.new("RGB", (160, 150), name).save(tmp_path / f"images/{name}.png")
+        (tmp_path / f"images/{name}.txt").write_text(f"the source calls it {name}")
+    dedup = {"phash_distance": None}
+    tiny.build(tiny.recipe(caption=asked["caption"], select={}, dedup=dedup), until="caption")
+    tables = [pq.read_table(path) for path in sorted((tiny.out / "captions").glob("*.parquet"))]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert {row["caption"] for row in rows} == {
+        f"A picture in which most of the light is {name}." for name in ("red", "blue")
+    }
+    assert {row["caption_origin"] for row in rows} == {"mine"}

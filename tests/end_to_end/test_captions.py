@@ -1,6 +1,7 @@
 """Captions by engines: what is asked once is never asked again, and a refusal goes on."""
 
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import simple_captioners
+import tiny_captioners
 from tiny import Tiny, draw_images
 
 from filters.captioner import Asked, EngineError, Unanswered
@@ -165,3 +167,26 @@ def test_verify_finds_captions_that_no_answer_stands_behind(tiny: Tiny) -> None:
         path.unlink()
     found = [str(fault) for fault in verify(Storage(str(tiny.out)))]
     assert any("no answer to" in line for line in found)
+
+
+@pytest.mark.slow
+def test_a_model_of_transformers_writes_the_same_captions_in_batches_of_any_size(
+    tiny: Tiny,
+) -> None:
+    folder = tiny_captioners.qwen2_vl(tiny.folder / "model")
+    prompt = {"style": "noise", "prompt": "What is it?", "max_new_tokens": 6}
+    found: list[dict[str, Any]] = []
+    for batch_size in (1, 4):
+        model = {"engine": "transformers", "name": "vlm", "model": str(folder)}
+        engines = [{**model, "batch_size": batch_size, "temperature": 1.0}]
+        # Of random weights, so no gate that looks at words.
+        gates = {"truncated": False, "loop": None, "special_tokens": False, "refusal": False}
+        caption = {"styles": [prompt], "engines": engines, "gates": gates}
+        tiny.build(tiny.recipe(caption=caption), until="caption")
+        found.append(captions(tiny))
+        for name in ("answers", "captions"):
+            shutil.rmtree(tiny.out / name)
+    one, other = found
+    assert one == other
+    assert len({row["written"][0]["text"] for row in one.values()}) == IMAGES
+    assert {row["caption_origin"] for row in one.values()} == {"vlm"}
