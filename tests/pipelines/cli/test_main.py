@@ -65,7 +65,7 @@ def test_a_wrong_word_exits_with_2_and_says_what_was_meant(
         ("vq_tokens.tokenizers.0.preset=bundld", "did you mean bundled?"),
         ("vq_tokens.aspects=Sqare", "did you mean square?"),
         ("vq_tokens.precision=bf61", "did you mean bf16?"),
-        ("caption.engine=sorce", "did you mean source?"),
+        ("caption.otherwise=sorce", "did you mean source?"),
         ("sources.opencliprt.quota=3", "did you mean openclipart?"),
         ("crawl={retries: 1, retries: 2}", "retries is given twice"),
     ],
@@ -135,6 +135,6 @@ def test_a_flag_of_an_earlier_release_is_read_and_its_new_name_is_said(
     said = capsys.readouterr().err
     assert "--retry-dead is now called --retry-failed" in said
     assert (
-        "argument --retry-failed: expected one of crawl, measure, score, vq_tokens, got 'craw'"
+        "argument --retry-failed: expected one of crawl, measure, score, caption, vq_tokens, got 'craw'"
         in said
     )
