@@ -156,9 +156,9 @@ class VisionLanguageModel:
         try:
             self.prepare(request)
         except UnpreparedError as error:
-            hint = "" if self._is_chat else "; its processor has no chat template"
+            template = "may be of texts alone" if self._is_chat else "is missing"
             raise EngineError(
-                f"{self._where}: reads no image with a text: {error}{hint}"
+                f"{self._where}: reads no image with a text: {error}; its chat template {template}"
             ) from error
 
     def _chat(self, images: list[Image.Image], asked: Asked) -> Mapping[str, Any]:

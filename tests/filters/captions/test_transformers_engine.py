@@ -302,7 +302,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("harm", "words"), HOSTILE.items(), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("harm", "words"), HOSTILE.items(), ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_folder_that_is_no_model_is_refused(
     harm: Callable[[Path], None], words: str, copied: Callable[[str], Path]
 ) -> None:
@@ -316,6 +318,7 @@ def test_a_folder_that_is_no_model_is_refused(
 @pytest.mark.parametrize(
     ("template", "words"),
     [(None, "its chat template is missing"), (CHAT_TEMPLATE, "may be of texts alone")],
+    ids=["none", "of texts"],
 )
 def test_a_chat_model_without_a_template_for_images_is_refused(
     template: str | None, words: str, tmp_path: Path
