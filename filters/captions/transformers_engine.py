@@ -1,6 +1,7 @@
 """Captions by a model of transformers, on this worker."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -10,6 +11,7 @@ from filters.captions.model_pin import is_folder, model_sha256
 from filters.captions.vision_language import (
     PreparedRow,
     Shape,
+    UnpreparedError,
     VisionLanguageModel,
     Written,
     vision_language_model,
@@ -42,7 +44,7 @@ class TransformersCaptioner:
         """
         config = self._config
         if is_folder(config.model):
-            model = {"model_sha256": config.model_sha256 or model_sha256(config)}
+            model = {"model_sha256": config.model_sha256 or self._sha256()}
         else:
             model = {"model": config.model, "revision": config.revision}
         settings = config.model_dump(include={"engine", "precision", "temperature", "top_p"})
@@ -56,7 +58,11 @@ class TransformersCaptioner:
         """
         waiting: dict[Shape, list[PreparedRow]] = {}
         for asked in requests:
-            row = self._loaded().prepare(asked)
+            try:
+                row = self._loaded().prepare(asked)
+            except UnpreparedError as error:
+                yield self._refused(asked, error)
+                continue
             waiting.setdefault(row.shape, []).append(row)
             most = max(waiting, key=lambda shape: len(waiting[shape]))
             rows = sum(map(len, waiting.values()))
@@ -105,10 +111,18 @@ class TransformersCaptioner:
             model=self._loaded().name,
         )
 
+    def _refused(self, asked: Asked, error: UnpreparedError) -> Answer:
+        model = self._loaded().name
+        return Answer(digest=asked.digest, status="refused", model=model, detail=str(error))
+
+    @cache  # noqa: B019  # engines stay as long as their process
+    def _sha256(self) -> str:
+        return model_sha256(self._config)
+
     def _loaded(self) -> VisionLanguageModel:
         if self._model is None:
             config = self._config
             self._model = vision_language_model(
-                config.model, config.revision, config.precision, model_sha256(config)
+                config.model, config.revision, config.precision, self._sha256()
             )
         return self._model

@@ -22,6 +22,10 @@ DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Shape = tuple[Any, ...]
 
 
+class UnpreparedError(ValueError):
+    """A request that the model's processor refuses, such as an image too long for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRow:
     """A request as tensors, on the CPU."""
@@ -77,6 +81,7 @@ class VisionLanguageModel:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._ends = _ends(self._model)
         self._unwritten = _unwritten(self._model, self._tokenizer) | self._ends
+        self._check()
 
     def prepare(self, asked: Asked) -> PreparedRow:
         """Return a request as the tensors that the model reads.
@@ -84,21 +89,17 @@ class VisionLanguageModel:
         The padding of a row depends on the row alone.
 
         Raises:
-            EngineError: the processor cannot prepare it.
+            UnpreparedError: the processor refuses it.
         """
         images = [Image.open(io.BytesIO(asked.image)).convert("RGB")] if asked.image else []
+        ask = self._chat if self._is_chat else self._plain
         try:
-            inputs = dict(
-                self._chat(images, asked) if self._is_chat else self._plain(images, asked)
-            )
+            inputs = dict(ask(images, asked))
         except (ValueError, TypeError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise EngineError(
-                f"{self._where}: cannot prepare {asked.prompt!r:.80}: {reason}"
-            ) from error
+            raise UnpreparedError(" ".join(str(error).split())) from error
         other = [name for name, value in inputs.items() if not isinstance(value, Tensor)]
         if other:
-            raise EngineError(f"{self._where}: expected tensors of its processor, got {other}")
+            raise UnpreparedError(f"expected tensors of the model's processor, got {other}")
         mask = inputs.get("attention_mask")
         return PreparedRow(
             asked=asked, inputs=inputs, prompt_tokens=0 if mask is None else int(mask.sum())
@@ -133,11 +134,32 @@ class VisionLanguageModel:
                     num_beams=1,
                     logits_processor=[chosen],
                 )
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, IndexError) as error:
                 reason = " ".join(str(error).split())
-                what = "its processor may lack a chat template" if not self._is_chat else "see docs"
-                raise EngineError(f"{self._where}: cannot be asked: {reason}; {what}") from error
+                raise EngineError(
+                    f"{self._where}: cannot read {rows[0].asked.prompt!r:.80}: {reason}; the "
+                    f"prompt and max_new_tokens {most} may be longer than the model"
+                ) from error
         return [self._written(row, most) for row in tokens[:, chosen.first :].tolist()]
+
+    def _check(self) -> None:
+        """Prepare an image as any other, to tell a model of another kind from an odd request.
+
+        Raises:
+            EngineError: the processor refuses it.
+        """
+        grey = io.BytesIO()
+        Image.new("RGB", (64, 64), "grey").save(grey, "JPEG")
+        request = Asked(
+            digest="", prompt="a photo of", image=grey.getvalue(), seed=0, max_new_tokens=1
+        )
+        try:
+            self.prepare(request)
+        except UnpreparedError as error:
+            template = "may be of texts alone" if self._is_chat else "is missing"
+            raise EngineError(
+                f"{self._where}: reads no image with a text: {error}; its chat template {template}"
+            ) from error
 
     def _chat(self, images: list[Image.Image], asked: Asked) -> Mapping[str, Any]:
         content = [{"type": "image", "image": image} for image in images]

@@ -126,6 +126,35 @@ def florence2(folder: Path) -> Path:
     return folder
 
 
+LLAVA_CHAT = CHAT.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
+
+
+def llava(folder: Path, template: str | None = LLAVA_CHAT) -> Path:
+    """Save a LLaVA of random weights: a ViT of CLIP and a LLaMA."""
+    torch.manual_seed(0)
+    tokenizer = bundled_text_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    words = {"num_hidden_layers": 1, "num_attention_heads": 2, "initializer_range": 0.5}
+    words |= {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64}
+    config = tf.LlavaConfig(
+        text_config={"model_type": "llama", **words},
+        vision_config={"model_type": "clip_vision_model", **VIT, "num_hidden_layers": 2},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    tf.LlavaProcessor(
+        tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=template,
+    ).save_pretrained(folder)
+    tf.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
 def vision_encoder_decoder(folder: Path) -> Path:
     """Save a ViT with a BERT that writes, of random weights; it reads no prompt."""
     torch.manual_seed(0)

@@ -18,12 +18,14 @@ from PIL import Image
 from filters.captioner import Answer, Asked, EngineError
 from filters.captions.transformers_engine import TransformersCaptioner
 from filters.captions.vision_language import PreparedRow, VisionLanguageModel, Written
+from model.data.text_tokenizer import CHAT_TEMPLATE
 from schemas.caption_config import TransformersEngine
 
 MAKERS = (
     tiny_captioners.qwen2_vl,
     tiny_captioners.blip,
     tiny_captioners.florence2,
+    tiny_captioners.llava,
     tiny_captioners.vision_encoder_decoder,
 )
 NEW_TOKENS = 6
@@ -191,8 +193,20 @@ def test_places_are_of_the_answer(copied: Callable[[str], Path]) -> None:
 def test_a_text_alone_is_answered_by_a_chat_model_only(folders: Callable[[str], Path]) -> None:
     [answer] = answers(captioner(folders("qwen2_vl")), [asked(1, image=b"")]).values()
     assert answer.completion_tokens == NEW_TOKENS
-    with pytest.raises(EngineError, match="without a chat template answers only about images"):
-        answers(captioner(folders("blip")), [asked(1, image=b"")])
+    [refused] = answers(captioner(folders("blip")), [asked(1, image=b"")]).values()
+    assert (refused.status, refused.text) == ("refused", "")
+    assert "without a chat template answers only about images" in refused.detail
+
+
+def test_an_image_that_a_model_cannot_read_is_refused_alone(
+    folders: Callable[[str], Path],
+) -> None:
+    line = io.BytesIO()
+    Image.new("RGB", (512, 1)).save(line, "JPEG")
+    requests = [asked(0), asked(1, image=line.getvalue()), asked(2)]
+    found = answers(captioner(folders("qwen2_vl"), batch_size=2), requests)
+    assert [each.status for _, each in sorted(found.items())] == ["answered", "refused", "answered"]
+    assert "aspect ratio" in found["001"].detail
 
 
 def test_a_pass_that_lacks_memory_is_halved_for_good(
@@ -288,7 +302,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("harm", "words"), HOSTILE.items(), ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("harm", "words"), HOSTILE.items(), ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_folder_that_is_no_model_is_refused(
     harm: Callable[[Path], None], words: str, copied: Callable[[str], Path]
 ) -> None:
@@ -297,6 +313,19 @@ def test_a_folder_that_is_no_model_is_refused(
     with pytest.raises(EngineError, match=words):
         answers(captioner(folder), [asked(1)])
     assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [(None, "its chat template is missing"), (CHAT_TEMPLATE, "may be of texts alone")],
+    ids=["none", "of texts"],
+)
+def test_a_chat_model_without_a_template_for_images_is_refused(
+    template: str | None, words: str, tmp_path: Path
+) -> None:
+    folder = tiny_captioners.llava(tmp_path, template)
+    with pytest.raises(EngineError, match=words):
+        answers(captioner(folder), [asked(1)])
 
 
 def test_what_is_missing_is_said(
