@@ -48,6 +48,8 @@ class TransformersCaptioner:
         else:
             model = {"model": config.model, "revision": config.revision}
         settings = config.model_dump(include={"engine", "precision", "temperature", "top_p"})
+        if config.precision == "bf16":  # its sums depend on the size of a pass, and so do words
+            settings["batch_size"] = config.batch_size
         return {**settings, **model, "image": "the JPEG, by the model's own processor"}
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
