@@ -70,6 +70,7 @@ from schemas.store.storage import Storage
 KEPT = (*KEPT_KEY, "kept_phash", "kept_shard")
 SAMPLE = "sample of embeddings"  # salt of the draw
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
+TOTALS = pa.schema([*((name, pa.uint64()) for name in TEXT), ("rows_sum", pa.int64())])
 
 
 class Comparison(NamedTuple):
@@ -168,8 +169,12 @@ class DedupTasks:
         return {"totals": (totals.drop_columns("reply_to"), totals["reply_to"].to_numpy())}
 
     def texts(self, tables: Tables) -> Outputs:
-        """Join each row with the number of rows that have its text; drop those of too many."""
-        rows = tables["by_key"].join(tables["totals"], [*TEXT], use_threads=False)
+        """Join each row with the number of rows that have its text; drop those of too many.
+
+        Texts of earlier corpora are not counted, so no total comes where only such rows are left.
+        """
+        totals = tables.get("totals", TOTALS.empty_table())
+        rows = tables["by_key"].join(totals, [*TEXT], use_threads=False)
         repeats = own_rows(rows).select([*ROW, "rows_sum"])
         repeats = repeats.rename_columns(REPEATS.names).cast(REPEATS)
         limit = self.config.max_text_repeats
