@@ -161,9 +161,8 @@ def read_embedded(place: Place, *, scorer: str, hashed: bool) -> pa.Table | None
 
 
 def points_of(rows: pa.Table) -> Points:
-    """Return the embeddings of rows: int16 `[n, C]`."""
-    packed = column(rows, "points")
-    return np.frombuffer(b"".join(packed), np.int16).reshape(len(packed), -1)
+    """Return the embeddings of rows: int16 `[n, C]`; `[0, 0]` of no row."""
+    return _unpacked(rows, "points", np.int16)
 
 
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
@@ -172,10 +171,8 @@ def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
 
 
 def layouts(table: pa.Table) -> np.ndarray:
-    """Return the mean colours of each row: uint8 `[n, width]`."""
-    packed = column(table, "layout")
-    width = len(packed[0]) if packed else 0
-    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
+    """Return the mean colours of each row: uint8 `[n, width]`; `[0, 0]` of no row."""
+    return _unpacked(table, "layout", np.uint8)
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:
@@ -299,6 +296,12 @@ def _digest(text: str, fold_case: bool) -> str:
 
 def _named(names: Sequence[str], bytes_NB: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, words(bytes_NB), strict=True))
+
+
+def _unpacked(rows: pa.Table, name: str, kind: type[np.generic]) -> np.ndarray:
+    packed = column(rows, name)
+    values = np.frombuffer(b"".join(packed), kind)
+    return values.reshape(len(packed), len(values) // max(1, len(packed)))
 
 
 def _binary(bytes_NB: np.ndarray) -> pa.Array:

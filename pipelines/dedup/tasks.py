@@ -268,7 +268,7 @@ class DedupTasks:
         """Send the embeddings of the rows that no step removed to the tasks of their clusters."""
         places = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
         rows = self._embedded([*places, *self._earlier(group)])
-        if rows is None:
+        if rows is None or "centroids" not in tables:  # no row of this corpus has an embedding
             return {}
         if "removed" in tables:
             rows = rows.join(tables["removed"], [*ROW], join_type="left anti", use_threads=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.dedup.rows import SAME_BYTES
+from pipelines.dedup.rows import SAME_BYTES, TEXT_REPEATS
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.stages.dedup import verdict_table
 from pipelines.verify.dedup import LocalSteps
@@ -55,7 +55,7 @@ def reasons(desk, config: DedupConfig, partitions: int) -> set[str]:
 
 @pytest.mark.parametrize("salt", [0, 10])
 @pytest.mark.parametrize("partitions", [1, 2])
-@pytest.mark.parametrize("semantic", [None])
+@pytest.mark.parametrize("semantic", [None, SemanticConfig()])
 def test_all_rows_may_be_in_an_earlier_corpus(
     desk, make_desk, tmp_path: Path, salt: int, partitions: int, semantic: SemanticConfig | None
 ) -> None:
@@ -65,3 +65,11 @@ def test_all_rows_may_be_in_an_earlier_corpus(
     config = DedupConfig(against=against, semantic=semantic)
     expected = SAME_BYTES if salt else "repeated_url"
     assert reasons(desk, config, partitions) == {expected}
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+@pytest.mark.parametrize("distance", [None, 4])
+def test_no_embedding_may_be_left_to_compare(desk, partitions: int, distance: int | None) -> None:
+    lay_out(desk, text="boilerplate")
+    config = DedupConfig(phash_distance=distance, max_text_repeats=2, semantic=SemanticConfig())
+    assert reasons(desk, config, partitions) == {TEXT_REPEATS}
