@@ -10,7 +10,7 @@ from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import BEGUN, last_stage
 from pipelines.stage_table import STAGES
 from schemas.plain_words import not_yaml
-from schemas.recipe import Recipe
+from schemas.recipe import DedupConfig, Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.rule_config import Rule
 from schemas.store.storage import CorpusError, Storage
@@ -24,7 +24,7 @@ def changed_recipes(
 ) -> tuple[Recipe, Recipe]:
     """Return the recipe of a corpus, and the same with changes, both checked as `build` does.
 
-    Files that rules name are read as they are now, as the next build reads them.
+    Files that rules and dedup name are read as they are now, as the next build reads them.
 
     Args:
         store: the corpus.
@@ -89,9 +89,6 @@ def _is_allowed(key: str) -> bool:
 
 def _unpinned(recipe: Recipe) -> Recipe:
     """Forget the hashes of the last build, so that files are pinned as they are now."""
-    earlier = tuple(
-        each.model_copy(update={"manifest_sha256": ""}) for each in recipe.dedup.against
-    )
     sources = tuple(
         source.model_copy(update={"select": _forgotten(source.select)}) for source in recipe.sources
     )
@@ -99,7 +96,20 @@ def _unpinned(recipe: Recipe) -> Recipe:
         update={
             "select": _forgotten(recipe.select),
             "sources": sources,
-            "dedup": recipe.dedup.model_copy(update={"against": earlier}),
+            "dedup": _lists_forgotten(recipe.dedup),
+        }
+    )
+
+
+def _lists_forgotten(config: DedupConfig) -> DedupConfig:
+    of_benchmark = {"prompts_sha256": "", "images_sha256": ""}
+    return config.model_copy(
+        update={
+            "against": tuple(
+                each.model_copy(update={"manifest_sha256": ""}) for each in config.against
+            ),
+            "benchmarks": tuple(each.model_copy(update=of_benchmark) for each in config.benchmarks),
+            "balance": config.balance and config.balance.model_copy(update={"entries_sha256": ""}),
         }
     )
 

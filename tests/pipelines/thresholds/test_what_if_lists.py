@@ -80,3 +80,16 @@ def test_benchmarks_are_those_of_the_changed_recipe(listed: Path) -> None:
 def test_hashes_are_compared_that_the_last_build_did_not_make(listed: Path) -> None:
     sets = ("dedup.phash_distance=4", with_images(listed, "i", "first"))
     assert dropped(listed, *sets)["contaminated:i"] == 1
+
+
+def test_changed_files_are_read_as_they_are_now(listed: Path, corpus: tuple[Path, Path]) -> None:
+    assert (dropped(listed)["contaminated:p"], dropped(listed).get("balance")) == (1, None)
+    (listed / "prompts.txt").write_text(f"{PROMPT.format(5)}\n{PROMPT.format(7)}\n")
+    lay_images(corpus[0].parent, listed / "first", 10)
+    (listed / "entries.txt").write_text("nothing of this\n")
+    found = dropped(listed, "dedup.balance.unmatched=drop")
+    assert (found["contaminated:p"], found["contaminated:i"]) == (3, 3)
+    assert found["balance_unmatched"] > 5
+    (listed / "other.txt").write_text("thing\n")
+    found = dropped(listed, f"dedup.balance.entries={listed / 'other.txt'}")
+    assert "balance_unmatched" not in found
