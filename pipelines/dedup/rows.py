@@ -3,7 +3,8 @@
 Columns that end in a digit are the 64-bit words of one hash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pipelines.dedup.near_duplicates import run_starts
 from pipelines.dedup.semantic import Points, to_points
 from pipelines.dedup.words import unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
-from schemas.store.storage import Storage
+from schemas.store.storage import CorpusError, Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
 SEMANTIC_DUPLICATE = "semantic_duplicate"
@@ -60,6 +61,17 @@ class Place(NamedTuple):
     shard: int  # number of the side-cars there
     number: int  # that the rows get as their shard; below 0 for an earlier corpus
     rows_of: str  # folder of the stage that kept the rows
+
+
+@contextmanager
+def errors_naming(place: Place) -> Iterator[None]:
+    """Name the earlier corpus in an error of reading it; paths of files are below the corpus."""
+    try:
+        yield
+    except CorpusError as error:
+        if place.number >= 0:
+            raise
+        raise CorpusError(f"{place.store.root}: {error}") from error
 
 
 def read_rows(

@@ -48,6 +48,7 @@ from pipelines.dedup.rows import (
     Place,
     best_first,
     compare_kept,
+    errors_naming,
     first_of_equal,
     first_of_same_bytes,
     first_of_same_look,
@@ -63,6 +64,7 @@ from pipelines.dedup.rows import (
 )
 from pipelines.dedup.semantic import Points, find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
+from pipelines.sources.plan import read_plan
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
@@ -292,13 +294,14 @@ class DedupTasks:
     def _rows(self, places: Sequence[Place], *, texts: bool = False) -> Iterator[pa.Table]:
         """Yield the rows of each shard that has any."""
         for place in places:
-            rows = read_rows(
-                place,
-                hashed=self.hashed,
-                fold_case=self.config.fold_case,
-                groups=group_columns(self.caps),
-                texts=texts,
-            )
+            with errors_naming(place):
+                rows = read_rows(
+                    place,
+                    hashed=self.hashed,
+                    fold_case=self.config.fold_case,
+                    groups=group_columns(self.caps),
+                    texts=texts,
+                )
             if rows is not None:
                 yield rows
 
@@ -326,16 +329,18 @@ class DedupTasks:
         found: list[Place] = []
         for number, earlier in enumerate(self.config.against):
             store = Storage(earlier.path)
-            names = [name for name in store.listing(EARLIER_ROWS_OF) if name.endswith(".parquet")]
-            shards = range(group, len(names), self.partitions)
+            shards = range(group, len(read_plan(store)), self.partitions)
             found += [Place(store, shard, -1 - number, EARLIER_ROWS_OF) for shard in shards]
         return found
 
     def _embedded(self, places: Sequence[Place]) -> pa.Table | None:
         assert self.config.semantic is not None
         scorer = self.config.semantic.scorer
-        tables = [read_embedded(place, scorer=scorer, hashed=self.hashed) for place in places]
-        found = [table for table in tables if table is not None]
+        found: list[pa.Table] = []
+        for place in places:
+            with errors_naming(place):
+                table = read_embedded(place, scorer=scorer, hashed=self.hashed)
+            found += [] if table is None else [table]
         return pa.concat_tables(found) if found else None
 
     def _sampled(self, places: Sequence[Place]) -> Outputs:
