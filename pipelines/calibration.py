@@ -7,7 +7,8 @@ A rule has `COLUMN.BOUND.parquet`, the sample with its labels; `.html`, the page
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +58,11 @@ def is_own(path: str) -> bool:
 def path_of(rule: str, suffix: str) -> str:
     """Return where a file of a rule lies below the corpus."""
     return f"{FOLDER}/{rule}.{suffix}"
+
+
+def sample_id(keys: Iterable[str]) -> str:
+    """Return what names a sample on its page and in the labels that the page saves."""
+    return sha256("".join(keys).encode()).hexdigest()[:16]
 
 
 def read_sample(store: Storage, rule: str) -> pa.Table | None:

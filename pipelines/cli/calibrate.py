@@ -45,11 +45,11 @@ def run(options: argparse.Namespace) -> int:
         open_sample,
         result_of,
         rule_named,
-        with_labels,
         write_page,
         write_result,
         write_sample,
     )
+    from pipelines.thresholds.labels import with_labels
     from schemas.recipe_file import load_recipe
     from schemas.store.retries import open_fs
     from schemas.store.storage import CorpusError, Storage, absolute
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     sample = open_sample(store, recipe, rule, size=options.samples, anew=options.anew)
     if options.labels:
         fs, path = open_fs(absolute(options.labels))
-        sample = with_labels(sample, fs.cat_file(path), options.labels)
+        sample = with_labels(sample, rule, fs.cat_file(path), options.labels)
         write_sample(store, rule, sample)
     page = write_page(store, rule, sample, recipe, options.question)
     result = result_of(rule, sample)

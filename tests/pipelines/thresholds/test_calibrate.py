@@ -135,7 +135,17 @@ def test_labels_as_csv_are_read_and_a_second_file_adds_to_them(corpus, tmp_path:
         ('{"labels": [{"key": "KEY", "label": "maybe"}]}', "expected yes, no or skip"),
         ("{", "no labels of calibrate's page"),
         ("a,b\n1,2\n", "no labels of calibrate's page"),
+        ('{"labels": ' + "[" * 200_000, "labels: no labels of calibrate's page"),
+        ("key,label\n" + "x" * 2_000_000 + ",yes\n", "labels: no labels of calibrate's page"),
+        ("key,label\nKEY,yes\nKEY,no\n", "different labels, yes and no; keep one"),
+        ('{"rule": "clarity.min", "labels": [{"key": "KEY", "label": "yes"}]}', "'clarity.min'"),
+        ("key,label,rule\nKEY,yes,clarity.min\n", "of rule 'clarity.min', expected 'brightness"),
+        (
+            '{"sample": "0f", "labels": [{"key": "KEY", "label": "yes"}]}',
+            "of sample '0f', expected",
+        ),
     ],
+    ids=str.split("foreign word cut columns deep large twice json_rule csv_rule json_sample"),
 )
 def test_a_file_that_holds_no_such_labels_is_refused(corpus, tmp_path, capsys, body, said) -> None:
     _, out = corpus
