@@ -15,7 +15,7 @@ from PIL import Image
 
 from filters.decode import DecodeError
 from filters.text import primary_text
-from pipelines.calibration import BOUNDS, MARK, SAMPLE, path_of, read_sample
+from pipelines.calibration import BOUNDS, MARK, SAMPLE, path_of, read_sample, thresholds_of
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.images import decode_image, read_each
 from pipelines.runtime.sidecar import column, read_table, sidecar_path
@@ -46,7 +46,8 @@ class Result:
     rows: int  # of the sample
     labelled: int  # yes or no
     good: int  # yes
-    at_threshold: Agreement
+    thresholds: Mapping[str, float]  # by source, when the sample was drawn
+    at_threshold: Agreement  # when the sample was drawn
     by_source: Mapping[str, Agreement]  # at the threshold of each
     by_threshold: Sequence[tuple[float, Agreement]]
 
@@ -124,6 +125,7 @@ def result_of(rule: str, sample: pa.Table) -> Result:
         rows=len(sample),
         labelled=len(rows.values),
         good=int(rows.is_good.sum()),
+        thresholds=thresholds_of(sample),
         at_threshold=agreement(rows, passes),
         by_source={
             source: agreement(rows.of(mask), passes[mask])

@@ -13,7 +13,7 @@ from pipelines.cli.main import main
 from pipelines.runtime.sidecar import column, read_table, sidecar_path
 from pipelines.thresholds.calibrate import rule_named
 from pipelines.thresholds.sampling import draw_sample, population, shared_out
-from schemas.recipe_file import load_recipe
+from schemas.recipe_file import dump_recipe, load_recipe
 from schemas.store.storage import CorpusError, Storage
 
 RULE = "brightness.min"
@@ -200,6 +200,27 @@ def test_a_build_says_which_rules_on_scores_lack_labels(corpus, tmp_path: Path) 
     [line] = calibration_warnings(pin(other), store)
     assert "its labels are of another scorer" in line
     assert '"callable_version": "2"' in line
+
+
+def test_labels_of_an_old_threshold_are_named_by_build_and_calibrate(
+    corpus, tmp_path: Path, capsys, caplog
+) -> None:
+    _, out = corpus
+    calibrate(out)
+    calibrate(out, "--labels", str(write_labels(tmp_path / "l", sample_of(out), 0.5)))
+    assert "at the threshold" in capsys.readouterr().out
+    moved = load_recipe(str(out / "recipe.yaml"), ["select.brightness.min=0.505"])
+    [line] = calibration_warnings(moved, Storage(str(out)))
+    expected = "are of the threshold 0.495, where the recipe has 0.505 (pics); calibrate it again"
+    assert line.startswith(f"select.{RULE}: its labels")
+    assert expected in line
+    (out / "recipe.yaml").write_text(dump_recipe(moved))
+    with caplog.at_level("WARNING", logger="vargpt-corpus"):
+        assert calibrate(out) == 0
+    assert expected in caplog.text
+    assert "at the old threshold" in capsys.readouterr().out
+    told = json.loads((out / f"calibration/{RULE}.json").read_text())
+    assert told["thresholds"] == {"more": 0.49, "pics": 0.495}
 
 
 def test_a_dry_run_says_it_too(corpus, caplog) -> None:
