@@ -78,13 +78,15 @@ def read_sample(store: Storage, rule: str) -> pa.Table | None:
         return None
     try:
         table = pq.read_table(pa.BufferReader(store.read(path)))
-    except pa.ArrowInvalid as error:
-        raise CorpusError(f"{path}: not a sample of calibrate ({error}); move it away") from error
-    if table.schema.names != SAMPLE.names:
-        raise CorpusError(
-            f"{path}: not a sample of calibrate, its columns are {', '.join(table.schema.names)}; "
-            "move it away"
-        )
+        if table.schema.names != SAMPLE.names:
+            raise ValueError(f"its columns are {', '.join(table.schema.names)}")
+        table = table.cast(SAMPLE)
+        table.validate(full=True)
+        if not len(table):
+            raise ValueError("it has no rows")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise CorpusError(f"{path}: not a sample of calibrate ({said}); move it away") from error
     return table
 
 
@@ -112,7 +114,7 @@ def rules_on_scores(recipe: Recipe) -> list[str]:
 def calibration_warnings(recipe: Recipe, store: Storage) -> Iterator[str]:
     """Yield a line for rules on scores without labels, and for each whose labels are not of it.
 
-    Labels may be of another scorer or of another threshold.
+    Labels may be of another scorer or of another threshold, and their file may be damaged.
 
     Args:
         recipe: with the hashes of its files.
@@ -120,7 +122,11 @@ def calibration_warnings(recipe: Recipe, store: Storage) -> Iterator[str]:
     """
     without: list[str] = []
     for rule in rules_on_scores(recipe):
-        sample = read_sample(store, rule)
+        try:
+            sample = read_sample(store, rule)
+        except CorpusError as error:
+            yield f"{error}; a build goes on without it"
+            continue
         if sample is None or not {YES, NO} & {*sample["label"].to_pylist()}:
             without.append(rule)
             continue

@@ -3,6 +3,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from threshold_corpus import build_until_dedup
 
@@ -40,6 +42,26 @@ def write_labels(path: Path, rows: list[dict], good: float) -> Path:
     labels = [{"key": r["key"], "label": "yes" if r["value"] >= good else "no"} for r in rows]
     path.write_text(json.dumps({"labels": labels}))
     return path
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def scrambled(path: Path) -> None:
+    body = bytearray(path.read_bytes())
+    body[100:140] = bytes(range(200, 240))
+    path.write_bytes(body)
+
+
+def empty(path: Path) -> None:
+    pq.write_table(calibration.SAMPLE.empty_table(), path)
+
+
+def other_types(path: Path) -> None:
+    table = pq.read_table(path)
+    words = pa.array(["x"] * len(table))
+    pq.write_table(table.set_column(2, "value", words), path)
 
 
 def test_a_small_corpus_is_drawn_whole_with_the_values_of_its_rows(corpus) -> None:
@@ -221,6 +243,20 @@ def test_labels_of_an_old_threshold_are_named_by_build_and_calibrate(
     assert "at the old threshold" in capsys.readouterr().out
     told = json.loads((out / f"calibration/{RULE}.json").read_text())
     assert told["thresholds"] == {"more": 0.49, "pics": 0.495}
+
+
+@pytest.mark.parametrize("harm", [cut, scrambled, empty, other_types])
+def test_a_damaged_sample_is_named_and_stops_no_build(corpus, capsys, harm) -> None:
+    recipe, out = corpus
+    calibrate(out)
+    path = out / f"calibration/{RULE}.parquet"
+    harm(path)
+    assert calibrate(out) == 1
+    said = f"calibration/{RULE}.parquet: not a sample of calibrate"
+    assert said in capsys.readouterr().err
+    [line] = calibration_warnings(pin(load_recipe(str(recipe))), Storage(str(out)))
+    assert line.startswith(said)
+    assert line.endswith("a build goes on without it")
 
 
 def test_a_dry_run_says_it_too(corpus, caplog) -> None:
