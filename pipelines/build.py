@@ -28,7 +28,7 @@ from pipelines.own_names import (
     surplus_files,
     written_folders,
 )
-from pipelines.report.build_log import REPORT, BuildLog, speed, waiting
+from pipelines.report.build_log import REPORT, BuildLog, log_warnings, speed, waiting
 from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, sidecar_keys
@@ -108,7 +108,7 @@ def build(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
-    for line in calibration_warnings(recipe, store):
+    for line in (*calibration_warnings(recipe, store), *log_warnings(store)):
         CONSOLE.warning(line)
     lock = build_lock(store, force_unlock=force_unlock)
     with refused_leaves_nothing(store) as begun, lock, engine.started(store):
