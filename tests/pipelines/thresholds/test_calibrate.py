@@ -104,6 +104,16 @@ def test_rows_that_another_rule_drops_are_not_drawn(corpus) -> None:
         population(Storage(str(out)), recipe, "brightness", "min")
 
 
+def test_a_scorer_may_be_named_failed(corpus) -> None:
+    _, out = corpus
+    recipe = load_recipe(str(out / "recipe.yaml"), ["select.failed.min=0.5"])
+    rows = population(Storage(str(out)), recipe, "failed", "min")
+    sample = draw_sample(rows, recipe, "failed", "min", 50).to_pylist()
+    found = values_of(out, "failed")
+    assert {row["key"]: row["value"] for row in sample}.items() <= found.items()
+    assert len(sample) > 2
+
+
 def test_small_strata_leave_their_share_to_larger_ones() -> None:
     assert shared_out({"a": 1000, "b": 2, "c": 30}, 92) == {"a": 60, "b": 2, "c": 30}
     assert shared_out({"a": 5, "b": 5}, 100) == {"a": 5, "b": 5}
