@@ -54,13 +54,14 @@ class CustomScorer:
         return smaller
 
     def score(self, batch: Batch) -> Scores:
-        """Return the callable's value for each image.
+        """Return the callable's value for each image, of which it is given copies.
 
         Raises:
             ScorerError: it cannot be imported, or did not return a number for each image.
         """
         place = self.config.callable
-        found = imported(place)(batch.prepared, batch.texts)
+        images = [image.copy() for image in batch.prepared]  # it may draw on them
+        found = imported(place)(images, list(batch.texts))
         try:
             values = [float(value) for value in found]
         except (TypeError, ValueError) as error:

@@ -3,10 +3,12 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from filters.scorer import Device, ScorerError, Subject
+from filters.scorer import Batch, Device, ScorerError, Subject
 from filters.scores.registry import make_scorer
 from filters.scores.score_images import score_images
 from schemas.score_config import CustomScore
+
+CPU = Device()
 
 
 def lengths(images: Sequence[Image.Image], texts: Sequence[str]) -> list[int]:
@@ -22,6 +24,13 @@ def short(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
 def wordy(images: Sequence[Image.Image], texts: Sequence[str]) -> list[str]:
     """Return no numbers."""
     return ["good"] * len(images)
+
+
+def draws(images: Sequence[Image.Image], texts: list[str]) -> list[float]:
+    """Blacken the images and forget the texts."""
+    for image in images:
+        image.paste((0, 0, 0), (0, 0, *image.size))
+    return [float(len(texts.pop())) for _ in images]
 
 
 def scores(place: str) -> Sequence[float]:
@@ -58,6 +67,16 @@ def test_a_callable_scores_each_image_with_its_text() -> None:
 def test_a_callable_that_does_not_score_is_named(place: str, message: str) -> None:
     with pytest.raises(ScorerError, match=rf"{place}.*{message}"):
         scores(place)
+
+
+def test_a_callable_that_draws_on_its_images_changes_none_of_another_scorer() -> None:
+    scorer = make_scorer(CustomScore(score="custom", name="mine", callable="my_scores:draws"), CPU)
+    white = Image.new("RGB", (3, 3), "white")
+    texts = ["a", "bc"]
+    batch = Batch(keys=["x", "y"], texts=texts, prepared=[white, white], embeddings=lambda _: None)
+    assert scorer.score(batch) == scorer.score(batch) == {"mine": [2.0, 1.0]}
+    assert white.getpixel((0, 0)) == (255, 255, 255)
+    assert texts == ["a", "bc"]
 
 
 def test_a_large_image_is_shrunk_first() -> None:
