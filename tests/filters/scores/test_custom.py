@@ -1,4 +1,7 @@
+import importlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -33,6 +36,11 @@ def draws(images: Sequence[Image.Image], texts: list[str]) -> list[float]:
     return [float(len(texts.pop())) for _ in images]
 
 
+def leaves(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
+    """End the process."""
+    sys.exit(3)
+
+
 def scores(place: str) -> Sequence[float]:
     config = CustomScore(score="custom", name="mine", callable=place)
     subjects = [
@@ -45,8 +53,6 @@ def scores(place: str) -> Sequence[float]:
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this file be a module that a recipe can name."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "my_scores", sys.modules[__name__])
 
 
@@ -67,6 +73,32 @@ def test_a_callable_scores_each_image_with_its_text() -> None:
 def test_a_callable_that_does_not_score_is_named(place: str, message: str) -> None:
     with pytest.raises(ScorerError, match=rf"{place}.*{message}"):
         scores(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("divides", "1 / 0", "ZeroDivisionError: division by zero"),
+        ("broken", "def f(:", r"SyntaxError: invalid syntax \(broken.py, line 1\)"),
+        ("leaving", "import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / f"{name}.py").write_text(body)
+    with pytest.raises(ScorerError, match=f"scorer {name}:f: {said}"):
+        scores(f"{name}:f")
+    (tmp_path / f"{name}.py").write_text("def f(images, texts):\n    return [1, 2]\n")
+    importlib.invalidate_caches()
+    assert scores(f"{name}:f") == [1.0, 2.0]
+
+
+def test_a_callable_that_ends_its_process_only_fails() -> None:
+    with pytest.raises(RuntimeError, match=r"my_scores:leaves called sys\.exit\(3\)"):
+        scores("my_scores:leaves")
 
 
 def test_a_callable_that_draws_on_its_images_changes_none_of_another_scorer() -> None:
