@@ -7,7 +7,8 @@ import yaml
 
 from pipelines.check_recipe import pin_decisions
 from pipelines.out_folder import RECIPE
-from pipelines.report.build_log import BEGUN, last_stage
+from pipelines.report.build_log import last_stage, log_warnings
+from pipelines.runtime.console import CONSOLE
 from pipelines.stage_table import STAGES
 from schemas.plain_words import not_yaml
 from schemas.recipe import DedupConfig, Recipe
@@ -43,6 +44,8 @@ def changed_recipes(
             )
     if not store.exists(RECIPE):
         raise CorpusError(f"{store.root}: no {RECIPE}; expected the folder of a corpus")
+    for line in log_warnings(store):
+        CONSOLE.warning(line)
     if not finished(store, "select"):
         raise CorpusError(
             f"{store.root}: the last build did not finish select; run it again, with --until "
@@ -57,7 +60,7 @@ def changed_recipes(
 def finished(store: Storage, stage: str) -> bool:
     """Return whether the last build finished a stage; true where no log says otherwise."""
     last = last_stage(store)
-    return not last or (last != BEGUN and STAGES.index(last) >= STAGES.index(stage))
+    return not last or (last in STAGES and STAGES.index(last) >= STAGES.index(stage))
 
 
 def patch_of(overrides: Sequence[str], patch: Mapping[str, Any]) -> str:
