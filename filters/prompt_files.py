@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
@@ -22,10 +23,14 @@ from schemas.store.retries import open_fs
 
 pq: Any = pyarrow.parquet  # its stubs lack types
 COLUMNS: Final = ("prompt", "text")  # looked for if no column is named
+# JSON can name them with an escape; UTF-8 cannot encode them. `filters.cleaning` removes them too.
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# Of readers of formats, on damaged files.
+_DAMAGED: Final = (ValueError, csv.Error, pa.ArrowException, OSError, ArithmeticError)
 
 
 def read_prompts(path: str, column: str = "", sha256: str = "") -> list[str]:
-    """Read the prompts of a file or of all files of a folder, each once.
+    """Read the prompts of a file or of all files of a folder, each once, without lone surrogates.
 
     Args:
         path: any fsspec URL.
@@ -82,13 +87,15 @@ def _prompts(file: str, body: bytes, column: str) -> Iterator[str]:
         raise CorpusError(f"{file}: expected prompts in {', '.join(_READERS)}")
     try:
         rows = list(read(body))
-    except (ValueError, csv.Error, pa.ArrowException, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise CorpusError(f"{file}: not readable: nested too deep") from error
+    except _DAMAGED as error:
         raise CorpusError(f"{file}: not readable: {error}") from error
     for number, row in enumerate(rows, 1):
         prompt = row if isinstance(row, str) else _value(row, column, f"{file}: row {number}")
         if not isinstance(prompt, str):
             raise CorpusError(f"{file}: row {number}: expected a text, found {prompt!r:.80}")
-        yield prompt
+        yield _LONE_SURROGATE.sub("", prompt)
 
 
 def _value(row: Any, column: str, where: str) -> Any:

@@ -46,11 +46,14 @@ def read_bytes(path: str) -> bytes:
     """Read a file of at most MAX_BYTES.
 
     Raises:
-        CorpusError: the file is missing or too large.
+        CorpusError: the file is missing, too large, or none that can be read twice, as a pipe.
     """
     try:
         fs, place = open_fs(path)
-        size = fs.size(place)
+        info = fs.info(place)
+        if info["type"] == "other":
+            raise CorpusError(f"{path}: a pipe or a device, expected a file")
+        size = info.get("size")
         if size is not None and size > MAX_BYTES:
             raise CorpusError(f"{path}: {size:,} bytes, expected at most {MAX_BYTES:,}")
         return fs.cat_file(place)

@@ -13,7 +13,7 @@ from filters.colour_layout import colour_layout
 from filters.decode import DecodeError
 from filters.phash import phash
 from filters.signal import Record
-from pipelines.dedup.rows import EARLIER_ROWS_OF, Place, read_embedded
+from pipelines.dedup.rows import EARLIER_ROWS_OF, Place, errors_naming, read_embedded
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
 from pipelines.runtime.images import decode_image
@@ -22,6 +22,7 @@ from pipelines.shards.manifest import MANIFEST
 from pipelines.sources.folders.listing import list_folder
 from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.links import Fault
+from pipelines.sources.plan import read_plan
 from pipelines.sources.raw_shard import wrong_size
 from schemas.list_config import Benchmark
 from schemas.recipe import DedupConfig, FolderSource, Recipe
@@ -112,14 +113,23 @@ def _bodies(path: str, max_bytes: int) -> Iterator[tuple[str, bytes | str]]:
 
 
 def corpus_images(store: Storage, config: DedupConfig) -> pa.Table:
-    """Return what a finished build stores of the images of its samples: a table of BENCHMARK."""
-    names = store.listing(EARLIER_ROWS_OF)
-    shards = range(sum(name.endswith(".parquet") for name in names))
-    tables = [_corpus_shard(store, shard, config) for shard in shards]
+    """Return what a finished build stores of the images of its samples: a table of BENCHMARK.
+
+    Raises:
+        CorpusError: a side-car is missing or damaged.
+    """
+    shards = range(len(read_plan(store)))
+    tables = [_corpus_shard(Place(store, n, -1, EARLIER_ROWS_OF), config) for n in shards]
     return pa.concat_tables(tables).sort_by("image") if tables else BENCHMARK.empty_table()
 
 
-def _corpus_shard(store: Storage, shard: int, config: DedupConfig) -> pa.Table:
+def _corpus_shard(place: Place, config: DedupConfig) -> pa.Table:
+    with errors_naming(place):
+        return _images_of(place, config)
+
+
+def _images_of(place: Place, config: DedupConfig) -> pa.Table:
+    store, shard = place.store, place.shard
     keys = kept_keys(store, EARLIER_ROWS_OF, shard)
     raw = rows_with(read_table(store, sidecar_path("raw", shard), ["key", "sha256"]), keys)
     signals = ["key", *(LOOKS if config.phash_distance is not None else ())]
@@ -128,15 +138,14 @@ def _corpus_shard(store: Storage, shard: int, config: DedupConfig) -> pa.Table:
     rows = [{**blank, **look} for look in looks.to_pylist()]
     for row, sha256 in zip(rows, column(raw, "sha256"), strict=True):
         row |= {"image": row["key"], "sha256": sha256}
-    for row, points in zip(rows, _points(store, shard, config, len(rows)), strict=True):
+    for row, points in zip(rows, _points(place, config, len(rows)), strict=True):
         row["points"] = points
     return pa.Table.from_pylist(rows, schema=BENCHMARK)
 
 
-def _points(store: Storage, shard: int, config: DedupConfig, rows: int) -> Sequence[bytes]:
+def _points(place: Place, config: DedupConfig, rows: int) -> Sequence[bytes]:
     if config.semantic is None or not rows:
         return [b""] * rows
-    place = Place(store, shard, -1, EARLIER_ROWS_OF)
     found = read_embedded(place, scorer=config.semantic.scorer, hashed=False)
     assert found is not None  # it has rows
     return column(found, "points")

@@ -91,17 +91,23 @@ def benchmark_warnings(config: DedupConfig) -> Iterator[str]:
             )
 
 
-def write_benchmarks(recipe: Recipe, store: Storage) -> bool:
+def write_benchmarks(recipe: Recipe, store: Storage, aside: Storage | None = None) -> bool:
     """Write the files of benchmarks that are not fresh; return whether there were any.
+
+    Args:
+        recipe: names the benchmarks, with the hashes of their files.
+        store: the corpus.
+        aside: where the files are written, if not into the corpus.
 
     Raises:
         CorpusError: images cannot be read, or none of them can be decoded.
     """
-    found = [_write(benchmark, recipe, store) for benchmark in recipe.dedup.benchmarks]
+    into = aside or store
+    found = [_write(benchmark, recipe, store, into) for benchmark in recipe.dedup.benchmarks]
     return any(found)
 
 
-def _write(benchmark: Benchmark, recipe: Recipe, store: Storage) -> bool:
+def _write(benchmark: Benchmark, recipe: Recipe, store: Storage, into: Storage) -> bool:
     made_of = benchmark_fingerprint(benchmark, recipe.dedup, recipe.decode)
     origin = read_origin(store, benchmark_path(benchmark.name))
     if origin is not None and origin.fingerprint == made_of:
@@ -111,7 +117,7 @@ def _write(benchmark: Benchmark, recipe: Recipe, store: Storage) -> bool:
         some = sorted(counts.failed.items())
         said = ", ".join(f"{number:,} {reason}" for reason, number in some)
         CONSOLE.warning("%s: images that cannot be used: %s", _place(benchmark), said)
-    write_benchmark(store, benchmark.name, made_of, table, counts)
+    write_benchmark(into, benchmark.name, made_of, table, counts)
     return True
 
 

@@ -28,7 +28,7 @@ from pipelines.own_names import (
     surplus_files,
     written_folders,
 )
-from pipelines.report.build_log import REPORT, BuildLog, speed, waiting
+from pipelines.report.build_log import REPORT, BuildLog, log_warnings, speed, waiting
 from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, sidecar_keys
@@ -38,7 +38,7 @@ from pipelines.runtime.exchange import exchange_folder
 from pipelines.runtime.failed_example import first_failed
 from pipelines.runtime.ownership import stray_tars
 from pipelines.runtime.progress import Work, progress
-from pipelines.runtime.retry_failed import mark_shards
+from pipelines.runtime.retry_failed import mark_shards, temporarily_failed
 from pipelines.runtime.run_chain import ChainRun, TooManyFailedError, run_chain
 from pipelines.runtime.sidecar import (
     Counts,
@@ -62,7 +62,7 @@ from pipelines.shards.manifest import (
 )
 from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
-from pipelines.stage_table import JOBS, make_stages, sidecar_stages
+from pipelines.stage_table import JOBS, make_stages, retried_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
@@ -108,7 +108,7 @@ def build(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
-    for line in calibration_warnings(recipe, store):
+    for line in (*calibration_warnings(recipe, store), *log_warnings(store)):
         CONSOLE.warning(line)
     lock = build_lock(store, force_unlock=force_unlock)
     with refused_leaves_nothing(store) as begun, lock, engine.started(store):
@@ -366,6 +366,8 @@ class Build:
         again = ""
         if stage == Crawl.name and mark_shards(self.store, Crawl.folder, range(self.shards)):
             again = "; the next build tries those again that failed temporarily"
+        elif stage in retried_stages() and temporarily_failed(counts.failed):
+            again = f"; --retry-failed {stage} tries those again that failed temporarily"
         return CorpusError(
             f"{stage}: {counts.failed_rows:,} of {counts.rows_in:,} rows failed, most of them "
             f"{worst}{first}; max_failed_fraction.{stage} is {self._allowed(stage)}{early}{again}"

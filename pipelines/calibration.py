@@ -5,9 +5,11 @@ A rule has `COLUMN.BOUND.parquet`, the sample with its labels; `.html`, the page
 `.json`, the precision and recall.
 """
 
-import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,7 @@ FOLDER = "calibration"
 BOUNDS = ("min", "max")
 MARK = b"vargpt-corpus calibrate"  # in each file that the command wrote
 YES, NO, SKIP = "yes", "no", "skip"
+MOST_NAMED = 3  # sources in a line
 
 _OWN = re.compile(rf"{FOLDER}/[A-Za-z0-9_-]+\.({'|'.join(BOUNDS)})\.(parquet|html|json)")
 
@@ -59,6 +62,11 @@ def path_of(rule: str, suffix: str) -> str:
     return f"{FOLDER}/{rule}.{suffix}"
 
 
+def sample_id(keys: Iterable[str]) -> str:
+    """Return what names a sample on its page and in the labels that the page saves."""
+    return sha256("".join(keys).encode()).hexdigest()[:16]
+
+
 def read_sample(store: Storage, rule: str) -> pa.Table | None:
     """Read the sample of a rule, with its labels; None if there is none.
 
@@ -70,13 +78,15 @@ def read_sample(store: Storage, rule: str) -> pa.Table | None:
         return None
     try:
         table = pq.read_table(pa.BufferReader(store.read(path)))
-    except pa.ArrowInvalid as error:
-        raise CorpusError(f"{path}: not a sample of calibrate ({error}); move it away") from error
-    if table.schema.names != SAMPLE.names:
-        raise CorpusError(
-            f"{path}: not a sample of calibrate, its columns are {', '.join(table.schema.names)}; "
-            "move it away"
-        )
+        if table.schema.names != SAMPLE.names:
+            raise ValueError(f"its columns are {', '.join(table.schema.names)}")
+        table = table.cast(SAMPLE)
+        table.validate(full=True)
+        if not len(table):
+            raise ValueError("it has no rows")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise CorpusError(f"{path}: not a sample of calibrate ({said}); move it away") from error
     return table
 
 
@@ -102,7 +112,9 @@ def rules_on_scores(recipe: Recipe) -> list[str]:
 
 
 def calibration_warnings(recipe: Recipe, store: Storage) -> Iterator[str]:
-    """Yield a line for rules on scores without labels, and for each whose scorer is another.
+    """Yield a line for rules on scores without labels, and for each whose labels are not of it.
+
+    Labels may be of another scorer or of another threshold, and their file may be damaged.
 
     Args:
         recipe: with the hashes of its files.
@@ -110,18 +122,53 @@ def calibration_warnings(recipe: Recipe, store: Storage) -> Iterator[str]:
     """
     without: list[str] = []
     for rule in rules_on_scores(recipe):
-        sample = read_sample(store, rule)
+        try:
+            sample = read_sample(store, rule)
+        except CorpusError as error:
+            yield f"{error}; a build goes on without it"
+            continue
         if sample is None or not {YES, NO} & {*sample["label"].to_pylist()}:
             without.append(rule)
             continue
         labelled, now = str(sample["scorer"][0]), scorer_of(recipe, rule.partition(".")[0])
-        if json.loads(labelled or "{}") != json.loads(now or "{}"):
+        if labelled != now:
             yield (
                 f"select.{rule}: its labels are of another scorer ({labelled}) than that of the "
                 f"recipe ({now}); calibrate it again with --anew"
             )
+        if moved := moved_thresholds(recipe, rule, sample):
+            yield moved
     if without:
         yield (
             f"no labels say whether people agree with select.{', select.'.join(without)}; see "
             "vargpt-corpus calibrate"
         )
+
+
+def thresholds_of(sample: pa.Table) -> dict[str, float]:
+    """Return the threshold of each source when a sample was drawn."""
+    columns: list[list[Any]] = [sample[name].to_pylist() for name in ("source", "threshold")]
+    return dict(sorted({*zip(*columns, strict=True)}))
+
+
+def moved_thresholds(recipe: Recipe, rule: str, sample: pa.Table) -> str:
+    """Say which thresholds a sample was drawn at if the recipe has others; else ''."""
+    column, _, bound = rule.partition(".")
+    rules = recipe.rules_by_source()
+    moved: defaultdict[str, list[str]] = defaultdict(list)
+    for source, then in thresholds_of(sample).items():
+        now: float | None = getattr(rules.get(source, {}).get(column), bound, None)
+        if now != then:
+            has = "none" if now is None else f"{now:.12g}"
+            moved[f"{then:.12g}, where the recipe has {has}"].append(source)
+    if not moved:
+        return ""
+    changes = "; ".join(f"{change} ({_listed(names)})" for change, names in moved.items())
+    return (
+        f"select.{rule}: its labels and their precision and recall are of the threshold {changes}; "
+        "calibrate it again with --anew"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names):,} sources"

@@ -234,6 +234,7 @@ def _score_faults(recipe: Recipe) -> Iterator[str]:
     taken = {
         **dict.fromkeys((*SCORES.names, *LISTED, *DUPLICATES.names), "the corpus itself"),
         **dict.fromkeys(signals, "measure"),
+        **({recipe.blur.counted_as: "blur"} if recipe.blur else {}),
     }
     for scorer in recipe.score.scorers:
         for column in score_columns(scorer):

@@ -24,7 +24,7 @@ from pipelines.own_names import (
     surplus_files,
     written_folders,
 )
-from pipelines.report.build_log import LOG, REPORT
+from pipelines.report.build_log import LOG, REPORT, log_warnings
 from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
@@ -75,7 +75,7 @@ def dry_run(
     for line in warnings(recipe):
         CONSOLE.warning(line)
     store = corpus_folder(recipe, out)
-    for line in calibration_warnings(recipe, store):
+    for line in (*calibration_warnings(recipe, store), *log_warnings(store)):
         CONSOLE.warning(line)
     with tempfile.TemporaryDirectory() as folder:
         claims = open_claims(store)

@@ -2,19 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from filters.scores.registry import columns_of
+from pipelines.dedup.rows import EARLIER_ROWS_OF
+from pipelines.report.build_log import LOG, unfinished
 from pipelines.runtime.sidecar import read_schema, sidecar_path
 from pipelines.shards.manifest import MANIFEST, check_contract
+from pipelines.sources.plan import read_plan
 from pipelines.stages.score import SCORER, Score
 from schemas.recipe import DedupConfig, EarlierCorpus, Recipe
 from schemas.recipe_file import RecipeError
 from schemas.store.storage import CorpusError, Storage, absolute
 
 AGAINST = "dedup.against"
+READ = (EARLIER_ROWS_OF, "sources", "raw", "signals")  # folders of side-cars
 
 
 def pinned_dedup(recipe: Recipe) -> DedupConfig:
@@ -67,14 +71,20 @@ def pinned_manifest(path: str, where: str) -> tuple[str, str]:
     body = store.read(MANIFEST)
     try:
         name = str(json.loads(body)["name"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{where}: {path}/{MANIFEST}: damaged: {error!r}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorpusError(f"{where}: {path}/{MANIFEST}: damaged: {error!r:.80}") from error
     return name, hashlib.sha256(body).hexdigest()
 
 
 def comparison_faults(path: str, where: str, recipe: Recipe) -> Iterator[str]:
-    """Yield what keeps a corpus from being compared with; `where` begins the lines."""
+    """Yield what keeps a corpus from being compared with; `where` begins the lines.
+
+    Raises:
+        CorpusError: its last build did not finish, or files are missing or damaged.
+    """
     store, config = Storage(path), recipe.dedup
+    _check_finished(store, where)
+    _check_sidecars(store, where, (*READ, *["scores"] * (config.semantic is not None)))
     measured = read_schema(store, sidecar_path("signals", 0))
     for name in ("phash", "colour_layout") if config.phash_distance is not None else ():
         if name not in measured.names:
@@ -91,6 +101,29 @@ def comparison_faults(path: str, where: str, recipe: Recipe) -> Iterator[str]:
             else f"of another scorer there: {_apart(there, here)}"
         )
         yield f"{where}: {column} is {said}; set dedup.semantic to null"
+
+
+def _check_finished(store: Storage, where: str) -> None:
+    """Refuse a corpus that a build is changing, or has left half changed."""
+    try:
+        message = unfinished(store) if store.exists(LOG) else ""
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CorpusError(f"{where}: {LOG}: damaged: {error!r:.80}; build it again") from error
+    if message:
+        raise CorpusError(f"{where}: {message}; finish it first")
+
+
+def _check_sidecars(store: Storage, where: str, folders: Sequence[str]) -> None:
+    """Refuse a corpus that lacks side-cars of the shards that its plan has."""
+    try:
+        shards = range(len(read_plan(store)))
+    except CorpusError as error:
+        raise CorpusError(f"{where}: {error}") from error
+    there = {f"{folder}/{name}" for folder in folders for name in store.listing(folder)}
+    wanted = [sidecar_path(folder, shard) for folder in folders for shard in shards]
+    if missing := [path for path in wanted if path not in there]:
+        more = f" and {len(missing) - 1:,} more" if missing[1:] else ""
+        raise CorpusError(f"{where}: {missing[0]}{more}: missing; build it again")
 
 
 def _scorer_of(schema: pa.Schema, column: str) -> bytes | None:

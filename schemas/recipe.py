@@ -321,6 +321,11 @@ class BlurConfig(Model):
     # Added on each side of a face's box, as a share of its width or height: hair, chin and ears.
     margin: float = Field(default=0.25, ge=0, le=2)
 
+    @property
+    def counted_as(self) -> str:
+        """The name of the number of blurred faces, among the signals of a sample."""
+        return f"{self.scorer}_blurred"
+
 
 class PairConfig(StageConfig):
     """The templates of instruction pairs."""

@@ -54,20 +54,28 @@ class CustomScorer:
         return smaller
 
     def score(self, batch: Batch) -> Scores:
-        """Return the callable's value for each image.
+        """Return the callable's value for each image, of which it is given copies.
 
         Raises:
             ScorerError: it cannot be imported, or did not return a number for each image.
+            Exception: of the callable; a call of sys.exit is a RuntimeError.
         """
+        try:
+            return {self.config.name: self._values(batch)}
+        except SystemExit as error:  # would end the process of a worker
+            raise RuntimeError(f"{self.config.callable} called sys.exit({error.code!r})") from error
+
+    def _values(self, batch: Batch) -> list[float]:
         place = self.config.callable
-        found = imported(place)(batch.prepared, batch.texts)
+        images = [image.copy() for image in batch.prepared]  # it may draw on them
+        found = imported(place)(images, list(batch.texts))
         try:
             values = [float(value) for value in found]
         except (TypeError, ValueError) as error:
             raise ScorerError(f"{place} returned no numbers: {error}") from error
         if len(values) != len(batch.texts):
             raise ScorerError(f"{place} returned {len(values)} scores, expected {len(batch.texts)}")
-        return {self.config.name: values}
+        return values
 
 
 @once_a_process
@@ -85,8 +93,9 @@ def imported(place: str) -> Callable[[Sequence[Image], Sequence[str]], Sequence[
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ScorerError(f"scorer {place}: {error}; expected MODULE:NAME") from error
+    except (Exception, SystemExit) as error:  # a module runs any code when it is imported
+        said = f"{type(error).__name__}: {error}"
+        raise ScorerError(f"scorer {place}: {said}; expected MODULE:NAME") from error
     if not callable(found):
         raise ScorerError(f"scorer {place}: {type(found).__name__}, expected a callable")
     made: Any = found

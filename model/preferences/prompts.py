@@ -155,19 +155,26 @@ def _rows(url: str) -> Iterator[Mapping[str, Any] | str]:
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise DataError(f"{url}: expected a file of prompts in UTF-8: {error}") from error
     if suffix == ".csv":
-        table = csv.DictReader(io.StringIO(text, newline=""))
-        if "prompt" not in (table.fieldnames or ()):
-            raise DataError(f"{url}: expected a column `prompt`, got {table.fieldnames}")
-        yield from table
+        yield from _table(text, url)
         return
     for line in filter(str.strip, text.splitlines()):
         yield {"prompt": line} if suffix == ".txt" else _parsed(line)
 
 
+def _table(text: str, url: str) -> Iterator[Mapping[str, Any]]:
+    table = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if "prompt" not in (table.fieldnames or ()):
+            raise DataError(f"{url}: expected a column `prompt`, got {table.fieldnames}")
+        yield from table
+    except csv.Error as error:
+        raise DataError(f"{url}: line {table.line_num + 1:,}: {error}") from error
+
+
 def _parsed(line: str) -> Mapping[str, Any] | str:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"{line!r:.200}: {error}"
     return found if isinstance(found, dict) else f"{line!r:.200}: expected an object"
 

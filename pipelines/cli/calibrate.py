@@ -40,16 +40,18 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw a sample and write its page, or print what its labels say."""
+    from pipelines.calibration import moved_thresholds
     from pipelines.out_folder import RECIPE
+    from pipelines.runtime.console import CONSOLE
     from pipelines.thresholds.calibrate import (
         open_sample,
         result_of,
         rule_named,
-        with_labels,
         write_page,
         write_result,
         write_sample,
     )
+    from pipelines.thresholds.labels import with_labels
     from schemas.recipe_file import load_recipe
     from schemas.store.retries import open_fs
     from schemas.store.storage import CorpusError, Storage, absolute
@@ -63,14 +65,16 @@ def run(options: argparse.Namespace) -> int:
     sample = open_sample(store, recipe, rule, size=options.samples, anew=options.anew)
     if options.labels:
         fs, path = open_fs(absolute(options.labels))
-        sample = with_labels(sample, fs.cat_file(path), options.labels)
+        sample = with_labels(sample, rule, fs.cat_file(path), options.labels)
         write_sample(store, rule, sample)
+    if moved := moved_thresholds(recipe, rule, sample):
+        CONSOLE.warning(moved)
     page = write_page(store, rule, sample, recipe, options.question)
     result = result_of(rule, sample)
     out = options.out.rstrip("/")
     print(f"{result.rows:,} rows around select.{rule}, {result.labelled:,} labelled yes or no")
     if result.labelled:
-        print("\n".join(_lines(result)))
+        print("\n".join(_lines(result, "old threshold" if moved else "threshold")))
         print(f"\nalso in {out}/{write_result(store, result)}")
     else:
         print(f"1. open {out}/{page} in a browser, on a phone too, answer, and save JSON")
@@ -78,14 +82,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(result: "Result") -> Iterator[str]:
+def _lines(result: "Result", threshold: str) -> Iterator[str]:
     yield f"{'':<26}{'kept':>8}   {'precision':<26}{'recall':<26}"
-    yield _line("at the threshold", result.at_threshold)
+    yield _line(f"at the {threshold}", result.at_threshold)
     for source, found in result.by_source.items():
         yield _line(f"  {source}", found)
     yield "other thresholds, for all sources"
-    for threshold, found in result.by_threshold:
-        yield _line(f"  {threshold:.4g}", found)
+    for other, found in result.by_threshold:
+        yield _line(f"  {other:.4g}", found)
     yield "intervals: 95 %, Wilson's, of weighted rows"
 
 

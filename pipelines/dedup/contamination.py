@@ -107,7 +107,9 @@ class Contamination:
         path = benchmark_path(benchmark.name)
         if (origin := read_origin(self.store, path)) is None:
             raise CorpusError(f"{path}: missing; build again")
-        return _images(self.store.root, benchmark.name, origin.fingerprint)
+        fs, place = self.store.locate(path)  # what-if has files beside the corpus
+        root = fs.unstrip_protocol(place).removesuffix(f"/{path}")
+        return _images(root, benchmark.name, origin.fingerprint)
 
     def _words(self, rows: pa.Table) -> list[list[list[str]]]:
         """Return the words of the texts of each row; [] if there are no prompts."""

@@ -3,7 +3,8 @@
 Columns that end in a digit are the 64-bit words of one hash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pipelines.dedup.near_duplicates import run_starts
 from pipelines.dedup.semantic import Points, to_points
 from pipelines.dedup.words import unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
-from schemas.store.storage import Storage
+from schemas.store.storage import CorpusError, Storage
 
 REPEATED_URL, SAME_BYTES, NEAR_DUPLICATE = "repeated_url", "same_bytes", "near_duplicate"
 SEMANTIC_DUPLICATE = "semantic_duplicate"
@@ -60,6 +61,17 @@ class Place(NamedTuple):
     shard: int  # number of the side-cars there
     number: int  # that the rows get as their shard; below 0 for an earlier corpus
     rows_of: str  # folder of the stage that kept the rows
+
+
+@contextmanager
+def errors_naming(place: Place) -> Iterator[None]:
+    """Name the earlier corpus in an error of reading it; paths of files are below the corpus."""
+    try:
+        yield
+    except CorpusError as error:
+        if place.number >= 0:
+            raise
+        raise CorpusError(f"{place.store.root}: {error}") from error
 
 
 def read_rows(
@@ -161,9 +173,8 @@ def read_embedded(place: Place, *, scorer: str, hashed: bool) -> pa.Table | None
 
 
 def points_of(rows: pa.Table) -> Points:
-    """Return the embeddings of rows: int16 `[n, C]`."""
-    packed = column(rows, "points")
-    return np.frombuffer(b"".join(packed), np.int16).reshape(len(packed), -1)
+    """Return the embeddings of rows: int16 `[n, C]`; `[0, 0]` of no row."""
+    return _unpacked(rows, "points", np.int16)
 
 
 def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
@@ -172,10 +183,8 @@ def numbers(table: pa.Table, names: Sequence[str]) -> list[np.ndarray]:
 
 
 def layouts(table: pa.Table) -> np.ndarray:
-    """Return the mean colours of each row: uint8 `[n, width]`."""
-    packed = column(table, "layout")
-    width = len(packed[0]) if packed else 0
-    return np.frombuffer(b"".join(packed), np.uint8).reshape(len(packed), width)
+    """Return the mean colours of each row: uint8 `[n, width]`; `[0, 0]` of no row."""
+    return _unpacked(table, "layout", np.uint8)
 
 
 def best_first(rows: pa.Table) -> list[np.ndarray]:
@@ -299,6 +308,12 @@ def _digest(text: str, fold_case: bool) -> str:
 
 def _named(names: Sequence[str], bytes_NB: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(names, words(bytes_NB), strict=True))
+
+
+def _unpacked(rows: pa.Table, name: str, kind: type[np.generic]) -> np.ndarray:
+    packed = column(rows, name)
+    values = np.frombuffer(b"".join(packed), kind)
+    return values.reshape(len(packed), len(values) // max(1, len(packed)))
 
 
 def _binary(bytes_NB: np.ndarray) -> pa.Array:

@@ -48,6 +48,7 @@ from pipelines.dedup.rows import (
     Place,
     best_first,
     compare_kept,
+    errors_naming,
     first_of_equal,
     first_of_same_bytes,
     first_of_same_look,
@@ -63,6 +64,7 @@ from pipelines.dedup.rows import (
 )
 from pipelines.dedup.semantic import Points, find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
+from pipelines.sources.plan import read_plan
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
 
@@ -70,6 +72,7 @@ from schemas.store.storage import Storage
 KEPT = (*KEPT_KEY, "kept_phash", "kept_shard")
 SAMPLE = "sample of embeddings"  # salt of the draw
 LABELS = pa.schema([("phash", pa.uint64()), ("cluster", pa.uint64())])
+TOTALS = pa.schema([*((name, pa.uint64()) for name in TEXT), ("rows_sum", pa.int64())])
 
 
 class Comparison(NamedTuple):
@@ -168,8 +171,12 @@ class DedupTasks:
         return {"totals": (totals.drop_columns("reply_to"), totals["reply_to"].to_numpy())}
 
     def texts(self, tables: Tables) -> Outputs:
-        """Join each row with the number of rows that have its text; drop those of too many."""
-        rows = tables["by_key"].join(tables["totals"], [*TEXT], use_threads=False)
+        """Join each row with the number of rows that have its text; drop those of too many.
+
+        Texts of earlier corpora are not counted, so no total comes where only such rows are left.
+        """
+        totals = tables.get("totals", TOTALS.empty_table())
+        rows = tables["by_key"].join(totals, [*TEXT], use_threads=False)
         repeats = own_rows(rows).select([*ROW, "rows_sum"])
         repeats = repeats.rename_columns(REPEATS.names).cast(REPEATS)
         limit = self.config.max_text_repeats
@@ -263,7 +270,7 @@ class DedupTasks:
         """Send the embeddings of the rows that no step removed to the tasks of their clusters."""
         places = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
         rows = self._embedded([*places, *self._earlier(group)])
-        if rows is None:
+        if rows is None or "centroids" not in tables:  # no row of this corpus has an embedding
             return {}
         if "removed" in tables:
             rows = rows.join(tables["removed"], [*ROW], join_type="left anti", use_threads=False)
@@ -287,13 +294,14 @@ class DedupTasks:
     def _rows(self, places: Sequence[Place], *, texts: bool = False) -> Iterator[pa.Table]:
         """Yield the rows of each shard that has any."""
         for place in places:
-            rows = read_rows(
-                place,
-                hashed=self.hashed,
-                fold_case=self.config.fold_case,
-                groups=group_columns(self.caps),
-                texts=texts,
-            )
+            with errors_naming(place):
+                rows = read_rows(
+                    place,
+                    hashed=self.hashed,
+                    fold_case=self.config.fold_case,
+                    groups=group_columns(self.caps),
+                    texts=texts,
+                )
             if rows is not None:
                 yield rows
 
@@ -321,16 +329,18 @@ class DedupTasks:
         found: list[Place] = []
         for number, earlier in enumerate(self.config.against):
             store = Storage(earlier.path)
-            names = [name for name in store.listing(EARLIER_ROWS_OF) if name.endswith(".parquet")]
-            shards = range(group, len(names), self.partitions)
+            shards = range(group, len(read_plan(store)), self.partitions)
             found += [Place(store, shard, -1 - number, EARLIER_ROWS_OF) for shard in shards]
         return found
 
     def _embedded(self, places: Sequence[Place]) -> pa.Table | None:
         assert self.config.semantic is not None
         scorer = self.config.semantic.scorer
-        tables = [read_embedded(place, scorer=scorer, hashed=self.hashed) for place in places]
-        found = [table for table in tables if table is not None]
+        found: list[pa.Table] = []
+        for place in places:
+            with errors_naming(place):
+                table = read_embedded(place, scorer=scorer, hashed=self.hashed)
+            found += [] if table is None else [table]
         return pa.concat_tables(found) if found else None
 
     def _sampled(self, places: Sequence[Place]) -> Outputs:

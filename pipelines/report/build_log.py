@@ -65,9 +65,10 @@ class BuildLog:
 
     def _append(self, line: dict[str, Any]) -> None:
         self.claims.take({LOG: 1})
-        before = self.store.read(LOG) if self.store.exists(LOG) else b""
-        after = json.dumps({"build": self.build, **line}).encode() + b"\n"
-        self.store.commit_bytes(LOG, before + after)
+        *whole, last = self.store.read(LOG).split(b"\n") if self.store.exists(LOG) else [b""]
+        whole += [last] if _parsed(last) else []  # else it is empty, or cut short
+        whole.append(json.dumps({"build": self.build, **line}).encode())
+        self.store.commit_bytes(LOG, b"\n".join(whole) + b"\n")
 
 
 def speed(rows: int, seconds: float) -> str:
@@ -103,10 +104,39 @@ def unfinished(store: Storage) -> str:
     return f"the last build stopped after {last['stage']}, or did not finish"
 
 
+def log_warnings(store: Storage) -> Iterator[str]:
+    """Yield a line for each of the log that is damaged; all else passes over them."""
+    body = store.read(LOG) if store.exists(LOG) else b""
+    lines = body.splitlines()
+    for number, text in enumerate(lines, 1):
+        if not _parsed(text):
+            cut = number == len(lines) and not body.endswith(b"\n")
+            what = "is cut short" if cut else "is not a line that a build writes"
+            yield f"{LOG}: line {number:,} {what}, and passed over: {text[:80]!r}"
+
+
+def read_log(store: Storage) -> list[dict[str, Any]]:
+    """Return the lines of the log in order, without damaged ones; [] without a log."""
+    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
+    return [line for text in lines if (line := _parsed(text))]
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Return a line of the log; {} if it is damaged."""
+    try:
+        line: Any = json.loads(text)
+        texts = [line[name] for name in ("build", "stage")]
+        numbers = [line[name] for name in ("seconds", "shards_run", "shards_fresh")]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return {}
+    sound = all(isinstance(each, str) for each in texts)
+    return line if sound and all(isinstance(each, int | float) for each in numbers) else {}
+
+
 def last_stage(store: Storage) -> str:
     """Return the last stage that the last build finished, or BEGUN; '' without a log."""
-    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
-    return json.loads(lines[-1])["stage"] if lines else ""
+    lines = read_log(store)
+    return lines[-1]["stage"] if lines else ""
 
 
 class StageTime(NamedTuple):
@@ -118,8 +148,7 @@ class StageTime(NamedTuple):
 
 def stage_times(store: Storage) -> dict[str, StageTime]:
     """Return the time of every stage of the last build in the log; {} without a log."""
-    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
-    runs = [json.loads(line) for line in lines]
+    runs = read_log(store)
     last = runs[-1]["build"] if runs else None
     last_runs = [run for run in runs if run["build"] == last and run["stage"] != BEGUN]
     return {run["stage"]: StageTime(run["seconds"], run.get("waited")) for run in last_runs}

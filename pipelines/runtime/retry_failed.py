@@ -1,4 +1,4 @@
-"""Try rows again that failed temporarily: an outage, a full server, too little memory.
+"""Try rows again that failed temporarily: an outage, too little memory, a scorer with a bug.
 
 A failed row is a committed fact like any other: nothing tries it again by itself. To have it tried,
 the side-car of its shard is marked: it is then no longer fresh, and what it holds stays.
@@ -23,6 +23,7 @@ MARK = "retry "  # stands before the fingerprint of a marked side-car
 _TEMPORARY = re.compile(
     r"timeout|connection_error|dns_error|tls_error|http_(408|425|429|5\d\d)"  # crawl
     r"|killed_worker|out_of_memory|unreadable_bytes|decode_timeout"
+    r"|scorer_failed"  # an error of a scorer's code, which may be mended
     r"|unanswered"  # caption
 )
 

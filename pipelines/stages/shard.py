@@ -207,7 +207,7 @@ class ReadSamples:
         faces: Sequence[Sequence[float]],
     ) -> dict[str, Any]:
         """Return a row of REFERENCES; `from_pylist` ignores columns that it does not name."""
-        blurred = {f"{self.blur.scorer}_blurred": len(faces)} if self.blur else {}
+        blurred = {self.blur.counted_as: len(faces)} if self.blur else {}
         return {
             **rows["raw"],
             "json": self._json(rows, arrays[0]["aspect"], blurred).decode(),

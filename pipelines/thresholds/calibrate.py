@@ -1,7 +1,6 @@
 """calibrate: a labelled sample around a threshold, and how well the rule agrees with it."""
 
 import base64
-import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from PIL import Image
 
 from filters.decode import DecodeError
 from filters.text import primary_text
-from pipelines.calibration import BOUNDS, MARK, NO, SAMPLE, SKIP, YES, path_of, read_sample
+from pipelines.calibration import BOUNDS, MARK, SAMPLE, path_of, read_sample, thresholds_of
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.images import decode_image, read_each
 from pipelines.runtime.sidecar import column, read_table, sidecar_path
@@ -36,7 +35,6 @@ pc: Any = pyarrow.compute  # its stubs do not accept Python values
 SIDE = 400  # px, longer side of an image on the page
 QUALITY = 72  # of WebP
 TEXT_CHARS = 300
-LABELS = {YES, NO, SKIP, ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,8 @@ class Result:
     rows: int  # of the sample
     labelled: int  # yes or no
     good: int  # yes
-    at_threshold: Agreement
+    thresholds: Mapping[str, float]  # by source, when the sample was drawn
+    at_threshold: Agreement  # when the sample was drawn
     by_source: Mapping[str, Agreement]  # at the threshold of each
     by_threshold: Sequence[tuple[float, Agreement]]
 
@@ -114,25 +113,6 @@ def write_page(store: Storage, rule: str, sample: pa.Table, recipe: Recipe, ques
     return path
 
 
-def with_labels(sample: pa.Table, body: bytes, where: str) -> pa.Table:
-    """Put the labels of a file of the page, JSON or CSV, into a sample.
-
-    Raises:
-        CorpusError: it is no such file, or names rows that are not in the sample.
-    """
-    told = dict(_labels(body, where))
-    known = column(sample, "key")
-    if foreign := [key for key in told if key not in set(known)]:
-        raise CorpusError(
-            f"{where}: {len(foreign):,} of its {len(told):,} rows are not in the sample, such as "
-            f"{foreign[0]}; labels belong to the sample that their page was made of"
-        )
-    before = column(sample, "label")
-    labels = [told.get(key, label) for key, label in zip(known, before, strict=True)]
-    place = sample.schema.get_field_index("label")
-    return sample.set_column(place, SAMPLE.field("label"), pa.array(labels, pa.string()))
-
-
 def result_of(rule: str, sample: pa.Table) -> Result:
     """Compute what the labels of a sample say."""
     bound = rule.partition(".")[2]
@@ -145,6 +125,7 @@ def result_of(rule: str, sample: pa.Table) -> Result:
         rows=len(sample),
         labelled=len(rows.values),
         good=int(rows.is_good.sum()),
+        thresholds=thresholds_of(sample),
         at_threshold=agreement(rows, passes),
         by_source={
             source: agreement(rows.of(mask), passes[mask])
@@ -184,27 +165,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _labels(body: bytes, where: str) -> Iterable[tuple[str, str]]:
-    try:
-        text = body.decode()
-        is_json = text.lstrip().startswith("{")
-        rows: Any = (
-            json.loads(text)["labels"] if is_json else list(csv.DictReader(io.StringIO(text)))
-        )
-        found = [(str(row["key"]), str(row["label"])) for row in rows]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(
-            f"{where}: no labels of calibrate's page, JSON or CSV with key and label ({error!r})"
-        ) from error
-    if not found:
-        raise CorpusError(f"{where}: has no labels; label the page, and save them from there")
-    if wrong := [(key, label) for key, label in found if label not in LABELS]:
-        raise CorpusError(
-            f"{where}: {wrong[0][0]}: label {wrong[0][1]!r}; expected yes, no or skip"
-        )
-    return found
 
 
 def _cards(store: Storage, sample: pa.Table, settings: DecodeConfig) -> Iterable[Card]:

@@ -7,10 +7,11 @@ import yaml
 
 from pipelines.check_recipe import pin_decisions
 from pipelines.out_folder import RECIPE
-from pipelines.report.build_log import BEGUN, last_stage
+from pipelines.report.build_log import last_stage, log_warnings
+from pipelines.runtime.console import CONSOLE
 from pipelines.stage_table import STAGES
 from schemas.plain_words import not_yaml
-from schemas.recipe import Recipe
+from schemas.recipe import DedupConfig, Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.rule_config import Rule
 from schemas.store.storage import CorpusError, Storage
@@ -24,7 +25,7 @@ def changed_recipes(
 ) -> tuple[Recipe, Recipe]:
     """Return the recipe of a corpus, and the same with changes, both checked as `build` does.
 
-    Files that rules name are read as they are now, as the next build reads them.
+    Files that rules and dedup name are read as they are now, as the next build reads them.
 
     Args:
         store: the corpus.
@@ -43,6 +44,8 @@ def changed_recipes(
             )
     if not store.exists(RECIPE):
         raise CorpusError(f"{store.root}: no {RECIPE}; expected the folder of a corpus")
+    for line in log_warnings(store):
+        CONSOLE.warning(line)
     if not finished(store, "select"):
         raise CorpusError(
             f"{store.root}: the last build did not finish select; run it again, with --until "
@@ -57,7 +60,7 @@ def changed_recipes(
 def finished(store: Storage, stage: str) -> bool:
     """Return whether the last build finished a stage; true where no log says otherwise."""
     last = last_stage(store)
-    return not last or (last != BEGUN and STAGES.index(last) >= STAGES.index(stage))
+    return not last or (last in STAGES and STAGES.index(last) >= STAGES.index(stage))
 
 
 def patch_of(overrides: Sequence[str], patch: Mapping[str, Any]) -> str:
@@ -89,9 +92,6 @@ def _is_allowed(key: str) -> bool:
 
 def _unpinned(recipe: Recipe) -> Recipe:
     """Forget the hashes of the last build, so that files are pinned as they are now."""
-    earlier = tuple(
-        each.model_copy(update={"manifest_sha256": ""}) for each in recipe.dedup.against
-    )
     sources = tuple(
         source.model_copy(update={"select": _forgotten(source.select)}) for source in recipe.sources
     )
@@ -99,7 +99,20 @@ def _unpinned(recipe: Recipe) -> Recipe:
         update={
             "select": _forgotten(recipe.select),
             "sources": sources,
-            "dedup": recipe.dedup.model_copy(update={"against": earlier}),
+            "dedup": _lists_forgotten(recipe.dedup),
+        }
+    )
+
+
+def _lists_forgotten(config: DedupConfig) -> DedupConfig:
+    of_benchmark = {"prompts_sha256": "", "images_sha256": ""}
+    return config.model_copy(
+        update={
+            "against": tuple(
+                each.model_copy(update={"manifest_sha256": ""}) for each in config.against
+            ),
+            "benchmarks": tuple(each.model_copy(update=of_benchmark) for each in config.benchmarks),
+            "balance": config.balance and config.balance.model_copy(update={"entries_sha256": ""}),
         }
     )
 

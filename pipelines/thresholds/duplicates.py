@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from pipelines.benchmarks import write_benchmarks
+from pipelines.dedup.benchmark_files import LISTS
 from pipelines.runtime.sidecar import each_shard, read_columns, sidecar_path
 from pipelines.stage_table import make_stages
 from pipelines.stages.dedup import Dedup, partitions_for, verdict_table
@@ -19,7 +21,6 @@ from pipelines.thresholds.selection import Masks
 from pipelines.thresholds.stored import Stored
 from pipelines.verify.dedup import LocalSteps
 from schemas.recipe import Recipe
-from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
 pc: Any = pyarrow.compute  # its stubs do not accept Python values
@@ -37,7 +38,8 @@ class Deduplicated:
 def run_dedup(stored: Stored, recipe: Recipe, selected: Masks) -> Deduplicated:
     """Run the steps of dedup in this process, with exchange files in a temporary folder.
 
-    Memory holds one partition: 250,000 rows.
+    Memory holds one partition: 250,000 rows. Images of benchmarks that the last build did not
+    compare with, or not in this way, are hashed again.
     """
     [stage] = (stage for stage in make_stages(recipe) if isinstance(stage, Dedup))
     rows, shards = sum(int(mask.sum()) for mask in selected), range(len(selected))
@@ -46,8 +48,9 @@ def run_dedup(stored: Stored, recipe: Recipe, selected: Masks) -> Deduplicated:
     if not rows:
         return Deduplicated(kept=kept, dropped=dropped)
     with tempfile.TemporaryDirectory(prefix="what-if-") as folder:
-        corpus = _Selected(stored.store.root, f"{folder}/{Select.folder}")
+        corpus = _Selected(stored.store.root, folder)
         corpus.fill(stored, selected)
+        write_benchmarks(recipe, stored.store, corpus.aside)
         steps = LocalSteps(
             tasks=stage.tasks(partitions_for(rows, len(shards)), rows),
             store=Storage(f"{folder}/exchange"),
@@ -104,28 +107,29 @@ def as_before(verdicts: Sequence[pa.Table], before: Masks, selected: Masks) -> D
 
 
 class _Selected(Storage):
-    """A corpus with another `selection/`, which lies in a local folder."""
+    """A corpus with another `selection/`, and files of benchmarks, which lie in a local folder."""
 
     def __init__(self, root: str, aside: str) -> None:
         super().__init__(root)
-        self._aside = aside
+        self.aside = Storage(aside)
 
     def locate(self, path: str) -> tuple[Any, str]:
         """Return where a file lies."""
-        folder, slash, name = path.partition("/")
-        return (
-            open_fs(f"{self._aside}/{name}")
-            if slash and folder == Select.folder
-            else (super().locate(path))
-        )
+        folder, _, name = path.partition("/")
+        is_aside = folder == LISTS and self.aside.exists(path)
+        if name and (is_aside or folder == Select.folder):
+            return self.aside.locate(path)
+        return super().locate(path)
 
     def fill(self, stored: Stored, selected: Masks) -> None:
         """Write the keys of selected rows, a side-car a shard."""
+        fs, folder = self.aside.locate(Select.folder)
+        fs.makedirs(folder, exist_ok=True)
         for shard, mask in enumerate(selected):
             keys = stored.keys(shard).filter(pa.array(mask))
-            fs, path = self.locate(sidecar_path(Select.folder, shard))
-            fs.makedirs(self._aside, exist_ok=True)
-            pq.write_table(pa.table({"key": keys}), path)
+            pq.write_table(
+                pa.table({"key": keys}), self.locate(sidecar_path(Select.folder, shard))[1]
+            )
 
 
 def _has_no_reason(table: pa.Table) -> np.ndarray:

@@ -1,10 +1,9 @@
 """The time that stages with models took a row, as the log of the builds tells."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.report.build_log import LOG
+from pipelines.report.build_log import read_log
 from pipelines.shards.manifest import read_manifest
 from schemas.recipe import Recipe
 from schemas.store.storage import Storage
@@ -34,8 +33,7 @@ def stage_rates(store: Storage, recipe: Recipe, scored: int) -> Sequence[StageRa
         recipe: of the last build.
         scored: rows that `score` scores by this recipe.
     """
-    lines = store.read(LOG).splitlines() if store.exists(LOG) else []
-    runs = [run for run in map(json.loads, lines) if run["shards_run"] and run["seconds"]]
+    runs = [run for run in read_log(store) if run["shards_run"] and run["seconds"]]
     funnel = {line["stage"]: line["rows_in"] for line in read_manifest(store).get("funnel", ())}
     rows = {
         "score": (scored if recipe.score.scorers else 0, recipe.score.gpu),

@@ -36,6 +36,7 @@ from schemas.store.storage import Storage
 
 SHARDS_A_CHUNK = 16  # that are judged together, of one source
 REMOTE_THREADS = 32
+FAILED = "(failed)"  # column of `Stored.tables`; no scorer can have this name
 T = TypeVar("T")
 
 
@@ -110,7 +111,7 @@ class Stored:
 
         Returns:
             A row for each in `signals/`, in order; scores are null where there are none. Also
-            `failed`: whether a row could not be scored.
+            FAILED: whether a row could not be scored.
         """
         shown = (column.name for column in self.shown)
         names = list(dict.fromkeys([*self._named[chunk.source], *shown]))
@@ -135,7 +136,7 @@ class Stored:
         cheap, dear = measured_first(rules, self._scored)
         broken, reasons = first_broken(values, {**cheap, **dear}, done)
         passes = broken >= reason_count(cheap)
-        failed = values["failed"].to_numpy()
+        failed = values[FAILED].to_numpy()
         to_score = passes & without & ~failed
         return Verdicts(
             broken=broken,
@@ -171,7 +172,7 @@ class Stored:
         if listed:
             asked = read_values(self.store, shard, self.keys(shard), listed, folders=())
             rows = pa.table({**_columns(rows), **_columns(asked)})
-        found: dict[str, Any] = {**_columns(rows), **_columns(scores), "failed": missing}
+        found: dict[str, Any] = {**_columns(rows), **_columns(scores), FAILED: missing}
         return pa.table(found)
 
     def keys(self, shard: int) -> "pa.Array[Any]":

@@ -57,7 +57,7 @@ def _listed(line: str, url: str, number: int, fs: Any, folder: str, name: str) -
         texts = {key: row[key] for key in ("title", "text", "author")}
         if not all(isinstance(text, str) for text in [path, *texts.values(), *row["tags"]]):
             raise TypeError("a value is not text")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(
             f"--list {url}: line {number}: {type(error).__name__}: {error}; expected a JSON object "
             "with path, title, text, author and a list of tags"
@@ -77,12 +77,16 @@ def thumbnails(
     Returns:
         uint8 [N, side, side, 3], mapped into memory, white where an image is unreadable; and the
         unreadable images with their reasons.
+
+    Raises:
+        CorpusError: no image can be read.
     """
     names = fingerprint([image.name for image in images], side)
     if (folder / INDEX).exists():
         index = json.loads((folder / INDEX).read_text())
         if index["images"] == names:
             return np.load(folder / PIXELS, mmap_mode="r"), index["unreadable"]
+        (folder / INDEX).unlink()  # the pixels are about to be others
     shape = (len(images), side, side, 3)
     pixels = np.lib.format.open_memmap(folder / PIXELS, "w+", np.uint8, shape)
     unreadable: dict[str, str] = {}
@@ -94,6 +98,11 @@ def thumbnails(
                 pixels[number] = 255
             else:
                 pixels[number] = square
+    if len(unreadable) == len(images):  # nothing is kept, so that mended images are read again
+        first = images[0].name
+        raise CorpusError(
+            f"none of {len(images):,} images can be read, such as {first}: {unreadable[first]}"
+        )
     pixels.flush()
     publish(
         folder / INDEX, json.dumps({"images": names, "unreadable": unreadable}).encode() + b"\n"

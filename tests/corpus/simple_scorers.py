@@ -25,10 +25,14 @@ def widths(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
     return [float(image.width) for image in images]
 
 
+REFUSED = ["fog"]  # words of which `picky` makes an error
+
+
 def picky(images: Sequence[Image], prompts: Sequence[str]) -> list[float]:
-    """Fail on a batch that has a prompt about fog."""
-    if any("fog" in prompt for prompt in prompts):
+    """Fail on a batch that has a prompt about fog; note what was scored."""
+    if any(word in prompt for prompt in prompts for word in REFUSED):
         raise ValueError("no fog, please")
+    SEEN.extend(prompts)
     return [1.0 for _ in images]
 
 

@@ -16,6 +16,7 @@ BASE = {
         "scorers": [
             {"score": "custom", "name": "brightness", "callable": "simple_scorers:brightness"},
             {"score": "custom", "name": "clarity", "callable": "simple_scorers:nothing"},
+            {"score": "custom", "name": "failed", "callable": "simple_scorers:brightness"},
         ]
     },
     "select": {"text_words": {"min": 4}, "brightness": {"min": 0.495}, "short_side": {"min": 100}},

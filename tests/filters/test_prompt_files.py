@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,6 +81,8 @@ def test_another_column_can_be_named(tmp_path: Path):
         ("a.json", b"[1]", "row 1: expected a text or an object, found 1"),
         ("a.jsonl", b'{"prompt": 3}', "row 1: expected a text, found 3"),
         ("a.jsonl", b"{", "not readable"),
+        ("a.json", b"[" * 100_000, "not readable: nested too deep"),
+        ("a.jsonl", b"[" * 100_000, "not readable: nested too deep"),
         ("a.parquet", b"PAR1", "not readable"),
         ("a.pdf", b"%PDF", "expected prompts in .txt, .json"),
     ],
@@ -92,6 +95,31 @@ def test_a_file_that_cannot_be_used_is_an_error_that_names_it(
     with pytest.raises(CorpusError, match=said) as raised:
         read_prompts(str(path))
     assert str(path) in str(raised.value)
+
+
+def test_a_damaged_page_of_parquet_is_an_error_that_names_the_file(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"prompt": [FIRST]}), path, compression="none", use_dictionary=False)
+    body = path.read_bytes()
+    length = len(FIRST).to_bytes(4, "little")  # before the text
+    assert body.count(length + FIRST.encode()) == 1
+    path.write_bytes(body.replace(length + FIRST.encode(), b"\xff" * 4 + FIRST.encode()))
+    with pytest.raises(CorpusError, match=r"a\.parquet: not readable"):
+        read_prompts(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_lone_surrogates_are_removed(name: str, tmp_path: Path):
+    path = tmp_path / name
+    prompt = r'"a fox \ud800in \ud83d\ude00 snow"'
+    path.write_text(f"[{prompt}]" if name == "a.json" else f'{{"prompt": {prompt}}}\n')
+    assert read_prompts(str(path)) == ["a fox in \U0001f600 snow"]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(CorpusError, match=r"a\.txt: a pipe or a device, expected a file"):
+        read_prompts(str(tmp_path / "a.txt"))
 
 
 def test_a_missing_file_and_another_hash_are_errors(tmp_path: Path):

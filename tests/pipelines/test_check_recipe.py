@@ -197,6 +197,17 @@ def test_faces_are_blurred_where_a_scorer_finds_them():
     assert faults_of(score=scored, blur={}) == [f"blur.scorer: {said}"]
 
 
+def test_no_scorer_takes_the_name_of_the_number_of_blurred_faces():
+    scorers = [
+        {"score": "custom", "callable": "module:name", "name": "faces_blurred"},
+        {"score": "faces"},
+    ]
+    pin(recipe(score={"scorers": scorers}))
+    assert faults_of(score={"scorers": scorers}, blur={}) == [
+        "score.scorers.faces_blurred: column faces_blurred is of blur; name it otherwise"
+    ]
+
+
 def test_an_unknown_signal_is_refused_with_those_there_are():
     (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
     assert line.startswith(

@@ -83,8 +83,9 @@ function saveJson() {
 }
 
 function saveCsv() {
-  const lines = rows().map((row) => row.key + "," + row.label);
-  save(told.rule + ".labels.csv", "text/csv", ["key,label", ...lines, ""].join("\n"));
+  const about = "," + told.rule + "," + told.sample;
+  const lines = rows().map((row) => row.key + "," + row.label + about);
+  save(told.rule + ".labels.csv", "text/csv", ["key,label,rule,sample", ...lines, ""].join("\n"));
 }
 
 const actions = {

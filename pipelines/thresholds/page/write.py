@@ -10,6 +10,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.calibration import sample_id
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -36,7 +38,7 @@ def label_page(rule: str, corpus: str, question: str, cards: Sequence[Card]) -> 
     told = {
         "rule": rule,
         "corpus": corpus,
-        "sample": hashlib.sha256("".join(card.key for card in cards).encode()).hexdigest()[:16],
+        "sample": sample_id(card.key for card in cards),
         "cards": [asdict(card) for card in cards],
     }
     return (

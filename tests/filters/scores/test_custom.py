@@ -1,12 +1,17 @@
+import importlib
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from filters.scorer import Device, ScorerError, Subject
+from filters.scorer import Batch, Device, ScorerError, Subject
 from filters.scores.registry import make_scorer
 from filters.scores.score_images import score_images
 from schemas.score_config import CustomScore
+
+CPU = Device()
 
 
 def lengths(images: Sequence[Image.Image], texts: Sequence[str]) -> list[int]:
@@ -24,6 +29,18 @@ def wordy(images: Sequence[Image.Image], texts: Sequence[str]) -> list[str]:
     return ["good"] * len(images)
 
 
+def draws(images: Sequence[Image.Image], texts: list[str]) -> list[float]:
+    """Blacken the images and forget the texts."""
+    for image in images:
+        image.paste((0, 0, 0), (0, 0, *image.size))
+    return [float(len(texts.pop())) for _ in images]
+
+
+def leaves(images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
+    """End the process."""
+    sys.exit(3)
+
+
 def scores(place: str) -> Sequence[float]:
     config = CustomScore(score="custom", name="mine", callable=place)
     subjects = [
@@ -36,8 +53,6 @@ def scores(place: str) -> Sequence[float]:
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have this file be a module that a recipe can name."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "my_scores", sys.modules[__name__])
 
 
@@ -58,6 +73,42 @@ def test_a_callable_scores_each_image_with_its_text() -> None:
 def test_a_callable_that_does_not_score_is_named(place: str, message: str) -> None:
     with pytest.raises(ScorerError, match=rf"{place}.*{message}"):
         scores(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("divides", "1 / 0", "ZeroDivisionError: division by zero"),
+        ("broken", "def f(:", r"SyntaxError: invalid syntax \(broken.py, line 1\)"),
+        ("leaving", "import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named_until_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / f"{name}.py").write_text(body)
+    with pytest.raises(ScorerError, match=f"scorer {name}:f: {said}"):
+        scores(f"{name}:f")
+    (tmp_path / f"{name}.py").write_text("def f(images, texts):\n    return [1, 2]\n")
+    importlib.invalidate_caches()
+    assert scores(f"{name}:f") == [1.0, 2.0]
+
+
+def test_a_callable_that_ends_its_process_only_fails() -> None:
+    with pytest.raises(RuntimeError, match=r"my_scores:leaves called sys\.exit\(3\)"):
+        scores("my_scores:leaves")
+
+
+def test_a_callable_that_draws_on_its_images_changes_none_of_another_scorer() -> None:
+    scorer = make_scorer(CustomScore(score="custom", name="mine", callable="my_scores:draws"), CPU)
+    white = Image.new("RGB", (3, 3), "white")
+    texts = ["a", "bc"]
+    batch = Batch(keys=["x", "y"], texts=texts, prepared=[white, white], embeddings=lambda _: None)
+    assert scorer.score(batch) == scorer.score(batch) == {"mine": [2.0, 1.0]}
+    assert white.getpixel((0, 0)) == (255, 255, 255)
+    assert texts == ["a", "bc"]
 
 
 def test_a_large_image_is_shrunk_first() -> None:

@@ -50,6 +50,7 @@ def test_one_text_with_two_images_to_edit_is_two_prompts(tmp_path: Path) -> None
     [
         ('{"prompt": "a fox"', "not_json"),
         ("[1]", "not_json"),
+        pytest.param("[" * 100_000, "not_json", id="deep"),
         ('{"prompt": " "}', "empty_prompt"),
         ('{"prompt": 3}', "empty_prompt"),
         ("{}", "empty_prompt"),
@@ -75,6 +76,8 @@ def test_a_line_that_is_no_prompt_says_why(tmp_path: Path, line: str, reason: st
     [
         ("p.md", "a fox", "expected prompts in .txt, .jsonl or .csv"),
         ("p.csv", "text\na fox\n", "expected a column `prompt`, got"),
+        pytest.param("p.csv", f"prompt\n{'x' * 2_000_000}\n", "line 2: field larger", id="large"),
+        pytest.param("p.csv", f"{'x' * 2_000_000}\n", "line 1: field larger", id="large name"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

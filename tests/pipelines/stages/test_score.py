@@ -9,6 +9,7 @@ import pytest
 import simple_scorers
 
 from filters.scorer import ScorerError
+from pipelines.runtime.retry_failed import mark_shards
 from pipelines.runtime.sidecar import dead_letters_path, read_origin, read_table, sidecar_path
 from pipelines.runtime.stage import ShardReport, run_shard, wanted_fingerprint
 from pipelines.stages.score import Score
@@ -171,6 +172,18 @@ def test_a_scorer_that_raises_on_one_image_fails_that_image_alone(scored, batch_
     [letter] = read_table(scored.store, dead_letters_path("score", 0)).to_pylist()
     assert letter["detail"].endswith("score: ValueError: no fog, please")
     assert values(scored, "picky") == {"a": None, "b": 1.0, "d": 1.0}
+
+
+def test_images_on_which_a_mended_scorer_failed_are_tried_again(scored, monkeypatch):
+    put_texts(scored, {name: f"{'fog' if name == 'c' else 'sun'} over {name}" for name in NAMES})
+    score = stage(scorer("picky"))
+    assert run(scored, score).failed == {"scorer_failed": 1}
+    seen()
+    monkeypatch.setattr(simple_scorers, "REFUSED", [])
+    assert mark_shards(scored.store, "scores", [0]) == 1
+    assert run(scored, score).failed == {}
+    assert seen() == ["c"]
+    assert values(scored, "picky") == {"a": None, "b": 1.0, "c": 1.0, "d": 1.0}
 
 
 def test_an_image_that_cannot_be_decoded_any_more_is_a_failed_row(

@@ -3,6 +3,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from threshold_corpus import build_until_dedup
 
@@ -13,7 +15,7 @@ from pipelines.cli.main import main
 from pipelines.runtime.sidecar import column, read_table, sidecar_path
 from pipelines.thresholds.calibrate import rule_named
 from pipelines.thresholds.sampling import draw_sample, population, shared_out
-from schemas.recipe_file import load_recipe
+from schemas.recipe_file import dump_recipe, load_recipe
 from schemas.store.storage import CorpusError, Storage
 
 RULE = "brightness.min"
@@ -40,6 +42,26 @@ def write_labels(path: Path, rows: list[dict], good: float) -> Path:
     labels = [{"key": r["key"], "label": "yes" if r["value"] >= good else "no"} for r in rows]
     path.write_text(json.dumps({"labels": labels}))
     return path
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def scrambled(path: Path) -> None:
+    body = bytearray(path.read_bytes())
+    body[100:140] = bytes(range(200, 240))
+    path.write_bytes(body)
+
+
+def empty(path: Path) -> None:
+    pq.write_table(calibration.SAMPLE.empty_table(), path)
+
+
+def other_types(path: Path) -> None:
+    table = pq.read_table(path)
+    words = pa.array(["x"] * len(table))
+    pq.write_table(table.set_column(2, "value", words), path)
 
 
 def test_a_small_corpus_is_drawn_whole_with_the_values_of_its_rows(corpus) -> None:
@@ -80,6 +102,16 @@ def test_rows_that_another_rule_drops_are_not_drawn(corpus) -> None:
     recipe = load_recipe(str(out / "recipe.yaml"), ["select.clarity={max: 0.2}"])
     with pytest.raises(CorpusError, match="no row passes the other rules"):
         population(Storage(str(out)), recipe, "brightness", "min")
+
+
+def test_a_scorer_may_be_named_failed(corpus) -> None:
+    _, out = corpus
+    recipe = load_recipe(str(out / "recipe.yaml"), ["select.failed.min=0.5"])
+    rows = population(Storage(str(out)), recipe, "failed", "min")
+    sample = draw_sample(rows, recipe, "failed", "min", 50).to_pylist()
+    found = values_of(out, "failed")
+    assert {row["key"]: row["value"] for row in sample}.items() <= found.items()
+    assert len(sample) > 2
 
 
 def test_small_strata_leave_their_share_to_larger_ones() -> None:
@@ -135,7 +167,17 @@ def test_labels_as_csv_are_read_and_a_second_file_adds_to_them(corpus, tmp_path:
         ('{"labels": [{"key": "KEY", "label": "maybe"}]}', "expected yes, no or skip"),
         ("{", "no labels of calibrate's page"),
         ("a,b\n1,2\n", "no labels of calibrate's page"),
+        ('{"labels": ' + "[" * 200_000, "labels: no labels of calibrate's page"),
+        ("key,label\n" + "x" * 2_000_000 + ",yes\n", "labels: no labels of calibrate's page"),
+        ("key,label\nKEY,yes\nKEY,no\n", "different labels, yes and no; keep one"),
+        ('{"rule": "clarity.min", "labels": [{"key": "KEY", "label": "yes"}]}', "'clarity.min'"),
+        ("key,label,rule\nKEY,yes,clarity.min\n", "of rule 'clarity.min', expected 'brightness"),
+        (
+            '{"sample": "0f", "labels": [{"key": "KEY", "label": "yes"}]}',
+            "of sample '0f', expected",
+        ),
     ],
+    ids=str.split("foreign word cut columns deep large twice json_rule csv_rule json_sample"),
 )
 def test_a_file_that_holds_no_such_labels_is_refused(corpus, tmp_path, capsys, body, said) -> None:
     _, out = corpus
@@ -190,6 +232,41 @@ def test_a_build_says_which_rules_on_scores_lack_labels(corpus, tmp_path: Path) 
     [line] = calibration_warnings(pin(other), store)
     assert "its labels are of another scorer" in line
     assert '"callable_version": "2"' in line
+
+
+def test_labels_of_an_old_threshold_are_named_by_build_and_calibrate(
+    corpus, tmp_path: Path, capsys, caplog
+) -> None:
+    _, out = corpus
+    calibrate(out)
+    calibrate(out, "--labels", str(write_labels(tmp_path / "l", sample_of(out), 0.5)))
+    assert "at the threshold" in capsys.readouterr().out
+    moved = load_recipe(str(out / "recipe.yaml"), ["select.brightness.min=0.505"])
+    [line] = calibration_warnings(moved, Storage(str(out)))
+    expected = "are of the threshold 0.495, where the recipe has 0.505 (pics); calibrate it again"
+    assert line.startswith(f"select.{RULE}: its labels")
+    assert expected in line
+    (out / "recipe.yaml").write_text(dump_recipe(moved))
+    with caplog.at_level("WARNING", logger="vargpt-corpus"):
+        assert calibrate(out) == 0
+    assert expected in caplog.text
+    assert "at the old threshold" in capsys.readouterr().out
+    told = json.loads((out / f"calibration/{RULE}.json").read_text())
+    assert told["thresholds"] == {"more": 0.49, "pics": 0.495}
+
+
+@pytest.mark.parametrize("harm", [cut, scrambled, empty, other_types])
+def test_a_damaged_sample_is_named_and_stops_no_build(corpus, capsys, harm) -> None:
+    recipe, out = corpus
+    calibrate(out)
+    path = out / f"calibration/{RULE}.parquet"
+    harm(path)
+    assert calibrate(out) == 1
+    said = f"calibration/{RULE}.parquet: not a sample of calibrate"
+    assert said in capsys.readouterr().err
+    [line] = calibration_warnings(pin(load_recipe(str(recipe))), Storage(str(out)))
+    assert line.startswith(said)
+    assert line.endswith("a build goes on without it")
 
 
 def test_a_dry_run_says_it_too(corpus, caplog) -> None:

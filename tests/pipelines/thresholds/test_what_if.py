@@ -66,6 +66,7 @@ CHANGES = {
         f"text: {{not_in: ['{LISTED}']}}, text_words: {{min: 7}}, clarity: {{max: 0.6}}}}",
         "sources.more.select.brightness.min=0.1",
     ),
+    "a scorer with a name of ours": ("select.failed.min=0.5",),
     "tighter": slow("select.brightness.min=0.5", "sources.more.select={}"),
     "repeats": slow("dedup.max_text_repeats=3", "dedup.max_per_text=null"),
     "no bytes": slow("dedup.same_bytes=false", "dedup.phash_distance=null"),
@@ -122,7 +123,7 @@ def test_means_sources_and_codes_are_of_the_kept_rows(corpus: tuple[Path, Path])
     assert told.sources["more"] == 3
     assert sum(told.sources.values()) == len(keys) == told.dedup.kept
     assert told.codes == len(keys) * 521
-    assert set(told.means) == {"text_words", "short_side", "brightness", "clarity"}
+    assert set(told.means) == {"text_words", "short_side", "brightness", "clarity", "failed"}
 
 
 def test_without_dedup_the_duplicates_are_those_of_the_last_build(corpus, capsys) -> None:

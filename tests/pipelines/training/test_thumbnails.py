@@ -67,8 +67,23 @@ def test_images_are_decoded_once(files: Callable[..., list[ImageFile]], tmp_path
     assert np.array_equal(first, again)
     assert said == unreadable
     assert isinstance(again, np.memmap)
-    assert len(thumbnails(found, 8, tmp_path)[1]) == 2  # another size, for which they are gone
     assert {file.name for file in tmp_path.iterdir()} == {PIXELS, INDEX}
+
+
+def test_where_no_image_can_be_read_it_is_said_until_one_is_mended(
+    files: Callable[..., list[ImageFile]], tmp_path: Path
+) -> None:
+    found = files(png((9, 9), (0, 0, 0)), b"no image")
+    before, _ = thumbnails(found, 16, tmp_path)
+    Path(found[0].url).write_bytes(b"no image either")
+    message = "none of 2 images can be read, such as list/0: not_an_image"
+    for side in (8, 8, 12):
+        with pytest.raises(CorpusError, match=message):
+            thumbnails(found, side, tmp_path)
+    Path(found[0].url).write_bytes(png((9, 9), (0, 0, 0)))
+    after, unreadable = thumbnails(found, 16, tmp_path)
+    assert [*unreadable] == ["list/1"]
+    assert np.array_equal(before, after)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +94,9 @@ def test_images_are_decoded_once(files: Callable[..., list[ImageFile]], tmp_path
         json.dumps(ROW | {"title": None}),
         json.dumps(ROW | {"tags": [1]}),
         '{"path": "a"}',
+        "[" * 100_000,
     ],
+    ids=str.split("cut list no_title number_as_tag path_alone deep"),
 )
 def test_a_line_that_is_no_row_is_refused(line: str, tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text(f"{json.dumps(ROW)}\n{line}\n")

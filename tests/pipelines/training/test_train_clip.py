@@ -117,3 +117,12 @@ def threads() -> object:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def test_images_of_which_none_can_be_read_are_named(
+    listed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for image in tmp_path.glob("*.png"):
+        image.write_bytes(b"no image")
+    assert train(listed, tmp_path / "out") == 1
+    assert "none of 11 images can be read, such as images/0.png: not" in capsys.readouterr().err

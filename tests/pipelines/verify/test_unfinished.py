@@ -10,7 +10,8 @@ AGAIN = "; run build again to finish it, then verify"
 
 
 def log(desk, *stages: str) -> None:
-    lines = [json.dumps({"build": "b", "stage": stage, "seconds": 0.0}) for stage in stages]
+    nothing = {"build": "b", "seconds": 0.0, "shards_run": 0, "shards_fresh": 0}
+    lines = [json.dumps({**nothing, "stage": stage}) for stage in stages]
     desk.store.commit_bytes(LOG, "".join(f"{line}\n" for line in lines).encode())
 
 
