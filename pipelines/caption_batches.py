@@ -95,7 +95,7 @@ class CaptionBatches:
     def _asked(self) -> Iterator[Asked]:
         number, _ = self._engine()
         for _, (asker, requests) in self._waiting():
-            yield from asker.asked(number, requests, [])
+            yield from asker.asked(number, requests, {})
 
     def _waiting(self) -> Iterator[tuple[int, tuple[Asker, Mapping[str, Request]]]]:
         """Yield each shard with its requests that wait, by digest."""

@@ -150,6 +150,19 @@ class Question(Model):
     question: str  # with yes or no for an answer; yes is what a rule may forbid
 
 
+class Fusion(Model):
+    """One caption of the source's words and a generated one, by an engine that reads texts alone.
+
+    As in CapsFusion (arXiv 2310.20550): names and facts of the source, in the caption's words.
+    """
+
+    engine: Name  # of `caption.engines`
+    prompt: str = ""  # with {text}, {title} and {caption}; '' for the bundled one
+    max_new_tokens: int = Field(default=256, ge=1)  # that the model may write
+    min_tokens: int = Field(default=1, ge=0)  # of the caption, by the text tokenizer
+    max_tokens: int = Field(default=512, ge=1)  # of the caption
+
+
 class CaptionConfig(StageConfig):
     """The captions of every kept row: styles drawn by a hash of its key, written by engines.
 
@@ -169,6 +182,7 @@ class CaptionConfig(StageConfig):
     gates: Gates = Gates()
     # Of a row that no engine captions in any style: the source's words, or a drop.
     otherwise: Literal["source", "drop"] = "source"
+    fuse: Fusion | None = None  # of a row's generated caption and its text; null: not used
     # Asked of the first engine in one request a row; `default` asks a set of 20. The answers are
     # flags in `captions/` and in the signals of a sample.
     questions: Literal["default"] | tuple[Question, ...] = ()
@@ -198,6 +212,8 @@ class CaptionConfig(StageConfig):
         generated = [style.style for style in self.styles if style.style != SOURCE]
         if (generated or self.questions) and not self.engines:
             raise ValueError(f"{', '.join(generated) or 'questions'}: no engine writes it")
+        if self.fuse and self.fuse.engine not in [engine.name for engine in self.engines]:
+            raise ValueError(f"fuse.engine: no engine is named {self.fuse.engine!r}")
         unknown = sorted({*self.forbid} - {*self.own_questions})
         if unknown and self.questions != "default":
             raise ValueError(f"forbid: {', '.join(unknown)} is no question of this recipe")

@@ -16,7 +16,8 @@ class CustomCaptioner:
     """What a callable answers to images and prompts.
 
     It is called as `callable(images, prompts)`, with RGB images and as many prompts, and returns as
-    many texts. Whether a text depends on its own image and prompt alone is up to it.
+    many texts. An image is None where the prompt is about texts alone. Whether a text depends on
+    its own image and prompt alone is up to it.
     """
 
     def __init__(self, config: CustomEngine) -> None:
@@ -33,7 +34,9 @@ class CustomCaptioner:
             EngineError: the callable cannot be imported, or did not return a text for each image.
         """
         for batch in _batches(requests, self._config.batch_size):
-            images = [Image.open(io.BytesIO(asked.image)) for asked in batch]
+            images = [
+                Image.open(io.BytesIO(asked.image)) if asked.image else None for asked in batch
+            ]
             place: Any = imported(self._config.callable)
             texts = list(place(images, [asked.prompt for asked in batch]))
             if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):

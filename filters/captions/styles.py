@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from filters.captions.json_answers import check_recipe_schema
 from filters.captions.regions import REGIONS_SCHEMA
-from filters.captions.source_words import quoted_words
-from schemas.caption_config import Form, Style
+from filters.captions.source_words import MOST_CHARS, quoted_words
+from schemas.caption_config import Form, Fusion, Style
 from schemas.keys import unit
 
 _ID_BYTES: Final = 5
-_FIELD: Final = re.compile(r"\{(text|title)\}")
+_FIELD: Final = re.compile(r"\{(text|title|caption)\}")
+MOST_CAPTION_CHARS: Final = 4_000  # of a caption that is fused with the source's words
+FUSED: Final = "fused"  # style of a caption that is fused of two texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,17 @@ class Request:
         """Return a short hash of the prompt's words, 10 hex digits."""
         return blake2b(self.prompt.encode(), digest_size=_ID_BYTES).hexdigest()
 
-    def prompt_for(self, text: str, title: str) -> str:
+    def prompt_for(self, text: str, title: str, caption: str = "") -> str:
         """Return the prompt with a row's words, each a quotation that it cannot end.
 
-        Braces other than those of {text} and {title} are words of the prompt.
+        Braces other than those of {text}, {title} and {caption} are words of the prompt.
         """
-        values = {"text": text, "title": title}
-        return _FIELD.sub(lambda field: quoted_words(values[field[1]]), self.prompt)
+        values = {"text": text, "title": title, "caption": caption}
+        most = {"caption": MOST_CAPTION_CHARS}
+        return _FIELD.sub(
+            lambda field: quoted_words(values[field[1]], most.get(field[1], MOST_CHARS)),
+            self.prompt,
+        )
 
     @property
     def instructions(self) -> str:
@@ -111,6 +117,13 @@ BUNDLED: Final[Mapping[str, Request]] = {
 }
 """The bundled styles, by name."""
 
+FUSION_PROMPT: Final = (
+    "An image has these two texts.\nFrom a web page, with names and facts, and perhaps with words "
+    "that have nothing to do with it: {text}\nA description of what is seen: {caption}\nWrite one "
+    "description of the image. Take the structure from the description, and from the page only "
+    "names and facts that can belong to the image. Write only the description."
+)
+
 _OWN: Final = Request(
     name="",
     prompt="",
@@ -141,6 +154,19 @@ def request_of(style: Style) -> Request:
         max_new_tokens=_given(style.max_new_tokens, base.max_new_tokens),
         min_tokens=_given(style.min_tokens, base.min_tokens),
         max_tokens=_given(style.max_tokens, base.max_tokens),
+    )
+
+
+def fusion_of(fusion: Fusion) -> Request:
+    """Return the request that fuses a row's words with a caption."""
+    return Request(
+        name=FUSED,
+        prompt=fusion.prompt or FUSION_PROMPT,
+        form="text",
+        schema=None,
+        max_new_tokens=fusion.max_new_tokens,
+        min_tokens=fusion.min_tokens,
+        max_tokens=fusion.max_tokens,
     )
 
 

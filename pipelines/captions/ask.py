@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from PIL import Image
@@ -37,6 +37,7 @@ class Prompt:
     id: str  # hash of its words, without those of the row
     text: str
     schema: Mapping[str, Any] | None = None
+    reads_image: bool = True  # otherwise it is about texts alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,23 +69,27 @@ class Asker:
         Raises:
             EngineError: the engine cannot answer. Answers that came before are kept.
         """
-        by_digest = {self.digest(number, request): request for request in requests}
-        assert len(by_digest) == len(requests), "two rows of a shard have one key"
-        for digest, answer in self.answers.find([*by_digest]).items():
-            yield by_digest.pop(digest), answer
-        rejects: list[Reject] = []
+        # Rows of one image share an answer.
+        waiting: dict[str, list[Request]] = {}
+        for digest, request, answer in self.known(number, requests):
+            if answer is None:
+                waiting.setdefault(digest, []).append(request)
+            else:
+                yield request, answer
+        rejects: dict[str, Reject] = {}
         _, engine = self.engines[number]
+        first = {digest: alike[0] for digest, alike in waiting.items()}
         try:
-            for answer in engine.answers(self.asked(number, by_digest, rejects)):
-                request = by_digest.pop(answer.digest)
+            for answer in engine.answers(self.asked(number, first, rejects)):
                 if isinstance(answer, Answer):
                     self.answers.add(answer)
-                yield request, answer
+                for request in waiting.pop(answer.digest):
+                    yield request, answer
         finally:
             self.answers.flush()
-        by_key = {request.row["key"]: request for request in by_digest.values()}
-        for reject in rejects:
-            yield by_key[reject.id], reject
+        for digest, reject in rejects.items():
+            for request in waiting[digest]:
+                yield request, replace(reject, id=request.row["key"])
 
     def kept(self, number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer]]:
         """Yield each request with the answer that is kept.
@@ -104,9 +109,9 @@ class Asker:
         self, number: int, requests: Sequence[Request]
     ) -> Iterator[tuple[str, Request, Answer | None]]:
         """Yield each request with its digest and the answer that is kept, None without one."""
-        by_digest = {self.digest(number, request): request for request in requests}
-        found = self.answers.find([*by_digest])
-        for digest, request in by_digest.items():
+        digests = [self.digest(number, request) for request in requests]
+        found = self.answers.find({*digests})
+        for digest, request in zip(digests, requests, strict=True):
             yield digest, request, found.get(digest)
 
     def digest(self, number: int, request: Request) -> str:
@@ -115,26 +120,26 @@ class Asker:
         prompt, row = self.prompt_of(request), request.row
         sampled = [seed_of(request)] if config.temperature else []
         blur: FaceBlur = row["blur"]
-        picture = [row["sha256"], config.image_side, JPEG_QUALITY, self.decode.decides()]
-        picture += [blur.margin, blur.boxes] if blur else []
+        picture: list[Any] = []
+        if prompt.reads_image:
+            picture += [row["sha256"], config.image_side, JPEG_QUALITY, self.decode.decides()]
+            picture += [blur.margin, blur.boxes] if blur else []
         asked = [prompt.text, prompt.schema, self.max_new_tokens(request.style), *sampled]
         return fingerprint(dict(engine.identity()), asked, picture)
 
     def asked(
-        self, number: int, waiting: Mapping[str, Request], rejects: list[Reject]
+        self, number: int, waiting: Mapping[str, Request], rejects: dict[str, Reject]
     ) -> Iterator[Asked]:
-        """Yield requests with their images; put those without into `rejects`."""
+        """Yield requests with their images; put those without into `rejects`, by digest."""
         config, _ = self.engines[number]
 
-        def prepare(given: tuple[str, Request, bytes]) -> Asked | Reject:
+        def prepare(given: tuple[str, Request, bytes | None]) -> Asked | Reject:
             digest, request, body = given
             prompt = self.prompt_of(request)
             try:
-                with active_images(request.row["key"]):
-                    image = request.row["blur"](decode_image(body, self.decode))
-                    jpeg = sent_jpeg(image, config.image_side)
+                jpeg = b"" if body is None else self._jpeg(request, body, config.image_side)
             except DecodeError as error:
-                return Reject(id=request.row["key"], reason=error.reason, detail=error.detail)
+                return Reject(id=digest, reason=error.reason, detail=error.detail)
             return Asked(
                 digest=digest,
                 prompt=prompt.text,
@@ -146,23 +151,33 @@ class Asker:
 
         for made in prepared_ahead(self._bodies(waiting, rejects), prepare, self.clock):
             if isinstance(made, Reject):
-                rejects.append(made)
+                rejects[made.id] = made
             else:
                 yield made
 
+    def _jpeg(self, request: Request, body: bytes, side: int) -> bytes:
+        with active_images(request.row["key"]):
+            image = decode_image(body, self.decode)
+            return sent_jpeg(request.row["blur"](image), side)
+
     def _bodies(
-        self, waiting: Mapping[str, Request], rejects: list[Reject]
-    ) -> Iterable[tuple[str, Request, bytes]]:
-        digests = {request.row["key"]: digest for digest, request in waiting.items()}
-        requests = {request.row["key"]: request for request in waiting.values()}
-        rows = [dict(request.row) for request in waiting.values()]
+        self, waiting: Mapping[str, Request], rejects: dict[str, Reject]
+    ) -> Iterable[tuple[str, Request, bytes | None]]:
+        """Yield requests with the bytes of their images; None for those about texts alone."""
+        rows: list[dict[str, Any]] = []
+        for digest, request in waiting.items():
+            if self.prompt_of(request).reads_image:
+                rows.append({**request.row, "digest": digest})
+            else:
+                yield digest, request, None
         for batch in batches(rows, READ_ROWS):
             for row, body in zip(batch, read_each(batch, self.store), strict=True):
-                key = row["key"]
+                digest = row["digest"]
                 if isinstance(body, CorpusError):
-                    rejects.append(Reject(id=key, reason=UNREADABLE_BYTES, detail=str(body)))
+                    reject = Reject(id=row["key"], reason=UNREADABLE_BYTES, detail=str(body))
+                    rejects[digest] = reject
                 else:
-                    yield digests[key], requests[key], body
+                    yield digest, waiting[digest], body
 
 
 def seed_of(request: Request) -> int:

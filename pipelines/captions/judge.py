@@ -15,7 +15,9 @@ from filters.captions.questions import (
     questions_prompt,
     questions_schema,
 )
-from filters.captions.styles import request_of
+from filters.captions.styles import FUSED, fusion_of, request_of
+from filters.captions.styles import Request as Asked
+from filters.text import primary_text
 from model.data.text_tokenizer import BUNDLED
 from pipelines.captions.ask import Prompt, sent_size
 from pipelines.captions.choose import Request, Row, Written
@@ -23,6 +25,7 @@ from schemas.caption_config import SOURCE, CaptionConfig, Style
 
 REFUSED = "refused"  # reason: the server took the request for wrong
 TOKENS_OF_A_FLAG = 16  # "cropped_subject": false,
+FUSION = Style.model_construct(style=FUSED, share=1.0)  # what is asked of two texts
 QUESTIONS = Style.model_construct(style="questions", share=1.0)  # what is asked beside captions
 MIN_LETTERS = 20  # of a caption whose language is detected
 
@@ -40,6 +43,10 @@ class Judge:
             questions = questions_of(self.config)
             text = questions_prompt(questions)
             return Prompt(id="", text=text, schema=questions_schema(questions))
+        if request.style is FUSION:
+            asked = self._asked(request.style)
+            text = asked.prompt_for(row_text(request.row), "", request.row["caption"])
+            return Prompt(id=asked.prompt_id, text=text, reads_image=False)
         asked = request_of(request.style)
         row = request.row
         return Prompt(
@@ -52,11 +59,17 @@ class Judge:
         """Return how many tokens a model may write in a style."""
         if style is QUESTIONS:
             return TOKENS_OF_A_FLAG * len(questions_of(self.config))
-        return request_of(style).max_new_tokens
+        return self._asked(style).max_new_tokens
+
+    def _asked(self, style: Style) -> Asked:
+        if style is FUSION:
+            assert self.config.fuse
+            return fusion_of(self.config.fuse)
+        return request_of(style)
 
     def judge(self, request: Request, answer: Answer) -> Written:
         """Apply the gates to an answer."""
-        asked = request_of(request.style)
+        asked = self._asked(request.style)
         if answer.status == "refused":
             found = Gated(text="", reason=REFUSED, detail=answer.detail)
         else:
@@ -116,6 +129,11 @@ class Judge:
             return write(origin=origin, caption=caption)
         reason, detail = why_no_caption(text, title, tags, rules)
         return write(origin="", reason=reason, detail=detail)
+
+
+def row_text(row: Row) -> str:
+    """Return the source's words of a row: the text, or else the title."""
+    return primary_text(row["text"], row["title"])
 
 
 def count_tokens(text: str) -> int:

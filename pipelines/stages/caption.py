@@ -15,6 +15,7 @@ from pipelines.captions.choose import Ask, Captioned, Captioner, Request
 from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.captions.engines import make_engine
 from pipelines.captions.flags import flags_of, forbidden
+from pipelines.captions.fuse import fused
 from pipelines.captions.judge import Judge
 from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.face_boxes import face_blur, read_boxes
@@ -106,7 +107,7 @@ class Caption(MapStage):
         asker = self._asker(shard, store, judge, clock)
         ask = self._ask(asker)
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
-        made = captioner.caption(rows)
+        made = fused(rows, captioner.caption(rows), ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
         flags: dict[str, Flags] = {}
@@ -152,7 +153,7 @@ class Caption(MapStage):
 
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         rows = self._rows(shard, store)
-        made = captioner.caption(rows)
+        made = fused(rows, captioner.caption(rows), ask, judge)
         if self.config.questions:
             passed = [row for row, each in zip(rows, made, strict=True) if each.passed]
             flags_of(passed, ask, judge)

@@ -220,6 +220,7 @@ class ReadSamples:
         names = ("style", "origin", "caption")
         passed = (each for each in row["written"] if each["caption"])
         captions = [{name: each[name] for name in names} for each in passed]
+        captions.sort(key=lambda each: each["style"] != row["caption_style"])
         return captions if self.all_captions else captions[:1]
 
     def _json(

@@ -1,5 +1,6 @@
 """Captioners that need no model."""
 
+import re
 from collections.abc import Sequence
 
 from PIL.Image import Image
@@ -26,6 +27,13 @@ def flagged(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
         flags if json else "Waves of colour in a grid"
         for flags, json in zip(said, asked, strict=True)
     ]
+
+
+def fuses(images: Sequence[Image | None], prompts: Sequence[str]) -> list[str]:
+    """Return the words of each prompt that stand in quotation marks, joined."""
+    SEEN.extend(prompts)
+    assert all(image is None for image in images)
+    return [" and ".join(re.findall(r'"(.*?)"', prompt)) for prompt in prompts]
 
 
 def refusals(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:

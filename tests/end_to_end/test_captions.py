@@ -115,6 +115,38 @@ def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
         tiny.build(tiny.recipe(caption=caption))
 
 
+def test_a_generated_caption_and_the_source_s_words_become_one(tiny: Tiny) -> None:
+    caption = {
+        "styles": [{"style": "sentence"}],
+        "engines": [engine("colours"), engine("fuses")],
+        "fuse": {"engine": "fuses"},
+        "all": True,
+    }
+    tiny.build(tiny.recipe(caption=caption))
+    for sample in samples(tiny):
+        first, second = sample["captions"]
+        assert (first["style"], second["style"]) == ("fused", "sentence")
+        assert sample["caption_origin"] == "fuses"
+        assert sample["caption"] == f"{sample['text']} and {second['caption']}"
+    assert len(simple_captioners.SEEN) == 2 * IMAGES
+    assert not verify(Storage(str(tiny.out)))
+    refused = {**caption, "fuse": {"engine": "fuses", "min_tokens": 500, "max_tokens": 900}}
+    tiny.build(tiny.recipe(caption=refused), until="caption")
+    assert {row["caption_style"] for row in captions(tiny).values()} == {"sentence"}
+    assert {row["written"][1]["reason"] for row in captions(tiny).values()} == {"too_short"}
+
+
+def test_rows_of_one_image_share_an_answer(tiny: Tiny) -> None:
+    shutil.copy(tiny.folder / "images/0.png", tiny.folder / "images/copy.png")
+    (tiny.folder / "images/copy.txt").write_text("another text for the same picture")
+    dedup = {"phash_distance": None, "same_bytes": False}
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    recipe = tiny.recipe(caption=caption, dedup=dedup, rows_per_shard=IMAGES + 1)
+    tiny.build(recipe, until="caption")
+    assert len(captions(tiny)) == IMAGES + 1
+    assert len(simple_captioners.SEEN) == IMAGES
+
+
 def test_questions_are_flags_and_a_forbidden_one_drops(tiny: Tiny) -> None:
     questions = [{"name": name, "question": f"Is it a {name}?"} for name in ("collage", "frame")]
     caption = {

@@ -14,6 +14,7 @@ from tiny import TOKENS, Tiny, draw_images, write_tar
 from pipelines.dry_run import dry_run
 from pipelines.runtime.claims import CLAIMS, claims_bytes, load_claims
 from pipelines.verify.job import verify
+from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import CorpusError, Storage
 
 TWO_SIZES = {"tokenizers": [{**TOKENS["tokenizers"][0], "resolutions": [128, 256]}]}
@@ -121,7 +122,10 @@ def test_a_corpus_of_an_earlier_release_is_refused_and_left_alone(
     if finished:
         manifest = json.loads((tiny.out / "manifest.json").read_text()) | {"contract": 2}
         (tiny.out / "manifest.json").write_text(json.dumps(manifest))
-        told = r"manifest.json is of shard contract 2, this release reads and writes contract 3"
+        told = (
+            "manifest.json is of shard contract 2, this release reads and writes contract "
+            f"{CONTRACT_VERSION}"
+        )
     else:
         (tiny.out / "manifest.json").unlink()
         path = tiny.out / "sources/00000.parquet"

@@ -40,6 +40,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.verify.files import STRAY
 from pipelines.verify.job import verify
+from schemas.sample import CONTRACT_VERSION
 from schemas.store.errors import NotLookedError
 from schemas.store.storage import Storage
 
@@ -625,7 +626,11 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "subsets is None",
     ),
     "key twice": (
-        replaced("manifest.json", '"contract": 3,', '"contract": 1, "contract": 3,'),
+        replaced(
+            "manifest.json",
+            f'"contract": {CONTRACT_VERSION},',
+            f'"contract": 1, "contract": {CONTRACT_VERSION},',
+        ),
         "manifest.json",
         "not written as",
     ),

@@ -98,6 +98,7 @@ def pinned() -> Recipe:
         "caption": {
             "styles": [{"style": "sentence"}],
             "engines": ENGINES,
+            "fuse": {"engine": "served"},
             "questions": [{"name": "logo", "question": "Is there a logo?"}],
             "gpu": {"type": "nvidia-l4"},
         },

@@ -200,7 +200,8 @@ def test_a_server_that_cannot_answer_stops_all_at_once(
     server.always = fault
     with pytest.raises(EngineError, match=says.replace("(", r"\(")):
         list(engine(server).answers(rows(40)))
-    assert len(server.bodies) == 1
+    # A short question alone was asked; on a busy machine more than once.
+    assert {body["messages"][0]["content"] for body in server.bodies} == {"Say OK."}
 
 
 def test_answers_before_the_end_stay_good(server: ChatServer) -> None:

@@ -13,6 +13,7 @@ from pipelines.report.page.render import render_page
 from pipelines.report.summary import merge_all, summarise_shard
 from pipelines.stage_table import STAGES
 from schemas.recipe import Recipe
+from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import Storage
 
 
@@ -34,7 +35,7 @@ def render() -> Callable[..., str]:
         funnel = [{"stage": stage, **blank} for stage in STAGES]
         for line in funnel:
             line["dropped"] = (by_dedup or {}) if line["stage"] == "dedup" else {}
-        manifest = {"recipe": "0" * 32, "contract": 3, "tokens": [], "subsets": {}}
+        manifest = {"recipe": "0" * 32, "contract": CONTRACT_VERSION, "tokens": [], "subsets": {}}
         return render_page(
             summary,
             Found(list(chain(*found))),
