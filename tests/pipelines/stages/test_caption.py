@@ -1,9 +1,12 @@
 import pytest
 
+from pipelines.runtime.chain import in_jobs
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.caption import Caption
+from pipelines.stages.vq_tokens import VqTokens
 from schemas.caption_config import CaptionConfig
+from schemas.recipe import DecodeConfig, VqTokensConfig
 
 ROWS = [
     {"key": "a", "text": "A red fox <b>runs</b>", "title": "fox"},
@@ -68,3 +71,18 @@ def test_the_length_of_captions_makes_a_shard_again(desk, captioned):
     assert len(set(prints)) == 2
     run_shard(short, 0, desk.store)
     assert max(len(row["caption"]) for row in desk.rows("captions", 0)) <= 16
+
+
+def test_gpus_are_asked_for_only_where_a_model_captions() -> None:
+    engine = {"engine": "transformers", "name": "vlm", "model": "m"}
+    gpu = {"gpu": {"type": "nvidia-l4"}}
+    words = CaptionConfig.model_validate(gpu)
+    model = CaptionConfig.model_validate(
+        {**gpu, "engines": [engine], "styles": [{"style": "sentence"}]}
+    )
+    assert (Caption(config=words).hints(), Caption(config=words).is_isolated) == ({}, False)
+    assert "type:nvidia-l4" in Caption(config=model).hints()["accelerator"]
+    tokens = VqTokens(config=VqTokensConfig.model_validate(gpu), decode=DecodeConfig())
+    # Stages of texts share a job with a GPU; one that decodes images does not.
+    assert [len(job) for job in in_jobs([Caption(config=words), tokens])] == [2]
+    assert [len(job) for job in in_jobs([Caption(config=model), tokens])] == [1, 1]
