@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from filters.captions.model_pin import pinned_engine
+from filters.captions.questions import questions_of
 from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, make_signal
@@ -19,6 +20,7 @@ from filters.scores.registry import score_columns
 from filters.text_list import file_sha256
 from model.tokenizers.sizes import BUNDLED, bundled_checkpoint
 from pipelines.benchmarks import benchmark_faults, benchmark_warnings, pinned_benchmarks
+from pipelines.captions.cosines import clip_of
 from pipelines.check_rules import is_here, measured_columns, pinned_rules, rule_faults
 from pipelines.earlier_corpora import pinned_dedup, semantic_faults
 from pipelines.runtime.values import LISTED
@@ -199,6 +201,7 @@ def _faults(recipe: Recipe) -> Iterator[str]:
     yield from rule_faults(recipe)
     yield from _cap_faults(recipe)
     yield from _blur_faults(recipe)
+    yield from _caption_faults(recipe)
     yield from semantic_faults(recipe)
 
 
@@ -252,6 +255,20 @@ def _blur_faults(recipe: Recipe) -> Iterator[str]:
             f"blur.scorer: no scorer of faces is named {recipe.blur.scorer!r}; add to "
             f"score.scorers: {{score: faces, name: {recipe.blur.scorer}}}"
         )
+
+
+def _caption_faults(recipe: Recipe) -> Iterator[str]:
+    """Captions are compared by a CLIP that stores embeddings; a forbidden flag has a question."""
+    config, scorer = recipe.caption, recipe.caption.gates.clip_scorer
+    if config.compares and clip_of(recipe, scorer) is None:
+        yield (
+            f"caption.gates.clip_scorer: no CLIP named {scorer!r} stores embeddings; add to "
+            f"score.scorers: {{score: clip, name: {scorer}, embedding: true}}"
+        )
+    names = [question.name for question in questions_of(config)]
+    for name in config.forbid:
+        if name not in names:
+            yield f"caption.forbid: {name}: no such question; {suggest(name, names)}"
 
 
 def _cap_faults(recipe: Recipe) -> Iterator[str]:

@@ -173,9 +173,12 @@ class CaptionConfig(StageConfig):
 
     EFFORT_FIELDS = frozenset({"cache", "gpu"})
 
-    # Drawn by a hash of the row's key; the first that is drawn is the row's caption.
+    # Drawn by a hash of the row's key.
     styles: tuple[Style, ...] = Field(default=(Style(style=SOURCE),), min_length=1)
     per_row: int = Field(default=1, ge=1)  # captions of a row, each in another style
+    # Which of them is the row's caption: the first that was drawn, or the one that agrees best with
+    # the image, by `gates.clip_scorer`.
+    choose: Literal["first", "best"] = "first"
     all: bool = False  # whether samples hold all captions of their row, not only the first
     # Models, asked in this order until one gives a caption that passes the gates.
     engines: tuple[CaptionEngine, ...] = ()
@@ -218,6 +221,11 @@ class CaptionConfig(StageConfig):
         if unknown and self.questions != "default":
             raise ValueError(f"forbid: {', '.join(unknown)} is no question of this recipe")
         return self
+
+    @property
+    def compares(self) -> bool:
+        """Whether captions are compared with images, by `gates.clip_scorer`."""
+        return self.gates.min_clip is not None or self.choose == "best"
 
     @property
     def own_questions(self) -> list[str]:

@@ -11,7 +11,7 @@ from filters.captioner import Unanswered
 from filters.captions.questions import Flags
 from pipelines.captions.answers import Answers
 from pipelines.captions.ask import Asker, Outcome
-from pipelines.captions.choose import Ask, Captioned, Captioner, Request
+from pipelines.captions.choose import Ask, Captioned, Captioner, Request, Row, Written
 from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.captions.engines import make_engine
 from pipelines.captions.flags import flags_of, forbidden
@@ -107,7 +107,7 @@ class Caption(MapStage):
         asker = self._asker(shard, store, judge, clock)
         ask = self._ask(asker)
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
-        made = fused(rows, captioner.caption(rows), ask, judge)
+        made = self._captioned(rows, captioner, ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
         flags: dict[str, Flags] = {}
@@ -153,7 +153,7 @@ class Caption(MapStage):
 
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         rows = self._rows(shard, store)
-        made = fused(rows, captioner.caption(rows), ask, judge)
+        made = self._captioned(rows, captioner, ask, judge)
         if self.config.questions:
             passed = [row for row, each in zip(rows, made, strict=True) if each.passed]
             flags_of(passed, ask, judge)
@@ -161,8 +161,8 @@ class Caption(MapStage):
 
     @property
     def _clip(self) -> ClipModel | None:
-        """The CLIP of the gate `min_clip`, if the recipe has it."""
-        return self.clip if self.config.gates.min_clip is not None else None
+        """The CLIP that compares captions with images, if the recipe asks for it."""
+        return self.clip if self.config.compares else None
 
     def _cosine(self, shard: int, store: Storage) -> Cosines | None:
         scorer = self.config.gates.clip_scorer
@@ -187,6 +187,25 @@ class Caption(MapStage):
             }
             for row in rows
         ]
+
+    def _captioned(
+        self, rows: Sequence[Row], captioner: Captioner, ask: Ask, judge: Judge
+    ) -> list[Captioned]:
+        found = captioner.caption(rows)
+        made = [self._ranked(row, each, judge) for row, each in zip(rows, found, strict=True)]
+        return fused(rows, made, ask, judge)
+
+    def _ranked(self, row: Row, made: Captioned, judge: Judge) -> Captioned:
+        """Put the caption that agrees best with the image first, if the recipe says so."""
+        compare = judge.cosine
+        if self.config.choose == "first" or compare is None or len(made.passed) < 2:
+            return made
+
+        def disagreement(each: Written) -> float:
+            cosine = compare(row, each.caption)
+            return 2.0 if cosine is None else -cosine
+
+        return replace(made, passed=sorted(made.passed, key=disagreement))
 
     def _asker(self, shard: int, store: Storage, judge: Judge, clock: DeviceClock) -> Asker:
         cache = self.config.cache

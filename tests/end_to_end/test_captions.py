@@ -15,10 +15,13 @@ from tiny import Tiny, draw_images
 
 from filters.captioner import Asked, EngineError, Unanswered
 from filters.captions.custom import CustomCaptioner
+from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.verify.job import verify
+from schemas.score_config import ClipModel
 from schemas.store.storage import CorpusError, Storage
 
 IMAGES = 6
+CLIP = ClipModel(model="bundled")
 
 
 @pytest.fixture
@@ -145,6 +148,34 @@ def test_rows_of_one_image_share_an_answer(tiny: Tiny) -> None:
     tiny.build(recipe, until="caption")
     assert len(captions(tiny)) == IMAGES + 1
     assert len(simple_captioners.SEEN) == IMAGES
+
+
+@pytest.mark.slow
+def test_the_caption_that_agrees_best_is_chosen_and_a_rule_may_ask_for_agreement(
+    tiny: Tiny,
+) -> None:
+    clip = {"score": "clip", "clip": {"model": "bundled"}, "embedding": True}
+    caption = {
+        "styles": [{"style": "sentence"}, {"style": "source"}],
+        "engines": [engine("colours")],
+        "per_row": 2,
+        "choose": "best",
+    }
+    parts = {"score": {"scorers": [clip]}, "caption": caption}
+    tiny.build(tiny.recipe(**parts))
+    shards = [path.stem for path in sorted((tiny.out / "captions").glob("0*.parquet"))]
+    for shard in shards:
+        recipe = tiny.recipe(**parts)
+        cosines = Cosines(store=Storage(str(tiny.out)), shard=int(shard), scorer="clip", clip=CLIP)
+        for row in pq.read_table(tiny.out / f"captions/{shard}.parquet").to_pylist():
+            found = {each["caption"]: cosines(row, each["caption"]) for each in row["written"]}
+            assert len(found) == 2
+            assert row["caption"] == max(found, key=lambda caption: found[caption] or -2)
+        assert clip_of(recipe, "clip") == CLIP
+    assert not verify(Storage(str(tiny.out)))
+    gates = {**caption, "gates": {"min_clip": 0.99}}
+    tiny.build(tiny.recipe(**{**parts, "caption": gates}), until="caption")
+    assert {row["caption_style"] for row in captions(tiny).values()} == {"source"}
 
 
 def test_questions_are_flags_and_a_forbidden_one_drops(tiny: Tiny) -> None:

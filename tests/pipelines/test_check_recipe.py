@@ -208,6 +208,16 @@ def test_no_scorer_takes_the_name_of_the_number_of_blurred_faces():
     ]
 
 
+def test_what_captions_are_judged_by_must_be_there():
+    engine = {"engine": "custom", "name": "mine", "callable": "m:f"}
+    caption = {"engines": [engine], "styles": [{"style": "sentence"}]}
+    [fault] = faults_of(caption={**caption, "gates": {"min_clip": 0.2}})
+    assert fault.startswith("caption.gates.clip_scorer: no CLIP named 'clip' stores embeddings")
+    assert [fault] == faults_of(caption={**caption, "choose": "best"})
+    [fault] = faults_of(caption={**caption, "questions": "default", "forbid": ["waterm"]})
+    assert fault.startswith("caption.forbid: waterm: no such question; did you mean watermark?")
+
+
 def test_an_unknown_signal_is_refused_with_those_there_are():
     (line,) = faults_of(measure={"signals": ["size", "phash", "colour_layout", "sharpnes"]})
     assert line.startswith(
