@@ -64,11 +64,16 @@ class TransformersEngine(_Generation):
 class VllmEngine(_Generation):
     """A vLLM server that each worker with a GPU starts, shared by its processes."""
 
-    EFFORT_FIELDS = frozenset({"arguments", "concurrency", "timeout_s", "attempts", "start_s"})
+    EFFORT_FIELDS = frozenset(
+        {"effort_arguments", "concurrency", "timeout_s", "attempts", "start_s"}
+    )
 
     engine: Literal["vllm"]
     model: str  # name on the hub, or the path of a folder
-    arguments: tuple[str, ...] = ()  # of `vllm serve`
+    revision: str = ""  # of a model on the hub
+    arguments: tuple[str, ...] = ()  # of `vllm serve` that may change answers: --quantization, ...
+    # Those that change none: --gpu-memory-utilization, --tensor-parallel-size, ...
+    effort_arguments: tuple[str, ...] = ()
     concurrency: int = Field(default=64, ge=1, le=1024)  # requests of a worker at once, at most
     timeout_s: float = Field(default=120.0, gt=0)  # of a request
     attempts: int = Field(default=6, ge=1)  # of a request that meets 429, 5xx or a lost connection

@@ -38,7 +38,9 @@ class VllmCaptioner:
 
     def identity(self) -> Mapping[str, Any]:
         """Return what decides the answers beside the request; of a folder, only its name."""
-        settings = self._config.model_dump(include={"engine", "temperature", "top_p"})
+        settings = self._config.model_dump(
+            mode="json", include={"engine", "revision", "arguments", "temperature", "top_p"}
+        )
         return {**settings, "model": _served_name(self._config.model)}
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
@@ -79,7 +81,7 @@ class VllmCaptioner:
         config, program = self._config, vllm_program()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         return SharedServer(
-            server_folder(program, config.model, *config.arguments, gpus),
+            server_folder(*vllm_command(program, config, 0), gpus),
             lambda port: vllm_command(program, config, port),
         )
 
@@ -112,7 +114,9 @@ def vllm_command(program: str, config: VllmEngine, port: int) -> list[str]:
     """Return the command that starts vLLM on a port of this machine, open to this machine alone."""
     named = ("--served-model-name", _served_name(config.model))
     address = ("--host", "127.0.0.1", "--port", str(port))
-    return [program, "serve", config.model, *address, *named, *config.arguments]
+    revision = ("--revision", config.revision) if config.revision else ()
+    given = (*revision, *config.arguments, *config.effort_arguments)
+    return [program, "serve", config.model, *address, *named, *given]
 
 
 def _served_name(model: str) -> str:
