@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from filters.scorer import Device
-from filters.scores.clip_encoder import encoder
 from pipelines.captions.choose import Row
 from pipelines.runtime.device import device_lock
 from pipelines.runtime.gpu import device_name
@@ -36,6 +35,8 @@ class Cosines:
 
     def __call__(self, row: Row, caption: str) -> float | None:
         """Return the cosine of an image and a caption; None if the image has no embedding."""
+        from filters.scores.clip_encoder import encoder  # here, because it imports torch
+
         image = self._images.get(row["key"])
         if image is None:
             return None
