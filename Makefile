@@ -63,6 +63,7 @@ test-chaos: engines
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
 
 lint: .venv/ready
+	! git grep -nE "^(<{7}|>{7}) "
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright

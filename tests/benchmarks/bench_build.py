@@ -18,8 +18,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from serve import serve
 
-from pipelines.report.build_log import stage_seconds
-from pipelines.stage_table import STAGES
+from pipelines.report.build_log import stage_times
 from schemas.store.storage import Storage
 
 
@@ -31,7 +30,8 @@ def build(out: Path, base_url: str, processes: int) -> tuple[float, dict[str, fl
     command += ["--set", f"sources.openclipart.base_url={base_url}"]
     with peak_memory() as peak:
         seconds = run(command)
-    return seconds, stage_seconds(Storage(str(out))), peak.largest
+    times = stage_times(Storage(str(out)))
+    return seconds, {stage: time.seconds for stage, time in times.items()}, peak.largest
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
                 "seconds": spread([seconds for seconds, _, _ in runs]),
                 "images_per_s": spread([327 / seconds for seconds, _, _ in runs]),
                 "stage_seconds": {
-                    stage: spread([stages[stage] for _, stages, _ in runs]) for stage in STAGES
+                    stage: spread([stages[stage] for _, stages, _ in runs]) for stage in runs[0][1]
                 },
                 "largest_process_mb": spread([largest / 1e6 for _, _, largest in runs]),
             }
