@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filters.captioner import Answer, Asked
-from pipelines.captions.answers import Answers
+from pipelines.captions.answers import Answers, storable
 from pipelines.captions.ask import Asker
 from pipelines.captions.batch_files import AnswerFiles, write_requests
 from pipelines.captions.chat import Sampling
@@ -69,24 +69,25 @@ class CaptionBatches:
             EngineError: all requests were refused.
             RecipeError, CorpusError: as `emit`.
         """
-        shard_of = {
-            digest: shard for shard, (_, requests) in self._waiting() for digest in requests
-        }
-        read = AnswerFiles(expected=shard_of.keys())
+        shards_of: dict[str, list[int]] = {}
+        for shard, (_, requests) in self._waiting():
+            for digest in requests:
+                shards_of.setdefault(digest, []).append(shard)
+        read = AnswerFiles(expected=shards_of.keys())
         kept: dict[int, Answers] = {}
         answered = 0
         for outcome in read.outcomes(files):
             if isinstance(outcome, Answer):
                 answered += 1
-                shard = shard_of[outcome.digest]
-                if shard not in kept:
-                    kept[shard] = self._answers(shard)
-                kept[shard].add(outcome)
+                for shard in shards_of[outcome.digest]:
+                    if shard not in kept:
+                        kept[shard] = self._answers(shard)
+                    kept[shard].add(storable(outcome))
         for answers in kept.values():
             answers.flush()
         return Taken(
             answered=answered,
-            waiting=len(shard_of) - answered,
+            waiting=len(shards_of) - answered,
             foreign=read.foreign + read.repeated,
             broken=read.broken,
             first_broken=read.first_broken,
@@ -94,8 +95,11 @@ class CaptionBatches:
 
     def _asked(self) -> Iterator[Asked]:
         number, _ = self._engine()
+        seen: set[str] = set()  # an image may be in several shards
         for _, (asker, requests) in self._waiting():
-            yield from asker.asked(number, requests, {})
+            new = {digest: one for digest, one in requests.items() if digest not in seen}
+            seen |= new.keys()
+            yield from asker.asked(number, new, {})
 
     def _waiting(self) -> Iterator[tuple[int, tuple[Asker, Mapping[str, Request]]]]:
         """Yield each shard with its requests that wait, by digest."""

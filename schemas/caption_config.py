@@ -104,6 +104,9 @@ Form = Literal["text", "tags", "regions", "json"]
 """What an answer must be: sentences; a list; a caption with boxes; JSON by a schema of yours."""
 
 
+RESERVED = ("fused", "questions")
+
+
 class Style(Model):
     """A kind of caption: what is asked, and how long an answer may be.
 
@@ -121,6 +124,8 @@ class Style(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "Style":
+        if self.style in RESERVED:
+            raise ValueError(f"{self.style} is the name of a style that the stage itself makes")
         if self.style == SOURCE and (self.prompt or self.form or self.json_schema):
             raise ValueError("source is the source's own words: it has no prompt, form or schema")
         if self.style not in (*BUNDLED_STYLES, SOURCE) and not self.prompt.strip():

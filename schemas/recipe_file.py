@@ -282,7 +282,8 @@ def _resolved_caption(config: CaptionConfig, resolve: Callable[[str], str]) -> C
         else engine
         for engine in config.engines
     )
-    return config.model_copy(update={"engines": engines})
+    cache = resolve(config.cache) if config.cache else None
+    return config.model_copy(update={"cache": cache, "engines": engines})
 
 
 def _resolved_dedup(config: DedupConfig, resolve: Callable[[str], str]) -> DedupConfig:

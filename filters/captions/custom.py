@@ -1,7 +1,7 @@
 """Captions by any callable."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -37,8 +37,7 @@ class CustomCaptioner:
             images = [
                 Image.open(io.BytesIO(asked.image)) if asked.image else None for asked in batch
             ]
-            place: Any = imported(self._config.callable)
-            texts = list(place(images, [asked.prompt for asked in batch]))
+            texts = self._texts(images, [asked.prompt for asked in batch])
             if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):
                 raise EngineError(
                     f"{self._config.callable} returned {texts!r:.200}, expected {len(batch)} texts"
@@ -51,6 +50,14 @@ class CustomCaptioner:
                     finish_reason="stop",
                     model=self._config.callable,
                 )
+
+    def _texts(self, images: Sequence[Image.Image | None], prompts: Sequence[str]) -> list[Any]:
+        place = self._config.callable
+        called: Any = imported(place)
+        try:
+            return list(called(images, prompts))
+        except (Exception, SystemExit) as error:
+            raise EngineError(f"caption: {place}: {type(error).__name__}: {error}") from error
 
 
 def _batches(requests: Iterable[Asked], size: int) -> Iterator[list[Asked]]:

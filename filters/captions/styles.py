@@ -42,9 +42,15 @@ class Request:
         Braces other than those of {text}, {title} and {caption} are words of the prompt.
         """
         values = {"text": text, "title": title, "caption": caption}
+        if not caption:  # then {caption} is words of the prompt
+            del values["caption"]
         most = {"caption": MOST_CAPTION_CHARS}
         return _FIELD.sub(
-            lambda field: quoted_words(values[field[1]], most.get(field[1], MOST_CHARS)),
+            lambda field: (
+                quoted_words(values[field[1]], most.get(field[1], MOST_CHARS))
+                if field[1] in values
+                else field[0]
+            ),
             self.prompt,
         )
 

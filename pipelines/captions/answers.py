@@ -11,12 +11,13 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from filters.captioner import Answer
 from schemas.keys import shard_name
@@ -25,6 +26,7 @@ from schemas.store.storage import CorpusError, Storage
 FOLDER: Final = "answers"
 FLUSH_ANSWERS: Final = 256
 FLUSH_S: Final = 10.0
+MOST_TOKENS: Final = 2**31 - 1
 SHARED_AT_ONCE: Final = 32  # objects read or written
 
 SCHEMA: Final = pa.schema(
@@ -41,6 +43,7 @@ SCHEMA: Final = pa.schema(
 )
 """A file of answers: the fields of `Answer`."""
 
+_ANSWER = TypeAdapter(Answer)
 _OWN = re.compile(rf"{FOLDER}/\d{{5,}}/[0-9a-f]{{32}}\.parquet")
 
 
@@ -70,6 +73,7 @@ class Answers:
     clock: Callable[[], float] = time.monotonic
     _known: dict[str, Answer] | None = None
     _waiting: list[Answer] = field(default_factory=list)
+    _to_share: set[str] = field(default_factory=set)  # digests, if they are not shared yet
     _flushed: float = 0.0
 
     def find(self, digests: Collection[str]) -> dict[str, Answer]:
@@ -82,6 +86,7 @@ class Answers:
         for answer in self._read_shared(missing):
             self._keep(answer)
             found[answer.digest] = answer
+        self._to_share |= found.keys() - {*missing}
         return found
 
     def add(self, answer: Answer) -> None:
@@ -89,22 +94,29 @@ class Answers:
         if self._known is not None and answer.digest in self._known:
             return
         self._keep(answer)
+        self._to_share.add(answer.digest)
         if len(self._waiting) >= FLUSH_ANSWERS or self.clock() - self._flushed >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         """Publish the answers that wait."""
         self._flushed = self.clock()
+        self._share_new()
         if not self._waiting:
             return
         rows = sorted(map(asdict, self._waiting), key=lambda row: row["digest"])
         body = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
         name = blake2b(body, digest_size=16).hexdigest()
         self.store.commit_bytes(f"{FOLDER}/{shard_name(self.shard)}/{name}.parquet", body)
-        if self.shared is not None:
-            with ThreadPoolExecutor(SHARED_AT_ONCE) as threads:
-                list(threads.map(self._share, self._waiting))
         self._waiting = []
+
+    def _share_new(self) -> None:
+        """Put answers into the shared folder that are not there; no other is replaced."""
+        known, digests = self._known or {}, sorted(self._to_share)
+        if self.shared is not None and digests:
+            with ThreadPoolExecutor(SHARED_AT_ONCE) as threads:
+                list(threads.map(self._share, [known[digest] for digest in digests]))
+        self._to_share = set()
 
     def _keep(self, answer: Answer) -> None:
         assert self._known is not None, "find comes first"
@@ -131,13 +143,20 @@ class Answers:
         path = shared_path(digest)
         if not self.shared.exists(path):
             return None
-        answer = answer_of(json.loads(self.shared.read(path)), path)
+        where = f"{self.shared.locate(path)[1]}"
+        try:
+            row = json.loads(self.shared.read(path))
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(f"{where}: holds no answer: {error}; remove it") from error
+        answer = answer_of(row, where)
         if answer.digest != digest:
-            raise CorpusError(f"{path}: has the answer to {answer.digest}")
+            raise CorpusError(f"{where}: has the answer to {answer.digest}")
         return answer
 
     def _share(self, answer: Answer) -> None:
         assert self.shared is not None
+        if self.shared.exists(shared_path(answer.digest)):
+            return
         body = json.dumps(asdict(answer), sort_keys=True, ensure_ascii=False).encode()
         self.shared.commit_bytes(shared_path(answer.digest), body)
 
@@ -170,12 +189,30 @@ def answer_of(row: Any, path: str) -> Answer:
     """Return the answer of a stored row.
 
     Raises:
-        CorpusError: the row has other fields.
+        CorpusError: the row has other fields, or values of other types.
     """
     try:
-        return Answer(**row)
-    except TypeError as error:
-        raise CorpusError(f"{path}: holds no answer: {error}") from error
+        return _ANSWER.validate_python(row)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise CorpusError(
+            f"{path}: holds no answer: {where}: {wrong['msg']}; remove it, it is asked for again"
+        ) from error
+
+
+def storable(answer: Answer) -> Answer:
+    """Return an answer as it can be stored: counts of 32 bits, and text without lone surrogates."""
+    return replace(
+        answer,
+        **{name: _plain(getattr(answer, name)) for name in ("text", "model", "detail")},
+        prompt_tokens=min(max(answer.prompt_tokens, 0), MOST_TOKENS),
+        completion_tokens=min(max(answer.completion_tokens, 0), MOST_TOKENS),
+    )
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _parquet(table: pa.Table) -> bytes:

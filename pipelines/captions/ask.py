@@ -10,7 +10,7 @@ from PIL import Image
 from filters.captioner import Answer, Asked, CaptionEngine, Unanswered
 from filters.decode import DecodeError
 from filters.face_blur import FaceBlur
-from pipelines.captions.answers import FOLDER, Answers
+from pipelines.captions.answers import FOLDER, Answers, storable
 from pipelines.captions.choose import Request
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.device import DeviceClock, prepared_ahead
@@ -80,8 +80,10 @@ class Asker:
         _, engine = self.engines[number]
         first = {digest: alike[0] for digest, alike in waiting.items()}
         try:
-            for answer in engine.answers(self.asked(number, first, rejects)):
-                if isinstance(answer, Answer):
+            for outcome in engine.answers(self.asked(number, first, rejects)):
+                answer = outcome
+                if isinstance(outcome, Answer):
+                    answer = storable(outcome)
                     self.answers.add(answer)
                 for request in waiting.pop(answer.digest):
                     yield request, answer

@@ -26,7 +26,7 @@ class Refusals:
         self._count = 0
 
     def checked(self, outcomes: Iterable[Answer | Unanswered]) -> Iterator[Answer | Unanswered]:
-        """Yield outcomes, refusals after the first answer.
+        """Yield outcomes, refusals after the first answer; without one they are unanswered.
 
         Raises:
             EngineError: the server refuses all requests.
@@ -46,7 +46,9 @@ class Refusals:
             yield outcome
         if held:
             self._check(ALL_REFUSED, held[-1])
-        yield from held
+        for one in held:
+            detail = f"refused, and nothing was answered before: {one.detail}"
+            yield Unanswered(digest=one.digest, detail=detail)
 
     def _check(self, most: float, last: Answer) -> None:
         if self._count >= most:

@@ -214,7 +214,9 @@ class Caption(MapStage):
             prompt_of=judge.prompt,
             max_new_tokens=judge.max_new_tokens,
             store=store,
-            answers=Answers(store=store, shard=shard, shared=Storage(cache) if cache else None),
+            answers=Answers(
+                store=store, shard=shard, shared=Storage(cache) if cache and self.asks else None
+            ),
             decode=self.decode,
             clock=clock,
         )

@@ -42,6 +42,11 @@ def refusals(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     return ["I'm sorry, but I cannot help with that."] * len(images)
 
 
+def leaves(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
+    """End the process."""
+    raise SystemExit(0)
+
+
 def wrong(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     """Return too few texts."""
     return ["one"] * (len(images) - 1)

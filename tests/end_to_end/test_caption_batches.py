@@ -1,6 +1,7 @@
 """Requests for captions go to files, and answers come from files, in any order and with faults."""
 
 import json
+import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -105,3 +106,28 @@ def test_what_keeps_files_from_being_made_is_said(
     (tiny.out / "duplicates/00001.parquet").unlink()
     assert main([*command, "--emit-batch", str(tiny.folder / "x")]) == 1
     assert "duplicates/00001.parquet: missing; build until dedup" in capsys.readouterr().err
+
+
+def test_an_image_in_two_shards_is_asked_about_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(3))
+    for name in ("copy", "other"):
+        shutil.copy(tmp_path / "images/0.png", tmp_path / f"images/{name}.png")
+        (tmp_path / f"images/{name}.txt").write_text(f"the {name} of a picture")
+    dedup = {"phash_distance": None, "same_bytes": False}
+    caption = {**CAPTION, "engines": CAPTION["engines"][:1]}
+    twice.build(twice.recipe(caption=caption, dedup=dedup, rows_per_shard=1), until="dedup")
+    recipe_file = twice.write_recipe(caption=caption, dedup=dedup, rows_per_shard=1)
+    command = ["caption", recipe_file, "--out", str(twice.out)]
+    assert main([*command, "--emit-batch", str(tmp_path / "a")]) == 0
+    lines = (tmp_path / "a/requests-00000.jsonl").read_text().splitlines()
+    asked = [json.loads(line) for line in lines]
+    assert len(asked) == len({each["custom_id"] for each in asked}) == 3
+    file = tmp_path / "answers.jsonl"
+    file.write_text("\n".join(json.dumps(answer(each, "Waves of colour.")) for each in asked))
+    assert main([*command, "--take-batch", str(file)]) == 0
+    capsys.readouterr()
+    assert main([*command, "--emit-batch", str(tmp_path / "b")]) == 0
+    assert capsys.readouterr().out == "no request waits for an answer\n"

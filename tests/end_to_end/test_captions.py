@@ -116,6 +116,8 @@ def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
     caption = {"styles": [{"style": "sentence"}], "engines": [engine("wrong")]}
     with pytest.raises((EngineError, CorpusError), match="expected 2 texts"):
         tiny.build(tiny.recipe(caption=caption))
+    with pytest.raises((EngineError, CorpusError), match="simple_captioners:leaves: SystemExit"):
+        tiny.build(tiny.recipe(caption={**caption, "engines": [engine("leaves")]}))
 
 
 def test_a_generated_caption_and_the_source_s_words_become_one(tiny: Tiny) -> None:

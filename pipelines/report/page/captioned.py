@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from filters.cleaning import without_controls
 from filters.words import count_words
 from schemas.caption_config import CaptionConfig, OpenAiEngine
 from schemas.keys import rank
@@ -71,7 +72,8 @@ def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> Capti
                 used[each["engine"]] = used.get(each["engine"], Used()).plus(cost)
             if each["engine"] and each["reason"]:
                 found = examples.setdefault((each["engine"], each["reason"]), [])
-                text, detail = each["text"][:REFUSED_CHARS], each["detail"][:REFUSED_CHARS]
+                said = (without_controls(each[name]) for name in ("text", "detail"))
+                text, detail = (words[:REFUSED_CHARS] for words in said)
                 found.append(Refused(rank(row["key"], "report refused"), text, detail))
         for flag in row["flags"]:
             before = flags.get(flag["name"], Flagged())

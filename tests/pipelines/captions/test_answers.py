@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from filters.captioner import Answer
-from pipelines.captions.answers import FLUSH_ANSWERS, FLUSH_S, Answers, shared_path
+from pipelines.captions.answers import FLUSH_ANSWERS, FLUSH_S, Answers, shared_path, storable
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -103,3 +104,45 @@ def test_an_answer_to_another_request_is_an_error(store: Storage, tmp_path: Path
     shared.commit_bytes(shared_path(answer(2).digest), body)
     with pytest.raises(CorpusError, match="has the answer to"):
         answers_of(Storage(str(tmp_path / "x")), shared=shared).find([answer(2).digest])
+
+
+def test_values_that_no_column_holds_become_some_that_it_does(store: Storage) -> None:
+    strange = replace(answer(1, "half a \ud83d face"), prompt_tokens=2**40)
+    made = answers_of(store)
+    made.add(storable(strange))
+    made.flush()
+    [found] = Answers(store=store, shard=3).find([answer(1).digest]).values()
+    assert found == storable(strange)
+    assert (found.text, found.prompt_tokens) == ("half a ? face", 2**31 - 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"{}", b'{"digest": 1}', b'{"status": "zzz"}'])
+def test_a_damaged_answer_of_a_shared_folder_is_named(
+    store: Storage, tmp_path: Path, body: bytes
+) -> None:
+    shared = Storage(str(tmp_path / "shared"))
+    shared.commit_bytes(shared_path(answer(1).digest), body)
+    with pytest.raises(CorpusError, match=rf"{tmp_path}/shared/00/0+1.json: holds no answer"):
+        answers_of(store, shared=shared).find([answer(1).digest])
+
+
+def test_answers_of_before_are_shared_too_and_none_is_replaced(
+    store: Storage, tmp_path: Path
+) -> None:
+    before = answers_of(store)
+    before.add(answer(1, "mine"))
+    before.flush()
+    shared = Storage(str(tmp_path / "shared"))
+    theirs = answers_of(Storage(str(tmp_path / "other")), shared=shared)
+    theirs.add(answer(2, "theirs"))
+    theirs.flush()
+    now = Answers(store=store, shard=3, shared=shared)
+    now.find([answer(1).digest, answer(2).digest])
+    now.add(answer(3))
+    written = tmp_path / "shared" / shared_path(answer(2).digest)
+    stamp = written.stat().st_mtime_ns
+    now.flush()
+    assert written.stat().st_mtime_ns == stamp
+    last = Answers(store=Storage(str(tmp_path / "last")), shard=0, shared=shared)
+    texts = [each.text for each in last.find([answer(n).digest for n in (1, 2, 3)]).values()]
+    assert sorted(texts) == ["caption 3", "mine", "theirs"]

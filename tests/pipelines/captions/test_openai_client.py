@@ -175,11 +175,12 @@ def test_a_failed_row_does_not_let_refusals_through(server: ChatServer) -> None:
     assert [each.digest for each in came] == [row(1).digest]
 
 
-def test_few_rows_that_are_all_refused_are_answers(server: ChatServer) -> None:
+def test_refusals_without_an_answer_are_not_believed(server: ChatServer) -> None:
     server.always = "400"
     server.faults = {PROBE: [""]}
     outcomes = list(engine(server).answers(rows(3)))
-    assert [getattr(each, "status", "") for each in outcomes] == ["refused"] * 3
+    assert [type(each) for each in outcomes] == [Unanswered] * 3
+    assert all("nothing was answered before" in each.detail for each in outcomes)
 
 
 @pytest.mark.parametrize(
