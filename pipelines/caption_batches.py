@@ -6,6 +6,7 @@ engine or style, and is in the files of the next round.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from filters.captioner import Answer, Asked
@@ -74,14 +75,15 @@ class CaptionBatches:
             for digest in requests:
                 shards_of.setdefault(digest, []).append(shard)
         read = AnswerFiles(expected=shards_of.keys())
-        kept: dict[int, Answers] = {}
+        stage, kept = self._stage, dict[int, Answers]()
         answered = 0
         for outcome in read.outcomes(files):
             if isinstance(outcome, Answer):
                 answered += 1
                 for shard in shards_of[outcome.digest]:
                     if shard not in kept:
-                        kept[shard] = self._answers(shard)
+                        kept[shard] = stage.answers(shard, self.store)
+                        kept[shard].find([])
                     kept[shard].add(storable(outcome))
         for answers in kept.values():
             answers.flush()
@@ -104,18 +106,15 @@ class CaptionBatches:
     def _waiting(self) -> Iterator[tuple[int, tuple[Asker, Mapping[str, Request]]]]:
         """Yield each shard with its requests that wait, by digest."""
         number, _ = self._engine()
-        stage = Caption.from_recipe(pin(self.recipe), "duplicates")
         for shard in range(len(read_plan(self.store))):
             path = sidecar_path("duplicates", shard)
             if not self.store.exists(path):
                 raise CorpusError(f"{path}: missing; build until dedup")
-            yield shard, stage.waiting(shard, self.store, number)
+            yield shard, self._stage.waiting(shard, self.store, number)
 
-    def _answers(self, shard: int) -> Answers:
-        cache = self.recipe.caption.cache
-        answers = Answers(store=self.store, shard=shard, shared=Storage(cache) if cache else None)
-        answers.find([])
-        return answers
+    @cached_property
+    def _stage(self) -> Caption:
+        return Caption.from_recipe(pin(self.recipe), "duplicates")
 
     def _engine(self) -> tuple[int, OpenAiEngine]:
         for number, engine in enumerate(self.recipe.caption.engines):

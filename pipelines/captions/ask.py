@@ -51,6 +51,7 @@ class Asker:
         answers: of the shard.
         decode: of the recipe.
         clock: measures how long engines wait for images.
+        require: raises an error if an engine cannot be asked on this worker, as without a GPU.
     """
 
     engines: Sequence[tuple[EngineConfig, CaptionEngine]]
@@ -60,6 +61,7 @@ class Asker:
     answers: Answers
     decode: DecodeConfig
     clock: DeviceClock
+    require: Callable[[], None]
 
     def __call__(
         self, number: int, requests: Sequence[Request]
@@ -76,6 +78,10 @@ class Asker:
                 waiting.setdefault(digest, []).append(request)
             else:
                 yield request, answer
+        if not waiting:  # and no model is loaded, and no server asked or started
+            self.answers.flush()
+            return
+        self.require()
         rejects: dict[str, Reject] = {}
         _, engine = self.engines[number]
         first = {digest: alike[0] for digest, alike in waiting.items()}

@@ -1,6 +1,6 @@
 """caption: choose the words of every kept row; the source's original stays in `sources/`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -105,9 +105,8 @@ class Caption(MapStage):
         clock = DeviceClock()
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
         asker = self._asker(shard, store, judge, clock)
-        ask = self._ask(asker)
-        captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
-        made = self._captioned(rows, captioner, ask, judge)
+        ask: Ask = asker if self.asks else asker.kept
+        made = self._captioned(rows, ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
         flags: dict[str, Flags] = {}
@@ -151,9 +150,8 @@ class Caption(MapStage):
                     found[digest] = request
                 yield request, answer or Unanswered(digest=digest, detail="not asked yet")
 
-        captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         rows = self._rows(shard, store)
-        made = self._captioned(rows, captioner, ask, judge)
+        made = self._captioned(rows, ask, judge)
         if self.config.questions:
             passed = [row for row, each in zip(rows, made, strict=True) if each.passed]
             flags_of(passed, ask, judge)
@@ -188,9 +186,13 @@ class Caption(MapStage):
             for row in rows
         ]
 
-    def _captioned(
-        self, rows: Sequence[Row], captioner: Captioner, ask: Ask, judge: Judge
-    ) -> list[Captioned]:
+    def answers(self, shard: int, store: Storage) -> Answers:
+        """Return the answers that are kept of a shard; `verify` looks at the corpus alone."""
+        cache = self.config.cache if self.asks else None
+        return Answers(store=store, shard=shard, shared=Storage(cache) if cache else None)
+
+    def _captioned(self, rows: Sequence[Row], ask: Ask, judge: Judge) -> list[Captioned]:
+        captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)
         found = captioner.caption(rows)
         made = [self._ranked(row, each, judge) for row, each in zip(rows, found, strict=True)]
         return fused(rows, made, ask, judge)
@@ -208,31 +210,20 @@ class Caption(MapStage):
         return replace(made, passed=sorted(made.passed, key=disagreement))
 
     def _asker(self, shard: int, store: Storage, judge: Judge, clock: DeviceClock) -> Asker:
-        cache = self.config.cache
         return Asker(
             engines=[(config, make_engine(config)) for config in self.config.engines],
             prompt_of=judge.prompt,
             max_new_tokens=judge.max_new_tokens,
             store=store,
-            answers=Answers(
-                store=store, shard=shard, shared=Storage(cache) if cache and self.asks else None
-            ),
+            answers=self.answers(shard, store),
             decode=self.decode,
             clock=clock,
+            require=self._require_gpu,
         )
 
-    def _ask(self, asker: Asker) -> Ask:
-        if not self.asks:
-            return asker.kept
-        if not self.gpu:
-            return asker
-
-        def ask(number: int, requests: Sequence[Request]) -> Iterable[tuple[Request, Outcome]]:
-            assert self.gpu
-            require_gpu(self.name, f"caption.gpu ({self.gpu.type})", "--set caption.gpu=null")
-            return asker(number, requests)
-
-        return ask
+    def _require_gpu(self) -> None:
+        if gpu := self.gpu:
+            require_gpu(self.name, f"caption.gpu ({gpu.type})", "--set caption.gpu=null")
 
 
 def _row(key: str, made: Captioned, flags: Flags | None) -> dict[str, Any]:

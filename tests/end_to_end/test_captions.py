@@ -225,6 +225,23 @@ def test_a_row_that_was_not_answered_is_tried_again_when_asked(
     assert len(simple_captioners.SEEN) == IMAGES
 
 
+def test_an_engine_with_nothing_to_answer_is_not_asked_at_all(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    tiny.build(tiny.recipe(caption=caption), until="caption")
+    for path in (tiny.out / "captions").iterdir():
+        path.unlink()
+
+    def asked(self: CustomCaptioner, requests: Iterable[Asked]) -> Iterator[Any]:
+        raise AssertionError("a server would have been started")
+
+    monkeypatch.setattr(CustomCaptioner, "answers", asked)
+    # Nor is the GPU missed, which this machine does not have.
+    tiny.build(tiny.recipe(caption={**caption, "gpu": {"type": "nvidia-l4"}}), until="caption")
+    assert len(captions(tiny)) == IMAGES
+
+
 def test_verify_finds_captions_that_no_answer_stands_behind(tiny: Tiny) -> None:
     caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
     tiny.build(tiny.recipe(caption=caption))
