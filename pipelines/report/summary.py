@@ -23,6 +23,7 @@ from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page import captioned
 from pipelines.report.page.correlations import Moments, make_moments
 from pipelines.report.page.histograms import Histogram, make_histogram
+from pipelines.report.page.joined import joined
 from pipelines.report.page.medians import count_values
 from pipelines.report.page.records import (
     Blurred,
@@ -130,21 +131,21 @@ def merge(a: Summary, b: Summary) -> Summary:
     return Summary(
         shard_count=a.shard_count + b.shard_count,
         shards=tuple(sorted(a.shards + b.shards, key=lambda line: line.survival)[:MOST_SHARDS]),
-        sources=_merged(a.sources, b.sources, _add_tallies),
-        licences=_few_licences(_merged(a.licences, b.licences, _add_tallies)),
+        sources=joined(a.sources, b.sources, _add_tallies),
+        licences=_few_licences(joined(a.licences, b.licences, _add_tallies)),
         blurred=Blurred(*map(add, a.blurred, b.blurred)),
-        caption_origins=_merged(a.caption_origins, b.caption_origins, add),
+        caption_origins=joined(a.caption_origins, b.caption_origins, add),
         captions=captioned.merged(a.captions, b.captions),
-        histograms=_merged(a.histograms, b.histograms, add),
-        scores_of_sources=_merged(a.scores_of_sources, b.scores_of_sources, add),
-        score_values=_merged(a.score_values, b.score_values, add),
-        moments=_merged(a.moments, b.moments, Moments.plus),
+        histograms=joined(a.histograms, b.histograms, add),
+        scores_of_sources=joined(a.scores_of_sources, b.scores_of_sources, add),
+        score_values=joined(a.score_values, b.score_values, add),
+        moments=joined(a.moments, b.moments, Moments.plus),
         examples={
             group: tuple(sorted(found)[: MOST[group.kind]])
-            for group, found in _merged(a.examples, b.examples, add).items()
+            for group, found in joined(a.examples, b.examples, add).items()
         },
-        in_earlier=_merged(a.in_earlier, b.in_earlier, add),
-        rejects=_merged(a.rejects, b.rejects, _add_rejected),
+        in_earlier=joined(a.in_earlier, b.in_earlier, add),
+        rejects=joined(a.rejects, b.rejects, _add_rejected),
     )
 
 
@@ -320,7 +321,3 @@ def _add_tallies(a: Tally, b: Tally) -> Tally:
 
 def _add_rejected(a: Rejected, b: Rejected) -> Rejected:
     return Rejected(a.rows + b.rows, _first(a.examples + b.examples))
-
-
-def _merged(a: Mapping[Any, Any], b: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> Any:
-    return {**a, **b, **{name: join(a[name], b[name]) for name in a if name in b}}

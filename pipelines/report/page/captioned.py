@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any, NamedTuple
 
 from filters.cleaning import without_controls
 from filters.words import count_words
+from pipelines.report.page.joined import joined
 from schemas.caption_config import CaptionConfig, OpenAiEngine
 from schemas.keys import rank
 
@@ -33,6 +35,10 @@ class Flagged(NamedTuple):
 
     yes: int = 0
     answered: int = 0
+
+    def plus(self, other: "Flagged") -> "Flagged":
+        """Add up."""
+        return Flagged(self.yes + other.yes, self.answered + other.answered)
 
 
 class Refused(NamedTuple):
@@ -77,7 +83,7 @@ def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> Capti
                 found.append(Refused(rank(row["key"], "report refused"), text, detail))
         for flag in row["flags"]:
             before = flags.get(flag["name"], Flagged())
-            flags[flag["name"]] = Flagged(before.yes + flag["value"], before.answered + 1)
+            flags[flag["name"]] = before.plus(Flagged(int(flag["value"]), 1))
     return CaptionCounts(
         styles=styles,
         lengths=lengths,
@@ -91,26 +97,12 @@ def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> Capti
 def merged(a: CaptionCounts, b: CaptionCounts) -> CaptionCounts:
     """Return the counts of two parts that share no row; associative and commutative."""
     return CaptionCounts(
-        styles=Counter(a.styles) + Counter(b.styles),
-        lengths=Counter(a.lengths) + Counter(b.lengths),
-        used={
-            name: a.used.get(name, Used()).plus(b.used.get(name, Used()))
-            for name in (*a.used, *b.used)
-        },
-        refused=Counter(a.refused) + Counter(b.refused),
-        examples={
-            place: _few([*a.examples.get(place, ()), *b.examples.get(place, ())])
-            for place in (*a.examples, *b.examples)
-        },
-        flags={
-            name: Flagged(
-                *map(
-                    sum,
-                    zip(a.flags.get(name, Flagged()), b.flags.get(name, Flagged()), strict=True),
-                )
-            )
-            for name in (*a.flags, *b.flags)
-        },
+        styles=joined(a.styles, b.styles, add),
+        lengths=joined(a.lengths, b.lengths, add),
+        used=joined(a.used, b.used, Used.plus),
+        refused=joined(a.refused, b.refused, add),
+        examples=joined(a.examples, b.examples, lambda these, those: _few([*these, *those])),
+        flags=joined(a.flags, b.flags, Flagged.plus),
     )
 
 
