@@ -5,6 +5,7 @@ worker is killed (tested). loky's executor breaks as a whole, like that of `conc
 broken executor must be replaced in any case, so this uses the standard library's.
 """
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,12 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA reads it when it is first used
 
 _is_pool_worker = False
 _progress: Any = None  # of a worker: a number that it shares with its pool, and changes
+
+
+def _raise_unless_lost(error: BaseException) -> None:
+    """Raise an error again, unless it is what a start meets while the server of workers ends."""
+    if not isinstance(error, LOST) and getattr(error, "errno", None) != errno.EBADF:
+        raise error
 
 
 class Call:
@@ -90,7 +97,8 @@ class LastingPool:
         executor = self._started()
         try:
             call.start(executor)
-        except LOST:
+        except (*LOST, OSError) as error:
+            _raise_unless_lost(error)
             time.sleep(SERVER_ENDS_S)
             self.replace(executor)
         return call
@@ -121,7 +129,8 @@ class LastingPool:
                 try:
                     for call in list(self._waiting):
                         call.start(self._executor)
-                except LOST:
+                except (*LOST, OSError) as error:
+                    _raise_unless_lost(error)
                     time.sleep(SERVER_ENDS_S)
                     broken = self._executor
 
