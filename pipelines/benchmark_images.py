@@ -25,7 +25,8 @@ from pipelines.sources.links import Fault
 from pipelines.sources.plan import read_plan
 from pipelines.sources.raw_shard import wrong_size
 from schemas.list_config import Benchmark
-from schemas.recipe import DedupConfig, FolderSource, Recipe
+from schemas.recipe import DedupConfig, Recipe
+from schemas.source_config import FolderSource
 from schemas.store.storage import Storage
 from schemas.tables import BENCHMARK
 

@@ -31,9 +31,10 @@ from pipelines.sources.plan import make_reader
 from pipelines.templates.template_file import load_templates, templates_sha256
 from pipelines.tokens.tokenizers import TokenizerRecipe
 from schemas.list_config import BalanceConfig
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe
 from schemas.recipe_faults import suggest
 from schemas.recipe_file import RecipeError
+from schemas.source_config import Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, absolute
 from schemas.tables import DUPLICATES, SCORES

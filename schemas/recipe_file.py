@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.caption_config import CaptionConfig, TransformersEngine, VllmEngine
 from schemas.plain_words import kind_of, not_yaml, shown
-from schemas.recipe import DedupConfig, Recipe, Source
+from schemas.recipe import DedupConfig, Recipe
 from schemas.recipe_faults import explain, nearest
 from schemas.rule_config import Rule
 from schemas.score_config import LOCAL_DIR
+from schemas.source_config import Source
 from schemas.store.errors import UserError
 from schemas.store.retries import open_fs
 from schemas.strict_yaml import RepeatedKeyError, load_yaml

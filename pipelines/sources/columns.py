@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from pipelines.sources.compressed import without_suffix
-from schemas.recipe import Column, Columns
+from schemas.source_config import Column, Columns
 from schemas.store.storage import CorpusError
 
 SHOWN_COLUMNS = 40

@@ -24,7 +24,7 @@ from pipelines.sources.names import (
 )
 from pipelines.sources.walk import AGAIN
 from pipelines.sources.wildcards import NamedFile, named_by
-from schemas.recipe import Links
+from schemas.source_config import Links
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError
 

@@ -13,7 +13,7 @@ from pipelines.sources.columns import (
 )
 from pipelines.sources.listing import json_columns, json_object
 from pipelines.sources.names import suffix_of
-from schemas.recipe import Columns
+from schemas.source_config import Columns
 from schemas.store.storage import CorpusError
 
 # Samples that are examined for the default text key, which a recipe need not name.

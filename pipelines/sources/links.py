@@ -6,7 +6,7 @@ import os.path
 import stat
 from typing import NamedTuple
 
-from schemas.recipe import Links
+from schemas.source_config import Links
 
 OUTSIDE = "leads out of the source's folder (set links: follow to read it)"
 NEVER = "is not followed, as links: never says (set inside or follow to read it)"

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.columns import as_text, look_up, mapped
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import Columns, TextOf
+from schemas.source_config import Columns, TextOf
 from schemas.store.storage import Storage
 
 # Suffixes of images; such a file is always a row, even if it cannot be decoded.

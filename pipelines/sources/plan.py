@@ -22,7 +22,8 @@ from pipelines.sources.listing import PassedOver, Reader, Unit
 from pipelines.sources.shrink import check_shrink
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import CrawlConfig, Recipe, Source
+from schemas.recipe import CrawlConfig, Recipe
+from schemas.source_config import Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 

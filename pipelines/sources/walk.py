@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipelines.sources.links import LOOP, NEVER, OUTSIDE, is_inside
 from pipelines.sources.listing import storable
 from pipelines.sources.names import LINK_TO_FOLDER, what_folder_is
-from schemas.recipe import Links
+from schemas.source_config import Links
 from schemas.store.storage import CorpusError
 
 AGAIN = "whose files are read elsewhere in the source"

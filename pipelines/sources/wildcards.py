@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import glob_translate
 
 from pipelines.sources.walk import walk
-from schemas.recipe import Links
+from schemas.source_config import Links
 from schemas.store.storage import CorpusError
 
 MOST_NAMES = 100_000  # from braces

@@ -14,7 +14,8 @@ from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
 from pipelines.sources.known_images import KNOWN_HASH, KnownImages
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import CrawlConfig, DecodeConfig, Recipe, Source
+from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
+from schemas.source_config import Source
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import RAW
 

@@ -13,7 +13,8 @@ from pipelines.runtime.stage import MapStage, ShardResult, is_fresh
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_reader, read_plan
 from schemas.keys import sample_key, shard_name
-from schemas.recipe import CrawlConfig, Recipe, Source
+from schemas.recipe import CrawlConfig, Recipe
+from schemas.source_config import Source
 from schemas.store.storage import Storage
 from schemas.tables import SOURCES
 

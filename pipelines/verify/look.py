@@ -20,7 +20,8 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.runtime.stage import SidecarStage
 from pipelines.verify.faults import Fault
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe
+from schemas.source_config import Source
 from schemas.store.errors import CorpusError
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage

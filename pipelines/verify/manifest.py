@@ -26,8 +26,9 @@ from pipelines.sources.plan import PLAN, passed_over, published_plan
 from pipelines.stage_table import STAGES
 from pipelines.verify.faults import Fault, differences
 from pipelines.verify.look import Look, is_count
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
+from schemas.source_config import Source
 from schemas.store.lock import LOCK_NAME, holder_of
 from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import Subset

@@ -10,7 +10,8 @@ from pipelines.sources.listing import Unit
 from pipelines.sources.plan import PLAN, plan_bytes
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import is_count
-from schemas.recipe import Recipe, Source
+from schemas.recipe import Recipe
+from schemas.source_config import Source
 from schemas.store.storage import Storage
 
 HEX = re.compile(r"[0-9a-f]{32}")

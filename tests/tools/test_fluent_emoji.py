@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.sources.listing import Listed
 from pipelines.sources.lists.files import plan_lists, read_list
-from schemas.recipe import FolderSource
+from schemas.source_config import FolderSource
 from schemas.store.storage import Storage
 
 EMOJI = [

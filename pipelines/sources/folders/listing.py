@@ -30,7 +30,7 @@ from pipelines.sources.names import (
     what_it_is,
 )
 from pipelines.sources.walk import walk
-from schemas.recipe import Links
+from schemas.source_config import Links
 from schemas.store.storage import CorpusError
 
 _SHOWN = 10  # suffixes, in an error

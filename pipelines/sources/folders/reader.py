@@ -30,7 +30,7 @@ from pipelines.sources.listing import (
 )
 from pipelines.sources.lists.files import plan_lists, read_list, read_rows
 from pipelines.sources.raw_shard import RawShard, wrong_size
-from schemas.recipe import FolderSource
+from schemas.source_config import FolderSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import Storage
 

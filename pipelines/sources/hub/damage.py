@@ -11,7 +11,7 @@ from pipelines.sources.files import find_files
 from pipelines.sources.lists.parquet import open_parquet
 from pipelines.sources.names import suffix_of
 from pipelines.sources.walk import walk
-from schemas.recipe import HuggingFaceSource
+from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
 
 _OF_SCHEMAS = re.compile(r"FieldRef|[Cc]ast|[Ss]chema|[Cc]onver|column names")

@@ -21,7 +21,7 @@ from pipelines.sources.hub.local import (
     require_ours,
 )
 from pipelines.sources.hub.metadata import read_as_written
-from schemas.recipe import HuggingFaceSource
+from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
 
 HUB_TIMEOUT_S = 10.0

@@ -8,7 +8,7 @@ from pipelines.sources.arrow_rows import python_rows
 from pipelines.sources.columns import column_of
 from pipelines.sources.hub.dataset import one_line, tables
 from pipelines.sources.lists.parquet import is_list
-from schemas.recipe import HuggingFaceSource
+from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines.sources.files import find_files
 from pipelines.sources.names import IMAGE, as_other, is_tar, suffix_of, what_it_is
 from pipelines.sources.walk import walk
-from schemas.recipe import HuggingFaceSource
+from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
 
 NOT_LISTED = "image that the dataset does not list"

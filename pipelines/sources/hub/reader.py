@@ -40,7 +40,7 @@ from pipelines.sources.lists.parquet import found_in_schema
 from pipelines.sources.lists.reader import checked, fetch
 from pipelines.sources.names import IMAGE, what_it_is
 from pipelines.sources.raw_shard import RawShard, wrong_size
-from schemas.recipe import HuggingFaceSource
+from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
 
 BATCH_ROWS = 1000

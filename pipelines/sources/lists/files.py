@@ -44,7 +44,7 @@ from pipelines.sources.lists.text import (
     txt_rows,
 )
 from pipelines.sources.names import as_other
-from schemas.recipe import Columns, FolderSource, ListSource
+from schemas.source_config import Columns, FolderSource, ListSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 

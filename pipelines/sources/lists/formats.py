@@ -19,7 +19,7 @@ from pipelines.sources.files import SourceFile
 from pipelines.sources.lists.json_arrays import array_items, json_values
 from pipelines.sources.names import shown
 from schemas.fingerprint import fingerprint
-from schemas.recipe import Columns
+from schemas.source_config import Columns
 from schemas.store.storage import CorpusError, Storage
 
 # Suffix -> format.

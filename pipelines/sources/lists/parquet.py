@@ -12,7 +12,7 @@ from pipelines.sources.columns import FoundColumns, column_of, roots
 from pipelines.sources.listing import Unit
 from pipelines.sources.lists.text import BUFFER_BYTES
 from pipelines.sources.names import shown
-from schemas.recipe import Columns
+from schemas.source_config import Columns
 from schemas.store.storage import CorpusError
 
 PARQUET_BATCH_ROWS = 4096

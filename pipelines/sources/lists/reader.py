@@ -13,7 +13,7 @@ from pipelines.sources.files import versions
 from pipelines.sources.listing import Listed, SourcePlan, Unit
 from pipelines.sources.lists.files import plan_lists, read_list
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import ListSource
+from schemas.source_config import ListSource
 from schemas.store.storage import Storage
 
 

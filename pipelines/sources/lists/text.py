@@ -13,7 +13,7 @@ from pipelines.sources.columns import column_of
 from pipelines.sources.listing import Unit, json_object
 from pipelines.sources.lists.url_shapes import USUAL, shape_of, shapes_of
 from pipelines.sources.names import shown
-from schemas.recipe import Column, Columns
+from schemas.source_config import Column, Columns
 from schemas.store.storage import CorpusError
 
 # Longer lines are skipped: no list has them, and memory must be bounded.

@@ -21,7 +21,7 @@ from pipelines.sources.tars.links import (
     plain_name,
 )
 from pipelines.sources.tars.stream import NotATarError, TarStream, open_tar
-from schemas.recipe import Links
+from schemas.source_config import Links
 
 _EMPTY = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 _ZEROS = bytes(tarfile.BLOCKSIZE)

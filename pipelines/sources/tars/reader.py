@@ -20,7 +20,7 @@ from pipelines.sources.tars.join import joined
 from pipelines.sources.tars.members import members
 from pipelines.sources.tars.samples import Sample, samples
 from pipelines.sources.tars.stream import NotATarError, TarStream, open_tar
-from schemas.recipe import TarSource
+from schemas.source_config import TarSource
 from schemas.store.storage import CorpusError, Storage
 
 SHOWN_MEMBERS = 8  # in the dead letter of a sample without an image

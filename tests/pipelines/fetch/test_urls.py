@@ -12,7 +12,7 @@ from pipelines.fetch.addresses import check_url, parse_url
 from pipelines.fetch.fetcher import Fetched, FetchLimits
 from pipelines.fetch.urls import join_url, quoted, split_url, wire_url
 from pipelines.sources.lists.reader import ListReader
-from schemas.recipe import ListSource
+from schemas.source_config import ListSource
 
 BASE = "http://a/b/c/d;p?q"
 # RFC 3986 section 5.4, without fragments, which no server sees.

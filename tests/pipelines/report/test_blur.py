@@ -5,7 +5,8 @@ import pytest
 
 from filters.registry import SIGNALS
 from pipelines.runtime.face_boxes import BOXES
-from schemas.recipe import BlurConfig, ListSource, MeasureConfig, Recipe
+from schemas.recipe import BlurConfig, MeasureConfig, Recipe
+from schemas.source_config import ListSource
 from schemas.tables import SCORES
 
 BOX = [0.0, 0.0, 0.5, 0.5, 0.9]

@@ -3,7 +3,8 @@
 import pytest
 
 from filters.registry import SIGNALS
-from schemas.recipe import DedupConfig, ListSource, MeasureConfig, Recipe
+from schemas.recipe import DedupConfig, MeasureConfig, Recipe
+from schemas.source_config import ListSource
 
 RECIPE = Recipe(
     name="compared",

@@ -31,8 +31,9 @@ from pipelines.report.summary import (
 )
 from pipelines.runtime.sidecar import Reject, count, make_origin, write_dead_letters, write_sidecar
 from schemas.keys import rank, sample_key
-from schemas.recipe import DedupConfig, ListSource, MeasureConfig, Recipe
+from schemas.recipe import DedupConfig, MeasureConfig, Recipe
 from schemas.rule_config import Rule
+from schemas.source_config import ListSource
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import (
     CAPTIONS,

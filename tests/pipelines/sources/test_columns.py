@@ -14,8 +14,8 @@ from pipelines.sources.columns import ABSENT, look_up
 from pipelines.sources.hub.reader import HubReader
 from pipelines.sources.listing import Listed
 from pipelines.sources.lists.reader import ListReader
-from schemas.recipe import Columns, HuggingFaceSource, ListSource
 from schemas.recipe_file import RecipeError, dump_recipe, load_recipe, parse_recipe
+from schemas.source_config import Columns, HuggingFaceSource, ListSource
 from schemas.store.storage import CorpusError, Storage
 
 URL = "http://a.org/1"

@@ -11,7 +11,7 @@ from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.listing import Listed, Unit
 from pipelines.sources.raw_shard import RawShard
 from pipelines.sources.walk import AGAIN
-from schemas.recipe import FolderColumns, FolderSource, Links
+from schemas.source_config import FolderColumns, FolderSource, Links
 from schemas.store.storage import Storage
 from schemas.tables import SOURCES
 

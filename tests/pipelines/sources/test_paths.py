@@ -7,8 +7,8 @@ import fsspec
 import pytest
 
 from pipelines.sources.files import expand, find_files
-from schemas.recipe import Links
 from schemas.recipe_file import load_recipe
+from schemas.source_config import Links
 from schemas.store.storage import CorpusError
 
 ODD = ("data [v1]", "a*b", "what?", "{x,y}", "100% [ok] {a}", "[!a]", "plain")

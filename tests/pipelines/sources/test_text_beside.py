@@ -10,7 +10,7 @@ import pytest
 from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.listing import Listed
 from pipelines.sources.tars.reader import TarReader
-from schemas.recipe import FolderSource, TarSource
+from schemas.source_config import FolderSource, TarSource
 from schemas.store.storage import Storage
 
 LINES = "\ufeff \r\n a red fox \r\nein roter Fuchs\n"

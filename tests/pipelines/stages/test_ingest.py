@@ -7,7 +7,8 @@ from pipelines.runtime.stage import ShardResult, is_fresh, run_shard
 from pipelines.sources.plan import make_plan
 from pipelines.stages.ingest import Ingest
 from schemas.keys import sample_key
-from schemas.recipe import Columns, ListSource, Recipe
+from schemas.recipe import Recipe
+from schemas.source_config import Columns, ListSource
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SOURCES
 

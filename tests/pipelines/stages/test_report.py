@@ -17,15 +17,8 @@ from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.report.build_log import REPORT
 from pipelines.report.page.examples import SIDE, THUMBNAIL_BYTES, Example, make_thumbnail
 from pipelines.stages.report import Report
-from schemas.recipe import (
-    DecodeConfig,
-    DedupConfig,
-    FolderSource,
-    Recipe,
-    Rule,
-    VarTokenizer,
-    VqTokensConfig,
-)
+from schemas.recipe import DecodeConfig, DedupConfig, Recipe, Rule, VarTokenizer, VqTokensConfig
+from schemas.source_config import FolderSource
 from schemas.store.storage import CorpusError, Storage
 
 CLIPS = Path(__file__).parents[2] / "corpus" / "openclipart"

@@ -8,7 +8,8 @@ import pytest
 from pipelines.sources.listing import Unit
 from pipelines.verify.manifest import quotas_sound
 from pipelines.verify.plan import folder_listing_sound, folder_listings
-from schemas.recipe import ListSource, Recipe
+from schemas.recipe import Recipe
+from schemas.source_config import ListSource
 from schemas.store.storage import Storage
 
 PARTS = [b'{"path": "a.png"}\n', b'{"path": "b.png"}\n']

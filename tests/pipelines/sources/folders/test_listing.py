@@ -12,7 +12,7 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.sources.folders.listing import list_folder
 from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.listing import IMAGE_SUFFIXES, Listed
-from schemas.recipe import FolderColumns, FolderSource
+from schemas.source_config import FolderColumns, FolderSource
 from schemas.store.storage import CorpusError, Storage
 
 SYSTEM = "file of macOS or Windows (._*, .DS_Store, Thumbs.db)"

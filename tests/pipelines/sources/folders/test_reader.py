@@ -15,7 +15,7 @@ from pipelines.runtime.stage import ShardResult
 from pipelines.sources.folders.reader import FolderReader
 from pipelines.sources.listing import MAX_TEXT_BYTES, Listed, Unit
 from pipelines.sources.raw_shard import RawShard
-from schemas.recipe import FolderColumns, FolderSource
+from schemas.source_config import FolderColumns, FolderSource
 from schemas.store.storage import CorpusError, Storage
 from schemas.tables import SOURCES
 

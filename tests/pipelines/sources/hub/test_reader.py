@@ -23,7 +23,8 @@ from pipelines.sources.listing import Listed
 from pipelines.sources.plan import make_plan
 from pipelines.sources.raw_shard import RawShard
 from pipelines.stages.ingest import Ingest
-from schemas.recipe import Columns, HuggingFaceSource, Recipe
+from schemas.recipe import Recipe
+from schemas.source_config import Columns, HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
 
 datasets = pytest.importorskip("datasets")

@@ -23,7 +23,7 @@ from pipelines.sources.listing import Listed, SourcePlan
 from pipelines.sources.lists import json_arrays
 from pipelines.sources.lists.json_arrays import array_items
 from pipelines.sources.lists.reader import ListReader
-from schemas.recipe import ListSource
+from schemas.source_config import ListSource
 from schemas.store.storage import CorpusError, Storage
 
 URLS = [f"http://a.org/{n}.jpg" for n in range(5)]

@@ -14,7 +14,7 @@ from pipelines.fetch.fetcher import FetchLimits
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.listing import Listed
 from pipelines.sources.lists.reader import ListReader
-from schemas.recipe import ListSource
+from schemas.source_config import ListSource
 from schemas.store.storage import CorpusError, Storage
 
 URLS = [f"http://a.org/{n}" for n in range(3)]

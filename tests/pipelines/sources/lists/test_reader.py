@@ -22,7 +22,7 @@ from pipelines.sources.listing import Listed, Unit
 from pipelines.sources.lists import text as text_lists
 from pipelines.sources.lists.files import read_rows
 from pipelines.sources.lists.reader import ListReader
-from schemas.recipe import Columns, ListSource
+from schemas.source_config import Columns, ListSource
 from schemas.store.storage import CorpusError, Storage
 
 STORE = Storage("memory://unused")

@@ -21,7 +21,8 @@ from pipelines.sources.raw_shard import RawShard
 from pipelines.sources.tars import samples as tar_samples
 from pipelines.sources.tars.reader import TarReader
 from pipelines.stages.ingest import Ingest
-from schemas.recipe import Recipe, TarSource
+from schemas.recipe import Recipe
+from schemas.source_config import TarSource
 from schemas.store.storage import Storage
 
 MAX_BYTES = 2000

@@ -23,7 +23,8 @@ from pipelines.sources.plan import make_plan
 from pipelines.sources.raw_shard import RawShard
 from pipelines.sources.tars.reader import TarReader
 from pipelines.stages.ingest import Ingest
-from schemas.recipe import Recipe, TarSource
+from schemas.recipe import Recipe
+from schemas.source_config import TarSource
 from schemas.store.storage import CorpusError, Storage
 
 MAX_BYTES = 2000
