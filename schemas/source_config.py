@@ -1,5 +1,6 @@
 """The sources of the recipe: where rows come from, and which columns mean what."""
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,8 @@ TextOf = Literal["first_line", "whole"]  # of a .txt; first_line: the first that
 # A column: its name, a path into it (`caption[0].text`), or its number from 0, for a list without a
 # header.
 Column = str | Annotated[int, Field(strict=True, ge=0)]
+# Columns with one value each, or one column with a list of values; () reads none.
+ColumnList = tuple[Column, ...]
 
 
 class Columns(Model):
@@ -20,16 +23,42 @@ class Columns(Model):
 
     A column that the recipe names must be in a file of the source. A default column may be missing
     and is then empty, but not both text and title: `text: ""` means that there is neither.
+
+    `url`, or the column `image` of a dataset, is the image that a sample is about: the generated
+    one, the edited one, the chosen one, or the one that a conversation is about.
     """
 
     url: Column = "url"  # URL, or the path of the image inside a folder
-    text: Column = "text"  # alt text, prompt or description
+    text: Column = "text"  # alt text, prompt, description, instruction or question
     title: Column = "title"  # used instead of a text, or before it
     tags: Column = "tags"  # a list, or a string separated by commas
     licence: Column = "licence"  # replaces the source's licence
     author: Column = "author"  # copied into the samples
     # A list of strings as text: the first that is not blank, all joined, or an error of the row.
     lists: Literal["first", "join", "refuse"] = "first"
+
+    # Of subset edit. A row with other than one input image is dropped.
+    input: Column = ""  # the image to edit
+    inverse: Column = ""  # instruction that turns the edited image back: a sample of its own
+    edit_type: Column = ""  # such as `add` or `style`, copied into the samples
+    # Of several edits in turn, each of the image before: a list of columns, or one that holds a
+    # list. They replace `text` and `url`.
+    instructions: ColumnList = ()
+    edited: ColumnList = ()
+
+    # Of subset understand: a list of turns, as {from, value}, {role, content} or
+    # {user, assistant}; or a question in `text` with its answer here.
+    turns: Column = ""
+    answer: Column = ""
+
+    # Of subset preference: the worse image; or all images that answer a prompt, with a number each.
+    # Best and worst of them are a pair; a tie is dropped.
+    rejected: Column = ""
+    candidates: ColumnList = ()
+    scores: ColumnList = ()
+    best: Literal["highest", "lowest"] = "highest"  # number; `lowest` for ranks
+
+    keep: tuple[str, ...] = ()  # columns copied into the samples, as JSON in `listed`
 
     @model_validator(mode="after")
     def _names_or_numbers(self) -> "Columns":
@@ -41,8 +70,15 @@ class Columns(Model):
         return self
 
     def explicit(self) -> dict[str, Column]:
-        """Return {field: column} of the columns in the recipe, '' included."""
-        return {field: column for field, column in self._all() if field in self.model_fields_set}
+        """Return {field: column} of the columns in the recipe, '' included.
+
+        The columns of a list have names such as `edited.0`.
+        """
+        return {
+            field: column
+            for field, column in self._all()
+            if field.partition(".")[0] in self.model_fields_set
+        }
 
     def mapped(self) -> dict[str, Column]:
         """Return {field: column} of the columns to read; with numbers, names are not read."""
@@ -53,14 +89,48 @@ class Columns(Model):
             if column != "" and (named or isinstance(column, int))
         }
 
+    def column(self, field: str) -> Column:
+        """Return the column of a field, as `mapped` names fields."""
+        return dict(self._all())[field]
+
+    def without_images(self) -> "Columns":
+        """Return the columns that hold no image, for a dataset whose columns hold images."""
+        none = {name: Columns.model_fields[name].default for name in IMAGE_ROLES}
+        return self.model_copy(update=none)
+
+    @property
+    def expects_url(self) -> bool:
+        """Whether each file has to have the column of the main image."""
+        return not (self.edited or self.candidates)
+
+    @property
+    def expects_text(self) -> bool:
+        """Whether rows are worth nothing without a text or a title."""
+        return self.text != "" and not self.instructions and self.turns == ""
+
+    @property
+    def expands(self) -> bool:
+        """Whether a row may be several samples."""
+        return self.inverse != "" or bool(self.instructions)
+
     @property
     def are_numbers(self) -> bool:
         """Whether the lists have no header."""
         return any(isinstance(column, int) for _, column in self._all())
 
-    def _all(self) -> list[tuple[str, Column]]:
-        fields = (field for field in Columns.model_fields if field != "lists")
-        return [(field, getattr(self, field)) for field in fields]
+    def _all(self) -> Iterator[tuple[str, Column]]:
+        for field in type(self).model_fields:
+            if field in ("lists", "best"):
+                continue
+            value = getattr(self, field)
+            if isinstance(value, tuple):
+                yield from ((f"{field}.{number}", each) for number, each in enumerate(value))
+            else:
+                yield field, value
+
+
+# Fields of `Columns` whose columns may hold images, not only their URLs or paths.
+IMAGE_ROLES = ("input", "edited", "rejected", "candidates")
 
 
 class FolderColumns(Columns):
@@ -81,15 +151,58 @@ class TarColumns(Columns):
         return self
 
 
+# What its rows become: an image to generate, an edit, a conversation about an image, or two images
+# of which one is preferred.
+SourceSubset = Literal["t2i", "edit", "understand", "preference"]
+
+# Roles of each subset: those that it may have, and the sets of which it needs one.
+_ROLES: dict[str, tuple[frozenset[str], tuple[frozenset[str], ...]]] = {
+    "t2i": (frozenset(), (frozenset(),)),
+    "edit": (
+        frozenset({"input", "inverse", "edit_type", "instructions", "edited"}),
+        (frozenset({"input"}),),
+    ),
+    "understand": (
+        frozenset({"turns", "answer"}),
+        (frozenset({"turns"}), frozenset({"answer"}), frozenset()),
+    ),
+    "preference": (
+        frozenset({"rejected", "candidates", "scores", "best"}),
+        (frozenset({"rejected"}), frozenset({"candidates", "scores"})),
+    ),
+}
+
+
 class _Source(Model):
     # Keys that change neither which rows there are nor their bytes.
     OF_LATER_STAGES: ClassVar[frozenset[str]] = frozenset({"quota", "select"})
 
     name: Name  # in counts, in keys of rows, and for --set
+    subset: SourceSubset = "t2i"
     licence: str = ""  # of rows without a licence in the list
+    # Rows whose licence forbids commercial use or changes (NC, ND) are dropped otherwise.
+    allow_non_commercial: bool = False
     quota: int | None = Field(default=None, gt=0)  # most images of this source in the corpus
     # Rules of this source alone, after those of the recipe; one of the same name takes its place.
     select: Rules = Field(default={})
+
+    @model_validator(mode="after")
+    def _roles_fit_the_subset(self) -> "_Source":
+        columns: Columns = getattr(self, "columns")  # noqa: B009 - of every kind of source
+        every = {role for allowed, _ in _ROLES.values() for role in allowed}
+        given = {role for role in every & columns.model_fields_set if getattr(columns, role)}
+        allowed, needed = _ROLES[self.subset]
+        if extra := sorted(given - allowed):
+            raise ValueError(
+                f"columns.{extra[0]} is not of subset {self.subset}; "
+                f"expected {', '.join(sorted(allowed)) or 'none of its kind'}"
+            )
+        if not any(some <= given for some in needed):
+            kinds = " or ".join(" and ".join(sorted(some)) for some in needed)
+            raise ValueError(f"subset {self.subset} needs columns: {kinds}")
+        if len({bool(columns.instructions), bool(columns.edited)}) > 1:
+            raise ValueError("columns.instructions and columns.edited belong together")
+        return self
 
 
 # Symbolic links of a source that are read: those with a target inside its folder, all, or none.
@@ -128,6 +241,12 @@ class FolderSource(_Source):
     links: Links = "inside"  # of images and of folders
     quoting: Quoting = "auto"  # of the list
 
+    @model_validator(mode="after")
+    def _pairs_have_a_list(self) -> "FolderSource":
+        if self.subset in ("edit", "preference") and not self.list:
+            raise ValueError(f"subset {self.subset} of a folder needs a list: a row a sample")
+        return self
+
 
 class TarSource(_Source):
     """WebDataset tars, also img2dataset's; bytes are referenced in their place.
@@ -141,6 +260,15 @@ class TarSource(_Source):
     text: TextOf = "whole"  # of a .txt; img2dataset writes one caption per .txt, as listed
     links: Links = "inside"  # of tars that a wildcard matches; members link only inside their tar
 
+    @model_validator(mode="after")
+    def _has_one_image_a_sample(self) -> "TarSource":
+        if self.subset in ("edit", "preference"):
+            raise ValueError(
+                f"a sample of a tar has one image, subset {self.subset} needs two: unpack the tars "
+                "and name the files in the list of a folder"
+            )
+        return self
+
 
 class HuggingFaceSource(_Source):
     """A dataset on this machine or on the Hub, read through `datasets` streaming."""
@@ -149,7 +277,9 @@ class HuggingFaceSource(_Source):
     path: str  # local folder, file or glob if it exists, else a Hub name
     config: str | None = None  # the dataset's name of it; null if it has only one
     split: str = "train"  # the dataset's name of it
-    image: str = "image"  # column of images; '' to crawl the url column instead
+    # Column of images; '' to crawl the url column instead. Other columns of images, such as
+    # `columns.input`, hold images where this one does, and URLs otherwise.
+    image: str = "image"
     columns: Columns = Columns()
 
 

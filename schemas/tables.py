@@ -14,6 +14,44 @@ def _field(name: str, type_: pa.DataType, meaning: str) -> "pa.Field[Any]":
 
 KEY = _field("key", pa.string(), "32 hex digits, schemas.keys.sample_key(source, url)")
 
+MESSAGE = pa.struct(
+    [
+        _field("role", pa.string(), "user or assistant; system too where a source has it"),
+        _field("content", pa.string(), "<image_gen> marks the generated image, <image> an input"),
+    ]
+)
+
+LISTED_IMAGE = pa.struct(
+    [
+        _field("role", pa.string(), "source (to edit) or rejected"),
+        _field("url", pa.string(), "URL as listed, or path inside the source"),
+        _field("place", pa.string(), "where the source's reader finds the bytes; '' for a URL"),
+    ]
+)
+
+STORED_IMAGE = pa.struct(
+    [
+        _field("role", pa.string(), "as in sources/"),
+        _field("file", pa.string(), "file that holds the bytes: relative to the corpus, or a URL"),
+        _field("offset", pa.int64(), "bytes from the start of the file"),
+        _field("length", pa.int64(), "bytes"),
+        _field("sha256", pa.string(), "of the bytes as fetched, 64 hex digits"),
+    ]
+)
+
+MEASURED_IMAGE = pa.struct(
+    [
+        _field("role", pa.string(), "as in sources/"),
+        _field("width", pa.int32(), "px"),
+        _field("height", pa.int32(), "px"),
+        _field(
+            "distance", pa.int8(), "bits of 64 in which its pHash differs from the main image's"
+        ),
+        _field("change", pa.float32(), "mean difference from the main image, 0 to 255 levels"),
+        _field("most_change", pa.float32(), "of a cell of a 16 x 16 grid, 0 to 255 levels"),
+    ]
+)
+
 SOURCES = pa.schema(
     [
         KEY,
@@ -25,6 +63,16 @@ SOURCES = pa.schema(
         _field("tags", pa.list_(pa.string()), "in the order listed"),
         _field("licence", pa.string(), "as listed, or the source's; '' if unknown"),
         _field("author", pa.string(), "'' if unknown"),
+        _field("images", pa.list_(LISTED_IMAGE), "further images of the sample; none of t2i"),
+        _field("turns", pa.list_(MESSAGE), "conversation as listed; none where templates write it"),
+        _field("edit_type", pa.string(), "of an edit, as listed; '' if unknown"),
+        _field("scores", pa.list_(pa.float64()), "as listed, of the chosen and the rejected image"),
+        _field(
+            "origin",
+            pa.string(),
+            "what samples share that must not be in two splits; '' for the caption",
+        ),
+        _field("listed", pa.string(), "further columns that the recipe keeps, a JSON object"),
     ]
 )
 
@@ -39,6 +87,7 @@ RAW = pa.schema(
         _field("status", pa.int16(), "HTTP status; 0 where nothing was fetched"),
         _field("content_type", pa.string(), "header as sent, '' if none"),
         _field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
+        _field("images", pa.list_(STORED_IMAGE), "further images of the sample; none of t2i"),
     ]
 )
 
@@ -141,13 +190,6 @@ CAPTIONS = pa.schema(
     ]
 )
 
-MESSAGE = pa.struct(
-    [
-        _field("role", pa.string(), "user or assistant"),
-        _field("content", pa.string(), "<image_gen> marks the generated image, <image> an input"),
-    ]
-)
-
 PAIRS = pa.schema(
     [
         KEY,
@@ -246,5 +288,6 @@ DEAD_LETTERS = pa.schema(
 
 
 def signals_schema(columns: "list[pa.Field[Any]]") -> pa.Schema:
-    """Return the schema of `signals/`: the key, then one column per measured value."""
-    return pa.schema([KEY, *(column.with_nullable(False) for column in columns)])
+    """Return the schema of `signals/`: the key, a column a measured value, and `images`."""
+    images = _field("images", pa.list_(MEASURED_IMAGE), "further images of the sample")
+    return pa.schema([KEY, *(column.with_nullable(False) for column in columns), images])

@@ -3,6 +3,8 @@
 Columns that end in a digit are the 64-bit words of one hash.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,7 +19,7 @@ from filters.host import host_of
 from filters.text import normalised_text, primary_text
 from pipelines.dedup.near_duplicates import run_starts
 from pipelines.dedup.semantic import Points, to_points
-from pipelines.dedup.words import unhex, words
+from pipelines.dedup.words import hexed, unhex, words
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from schemas.store.storage import CorpusError, Storage
 
@@ -37,6 +39,8 @@ TEXTS = ("text", "title")
 LISTED = ("text", "title", "url", "author", "source")  # columns of SOURCES that are read
 
 _WORD = pa.uint64()
+# Whether a row is a sample of several parts: equal only to one with equal parts, near to none.
+OF_PARTS = "of_parts"
 REPEATS = pa.schema(
     [("shard", pa.int32()), *((name, _WORD) for name in KEY), ("repeats", pa.int32())]
 )
@@ -108,12 +112,46 @@ def read_rows(
         **_named(TEXT, unhex([_digest(text, fold_case) for text in primary])),
         **_groups(sources, groups),
         **({name: sources[name] for name in TEXTS} if texts else {}),
+        OF_PARTS: np.zeros(signals.num_rows, np.bool_),
     }
     if not hashed:
         return pa.Table.from_pydict({**rows, "phash": np.zeros(signals.num_rows, np.uint64)})
     layout = _binary(unhex(column(signals, "colour_layout")))
     looks = {name: signals[name] for name in ("pixels", "phash")}
     return pa.Table.from_pydict({**rows, **looks, "layout": layout})
+
+
+def with_digests_of_parts(place: Place, rows: pa.Table) -> pa.Table:
+    """Put the digest of all parts of a sample in place of the hashes of its main image and text.
+
+    Its parts are the texts, the conversation and all images. An image may be of many samples, and
+    an edited image is much like its source, so their looks are not compared.
+
+    Args:
+        place: the shard of the rows.
+        rows: some rows of it, as `read_rows` returns them.
+    """
+    keys = pa.array(hexed(numbers(rows, KEY)), pa.string())
+    parts = [
+        column(
+            _rows_of(pa.chunked_array([keys]), read_table(place.store, path, ["key", *names])), name
+        )
+        for folder, names in (("raw", ("sha256", "images")), ("sources", ("text", "turns")))
+        for path in [sidecar_path(folder, place.shard)]
+        for name in names
+    ]
+    hashes = [
+        hashlib.sha256(
+            json.dumps([sha256, [image["sha256"] for image in images], text, turns]).encode()
+        ).hexdigest()
+        for sha256, images, text, turns in zip(*parts, strict=True)
+    ]
+    found = unhex(hashes)
+    columns = {**_named(SHA256, found), **_named(TEXT, found[:, :16])}
+    columns[OF_PARTS] = np.ones(len(rows), np.bool_)
+    for name, values in columns.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
 
 
 def _groups(sources: pa.Table, wanted: Sequence[str]) -> dict[str, np.ndarray]:
@@ -224,7 +262,10 @@ def first_of_same_bytes(rows: pa.Table) -> np.ndarray:
 
 def first_of_same_look(rows: pa.Table) -> np.ndarray:
     """Return for each row the number of the best row of equal pHash and equal colours."""
-    return first_of_equal([*numbers(rows, PHASH), *words(layouts(rows))], best_first(rows))
+    of_parts = rows[OF_PARTS].to_numpy()
+    own = [np.where(of_parts, word, 0) for word in numbers(rows, KEY)]  # like no other row
+    identity = [*numbers(rows, PHASH), *words(layouts(rows)), of_parts, *own]
+    return first_of_equal(identity, best_first(rows))
 
 
 def compare_kept(

@@ -34,6 +34,7 @@ from pipelines.dedup.rows import (
     KEPT_KEY,
     KEY,
     NEAR_DUPLICATE,
+    OF_PARTS,
     PHASH,
     REMOVED_ROWS,
     REPEATED_URL,
@@ -61,6 +62,7 @@ from pipelines.dedup.rows import (
     read_rows,
     removed_rows,
     standing_alone,
+    with_digests_of_parts,
 )
 from pipelines.dedup.semantic import Points, find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
@@ -99,6 +101,7 @@ class DedupTasks:
     caps: Sequence[Cap] = ()  # in the order in which they work
     rows_of: str = "selection"  # folder of the stage whose rows are compared
     rows: int = 0  # of that stage, for the number of clusters
+    of_parts: frozenset[str] = frozenset()  # sources whose samples have several parts
 
     @property
     def hashed(self) -> bool:
@@ -126,12 +129,14 @@ class DedupTasks:
         Rows of this corpus that a benchmark contaminates go no further.
         """
         own = [Place(store, shard, shard, self.rows_of) for shard in sorted(shards)]
-        found, verdicts = [*self._rows(self._earlier(group))], []
+        found, verdicts = [rows for _, rows in self._rows(self._earlier(group))], []
         if self.config.balance:
             found = [_without_entries(rows) for rows in found]
         contamination = Contamination(config=self.config, store=store)
-        for rows in self._rows(own, texts=True):
+        for place, rows in self._rows(own, texts=True):
             clean, dropped = contamination.split(rows, self._points_of(rows, store))
+            if self._is_of_parts(place):
+                clean = with_digests_of_parts(place, clean)
             if self.config.balance:
                 clean = with_entries(clean, self.config.balance)
             found.append(clean.drop_columns([*TEXTS]))
@@ -291,7 +296,13 @@ class DedupTasks:
             found[mine] = start + representatives(points[mine], self.config.semantic.eps)
         return self._finish("semantic", rows, found, SEMANTIC_DUPLICATE)
 
-    def _rows(self, places: Sequence[Place], *, texts: bool = False) -> Iterator[pa.Table]:
+    def _is_of_parts(self, place: Place) -> bool:
+        """Whether the samples of a shard of this corpus have several parts."""
+        return place.number >= 0 and read_plan(place.store)[place.shard].source in self.of_parts
+
+    def _rows(
+        self, places: Sequence[Place], *, texts: bool = False
+    ) -> Iterator[tuple[Place, pa.Table]]:
         """Yield the rows of each shard that has any."""
         for place in places:
             with errors_naming(place):
@@ -303,7 +314,7 @@ class DedupTasks:
                     texts=texts,
                 )
             if rows is not None:
-                yield rows
+                yield place, rows
 
     def _points_of(self, rows: pa.Table, store: Storage) -> Points | None:
         """Return the embeddings of the rows of one shard, if benchmarks are compared by them."""
@@ -338,6 +349,8 @@ class DedupTasks:
         scorer = self.config.semantic.scorer
         found: list[pa.Table] = []
         for place in places:
+            if self._is_of_parts(place):
+                continue
             with errors_naming(place):
                 table = read_embedded(place, scorer=scorer, hashed=self.hashed)
             found += [] if table is None else [table]
@@ -389,7 +402,7 @@ class DedupTasks:
         representatives = compare_kept(rows, representatives, following.first)
         kept = kept_rows(rows, representatives)
         if following.output == "by_phash":
-            kept = kept.drop_columns([*SHA256])
+            kept = kept.filter(pc.invert(kept[OF_PARTS])).drop_columns([*SHA256, OF_PARTS])
         return {
             following.output: (kept, self._by(kept, following.partitioned_by)),
             **self._verdicts(

@@ -138,7 +138,7 @@ def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> st
     if isinstance(value, list | tuple):
         return _text_of_list(value, columns, field)
     if isinstance(value, Mapping) and value:
-        path = getattr(columns, field)
+        path = columns.column(field)
         raise ValueError(
             f"column {_shown(columns, field)} is a mapping of {', '.join(map(str, value))}; "
             f"name one: columns: {{{field}: {path}.{next(iter(value))}}}"
@@ -163,7 +163,7 @@ def _text_of_list(items: Sequence[Any], columns: Columns, field: str) -> str:
 
 
 def _shown(columns: Columns, field: str) -> str:
-    return repr(getattr(columns, field))
+    return repr(columns.column(field))
 
 
 def _type(value: Any) -> str:
@@ -225,7 +225,7 @@ def require_columns(
         CorpusError: a column is missing; lists the columns found, and suggests a setting.
     """
     mapped, explicit = columns.mapped(), columns.explicit()
-    for found in files if url else ():
+    for found in files if url and columns.expects_url else ():
         if "url" not in found.fields:
             hint = _hint("url", columns, found.names)
             what = f"no column {columns.url!r} among {_listed(found.names)}"
@@ -237,7 +237,7 @@ def require_columns(
     names = list(dict.fromkeys(name for found in files for name in found.names))
     present = {field for found in files for field in found.fields}
     missing = [f for f in explicit if f in mapped and f not in present]
-    if columns.text != "" and not present & {"text", "title"} and "text" not in missing:
+    if columns.expects_text and not present & {"text", "title"} and "text" not in missing:
         missing.append("text")
     if missing:
         raise CorpusError("\n".join(_missing(source, f, columns, names) for f in missing))
@@ -251,7 +251,7 @@ def _require_captions(columns: Columns, files: Sequence[FoundColumns]) -> None:
     wanted = named or ["text", "title"]
     with_text = next((found.file for found in files if found.fields & {*wanted}), None)
     for found in files:
-        if columns.text != "" and with_text is not None and not found.fields & {*wanted}:
+        if columns.expects_text and with_text is not None and not found.fields & {*wanted}:
             raise CorpusError(
                 f"{found.file}: no column {_shown(columns, wanted[0])} among "
                 f"{_listed(found.names)}, which {with_text} has; "
@@ -260,7 +260,7 @@ def _require_captions(columns: Columns, files: Sequence[FoundColumns]) -> None:
 
 
 def _missing(source: str, field: str, columns: Columns, names: Sequence[Any]) -> str:
-    if columns.are_numbers and not isinstance(getattr(columns, field), int):
+    if columns.are_numbers and not isinstance(columns.column(field), int):
         what = f"source {source}: the recipe gives no number of the column of the {field}"
     else:
         what = f"column {_shown(columns, field)} is in no file of source {source}"
@@ -289,7 +289,7 @@ def _hint(field: str, columns: Columns, names: Sequence[Any]) -> str:
         mark = next((mark for mark in (";", ",", "\t", "|") if mark in str(names[0])), "")
         if mark:
             return f"its cells seem to be separated by {mark!r}, not by ',' (.csv) or a tab (.tsv)"
-    likely = _likely(str(getattr(columns, field)), [str(name) for name in names], field)
+    likely = _likely(str(columns.column(field)), [str(name) for name in names], field)
     return f"name it in columns: {{{field}: {_on_one_line(likely or 'COLUMN')}}}"
 
 

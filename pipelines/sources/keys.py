@@ -35,14 +35,16 @@ class SeenKeys:
         self._fields: set[str] = set()
         self.looked = 0
         self._any_json = self._any_txt = False
-        self.has_texts = columns.text == ""  # True also if none are required
+        self.has_texts = not columns.expects_text  # True also if none are required
 
     @property
     def is_wanting(self) -> bool:
         """Whether another sample must be examined."""
         if self._wanted - self._fields:
             return True
-        has_text = self.columns.text == "" or self._any_txt or self._fields & {"text", "title"}
+        has_text = (
+            not self.columns.expects_text or self._any_txt or self._fields & {"text", "title"}
+        )
         return not has_text and self.looked < MOST_LOOKED
 
     def look(self, texts: Iterable[tuple[str, bytes]]) -> None:
@@ -70,7 +72,7 @@ class SeenKeys:
         """
         missing = sorted(self._wanted - self._fields)
         if missing and not self._any_json:
-            shown = ", ".join(f"{field}: {getattr(self.columns, field)}" for field in missing)
+            shown = ", ".join(f"{field}: {self.columns.column(field)}" for field in missing)
             raise CorpusError(
                 f"source {self.source}: columns: {{{shown}}} are keys of .json files beside the "
                 "images, and it has none; take them out of the recipe"

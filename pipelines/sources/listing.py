@@ -9,7 +9,8 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 
 from pipelines.runtime.sidecar import Reject
-from pipelines.sources.columns import as_text, look_up, mapped
+from pipelines.sources.columns import ABSENT, as_text, look_up, mapped
+from pipelines.sources.conversations import Turn, turns_of
 from pipelines.sources.raw_shard import RawShard
 from schemas.source_config import Columns, TextOf
 from schemas.store.storage import Storage
@@ -64,8 +65,17 @@ class PassedOver:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """A further image of a sample."""
+
+    role: str  # source (to edit) or rejected
+    url: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A row as listed, before its bytes are known."""
+    """A sample as listed, before the bytes of its images are known."""
 
     id: str  # file and row number, for rejects
     url: str  # URL, or path inside the source; may be invalid UTF-8 until it is checked
@@ -75,6 +85,12 @@ class Listed:
     tags: tuple[str, ...] = ()
     licence: str = ""
     author: str = ""
+    images: tuple[ListedImage, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    edit_type: str = ""
+    scores: tuple[float, ...] = ()  # of the chosen and the rejected image
+    origin: str = ""  # what samples share that must not be in two splits
+    listed: str = "{}"  # the columns that the recipe keeps, a JSON object
 
 
 class Reader(Protocol):
@@ -112,6 +128,8 @@ def listed_from(
             tags=_tags(found.get("tags"), columns),
             licence=as_text(found.get("licence"), columns, "licence"),
             author=as_text(found.get("author"), columns, "author"),
+            turns=_turns(found, columns),
+            listed=_kept(row, columns.keep),
         )
     except ValueError as error:
         return Reject(id=id_, reason=MALFORMED, detail=storable(str(error)))
@@ -215,6 +233,32 @@ def _url(value: Any, columns: Columns) -> str:
             f"name one: columns: {{url: '{columns.url}[0]'}}"
         )
     return as_text(value, columns, "url")
+
+
+def _turns(found: Mapping[str, Any], columns: Columns) -> tuple[Turn, ...]:
+    """Return the conversation of a row: its turns, or a question and its answer."""
+    if columns.turns != "":
+        return turns_of(found.get("turns"))
+    if columns.answer == "":
+        return ()
+    question = as_text(found.get("text"), columns, "text")
+    answer = as_text(found.get("answer"), columns, "answer")
+    if not question or not answer:
+        missing = "answer" if question else "text"
+        raise ValueError(
+            f"column {getattr(columns, missing)!r} is empty; a question needs an answer"
+        )
+    return turns_of([{"user": question, "assistant": answer}])
+
+
+def _kept(row: Mapping[Any, Any], names: Sequence[str]) -> str:
+    """Return columns of a row as a JSON object: NaN as null, what JSON has no type for as text."""
+    if not names:
+        return "{}"
+    found = {name: look_up(row, name) for name in names}
+    kept = {name: None if value is ABSENT else value for name, value in found.items()}
+    strict = json.loads(json.dumps(kept, default=str), parse_constant=lambda _: None)
+    return json.dumps(strict, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _tags(value: Any, columns: Columns) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,8 +18,39 @@ from schemas.tables import RAW
 
 HASH_DIGITS = 12  # of a tar's sha256, in its name
 
+PLACE = ("file", "offset", "length", "sha256")  # columns of an image in `raw/`
+
 # Values of the HTTP columns in a row that was not fetched.
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
+
+
+class WantedImage(NamedTuple):
+    """An image that a reader has to bring."""
+
+    id: str  # the key of the sample; of a further image KEY.ROLE
+    url: str
+    place: str
+
+
+def wanted_images(rows: pa.Table) -> list[WantedImage]:
+    """Return the images of rows of `sources/`, the main image of each and its further ones."""
+    return [
+        image
+        for row in rows.select(["key", "url", "place", "images"]).to_pylist()
+        for image in (
+            WantedImage(row["key"], row["url"], row["place"]),
+            *(
+                WantedImage(f"{row['key']}.{each['role']}", each["url"], each["place"])
+                for each in row["images"]
+            ),
+        )
+    ]
+
+
+def stored_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the main image of a row of `raw/` and its further ones, each with its id as `key`."""
+    further = [{**each, "key": f"{row['key']}.{each['role']}"} for each in row["images"]]
+    return [dict(row), *further]
 
 
 def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None:
@@ -31,16 +62,17 @@ def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None
     return None
 
 
-def member_name(key: str, body: bytes) -> str:
-    """Return the name of a sample's member in a raw tar."""
+def member_name(id_: str, body: bytes) -> str:
+    """Return the name of an image's member in a raw tar."""
     found = file_format(body)
-    return f"{key}.{found.suffix if found else 'bin'}"
+    return f"{id_}.{found.suffix if found else 'bin'}"
 
 
 class RawShard:
     """The image bytes of one shard: stored in its tar, or referenced in their place.
 
-    Bodies are written to disk as they arrive, so only one is in memory.
+    An image is named by its id, as `wanted_images` gives it. Bodies are written to disk as they
+    arrive, so only one is in memory. A sample is there if all its images are.
     """
 
     def __init__(self, shard: int, scratch: Path, known: KnownImages | None = None) -> None:
@@ -48,42 +80,48 @@ class RawShard:
         self.known = known or KnownImages()
         self._name = shard_name(shard)
         self._spool = Spool(scratch)
-        self._stored: dict[str, str] = {}  # key -> name of its member
-        self._rows: list[dict[str, Any]] = []
-        self._rejects: list[Reject] = []
+        self._stored: dict[str, str] = {}  # id -> name of its member
+        self._rows: dict[str, dict[str, Any]] = {}  # by id
+        self._rejects: dict[str, Reject] = {}  # by key, the first of each sample
 
-    def store(self, key: str, body: bytes, **http: str | int) -> None:
-        """Keep a copy of a sample's bytes; `http` replaces values of NOT_FETCHED.
+    def store(self, id_: str, body: bytes, **http: str | int) -> None:
+        """Keep a copy of an image's bytes; `http` replaces values of NOT_FETCHED.
 
         Bytes on a list of known hashes are not written anywhere, and the sample is dropped.
         """
         if verdict := self.known.by_bytes(body):
-            self.reject(key, *verdict, dropped=True)
+            self.reject(id_, *verdict, dropped=True)
             return
-        self._stored[key] = member_name(key, body)
-        self._spool.add(key, body)
-        self._add(key, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
+        self._stored[id_] = member_name(id_, body)
+        self._spool.add(id_, body)
+        self._add(id_, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
 
-    def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
-        """Add a reference to a sample's bytes, offset and length in bytes; nothing is copied.
+    def refer(self, id_: str, file: str, offset: int, length: int, sha256: str) -> None:
+        """Add a reference to an image's bytes, offset and length in bytes; nothing is copied.
 
         The caller has looked for the bytes among known images (`known.find`).
         """
-        self._add(key, file, offset, length, sha256)
+        self._add(id_, file, offset, length, sha256)
 
-    def keep(self, row: Mapping[str, Any], body: bytes) -> None:
-        """Add a sample of an earlier crawl of this shard: its row of RAW and its bytes."""
-        if "://" in row["file"]:
-            if verdict := self.known.find(row["key"], body):
-                self.reject(row["key"], *verdict, dropped=True)
+    def keep(self, image: Mapping[str, Any], body: bytes) -> None:
+        """Add an image of an earlier crawl of this shard, as `stored_images` gives it."""
+        if "://" in image["file"]:
+            if verdict := self.known.find(image["key"], body):
+                self.reject(image["key"], *verdict, dropped=True)
                 return
-            self.refer(row["key"], row["file"], row["offset"], row["length"], row["sha256"])
+            self.refer(*(image[name] for name in ("key", *PLACE)))
         else:
-            self.store(row["key"], body, **{name: row[name] for name in NOT_FETCHED})
+            answer = {name: image.get(name, none) for name, none in NOT_FETCHED.items()}
+            self.store(image["key"], body, **answer)
 
-    def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
-        """Add a sample that failed or was dropped, with its reason."""
-        self._rejects.append(Reject(id=key, reason=reason, detail=detail, dropped=dropped))
+    def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
+        """Add an image that failed or was dropped, and with it its sample, with its reason."""
+        key, _, role = id_.partition(".")
+        said = f"{role} image: {detail}" if role else detail
+        reject = Reject(id=key, reason=reason, detail=said, dropped=dropped)
+        # By role and not by time, which the web decides.
+        if key not in self._rejects or not role:
+            self._rejects[key] = reject
 
     def finish(self, rows_in: int) -> ShardResult:
         """Write the tar in key order and return the result to publish.
@@ -93,25 +131,25 @@ class RawShard:
         only here, because decoding takes longer than a fetch may wait for.
         """
         self._drop_known()
+        kept = {id_: row for id_, row in self._rows.items() if _key(id_) not in self._rejects}
+        stored = {id_: name for id_, name in self._stored.items() if id_ in kept}
         files: dict[str, Path] = {}
-        places: dict[str, dict[str, str | int]] = {}
-        if self._stored:
+        if stored:
             local = self.scratch / "raw.tar"
             with TarWriter(local) as tar:
                 offsets = {
-                    key: tar.add(name, self._spool.read(key))[0]
-                    for key, name in sorted(self._stored.items())
+                    id_: tar.add(name, self._spool.read(id_))[0]
+                    for id_, name in sorted(stored.items())
                 }
             file = f"raw/{self._name}-{str(describe_tar(local)['sha256'])[:HASH_DIGITS]}.tar"
             files[file] = local
-            places = {key: {"file": file, "offset": offset} for key, offset in offsets.items()}
+            for id_, offset in offsets.items():
+                kept[id_] |= {"file": file, "offset": offset}
         self._spool.close()
-        rows = sorted(self._rows, key=lambda row: row["key"])
-        table = pa.Table.from_pylist([r | places.get(r["key"], {}) for r in rows], schema=RAW)
         return ShardResult(
-            table=table,
+            table=pa.Table.from_pylist(_with_further(kept), schema=RAW),
             rows_in=rows_in,
-            rejects=self._rejects,
+            rejects=list(self._rejects.values()),
             files=files,
             named_by_content=True,
         )
@@ -120,15 +158,29 @@ class RawShard:
         """Drop the stored images that look like known ones."""
         if not self.known.looks:
             return
-        for key in sorted(self._stored):
-            if verdict := self.known.by_look(key, self._spool.read(key)):
-                del self._stored[key]
-                self.reject(key, *verdict, dropped=True)
-        dropped = {reject.id for reject in self._rejects}
-        self._rows = [row for row in self._rows if row["key"] not in dropped]
+        for id_ in sorted(self._stored):
+            if verdict := self.known.by_look(id_, self._spool.read(id_)):
+                self.reject(id_, *verdict, dropped=True)
 
     def _add(
-        self, key: str, file: str, offset: int, length: int, sha256: str, **http: str | int
+        self, id_: str, file: str, offset: int, length: int, sha256: str, **http: str | int
     ) -> None:
-        place = {"key": key, "file": file, "offset": offset, "length": length, "sha256": sha256}
-        self._rows.append(place | NOT_FETCHED | http)
+        place = {"key": id_, "file": file, "offset": offset, "length": length, "sha256": sha256}
+        self._rows[id_] = place | NOT_FETCHED | http
+
+
+def _key(id_: str) -> str:
+    return id_.partition(".")[0]
+
+
+def _with_further(images: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of RAW in key order, the further images of each inside it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for id_ in sorted(images):
+        key, _, role = id_.partition(".")
+        if not role:
+            rows[key] = {**images[id_], "images": []}
+        else:  # KEY stands before KEY.ROLE
+            place = {name: images[id_][name] for name in PLACE}
+            rows[key]["images"].append({"role": role, **place})
+    return list(rows.values())

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +13,10 @@ from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sid
 from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
 from pipelines.sources.known_images import KNOWN_HASH, KnownImages
 from pipelines.sources.plan import make_reader, read_plan
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import RawShard, stored_images
 from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
 from schemas.source_config import Source
-from schemas.store.storage import CorpusError, Storage
+from schemas.store.storage import Storage
 from schemas.tables import RAW
 
 READ_ROWS = 64
@@ -28,7 +28,7 @@ class Crawl(MapStage):
 
     folder: ClassVar[str] = "raw"
     reads: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 3  # 3: URLs as listed, compressed bodies, formats by name
+    version: ClassVar[int] = 4  # 4: further images of a sample
     decides: ClassVar[tuple[str, ...]] = ("sources", "crawl")
     retries: ClassVar[bool] = True
 
@@ -112,9 +112,13 @@ class Crawl(MapStage):
             return []
         settled: list[str] = []
         for batch in batches(read_table(store, path).to_pylist(), READ_ROWS):
-            for row, body in zip(batch, read_each(batch, store), strict=True):
-                if not isinstance(body, CorpusError):
-                    raw.keep(row, body)
+            images = [stored_images(row) for row in batch]
+            bodies = iter(read_each([image for each in images for image in each], store))
+            for row, of_row in zip(batch, images, strict=True):
+                read = [(image, next(bodies)) for image in of_row]
+                if all(isinstance(body, bytes) for _, body in read):
+                    for image, body in read:
+                        raw.keep(image, cast(bytes, body))
                     settled.append(row["key"])
         for letter in read_rejects(store, self.name, shard).to_pylist():
             known = letter["reason"].startswith(KNOWN_HASH)

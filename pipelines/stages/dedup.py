@@ -15,6 +15,9 @@ The rows are those that `select` kept, so the best acceptable copy stays.
 7. `max_per_text`, `max_per_image`, `max_per_host`, `max_per_author`, `quota`: caps, one after the
    other.
 
+Samples of subsets other than t2i are duplicates (same_bytes) only of samples with the same texts
+and the same images: an image may be of many samples, and an edited one is much like its source.
+
 A later step may remove the representative of a row as a duplicate. The verdict on the row is then
 redirected to the representative's own, so `kept_key` never names a duplicate. A row that a cap or
 `text_repeats` drops is its own representative.
@@ -95,12 +98,13 @@ class Dedup(SidecarStage):
     folder: ClassVar[str] = "duplicates"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw", "signals")
     decides: ClassVar[tuple[str, ...]] = ("dedup", "sources")
-    version: ClassVar[int] = 3  # 3: benchmarks
+    version: ClassVar[int] = 4  # 4: samples of several parts
     judges: ClassVar[bool] = True
 
     config: DedupConfig
     caps: tuple[Cap, ...] = ()
     benchmarks: tuple[str, ...] = ()  # fingerprints of their files
+    of_parts: tuple[str, ...] = ()  # sources whose samples have several images or turns
     rows_of: str = "selection"
 
     @classmethod
@@ -108,8 +112,13 @@ class Dedup(SidecarStage):
         """Return the stage as a recipe has it."""
         config, decode = recipe.dedup, recipe.decode
         benchmarks = (benchmark_fingerprint(each, config, decode) for each in config.benchmarks)
+        of_parts = tuple(source.name for source in recipe.sources if source.subset != "t2i")
         return cls(
-            config=config, caps=caps_of(recipe), benchmarks=tuple(benchmarks), rows_of=rows_of
+            config=config,
+            caps=caps_of(recipe),
+            benchmarks=tuple(benchmarks),
+            of_parts=of_parts,
+            rows_of=rows_of,
         )
 
     @property
@@ -125,7 +134,7 @@ class Dedup(SidecarStage):
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
         caps = [asdict(cap) for cap in self.caps]
-        decides = [self.config.decides(), caps, self.benchmarks]
+        decides = [self.config.decides(), caps, self.benchmarks, self.of_parts]
         return fingerprint(self.name, self.version, *decides, self.contents(inputs))
 
     @property
@@ -158,6 +167,7 @@ class Dedup(SidecarStage):
             partitions=partitions,
             rows_of=self.rows_of,
             rows=rows,
+            of_parts=frozenset(self.of_parts),
         )
 
     def writer(self, store: Storage, fingerprint: str) -> "WriteDuplicates":

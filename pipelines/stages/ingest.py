@@ -12,11 +12,15 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult, is_fresh
 from pipelines.sources.listing import Listed, PassedOver
 from pipelines.sources.plan import make_reader, read_plan
-from schemas.keys import sample_key, shard_name
+from pipelines.sources.roles import key_of
+from schemas.keys import shard_name
+from schemas.licences import is_restricted
 from schemas.recipe import CrawlConfig, Recipe
 from schemas.source_config import Source
 from schemas.store.storage import Storage
 from schemas.tables import SOURCES
+
+RESTRICTED = "restricted_licence"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,7 @@ class Ingest(MapStage):
     """Read one unit of the plan; rows come out in key order, each key once."""
 
     folder: ClassVar[str] = "sources"
-    version: ClassVar[int] = 3  # 3: rows from 1, numbers no captions, tars in any order
+    version: ClassVar[int] = 4  # 4: samples of several images
     decides: ClassVar[tuple[str, ...]] = ("sources", "rows_per_shard", "crawl")
 
     sources: tuple[Source, ...]
@@ -62,14 +66,18 @@ class Ingest(MapStage):
             if isinstance(row, Reject):
                 rejects.append(row)
                 continue
-            key = sample_key(source.name, row.url)
+            made = _source_row(row, source)
+            key = made["key"]
             if key in rows:
                 detail = f"{row.url!r} stands before in this shard"
                 rejects.append(
                     Reject(id=row.id, reason="repeated_url", detail=detail, dropped=True)
                 )
+            elif not source.allow_non_commercial and is_restricted(made["licence"]):
+                detail = f"licence {made['licence']!r} forbids commercial use or changes"
+                rejects.append(Reject(id=row.id, reason=RESTRICTED, detail=detail, dropped=True))
             else:
-                rows[key] = _source_row(key, row, source)
+                rows[key] = made
         table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=SOURCES)
         return ShardResult(table=table, rows_in=rows_in, rejects=rejects, passed_over=passed_over)
 
@@ -85,9 +93,8 @@ def fresh_rows(recipe: Recipe, store: Storage, shard: int) -> int | None:
     return None if origin is None else origin.counts.rows_in
 
 
-def _source_row(key: str, row: Listed, source: Source) -> dict[str, Any]:
-    return {
-        "key": key,
+def _source_row(row: Listed, source: Source) -> dict[str, Any]:
+    made = {
         "source": source.name,
         "url": row.url,
         "place": row.place,
@@ -96,4 +103,11 @@ def _source_row(key: str, row: Listed, source: Source) -> dict[str, Any]:
         "tags": list(row.tags),
         "licence": row.licence or source.licence,
         "author": row.author,
+        "images": [asdict(image) for image in row.images],
+        "turns": [asdict(turn) for turn in row.turns],
+        "edit_type": row.edit_type,
+        "scores": list(row.scores),
+        "origin": row.origin or (row.url if source.subset == "understand" else ""),
+        "listed": row.listed,
     }
+    return {"key": key_of(source.name, made), **made}

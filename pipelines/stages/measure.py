@@ -1,7 +1,7 @@
 """measure: decode every image once and store its signals; values, not verdicts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +10,20 @@ import pyarrow as pa
 
 from filters.decode import DecodeError, Scaled
 from filters.freed_memory import keep_image_memory
+from filters.image_change import image_change
 from filters.registry import columns, make_signal
 from filters.signal import Record, Signal, least_side, suffices
 from pipelines.runtime.active_images import active_images, most_at_once
-from pipelines.runtime.images import decode_image_scaled, read_images, refused
+from pipelines.runtime.images import (
+    FETCHED,
+    decode_image_scaled,
+    read_checked,
+    read_images,
+    refused,
+)
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult
+from pipelines.sources.raw_shard import stored_images
 from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema
@@ -31,7 +39,7 @@ class Measure(MapStage):
 
     folder: ClassVar[str] = "signals"
     reads: ClassVar[tuple[str, ...]] = ("sources", "raw")
-    version: ClassVar[int] = 3  # 3: large images scaled, colours counted by cells, one thumbnail
+    version: ClassVar[int] = 4  # 4: further images
     decides: ClassVar[tuple[str, ...]] = ("measure", "decode", "vq_tokens")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
@@ -76,9 +84,10 @@ class Measure(MapStage):
         signals = [make_signal(name, settings.get(name)) for name in self.config.signals]
         large_enough = partial(suffices, side=least_side(signals))
         rejects: list[Reject] = []
+        further = FurtherImages(store=store, decode=self.decode, suffices=large_enough)
         tables = [
-            _measure(batch, signals, schema)
-            for batch in self._decoded(raw, sources, store, rejects, large_enough)
+            _measure(batch, signals, schema, further)
+            for batch in self._decoded(raw, sources, store, rejects, further)
         ]
         table = pa.concat_tables(tables) if tables else schema.empty_table()
         return ShardResult(table=table.combine_chunks(), rows_in=len(raw), rejects=rejects)
@@ -89,20 +98,23 @@ class Measure(MapStage):
         sources: dict[str, dict[str, Any]],
         store: Storage,
         rejects: list[Reject],
-        large_enough: Callable[[int, int], bool],
+        further: "FurtherImages",
     ) -> Iterator[list[tuple[str, Record]]]:
         """Yield lists of (key, record), none of them empty."""
         records: list[tuple[str, Record]] = []
         pixels = 0
         for batch in read_images(raw, store, self.batch_rows):
             for row, body in batch:
+                source = sources[row["key"]]
                 try:
                     with active_images(row["key"]):
-                        scaled = decode_image_scaled(body, self.decode, large_enough)
+                        scaled = decode_image_scaled(body, self.decode, further.suffices)
+                        record = _record(scaled, len(body), source)
+                        further.measure(row, record, source)
                 except DecodeError as error:
-                    rejects.append(refused(row["key"], sources[row["key"]], error))
+                    rejects.append(refused(row["key"], source, error))
                     continue
-                records.append((row["key"], _record(scaled, len(body), sources[row["key"]])))
+                records.append((row["key"], record))
                 pixels += scaled.image.width * scaled.image.height
                 if len(records) == most_at_once(self.batch_rows) or pixels > self.batch_pixels:
                     yield records
@@ -111,8 +123,50 @@ class Measure(MapStage):
             yield records
 
 
-def _measure(batch: list[tuple[str, Record]], signals: list[Signal], schema: pa.Schema) -> pa.Table:
+@dataclass(kw_only=True)
+class FurtherImages:
+    """Decodes the further images of samples, and compares each with the main image."""
+
+    store: Storage
+    decode: DecodeConfig
+    suffices: Callable[[int, int], bool]  # whether an image of this size is large enough
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by key
+
+    def measure(self, row: dict[str, Any], main: Record, source: dict[str, Any]) -> None:
+        """Measure the further images of a row of `raw/`.
+
+        Raises:
+            DecodeError: one cannot be used.
+        """
+        images = stored_images(row)[1:]
+        if not images:
+            return
+        bodies = read_checked(images, self.store, FETCHED)
+        self.found[row["key"]] = [
+            self._measured(image["role"], body, main, source)
+            for image, body in zip(images, bodies, strict=True)
+        ]
+
+    def _measured(
+        self, role: str, body: bytes, main: Record, source: dict[str, Any]
+    ) -> dict[str, Any]:
+        try:
+            scaled = decode_image_scaled(body, self.decode, self.suffices)
+        except DecodeError as error:
+            raise DecodeError(error.reason, f"{role} image: {error.detail}") from error
+        record = _record(scaled, len(body), source)
+        change = asdict(image_change(main, record))
+        return {"role": role, "width": record.size[0], "height": record.size[1], **change}
+
+
+def _measure(
+    batch: list[tuple[str, Record]],
+    signals: list[Signal],
+    schema: pa.Schema,
+    further: FurtherImages,
+) -> pa.Table:
     values: dict[str, Any] = {"key": [key for key, _ in batch]}
+    values["images"] = [further.found.pop(key, []) for key, _ in batch]
     records = [record for _, record in batch]
     with active_images(*values["key"]):
         for signal in signals:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.runtime.images import WRITTEN, batches, changed, read_each
 from pipelines.shards.tar_reader import StrictTar
-from pipelines.sources.raw_shard import HASH_DIGITS, member_name
+from pipelines.sources.raw_shard import HASH_DIGITS, member_name, stored_images
 from pipelines.tokens.token_arrays import array_header
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import ShardLook
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 def fetched_bytes_sound(look: ShardLook) -> Iterator[Fault]:
     """Check the sha256 of every image, and that a raw tar holds only images of the rows."""
-    rows = look.tables["raw"].to_pylist()
+    rows = [image for row in look.tables["raw"].to_pylist() for image in stored_images(row)]
     inside = [row for row in rows if "://" not in row["file"]]
     files = sorted({row["file"] for row in inside})
     named = list(look.origins["raw"].files) if "raw" in look.origins else files

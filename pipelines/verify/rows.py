@@ -15,6 +15,7 @@ from model.tokenizers.protocol import count_codes, read_schedule
 from pipelines.dedup.contamination import reason_of
 from pipelines.dedup.rows import OF_DUPLICATES, REPEATED_URL
 from pipelines.runtime.face_boxes import face_blur, read_boxes
+from pipelines.sources.roles import key_of
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
@@ -22,7 +23,7 @@ from pipelines.stages.vq_tokens import VqTokens, blurred
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
-from schemas.keys import sample_key, unit
+from schemas.keys import unit
 from schemas.recipe import VqTokensConfig
 
 DEVICES = ("cpu", "cuda")
@@ -31,11 +32,12 @@ DEVICES = ("cpu", "cuda")
 def listed_rows_sound(look: ShardLook) -> Iterator[Fault]:
     """Check that the key of a row is the hash of its source and URL, and that licences are kept."""
     source = look.corpus.source(look.shard)
-    for row in look.tables["sources"].select(["key", "source", "url", "licence"]).to_pylist():
+    names = ["key", "source", "url", "licence", "images", "text", "turns"]
+    for row in look.tables["sources"].select(names).to_pylist():
         if row["source"] != source.name:
             what = f"has source {row['source']!r}, the plan says {source.name}"
             yield look.fault("sources", f"{row['key']} {what}")
-        elif row["key"] != sample_key(source.name, row["url"]):
+        elif row["key"] != key_of(source.name, row):
             yield look.fault("sources", f"{row['key']} is not the key of {row['url']!r}")
         if source.licence and not row["licence"]:
             yield look.fault("sources", f"{row['key']} has no licence, its source has one")

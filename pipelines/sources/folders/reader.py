@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.runtime.sidecar import Reject, column
+from pipelines.runtime.sidecar import Reject
 from pipelines.sources.files import info_of, versions
 from pipelines.sources.folders.listing import Listing, list_folder, listing_units
 from pipelines.sources.keys import SeenKeys
@@ -29,7 +29,7 @@ from pipelines.sources.listing import (
     with_texts,
 )
 from pipelines.sources.lists.files import plan_lists, read_list, read_rows
-from pipelines.sources.raw_shard import RawShard, wrong_size
+from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
 from schemas.source_config import FolderSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import Storage
@@ -83,13 +83,14 @@ class FolderReader:
             for _, row in read_rows(unit, self.source.columns):
                 yield row if isinstance(row, Reject) else self._with_texts_beside(row)
             return
-        for row in read_list(unit, self.source.columns, self.source.quoting):
+        for row in read_list(unit, self.source):
             yield row if isinstance(row, Reject) else self._checked(row)
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Hash each image in its place."""
         fs, root = self._folder
-        keys, places = column(rows, "key"), column(rows, "place")
+        wanted = wanted_images(rows)
+        keys, places = [each.id for each in wanted], [each.place for each in wanted]
         with ThreadPoolExecutor(READ_THREADS) as threads:
             found = threads.map(partial(self._hash, raw.known), keys, places)
             for key, place, result in zip(keys, places, found, strict=True):
@@ -151,12 +152,14 @@ class FolderReader:
         return info["size"], fs.cat_file(full, start=0, end=end) if end else b""
 
     def _checked(self, row: Listed) -> Listed | Reject:
-        if not row.url:
-            return Reject(id=row.id, reason="missing_path", detail="the row names no image")
-        if fault := self._fault(row.url):
-            detail = f"{row.url!r}: {storable(fault.what)}"
-            return Reject(id=row.id, reason=fault.reason, detail=detail)
-        return replace(row, place=row.url)
+        for url in (row.url, *(image.url for image in row.images)):
+            if not url:
+                return Reject(id=row.id, reason="missing_path", detail="the row names no image")
+            if fault := self._fault(url):
+                detail = f"{url!r}: {storable(fault.what)}"
+                return Reject(id=row.id, reason=fault.reason, detail=detail)
+        images = tuple(replace(image, place=image.url) for image in row.images)
+        return replace(row, place=row.url, images=images)
 
     def _fault(self, path: str) -> Fault | None:
         """Return the reason why a listed path must not be read, or None."""

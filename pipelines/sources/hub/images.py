@@ -12,13 +12,13 @@ from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
 
 
-def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource) -> None:
-    """Check that a dataset's image column exists and has images.
+def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource, image: str) -> None:
+    """Check that a column of images exists in a dataset and has images.
 
     Raises:
         CorpusError: it does not; has the content of the column and a suggestion for the recipe.
     """
-    path, image, names = source.path, source.image, schema.names
+    path, names = source.path, schema.names
     root = column_of(image, names)
     if root is None:
         if names:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.fetch.types import FetchLimits
-from pipelines.runtime.sidecar import Reject, column
+from pipelines.runtime.sidecar import Reject
 from pipelines.sources.arrow_rows import Row, python_rows
 from pipelines.sources.columns import column_of, look_up, require_columns, roots
 from pipelines.sources.hub.bytes import encoded, image_of, why_none
@@ -39,8 +39,9 @@ from pipelines.sources.listing import (
 from pipelines.sources.lists.parquet import found_in_schema
 from pipelines.sources.lists.reader import checked, fetch
 from pipelines.sources.names import IMAGE, what_it_is
-from pipelines.sources.raw_shard import RawShard, wrong_size
-from schemas.source_config import HuggingFaceSource
+from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
+from pipelines.sources.roles import Roles
+from schemas.source_config import IMAGE_ROLES, Columns, HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
 
 BATCH_ROWS = 1000
@@ -75,6 +76,7 @@ class HubReader:
             sum(table.num_rows for table in self._tables(dataset, part, BATCH_ROWS))
             for part in range(dataset.num_shards)
         ]
+        expands = self.source.columns.expands
         units = [
             Unit(
                 source=self.source.name,
@@ -84,7 +86,7 @@ class HubReader:
                 start=start,
                 end=min(start + rows_per_shard, rows),
                 first_row=start,
-                rows=min(start + rows_per_shard, rows) - start,
+                rows=None if expands else min(start + rows_per_shard, rows) - start,
                 part=part,
             )
             for part, rows in enumerate(counts)
@@ -99,6 +101,9 @@ class HubReader:
             if isinstance(row, str):
                 yield Reject(id=id_, reason=MALFORMED, detail=storable(row))
                 continue
+            if self.source.subset != "t2i":
+                yield from self._samples(id_, number, row)
+                continue
             listed = listed_from(id_, row, self.source.columns)
             if isinstance(listed, Reject):
                 yield listed
@@ -107,20 +112,32 @@ class HubReader:
             else:
                 yield checked(listed)
 
+    def _samples(self, id_: str, number: int, row: Mapping[Any, Any]) -> Iterator[Listed | Reject]:
+        """Yield the samples of a row with further images."""
+        source = self.source
+        if source.image:
+            yield from Roles(source=source, main=source.image, number=number).samples(id_, row)
+            return
+        for listed in Roles(source=source, main=source.columns.url).samples(id_, row):
+            yield listed if isinstance(listed, Reject) else checked(listed)
+
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Copy the images of the rows, or fetch their URLs."""
-        keys = column(rows, "key")
+        wanted = wanted_images(rows)
         if not self.source.image:
-            fetch(keys, column(rows, "url"), self.limits, raw)
+            fetch([each.id for each in wanted], [each.url for each in wanted], self.limits, raw)
             return
-        wanted = dict(zip(column(rows, "place"), keys, strict=True))
+        by_row: dict[str, list[tuple[str, str]]] = {}
+        for each in wanted:
+            number, _, path = each.place.partition("/")
+            by_row.setdefault(number, []).append((each.id, path or self.source.image))
         for number, row in self._slice(unit, images=True):
-            if key := wanted.get(str(number)):
-                self._store(key, number, row, raw)
+            for id_, path in by_row.get(str(number), ()):
+                self._store(id_, number, row, path, raw)
 
-    def _store(self, key: str, number: int, row: Row, raw: RawShard) -> None:
+    def _store(self, key: str, number: int, row: Row, column: str, raw: RawShard) -> None:
         try:
-            image = self._image(row)
+            image = image_of(row if isinstance(row, str) else look_up(row, column))
         except ValueError as error:
             raw.reject(key, MALFORMED, f"row {number}: {error}")
             return
@@ -155,25 +172,41 @@ class HubReader:
             return
         for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
             for row in python_rows(table):
-                try:
-                    image = self._image(row)
-                except ValueError:  # reported later as a dead letter
-                    continue
-                if image.get("bytes") is None and (path := image.get("path")):
-                    is_whole = "://" in path
-                    yield path if is_whole else os.path.join(folder_of(self.source.path), path)
+                for column in self._image_columns:
+                    try:
+                        image = image_of(row if isinstance(row, str) else look_up(row, column))
+                    except ValueError:  # reported later as a dead letter
+                        continue
+                    if image.get("bytes") is None and (path := image.get("path")):
+                        is_whole = "://" in path
+                        yield path if is_whole else os.path.join(folder_of(self.source.path), path)
 
-    def _image(self, row: Row) -> Mapping[str, Any]:
-        return image_of(row if isinstance(row, str) else look_up(row, self.source.image))
+    @property
+    def _image_columns(self) -> list[str]:
+        """The columns that hold images."""
+        columns = self.source.columns
+        further = [
+            str(column)
+            for field, column in columns.mapped().items()
+            if field.partition(".")[0] in IMAGE_ROLES
+        ]
+        main = [self.source.image] if columns.expects_url else []
+        return list(dict.fromkeys([*main, *further]))
+
+    @property
+    def _texts(self) -> Columns:
+        """The columns that are read for the list of rows."""
+        columns = self.source.columns
+        return columns.without_images() if self.source.image else columns
 
     def _require_columns(self) -> None:
         source, dataset = self.source, stream(self.source)
         schema = schema_of(dataset, source.path)
-        if source.image:
-            require_images(dataset, schema, source)
+        for column in self._image_columns if source.image else ():
+            require_images(dataset, schema, source, column)
         if schema.names:
-            found = found_in_schema(source.path, schema, source.columns)
-            require_columns(source.name, source.columns, [found], url=not source.image)
+            found = found_in_schema(source.path, schema, self._texts)
+            require_columns(source.name, self._texts, [found], url=not source.image)
 
     def _open(self, *, images: bool) -> Any:
         """Open the split; without `images` it has the mapped columns only."""
@@ -181,9 +214,10 @@ class HubReader:
         schema = schema_of(dataset, source.path)
         names = schema.names
         if images:
-            return dataset.select_columns([column_of(source.image, names)])
+            found = (column_of(column, names) for column in self._image_columns)
+            return dataset.select_columns(list(dict.fromkeys(filter(None, found))))
         # Without columns there would be no rows, so read one if none is mapped.
-        columns = roots(source.columns, names) or smallest(schema)
+        columns = roots(self._texts, names) or smallest(schema)
         # If the builder can, it does not read the other columns.
         builder = None if saved_folder(source) or not columns else builder_of(source)
         if builder is not None and hasattr(builder.config, "columns"):

@@ -44,6 +44,7 @@ from pipelines.sources.lists.text import (
     txt_rows,
 )
 from pipelines.sources.names import as_other
+from pipelines.sources.roles import Roles
 from schemas.source_config import Columns, FolderSource, ListSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
@@ -89,33 +90,43 @@ def plan_lists(
         units=[
             unit
             for file, plain, cut in zip(lists, plains, cuts, strict=True)
-            for unit in _units(source.name, file, plain, cut.parts)
+            for unit in _units(source, file, plain, cut.parts)
         ],
         passed_over={what: count for what, count in sorted(passed_over.items()) if count},
         files=[plain.unpacked for plain in plains if plain.unpacked],
     )
 
 
-def _units(source: str, file: SourceFile, plain: PlainList, parts: Iterable[Part]) -> list[Unit]:
+def _units(
+    source: ListSource | FolderSource, file: SourceFile, plain: PlainList, parts: Iterable[Part]
+) -> list[Unit]:
+    expands = source.columns.expands  # how many samples there are is known when they are read
     return [
         Unit(
-            source=source,
+            source=source.name,
             path=plain.url,
             name=file.name,
             version=file.version,
             start=start,
             end=end,
             first_row=row,
-            rows=rows,
+            rows=None if expands else rows,
         )
         for start, end, row, rows in parts
     ]
 
 
-def read_list(unit: Unit, columns: Columns, quoting: str = "auto") -> Iterator[Listed | Reject]:
-    """Read the rows of one unit of a list; a row that cannot be parsed gives a reject."""
-    for id_, row in read_rows(unit, columns, quoting):
-        yield row if isinstance(row, Reject) else listed_from(id_, row, columns)
+def read_list(unit: Unit, source: ListSource | FolderSource) -> Iterator[Listed | Reject]:
+    """Read the samples of one unit of a list; a row that cannot be parsed gives a reject."""
+    columns = source.columns
+    roles = None if source.subset == "t2i" else Roles(source=source, main=columns.url)
+    for id_, row in read_rows(unit, columns, source.quoting):
+        if isinstance(row, Reject):
+            yield row
+        elif roles:
+            yield from roles.samples(id_, row)
+        else:
+            yield listed_from(id_, row, columns)
 
 
 def read_rows(
@@ -236,6 +247,7 @@ class _Keys:
         self.fields |= fields_in(row, self.columns)
 
     def _is_wanting(self) -> bool:
-        needed = {"url", *self.columns.explicit()} & self.columns.mapped().keys()
-        texts = self.columns.text == "" or self.fields & {"text", "title"}
+        always = {"url"} if self.columns.expects_url else set[str]()
+        needed = {*always, *self.columns.explicit()} & self.columns.mapped().keys()
+        texts = not self.columns.expects_text or self.fields & {"text", "title"}
         return not (needed <= self.fields and texts)

@@ -1,6 +1,6 @@
 """The reader of lists of URLs to crawl."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -8,11 +8,11 @@ import pyarrow as pa
 from pipelines.fetch.addresses import check_url
 from pipelines.fetch.types import Fetched, FetchFailure, FetchLimits
 from pipelines.fetch.urls import join_url
-from pipelines.runtime.sidecar import Reject, column
+from pipelines.runtime.sidecar import Reject
 from pipelines.sources.files import versions
 from pipelines.sources.listing import Listed, SourcePlan, Unit
 from pipelines.sources.lists.files import plan_lists, read_list
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import RawShard, wanted_images
 from schemas.source_config import ListSource
 from schemas.store.storage import Storage
 
@@ -35,40 +35,47 @@ class ListReader:
 
     def rows(self, unit: Unit) -> Iterator[Listed | Reject]:
         """List the rows; a missing or malformed URL gives a dead letter."""
-        for row in read_list(unit, self.source.columns, self.source.quoting):
+        for row in read_list(unit, self.source):
             if isinstance(row, Reject):
                 yield row
             else:
-                yield _refused(row, self._join(row.url)) or row
+                yield _first_refused(row, self._join) or row
 
     def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
         """Fetch the URLs in parallel."""
-        urls = [self._join(url) for url in column(rows, "url")]
-        fetch(column(rows, "key"), urls, self.limits, raw)
+        wanted = wanted_images(rows)
+        fetch(
+            [each.id for each in wanted],
+            [self._join(each.url) for each in wanted],
+            self.limits,
+            raw,
+        )
 
     def _join(self, url: str) -> str:
         return join_url(self.source.base_url, url) if self.source.base_url else url
 
 
 def checked(row: Listed) -> Listed | Reject:
-    """Return a row if its URL can be requested, else a reject."""
-    return _refused(row, row.url) or row
+    """Return a row if its URLs can be requested, else a reject."""
+    return _first_refused(row, lambda url: url) or row
 
 
-def _refused(row: Listed, url: str) -> Reject | None:
-    if not row.url:
-        return Reject(id=row.id, reason="missing_url", detail="the row has no URL")
-    if why := check_url(url):
-        return Reject(id=row.id, reason="bad_url", detail=f"{row.url!r}: {why}")
+def _first_refused(row: Listed, joined: Callable[[str], str]) -> Reject | None:
+    """Return the reject of the first image of a row whose URL cannot be requested."""
+    for url in (row.url, *(image.url for image in row.images)):
+        if not url:
+            return Reject(id=row.id, reason="missing_url", detail="the row has no URL")
+        if why := check_url(joined(url)):
+            return Reject(id=row.id, reason="bad_url", detail=f"{url!r}: {why}")
     return None
 
 
-def fetch(keys: list[str], urls: list[str], limits: FetchLimits, raw: RawShard) -> None:
-    """Fetch a URL for each key into `raw`; each key gets exactly one outcome."""
+def fetch(ids: Sequence[str], urls: Sequence[str], limits: FetchLimits, raw: RawShard) -> None:
+    """Fetch a URL for each image into `raw`; each gets exactly one outcome."""
     from pipelines.fetch.fetcher import HttpFetcher  # here, because it imports aiohttp
 
     def sink(index: int, result: Fetched | FetchFailure) -> None:
-        key = keys[index]
+        key = ids[index]
         if isinstance(result, Fetched):
             raw.store(
                 key,
