@@ -28,7 +28,7 @@ from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
 from pipelines.sources.known_images import known_faults, pinned_lists
 from pipelines.sources.plan import make_reader
-from pipelines.templates.template_file import load_templates, templates_sha256
+from pipelines.templates.pair_files import pair_faults, pinned_pair
 from pipelines.tokens.tokenizers import TokenizerRecipe
 from schemas.list_config import BalanceConfig
 from schemas.recipe import Recipe
@@ -57,9 +57,7 @@ def pin(recipe: Recipe) -> Recipe:
         update={"score": recipe.score.model_copy(update={"scorers": scorers})}
     )
     recipe = pin_decisions(recipe)
-    load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
-    templates = {"templates_sha256": templates_sha256(recipe.pair.templates)}
-    changes: dict[str, Any] = {"pair": recipe.pair.model_copy(update=templates)}
+    changes: dict[str, Any] = {"pair": pinned_pair(recipe.pair)}
     tokenizers = tuple(_pinned(tokenizer) for tokenizer in recipe.vq_tokens.tokenizers)
     engines = tuple(map(pinned_engine, recipe.caption.engines))
     changes["caption"] = recipe.caption.model_copy(update={"engines": engines})
@@ -104,10 +102,7 @@ def _check(recipe: Recipe) -> None:
 def recipe_faults(recipe: Recipe) -> list[str]:
     """Find what a build would refuse, a line a fault, without reading any data."""
     faults = [*_faults(recipe)]
-    try:
-        load_templates(recipe.pair.templates, sha256=recipe.pair.templates_sha256)
-    except CorpusError as error:
-        faults.append(str(error))
+    faults += pair_faults(recipe.pair)
     faults += [*benchmark_faults(recipe.dedup), *known_faults(recipe.crawl.known_hashes)]
     faults += _balance_faults(recipe.dedup.balance)
     for scorer in recipe.score.scorers:

@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
+from schemas.conversation import message_faults
 from schemas.markers import IMAGE as IMAGE
 from schemas.markers import IMAGE_GEN as IMAGE_GEN
 from schemas.subsets import Subset
 
-CONTRACT_VERSION = 4
+CONTRACT_VERSION = 5
 
 
 def encode_json(sample: Mapping[str, Any], subset: Subset) -> bytes:
@@ -35,36 +36,13 @@ def json_faults(sample: Mapping[str, Any], subset: Subset) -> list[str]:
         if name in sample and type(value) is not type_:
             faults.append(f"field {name!r} is {value!r}, expected {type_.__name__}")
     if not faults:
-        faults += _message_faults(sample["messages"], subset)
+        faults += [fault.detail for fault in message_faults(sample["messages"], subset)]
         faults += [
             f"signal {name!r} is {value!r}, expected a finite number of 64 bits, a flag or a string"
             for name, value in sample.get("signals", {}).items()
             if not _is_signal(value)
         ]
     return faults
-
-
-def _message_faults(messages: list[Any], subset: Subset) -> list[str]:
-    faults = [
-        f"messages[{number}] is {message!r}, expected role and content"
-        for number, message in enumerate(messages)
-        if not _is_message(message)
-    ]
-    if faults:
-        return faults
-    found = {mark: sum(each["content"].count(mark) for each in messages) for mark in subset.marks}
-    return [
-        f"{found[mark]} {mark} marks in the messages, expected {expected}"
-        for mark, expected in subset.marks.items()
-        if found[mark] != expected
-    ]
-
-
-def _is_message(message: Any) -> bool:
-    if not isinstance(message, dict):
-        return False
-    fields = cast(dict[str, Any], message)
-    return set(fields) == {"role", "content"} and all(isinstance(v, str) for v in fields.values())
 
 
 def _is_signal(value: Any) -> bool:

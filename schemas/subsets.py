@@ -8,7 +8,7 @@ from typing import Literal
 from schemas.markers import IMAGE, IMAGE_GEN
 
 SubsetName = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
-Producer = Literal["build", "preferences", ""]
+Producer = Literal["build", "preferences"]
 
 # JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
 # No list but messages and captions, which are never empty: of five samples with empty lists
@@ -33,8 +33,12 @@ SAMPLE_FIELDS: Mapping[str, type] = {
     "crop_aspect": float,  # height / width of the shape that was tokenized; 1.0 for squares
     "signals": dict,  # what was measured of the image as fetched, by column
     "template": str,
+    "listed": str,  # further columns that the recipe keeps, a JSON object
     "recipe": str,  # fingerprint of the recipe's content
 }
+
+# KEY.json of an edit: `sha256`, `width`, `height` and `signals` are of the edited image.
+EDIT_FIELDS: Mapping[str, type] = {**SAMPLE_FIELDS, "edit_type": str, "source_sha256": str}
 
 # KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
 PAIR_FIELDS: Mapping[str, type] = {
@@ -44,7 +48,9 @@ PAIR_FIELDS: Mapping[str, type] = {
     "source": str,  # of the prompt
     "url": str,  # of the chosen image where it is no model's, '' if unknown
     "licence": str,  # of that image, '' if unknown
-    "pairs": str,  # paper: chosen is the image that the prompt came with; scored: both a model's
+    # paper: chosen is the image that the prompt came with; scored: both are a model's; listed: both
+    # are of a data set.
+    "pairs": str,
     "chosen_seed": str,  # that the model drew it with; '' for the prompt's own image
     "rejected_seed": str,  # the same of the rejected image
     "chosen_score": float,  # by `scorer`; 0.0 where nothing was scored
@@ -55,6 +61,7 @@ PAIR_FIELDS: Mapping[str, type] = {
     "model": str,  # sha256 of config and weights
     "sampling": str,  # guidance, temperature, top-k and top-p
     "crop_aspect": float,  # height / width of both images as they were tokenized
+    "listed": str,  # further columns that the recipe keeps, a JSON object
 }
 
 
@@ -67,7 +74,9 @@ class Subset:
     fields: Mapping[str, type] = field(hash=False)
     generated: tuple[str, ...]  # what the members of each image begin with that `<image_gen>` marks
     input_image: str = ""  # member that `<image>` marks; '' for none
-    producer: Producer = ""  # command that makes it; '' for none of ours
+    # Roles of its images beside the main one, which is generated, chosen, or talked about.
+    further: tuple[str, ...] = ()
+    producers: tuple[Producer, ...] = ("build",)  # commands that make it
 
     @property
     def is_pairs(self) -> bool:
@@ -93,6 +102,19 @@ class Subset:
         """How often each mark of an image stands in the messages."""
         return {IMAGE_GEN: int(bool(self.generated)), IMAGE: int(bool(self.input_image))}
 
+    @property
+    def main_image(self) -> str:
+        """The member of the main image."""
+        return f"{self.generated[0]}jpg" if self.generated else self.input_image
+
+    def further_image(self, role: str) -> str:
+        """Name the member of a further image.
+
+        >>> SUBSETS["edit"].further_image("source")
+        'source.jpg'
+        """
+        return f"{role}.jpg"
+
     def of_images(self, member: str) -> tuple[str, ...]:
         """Name a member of each generated image.
 
@@ -113,21 +135,29 @@ class Subset:
         return [*self.images, "json", *(name for each in arrays for name in self.of_images(each))]
 
 
-T2I = Subset(name="t2i", fields=SAMPLE_FIELDS, generated=("",), producer="build")
-EDIT = Subset(name="edit", fields=SAMPLE_FIELDS, generated=("",), input_image="source.jpg")
+T2I = Subset(name="t2i", fields=SAMPLE_FIELDS, generated=("",))
+EDIT = Subset(
+    name="edit",
+    fields=EDIT_FIELDS,
+    generated=("",),
+    input_image="source.jpg",
+    further=("source",),
+)
 UNDERSTAND = Subset(name="understand", fields=SAMPLE_FIELDS, generated=(), input_image="jpg")
 PREFERENCE = Subset(
     name="preference",
     fields=PAIR_FIELDS,
     generated=("chosen.", "rejected."),
-    producer="preferences",
+    further=("rejected",),
+    producers=("build", "preferences"),
 )
 PREFERENCE_EDIT = Subset(
     name="preference_edit",
     fields=PAIR_FIELDS,
     generated=PREFERENCE.generated,
     input_image=EDIT.input_image,
-    producer="preferences",
+    further=("source", "rejected"),
+    producers=("preferences",),
 )
 
 SUBSETS: Mapping[str, Subset] = MappingProxyType(
@@ -138,4 +168,4 @@ SUBSETS: Mapping[str, Subset] = MappingProxyType(
 
 def made_by(producer: Producer) -> tuple[Subset, ...]:
     """Return the subsets that a command makes."""
-    return tuple(each for each in SUBSETS.values() if each.producer == producer)
+    return tuple(each for each in SUBSETS.values() if producer in each.producers)

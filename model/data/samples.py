@@ -14,6 +14,7 @@ from PIL import Image
 from webdataset.autodecode import Decoder, imagehandler
 
 from model.data.manifest import DataError, Source
+from schemas.conversation import message_faults
 from schemas.subsets import SUBSETS, Subset
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,6 @@ JUDGED_FROM: Final = 1000
 """Number of samples from which on the share of bad samples is judged."""
 
 _NPY_START: Final = 10  # bytes: magic, version, and the length of the header, of version 1
-
-ROLES: Final = ("system", "user", "assistant")
 
 
 class BadSample(ValueError):
@@ -114,22 +113,9 @@ def _aspect(value: Any) -> float:
 
 
 def _messages(value: Any, subset: Subset) -> tuple[Message, ...]:
-    if not isinstance(value, list) or not all(map(_is_message, value)):
-        raise BadSample(f"messages: expected a list of role and content, got {str(value)[:80]}")
-    messages = tuple(Message(each["role"], each["content"]) for each in value)
-    for mark, expected in subset.marks.items():
-        found = sum(message.content.count(mark) for message in messages)
-        if found != expected:
-            raise BadSample(f"messages: {found} {mark} marks, expected {expected}")
-    return messages
-
-
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.get("role") in ROLES
-        and isinstance(value.get("content"), str)
-    )
+    if faults := message_faults(value, subset, markers=False):
+        raise BadSample(f"messages: {faults[0].detail}")
+    return tuple(Message(each["role"], each["content"]) for each in value)
 
 
 def check_array(

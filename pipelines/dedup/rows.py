@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -131,15 +131,14 @@ def with_digests_of_parts(place: Place, rows: pa.Table) -> pa.Table:
         place: the shard of the rows.
         rows: some rows of it, as `read_rows` returns them.
     """
-    keys = pa.array(hexed(numbers(rows, KEY)), pa.string())
-    parts = [
-        column(
-            _rows_of(pa.chunked_array([keys]), read_table(place.store, path, ["key", *names])), name
-        )
-        for folder, names in (("raw", ("sha256", "images")), ("sources", ("text", "turns")))
-        for path in [sidecar_path(folder, place.shard)]
-        for name in names
-    ]
+    keys = pa.chunked_array([hexed(numbers(rows, KEY))], pa.string())
+
+    def read(folder: str, *names: str) -> list[list[Any]]:
+        table = read_table(place.store, sidecar_path(folder, place.shard), ["key", *names])
+        table = _rows_of(keys, table)
+        return [column(table, name) for name in names]
+
+    parts = [*read("raw", "sha256", "images"), *read("sources", "text", "turns")]
     hashes = [
         hashlib.sha256(
             json.dumps([sha256, [image["sha256"] for image in images], text, turns]).encode()
@@ -262,9 +261,11 @@ def first_of_same_bytes(rows: pa.Table) -> np.ndarray:
 
 def first_of_same_look(rows: pa.Table) -> np.ndarray:
     """Return for each row the number of the best row of equal pHash and equal colours."""
-    of_parts = rows[OF_PARTS].to_numpy()
-    own = [np.where(of_parts, word, 0) for word in numbers(rows, KEY)]  # like no other row
-    identity = [*numbers(rows, PHASH), *words(layouts(rows)), of_parts, *own]
+    identity = [*numbers(rows, PHASH), *words(layouts(rows))]
+    if OF_PARTS in rows.column_names:
+        of_parts = rows[OF_PARTS].to_numpy()
+        # Like no other row.
+        identity += [of_parts, *(np.where(of_parts, word, 0) for word in numbers(rows, KEY))]
     return first_of_equal(identity, best_first(rows))
 
 

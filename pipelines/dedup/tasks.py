@@ -298,7 +298,9 @@ class DedupTasks:
 
     def _is_of_parts(self, place: Place) -> bool:
         """Whether the samples of a shard of this corpus have several parts."""
-        return place.number >= 0 and read_plan(place.store)[place.shard].source in self.of_parts
+        if not self.of_parts or place.number < 0:
+            return False
+        return read_plan(place.store)[place.shard].source in self.of_parts
 
     def _rows(
         self, places: Sequence[Place], *, texts: bool = False

@@ -54,6 +54,7 @@ def sample_json(
         "rejected_score": _score(pair, rejected),
         "margin": pair["margin"],
         "crop_aspect": prompt["aspect"],
+        "listed": "{}",
         **facts,
     }
     return encode_json(sample, subset)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from filters.captioner import Unanswered
 from filters.captions.questions import Flags
+from filters.text import primary_text
 from pipelines.captions.answers import Answers
 from pipelines.captions.ask import Asker, Outcome
 from pipelines.captions.choose import Ask, Captioned, Captioner, Request, Row, Written
@@ -23,12 +24,14 @@ from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
-from schemas.caption_config import CaptionConfig
+from pipelines.sources.shard_subsets import ShardSubsets
+from schemas.caption_config import SOURCE, CaptionConfig
 from schemas.recipe import BlurConfig, DecodeConfig, Recipe
 from schemas.score_config import ClipModel
 from schemas.sections import Gpu
 from schemas.store.storage import Storage
-from schemas.tables import CAPTIONS
+from schemas.subsets import T2I
+from schemas.tables import CAPTIONS, WRITTEN
 
 LISTED = ("text", "title", "tags")
 LOCATED = ("file", "offset", "length", "sha256")
@@ -43,7 +46,7 @@ class Caption(MapStage):
 
     folder: ClassVar[str] = "captions"
     reads: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 3  # 3: captions of models
+    version: ClassVar[int] = 4  # 4: of t2i alone
     decides: ClassVar[tuple[str, ...]] = ("caption", "decode", "blur")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
@@ -53,6 +56,7 @@ class Caption(MapStage):
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     blur: BlurConfig | None = None
     clip: ClipModel | None = None  # of the scorer that `gates.clip_scorer` names
+    subsets: ShardSubsets = field(default_factory=ShardSubsets)
     asks: bool = True  # whether models are asked; `verify` has to find all answers
     rows_of: str = "duplicates"
 
@@ -64,6 +68,7 @@ class Caption(MapStage):
             decode=recipe.decode,
             blur=recipe.blur,
             clip=clip_of(recipe, recipe.caption.gates.clip_scorer),
+            subsets=ShardSubsets.from_recipe(recipe),
             rows_of=rows_of,
         )
 
@@ -94,13 +99,17 @@ class Caption(MapStage):
         return CAPTIONS
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return what is asked, of whom, and what is refused."""
+        """Return what is asked, of whom, and what is refused; of t2i alone."""
+        if self.subsets.of(shard, store) is not T2I:
+            return []
         blur = self.blur.model_dump(mode="json") if self.blur and self.config.engines else None
         clip = self._clip and self._clip.model_dump(mode="json")
         return [dict(self.config.decides()), self.decode.decides(), blur, clip]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
+        if self.subsets.of(shard, store) is not T2I:
+            return self._as_listed(shard, store)
         rows = self._rows(shard, store)
         clock = DeviceClock()
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
@@ -126,6 +135,12 @@ class Caption(MapStage):
             waited=clock.share,
         )
 
+    def _as_listed(self, shard: int, store: Storage) -> ShardResult:
+        """Take instructions, prompts and conversations as they are listed."""
+        rows = self.rows("sources", shard, store).select(["key", *LISTED]).to_pylist()
+        kept = [_listed_row(row["key"], primary_text(row["text"], row["title"])) for row in rows]
+        return ShardResult(table=pa.Table.from_pylist(kept, schema=CAPTIONS), rows_in=len(rows))
+
     def waiting(
         self, shard: int, store: Storage, engine: int
     ) -> tuple[Asker, Mapping[str, Request]]:
@@ -142,6 +157,8 @@ class Caption(MapStage):
         """
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
         asker = self._asker(shard, store, judge, DeviceClock())
+        if self.subsets.of(shard, store) is not T2I:
+            return asker, {}
         found: dict[str, Request] = {}
 
         def ask(number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
@@ -224,6 +241,19 @@ class Caption(MapStage):
     def _require_gpu(self) -> None:
         if gpu := self.gpu:
             require_gpu(self.name, f"caption.gpu ({gpu.type})", "--set caption.gpu=null")
+
+
+def _listed_row(key: str, text: str) -> dict[str, Any]:
+    blank = {field.name: 0 if pa.types.is_integer(field.type) else "" for field in WRITTEN}
+    said = {"caption": text, "text": text, "style": SOURCE, "origin": "text"}
+    return {
+        "key": key,
+        "caption": text,
+        "caption_origin": "text",
+        "caption_style": SOURCE,
+        "flags": [],
+        "written": [blank | said],
+    }
 
 
 def _row(key: str, made: Captioned, flags: Flags | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""pair: turn every caption into an instruction pair."""
+"""pair: turn every caption, instruction or conversation into the messages of a sample."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,68 +10,158 @@ import pyarrow as pa
 from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
-from pipelines.templates.template_file import (
-    Conversation,
-    converse,
-    load_templates,
-    templates_sha256,
-)
-from schemas.markers import IMAGE_GEN, marker_in
+from pipelines.sources.shard_subsets import ShardSubsets
+from pipelines.templates.forms import Forms, fill
+from pipelines.templates.pair_files import PairFiles, field_of, file_sha256, load_pair_file
+from pipelines.templates.template_file import Conversation, converse
+from schemas.conversation import MessageFault, message_faults
+from schemas.markers import IMAGE, marker_in
 from schemas.recipe import PairConfig, Recipe
 from schemas.store.storage import Storage
+from schemas.subsets import T2I, Subset
 from schemas.tables import PAIRS
+
+Messages = list[dict[str, str]]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(MapStage):
-    """Write the messages of one shard."""
+    """Write the messages of one shard, and check each sample."""
 
     folder: ClassVar[str] = "pairs"
     reads: ClassVar[tuple[str, ...]] = ("captions",)
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # 3: edits, conversations and preferences
     decides: ClassVar[tuple[str, ...]] = ("pair",)
     repeats: ClassVar[bool] = True
 
     config: PairConfig
+    subsets: ShardSubsets = field(default_factory=ShardSubsets)
     rows_of: str = "captions"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "Pair":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.pair, rows_of=rows_of)
+        subsets = ShardSubsets.from_recipe(recipe)
+        return cls(config=recipe.pair, subsets=subsets, rows_of=rows_of)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Name the folders that its output depends on: with several images, also theirs."""
+        images = ("sources", "raw", "signals") if self.subsets else ()
+        return (*super().inputs, *images)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the side-cars."""
         return PAIRS
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return what the template file holds, not where it lies, and how captions are put in."""
-        sha256 = self.config.templates_sha256 or templates_sha256(self.config.templates)
-        return [sha256, self.config.faithful]
+        """Return what the template files hold, not where they lie, and how captions are put in."""
+        config, subset = self.config, self.subsets.of(shard, store)
+        return [
+            subset.name,
+            file_sha256(config, field_of(subset)),
+            config.faithful,
+            *([config.min_change] if subset.further else []),
+        ]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `pairs/NNNNN.parquet`."""
-        templates = load_templates(self.config.templates, sha256=self.config.templates_sha256)
+        subset = self.subsets.of(shard, store)
+        writer = PairWriter(
+            subset=subset,
+            files=load_pair_file(self.config, field_of(subset)),
+            faithful=self.config.faithful,
+            min_change=self.config.min_change,
+        )
         captions = self.rows("captions", shard, store).to_pylist()
+        facts = {row["key"]: {} for row in captions}
+        for folder in ("sources", "raw", "signals") if subset is not T2I else ():
+            for row in self.rows(folder, shard, store).to_pylist():
+                facts[row["key"]][folder] = row
         pairs: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         for row in captions:
-            key, caption = row["key"], row["caption"]
-            pair = converse(templates, key, caption, faithful=self.config.faithful)
-            if marker := _marker(caption, pair):
-                detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
-                rejects.append(Reject(id=key, reason="marker_in_caption", detail=detail))
-                continue
-            messages = [
-                {"role": "user", "content": pair.user},
-                {"role": "assistant", "content": pair.assistant},
-            ]
-            pairs.append({"key": key, "messages": messages, "template": pair.template})
+            key = row["key"]
+            pair = writer.pair(key, row["caption"], facts[key])
+            if isinstance(pair, MessageFault):
+                rejects.append(
+                    Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=pair.dropped)
+                )
+            else:
+                pairs.append({"key": key, **pair})
         table = pa.Table.from_pylist(pairs, schema=PAIRS)
         return ShardResult(table=table, rows_in=len(captions), rejects=named(rejects, shard, store))
 
 
-def _marker(caption: str, pair: Conversation) -> str:
-    """Return the first token that a caption spells, by itself or with the words around it."""
-    texts = (caption, pair.user, pair.assistant.removesuffix(IMAGE_GEN))
-    return next(filter(None, map(marker_in, texts)), "")
+@dataclass(frozen=True, kw_only=True)
+class PairWriter:
+    """Writes and checks the messages of samples of one subset."""
+
+    subset: Subset
+    files: PairFiles
+    faithful: bool
+    min_change: float
+
+    def pair(self, key: str, caption: str, facts: Row) -> dict[str, Any] | MessageFault:
+        """Return messages and template of a sample, or why it has none.
+
+        Args:
+            key: of the sample.
+            caption: caption, instruction or prompt.
+            facts: the sample's rows of `sources/`, `raw/` and `signals/`, by folder; none of t2i.
+        """
+        if marker := marker_in(caption):
+            detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
+            return MessageFault("marker_in_caption", detail)
+        if fault := self._image_fault(facts):
+            return fault
+        messages, template = self._written(key, caption, facts)
+        if faults := message_faults(messages, self.subset):
+            return faults[0]
+        return {"messages": messages, "template": template}
+
+    def _written(self, key: str, caption: str, facts: Row) -> tuple[Messages, str]:
+        turns = facts["sources"]["turns"] if facts else []
+        if turns:
+            return _with_mark([dict(turn) for turn in turns]), ""
+        if isinstance(self.files, Forms):
+            made = fill(self.files, key, caption)
+        else:
+            made = converse(self.files, key, caption, faithful=self.faithful)
+        return _messages(made), made.template
+
+    def _image_fault(self, facts: Row) -> MessageFault | None:
+        """Return why the images of a sample are no pair."""
+        if not self.subset.further:
+            return None
+        stored = {image["role"]: image for image in facts["raw"]["images"]}
+        measured = {image["role"]: image for image in facts["signals"]["images"]}
+        for role in self.subset.further:
+            if stored[role]["sha256"] == facts["raw"]["sha256"]:
+                return MessageFault("same_images", f"the {role} image has the same bytes", True)
+            change = measured[role]["most_change"]
+            if change < self.min_change:
+                detail = (
+                    f"the {role} image differs by {change:.2f} levels where it differs most, "
+                    f"pair.min_change is {self.min_change:g}"
+                )
+                return MessageFault("unchanged", detail, True)
+        return None
+
+
+def _messages(made: Conversation) -> Messages:
+    return [
+        {"role": "user", "content": made.user},
+        {"role": "assistant", "content": made.assistant},
+    ]
+
+
+def _with_mark(messages: Messages) -> Messages:
+    """Put `<image>` before the first question of a conversation that does not say where it is."""
+    if any(IMAGE in message["content"] for message in messages):
+        return messages
+    first = next((m for m in messages if m["role"] == "user"), None)
+    if first:
+        first["content"] = f"{IMAGE}\n{first['content']}"
+    return messages

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import MapStage, ShardResult
+from pipelines.sources.shard_subsets import ShardSubsets
 from pipelines.tokens.batches import TokenBatches, TokenRequest
 from pipelines.tokens.token_arrays import TokenArrays
 from pipelines.tokens.tokenizers import Target, targets
@@ -25,6 +26,7 @@ from schemas.keys import shard_name
 from schemas.recipe import BlurConfig, DecodeConfig, Recipe, VqTokensConfig
 from schemas.sections import Gpu
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import SUBSETS, T2I, Subset
 from schemas.tables import TOKENS
 
 READ_ROWS = 64
@@ -55,7 +57,7 @@ class VqTokens(MapStage):
 
     folder: ClassVar[str] = "tokens"
     reads: ClassVar[tuple[str, ...]] = ("raw",)
-    version: ClassVar[int] = 6  # 6: with the likeness of reconstructions
+    version: ClassVar[int] = 7  # 7: samples of several images, or of none to generate
     decides: ClassVar[tuple[str, ...]] = ("vq_tokens", "decode", "blur")
     row_key: ClassVar[tuple[str, ...]] = ("key", "member")
     decodes: ClassVar[bool] = True
@@ -64,12 +66,19 @@ class VqTokens(MapStage):
     config: VqTokensConfig
     decode: DecodeConfig
     blur: BlurConfig | None = None
+    subsets: ShardSubsets = field(default_factory=ShardSubsets)
     rows_of: str = "pairs"
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, rows_of: str) -> "VqTokens":
         """Return the stage as a recipe has it."""
-        return cls(config=recipe.vq_tokens, decode=recipe.decode, blur=recipe.blur, rows_of=rows_of)
+        return cls(
+            config=recipe.vq_tokens,
+            decode=recipe.decode,
+            blur=recipe.blur,
+            subsets=ShardSubsets.from_recipe(recipe),
+            rows_of=rows_of,
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -89,11 +98,16 @@ class VqTokens(MapStage):
     @property
     def members(self) -> tuple[str, ...]:
         """Return the members of samples that it makes arrays for."""
-        return tuple(member for target in targets(self.config) for member in target.members)
+        made = [member for target in targets(self.config) for member in target.members]
+        subsets = (T2I, *(SUBSETS[name] for _, name in self.subsets.by_source))
+        found = (name for subset in subsets for each in made for name in subset.of_images(each))
+        return tuple(dict.fromkeys(found))
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
         made: list[Any] = [[each.members, self._method(each)] for each in targets(self.config)]
+        if (subset := self.subsets.of(shard, store)) is not T2I:
+            made.append(subset.name)
         if self.config.reconstruction:
             made.append(["reconstruction", self.config.min_psnr, self.config.min_ssim])
         if self.blur:
@@ -103,20 +117,31 @@ class VqTokens(MapStage):
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `tokens/NNNNN.MEMBER` for each member, and `tokens/NNNNN.parquet`."""
         faces = read_boxes(store, shard, self.blur)
-        rows = [
-            {**row, "blur": face_blur(faces.get(row["key"], ()), self.blur)}
-            for row in self.rows("raw", shard, store).to_pylist()
-        ]
+        subset = self.subsets.of(shard, store)
+        rows = self.rows("raw", shard, store).to_pylist()
+        images = [image for row in rows for image in self._images(row, subset, faces)]
         clock = DeviceClock()
         with Spool(scratch) as spool:
             arrays = TokenArrays(spool=spool)
-            wanted = self._wanted(rows)
+            wanted = self._wanted(images)
             _take_over(shard, store, wanted, arrays, measured=self.config.reconstruction)
-            found = self._tokenize(rows, store, wanted, arrays, clock)
-            found |= self._unlike(rows, arrays, found)
+            found = self._tokenize(images, store, wanted, arrays, clock)
+            found |= self._unlike(rows, subset, arrays, found)
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
-            made = self._outcome(shard, scratch, rows, self.members, arrays, rejects)
+            made = self._outcome(shard, scratch, rows, subset, arrays, rejects)
             return replace(made, waited=clock.share)
+
+    def _images(
+        self, row: dict[str, Any], subset: Subset, faces: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the images of a row of `raw/` that are tokenized, with the prefix of their members.
+
+        Faces are known of main images alone; a recipe that blurs has no others.
+        """
+        blur = face_blur(faces.get(row["key"], ()), self.blur)
+        further = {f"{image['role']}.": image for image in row["images"]}
+        for prefix in subset.generated:
+            yield {**row, **further.get(prefix, {}), "prefix": prefix, "blur": blur}
 
     @property
     def methods(self) -> dict[str, str]:
@@ -127,7 +152,7 @@ class VqTokens(MapStage):
         """Map key and member to the method and the sha256 of the image of the array to make."""
         methods = self.methods.items()
         return {
-            (row["key"], member): (blurred(method, row["blur"]), row["sha256"])
+            (row["key"], f"{row['prefix']}{member}"): (blurred(method, row["blur"]), row["sha256"])
             for row in rows
             for member, method in methods
         }
@@ -153,38 +178,49 @@ class VqTokens(MapStage):
         clock: DeviceClock,
     ) -> dict[str, Reject]:
         """Put what is that is not there yet; return the images that could not be."""
-        wanted = {row["key"]: self._missing(row["key"], arrays) for row in rows}
-        todo = [row for row in rows if wanted[row["key"]]]
+        missing = [(row, self._missing(row["key"], row["prefix"], arrays)) for row in rows]
+        todo = [{**row, "targets": wanted} for row, wanted in missing if wanted]
         if not todo:  # and no library of tensors is loaded for it
             return {}
         if gpu := self.gpu:
             asked = f"vq_tokens.gpu ({gpu.type})"
             require_gpu(self.name, asked, "--set vq_tokens.gpu=null")
         rejects: dict[str, Reject] = {}
-        requests = self._requests(todo, wanted, store, rejects)
+        requests = self._requests(todo, store, rejects)
         for result in TokenBatches(recipe=self.config, decode=self.decode, clock=clock).run(
             requests
         ):
             if isinstance(result, Reject):
                 rejects.setdefault(result.id, result)
                 continue
+            key, prefix = result.request.key, result.request.prefix
             for member, array in result.arrays.items():
-                method, image = made_of[result.key, member]
+                method, image = made_of[key, f"{prefix}{member}"]
                 about = {**result.about, "method": method, "image_sha256": image}
-                arrays.add(result.key, member, array, about)
+                arrays.add(key, f"{prefix}{member}", array, about)
         return rejects
 
     def _unlike(
-        self, rows: Sequence[dict[str, Any]], arrays: TokenArrays, found: Mapping[str, Reject]
+        self,
+        rows: Sequence[dict[str, Any]],
+        subset: Subset,
+        arrays: TokenArrays,
+        found: Mapping[str, Reject],
     ) -> dict[str, Reject]:
-        """Return the images that are dropped because their codes do not draw them well enough."""
+        """Return the samples that are dropped: badly drawn by their codes, or of two shapes."""
         least = {"psnr": self.config.min_psnr, "ssim": self.config.min_ssim}
         bounds = {name: bound for name, bound in least.items() if bound is not None}
+        codes = [target.members[0] for target in targets(self.config)]
+        members = [name for each in codes for name in subset.of_images(each)]
         dropped: dict[str, Reject] = {}
-        for row in rows if bounds else ():
-            key = row["key"]
-            members = [target.members[0] for target in targets(self.config)]
-            for name, bound in bounds.items() if key not in found else ():
+        for row in rows if members else ():
+            if (key := row["key"]) in found:
+                continue
+            aspects = sorted({arrays.about(key, member)["aspect"] for member in members})
+            if len(aspects) > 1:
+                detail = f"its images have the shapes {aspects}, a pair needs one"
+                dropped[key] = Reject(id=key, reason="other_shape", detail=detail, dropped=True)
+            for name, bound in bounds.items():
                 value, member = min((arrays.about(key, m)[name], m) for m in members)
                 if not value >= bound:
                     detail = f"{name} of {member} is {value:.3f}, vq_tokens.min_{name} is {bound}"
@@ -192,18 +228,17 @@ class VqTokens(MapStage):
                     dropped.setdefault(key, reject)
         return dropped
 
-    def _missing(self, key: str, arrays: TokenArrays) -> list[Target]:
+    def _missing(self, key: str, prefix: str, arrays: TokenArrays) -> list[Target]:
         """Return the targets whose arrays of an image are not there."""
         return [
             target
             for target in targets(self.config)
-            if any((key, member) not in arrays for member in target.members)
+            if any((key, f"{prefix}{member}") not in arrays for member in target.members)
         ]
 
     def _requests(
         self,
         rows: Sequence[dict[str, Any]],
-        wanted: Mapping[str, Sequence[Target]],
         store: Storage,
         rejects: dict[str, Reject],
     ) -> Iterator[TokenRequest]:
@@ -214,21 +249,30 @@ class VqTokens(MapStage):
                         id=row["key"], reason=UNREADABLE_BYTES, detail=str(body)
                     )
                 else:
-                    key = row["key"]
-                    yield TokenRequest(key=key, body=body, targets=wanted[key], blur=row["blur"])
+                    yield TokenRequest(
+                        key=row["key"],
+                        body=body,
+                        targets=row["targets"],
+                        blur=row["blur"],
+                        prefix=row["prefix"],
+                    )
 
     def _outcome(
         self,
         shard: int,
         scratch: Path,
         rows: Sequence[dict[str, Any]],
-        members: Sequence[str],
+        subset: Subset,
         arrays: TokenArrays,
         rejects: Mapping[str, Reject],
     ) -> ShardResult:
         made = [row["key"] for row in rows if row["key"] not in rejects]
         described: list[dict[str, Any]] = []
+        if not subset.generated:
+            described += [without_arrays(row) for row in rows]
         files: dict[str, Path] = {}
+        names = [member for target in targets(self.config) for member in target.members]
+        members = [name for member in names for name in subset.of_images(member)]
         for member in members if made else ():
             local = scratch / member
             file = f"tokens/{shard_name(shard)}.{member}"
@@ -242,6 +286,15 @@ class VqTokens(MapStage):
             kept=len(made),
             files=files,
         )
+
+
+def without_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of TOKENS of a sample whose image is only talked about."""
+    blank: dict[str, Any] = {
+        column.name: "" if pa.types.is_string(column.type) else 0 for column in TOKENS
+    }
+    known = {"key": row["key"], "image_sha256": row["sha256"], "shape": [], "aspect": 1.0}
+    return {**blank, **known, "psnr": None, "ssim": None}
 
 
 def blurred(method: str, blur: FaceBlur) -> str:

@@ -113,12 +113,7 @@ def read_template_file(name: str) -> bytes:
     except FileNotFoundError as error:
         names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
         known = f"bundled are {', '.join(names)}; the path of a file ends in .yaml"
-        raise CorpusError(f"pair.templates: {name}: no such file; {known}") from error
-
-
-def templates_sha256(name: str) -> str:
-    """Hash a template file: 64 hex digits."""
-    return hashlib.sha256(read_template_file(name)).hexdigest()
+        raise CorpusError(f"{name}: no such template file; {known}") from error
 
 
 @lru_cache(maxsize=8)

@@ -39,13 +39,14 @@ class TokenRequest:
     body: bytes  # as fetched
     targets: Sequence[Target]
     blur: FaceBlur = NO_BLUR
+    prefix: str = ""  # of the members of this image of a sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokenized:
     """The arrays of one image at one target."""
 
-    key: str
+    request: TokenRequest
     arrays: dict[str, np.ndarray]  # member -> codes [L], features [C, h, w]; [V, ...] of views
     about: dict[str, Any]  # columns of TOKENS: aspect, device, pass_images, compared, psnr, ...
 
@@ -139,11 +140,12 @@ class TokenBatches:
                 if target.resolution == resolution:
                     wanted.setdefault(target, []).append(prepared)
         for target, images in wanted.items():
-            keys = [prepared.request.key for prepared in images]
+            requests = [prepared.request for prepared in images]
+            keys = [request.key for request in requests]
             pixels_BVHWC = np.stack([prepared.views_VHWC[resolution] for prepared in images])
             tokenizer = target_tokenizer(target, self.recipe, aspect)
             with device_lock, active_images(*keys):
-                done = list(self._tokenize(target, tokenizer, keys, pixels_BVHWC))
+                done = list(self._tokenize(target, tokenizer, requests, pixels_BVHWC))
             for one in done:
                 if isinstance(one, Tokenized):
                     one.about["aspect"] = aspect
@@ -153,11 +155,12 @@ class TokenBatches:
         self,
         target: Target,
         tokenizer: "NetworkTokenizer",
-        keys: list[str],
+        requests: Sequence[TokenRequest],
         pixels_BVHWC: NDArray[np.uint8],
     ) -> Iterator[Tokenized | Reject]:
         import torch
 
+        keys = [request.key for request in requests]
         views = self.recipe.views
         images_NCHW = _to_device(pixels_BVHWC.reshape(-1, *pixels_BVHWC.shape[2:]), tokenizer)
         features_NCHW = tokenizer.features(images_NCHW)
@@ -181,7 +184,7 @@ class TokenBatches:
             mine = slice(place * views, (place + 1) * views) if views > 1 else place
             compared, differing = checked.get(number, (0, 0))
             yield Tokenized(
-                key=keys[number],
+                request=requests[number],
                 arrays={member: arrays[mine] for member, arrays in made.items()},
                 about={
                     "device": tokenizer.compute.device,
