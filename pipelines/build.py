@@ -1,6 +1,5 @@
 """build: the whole story, stage by stage; what is committed and fresh is never made again."""
 
-import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.profile import check_prefixes
 from pipelines.out_folder import RECIPE, corpus_folder, refused_leaves_nothing
 from pipelines.own_names import (
-    OUTPUTS,
+    BUILT,
     claim_plan,
     claimed_lists,
     claimed_members,
@@ -24,14 +23,16 @@ from pipelines.own_names import (
     lists_of,
     member_key,
     old_cutoffs,
+    old_outputs_of,
     open_claims,
+    output_claims,
     surplus_files,
     written_folders,
 )
 from pipelines.report.build_log import REPORT, BuildLog, log_warnings, speed, waiting
 from pipelines.report.funnel import in_words
 from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
-from pipelines.runtime.claims import Claims, sidecar_keys
+from pipelines.runtime.claims import Claims, output_keys, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.crash_isolation import forget_attempts
 from pipelines.runtime.exchange import exchange_folder
@@ -56,7 +57,6 @@ from pipelines.shards.manifest import (
     inputs_fingerprint,
     make_manifest,
     manifest_bytes,
-    old_shards,
     read_manifest,
     written,
 )
@@ -67,12 +67,11 @@ from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup, partitions_for
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
-from pipelines.stages.shard import SAMPLES_A_TASK, Shard, output_shard_count
+from pipelines.stages.shard import Shard, outputs_of
 from schemas.recipe import Recipe
 from schemas.recipe_file import dump_recipe
 from schemas.store.lock import build_lock
 from schemas.store.storage import CorpusError, Storage
-from schemas.subsets import T2I
 
 
 def build(
@@ -293,36 +292,48 @@ class Build:
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
-        singles = dict.fromkeys((MANIFEST, listing_path(T2I.name)), 1)
+        sources = [unit.source for unit in read_plan(self.store)]
+        kept = [origin.counts.kept for origin in origins[stage.rows_of]]
+        outputs = outputs_of(self.recipe, sources, kept)
+        listings = [listing_path(of.subset.name) for of in outputs]
+        singles = dict.fromkeys((MANIFEST, *listings), 1)
         self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
         self.changed = self.changed or stale
         with self.log.timed(stage.name, self.shards * stale, samples * stale):
             if stale:
-                outputs = output_shard_count(samples, self.recipe.shard.samples)
-                self.claims.take({**dict.fromkeys(OUTPUTS, outputs), **singles})
+                claimed = {key: of.outputs for of in outputs for key in output_keys(of.subset)}
+                self.claims.take({**claimed, **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
                 self.store.remove(MANIFEST)
-                names = [f"{output_name(T2I.name, number)}.parquet" for number in range(outputs)]
+                names = [
+                    f"{output_name(of.subset.name, number)}.parquet"
+                    for of in outputs
+                    for number in range(of.outputs)
+                ]
                 work = [Work(stage=stage.name, folder=FOLDER, files=names)]
-                groups = math.ceil(samples / SAMPLES_A_TASK) or 1
                 with progress(self.store, work), exchange_folder(self.store):
                     self.engine.run(
-                        lambda root: stage.expand(self._all(root), self.store, outputs, groups),
-                        name="shard",
+                        lambda root: stage.expand(root, self.store, outputs), name="shard"
                     )
                 passed = passed_over(self.store, origins["sources"])
                 manifest = make_manifest(
-                    self.recipe, self.store, self.funnel, made_of, self.shards, passed
+                    self.recipe,
+                    self.store,
+                    self.funnel,
+                    made_of,
+                    self.shards,
+                    passed,
+                    [of.subset for of in outputs],
                 )
-                forget_attempts(self.store, "shard")
-                if not manifest["subsets"][T2I.name]["samples"]:
+                for subset in BUILT:
+                    forget_attempts(self.store, subset.shard_stage)
+                if not written(manifest).kept:
                     raise CorpusError(in_words([*self.funnel, ("shard", written(manifest))]))
-                numbers = {T2I.name: range(self.claims.counts[OUTPUTS[0]])}
-                self._remove(old_shards(self.store, manifest, numbers))
+                self._remove(old_outputs_of(self.store, self.claims, manifest))
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
-                self.claims.lower(dict.fromkeys(OUTPUTS, outputs))
+                self.claims.lower(dict.fromkeys(output_claims(self.claims), 0) | claimed | singles)
         return manifest
 
     def report(self, stage: Report) -> None:

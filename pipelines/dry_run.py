@@ -16,7 +16,7 @@ from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
-    OUTPUTS,
+    BUILT,
     every_sidecar,
     lists_of,
     member_key,
@@ -25,7 +25,7 @@ from pipelines.own_names import (
     written_folders,
 )
 from pipelines.report.build_log import LOG, REPORT, log_warnings
-from pipelines.runtime.claims import Claims
+from pipelines.runtime.claims import Claims, output_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
@@ -40,18 +40,18 @@ from pipelines.shards.manifest import (
 )
 from pipelines.shards.write_shard import listing_path, output_name
 from pipelines.sources.plan import PLAN, Draft, draft_plan, plan_bytes
+from pipelines.sources.shard_subsets import subsets_of
 from pipelines.sources.shrink import losses
 from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import fresh_rows
 from pipelines.stages.report import Report
-from pipelines.stages.shard import Shard, output_shard_count
+from pipelines.stages.shard import Shard, outputs_of
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError, load_recipe
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
-from schemas.subsets import T2I
 
 SHOWN = 6  # keys in a line
 MISSING, CHANGES, AGAIN = "missing", "its input changes", "failed rows are tried again"
@@ -81,8 +81,9 @@ def dry_run(
         claims = open_claims(store)
         draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
         reached = STAGES.index(until or STAGES[-1])
+        listings = [listing_path(subset.name) for subset in subsets_of(recipe)]
         singles = [
-            *((MANIFEST, listing_path(T2I.name)) if reached >= STAGES.index("shard") else ()),
+            *((MANIFEST, *listings) if reached >= STAGES.index("shard") else ()),
             *((REPORT,) if reached >= STAGES.index("report") else ()),
         ]
         claims.check(
@@ -274,21 +275,30 @@ class Ahead:
         rows = self._kept_by(stage.rows_of)
         self.shards_stale = bool(why)
         if why:
-            self._old_outputs(rows)
+            self._old_outputs(stage, rows)
         return StageAhead(
             name=stage.name, shards=self.shards, todo=todo, why={why: todo}, rows=rows
         )
 
-    def _old_outputs(self, rows: int | None) -> None:
+    def _old_outputs(self, stage: Shard, rows: int | None) -> None:
         """Note the output shards of the last build that so many samples would not fill."""
-        before = range(self.claims.counts.get(OUTPUTS[0], 0))
+        before = {
+            subset.name: range(self.claims.counts.get(output_keys(subset)[0], 0))
+            for subset in BUILT
+        }
         if rows is None:
-            rest = [output_name(T2I.name, n) for n in before]
-            self.unknown += [f"output shards {rest[0]} to {rest[-1]}"] if rest else []
+            for name, numbers in before.items():
+                rest = [output_name(name, n) for n in numbers]
+                self.unknown += [f"output shards {rest[0]} to {rest[-1]}"] if rest else []
             return
-        outputs = output_shard_count(rows, self.recipe.shard.samples)
-        kept = {output_name(T2I.name, n) for n in range(outputs)}
-        self.old += old_outputs(self.store, kept, {T2I.name: before})
+        counts = [self._kept(stage.rows_of, [shard]) for shard in range(self.shards)]
+        sources = [unit.source for unit in self.draft.units]
+        kept = {
+            output_name(of.subset.name, n)
+            for of in outputs_of(self.recipe, sources, counts)
+            for n in range(of.outputs)
+        }
+        self.old += old_outputs(self.store, kept, before)
 
     def _waiting(self, stage: MapStage) -> int | None:
         todo = self.stale[stage.folder]

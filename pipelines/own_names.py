@@ -1,7 +1,8 @@
 """The claims of a corpus as they stand, and what each stage of a build has to claim."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipelines.dedup.balance import PATH as BALANCE_PATH
 from pipelines.dedup.benchmark_files import LISTS, benchmark_paths
@@ -15,7 +16,7 @@ from pipelines.runtime.ownership import (
     surplus,
     surplus_letters,
 )
-from pipelines.shards.manifest import MANIFEST
+from pipelines.shards.manifest import MANIFEST, old_shards
 from pipelines.shards.write_shard import listing_path, output_number
 from pipelines.sources.plan import PLAN, Draft, files_beside, files_of, published_plan
 from pipelines.stage_table import STAGES, sidecar_stages
@@ -23,10 +24,10 @@ from pipelines.stages.ingest import Ingest
 from schemas.keys import shard_name
 from schemas.recipe import Recipe
 from schemas.store.storage import Storage
-from schemas.subsets import T2I
+from schemas.subsets import T2I, Subset, made_by
 
-SINGLE = (RECIPE, LOG, MANIFEST, REPORT, listing_path(T2I.name))
-OUTPUTS = output_keys(T2I.name)
+BUILT = made_by("build")  # subsets
+SINGLE = (RECIPE, LOG, MANIFEST, REPORT, *(listing_path(subset.name) for subset in BUILT))
 _LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")
 
 
@@ -47,7 +48,8 @@ def every_sidecar(shards: int) -> dict[str, int]:
 
 def written_folders() -> tuple[str, ...]:
     """Name the folders that a build writes into, the root too."""
-    by_stage = (f"{room}/{stage}" for room in ("dead_letters", ".attempts") for stage in STAGES)
+    stages = dict.fromkeys((*STAGES, *(subset.shard_stage for subset in BUILT)))
+    by_stage = (f"{room}/{stage}" for room in ("dead_letters", ".attempts") for stage in stages)
     return ("", *sidecar_stages(), LISTS, "shards", "exchange", *by_stage)
 
 
@@ -102,6 +104,21 @@ def old_cutoffs(claims: Claims) -> list[str]:
     return sorted(path for path in claims.counts if path.startswith("selection/quota-"))
 
 
+def output_claims(claims: Claims) -> list[str]:
+    """Return the claimed names of output shards, of their lists and of what belongs to them."""
+    names = {listing_path(subset.name): 1 for subset in BUILT}
+    names |= {key: 1 for subset in BUILT for key in output_keys(subset)}
+    return [key for key in claims.counts if key in names]
+
+
+def old_outputs_of(store: Storage, claims: Claims, manifest: Mapping[str, Any]) -> list[str]:
+    """List what earlier builds wrote of output shards that the manifest does not name."""
+    numbers = {subset.name: range(claims.counts.get(output_keys(subset)[0], 0)) for subset in BUILT}
+    lists = (listing_path(name) for name in numbers if name not in manifest["subsets"])
+    claimed = [path for path in lists if claims.counts.get(path) and store.exists(path)]
+    return [*old_shards(store, manifest, numbers), *claimed]
+
+
 def claimed_members(claims: Claims) -> set[str]:
     """Return the claimed names of arrays of tokens."""
     return {key for key in claims.counts if key.startswith("tokens/*.") and key.endswith(".npy")}
@@ -130,15 +147,16 @@ def _named(store: Storage) -> Iterator[tuple[str, int]]:
     for name in store.listing(LISTS):
         if _LIST.fullmatch(name) and own_footer(store, f"{LISTS}/{name}") is not None:
             yield f"{LISTS}/{name}", 1
-    outputs = max(_outputs(store), default=-1) + 1
-    yield from ((key, outputs) for key in OUTPUTS)
+    for subset in BUILT:
+        outputs = max(_outputs(store, subset), default=-1) + 1
+        yield from ((key, outputs) for key in output_keys(subset) if outputs or subset == T2I)
     yield from ((path, 1) for path in SINGLE if store.exists(path))
 
 
-def _outputs(store: Storage) -> Iterator[int]:
+def _outputs(store: Storage, subset: Subset) -> Iterator[int]:
     """Yield the numbers of the output shards that the manifest or their list names."""
-    for path in (MANIFEST, listing_path(T2I.name)):
-        for name in re.findall(rf"shards/{T2I.name}-\d{{6,}}\.tar", _text(store, path)):
+    for path in (MANIFEST, listing_path(subset.name)):
+        for name in re.findall(rf"shards/{subset.name}-\d{{6,}}\.tar", _text(store, path)):
             yield output_number(name)
 
 

@@ -55,7 +55,7 @@ def _is_message(message: Any) -> bool:
     if not isinstance(message, Mapping):
         return False
     fields = cast(Mapping[str, Any], message)
-    return fields.keys() == {"role", "content"} and all(isinstance(v, str) for v in fields.values())
+    return set(fields) == {"role", "content"} and all(isinstance(v, str) for v in fields.values())
 
 
 def _role_faults(messages: Sequence[Mapping[str, str]]) -> Iterator[MessageFault]:

@@ -1,7 +1,7 @@
 """The sources of the recipe: where rows come from, and which columns mean what."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -124,7 +124,8 @@ class Columns(Model):
                 continue
             value = getattr(self, field)
             if isinstance(value, tuple):
-                yield from ((f"{field}.{number}", each) for number, each in enumerate(value))
+                columns = cast(tuple[Column, ...], value)
+                yield from ((f"{field}.{number}", each) for number, each in enumerate(columns))
             else:
                 yield field, value
 

@@ -103,6 +103,15 @@ class Subset:
         return {IMAGE_GEN: int(bool(self.generated)), IMAGE: int(bool(self.input_image))}
 
     @property
+    def shard_stage(self) -> str:
+        """Name the stage that writes its shards, in dead letters and marks of attempts.
+
+        >>> [SUBSETS[name].shard_stage for name in ("t2i", "edit")]
+        ['shard', 'shard_edit']
+        """
+        return "shard" if self.name == "t2i" else f"shard_{self.name}"
+
+    @property
     def main_image(self) -> str:
         """The member of the main image."""
         return f"{self.generated[0]}jpg" if self.generated else self.input_image
@@ -122,6 +131,15 @@ class Subset:
         ('chosen.tokens256.npy', 'rejected.tokens256.npy')
         """
         return tuple(f"{image}{member}" for image in self.generated)
+
+    def without_prefix(self, member: str) -> str:
+        """Return what a member of a generated image is called without the image's prefix.
+
+        >>> SUBSETS["preference"].without_prefix("rejected.tokens256.npy")
+        'tokens256.npy'
+        """
+        prefix = next((each for each in self.generated if each and member.startswith(each)), "")
+        return member.removeprefix(prefix)
 
     def members(self, arrays: Sequence[str]) -> list[str]:
         """Name the members of a sample in the order in which they are written.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import Subset
 
 CLAIMS = "sources/claims.json"
 SIDECAR_DIGITS, OUTPUT_DIGITS = 5, 6
@@ -56,10 +57,11 @@ def sidecar_keys(folder: str, stage: str) -> tuple[str, str]:
     return f"{folder}/*.parquet", f"dead_letters/{stage}/*.parquet"
 
 
-def output_keys(subset: str) -> tuple[str, ...]:
+def output_keys(subset: Subset) -> tuple[str, ...]:
     """Name the output shards of a subset, their indexes and the dead letters of writing them."""
-    name = f"shards/{subset}-*"
-    return f"{name}.tar", f"{name}.parquet", "dead_letters/shard/*.parquet"
+    name = f"shards/{subset.name}-*"
+    letters = f"dead_letters/{subset.shard_stage}/*.parquet"
+    return f"{name}.tar", f"{name}.parquet", letters
 
 
 class Claims:

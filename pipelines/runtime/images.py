@@ -32,6 +32,12 @@ WRITTEN = (
 )
 
 
+def stored_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the main image of a row of `raw/` and its further ones, each with its id as `key`."""
+    further = [{**each, "key": f"{row['key']}.{each['role']}"} for each in row["images"]]
+    return [dict(row), *further]
+
+
 def read_images(
     rows: Sequence[dict[str, Any]], store: Storage, batch_rows: int
 ) -> Iterator[list[tuple[dict[str, Any], bytes]]]:

@@ -20,9 +20,10 @@ from pipelines.runtime.sidecar import (
 )
 from schemas.keys import shard_name
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import SUBSETS
 from schemas.tables import DEAD_LETTERS
 
-WRITERS_OF_SHARDS = ("shard", "preferences")
+WRITERS_OF_SHARDS = ("preferences", *(subset.shard_stage for subset in SUBSETS.values()))
 SHARDS = "shards"
 CHUNK_BYTES = 1 << 24
 

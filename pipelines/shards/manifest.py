@@ -25,7 +25,7 @@ from schemas.fingerprint import fingerprint
 from schemas.recipe import Recipe
 from schemas.sample import CONTRACT_VERSION
 from schemas.store.storage import CorpusError, Storage
-from schemas.subsets import T2I, Subset
+from schemas.subsets import SUBSETS, Subset
 
 MANIFEST = "manifest.json"
 # Packages whose versions can change bytes of pixels or codes.
@@ -48,6 +48,7 @@ def make_manifest(
     inputs: str,
     shard_count: int,
     passed_over: Mapping[str, Mapping[str, int]],
+    subsets: Sequence[Subset],
 ) -> dict[str, Any]:
     """Return the manifest of the shards in a corpus.
 
@@ -58,8 +59,12 @@ def make_manifest(
         inputs: `inputs_fingerprint` of the side-cars.
         shard_count: number of shards of side-cars.
         passed_over: counts of entries that are not rows, by source and kind.
+        subsets: that the build made.
     """
-    files = [ShardFile(*file) for file in json.loads(store.read(listing_path(T2I.name)))]
+    files = {
+        subset: [ShardFile(*file) for file in json.loads(store.read(listing_path(subset.name)))]
+        for subset in subsets
+    }
     tokens = tokens_of(recipe, store, shard_count)
     return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over)
 
@@ -79,7 +84,7 @@ def tokens_of(recipe: Recipe, store: Storage, shard_count: int) -> list[dict[str
 
 def describe(
     recipe: Recipe,
-    files: Sequence[ShardFile],
+    files: Mapping[Subset, Sequence[ShardFile]],
     funnel: Sequence[tuple[str, Counts]],
     inputs: str,
     tokens: Sequence[Mapping[str, Any]],
@@ -87,7 +92,8 @@ def describe(
     passed_over: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     """Return the manifest of a corpus; `funnel` has the stages before the shards."""
-    written = reduce(add, (file.counts for file in files), Counts())
+    every = (file for of_subset in files.values() for file in of_subset)
+    written = reduce(add, (file.counts for file in every), Counts())
     return lay_out(
         about={
             "name": recipe.name,
@@ -97,7 +103,7 @@ def describe(
         },
         made_with=made_with,
         tokens=tokens,
-        subsets={T2I: files},
+        subsets=files,
         further={
             # Rows that stages after dedup dropped or failed.
             "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
@@ -163,8 +169,17 @@ def old_shards(
         for subset in manifest["subsets"].values()
         for shard in subset["shards"]
     }
-    kept = {dead_letters_path(STAGE, output_number(stem)) for stem in listed}
-    letters = {p for each in numbers.values() for p in surplus_letters(store, STAGE, each)}
+    stages = {name: SUBSETS[name].shard_stage for name in numbers}
+    kept = {
+        dead_letters_path(stages[name], output_number(stem))
+        for stem in listed
+        if (name := stem.rpartition("-")[0]) in stages
+    }
+    letters = {
+        path
+        for name, each in numbers.items()
+        for path in surplus_letters(store, stages[name], each)
+    }
     return [*old_outputs(store, listed, numbers), *sorted(letters - kept)]
 
 

@@ -17,7 +17,14 @@ from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.exchange import Slice, receive
 from pipelines.runtime.face_boxes import BOXES, face_blur
-from pipelines.runtime.images import WRITTEN, read_checked, read_images, refused
+from pipelines.runtime.images import (
+    FETCHED,
+    WRITTEN,
+    read_checked,
+    read_images,
+    refused,
+    stored_images,
+)
 from pipelines.runtime.sidecar import (
     Counts,
     Origin,
@@ -38,14 +45,14 @@ from schemas.subsets import Subset
 from schemas.tables import RAW, SHARD_INDEX, TOKENS
 
 STAGE = "shard"
-VERSION = 3  # 3: JPEGs that need no change keep their pixels; large images are decoded scaled
+VERSION = 4  # 4: further images
 FOLDER = "shards"
 BATCH_ROWS = 32
 
-OF_IMAGE = ("key", "file", "offset", "length", "sha256")  # columns of RAW
+OF_IMAGE = ("key", "file", "offset", "length", "sha256", "images")  # columns of RAW
 OF_ARRAY = ("member", "file", "offset", "length", "dtype", "shape", "sha256")  # columns of TOKENS
 _ARRAY = pa.struct([TOKENS.field(name) for name in OF_ARRAY])
-# A reference to a sample: its JSON, and the places of its image and arrays.
+# A reference to a sample: its JSON, and the places of its images and arrays.
 REFERENCES = pa.schema(
     [
         *(RAW.field(name) for name in OF_IMAGE),
@@ -130,7 +137,13 @@ class WriteShard:
     def fingerprint(self, refs: Sequence[Reference]) -> str:
         """Return the fingerprint of the shard with these samples."""
         made_of = [
-            [ref["json"], ref["sha256"], _array_hashes(ref), *[ref["faces"]] * bool(self.blur)]
+            [
+                ref["json"],
+                ref["sha256"],
+                *([image["role"], image["sha256"]] for image in ref["images"]),
+                _array_hashes(ref),
+                *[ref["faces"]] * bool(self.blur),
+            ]
             for ref in refs
         ]
         settings = [self.image.model_dump(mode="json"), self.decode.decides()]
@@ -138,17 +151,18 @@ class WriteShard:
         return fingerprint(STAGE, VERSION, CONTRACT_VERSION, self.subset.name, settings, made_of)
 
     def _write(self, number: int, name: str, refs: Sequence[Reference], wanted: str) -> Origin:
-        with attempt(self.store, STAGE, number) as call, self.store.scratch() as scratch:
+        stage = self.subset.shard_stage
+        with attempt(self.store, stage, number) as call, self.store.scratch() as scratch:
             local = scratch / "shard.tar"
             index, rejects = call(self._write_tar, local, refs)
             tar = describe_tar(local)
             # Otherwise a kill between the two writes would leave an old index with a new tar.
             self.store.remove(f"{name}.parquet")
             with self._published(f"{name}.tar", local):
-                write_dead_letters(self.store, STAGE, number, rejects)
+                write_dead_letters(self.store, stage, number, rejects)
                 table = pa.Table.from_pylist(index, schema=SHARD_INDEX)
                 counts = count(len(refs), len(refs) - len(rejects), rejects)
-                origin = make_origin(STAGE, wanted, table, counts, tar=tar)
+                origin = make_origin(stage, wanted, table, counts, tar=tar)
                 write_sidecar(self.store, f"{name}.parquet", table, origin)
         return origin
 
@@ -168,22 +182,22 @@ class WriteShard:
     ) -> tuple[list[dict[str, Any]], list[Reject]]:
         """Write the tar; return the place of each member, and the samples that failed."""
         keep_image_memory()
-        [image] = self.subset.images
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         with TarWriter(local) as tar:
             for batch in read_images(refs, self.store, BATCH_ROWS):
                 arrays = self._read_arrays([ref for ref, _ in batch])
                 for ref, body in batch:
-                    members = {array["member"]: next(arrays) for array in ref["arrays"]}
+                    found = {array["member"]: next(arrays) for array in ref["arrays"]}
                     try:
-                        jpg = self._jpeg(ref, body)
+                        found |= self.jpegs(ref, body)
                     # It could be decoded before: by another library version, or with more memory.
                     except DecodeError as error:
                         rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
                         continue
-                    members = {image: jpg, "json": ref["json"].encode(), **members}
-                    index += tar.add_sample(ref["key"], members)
+                    found["json"] = ref["json"].encode()
+                    ordered = self.subset.members(array_names(self.subset, ref))
+                    index += tar.add_sample(ref["key"], {name: found[name] for name in ordered})
         return index, rejects
 
     def _read_arrays(self, refs: Sequence[Reference]) -> Iterator[bytes]:
@@ -192,10 +206,28 @@ class WriteShard:
         for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
             yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
-    def _jpeg(self, ref: Reference, body: bytes) -> bytes:
+    def jpegs(self, ref: Reference, body: bytes) -> dict[str, bytes]:
+        """Return the members that are images; faces are known of main images alone.
+
+        Raises:
+            DecodeError: an image cannot be used.
+        """
         with active_images(ref["key"]):
             blur = face_blur(ref["faces"], self.blur)
-            return sample_jpeg(body, self.decode, self.image, blur)
+            found = {self.subset.main_image: sample_jpeg(body, self.decode, self.image, blur)}
+            images = stored_images(ref)[1:]
+            for image, other in zip(
+                images, read_checked(images, self.store, FETCHED) if images else (), strict=True
+            ):
+                member = self.subset.further_image(image["role"])
+                found[member] = sample_jpeg(other, self.decode, self.image)
+            return found
+
+
+def array_names(subset: Subset, ref: Reference) -> list[str]:
+    """Return what each generated image has: the names of arrays without prefixes, in order."""
+    names = (subset.without_prefix(array["member"]) for array in ref["arrays"])
+    return list(dict.fromkeys(names))
 
 
 def _array_hashes(ref: Reference) -> list[Any]:

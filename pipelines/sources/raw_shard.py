@@ -47,12 +47,6 @@ def wanted_images(rows: pa.Table) -> list[WantedImage]:
     ]
 
 
-def stored_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the main image of a row of `raw/` and its further ones, each with its id as `key`."""
-    further = [{**each, "key": f"{row['key']}.{each['role']}"} for each in row["images"]]
-    return [dict(row), *further]
-
-
 def wrong_size(length: int, max_bytes: int, name: str) -> tuple[str, str] | None:
     """Return (reason, detail) if an image of `length` bytes is refused, else None."""
     if not length:

@@ -100,7 +100,7 @@ class Caption(MapStage):
 
     def settings(self, shard: int, store: Storage) -> Any:
         """Return what is asked, of whom, and what is refused; of t2i alone."""
-        if self.subsets.of(shard, store) is not T2I:
+        if self.subsets.of(shard, store) != T2I:
             return []
         blur = self.blur.model_dump(mode="json") if self.blur and self.config.engines else None
         clip = self._clip and self._clip.model_dump(mode="json")
@@ -108,7 +108,7 @@ class Caption(MapStage):
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
-        if self.subsets.of(shard, store) is not T2I:
+        if self.subsets.of(shard, store) != T2I:
             return self._as_listed(shard, store)
         rows = self._rows(shard, store)
         clock = DeviceClock()
@@ -157,7 +157,7 @@ class Caption(MapStage):
         """
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
         asker = self._asker(shard, store, judge, DeviceClock())
-        if self.subsets.of(shard, store) is not T2I:
+        if self.subsets.of(shard, store) != T2I:
             return asker, {}
         found: dict[str, Request] = {}
 

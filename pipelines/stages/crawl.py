@@ -7,13 +7,13 @@ from typing import Any, ClassVar, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.runtime.images import batches, read_each
+from pipelines.runtime.images import batches, read_each, stored_images
 from pipelines.runtime.retry_failed import MARK, is_temporary
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
 from pipelines.sources.known_images import KNOWN_HASH, KnownImages
 from pipelines.sources.plan import make_reader, read_plan
-from pipelines.sources.raw_shard import RawShard, stored_images
+from pipelines.sources.raw_shard import RawShard
 from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
 from schemas.source_config import Source
 from schemas.store.storage import Storage

@@ -20,10 +20,10 @@ from pipelines.runtime.images import (
     read_checked,
     read_images,
     refused,
+    stored_images,
 )
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult
-from pipelines.sources.raw_shard import stored_images
 from schemas.recipe import DecodeConfig, MeasureConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import signals_schema

@@ -76,7 +76,7 @@ class Pair(MapStage):
         )
         captions = self.rows("captions", shard, store).to_pylist()
         facts = {row["key"]: {} for row in captions}
-        for folder in ("sources", "raw", "signals") if subset is not T2I else ():
+        for folder in ("sources", "raw", "signals") if subset != T2I else ():
             for row in self.rows(folder, shard, store).to_pylist():
                 facts[row["key"]][folder] = row
         pairs: list[dict[str, Any]] = []

@@ -42,15 +42,19 @@ from pipelines.shards.write_shard import (
     listing_bytes,
     listing_path,
 )
+from pipelines.sources.shard_subsets import subsets_of
 from schemas.keys import output_shard
 from schemas.recipe import BlurConfig, Recipe
 from schemas.sample import encode_json
 from schemas.store.storage import Storage
-from schemas.subsets import T2I, Subset
+from schemas.subsets import EDIT, T2I, Subset
 
 # Columns of side-cars with a row a sample; None for all.
 COLUMNS: Mapping[str, Sequence[str] | None] = {
-    "sources": ("key", "text", "title", "source", "url", "licence", "author", "tags"),
+    "sources": (
+        *("key", "text", "title", "source", "url", "licence", "author", "tags"),
+        *("edit_type", "scores", "listed"),
+    ),
     "raw": OF_IMAGE,
     "signals": None,
     "captions": None,
@@ -63,11 +67,10 @@ SAMPLES = "samples"  # the only output of each task
 
 @dataclass(frozen=True, kw_only=True)
 class Shard(Stage):
-    """Build the Beam graph: numbers of side-car shards in, tars and the list of them out."""
+    """Build the Beam graph: numbers of side-car shards in, tars and the lists of them out."""
 
     recipe: Recipe
     rows_of: str = "tokens"
-    subset: Subset = T2I
     samples_a_task: int = SAMPLES_A_TASK
 
     @classmethod
@@ -75,21 +78,38 @@ class Shard(Stage):
         """Return the stage as a recipe has it."""
         return cls(recipe=recipe, rows_of=rows_of)
 
-    def expand(self, shards: Any, store: Storage, output_shards: int, groups: int = 1) -> Any:
-        """Build the graph; `groups` is the number of tasks that read, and changes no byte."""
+    def expand(self, root: Any, store: Storage, outputs: Sequence["SubsetOutputs"]) -> Any:
+        """Build the graph: a part of it for each subset."""
+        import apache_beam as beam
+
+        from pipelines.engines.engine import shard_numbers
+
+        class Subsets(beam.PTransform):  # gives the parts of each subset names of their own
+            def __init__(self, stage: Shard, of: SubsetOutputs) -> None:
+                super().__init__(of.subset.name)
+                self.stage, self.of = stage, of
+
+            def expand(self, input_or_inputs: Any) -> Any:
+                numbers = shard_numbers(input_or_inputs, self.of.shards)
+                return self.stage.expand_subset(numbers, store, self.of)
+
+        return [root | Subsets(self, of) for of in outputs]
+
+    def expand_subset(self, shards: Any, store: Storage, of: "SubsetOutputs") -> Any:
+        """Build the part of the graph for one subset."""
         import apache_beam as beam
 
         from pipelines.runtime.map_shards import Concurrently
 
         writer = WriteShard(
             store=store,
-            subset=self.subset,
+            subset=of.subset,
             image=self.recipe.shard,
             decode=self.recipe.decode,
             blur=self.recipe.blur,
         )
         by_output = ByOutputShard(
-            output_shards, max(1, self.samples_a_task // self.recipe.shard.samples)
+            of.outputs, max(1, self.samples_a_task // self.recipe.shard.samples)
         )
         read = ReadSamples(
             store,
@@ -97,25 +117,76 @@ class Shard(Stage):
             self.recipe.shard.short_side,
             by_output,
             self.rows_of,
-            self.subset,
+            of.subset,
             stored_scores(self.recipe),
             self.recipe.blur,
             self.recipe.caption.all,
         )
         samples = (
-            assign_groups(shards, groups)
+            assign_groups(shards, of.groups)
             | "ReadTogether" >> beam.GroupByKey()
             | "Read" >> beam.ParDo(Concurrently(read)).with_output_types(Slices)
         )
-        cut = Task(name="shard-bundle", store=store, function=by_output.cut)
+        name = f"{of.subset.shard_stage}-bundle"
+        cut = Task(name=name, store=store, function=by_output.cut)
         bundled = run_tasks([select_outputs(samples, "ByBundle", SAMPLES)], cut)
         return (
             select_outputs(bundled, "Bundled", SAMPLES)
             | "ByOutputShard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(Concurrently(writer)).with_output_types(ShardFile)
             | "Files" >> beam.combiners.ToList()
-            | "Publish" >> beam.Map(_publish, store, self.subset).with_output_types(str)
+            | "Publish" >> beam.Map(_publish, store, of.subset).with_output_types(str)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetOutputs:
+    """The shards of side-cars of a subset, and how many output shards they fill."""
+
+    subset: Subset
+    shards: Sequence[int]  # numbers of side-cars
+    samples: int  # that `tokens` kept
+    outputs: int  # output shards
+    groups: int = 1  # tasks that read, which changes no byte
+
+    @classmethod
+    def of(cls, subset: Subset, kept: Mapping[int, int], per_shard: int) -> "SubsetOutputs":
+        """Return those of a subset.
+
+        Args:
+            subset: the subset.
+            kept: samples of each of its shards of side-cars, by number.
+            per_shard: samples of an output shard, on average.
+        """
+        samples = sum(kept.values())
+        return cls(
+            subset=subset,
+            shards=sorted(kept),
+            samples=samples,
+            outputs=output_shard_count(samples, per_shard),
+            groups=math.ceil(samples / SAMPLES_A_TASK) or 1,
+        )
+
+
+def outputs_of(
+    recipe: Recipe, sources: Sequence[str], kept: Sequence[int]
+) -> tuple[SubsetOutputs, ...]:
+    """Return the output shards of each subset of a recipe.
+
+    Args:
+        recipe: the recipe.
+        sources: the source of each shard of side-cars.
+        kept: the samples of each shard of side-cars.
+    """
+    subset_of = {source.name: source.subset for source in recipe.sources}
+    return tuple(
+        SubsetOutputs.of(
+            subset,
+            {n: kept[n] for n, name in enumerate(sources) if subset_of[name] == subset.name},
+            recipe.shard.samples,
+        )
+        for subset in subsets_of(recipe)
+    )
 
 
 def stored_scores(recipe: Recipe) -> tuple[str, ...]:
@@ -178,7 +249,7 @@ class ReadSamples:
         ]
         table = pa.concat_tables(tables)
         outputs = {SAMPLES: (table, self.by_output.bundles_of(table))}
-        return send(self.store, f"shard-read-{number:05d}", outputs)
+        return send(self.store, f"{self.subset.shard_stage}-read-{number:05d}", outputs)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
         """Yield a reference for each row that the stage before kept, in key order."""
@@ -191,28 +262,29 @@ class ReadSamples:
         if self.rows_of != "tokens":
             kept = {*kept_keys(self.store, self.rows_of, shard).to_pylist()}
             tokens = [row for row in tokens if row["key"] in kept]
-        # The side-car is sorted by key, then by member.
+        # The side-car is sorted by key, then by member; a row without a member has no array.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
             rows = {folder: table[key] for folder, table in tables.items()}
-            yield self._reference(key, rows, list(arrays), faces.get(key, []))
+            yield self._reference(rows, list(arrays), faces.get(key, []))
 
     def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
         return json_rows(read_table(self.store, sidecar_path(folder, shard), columns))
 
     def _reference(
         self,
-        key: str,
         rows: dict[str, dict[str, Any]],
         arrays: Sequence[dict[str, Any]],
         faces: Sequence[Sequence[float]],
     ) -> dict[str, Any]:
         """Return a row of REFERENCES; `from_pylist` ignores columns that it does not name."""
         blurred = {self.blur.counted_as: len(faces)} if self.blur else {}
+        aspect = arrays[0]["aspect"]
+        values = self._pair(rows) if self.subset.is_pairs else self._values(rows, blurred)
         return {
             **rows["raw"],
-            "json": self._json(rows, arrays[0]["aspect"], blurred).decode(),
+            "json": encode_json({**values, "crop_aspect": aspect}, self.subset).decode(),
             "faces": faces,
-            "arrays": arrays,
+            "arrays": [array for array in arrays if array["member"]],
         }
 
     def _captions(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -223,33 +295,53 @@ class ReadSamples:
         captions.sort(key=lambda each: each["style"] != row["caption_style"])
         return captions if self.all_captions else captions[:1]
 
-    def _json(
-        self, rows: dict[str, dict[str, Any]], aspect: float, blurred: Mapping[str, int]
-    ) -> bytes:
+    def _values(
+        self, rows: dict[str, dict[str, Any]], blurred: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """Return the JSON of a sample with one image that it is about, but for `crop_aspect`."""
         source, signals = rows["sources"], rows["signals"]
         flags = {flag["name"]: flag["value"] for flag in rows["captions"]["flags"]}
         values = {**signals, **rows["scores"], **blurred, **flags}
         width, height = fitted_size(signals["width"], signals["height"], self.short_side)
-        named = ("key", "text", "title", "source", "url", "licence", "author")
-        return encode_json(
-            {name: source[name] for name in named}
-            | {
-                "tags": ", ".join(source["tags"]),
-                "messages": rows["pairs"]["messages"],
-                "template": rows["pairs"]["template"],
-                "caption": rows["captions"]["caption"],
-                "caption_origin": rows["captions"]["caption_origin"],
-                "caption_style": rows["captions"]["caption_style"],
-                "captions": self._captions(rows["captions"]),
-                "sha256": rows["raw"]["sha256"],
-                "width": width,
-                "height": height,
-                "crop_aspect": aspect,
-                "signals": {n: v for n, v in values.items() if n != "key"},
-                "recipe": self.recipe_fingerprint,
-            },
-            self.subset,
-        )
+        named = ("key", "text", "title", "source", "url", "licence", "author", "listed")
+        made = {name: source[name] for name in named} | {
+            "tags": ", ".join(source["tags"]),
+            "messages": rows["pairs"]["messages"],
+            "template": rows["pairs"]["template"],
+            "caption": rows["captions"]["caption"],
+            "caption_origin": rows["captions"]["caption_origin"],
+            "caption_style": rows["captions"]["caption_style"],
+            "captions": self._captions(rows["captions"]),
+            "sha256": rows["raw"]["sha256"],
+            "width": width,
+            "height": height,
+            "signals": {n: v for n, v in values.items() if n not in ("key", "images")},
+            "recipe": self.recipe_fingerprint,
+        }
+        if self.subset == EDIT:
+            [given] = rows["raw"]["images"]
+            made |= {"edit_type": source["edit_type"], "source_sha256": given["sha256"]}
+        return made
+
+    def _pair(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return the JSON of a pair as a data set lists it, but for `crop_aspect`."""
+        source = rows["sources"]
+        chosen, rejected = source["scores"] or (0.0, 0.0)
+        return {
+            **{name: source[name] for name in ("key", "source", "url", "licence", "listed")},
+            "messages": rows["pairs"]["messages"],
+            "prompt": rows["captions"]["caption"],
+            "pairs": "listed",
+            "chosen_seed": "",
+            "rejected_seed": "",
+            "chosen_score": chosen,
+            "rejected_score": rejected,
+            "margin": abs(chosen - rejected),
+            "scorer": "",
+            "samples": 2,
+            "model": "",
+            "sampling": "",
+        }
 
 
 def json_rows(table: pa.Table) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ class VqTokens(MapStage):
     def settings(self, shard: int, store: Storage) -> Any:
         """Return the tokenizers, their weights, and how pixels are prepared."""
         made: list[Any] = [[each.members, self._method(each)] for each in targets(self.config)]
-        if (subset := self.subsets.of(shard, store)) is not T2I:
+        if (subset := self.subsets.of(shard, store)) != T2I:
             made.append(subset.name)
         if self.config.reconstruction:
             made.append(["reconstruction", self.config.min_psnr, self.config.min_ssim])
@@ -119,7 +119,9 @@ class VqTokens(MapStage):
         faces = read_boxes(store, shard, self.blur)
         subset = self.subsets.of(shard, store)
         rows = self.rows("raw", shard, store).to_pylist()
-        images = [image for row in rows for image in self._images(row, subset, faces)]
+        images = [
+            image for row in rows for image in generated_images(row, subset, faces, self.blur)
+        ]
         clock = DeviceClock()
         with Spool(scratch) as spool:
             arrays = TokenArrays(spool=spool)
@@ -130,18 +132,6 @@ class VqTokens(MapStage):
             rejects = {reject.id: reject for reject in named(found.values(), shard, store)}
             made = self._outcome(shard, scratch, rows, subset, arrays, rejects)
             return replace(made, waited=clock.share)
-
-    def _images(
-        self, row: dict[str, Any], subset: Subset, faces: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the images of a row of `raw/` that are tokenized, with the prefix of their members.
-
-        Faces are known of main images alone; a recipe that blurs has no others.
-        """
-        blur = face_blur(faces.get(row["key"], ()), self.blur)
-        further = {f"{image['role']}.": image for image in row["images"]}
-        for prefix in subset.generated:
-            yield {**row, **further.get(prefix, {}), "prefix": prefix, "blur": blur}
 
     @property
     def methods(self) -> dict[str, str]:
@@ -286,6 +276,23 @@ class VqTokens(MapStage):
             kept=len(made),
             files=files,
         )
+
+
+def generated_images(
+    row: dict[str, Any], subset: Subset, faces: Mapping[str, Any], blur: BlurConfig | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the images of a row of `raw/` that are tokenized, with the prefix of their members.
+
+    Args:
+        row: the row.
+        subset: of the sample.
+        faces: boxes by key, of main images alone; a recipe that blurs has no others.
+        blur: of the recipe.
+    """
+    further = {f"{image['role']}.": image for image in row["images"]}
+    found = face_blur(faces.get(row["key"], ()), blur)
+    for prefix in subset.generated:
+        yield {**row, **further.get(prefix, {}), "prefix": prefix, "blur": found}
 
 
 def without_arrays(row: Mapping[str, Any]) -> dict[str, Any]:

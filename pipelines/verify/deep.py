@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image, ImageChops, ImageStat
 
 from filters.decode import DecodeError
-from pipelines.runtime.active_images import active_images
 from pipelines.runtime.crash_isolation import call_isolated
-from pipelines.runtime.face_boxes import face_blur, read_boxes
+from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.images import batches, read_checked, read_each
 from pipelines.runtime.retry_failed import is_temporary
 from pipelines.runtime.sidecar import Reject, dead_letters_path
-from pipelines.shards.sample_image import sample_jpeg
 from pipelines.shards.tar_reader import StrictTar
+from pipelines.shards.write_shard import WriteShard
+from pipelines.stages.vq_tokens import generated_images
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook
 from pipelines.verify.stages import same_outcome
@@ -73,7 +73,7 @@ def _encoded_again(look: ShardLook) -> list[Fault]:
                 )
             continue
         for member, array in made.arrays.items():
-            row = stored.get((made.key, member))
+            row = stored.get((made.request.key, f"{made.request.prefix}{member}"))
             if row is None or hashlib.sha256(array.tobytes()).hexdigest() == row["sha256"]:
                 continue
             faults += _codes_differ(look, row, array, made.about)
@@ -107,11 +107,18 @@ def _requests(look: ShardLook, rows: Sequence[dict[str, Any]]) -> Iterator[Any]:
 
     wanted = targets(look.corpus.recipe.vq_tokens)
     faces = read_boxes(look.corpus.store, look.shard, look.corpus.recipe.blur)
-    for batch in batches(rows, READ_ROWS):
+    blur, subset = look.corpus.recipe.blur, look.corpus.subset(look.shard)
+    images = [image for row in rows for image in generated_images(row, subset, faces, blur)]
+    for batch in batches(images, READ_ROWS):
         for row, body in zip(batch, read_each(batch, look.corpus.store), strict=True):
             if isinstance(body, bytes):  # otherwise `bytes` reports the fault
-                blur = face_blur(faces.get(row["key"], ()), look.corpus.recipe.blur)
-                yield TokenRequest(key=row["key"], body=body, targets=wanted, blur=blur)
+                yield TokenRequest(
+                    key=row["key"],
+                    body=body,
+                    targets=wanted,
+                    blur=row["blur"],
+                    prefix=row["prefix"],
+                )
 
 
 def _codes_differ(
@@ -163,12 +170,13 @@ def _images_again(
         for member in StrictTar(file, MAX_MEMBER_BYTES).members():
             key, _, extension = member.name.partition(".")
             if extension in subset.images and key in samples and key not in failed:
-                found = guarded(tar, _image_again, corpus, tar, samples[key], member.data)
+                again = (corpus, subset, samples[key], extension)
+                found = guarded(tar, _image_again, tar, member.data, *again)
                 faults += [Fault(tar, f"{key}: {fault.what}") for fault in found]
     # Another release of a decoder may fail for another reason.
     for key in sorted(samples.keys() & failed.keys()) if corpus.same_pillow else ():
         try:
-            _encoded(corpus, samples[key])
+            _encoded(corpus, subset, samples[key])
         except DecodeError as error:
             if error.reason == failed[key]:
                 continue
@@ -179,27 +187,39 @@ def _images_again(
     return faults
 
 
-def _image_again(corpus: Look, tar: str, reference: dict[str, Any], jpg: bytes) -> Iterator[Fault]:
+def _image_again(
+    tar: str,
+    jpg: bytes,
+    corpus: Look,
+    subset: Subset,
+    reference: dict[str, Any],
+    member: str,
+) -> Iterator[Fault]:
     """Compare bytes; with another release of Pillow, compare pixels."""
     try:
-        expected = _encoded(corpus, reference)
+        expected = _encoded(corpus, subset, reference)[member]
     except DecodeError as error:
-        yield Fault(tar, f"jpg: its image is now {error.reason}: {error.detail}")
+        yield Fault(tar, f"{member}: its image is now {error.reason}: {error.detail}")
         return
     if jpg == expected:
         return
     if corpus.same_pillow:
-        yield Fault(tar, "jpg: bytes differ from its image encoded again")
+        yield Fault(tar, f"{member}: bytes differ from its image encoded again")
         return
     with Image.open(io.BytesIO(jpg)) as a, Image.open(io.BytesIO(expected)) as b:
         distances = ImageStat.Stat(ImageChops.difference(a, b)).mean
     if max(distances) > MAX_ENCODER_DISTANCE:
-        yield Fault(tar, f"jpg: pixels differ by {max(distances):.1f} levels from its image")
+        yield Fault(tar, f"{member}: pixels differ by {max(distances):.1f} levels from its image")
 
 
-def _encoded(corpus: Look, reference: dict[str, Any]) -> bytes:
+def _encoded(corpus: Look, subset: Subset, reference: dict[str, Any]) -> dict[str, bytes]:
     [body] = read_checked([reference], corpus.store, "{key}: its fetched image has changed")
     recipe = corpus.recipe
-    with active_images(reference["key"]):
-        blur = face_blur(reference["faces"], recipe.blur)
-        return sample_jpeg(body, recipe.decode, recipe.shard, blur)
+    writer = WriteShard(
+        store=corpus.store,
+        subset=subset,
+        image=recipe.shard,
+        decode=recipe.decode,
+        blur=recipe.blur,
+    )
+    return writer.jpegs(reference, body)

@@ -10,20 +10,20 @@ from pipelines.runtime.crash_isolation import FOLDER as ATTEMPTS
 from pipelines.runtime.sidecar import Origin, dead_letters_path, sidecar_path
 from pipelines.runtime.stage import SidecarStage
 from pipelines.shards.manifest import MANIFEST
-from pipelines.shards.write_shard import FOLDER, STAGE, listing_path, output_name
+from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import PLAN
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import checked_origin
 from schemas.keys import shard_name
 from schemas.store.regular_store import RegularStorage
 from schemas.store.whole_file import TEMPORARY_PREFIX
-from schemas.subsets import T2I
+from schemas.subsets import Subset
 
-ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT, listing_path(T2I.name))
+ALWAYS = (RECIPE, LOG, MANIFEST, PLAN, REPORT)
 # Folder -> pattern of the files that its stage publishes with a side-car.
 _PUBLISHED = {
     "raw": r"raw/{}-[0-9a-f]{{12}}\.tar",
-    "tokens": r"tokens/{}\.[\w-]+\.npy",
+    "tokens": r"tokens/{}\.[\w.-]+\.npy",
     "preferences": rf"{FOLDER}/[a-z_]+-0*{{}}\.(tar|parquet)",
 }
 STRAY = "the command that made this folder did not write it"
@@ -102,20 +102,23 @@ def read_footers(
     return origins, faults
 
 
-def expect_outputs(store: RegularStorage, outputs: int, files: Files) -> list[Fault]:
-    """Read the footers of output shards, and add their files to `files`.
+def expect_outputs(
+    store: RegularStorage, subset: Subset, outputs: int, files: Files
+) -> list[Fault]:
+    """Read the footers of a subset's output shards, and add their files to `files`.
 
     A shard without any file may be one that has no sample: `CheckShard` decides.
     """
     faults: list[Fault] = []
+    files.required.add(listing_path(subset.name))
     for number in range(outputs):
-        name = f"{FOLDER}/{output_name(T2I.name, number)}"
+        name = f"{FOLDER}/{output_name(subset.name, number)}"
         both = {f"{name}.tar", f"{name}.parquet"}
         if both & files.found.keys():
             files.required |= both
         origin, footer_faults = _footer(store, f"{name}.parquet", files)
         faults += footer_faults
-        _expect_letters(files, dead_letters_path(STAGE, number), origin)
+        _expect_letters(files, dead_letters_path(subset.shard_stage, number), origin)
     return faults
 
 

@@ -31,7 +31,7 @@ from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output
 from pipelines.sources.plan import PLAN, published_plan, read_plan
 from pipelines.stage_table import make_stages, sidecar_stages
 from pipelines.stages.dedup import Dedup
-from pipelines.stages.shard import output_shard_count
+from pipelines.stages.shard import SubsetOutputs, outputs_of
 from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
@@ -66,7 +66,7 @@ from schemas.store.errors import CorpusError, NotLookedError, SettingsError
 from schemas.store.lock import LOCK_NAME
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
-from schemas.subsets import T2I, made_by
+from schemas.subsets import Subset, made_by
 
 SMALL_BYTES = 64_000_000  # a corpus below this is read before workers have started
 
@@ -198,9 +198,10 @@ class _Verify:
             faults += self._check_file(
                 PLAN, rows_sound, self._store, self._sources, complete["sources"]
             )
-        samples = sum(origin.counts.kept for origin in complete[[*sidecar_stages()][-1]])
-        outputs = output_shard_count(samples, recipe.shard.samples)
-        faults += expect_outputs(self._store, outputs, self._files)
+        kept = [o.counts.kept if o else 0 for o in origins[[*sidecar_stages()][-1]]]
+        outputs = outputs_of(recipe, self._sources, kept)
+        for of in outputs:
+            faults += expect_outputs(self._store, of.subset, of.outputs, self._files)
         self._files.required |= {*lists_of(recipe)}
         faults += self._files.faults()
         look = self._look(recipe, complete if all_read else {}, outputs)
@@ -232,21 +233,24 @@ class _Verify:
         summary: Summary,
     ) -> list[Fault]:
         complete = all(one.samples_written for one in found)
-        check = CheckShard(corpus=look, subset=T2I, complete=complete)
-        lines = _lines(self._manifest)
-        numbered_lines = [
-            (n, lines.get(f"{FOLDER}/{output_name(T2I.name, n)}.tar", {}))
-            for n in range(look.outputs)
-        ]
-        checked = list(run_each(check, numbered_lines))
-        faults = [fault for shard_faults, _ in checked for fault in shard_faults]
-        if origins and complete:
+        faults: list[Fault] = []
+        files: dict[Subset, list[ShardFile]] = {}
+        for of in look.outputs:
+            check = CheckShard(corpus=look, subset=of.subset, complete=complete)
+            lines = _lines(self._manifest, of.subset)
+            numbered_lines = [
+                (n, lines.get(f"{FOLDER}/{output_name(of.subset.name, n)}.tar", {}))
+                for n in range(of.outputs)
+            ]
+            checked = list(run_each(check, numbered_lines))
+            faults += [fault for shard_faults, _ in checked for fault in shard_faults]
             # Bytes and sha256 come from the manifest; `tar_sound` compares each tar with them.
-            files = [
+            files[of.subset] = [
                 file._replace(**stated_bytes(lines.get(file.path, {})))
                 for _, file in checked
                 if file.counts.rows_in  # a shard without samples has no file
             ]
+        if origins and complete:
             faults += guarded(MANIFEST, self._whole_corpus_sound, look, origins, files, summary)
         return faults
 
@@ -254,14 +258,20 @@ class _Verify:
         self,
         look: Look,
         origins: Mapping[str, Sequence[Origin]],
-        files: Sequence[ShardFile],
+        files: Mapping[Subset, Sequence[ShardFile]],
         summary: Summary,
     ) -> list[Fault]:
         """Make the manifest, the list of shards and the report again, and compare them."""
         manifest = manifest_again(look, self._manifest, origins, files)
         return [
             *self._check_file(MANIFEST, manifest_sound, look.store, self._manifest, manifest),
-            *self._check_file(listing_path(T2I.name), listing_sound, look.store, T2I, files),
+            *(
+                fault
+                for subset, of_subset in files.items()
+                for fault in self._check_file(
+                    listing_path(subset.name), listing_sound, look.store, subset, of_subset
+                )
+            ),
             *self._check_file(REPORT, report_sound, look, manifest, summary),
         ]
 
@@ -269,7 +279,7 @@ class _Verify:
         self,
         recipe: Recipe,
         origins: Mapping[str, Sequence[Origin]],
-        outputs: int,
+        outputs: tuple[SubsetOutputs, ...],
     ) -> Look:
         made = make_stages(recipe)
         stages = {stage.folder: stage for stage in made if isinstance(stage, SidecarStage)}
@@ -327,10 +337,10 @@ class _Verify:
             yield Fault(PLAN, "names no unit of the recipe's sources")
 
 
-def _lines(manifest: Any) -> dict[str, Mapping[str, Any]]:
+def _lines(manifest: Any, subset: Subset) -> dict[str, Mapping[str, Any]]:
     """Map the path of each tar to its line in the manifest; empty if the manifest is damaged."""
     try:
-        lines = manifest["subsets"][T2I.name]["shards"]
+        lines = manifest["subsets"][subset.name]["shards"]
         return {line["path"]: line for line in lines if isinstance(line, dict)}
     except (KeyError, TypeError):
         return {}

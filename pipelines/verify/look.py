@@ -19,12 +19,14 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
 )
 from pipelines.runtime.stage import SidecarStage
+from pipelines.stages.shard import SubsetOutputs
 from pipelines.verify.faults import Fault
 from schemas.recipe import Recipe
 from schemas.source_config import Source
 from schemas.store.errors import CorpusError
 from schemas.store.regular_store import RegularStorage
 from schemas.store.storage import Storage
+from schemas.subsets import SUBSETS, Subset
 
 MAX_ROWS = 1 << 62  # of a stage: a larger count is damage
 
@@ -47,10 +49,14 @@ class Look(Folder):
 
     recipe: Recipe
     sources: tuple[str, ...]  # name of the source of each shard, by the plan
-    outputs: int  # number of output shards
+    outputs: tuple[SubsetOutputs, ...]  # output shards of each subset
     exchange: str  # local folder for files that one check writes and another reads
     deep: bool  # also decode, measure and encode the images again
     same_pillow: bool  # the release that made the corpus: pixels encode to the same bytes
+
+    def subset(self, shard: int) -> Subset:
+        """Return the subset of a shard."""
+        return SUBSETS[self.source(shard).subset]
 
     def source(self, shard: int) -> Source:
         """Return the source of a shard."""

@@ -38,7 +38,10 @@ VERSION = re.compile(r"\d+(\.\w+){1,4}([+-][\w.+-]{1,40})?")
 
 
 def manifest_again(
-    look: Look, manifest: Any, origins: Mapping[str, Sequence[Origin]], files: Sequence[ShardFile]
+    look: Look,
+    manifest: Any,
+    origins: Mapping[str, Sequence[Origin]],
+    files: Mapping[Subset, Sequence[ShardFile]],
 ) -> dict[str, Any]:
     """Make the manifest again from the footers of side-cars and the output shards."""
     counts = {f: reduce(add, (o.counts for o in found), Counts()) for f, found in origins.items()}

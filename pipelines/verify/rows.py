@@ -19,7 +19,7 @@ from pipelines.sources.roles import key_of
 from pipelines.stages.dedup import Dedup
 from pipelines.stages.measure import Measure
 from pipelines.stages.score import Score
-from pipelines.stages.vq_tokens import VqTokens, blurred
+from pipelines.stages.vq_tokens import VqTokens, blurred, without_arrays
 from pipelines.tokens.batches import CHECKED_SHARE, COMPARED
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
@@ -170,22 +170,34 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
     methods = stage.methods
     faces = read_boxes(look.corpus.store, look.shard, stage.blur)
     found: dict[str, list[str]] = {}
+    subset = look.corpus.subset(look.shard)
+    names = sorted(name for each in described for name in subset.of_images(each)) or [""]
     for row in look.tables["tokens"].to_pylist():
-        key, member = row["key"], row["member"]
-        found.setdefault(key, []).append(member)
-        if member not in described or key not in raw or key not in signals:
+        key, name = row["key"], row["member"]
+        found.setdefault(key, []).append(name)
+        member = subset.without_prefix(name)
+        if key not in raw or key not in signals:
             continue
+        if not subset.generated:
+            if row != without_arrays(raw[key]):
+                yield look.fault("tokens", f"{key}: has an array, and no image to generate")
+            continue
+        if member not in described:
+            continue
+        role = name.removesuffix(member).removesuffix(".")
+        images = {image["role"]: image for image in raw[key]["images"]}
+        image = images.get(role, raw[key])
         aspect = 1.0
         if look.corpus.recipe.vq_tokens.aspects == "buckets":
             aspect = nearest_aspect(signals[key]["height"], signals[key]["width"])
         dtype, shape = expected_array(described[member], aspect)
         expected = {
-            "file": f"tokens/{look.shard:05d}.{member}",
+            "file": f"tokens/{look.shard:05d}.{name}",
             "dtype": dtype,
             "shape": [*shape],
             "aspect": aspect,
             "method": blurred(methods[member], face_blur(faces.get(key, ()), stage.blur)),
-            "image_sha256": raw[key]["sha256"],
+            "image_sha256": image["sha256"],
         }
         faults = [
             f"{name} is {row[name]!r}, expected {value!r}"
@@ -198,10 +210,10 @@ def token_rows_sound(look: ShardLook) -> Iterator[Fault]:
         drawn = precision != "fp32" and unit(key, COMPARED) < CHECKED_SHARE
         if not 0 <= row["differing"] <= row["compared"] * drawn:
             faults.append(f"{row['differing']:,} of {row['compared']:,} compared codes differ")
-        yield from (look.fault("tokens", f"{key}: {member}: {what}") for what in faults)
+        yield from (look.fault("tokens", f"{key}: {name}: {what}") for what in faults)
     for key, members in found.items():
-        if sorted(members) != sorted(described):
-            yield look.fault("tokens", f"{key}: arrays {members}, expected {sorted(described)}")
+        if sorted(members) != names:
+            yield look.fault("tokens", f"{key}: arrays {members}, expected {names}")
 
 
 def _likeness_faults(row: Mapping[str, Any], config: VqTokensConfig, kind: str) -> Iterator[str]:

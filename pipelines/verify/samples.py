@@ -12,40 +12,48 @@ from collections.abc import Iterator
 from glob import escape, glob
 from typing import Any
 
+from pipelines.shards.write_shard import output_name
 from pipelines.stages.shard import ByOutputShard, ReadSamples, stored_scores
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import Look, ShardLook
 from schemas.keys import output_shard
+from schemas.subsets import Subset
 
 
 def write_samples(look: ShardLook) -> Iterator[Fault]:
     """Write the reference of every sample of a shard's side-cars into the exchange folder."""
     corpus = look.corpus
+    subset = corpus.subset(look.shard)
+    outputs = next(of.outputs for of in corpus.outputs if of.subset == subset)
     reader = ReadSamples(
         corpus.store,
         corpus.recipe.fingerprint(),
         corpus.recipe.shard.short_side,
-        ByOutputShard(corpus.outputs, 1),
+        ByOutputShard(outputs, 1),
+        subset=subset,
         scores=stored_scores(corpus.recipe),
         blur=corpus.recipe.blur,
         all_captions=corpus.recipe.caption.all,
     )
     by_output: dict[int, list[str]] = {}
     for reference in reader.references(look.shard):
-        number = output_shard(reference["key"], corpus.outputs)
+        number = output_shard(reference["key"], outputs)
         by_output.setdefault(number, []).append(f"{json.dumps([look.shard, reference])}\n")
     for number, lines in by_output.items():
         # One file a process: lines that two processes append at once could mix.
-        with open(f"{corpus.exchange}/{number:06d}-{os.getpid()}", "ab") as file:
+        name = output_name(subset.name, number)
+        with open(f"{corpus.exchange}/{name}-{os.getpid()}", "ab") as file:
             file.write(gzip.compress("".join(lines).encode("ascii"), compresslevel=1))
     yield from ()
 
 
-def read_samples(corpus: Look, number: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def read_samples(
+    corpus: Look, subset: Subset, number: int
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return the samples of an output shard, by key in order, and keys that two shards have."""
     found: dict[str, tuple[int, dict[str, Any]]] = {}
     twice: set[str] = set()
-    for name in sorted(glob(f"{escape(corpus.exchange)}/{number:06d}-*")):
+    for name in sorted(glob(f"{escape(corpus.exchange)}/{output_name(subset.name, number)}-*")):
         with gzip.open(name, "rt", encoding="ascii") as file:
             for line in file:
                 shard, reference = json.loads(line)

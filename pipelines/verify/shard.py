@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 
 from pipelines.runtime.sidecar import Counts, dead_letters_path, read_rejects
-from pipelines.shards.write_shard import FOLDER, STAGE, ShardFile, WriteShard, npy, output_name
+from pipelines.shards.write_shard import (
+    FOLDER,
+    ShardFile,
+    WriteShard,
+    array_names,
+    npy,
+    output_name,
+)
 from pipelines.verify.deep import images_again
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.look import Look, as_written, schema_faults
-from pipelines.verify.members import array_faults, image_faults, json_differs
+from pipelines.verify.members import array_faults, image_faults, jpeg_faults, json_differs
 from pipelines.verify.samples import read_samples
 from pipelines.verify.tar import Sample, TarLook, in_order, index_sound, tar_sound
 from schemas.keys import output_shard
@@ -29,6 +36,7 @@ class _Shard(TarLook):
     """An output shard to check, with the samples that side-cars expect in it."""
 
     number: int
+    outputs: int  # of its subset
     letters: str  # path of its dead letters
     samples: dict[str, dict[str, Any]]  # expected by the side-cars, by key, in order
     failed: dict[str, int] = field(default_factory=dict)  # samples not written, by reason
@@ -53,12 +61,13 @@ class CheckShard:
         """
         number, line = numbered_line
         name = f"{FOLDER}/{output_name(self.subset.name, number)}"
-        samples, twice = read_samples(self.corpus, number)
+        samples, twice = read_samples(self.corpus, self.subset, number)
         shard = _Shard(
             number=number,
+            outputs=next(o.outputs for o in self.corpus.outputs if o.subset == self.subset),
             tar=f"{name}.tar",
             index=f"{name}.parquet",
-            letters=dead_letters_path(STAGE, number),
+            letters=dead_letters_path(self.subset.shard_stage, number),
             samples=samples,
             line=line,
         )
@@ -88,7 +97,8 @@ class CheckShard:
 
     def _letters_sound(self, shard: _Shard) -> Iterator[Fault]:
         """Check the dead letters, and note which samples could not be written."""
-        letters = read_rejects(self.corpus.store, STAGE, shard.number)
+        stage = self.subset.shard_stage
+        letters = read_rejects(self.corpus.store, stage, shard.number)
         yield from (Fault(shard.letters, what) for what in schema_faults(letters, DEAD_LETTERS))
         if self.corpus.store.exists(shard.letters):
             yield from as_written(self.corpus.store, shard.letters, DEAD_LETTERS)
@@ -100,7 +110,7 @@ class CheckShard:
             if row["id"] not in shard.samples:
                 if self.complete:
                     yield Fault(shard.letters, f"{row['id']!r} is not a sample of this shard")
-            elif (row["stage"], row["outcome"]) != (STAGE, "failed"):
+            elif (row["stage"], row["outcome"]) != (stage, "failed"):
                 yield Fault(shard.letters, f"{row['id']}: {row['stage']}, {row['outcome']}")
             else:
                 shard.failed[row["reason"]] = shard.failed.get(row["reason"], 0) + 1
@@ -115,7 +125,7 @@ class CheckShard:
         for key, members, messages in in_order(samples):
             where = f"{shard.tar}: {key}"
             ref = waiting.pop(key, None)
-            if output_shard(key, self.corpus.outputs) != shard.number:
+            if output_shard(key, shard.outputs) != shard.number:
                 messages.append(f"{key}: belongs to another shard")
             elif key not in shard.samples and self.complete:
                 messages.append(f"{key}: the side-cars have no such sample")
@@ -131,17 +141,23 @@ class CheckShard:
 
     def _sample_sound(self, ref: dict[str, Any], members: dict[str, bytes]) -> Iterator[Fault]:
         arrays = {array["member"]: array for array in ref["arrays"]}
-        if list(members) != (expected := self.subset.members([*arrays])):
+        expected = self.subset.members(array_names(self.subset, ref))
+        if list(members) != expected:
             yield Fault("", f"members {list(members)}, expected {expected}")
         if "json" in members and members["json"] != ref["json"].encode():
             yield from (Fault("", what) for what in json_differs(members["json"], ref["json"]))
         for member, array in arrays.items():
             if member in members:
                 yield from (Fault("", w) for w in self._array_sound(array, members[member], ref))
-        [image] = self.subset.images
-        if image in members:
-            sample = json.loads(ref["json"])
-            faults = image_faults(members[image], sample, self.corpus.recipe.shard)
+        sample, settings = json.loads(ref["json"]), self.corpus.recipe.shard
+        for image in self.subset.images:
+            if image not in members:
+                continue
+            if image == self.subset.main_image and "width" in sample:
+                faults = image_faults(members[image], sample, settings)
+            else:
+                kept = settings.reencode == "needed"
+                faults = jpeg_faults(image, members[image], settings, None, may_be_kept=kept)
             yield from (Fault("", what) for what in faults)
 
     def _array_sound(self, array: Reference, body: bytes, ref: Reference) -> Iterator[str]:
@@ -152,12 +168,13 @@ class CheckShard:
         elif npy(np.frombuffer(data, dtype).reshape(array["shape"])) != body:
             yield f"{array['member']}: its header is not the one that was written"
         else:
-            made = next(m for m in self.corpus.tokens if m["member"] == array["member"])
+            named = self.subset.without_prefix(array["member"])
+            made = next(m for m in self.corpus.tokens if m["member"] == named)
             yield from array_faults(made, body, json.loads(ref["json"])["crop_aspect"])
 
     def _index_sound(self, shard: _Shard) -> Iterator[Fault]:
         path = shard.index
-        origin = yield from index_sound(self.corpus.store, shard, STAGE)
+        origin = yield from index_sound(self.corpus.store, shard, self.subset.shard_stage)
         if origin is None or not self.complete:
             return
         writer = WriteShard(

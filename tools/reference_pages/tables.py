@@ -170,7 +170,7 @@ def _subsets() -> Iterator[list[str]]:
             ", ".join(map(code, subset.images)),
             ", ".join(map(code, subset.of_images("jpg"))) or "none",
             code(subset.input_image) if subset.input_image else "none",
-            code(subset.producer) if subset.producer else "no command yet",
+            ", ".join(map(code, subset.producers)),
         ]
 
 
