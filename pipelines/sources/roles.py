@@ -6,19 +6,26 @@ of preferences has the best and the worst of its images.
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final, cast
 
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.columns import ABSENT, as_text, look_up
 from pipelines.sources.listing import MALFORMED, Listed, ListedImage, listed_from, storable
 from schemas.keys import sample_key
+from schemas.markers import IMAGE
 from schemas.source_config import Column, ColumnList, Columns, Source
 
 SOURCE, REJECTED = "source", "rejected"  # roles of further images
 SEVERAL_INPUTS, NO_INPUT, NO_IMAGE = "several_inputs", "no_input", "no_image"
 NO_INSTRUCTION, TIE = "no_instruction", "tie"
+
+# How lists of edits write the place of the input image in an instruction: `<image>`, `<image_1>`,
+# and, as in X2I, `<img><|image_1|></img>`.
+_REFERENCE: Final = re.compile(r"<img>\s*<\|image_\d+\|>\s*</img>|<\|image_\d+\|>|<image(?:_\d+)?>")
 
 Row = Mapping[Any, Any]
 
@@ -45,8 +52,8 @@ class Roles:
             id_: file and number of the row.
             row: values by column.
         """
-        columns = self.source.columns
-        listed = listed_from(id_, row, columns)
+        # The main image may stand in another column, or in a list.
+        listed = listed_from(id_, row, _without_url(cast(Hashable, self.source.columns)))
         if isinstance(listed, Reject):
             yield listed
             return
@@ -147,6 +154,11 @@ class Roles:
         return ListedImage(role="", url=url) if url else None
 
 
+@lru_cache(maxsize=16)
+def _without_url(columns: Any) -> Columns:
+    return columns.model_copy(update={"url": ""})
+
+
 class _Refused(Exception):
     """A row that is dropped, by a rule."""
 
@@ -184,6 +196,7 @@ def _edit(listed: Listed, text: str, before: ListedImage, after: ListedImage) ->
         detail = "the row has no instruction"
         return Reject(id=listed.id, reason=NO_INSTRUCTION, detail=detail, dropped=True)
     given = ListedImage(role=SOURCE, url=before.url, place=before.place)
+    text = _REFERENCE.sub(IMAGE, text)
     return replace(listed, text=text, title="", url=after.url, place=after.place, images=(given,))
 
 

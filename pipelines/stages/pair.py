@@ -1,7 +1,7 @@
 """pair: turn every caption, instruction or conversation into the messages of a sample."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from schemas.conversation import MessageFault, message_faults
 from schemas.markers import IMAGE, marker_in
 from schemas.recipe import PairConfig, Recipe
 from schemas.store.storage import Storage
-from schemas.subsets import T2I, Subset
+from schemas.subsets import EDIT, T2I, Subset
 from schemas.tables import PAIRS
 
 Messages = list[dict[str, str]]
@@ -111,7 +111,7 @@ class PairWriter:
             caption: caption, instruction or prompt.
             facts: the sample's rows of `sources/`, `raw/` and `signals/`, by folder; none of t2i.
         """
-        if marker := marker_in(caption):
+        if marker := marker_in(caption, allowed=(IMAGE,) if self.subset == EDIT else ()):
             detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
             return MessageFault("marker_in_caption", detail)
         if fault := self._image_fault(facts):
@@ -127,6 +127,9 @@ class PairWriter:
             return _with_mark([dict(turn) for turn in turns]), ""
         if isinstance(self.files, Forms):
             made = fill(self.files, key, caption)
+            if IMAGE in caption:  # the instruction says itself where the image stands
+                _, _, answer = made.template.rpartition("/")
+                made = replace(made, user=caption, template=f"{self.files.name}/{answer}")
         else:
             made = converse(self.files, key, caption, faithful=self.faithful)
         return _messages(made), made.template

@@ -28,7 +28,8 @@ def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource, i
     if root != image:  # a path into a column; its values are checked with the rows
         return
     kind = schema.field(image).type
-    if what := _not_images(kind, (dataset.features or {}).get(image), image):
+    feature = (dataset.features or {}).get(image)
+    if what := _not_images(kind, feature, image, one_of_list=source.subset != "t2i"):
         raise CorpusError(f"{path}: column {image!r} is {what}")
     if _is_text(kind) and (url := _first(dataset.select_columns([image]), path)):
         raise CorpusError(
@@ -37,10 +38,15 @@ def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource, i
         )
 
 
-def _not_images(kind: pa.DataType, feature: Any, name: str) -> str:
-    """Return the kind of a column that cannot have images, '' if it can."""
+def _not_images(kind: pa.DataType, feature: Any, name: str, *, one_of_list: bool) -> str:
+    """Return the kind of a column that cannot have images, '' if it can.
+
+    `one_of_list`: whether it may hold lists, of one image each.
+    """
     if type(feature).__name__ in ("Audio", "Video", "Pdf", "Nifti", "Mesh"):
         return f"of {type(feature).__name__}, expected images"
+    if is_list(kind) and one_of_list:
+        return ""
     if is_list(kind) or isinstance(kind, pa.BaseExtensionType):
         return f"a list, expected images; to take one of each, set image: '{name}[0]'"
     if pa.types.is_struct(kind):

@@ -40,7 +40,7 @@ from pipelines.sources.lists.parquet import found_in_schema
 from pipelines.sources.lists.reader import checked, fetch
 from pipelines.sources.names import IMAGE, what_it_is
 from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
-from pipelines.sources.roles import Roles
+from pipelines.sources.roles import SEVERAL_INPUTS, Roles
 from schemas.source_config import IMAGE_ROLES, Columns, HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
 
@@ -137,7 +137,12 @@ class HubReader:
 
     def _store(self, key: str, number: int, row: Row, column: str, raw: RawShard) -> None:
         try:
-            image = image_of(row if isinstance(row, str) else look_up(row, column))
+            value = row if isinstance(row, str) else look_up(row, column)
+            if isinstance(value, list | tuple) and len(value) > 1:
+                detail = f"row {number}: column {column!r} has {len(value)} images, expected 1"
+                raw.reject(key, SEVERAL_INPUTS, detail, dropped=True)
+                return
+            image = image_of(value[0] if isinstance(value, list | tuple) and value else value)
         except ValueError as error:
             raw.reject(key, MALFORMED, f"row {number}: {error}")
             return

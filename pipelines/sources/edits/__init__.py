@@ -1,0 +1,1 @@
+"""The source of edits that are made of another source's images."""
