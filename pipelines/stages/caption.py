@@ -105,7 +105,22 @@ class Caption(MapStage):
         clock = DeviceClock()
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
         asker = self._asker(shard, store, judge, clock)
-        ask: Ask = asker if self.asks else asker.kept
+        try:
+            return self._result(
+                rows, asker if self.asks else asker.kept, judge, shard, store, clock
+            )
+        finally:
+            asker.answers.flush()
+
+    def _result(
+        self,
+        rows: Sequence[Row],
+        ask: Ask,
+        judge: Judge,
+        shard: int,
+        store: Storage,
+        clock: DeviceClock,
+    ) -> ShardResult:
         made = self._captioned(rows, ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
