@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.benchmarks import write_benchmarks
 from pipelines.calibration import calibration_warnings
+from pipelines.captions.bill import bill
 from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.engines.engine import Engine, shard_numbers
@@ -50,6 +51,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.runtime.stage import MapStage
 from pipelines.shards.manifest import (
+    ANSWERS,
     MANIFEST,
     funnel_line,
     has_shards,
@@ -297,7 +299,9 @@ class Build:
         self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
-        self.changed = self.changed or stale
+        answers = bill(self.recipe.caption, origins["captions"])
+        other_bill = not stale and manifest.get(ANSWERS, []) != answers
+        self.changed = self.changed or stale or other_bill
         with self.log.timed(stage.name, self.shards * stale, samples * stale):
             if stale:
                 outputs = output_shard_count(samples, self.recipe.shard.samples)
@@ -314,7 +318,7 @@ class Build:
                     )
                 passed = passed_over(self.store, origins["sources"])
                 manifest = make_manifest(
-                    self.recipe, self.store, self.funnel, made_of, self.shards, passed
+                    self.recipe, self.store, self.funnel, made_of, self.shards, passed, answers
                 )
                 forget_attempts(self.store, "shard")
                 if not manifest["subsets"][T2I.name]["samples"]:
@@ -323,6 +327,9 @@ class Build:
                 self._remove(old_shards(self.store, manifest, numbers))
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
                 self.claims.lower(dict.fromkeys(OUTPUTS, outputs))
+            elif other_bill:  # of other prices, which decide no byte of the shards
+                manifest = {**manifest, ANSWERS: answers}
+                self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
     def report(self, stage: Report) -> None:

@@ -28,6 +28,7 @@ from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import T2I, Subset
 
 MANIFEST = "manifest.json"
+ANSWERS = "answers"  # that captions rest on: a line an engine of the recipe, if it has any
 # Packages whose versions can change bytes of pixels or codes.
 MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 
@@ -48,6 +49,7 @@ def make_manifest(
     inputs: str,
     shard_count: int,
     passed_over: Mapping[str, Mapping[str, int]],
+    answers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the manifest of the shards in a corpus.
 
@@ -58,10 +60,11 @@ def make_manifest(
         inputs: `inputs_fingerprint` of the side-cars.
         shard_count: number of shards of side-cars.
         passed_over: counts of entries that are not rows, by source and kind.
+        answers: `bill` of the captions.
     """
     files = [ShardFile(*file) for file in json.loads(store.read(listing_path(T2I.name)))]
     tokens = tokens_of(recipe, store, shard_count)
-    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over)
+    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over, answers)
 
 
 def versions() -> dict[str, str]:
@@ -85,6 +88,7 @@ def describe(
     tokens: Sequence[Mapping[str, Any]],
     made_with: Mapping[str, str],
     passed_over: Mapping[str, Mapping[str, int]],
+    answers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the manifest of a corpus; `funnel` has the stages before the shards."""
     written = reduce(add, (file.counts for file in files), Counts())
@@ -102,6 +106,7 @@ def describe(
             # Rows that stages after dedup dropped or failed.
             "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
+            **({ANSWERS: [dict(line) for line in answers]} if answers else {}),
         },
         funnel=[*funnel, (STAGE, written)],
     )

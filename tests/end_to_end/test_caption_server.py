@@ -21,7 +21,8 @@ from tiny import Tiny, draw_images
 
 from filters.captioner import EngineError
 from pipelines.captions import engines
-from schemas.store.storage import CorpusError
+from pipelines.verify.job import verify
+from schemas.store.storage import CorpusError, Storage
 
 IMAGES = 6
 KILLS = 3
@@ -84,6 +85,27 @@ def test_a_stopped_build_asks_only_for_the_answers_that_it_lacks(
     assert server.headers[-1]["Authorization"] == f"Bearer {KEY}"
     written = [path for path in tiny.out.rglob("*") if path.is_file()]
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []
+
+
+def test_tokens_and_money_are_in_the_manifest_and_the_report(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    tiny = Tiny(folder=tmp_path)
+    draw_images(tmp_path / "images", range(IMAGES))
+    caption = captioned(server)
+    tokens = {"prompt_tokens": IMAGES * len(PROMPT.split()), "completion_tokens": IMAGES * 7}
+    line = {"engine": "vlm", "answers": IMAGES, **tokens}
+    assert tiny.build(tiny.recipe(caption=caption))["answers"] == [line]
+    before = tiny.files()
+    [engine] = caption["engines"]
+    engine |= {"prompt_price": 1e6, "completion_price": 2e6}  # money for a token: 1, 2
+    money = tokens["prompt_tokens"] + 2 * tokens["completion_tokens"]
+    assert tiny.build(tiny.recipe(caption=caption))["answers"] == [{**line, "money": money}]
+    now = tiny.files()
+    assert {name for name in now if now[name] != before[name]} == {"manifest.json", "recipe.yaml"}
+    assert f"at the recipe's prices {money}.00" in (tiny.out / "report.html").read_text()
+    assert sum(answers(server).values()) == IMAGES
+    assert not verify(Storage(str(tiny.out)))
 
 
 def command(tiny: Tiny, recipe: str) -> list[str]:
