@@ -24,6 +24,7 @@ class Asked:
     seed: int  # of sampling; from the row's key, not from its place
     max_new_tokens: int
     schema: Mapping[str, Any] | None = None  # JSON schema that the answer must follow
+    style: str = ""  # of the recipe, for errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.benchmarks import write_benchmarks
 from pipelines.calibration import calibration_warnings
+from pipelines.captions.bill import bill
 from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.engines.engine import Engine, shard_numbers
@@ -51,6 +52,7 @@ from pipelines.runtime.sidecar import (
 )
 from pipelines.runtime.stage import MapStage
 from pipelines.shards.manifest import (
+    ANSWERS,
     MANIFEST,
     funnel_line,
     has_shards,
@@ -300,7 +302,9 @@ class Build:
         self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
-        self.changed = self.changed or stale
+        answers = bill(self.recipe.caption, origins["captions"])
+        other_bill = not stale and manifest.get(ANSWERS, []) != answers
+        self.changed = self.changed or stale or other_bill
         with self.log.timed(stage.name, self.shards * stale, samples * stale):
             if stale:
                 claimed = {key: of.outputs for of in outputs for key in output_keys(of.subset)}
@@ -326,6 +330,7 @@ class Build:
                     self.shards,
                     passed,
                     [of.subset for of in outputs],
+                    answers,
                 )
                 for subset in BUILT:
                     forget_attempts(self.store, subset.shard_stage)
@@ -334,6 +339,9 @@ class Build:
                 self._remove(old_outputs_of(self.store, self.claims, manifest))
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
                 self.claims.lower(dict.fromkeys(output_claims(self.claims), 0) | claimed | singles)
+            elif other_bill:  # of other prices, which decide no byte of the shards
+                manifest = {**manifest, ANSWERS: answers}
+                self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
 
     def report(self, stage: Report) -> None:

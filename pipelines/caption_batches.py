@@ -5,24 +5,33 @@ engine or style, and is in the files of the next round.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from filters.captioner import Answer, Asked
 from pipelines.captions.answers import Answers, storable
 from pipelines.captions.ask import Asker
-from pipelines.captions.batch_files import AnswerFiles, write_requests
+from pipelines.captions.batch_files import AnswerFiles, Failures, write_requests
 from pipelines.captions.chat import Sampling
 from pipelines.captions.choose import Request
 from pipelines.check_recipe import pin
-from pipelines.runtime.sidecar import sidecar_path
+from pipelines.runtime.sidecar import Reject, sidecar_path
 from pipelines.sources.plan import read_plan
 from pipelines.stages.caption import Caption
 from schemas.caption_config import OpenAiEngine
 from schemas.recipe import Recipe
 from schemas.recipe_file import RecipeError
 from schemas.store.storage import CorpusError, Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emitted:
+    """Files of requests."""
+
+    files: Sequence[Path]
+    unreadable: int  # images that could not be read; they have no request
+    first_unreadable: str  # row, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +43,7 @@ class Taken:
     foreign: int  # answers to requests of others, or that are answered already
     broken: int  # lines that are no answers
     first_broken: str  # where, and why
+    failed: Mapping[str, Failures]  # lines without an answer, by reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +60,8 @@ class CaptionBatches:
     recipe: Recipe
     name: str = ""
 
-    def emit(self, folder: Path) -> list[Path]:
-        """Write all requests that wait for an answer; return the files.
+    def emit(self, folder: Path) -> Emitted:
+        """Write all requests that wait for an answer.
 
         Raises:
             RecipeError: the recipe has no such engine.
@@ -61,7 +71,10 @@ class CaptionBatches:
             raise CorpusError(f"{there[0]}: requests of another time; give another folder")
         _, engine = self._engine()
         sampling = Sampling(model=engine.model, temperature=engine.temperature, top_p=engine.top_p)
-        return write_requests(self._asked(), sampling, folder)
+        rejects: dict[str, Reject] = {}
+        files = write_requests(self._asked(rejects), sampling, folder)
+        said = [f"{each.id}: {each.reason}: {each.detail}" for each in rejects.values()]
+        return Emitted(files=files, unreadable=len(rejects), first_unreadable=min(said, default=""))
 
     def take(self, files: Sequence[Path]) -> Taken:
         """Keep the answers of files. Memory holds a line a waiting request.
@@ -93,15 +106,19 @@ class CaptionBatches:
             foreign=read.foreign + read.repeated,
             broken=read.broken,
             first_broken=read.first_broken,
+            failed=read.failed,
         )
 
-    def _asked(self) -> Iterator[Asked]:
+    def _asked(self, rejects: dict[str, Reject]) -> Iterator[Asked]:
         number, _ = self._engine()
         seen: set[str] = set()  # an image may be in several shards
         for _, (asker, requests) in self._waiting():
             new = {digest: one for digest, one in requests.items() if digest not in seen}
             seen |= new.keys()
-            yield from asker.asked(number, new, {})
+            found: dict[str, Reject] = {}
+            yield from asker.asked(number, new, found)
+            for digest, reject in found.items():
+                rejects[digest] = replace(reject, id=new[digest].row["key"])
 
     def _waiting(self) -> Iterator[tuple[int, tuple[Asker, Mapping[str, Request]]]]:
         """Yield each shard with its requests that wait, by digest."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from schemas.languages import LANGUAGES
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
 
 Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
@@ -151,6 +152,14 @@ class Gates(Model):
     names: bool = False  # of people, as far as a list of titles and verbs finds them
     min_clip: float | None = None  # least cosine with the image, by the scorer `clip_scorer`
     clip_scorer: Name = "clip"  # scorer of `score` whose model compares caption and image
+
+    @field_validator("languages")
+    @classmethod
+    def _are_known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted({*languages} - LANGUAGES):
+            known = ", ".join(sorted(LANGUAGES))
+            raise ValueError(f"{', '.join(unknown)}: no language that is known: {known}")
+        return languages
 
 
 class Question(Model):

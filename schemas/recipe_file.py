@@ -3,7 +3,8 @@
 import logging
 import os.path
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import yaml
@@ -27,6 +28,7 @@ RENAMED = {
     "select.text_repeats.cap": "dedup.max_per_text",
 }
 T = TypeVar("T", bound=BaseModel)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WARNINGS = logging.getLogger("vargpt-corpus")
 
 
@@ -103,6 +105,8 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
     Raises:
         RecipeError: the recipe has errors; one line per error.
     """
+    if halves := [*_half_characters(data, ())]:
+        raise RecipeError("\n".join(f"{name}: {line}" for line in halves))
     try:
         return Recipe.model_validate(_renamed(data, name))
     except ValidationError as error:
@@ -110,6 +114,21 @@ def parse_recipe(data: Mapping[str, Any], *, name: str = "recipe") -> Recipe:
         faults = [dict(f) for f in error.errors() if f["type"] != "too_short" or not f["input"]]
         lines = dict.fromkeys(explain(fault) for fault in faults)
         raise RecipeError("\n".join(f"{name}: {line}" for line in lines)) from error
+
+
+def _half_characters(value: Any, where: tuple[str, ...]) -> Iterator[str]:
+    """Yield a line for each text with a lone surrogate, which can be neither hashed nor sent."""
+    if isinstance(value, Mapping):
+        for key, item in cast(Mapping[Any, Any], value).items():
+            yield from _half_characters(str(key), where)
+            yield from _half_characters(item, (*where, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(cast(Sequence[Any], value)):
+            yield from _half_characters(item, (*where, str(number)))
+    elif isinstance(value, str) and (found := _SURROGATE.search(value)):
+        code = f"\\u{ord(found[0]):04x}"
+        place = ".".join(where).encode("ascii", "backslashreplace").decode()
+        yield f"{place}: {code} is half a character; write the whole one, or \\U and 8 hex digits"
 
 
 def dump_recipe(recipe: Recipe) -> str:

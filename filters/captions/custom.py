@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from filters.captioner import Answer, Asked, EngineError, Unanswered
+from filters.scorer import ScorerError
 from filters.scores.custom import imported
 from schemas.caption_config import CustomEngine
 
@@ -53,7 +54,10 @@ class CustomCaptioner:
 
     def _texts(self, images: Sequence[Image.Image | None], prompts: Sequence[str]) -> list[Any]:
         place = self._config.callable
-        called: Any = imported(place)
+        try:
+            called: Any = imported(place, "caption engine")
+        except ScorerError as error:
+            raise EngineError(str(error)) from error
         try:
             return list(called(images, prompts))
         except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
 """Whether a caption is in one of the languages that a recipe allows."""
 
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import regex
@@ -11,23 +11,24 @@ from filters.words import split_words
 LanguageOf = Callable[[str], tuple[str, float]]
 """Returns the ISO 639 code of a text and its probability; '' for a text that is too short."""
 
+MIN_LETTERS: Final = 20  # of a text whose language is detected
 FOREIGN: Final = 0.2  # most share of words in a script of no allowed language
 SURE: Final = 0.9  # least probability of a language that is not allowed
 
 _SCRIPTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Arab": ("ar", "fa", "ps", "ug", "ur"),
+    "Arab": ("ar", "ary", "arz", "fa", "ps", "sdh", "ug", "ur", "uzs"),
     "Armn": ("hy",),
     "Beng": ("as", "bn"),
-    "Cyrl": ("be", "bg", "kk", "ky", "mk", "mn", "ru", "sr", "tg", "uk"),
-    "Deva": ("hi", "mr", "ne"),
+    "Cyrl": ("ba", "be", "bg", "kk", "ky", "mk", "mn", "ru", "sr", "tg", "tt", "uk"),
+    "Deva": ("gom", "hi", "mr", "ne", "sa"),
     "Ethi": ("am",),
     "Geor": ("ka",),
-    "Grek": ("el",),
+    "Grek": ("el", "grc"),
     "Gujr": ("gu",),
     "Guru": ("pa",),
     "Hang": ("ko",),
-    "Hani": ("ja", "ko", "zh"),
-    "Hebr": ("he", "yi"),
+    "Hani": ("ja", "ko", "wuu", "yue", "zh"),
+    "Hebr": ("hbo", "he"),
     "Hira": ("ja",),
     "Kana": ("ja",),
     "Khmr": ("km",),
@@ -40,6 +41,7 @@ _SCRIPTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Taml": ("ta",),
     "Telu": ("te",),
     "Thai": ("th",),
+    "Tibt": ("dz",),
 }
 """Languages of each script, as of ISO 15924; all other languages are written in Latin script."""
 _QUOTED = regex.compile(
@@ -75,6 +77,13 @@ def wrong_language(text: str, languages: Collection[str], language_of: LanguageO
     if code and code not in languages and probability >= SURE:
         return f"{code}, {probability:.2f}"
     return ""
+
+
+def detector() -> LanguageOf:
+    """Return a detector of languages; it needs the extra `scores`."""
+    from filters.scores.language import language_of
+
+    return partial(language_of, min_chars=MIN_LETTERS)
 
 
 @cache

@@ -135,12 +135,22 @@ class VisionLanguageModel:
                     logits_processor=[chosen],
                 )
             except (ValueError, TypeError, IndexError) as error:
-                reason = " ".join(str(error).split())
-                raise EngineError(
-                    f"{self._where}: cannot read {rows[0].asked.prompt!r:.80}: {reason}; the "
-                    f"prompt and max_new_tokens {most} may be longer than the model"
-                ) from error
+                raise self._unreadable(rows[0], error) from error
         return [self._written(row, most) for row in tokens[:, chosen.first :].tolist()]
+
+    def _unreadable(self, row: PreparedRow, error: Exception) -> EngineError:
+        """Return the error of a row that the processor took and the model does not."""
+        asked, settings = row.asked, self._model.config.get_text_config()
+        ids = row.inputs.get("input_ids")
+        read = row.prompt_tokens if ids is None else ids.shape[-1]
+        limit = getattr(settings, "max_position_embeddings", None)
+        said = f"{self._where}: style {asked.style}: cannot read {asked.prompt!r:.80}: "
+        if limit is None or read + asked.max_new_tokens <= limit:
+            return EngineError(said + " ".join(str(error).split()))
+        return EngineError(
+            f"{said}{read} tokens are read and {asked.max_new_tokens} may be written, the model "
+            f"has {limit} positions; give a shorter prompt or fewer max_new_tokens"
+        )
 
     def _check(self) -> None:
         """Prepare an image as any other, to tell a model of another kind from an odd request.

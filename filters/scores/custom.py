@@ -68,7 +68,7 @@ class CustomScorer:
     def _values(self, batch: Batch) -> list[float]:
         place = self.config.callable
         images = [image.copy() for image in batch.prepared]  # it may draw on them
-        found = imported(place)(images, list(batch.texts))
+        found = imported(place, "scorer")(images, list(batch.texts))
         try:
             values = [float(value) for value in found]
         except (TypeError, ValueError) as error:
@@ -79,11 +79,12 @@ class CustomScorer:
 
 
 @once_a_process
-def imported(place: str) -> Callable[[Sequence[Image], Sequence[str]], Sequence[float]]:
+def imported(place: str, what: str) -> Callable[[Sequence[Image], Sequence[str]], Sequence[float]]:
     """Import a user's callable.
 
     Args:
         place: `MODULE:NAME`; a module must be installed, or be in a folder of PYTHONPATH.
+        what: the callable's part in a recipe, for errors.
 
     Raises:
         ScorerError: it cannot be imported, or is no callable.
@@ -95,8 +96,8 @@ def imported(place: str) -> Callable[[Sequence[Image], Sequence[str]], Sequence[
             found = getattr(found, part)
     except (Exception, SystemExit) as error:  # a module runs any code when it is imported
         said = f"{type(error).__name__}: {error}"
-        raise ScorerError(f"scorer {place}: {said}; expected MODULE:NAME") from error
+        raise ScorerError(f"{what} {place}: {said}; expected MODULE:NAME") from error
     if not callable(found):
-        raise ScorerError(f"scorer {place}: {type(found).__name__}, expected a callable")
+        raise ScorerError(f"{what} {place}: {type(found).__name__}, expected a callable")
     made: Any = found
     return made

@@ -56,7 +56,7 @@ class ScorerPlan:
         if isinstance(self.config, settings.CustomScore):
             from filters.scores.custom import imported
 
-            imported(self.config.callable)
+            imported(self.config.callable, "scorer")
         else:
             score([images.new("RGB", (8, 8))], [""])
         return score

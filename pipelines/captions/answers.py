@@ -1,15 +1,15 @@
 """The answers of models, kept: what was answered once is never asked, nor paid for, again.
 
-Answers are input, like fetched bytes. `answers/NNNNN/HASH.parquet` has some answers of a shard; a
-file is written every few seconds, so a killed shard loses little. A folder shared by corpora has an
-object an answer, named by the request's digest.
+Answers are input, like fetched bytes. `answers/NNNNN/HASH.parquet` has some answers of a shard. An
+answer is written after `FLUSH_S` at most, so a killed worker loses those of its last seconds. A
+folder shared by corpora has an object an answer, named by the request's digest.
 """
 
 import io
 import json
 import re
-import time
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -24,8 +24,8 @@ from schemas.keys import shard_name
 from schemas.store.storage import CorpusError, Storage
 
 FOLDER: Final = "answers"
-FLUSH_ANSWERS: Final = 256
-FLUSH_S: Final = 10.0
+FLUSH_ANSWERS: Final = 256  # that wait to be written, at most
+FLUSH_S: Final = 5.0  # that an answer waits to be written, at most
 MOST_TOKENS: Final = 2**31 - 1
 SHARED_AT_ONCE: Final = 32  # objects read or written
 
@@ -64,51 +64,67 @@ class Answers:
         store: the corpus.
         shard: number of the shard.
         shared: a folder that other corpora use too; None for none.
-        clock: in seconds; for tests.
+        flush_s: how long an answer waits to be written, at most.
     """
 
     store: Storage
     shard: int
     shared: Storage | None = None
-    clock: Callable[[], float] = time.monotonic
+    flush_s: float = FLUSH_S
     _known: dict[str, Answer] | None = None
     _waiting: list[Answer] = field(default_factory=list)
     _to_share: set[str] = field(default_factory=set)  # digests, if they are not shared yet
-    _flushed: float = 0.0
+    _timer: threading.Timer | None = None
+    _is_late: bool = False  # the timer could not write
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def find(self, digests: Collection[str]) -> dict[str, Answer]:
         """Return the answers that are kept, by digest of the request."""
-        if self._known is None:
-            self._known = dict(self._read())
-            self._flushed = self.clock()
-        found = {digest: self._known[digest] for digest in digests if digest in self._known}
-        missing = [digest for digest in digests if digest not in found]
-        for answer in self._read_shared(missing):
-            self._keep(answer)
-            found[answer.digest] = answer
-        self._to_share |= found.keys() - {*missing}
-        return found
+        with self._lock:
+            if self._known is None:
+                self._known = dict(self._read())
+            found = {digest: self._known[digest] for digest in digests if digest in self._known}
+            missing = [digest for digest in digests if digest not in found]
+            for answer in self._read_shared(missing):
+                self._keep(answer)
+                found[answer.digest] = answer
+            self._to_share |= found.keys() - {*missing}
+            return found
 
     def add(self, answer: Answer) -> None:
-        """Keep an answer. It is published with others, in `FLUSH_S` seconds or so."""
-        if self._known is not None and answer.digest in self._known:
-            return
-        self._keep(answer)
-        self._to_share.add(answer.digest)
-        if len(self._waiting) >= FLUSH_ANSWERS or self.clock() - self._flushed >= FLUSH_S:
-            self.flush()
+        """Keep an answer. It is written with others, by a timer if no other comes."""
+        with self._lock:
+            if self._known is not None and answer.digest in self._known:
+                return
+            self._keep(answer)
+            self._to_share.add(answer.digest)
+            if len(self._waiting) >= FLUSH_ANSWERS or self._is_late:
+                self.flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(self.flush_s, self._flush_by_timer)
+                self._timer.daemon = True
+                self._timer.start()
 
     def flush(self) -> None:
-        """Publish the answers that wait."""
-        self._flushed = self.clock()
-        self._share_new()
-        if not self._waiting:
-            return
-        rows = sorted(map(asdict, self._waiting), key=lambda row: row["digest"])
-        body = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
-        name = blake2b(body, digest_size=16).hexdigest()
-        self.store.commit_bytes(f"{FOLDER}/{shard_name(self.shard)}/{name}.parquet", body)
-        self._waiting = []
+        """Write the answers that wait."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._share_new()
+            if self._waiting:
+                rows = sorted(map(asdict, self._waiting), key=lambda row: row["digest"])
+                body = _parquet(pa.Table.from_pylist(rows, schema=SCHEMA))
+                name = blake2b(body, digest_size=16).hexdigest()
+                self.store.commit_bytes(f"{FOLDER}/{shard_name(self.shard)}/{name}.parquet", body)
+            self._waiting = []
+            self._is_late = False
+
+    def _flush_by_timer(self) -> None:
+        try:
+            self.flush()
+        except Exception:  # the stage's own thread writes again, and raises what is wrong
+            self._is_late = True
 
     def _share_new(self) -> None:
         """Put answers into the shared folder that are not there; no other is replaced."""

@@ -155,6 +155,7 @@ class Asker:
                 seed=seed_of(request),
                 max_new_tokens=self.max_new_tokens(request.style),
                 schema=prompt.schema,
+                style=request.style.style,
             )
 
         for made in prepared_ahead(self._bodies(waiting, rejects), prepare, self.clock):

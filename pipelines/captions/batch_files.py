@@ -9,9 +9,9 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -86,6 +86,13 @@ class _Line(BaseModel):
     error: Any = None
 
 
+class Failures(NamedTuple):
+    """Lines that answer nothing, for one reason."""
+
+    lines: int
+    first: str  # where, and what it says
+
+
 @dataclass(kw_only=True)
 class AnswerFiles:
     """Reads files of answers, and counts what else is in them.
@@ -99,6 +106,7 @@ class AnswerFiles:
     repeated: int = 0  # further answers to a request
     broken: int = 0  # lines that are no answers, as the last of a file that was cut
     first_broken: str = ""  # where, and why
+    failed: dict[str, Failures] = field(default_factory=dict)  # lines that failed, by reason
 
     def outcomes(self, files: Iterable[Path]) -> Iterator[Answer | Unanswered]:
         """Yield one outcome for each request.
@@ -115,7 +123,7 @@ class AnswerFiles:
     def _outcomes(self, files: Iterable[Path]) -> Iterator[Answer | Unanswered]:
         open_ = dict.fromkeys(self.expected, _NO_ANSWER)
         answered: set[str] = set()
-        for line in self._lines(files):
+        for where, line in self._lines(files):
             if line.custom_id in answered:
                 self.repeated += 1
             elif line.custom_id not in open_:
@@ -126,19 +134,26 @@ class AnswerFiles:
                 yield outcome
             else:
                 open_[line.custom_id] = outcome.detail
+                self._note_failed(where, line, outcome.detail)
         for digest, detail in open_.items():
             yield Unanswered(digest=digest, detail=detail)
 
-    def _lines(self, files: Iterable[Path]) -> Iterator[_Line]:
+    def _lines(self, files: Iterable[Path]) -> Iterator[tuple[str, _Line]]:
         for path in files:
             with path.open("rb") as file:
                 for number, text in enumerate(file, 1):
                     if not text.strip():
                         continue
+                    where = f"{path}, line {number}"
                     try:
-                        yield _Line.model_validate_json(text)
+                        yield where, _Line.model_validate_json(text)
                     except ValidationError as error:
-                        self._note_broken(f"{path}, line {number}", error)
+                        self._note_broken(where, error)
+
+    def _note_failed(self, where: str, line: _Line, detail: str) -> None:
+        reason = _reason(line)
+        before = self.failed.get(reason, Failures(0, f"{where}: {detail}"))
+        self.failed[reason] = before._replace(lines=before.lines + 1)
 
     def _note_broken(self, where: str, error: ValidationError) -> None:
         wrong = error.errors(include_url=False, include_input=False)[0]
@@ -159,6 +174,13 @@ def _outcome(line: _Line) -> Answer | Unanswered:
         return read_reply(digest, json.dumps(response.body).encode())
     except BadReplyError as error:
         return Unanswered(digest=digest, detail=str(error))
+
+
+def _reason(line: _Line) -> str:
+    if line.response is None:
+        return "no response"
+    status = line.response.status_code
+    return "no caption in the response" if status == 200 else f"status {status}"
 
 
 def _error(line: _Line) -> bytes:

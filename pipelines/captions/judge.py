@@ -8,6 +8,7 @@ from typing import Any
 from filters.caption import source_caption, why_no_caption
 from filters.captioner import Answer
 from filters.captions.gates import Gated, agreeing, gated
+from filters.captions.languages import detector
 from filters.captions.questions import (
     Flags,
     flags_in,
@@ -27,7 +28,6 @@ REFUSED = "refused"  # reason: the server took the request for wrong
 TOKENS_OF_A_FLAG = 16  # "cropped_subject": false,
 FUSION = Style.model_construct(style=FUSED, share=1.0)  # what is asked of two texts
 QUESTIONS = Style.model_construct(style="questions", share=1.0)  # what is asked beside captions
-MIN_LETTERS = 20  # of a caption whose language is detected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Judge:
                 request=asked,
                 gates=self.config.gates,
                 count_tokens=count_tokens,
-                language_of=_language_of() if self.config.gates.languages else None,
+                language_of=detector() if self.config.gates.languages else None,
                 size=self._counted_in(request),
             )
             if self.cosine and not found.reason:
@@ -146,9 +146,3 @@ def _tokenizer() -> Any:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
-
-
-def _language_of() -> Callable[[str], tuple[str, float]]:
-    from filters.scores.language import language_of
-
-    return partial(language_of, min_chars=MIN_LETTERS)

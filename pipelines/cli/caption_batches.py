@@ -49,14 +49,22 @@ def run(options: argparse.Namespace) -> int:
     store = Storage(absolute(options.out))
     batches = CaptionBatches(store=store, recipe=recipe, name=options.engine)
     if options.emit_batch:
-        files = batches.emit(options.emit_batch)
-        print("\n".join(map(str, files)) if files else "no request waits for an answer")
+        emitted = batches.emit(options.emit_batch)
+        for path in emitted.files:
+            print(path)
+        if emitted.unreadable:
+            first = emitted.first_unreadable
+            print(f"{emitted.unreadable:,} images without a request; the first: {first}")
+        elif not emitted.files:
+            print("no request waits for an answer")
         return 0
     with build_lock(store):
         taken = batches.take(options.take_batch)
     print(f"{taken.answered:,} answers kept, {taken.waiting:,} requests wait")
     if taken.foreign:
         print(f"{taken.foreign:,} answers to other requests, or to answered ones, passed over")
+    for reason, failures in sorted(taken.failed.items()):
+        print(f"{failures.lines:,} lines failed, {reason}; the first: {failures.first}")
     if taken.broken:
         print(f"{taken.broken:,} lines are no answers; the first: {taken.first_broken}")
     return 0 if taken.answered or not taken.waiting else 1

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.captions.languages import LanguageOf, detector
 from filters.registry import columns
 from filters.scores.registry import columns_of
 from filters.signal import Column
@@ -38,6 +39,7 @@ from pipelines.report.page.records import (
 )
 from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import (
+    Used,
     kept_rows,
     read_origin,
     read_rejects,
@@ -48,6 +50,7 @@ from pipelines.runtime.sidecar import (
 from schemas.keys import rank
 from schemas.recipe import MaxFailedFraction, Recipe
 from schemas.rule_config import Rule
+from schemas.score_config import LanguageScore
 from schemas.store.storage import Storage
 
 # Maximum number of entries of each kind; together they bound the size of the report.
@@ -112,7 +115,7 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         licences=_few_licences(_tallies(sources, kept, _licence)),
         blurred=_blurred(shard, store, kept, recipe),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
-        captions=captioned.counts_of(captions, kept),
+        captions=captioned.counts_of(captions, kept, _used(shard, store), _language_of(recipe)),
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
         score_values={(source, n): _values(scores, n) for n in scored if n in histograms},
@@ -180,6 +183,18 @@ def _values(table: pa.Table, name: str) -> Counter[float]:
 def _rows_in(store: Storage, shard: int) -> int:
     origin = read_origin(store, sidecar_path("sources", shard))
     return origin.counts.rows_in if origin else 0
+
+
+def _used(shard: int, store: Storage) -> Mapping[str, Used]:
+    origin = read_origin(store, sidecar_path("captions", shard))
+    return origin.used if origin else {}
+
+
+def _language_of(recipe: Recipe) -> LanguageOf | None:
+    """Return the detector of languages if the recipe needs its package anyway."""
+    scored = any(isinstance(scorer, LanguageScore) for scorer in recipe.score.scorers)
+    needed = recipe.caption.engines and (scored or recipe.caption.gates.languages)
+    return detector() if needed else None
 
 
 def _keys(table: pa.Table) -> list[str]:

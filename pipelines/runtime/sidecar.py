@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +63,23 @@ class Counts:
         return left == self.rows_in
 
 
+class Used(NamedTuple):
+    """Answers of a model, and their tokens."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def plus(self, other: "Used") -> "Used":
+        """Add up."""
+        return Used(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def add_used(a: Mapping[str, Used], b: Mapping[str, Used]) -> dict[str, Used]:
+    """Return the sums, by engine."""
+    return {name: a.get(name, Used()).plus(b.get(name, Used())) for name in sorted({*a, *b})}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """The footer of a side-car: its stage, a digest of its rows, the outcomes of its input."""
@@ -76,6 +93,7 @@ class Origin:
     tar: Mapping[str, str | int] = field(default_factory=dict)  # of an output shard: bytes, sha256
     files: tuple[str, ...] = ()  # in the corpus, published with it; its rows refer to them
     passed_over: Mapping[str, int] = field(default_factory=dict)  # in the input and no row
+    used: Mapping[str, Used] = field(default_factory=dict)  # answers that its rows rest on
     # Fingerprint without the lists that rows are judged by: of an equal one the rows are taken
     # over, and judged again. '' where there are no lists.
     base: str = ""
@@ -127,6 +145,7 @@ def write_sidecar(store: Storage, path: str, table: pa.Table, origin: Origin) ->
         "tar": dict(origin.tar),
         "files": list(origin.files),
         "passed_over": dict(origin.passed_over),
+        **({"used": dict(origin.used)} if origin.used else {}),
         **({"base": origin.base} if origin.base else {}),
     }
     metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
@@ -189,6 +208,7 @@ def make_origin(
     tar: Mapping[str, str | int] | None = None,
     files: Iterable[str] = (),
     passed_over: Mapping[str, int] | None = None,
+    used: Mapping[str, Used] | None = None,
     base: str = "",
 ) -> Origin:
     """Describe a table about to be written."""
@@ -201,6 +221,7 @@ def make_origin(
         tar=tar or {},
         files=tuple(sorted(files)),
         passed_over=_sum(passed_over or {}, {}),
+        used=used or {},
         base=base,
     )
 
@@ -396,6 +417,7 @@ def _origin(data: dict[str, Any]) -> Origin:
         tar=data["tar"],
         files=tuple(data["files"]),
         passed_over=data["passed_over"],
+        used={name: Used(*map(int, used)) for name, used in data.get("used", {}).items()},
         base=data.get("base", ""),
     )
 

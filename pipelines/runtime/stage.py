@@ -15,6 +15,7 @@ from pipelines.runtime.sidecar import (
     Counts,
     Origin,
     Reject,
+    Used,
     count,
     dead_letters_path,
     kept_keys,
@@ -48,6 +49,7 @@ class ShardResult:
     waited: float | None = (
         None  # share of the time that the device waited for prepared images, 0..1
     )
+    used: Mapping[str, Used] = field(default_factory=dict)  # see Origin
     base: str = ""  # see Origin
 
     def counts(self) -> Counts:
@@ -260,6 +262,7 @@ def run_shard(stage: MapStage, shard: int, store: Storage) -> ShardReport:
             counts,
             files=outcome.files,
             passed_over=outcome.passed_over,
+            used=outcome.used,
             base=outcome.base,
         )
         write_sidecar(store, path, outcome.table, origin)

@@ -28,6 +28,7 @@ from schemas.store.storage import CorpusError, Storage
 from schemas.subsets import SUBSETS, Subset
 
 MANIFEST = "manifest.json"
+ANSWERS = "answers"  # that captions rest on: a line an engine of the recipe, if it has any
 # Packages whose versions can change bytes of pixels or codes.
 MADE_WITH = ("vargpt-corpus", "numpy", "pillow", "torch")
 
@@ -49,6 +50,7 @@ def make_manifest(
     shard_count: int,
     passed_over: Mapping[str, Mapping[str, int]],
     subsets: Sequence[Subset],
+    answers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the manifest of the shards in a corpus.
 
@@ -60,13 +62,14 @@ def make_manifest(
         shard_count: number of shards of side-cars.
         passed_over: counts of entries that are not rows, by source and kind.
         subsets: that the build made.
+        answers: `bill` of the captions.
     """
     files = {
         subset: [ShardFile(*file) for file in json.loads(store.read(listing_path(subset.name)))]
         for subset in subsets
     }
     tokens = tokens_of(recipe, store, shard_count)
-    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over)
+    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over, answers)
 
 
 def versions() -> dict[str, str]:
@@ -90,6 +93,7 @@ def describe(
     tokens: Sequence[Mapping[str, Any]],
     made_with: Mapping[str, str],
     passed_over: Mapping[str, Mapping[str, int]],
+    answers: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the manifest of a corpus; `funnel` has the stages before the shards."""
     every = (file for of_subset in files.values() for file in of_subset)
@@ -108,6 +112,7 @@ def describe(
             # Rows that stages after dedup dropped or failed.
             "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
+            **({ANSWERS: [dict(line) for line in answers]} if answers else {}),
         },
         funnel=[*funnel, (STAGE, written)],
     )

@@ -18,6 +18,7 @@ from pipelines.captions.engines import make_engine
 from pipelines.captions.flags import flags_of, forbidden
 from pipelines.captions.fuse import fused
 from pipelines.captions.judge import Judge
+from pipelines.captions.usage import CountingAsk
 from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.gpu import require_gpu
@@ -114,7 +115,16 @@ class Caption(MapStage):
         clock = DeviceClock()
         judge = Judge(config=self.config, cosine=self._cosine(shard, store))
         asker = self._asker(shard, store, judge, clock)
-        ask: Ask = asker if self.asks else asker.kept
+        ask = CountingAsk(ask=asker if self.asks else asker.kept, config=self.config)
+        try:
+            result = self._result(rows, ask, judge, shard, store)
+        finally:
+            asker.answers.flush()
+        return replace(result, used=ask.used, waited=clock.share)
+
+    def _result(
+        self, rows: Sequence[Row], ask: Ask, judge: Judge, shard: int, store: Storage
+    ) -> ShardResult:
         made = self._captioned(rows, ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
@@ -132,7 +142,6 @@ class Caption(MapStage):
             table=pa.Table.from_pylist(kept, schema=CAPTIONS),
             rows_in=len(rows),
             rejects=named(rejects, shard, store),
-            waited=clock.share,
         )
 
     def _as_listed(self, shard: int, store: Storage) -> ShardResult:

@@ -9,6 +9,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from pipelines.captions.bill import bill
 from pipelines.out_folder import RECIPE
 from pipelines.report.build_log import BEGUN, LOG
 from pipelines.runtime.claims import CLAIMS, claims_bytes, load_claims
@@ -53,6 +54,7 @@ def manifest_again(
         tokens_of(look.recipe, look.store, len(look.sources)),
         made_with(manifest),
         passed_over(look.store, origins["sources"]),
+        bill(look.recipe.caption, origins["captions"]),
     )
 
 

@@ -27,6 +27,9 @@ def same_outcome(look: ShardLook, folder: str, outcome: ShardResult) -> Iterator
     if folder in look.origins and look.origins[folder].counts != outcome.counts():
         found, expected = look.origins[folder].counts, outcome.counts()
         yield look.fault(folder, f"its footer counts {found}, its stage counts {expected} now")
+    if folder in look.origins and look.origins[folder].used != outcome.used:
+        found, expected = dict(look.origins[folder].used), dict(outcome.used)
+        yield look.fault(folder, f"its footer counts {found}, its rows rest on {expected}")
     if look.corpus.stages[folder].judges or folder not in look.letters:
         return
     expected = sorted(

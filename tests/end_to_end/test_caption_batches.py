@@ -37,11 +37,15 @@ def recipe(tiny: Tiny) -> Recipe:
     return tiny.recipe(caption=CAPTION)
 
 
-def requests(tiny: Tiny, engine: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def requests(
+    tiny: Tiny, engine: str, capsys: pytest.CaptureFixture[str], unread: int = 0
+) -> list[dict[str, Any]]:
     folder = Path(mkdtemp(dir=tiny.folder))
     command = ["caption", tiny.write_recipe(caption=CAPTION), "--out", str(tiny.out)]
     assert main([*command, "--engine", engine, "--emit-batch", str(folder)]) == 0
-    printed = capsys.readouterr().out.split()
+    printed = capsys.readouterr().out.splitlines()
+    if unread:
+        assert f"{unread} images without a request; the first: " in printed.pop()
     files = sorted(folder.glob("*.jsonl"))
     assert printed == [*map(str, files)] or not files
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -55,12 +59,20 @@ def answer(request: dict[str, Any], text: str) -> dict[str, Any]:
     return {"custom_id": request["custom_id"], "response": {"status_code": 200, "body": body}}
 
 
+def failed(request: dict[str, Any]) -> str:
+    body = {"error": {"message": "slow down"}}
+    response = {"status_code": 429, "body": body}
+    return json.dumps({"custom_id": request["custom_id"], "response": response})
+
+
 def take(tiny: Tiny, engine: str, lines: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     file = tiny.folder / "answers.jsonl"
     file.write_text("\n".join(lines))
     words = ["--engine", engine, "--take-batch", str(file)]
-    assert main(["caption", str(tiny.folder / "r.yaml"), "--out", str(tiny.out), *words]) == 0
-    return capsys.readouterr().out
+    code = main(["caption", str(tiny.folder / "r.yaml"), "--out", str(tiny.out), *words])
+    printed = capsys.readouterr().out
+    assert code == ("\n0 answers kept" in f"\n{printed}")
+    return printed
 
 
 def captions(tiny: Tiny) -> list[dict[str, Any]]:
@@ -78,6 +90,10 @@ def test_rounds_of_files_caption_a_corpus_and_no_server_is_asked(
     said = [json.dumps(answer(each, "Waves of light colour in a grid.")) for each in good]
     said.append(json.dumps(answer(refusing, "I'm sorry, I cannot describe it.")))
     said.append(json.dumps({**answer(refusing, "other"), "custom_id": "0" * 32}))
+    printed = take(tiny, "first", [failed(first[2]), failed(first[1])], capsys)
+    assert f"0 answers kept, {IMAGES} requests wait" in printed
+    assert "2 lines failed, status 429; the first: " in printed
+    assert "line 1: 429: slow down\n" in printed
     printed = take(tiny, "first", [*reversed(said), '{"custom_id": "cut'], capsys)
     assert f"{IMAGES} answers kept, 0 requests wait" in printed
     assert "1 answers to other requests" in printed
@@ -106,6 +122,16 @@ def test_what_keeps_files_from_being_made_is_said(
     (tiny.out / "duplicates/00001.parquet").unlink()
     assert main([*command, "--emit-batch", str(tiny.folder / "x")]) == 1
     assert "duplicates/00001.parquet: missing; build until dedup" in capsys.readouterr().err
+
+
+def test_images_that_cannot_be_read_are_said(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        image = tiny.folder / f"images/{number}.png"
+        image.write_bytes(bytes(image.stat().st_size))
+    asked = requests(tiny, "first", capsys, unread=2)
+    assert len(asked) == IMAGES - 2
 
 
 def test_an_image_in_two_shards_is_asked_about_once(

@@ -56,9 +56,14 @@ def samples(tiny: Tiny) -> list[dict[str, Any]]:
 
 
 def test_an_engine_writes_captions_and_is_asked_once(tiny: Tiny) -> None:
-    caption = {"styles": [{"style": "sentence"}], "engines": [engine("colours")]}
+    caption = {
+        "styles": [{"style": "sentence"}],
+        "engines": [engine("colours")],
+        "gates": {"languages": ["en"]},
+    }
     recipe = tiny.recipe(caption=caption)
     tiny.build(recipe)
+    assert f"<p>By language: en ({IMAGES}).</p>" in (tiny.out / "report.html").read_text()
     rows = captions(tiny)
     assert len(rows) == len(simple_captioners.SEEN) == IMAGES
     for row in rows.values():
@@ -118,6 +123,9 @@ def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
         tiny.build(tiny.recipe(caption=caption))
     with pytest.raises((EngineError, CorpusError), match="simple_captioners:leaves: SystemExit"):
         tiny.build(tiny.recipe(caption={**caption, "engines": [engine("leaves")]}))
+    missing = "caption engine simple_captioners:nobody: AttributeError"
+    with pytest.raises((EngineError, CorpusError), match=missing):
+        tiny.build(tiny.recipe(caption={**caption, "engines": [engine("nobody")]}))
 
 
 def test_a_generated_caption_and_the_source_s_words_become_one(tiny: Tiny) -> None:
@@ -196,8 +204,11 @@ def test_questions_are_flags_and_a_forbidden_one_drops(tiny: Tiny) -> None:
     assert len(flags) == IMAGES
     assert 0 < len(collages) < IMAGES
     assert not any(said["frame"] for said in flags.values())
-    tiny.build(tiny.recipe(caption={**caption, "forbid": ["collage"]}))
+    manifest = tiny.build(tiny.recipe(caption={**caption, "forbid": ["collage"]}))
     assert captions(tiny).keys() == flags.keys() - collages
+    # Those for rows that were dropped, too.
+    [line] = manifest["answers"]
+    assert (line["engine"], line["answers"]) == ("flagged", 2 * IMAGES)
     assert len(simple_captioners.SEEN) == 2 * IMAGES
     assert not verify(Storage(str(tiny.out)))
 

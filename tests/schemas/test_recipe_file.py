@@ -393,3 +393,16 @@ def test_null_takes_a_rule_away_and_a_group_needs_a_name(tmp_path: Path):
     assert [*load_recipe(str(path), ["select.text_url=null"]).select] == ["aspect"]
     with pytest.raises(RecipeError, match="any_of needs a rule's name above it"):
         load_recipe(str(path), ["select={any_of: [{aspect: {max: 3}}]}"])
+
+
+def test_half_a_character_is_refused_where_it_stands() -> None:
+    styles = [{"style": "mine", "prompt": "What \ud83d is it?"}]
+    [said] = faults_of(caption={"styles": styles}, name="small \udfff")[:1]
+    assert said.startswith("r.yaml: name: \\udfff is half a character")
+    [said] = faults_of(caption={"styles": styles})
+    assert said.startswith("r.yaml: caption.styles.0.prompt: \\ud83d is half a character")
+
+
+def test_a_language_that_no_detector_knows_is_refused() -> None:
+    [said] = faults_of(caption={"gates": {"languages": ["en", "xx"]}})
+    assert said.startswith("r.yaml: caption.gates.languages: xx: no language that is known: ace,")

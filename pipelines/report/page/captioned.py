@@ -6,28 +6,20 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Any, NamedTuple
 
+from filters.captions.languages import MIN_LETTERS, SURE, LanguageOf
 from filters.cleaning import without_controls
 from filters.words import count_words
+from pipelines.captions.bill import money_of
 from pipelines.report.page.joined import joined
-from schemas.caption_config import CaptionConfig, OpenAiEngine
+from pipelines.runtime.sidecar import Used, add_used
+from schemas.caption_config import CaptionConfig
 from schemas.keys import rank
 
 MOST_REFUSED = 3  # examples of each engine and reason
 REFUSED_CHARS = 300
+TOO_SHORT = f"under {MIN_LETTERS} letters"
+UNSURE = f"under {SURE:.0%} sure"
 WORD_BINS = (5, 10, 20, 40, 80, 160)  # most words of each bin of lengths but the last
-MILLION = 1_000_000
-
-
-class Used(NamedTuple):
-    """Answers of an engine, and what they cost."""
-
-    answers: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def plus(self, other: "Used") -> "Used":
-        """Add up."""
-        return Used(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Flagged(NamedTuple):
@@ -55,27 +47,40 @@ class CaptionCounts:
 
     styles: Mapping[str, int] = field(default_factory=dict)  # of the chosen captions of samples
     lengths: Mapping[tuple[str, int], int] = field(default_factory=dict)  # style, number of bin
+    # Of the chosen captions of samples: ISO 639 codes, UNSURE and TOO_SHORT; empty if not counted.
+    languages: Mapping[str, int] = field(default_factory=dict)
     used: Mapping[str, Used] = field(default_factory=dict)  # by engine
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)  # engine, reason
     examples: Mapping[tuple[str, str], tuple[Refused, ...]] = field(default_factory=dict)
     flags: Mapping[str, Flagged] = field(default_factory=dict)  # by question
 
 
-def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> CaptionCounts:
-    """Count the rows of a side-car of captions; `kept` are the keys of samples."""
+def counts_of(
+    rows: Iterable[Mapping[str, Any]],
+    kept: Collection[str],
+    used: Mapping[str, Used],
+    language_of: LanguageOf | None,
+) -> CaptionCounts:
+    """Count the rows of a side-car of captions.
+
+    Args:
+        rows: of the side-car.
+        kept: keys of samples.
+        used: of its footer.
+        language_of: detects languages; None if they are not counted.
+    """
     styles: Counter[str] = Counter()
     lengths: Counter[tuple[str, int]] = Counter()
-    used: dict[str, Used] = {}
+    languages: Counter[str] = Counter()
     examples: dict[tuple[str, str], list[Refused]] = {}
     flags: dict[str, Flagged] = {}
     for row in rows:
         if row["key"] in kept:
             styles[row["caption_style"]] += 1
             lengths[row["caption_style"], _bin(row["caption"])] += 1
+            if language_of:
+                languages[_language(*language_of(row["caption"]))] += 1
         for each in row["written"]:
-            if each["engine"]:
-                cost = Used(1, each["prompt_tokens"], each["completion_tokens"])
-                used[each["engine"]] = used.get(each["engine"], Used()).plus(cost)
             if each["engine"] and each["reason"]:
                 found = examples.setdefault((each["engine"], each["reason"]), [])
                 said = (without_controls(each[name]) for name in ("text", "detail"))
@@ -87,6 +92,7 @@ def counts_of(rows: Iterable[Mapping[str, Any]], kept: Collection[str]) -> Capti
     return CaptionCounts(
         styles=styles,
         lengths=lengths,
+        languages=languages,
         used=used,
         refused={place: len(found) for place, found in examples.items()},
         examples={place: _few(found) for place, found in examples.items()},
@@ -99,7 +105,8 @@ def merged(a: CaptionCounts, b: CaptionCounts) -> CaptionCounts:
     return CaptionCounts(
         styles=joined(a.styles, b.styles, add),
         lengths=joined(a.lengths, b.lengths, add),
-        used=joined(a.used, b.used, Used.plus),
+        languages=joined(a.languages, b.languages, add),
+        used=add_used(a.used, b.used),
         refused=joined(a.refused, b.refused, add),
         examples=joined(a.examples, b.examples, lambda these, those: _few([*these, *those])),
         flags=joined(a.flags, b.flags, Flagged.plus),
@@ -125,7 +132,7 @@ def engine_lines(counts: CaptionCounts, config: CaptionConfig) -> list[EngineLin
             EngineLine(
                 name=engine.name,
                 used=used,
-                money=_money(used, engine) if isinstance(engine, OpenAiEngine) else None,
+                money=money_of(used, engine),
                 refused=tuple(
                     (
                         reason,
@@ -164,12 +171,16 @@ def _bin(caption: str) -> int:
     return sum(words > most for most in WORD_BINS)
 
 
+def language_lines(counts: CaptionCounts) -> list[tuple[str, int]]:
+    """Return languages and how many captions are in each, the most frequent first."""
+    return sorted(counts.languages.items(), key=lambda line: (-line[1], line[0]))
+
+
+def _language(code: str, probability: float) -> str:
+    if not code:
+        return TOO_SHORT
+    return code if probability >= SURE else UNSURE
+
+
 def _few(found: Iterable[Refused]) -> tuple[Refused, ...]:
     return tuple(sorted(found)[:MOST_REFUSED])
-
-
-def _money(used: Used, engine: OpenAiEngine) -> float | None:
-    if not (engine.prompt_price or engine.completion_price):
-        return None
-    cost = used.prompt_tokens * engine.prompt_price
-    return (cost + used.completion_tokens * engine.completion_price) / MILLION

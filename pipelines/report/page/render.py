@@ -14,7 +14,12 @@ from pipelines.dedup.lists import Lists
 from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.build_log import StageTime
 from pipelines.report.page import charts, formats
-from pipelines.report.page.captioned import bin_names, engine_lines, length_lines
+from pipelines.report.page.captioned import (
+    bin_names,
+    engine_lines,
+    language_lines,
+    length_lines,
+)
 from pipelines.report.page.charts import HistogramChart, funnel_segments, histogram_chart
 from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.medians import median
@@ -128,6 +133,7 @@ def render_page(
             engines=engine_lines(summary.captions, recipe.caption),
             lengths=length_lines(summary.captions),
             length_bins=bin_names(),
+            languages=language_lines(summary.captions),
             balance=lists.balance,
             benchmarks={
                 name: (counts, by_dedup.get(f"{CONTAMINATED}:{name}", 0))

@@ -2,10 +2,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.captions.languages import foreign_words, wrong_language
+from filters.captions.languages import _SCRIPTS, foreign_words, wrong_language
 from filters.captions.person_names import person_name_in
+from filters.scores.language import identifier
+from schemas.languages import LANGUAGES
 
 CHINESE = "\u4e00\u53ea\u7ea2\u8272\u7684\u72d0\u72f8"
+
+
+def test_the_languages_that_a_recipe_may_name_are_those_of_the_detector():
+    of_no_language = "zxx"
+    assert {*identifier().nb_classes} - {of_no_language} == LANGUAGES
+    assert {code for codes in _SCRIPTS.values() for code in codes} <= LANGUAGES
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,13 @@ def test_an_image_that_a_model_cannot_read_is_refused_alone(
     assert "aspect ratio" in found["001"].detail
 
 
+def test_a_prompt_longer_than_the_model_says_so(folders: Callable[[str], Path]) -> None:
+    long = asked(1, prompt="snow " * 600, style="mine")
+    said = "style mine: cannot read 'snow .*: 60. tokens .* 6 may be written, the model has 512"
+    with pytest.raises(EngineError, match=said):
+        answers(captioner(folders("blip")), [long])
+
+
 def test_a_pass_that_lacks_memory_is_halved_for_good(
     folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,13 @@
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from filters.captioner import Answer
-from pipelines.captions.answers import FLUSH_ANSWERS, FLUSH_S, Answers, shared_path, storable
+from pipelines.captions.answers import FLUSH_ANSWERS, Answers, shared_path, storable
 from schemas.store.storage import CorpusError, Storage
 
 
@@ -18,6 +21,18 @@ def answer(number: int, text: str = "") -> Answer:
         completion_tokens=3,
         model="m",
     )
+
+
+EVERY = [answer(number).digest for number in range(9)]
+TIMEOUT_S = 60
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + TIMEOUT_S
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def answers_of(store: Storage, **parts: object) -> Answers:
@@ -43,18 +58,42 @@ def test_answers_are_found_after_they_were_flushed(store: Storage) -> None:
     assert Answers(store=store, shard=4).find(digests) == {}
 
 
-def test_many_answers_or_some_seconds_publish_by_themselves(store: Storage) -> None:
-    now = [0.0]
-    made = answers_of(store, clock=lambda: now[0])
-    made.add(answer(0))
-    assert not store.listing("answers/00003")
-    now[0] = FLUSH_S
-    made.add(answer(1))
-    assert len(store.listing("answers/00003")) == 1
-    for number in range(2, 2 + FLUSH_ANSWERS):
+def test_many_answers_are_written_at_once(store: Storage) -> None:
+    made = answers_of(store)
+    for number in range(FLUSH_ANSWERS - 1):
         made.add(answer(number))
-    assert len(store.listing("answers/00003")) == 2
+    assert not store.listing("answers/00003")
+    made.add(answer(FLUSH_ANSWERS))
+    assert len(store.listing("answers/00003")) == 1
     assert len(Answers(store=store, shard=3).find([answer(n).digest for n in range(99)])) == 99
+
+
+def test_an_answer_is_written_though_no_other_comes(store: Storage) -> None:
+    made = answers_of(store, flush_s=0.01)
+    for number in range(2):
+        made.add(answer(number))
+        eventually(lambda n=number: len(Answers(store=store, shard=3).find(EVERY)) == n + 1)
+
+
+def test_what_the_timer_could_not_write_is_written_with_the_next_answer(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def fails(self: Storage, path: str, body: bytes) -> None:
+        tried.set()
+        raise OSError("the store is away")
+
+    made = answers_of(store, flush_s=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "commit_bytes", fails)
+        made.add(answer(0))
+        assert tried.wait(TIMEOUT_S)
+        eventually(lambda: made._is_late)
+        with pytest.raises(OSError, match="the store is away"):
+            made.add(answer(1))
+    made.add(answer(2))
+    assert len(Answers(store=store, shard=3).find(EVERY)) == 3
 
 
 def test_of_two_answers_to_one_request_every_reader_takes_the_same(store: Storage) -> None:
