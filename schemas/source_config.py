@@ -7,6 +7,15 @@ from pydantic import Field, model_validator
 
 from schemas.rule_config import Rules
 from schemas.sections import Model, Name
+from schemas.subsets import (
+    DEFAULT_SUBSET,
+    EDIT,
+    PREFERENCE,
+    SUBSETS,
+    T2I,
+    UNDERSTAND,
+    SourceSubset,
+)
 
 TextOf = Literal["first_line", "whole"]  # of a .txt; first_line: the first that is not blank
 
@@ -152,22 +161,18 @@ class TarColumns(Columns):
         return self
 
 
-# What its rows become: an image to generate, an edit, a conversation about an image, or two images
-# of which one is preferred.
-SourceSubset = Literal["t2i", "edit", "understand", "preference"]
-
 # Roles of each subset: those that it may have, and the sets of which it needs one.
 _ROLES: dict[str, tuple[frozenset[str], tuple[frozenset[str], ...]]] = {
-    "t2i": (frozenset(), (frozenset(),)),
-    "edit": (
+    T2I.name: (frozenset(), (frozenset(),)),
+    EDIT.name: (
         frozenset({"input", "inverse", "edit_type", "instructions", "edited"}),
         (frozenset({"input"}),),
     ),
-    "understand": (
+    UNDERSTAND.name: (
         frozenset({"turns", "answer"}),
         (frozenset({"turns"}), frozenset({"answer"}), frozenset()),
     ),
-    "preference": (
+    PREFERENCE.name: (
         frozenset({"rejected", "candidates", "scores", "best"}),
         (frozenset({"rejected"}), frozenset({"candidates", "scores"})),
     ),
@@ -179,7 +184,7 @@ class _Source(Model):
     OF_LATER_STAGES: ClassVar[frozenset[str]] = frozenset({"quota", "select"})
 
     name: Name  # in counts, in keys of rows, and for --set
-    subset: SourceSubset = "t2i"
+    subset: SourceSubset = DEFAULT_SUBSET
     licence: str = ""  # of rows without a licence in the list
     # Rows whose licence forbids commercial use or changes (NC, ND) are dropped otherwise.
     allow_non_commercial: bool = False
@@ -244,7 +249,7 @@ class FolderSource(_Source):
 
     @model_validator(mode="after")
     def _pairs_have_a_list(self) -> "FolderSource":
-        if self.subset in ("edit", "preference") and not self.list:
+        if SUBSETS[self.subset].further and not self.list:
             raise ValueError(f"subset {self.subset} of a folder needs a list: a row a sample")
         return self
 
@@ -263,7 +268,7 @@ class TarSource(_Source):
 
     @model_validator(mode="after")
     def _has_one_image_a_sample(self) -> "TarSource":
-        if self.subset in ("edit", "preference"):
+        if SUBSETS[self.subset].further:
             raise ValueError(
                 f"a sample of a tar has one image, subset {self.subset} needs two: unpack the tars "
                 "and name the files in the list of a folder"

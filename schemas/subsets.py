@@ -8,6 +8,10 @@ from typing import Literal
 from schemas.markers import IMAGE, IMAGE_GEN
 
 SubsetName = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
+# What the rows of a source become: an image to generate, an edit, a conversation about an image, or
+# two images of which one is preferred.
+SourceSubset = Literal["t2i", "edit", "understand", "preference"]
+DEFAULT_SUBSET: SourceSubset = "t2i"
 Producer = Literal["build", "preferences"]
 
 # JSON type of every field of KEY.json; signals are one object of numbers, flags and strings.
@@ -109,7 +113,7 @@ class Subset:
         >>> [SUBSETS[name].shard_stage for name in ("t2i", "edit")]
         ['shard', 'shard_edit']
         """
-        return "shard" if self.name == "t2i" else f"shard_{self.name}"
+        return "shard" if self.name == DEFAULT_SUBSET else f"shard_{self.name}"
 
     @property
     def main_image(self) -> str:

@@ -18,6 +18,7 @@ from pipelines.sources.listing import MALFORMED, Listed, ListedImage, listed_fro
 from schemas.keys import sample_key
 from schemas.markers import IMAGE
 from schemas.source_config import Column, ColumnList, Columns, Source
+from schemas.subsets import EDIT, PREFERENCE
 
 SOURCE, REJECTED = "source", "rejected"  # roles of further images
 SEVERAL_INPUTS, NO_INPUT, NO_IMAGE = "several_inputs", "no_input", "no_image"
@@ -58,9 +59,9 @@ class Roles:
             yield listed
             return
         try:
-            if self.source.subset == "edit":
+            if self.source.subset == EDIT.name:
                 yield from self._edits(listed, row)
-            elif self.source.subset == "preference":
+            elif self.source.subset == PREFERENCE.name:
                 yield self._preference(listed, row)
             else:
                 yield self._with_main(listed, row, self.main)

@@ -81,6 +81,7 @@ from schemas.fingerprint import fingerprint
 from schemas.list_config import BalanceConfig
 from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
+from schemas.subsets import DEFAULT_SUBSET
 from schemas.tables import DUPLICATES
 
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
@@ -112,7 +113,9 @@ class Dedup(SidecarStage):
         """Return the stage as a recipe has it."""
         config, decode = recipe.dedup, recipe.decode
         benchmarks = (benchmark_fingerprint(each, config, decode) for each in config.benchmarks)
-        of_parts = tuple(source.name for source in recipe.sources if source.subset != "t2i")
+        of_parts = tuple(
+            source.name for source in recipe.sources if source.subset != DEFAULT_SUBSET
+        )
         return cls(
             config=config,
             caps=caps_of(recipe),

@@ -18,6 +18,7 @@ from schemas.licences import is_restricted
 from schemas.recipe import CrawlConfig, Recipe
 from schemas.source_config import Source
 from schemas.store.storage import Storage
+from schemas.subsets import UNDERSTAND
 from schemas.tables import SOURCES
 
 RESTRICTED = "restricted_licence"
@@ -107,7 +108,7 @@ def _source_row(row: Listed, source: Source) -> dict[str, Any]:
         "turns": [asdict(turn) for turn in row.turns],
         "edit_type": row.edit_type,
         "scores": list(row.scores),
-        "origin": row.origin or (row.url if source.subset == "understand" else ""),
+        "origin": row.origin or (row.url if source.subset == UNDERSTAND.name else ""),
         "listed": row.listed,
     }
     return {"key": key_of(source.name, made), **made}

@@ -57,24 +57,27 @@ def fill(forms: Forms, key: str, text: str) -> Conversation:
     )
 
 
-def load_forms(name: str, kind: Kind) -> Forms:
+def load_forms(name: str, kind: Kind, field: str = "edit_forms") -> Forms:
     """Load a bundled file of forms by name, or any file by path or URL.
+
+    `field` of the section `pair` names it, for errors.
 
     Raises:
         CorpusError: the file is missing, or no file of forms of this kind.
     """
-    return _parse(name, read_template_file(name), tuple(kind.user), tuple(kind.answers))
+    data = read_template_file(name, field)
+    return _parse(f"pair.{field}: {name}", data, tuple(kind.user), tuple(kind.answers))
 
 
 @lru_cache(maxsize=8)
-def _parse(name: str, data: bytes, user: tuple[str, ...], answers: tuple[str, ...]) -> Forms:
+def _parse(where: str, data: bytes, user: tuple[str, ...], answers: tuple[str, ...]) -> Forms:
     try:
         forms = Forms.model_validate(load_yaml(data))
     except (yaml.YAMLError, ValidationError, ValueError) as error:
-        raise CorpusError(f"{name}: {error}") from error
+        raise CorpusError(f"{where}: {error}") from error
     faults = [*_faults(forms.user, user), *_faults(forms.answers, answers)]
     if faults:
-        raise CorpusError(f"{name}: {'; '.join(faults)}")
+        raise CorpusError(f"{where}: {'; '.join(faults)}")
     return forms
 
 

@@ -31,7 +31,7 @@ def file_sha256(config: PairConfig, field: str) -> str:
         CorpusError: the file is missing.
     """
     pinned = getattr(config, f"{field}_sha256")
-    return pinned or hashlib.sha256(read_template_file(getattr(config, field))).hexdigest()
+    return pinned or hashlib.sha256(read_template_file(getattr(config, field), field)).hexdigest()
 
 
 def load_pair_file(config: PairConfig, field: str) -> PairFiles:
@@ -43,10 +43,10 @@ def load_pair_file(config: PairConfig, field: str) -> PairFiles:
     name, sha256 = getattr(config, field), getattr(config, f"{field}_sha256")
     if field == "templates":
         return load_templates(name, sha256=sha256)
-    found = hashlib.sha256(read_template_file(name)).hexdigest()
+    found = hashlib.sha256(read_template_file(name, field)).hexdigest()
     if sha256 and found != sha256:
         raise CorpusError(f"pair.{field}: {name}: sha256 is {found}, the recipe says {sha256}")
-    return load_forms(name, EDIT_KIND if field == "edit_forms" else UNDERSTAND_KIND)
+    return load_forms(name, EDIT_KIND if field == "edit_forms" else UNDERSTAND_KIND, field)
 
 
 def pinned_pair(config: PairConfig) -> PairConfig:

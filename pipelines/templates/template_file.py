@@ -97,8 +97,8 @@ def load_templates(name: str, *, sha256: str = "") -> Templates:
     return _parse(name, data)
 
 
-def read_template_file(name: str) -> bytes:
-    """Read the bytes of a template file.
+def read_template_file(name: str, field: str = "templates") -> bytes:
+    """Read the bytes of a template file; `field` of the section `pair` names it.
 
     Raises:
         CorpusError: the file is missing.
@@ -113,7 +113,7 @@ def read_template_file(name: str) -> bytes:
     except FileNotFoundError as error:
         names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
         known = f"bundled are {', '.join(names)}; the path of a file ends in .yaml"
-        raise CorpusError(f"{name}: no such template file; {known}") from error
+        raise CorpusError(f"pair.{field}: {name}: no such file; {known}") from error
 
 
 @lru_cache(maxsize=8)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from pipelines.check_recipe import pin, warnings
-from pipelines.templates.template_file import read_template_file, templates_sha256
-from schemas.recipe import Recipe
+from pipelines.templates.pair_files import file_sha256
+from pipelines.templates.template_file import read_template_file
+from schemas.recipe import PairConfig, Recipe
 from schemas.recipe_file import RecipeError, parse_recipe
 from schemas.store.storage import CorpusError
 
@@ -32,7 +33,7 @@ def test_files_are_pinned_by_their_hash(tmp_path: Path):
     weights = tmp_path / "vae.safetensors"
     weights.write_bytes(b"weights" * 1000)
     pinned = pin(recipe(vq_tokens=of_weights(str(weights))))
-    assert pinned.pair.templates_sha256 == templates_sha256("t2i-v1")
+    assert pinned.pair.templates_sha256 == file_sha256(PairConfig(), "templates")
     (tokenizer,) = pinned.vq_tokens.tokenizers
     assert tokenizer.checkpoint_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert pin(pinned) == pinned

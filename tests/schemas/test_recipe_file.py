@@ -61,7 +61,8 @@ def test_an_unknown_key_of_a_source_gets_the_keys_of_its_kind():
     sources = [{"name": "web", "kind": "list", "path": "a", "base-url": "x"}]
     assert faults_of(sources=sources) == [
         "r.yaml: sources.0.base-url: unknown key; did you mean base_url? "
-        "Allowed: name, licence, quota, select, kind, path, columns, quoting, links, base_url"
+        "Allowed: name, subset, licence, allow_non_commercial, quota, select, kind, path, columns, "
+        "quoting, links, base_url"
     ]
 
 
@@ -69,7 +70,8 @@ def test_an_unknown_column_of_a_source_gets_the_columns():
     sources = [{"name": "a", "kind": "folder", "path": "a", "columns": {"caption": "x"}}]
     assert faults_of(sources=sources) == [
         "r.yaml: sources.0.columns.caption: unknown key; "
-        "Allowed: url, text, title, tags, licence, author, lists"
+        "Allowed: url, text, title, tags, licence, author, lists, input, inverse, edit_type, "
+        "instructions, edited, turns, answer, rejected, candidates, scores, best, keep"
     ]
 
 

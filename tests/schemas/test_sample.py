@@ -29,6 +29,7 @@ SAMPLE: dict[str, Any] = {
     "crop_aspect": 1.0,
     "signals": {"aspect": 1.0, "short_side": 300, "text_url": False, "phash": "00ff"},
     "template": "t",
+    "listed": "{}",
     "recipe": "r",
 }
 
@@ -65,10 +66,10 @@ def test_null_is_a_fault(name: str):
         ({"width": 512.0}, "field 'width' is 512.0, expected int"),
         ({"width": True}, "field 'width' is True, expected int"),
         ({"tags": ["fox"]}, "field 'tags' is ['fox'], expected str"),
-        ({"messages": []}, "0 <image_gen> marks in the messages, expected 1"),
+        ({"messages": []}, "messages are [], expected a list of role and content"),
         (
-            {"messages": [*SAMPLE["messages"], SAMPLE["messages"][1]]},
-            "2 <image_gen> marks in the messages, expected 1",
+            {"messages": [SAMPLE["messages"][0], {"role": "assistant", "content": "Here."}]},
+            "0 <image_gen> marks in the messages, expected 1",
         ),
         ({"messages": ["hello"]}, "messages[0] is 'hello', expected role and content"),
         (

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from corpus import ROOT
 
-from schemas.subsets import SUBSETS, Subset, SubsetName, made_by
+from schemas.subsets import SUBSETS, SourceSubset, Subset, SubsetName, made_by
 
 ARRAYS = ["features256.npy", "tokens256.npy"]
 PAIR = ["chosen.features256.npy", "rejected.features256.npy"]
@@ -33,7 +33,7 @@ def test_a_subset_says_its_members_in_order_and_as_many_marks_as_they_need(subse
 
 def test_every_name_has_a_subset_that_is_known_by_its_producer() -> None:
     assert tuple(SUBSETS) == get_args(SubsetName)
-    assert [each.name for each in made_by("build")] == ["t2i"]
+    assert [each.name for each in made_by("build")] == [*get_args(SourceSubset)]
     assert [each.name for each in made_by("preferences")] == ["preference", "preference_edit"]
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from filters.edits.registry import MadeEdit, NotFitting, make_edit
 from PIL import Image
 
 from filters.decode import DecodeError, decode_with_alpha
-from filters.edits.registry import MadeEdit, NotFitting, make_edit
 from filters.text import primary_text
 from pipelines.runtime.images import in_time
 from pipelines.runtime.sidecar import Reject

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-
-
 import pyarrow as pa
 
 from pipelines.runtime.sidecar import Reject

@@ -10,6 +10,7 @@ from pipelines.sources.hub.dataset import one_line, tables
 from pipelines.sources.lists.parquet import is_list
 from schemas.source_config import HuggingFaceSource
 from schemas.store.storage import CorpusError
+from schemas.subsets import DEFAULT_SUBSET
 
 
 def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource, image: str) -> None:
@@ -29,7 +30,7 @@ def require_images(dataset: Any, schema: pa.Schema, source: HuggingFaceSource, i
         return
     kind = schema.field(image).type
     feature = (dataset.features or {}).get(image)
-    if what := _not_images(kind, feature, image, one_of_list=source.subset != "t2i"):
+    if what := _not_images(kind, feature, image, one_of_list=source.subset != DEFAULT_SUBSET):
         raise CorpusError(f"{path}: column {image!r} is {what}")
     if _is_text(kind) and (url := _first(dataset.select_columns([image]), path)):
         raise CorpusError(

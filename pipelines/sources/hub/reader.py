@@ -43,6 +43,7 @@ from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
 from pipelines.sources.roles import SEVERAL_INPUTS, Roles
 from schemas.source_config import IMAGE_ROLES, Columns, HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import DEFAULT_SUBSET
 
 BATCH_ROWS = 1000
 IMAGE_ROWS = 16  # in memory, in addition to the rows that `datasets` reads ahead
@@ -101,7 +102,7 @@ class HubReader:
             if isinstance(row, str):
                 yield Reject(id=id_, reason=MALFORMED, detail=storable(row))
                 continue
-            if self.source.subset != "t2i":
+            if self.source.subset != DEFAULT_SUBSET:
                 yield from self._samples(id_, number, row)
                 continue
             listed = listed_from(id_, row, self.source.columns)

@@ -48,6 +48,7 @@ from pipelines.sources.roles import Roles
 from schemas.source_config import Columns, FolderSource, ListSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import DEFAULT_SUBSET
 
 SHOWN_FILES = 5
 
@@ -119,7 +120,7 @@ def _units(
 def read_list(unit: Unit, source: ListSource | FolderSource) -> Iterator[Listed | Reject]:
     """Read the samples of one unit of a list; a row that cannot be parsed gives a reject."""
     columns = source.columns
-    roles = None if source.subset == "t2i" else Roles(source=source, main=columns.url)
+    roles = None if source.subset == DEFAULT_SUBSET else Roles(source=source, main=columns.url)
     for id_, row in read_rows(unit, columns, source.quoting):
         if isinstance(row, Reject):
             yield row

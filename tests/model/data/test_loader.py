@@ -402,7 +402,8 @@ sys.path.insert(0, sys.argv[1])
 import webdataset
 assert webdataset.__file__.startswith(sys.argv[1]), webdataset.__file__
 from model.data.samples import decode
-body = b'{"key": "k", "messages": [{"role": "user", "content": "<image>"}]}'
+turns = b'[{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "Yes."}]'
+body = b'{"key": "k", "messages": ' + turns + b'}'
 jpg = open(sys.argv[2], "rb").read()
 print(decode("k", {"json": body, "jpg": jpg}, "understand").input_image.size)
 """

@@ -49,7 +49,7 @@ def test_what_is_no_manifest_is_refused(content: str, message: str, tmp_path: Pa
 def test_a_manifest_of_another_contract_is_refused(square: Path, tmp_path: Path) -> None:
     manifest = json.loads((square / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"contract": 1}))
-    with pytest.raises(DataError, match="shards of contract 1, expected 4"):
+    with pytest.raises(DataError, match="shards of contract 1, expected 5"):
         read_manifest(str(tmp_path))
 
 

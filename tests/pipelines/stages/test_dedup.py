@@ -586,7 +586,7 @@ def test_dedup_by_bytes_needs_no_hashes(desk):
     rows = [row(0), row(1, sha256=f"{0:064x}")]
     lay_out(desk, rows, 1)
     size_only = pa.table(
-        {"key": [r.key for r in rows], "pixels": [100, 100]},
+        {"key": [r.key for r in rows], "pixels": [100, 100], "images": [[], []]},
         schema=signals_schema([pa.field("pixels", pa.int64())]),
     )
     desk.put_table("signals", 0, size_only)

@@ -65,7 +65,7 @@ def test_a_token_that_the_template_completes_is_found(desk, tmp_path: Path):
     desk.put("captions", 0, [{"key": "a", "caption": "s", "caption_origin": "text"}])
     desk.put("sources", 0, [{"key": "a", "source": "s", "url": "a.jpg"}])
     stage = Pair(config=PairConfig(templates=str(tmp_path / "mine.yaml")))
-    assert run_shard(stage, 0, desk.store).failed == {"marker_in_caption": 1}
+    assert run_shard(stage, 0, desk.store).failed == {"marker_in_text": 1}
 
 
 def test_what_a_template_file_holds_counts_and_not_where_it_lies(desk, paired, tmp_path: Path):

@@ -25,6 +25,7 @@ from pipelines.stages.pair import Pair
 from pipelines.stages.shard import (
     SAMPLES_A_TASK,
     Shard,
+    SubsetOutputs,
     json_rows,
     listing_path,
     output_shard_count,
@@ -102,9 +103,8 @@ def write(
     samples_a_task: int = SAMPLES_A_TASK,
 ) -> list[list[Any]]:
     writer = Shard(recipe=recipe, samples_a_task=samples_a_task)
-    Engine(processes=1).run(
-        lambda root: writer.expand(shard_numbers(root, order), store, outputs, groups), name="shard"
-    )
+    of = SubsetOutputs(subset=T2I, shards=order, samples=0, outputs=outputs, groups=groups)
+    Engine(processes=1).run(lambda root: writer.expand(root, store, [of]), name="shard")
     return json.loads(store.read(listing_path("t2i")))
 
 

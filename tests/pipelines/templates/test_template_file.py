@@ -1,3 +1,4 @@
+import hashlib
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -13,7 +14,6 @@ from pipelines.templates.template_file import (
     converse,
     load_templates,
     read_template_file,
-    templates_sha256,
 )
 from schemas.store.storage import CorpusError
 
@@ -229,12 +229,12 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path):
 
 
 def test_a_missing_file_is_named_with_those_there_are():
-    with pytest.raises(CorpusError, match="t2i-v2: no such file; bundled are t2i-v1; "):
+    with pytest.raises(CorpusError, match=r"t2i-v2: no such file; bundled are .*t2i-v1.*; "):
         load_templates("t2i-v2")
 
 
 def test_a_pinned_file_that_changed_is_refused(write):
-    pinned = templates_sha256(write())
+    pinned = hashlib.sha256(read_template_file(write())).hexdigest()
     assert load_templates(write(), sha256=pinned) == BUNDLED
     with pytest.raises(CorpusError, match=f"sha256 is [0-9a-f]{{64}}, the recipe says {pinned}"):
         load_templates(write(nouns=["woodcut"]), sha256=pinned)
