@@ -29,8 +29,8 @@ SIDE = 512  # px, of the images that are edited
 SHOWN = 20  # edits on a sheet
 COLUMNS = 4
 THUMB, GAP, LINE = 116, 6, 12  # px
-WORDS = 40  # characters a line
-LINES = 6
+WORDS = 44  # characters a line
+LINES = 8
 
 Titled = tuple[Image.Image, str]
 
@@ -48,7 +48,9 @@ def images(rows_of: Path, column: str, count: int) -> list[Titled]:
     rows = [json.loads(line) for line in rows_of.read_text().splitlines()]
     clean = [row for row in rows if row.get(column, "").startswith(("openclipart/", "root/"))]
     files = {rows_of.parent / row[column]: row["title"] for row in clean}
-    drawn = sorted((file for file in files if file.is_file()), key=lambda file: rank(file.name, "edits"))[:count]
+    drawn = sorted(
+        (file for file in files if file.is_file()), key=lambda file: rank(file.name, "edits")
+    )[:count]
     return [(load(file), files[file]) for file in drawn]
 
 
@@ -57,7 +59,9 @@ def is_picture(image: Image.Image) -> bool:
     return image.mode == "RGB" or bool(np.asarray(image.getchannel("A")).min() == 255)
 
 
-def edits_of(name: str, given: Sequence[Titled]) -> tuple[list[MadeEdit], Counter[str], list[float]]:
+def edits_of(
+    name: str, given: Sequence[Titled]
+) -> tuple[list[MadeEdit], Counter[str], list[float]]:
     """Make one edit of each image; return them, the reasons of the others, and the CPU seconds."""
     pictures = [each for each in given if is_picture(each[0])]
     made: list[MadeEdit] = []

@@ -113,7 +113,7 @@ class BackgroundPattern(EditBase):
     def words(self) -> tuple[Wording, Wording]:
         """Describe the pattern; before it was white."""
         pattern = _DESCRIBED[self.pattern].format(first=self.first, second=self.second)
-        values = {"pattern": pattern}
+        values = {"pattern": pattern, "the_pattern": f"the {pattern.removeprefix('a ')}"}
         return Wording(group="edit", values=values), Wording(group="inverse", values=values)
 
 

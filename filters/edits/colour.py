@@ -83,7 +83,7 @@ class Saturation(EditBase):
 
     name: ClassVar[str] = "saturation"
     measure: ClassVar[Measure] = Measure(
-        meaning="change of the mean chroma, percent", least=10, of=chroma_percent
+        meaning="change of the mean chroma, percent", least=15, of=chroma_percent
     )
     factor: float  # of the distance to grey
     strength: Strength
@@ -115,9 +115,9 @@ class Saturation(EditBase):
 
 
 _SATURATIONS: Final[Mapping[Strength, tuple[float, float]]] = {
-    "slight": (1.4, 0.65),
-    "plain": (1.8, 0.4),
-    "strong": (2.6, 0.15),
+    "slight": (1.6, 0.6),
+    "plain": (2.1, 0.38),
+    "strong": (3.0, 0.12),
 }
 
 

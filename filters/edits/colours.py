@@ -62,13 +62,22 @@ def name_of(colour: Colour) -> str:
 
     >>> name_of((250, 20, 20)), name_of((110, 60, 20)), name_of((170, 200, 250))
     ('red', 'brown', 'light blue')
+    >>> name_of((200, 140, 120)), name_of((110, 70, 60)), name_of((110, 105, 30))
+    ('light brown', 'brown', 'olive green')
     """
     hue, saturation, value = colorsys.rgb_to_hsv(*(level / 255 for level in colour))
     name = next(name for end, name in _HUES if hue * 360 <= end)
-    if name == "orange" and value < 0.72:
-        return "brown"
+    if name in ("red", "orange") and hue < 0.5:  # not a red next to pink
+        if value < 0.72 and (name == "orange" or saturation < 0.7):
+            return "brown"
+        if saturation < 0.6 and value < 0.9:
+            return "light brown"
+        if saturation < 0.45:
+            return "pink" if name == "red" else "beige"
     if name == "red" and saturation < 0.55 and value > 0.75:
         return "pink"
+    if name == "yellow" and value < 0.65:
+        return "olive green"
     if value < 0.45:
         return f"dark {name}"
     return f"light {name}" if saturation < 0.45 and value > 0.75 else name

@@ -21,6 +21,7 @@ _LEAST_APART: Final = 40  # levels, in a channel; of a pixel that is seen on a c
 _LEAST_SEEN: Final = 0.5  # of the opaque pixels that are seen
 _EVERY: Final = 4  # of so many opaque pixels one is compared with colours
 _TRANSPARENT: Final = (0.1, 0.95)  # share of the pixels, of an image with a background
+_MOST_HALF: Final = 0.12  # of the pixels that are not clear; edges have some
 _LEAST_AROUND: Final = 0.9  # of the transparent pixels that reach the border
 
 
@@ -57,6 +58,10 @@ def check_background(given: Given) -> None:
         raise NotFitting(f"{share:.1%} of the image is transparent; expected 10 % to 95 %")
     if _reaching_border(clear) < _LEAST_AROUND * clear.sum():
         raise NotFitting("the image has large holes, which are no background")
+    alpha = np.asarray(given.image.getchannel("A"))
+    half = np.count_nonzero((alpha > 32) & (alpha < 224))
+    if half > _MOST_HALF * np.count_nonzero(alpha > 32):
+        raise NotFitting("the image is half transparent, so that a background would shine through")
     if seen_on(opaque_pixels(given.image), WHITE) < _LEAST_SEEN:
         raise NotFitting("the image is hardly seen on white")
 

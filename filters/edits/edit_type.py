@@ -9,7 +9,7 @@ from PIL import Image
 from filters.edits.measures import Measure
 from schemas.keys import draw
 
-JsonValue: TypeAlias = str | int | float | list[int] | list[str]
+JsonValue: TypeAlias = str | int | float | bool | list[int] | list[str]
 Parameters: TypeAlias = Mapping[str, JsonValue]
 Strength: TypeAlias = Literal["slight", "plain", "strong"]
 STRENGTHS: tuple[Strength, ...] = ("slight", "plain", "strong")

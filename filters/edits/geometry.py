@@ -1,10 +1,12 @@
 """Edits of where things stand: flip, rotate, tilt, crop, zoom."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from filters.edits.edit_type import (
@@ -17,7 +19,7 @@ from filters.edits.edit_type import (
     Strength,
     Wording,
 )
-from filters.edits.measures import Measure, area_percent, grey, hash_bits, levels
+from filters.edits.measures import Measure, area_percent, grey, levels, unlike_percent
 from filters.edits.places import PLACES, SPOTS, Box, Place, box_at
 
 _FLIPS: Final = {
@@ -32,12 +34,11 @@ _TURNS: Final = {  # clockwise; Pillow counts the other way
 _TILTS: Final = (-30, -20, -15, -10, 10, 15, 20, 30)
 _EVEN: Final = 12  # levels; a border that stays within them is of one colour
 _ON_BACKGROUND: Final = 24  # levels; a pixel farther from the border's colour is of the content
-_LEAST_DEVIATION: Final = 12  # levels; of the luminance of a part that shows something
+_LEAST_DEVIATION: Final = 20  # levels; of the luminance of a part that shows something
 _LEAST_SIDE: Final = 64  # px; of what is cut out
+_MOST_SHOWN: Final = 4  # places to zoom in on that may be drawn, those that show most
 _HALVES: Final = ("left", "right", "top", "bottom")
-_SHAPE: Final = Measure(
-    meaning="difference of the perceptual hashes, bits of 64", least=6, of=hash_bits
-)
+_SHAPE: Final = Measure(meaning="100 less the correlation, percent", least=12, of=unlike_percent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +95,7 @@ class Tilt(EditBase):
 
     name: ClassVar[str] = "tilt"
     inverse: ClassVar[Inverse] = "computed"
-    measure: ClassVar[Measure] = _SHAPE
+    measure: ClassVar[Measure] = Measure(meaning=_SHAPE.meaning, least=3, of=unlike_percent)
     degrees: int  # clockwise, -30..30
     background: list[int]  # RGB
 
@@ -106,13 +107,11 @@ class Tilt(EditBase):
         middle = np.median(border, axis=0)
         if (np.abs(border - middle).max(axis=1) > _EVEN).mean() > 0.01:
             raise NotFitting("the border is not of one colour, so that corners would show")
-        content = (np.abs(rgb - middle).max(axis=2) > _ON_BACKGROUND).astype(np.uint8) * 255
-        mask = Image.fromarray(content)
-        before = float(np.count_nonzero(content))
+        rows, columns = np.nonzero(np.abs(rgb - middle).max(axis=2) > _ON_BACKGROUND)
         background = [round(float(level)) for level in middle]
+        height, width = rgb.shape[:2]
         for degrees in draws.shuffled("degrees", _TILTS):
-            after = np.count_nonzero(np.asarray(mask.rotate(-degrees)))
-            if before and abs(after / before - 1) < 0.01:
+            if _stays(columns - (width - 1) / 2, rows - (height - 1) / 2, (width, height), degrees):
                 return cls(degrees=degrees, background=background)
         raise NotFitting("the content would leave the frame")
 
@@ -134,6 +133,16 @@ class Tilt(EditBase):
             Wording(group="edit", values={"degrees": angle, "direction": there}),
             Wording(group="edit", values={"degrees": angle, "direction": back}),
         )
+
+
+def _stays(
+    across: NDArray[np.float64], down: NDArray[np.float64], size: tuple[int, int], degrees: int
+) -> bool:
+    """Return whether pixels, given from the centre, are within the frame after a turn."""
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    turned_across = np.abs(across * cosine - down * sine)
+    turned_down = np.abs(across * sine + down * cosine)
+    return bool((turned_across <= size[0] / 2).all() and (turned_down <= size[1] / 2).all())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,10 +235,14 @@ class Zoom(EditBase):
         if min(given.flat.size) / factor < _LEAST_SIDE:
             raise NotFitting(f"enlarged {factor:g} times, less than {_LEAST_SIDE} px would be left")
         size = round(width / factor), round(height / factor)
-        for place in draws.shuffled("place", ("centre", *PLACES)):  # the centre twice as often
+        shown: dict[Place, float] = {}
+        for place in PLACES:
             left, top, right, bottom = box_at(place, size, (width, height))
-            if float(grey_levels[top:bottom, left:right].std()) >= _LEAST_DEVIATION:
-                return cls(factor=factor, place=place, strength=strength)
+            shown[place] = round(float(grey_levels[top:bottom, left:right].std()), 3)
+        most = sorted(PLACES, key=shown.__getitem__)[-_MOST_SHOWN:]
+        found = [place for place in PLACES if place in most and shown[place] >= _LEAST_DEVIATION]
+        if found:
+            return cls(factor=factor, place=draws.pick("place", found), strength=strength)
         raise NotFitting("no part shows enough to enlarge it")
 
     def make(self, given: Given) -> Made:

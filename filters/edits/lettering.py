@@ -18,7 +18,7 @@ _MOST_WIDTH: Final = 0.8  # of the image's width
 _MOST_HEIGHT: Final = 0.14  # of the image's height, a line
 _LEAST_HEIGHT: Final = 12  # px; smaller letters cannot be read
 _MARGIN: Final = 0.05  # of the shorter side
-_QUIET: Final = 3  # places that may be drawn, those with the least detail
+_QUIET: Final = 2  # places that may be drawn, those with the least detail
 _LINES: Final[tuple[Place, ...]] = ("top", "centre", "bottom")
 _APART: Final = 200  # of the colour of the letters from that behind them
 
@@ -95,11 +95,12 @@ def _extent(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
 
 
 def _stroke(size: float) -> int:
-    return max(1, round(size / 16))
+    return max(1, round(size / 28))
 
 
 def _outline(colour: Colour) -> Colour:
-    return (0, 0, 0) if sum(colour) > 330 else (255, 255, 255)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return (0, 0, 0) if light > 140 else (255, 255, 255)
 
 
 def _margin(image: Image.Image) -> int:

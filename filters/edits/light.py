@@ -34,9 +34,9 @@ _CONTRAST: Final[Mapping[Strength, tuple[float, float]]] = {
     "plain": (1.7, 0.55),
     "strong": (2.4, 0.32),
 }
-_BLUR: Final[Mapping[Strength, float]] = {"slight": 0.004, "plain": 0.009, "strong": 0.02}
-_SHARPEN: Final[Mapping[Strength, int]] = {"slight": 130, "plain": 260, "strong": 450}
-_SHARPEN_RADIUS: Final = 0.004  # of the longer side
+_BLUR: Final[Mapping[Strength, float]] = {"slight": 0.006, "plain": 0.012, "strong": 0.024}
+_SHARPEN: Final[Mapping[Strength, int]] = {"slight": 200, "plain": 400, "strong": 800}
+_SHARPEN_RADIUS: Final = 0.006  # of the longer side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,8 +171,9 @@ class Sharpen(EditBase):
     name: ClassVar[str] = "sharpen"
     measure: ClassVar[Measure] = Measure(
         meaning="change of the variance of the Laplacian, octaves",
-        least=0.3,
+        least=0.5,
         of=sharpness_octaves,
+        least_difference=20,
     )
     percent: int
     strength: Strength

@@ -1,7 +1,7 @@
 """How far two images differ: levels, share of the pixels, and a measure of each type of edit.
 
-All measures but `hash_bits` are taken at most `SIDE` px wide and high, so that they cost little and
-depend little on the resolution.
+All measures are taken at most `SIDE` px wide and high, so that they cost little and depend little
+on the resolution.
 """
 
 import math
@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from filters.phash import hamming, phash
-from filters.signal import Record
-
 SIDE: Final = 256  # px
 VISIBLE: Final = 8  # levels of 255; a pixel that differs by more in a channel has changed
+_COLOURED: Final = 24  # levels of chroma
 
 Levels: TypeAlias = NDArray[np.float32]
 Level = TypeVar("Level", np.uint8, np.float32)
@@ -46,6 +44,7 @@ class Measure:
     least: float  # of its size, without the sign
     of: Callable[[Compared], float]
     least_share: float = 0.02  # of the pixels that have changed
+    least_difference: float = 12  # levels; mean of the changed pixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +57,13 @@ class Change:
     difference: float  # mean over the changed pixels of their largest channel, 0..255 levels
     share: float  # of the pixels, 0..1, that differ by more than `VISIBLE` levels in a channel
     least_share: float
+    least_difference: float  # levels
 
     def is_enough(self, sign: int = 0) -> bool:
         """Return whether the target differs as the type asks, in the direction of `sign`."""
         size = self.value * sign if sign else abs(self.value)
-        return size >= self.least and self.share >= self.least_share
+        seen = self.share >= self.least_share and self.difference >= self.least_difference
+        return seen and size >= self.least
 
 
 def change(measure: Measure, source: Image.Image, target: Image.Image) -> Change:
@@ -81,6 +82,7 @@ def change(measure: Measure, source: Image.Image, target: Image.Image) -> Change
         difference=round(float(differences[changed].mean()), 3) if changed.any() else 0.0,
         share=round(float(changed.mean()), 5),
         least_share=measure.least_share,
+        least_difference=measure.least_difference,
     )
 
 
@@ -160,15 +162,25 @@ def sharpness_octaves(pair: Compared) -> float:
     return math.log2(after / before) if before and after else 0.0
 
 
-def hash_bits(pair: Compared) -> float:
-    """Return the bits in which both perceptual hashes differ, 0..64."""
-    return float(hamming(*(phash(_record(image)) for image in (pair.source, pair.target))))
+def unlike_percent(pair: Compared) -> float:
+    """Return 100 less the correlation of all levels in percent: 0 for equal images.
+
+    A flip of a figure that is nearly symmetric has a few percent, though its pHash may be far.
+    """
+    before, after = (rgb.ravel() - rgb.mean() for rgb in (pair.before, pair.after))
+    spread = math.sqrt(float(np.dot(before, before)) * float(np.dot(after, after)))
+    return 100 * (1 - float(np.dot(before, after)) / spread) if spread else 0.0
 
 
 def area_percent(pair: Compared) -> float:
     """Return the share of the source's area that a smaller target lacks, in percent."""
     target, source = pair.target, pair.source
     return 100 * (1 - target.width * target.height / (source.width * source.height))
+
+
+def is_colourful(image: Image.Image) -> bool:
+    """Return whether at least one pixel in fifty has a colour."""
+    return float((chroma(levels(image)[0]) > _COLOURED).mean()) >= 0.02
 
 
 def detail(rgb: Levels) -> Levels:
@@ -189,7 +201,3 @@ def _laplacian_variance(level: Levels) -> float:
         return 0.0
     beside = level[1:-1, :-2] + level[1:-1, 2:] + level[:-2, 1:-1] + level[2:, 1:-1]
     return float((4 * level[1:-1, 1:-1] - beside).var())
-
-
-def _record(image: Image.Image) -> Record:
-    return Record(image=image, file_bytes=0, text="", title="", tags=())

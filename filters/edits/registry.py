@@ -147,6 +147,11 @@ def _checked(edit: Edit, given: Given) -> tuple[Made, Change]:
         raise NotFitting(
             f"{found.share:.2%} of the pixels change, expected at least {found.least_share:.2%}"
         )
+    if found.difference < found.least_difference:
+        raise NotFitting(
+            f"changed pixels differ by {found.difference:.1f} levels, expected at least "
+            f"{found.least_difference:g}"
+        )
     if not found.is_enough(edit.sign):
         sign = "" if edit.sign >= 0 else "-"
         raise NotFitting(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from filters.edits.edit_type import STRENGTHS, Draws, EditBase, Given, Made, Strength, Wording
-from filters.edits.measures import Measure, mean_difference
+from filters.edits.measures import Measure, is_colourful, mean_difference
 
 _POSTERISED: Final[Mapping[int, Strength]] = {2: "strong", 3: "plain", 4: "slight"}
 _BLOCKS: Final[Mapping[Strength, int]] = {"slight": 48, "plain": 28, "strong": 16}
@@ -25,7 +25,7 @@ class Posterise(EditBase):
     name: ClassVar[str] = "posterise"
     measure: ClassVar[Measure] = Measure(
         meaning="difference of the changed pixels, levels",
-        least=16,
+        least=24,
         of=mean_difference,
         least_share=0.08,
     )
@@ -62,11 +62,12 @@ class Edges(EditBase):
         least_share=0.05,
     )
     lines: str
+    colourful: bool  # whether the source has colours, which the way back could ask for
 
     @classmethod
     def draw(cls, given: Given, draws: Draws) -> Self:
         """Draw the kind of lines."""
-        return cls(lines=draws.pick("lines", _LINES))
+        return cls(lines=draws.pick("lines", _LINES), colourful=is_colourful(given.flat))
 
     def make(self, given: Given) -> Made:
         """Draw the gradient, or for a pencil what is darker than around it."""
@@ -82,7 +83,8 @@ class Edges(EditBase):
         there = "pencil" if self.lines == "pencil" else "edit"
         ink, paper = self.lines.split(" on ") if there == "edit" else ("", "")
         values = {"ink": ink, "paper": paper} if ink else {}
-        return Wording(group=there, values=values), Wording(group="inverse", values={})
+        back = Wording(group="inverse", values={}) if self.colourful else None
+        return Wording(group=there, values=values), back
 
 
 def _gradient(grey: Image.Image, scale: float) -> Image.Image:
@@ -154,13 +156,15 @@ class Halftone(EditBase):
     dots: int  # along the longer side
     ink: str  # black or coloured
     strength: Strength
+    colourful: bool  # whether the source has colours, which the way back could ask for
 
     @classmethod
     def draw(cls, given: Given, draws: Draws) -> Self:
         """Draw the size of the dots and the inks."""
         strength: Strength = draws.pick("strength", STRENGTHS)
         ink = draws.pick("ink", _INKS)
-        return cls(dots=_DOTS[strength], ink=ink, strength=strength)
+        colourful = is_colourful(given.flat)
+        return cls(dots=_DOTS[strength], ink=ink, strength=strength, colourful=colourful)
 
     def make(self, given: Given) -> Made:
         """Print the luminance, or each channel."""
@@ -177,7 +181,7 @@ class Halftone(EditBase):
         ink = {"black": "black", "coloured": "coloured"}[self.ink]
         values = {"size": sizes[self.strength], "ink": ink}
         there = Wording(group="edit", values=values)
-        if self.strength == "strong":
+        if self.strength == "strong" or not (self.colourful or self.ink == "coloured"):
             return there, None
         back = "inverse" if self.ink == "coloured" else "inverse black"
         return there, Wording(group=back, values={})

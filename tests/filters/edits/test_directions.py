@@ -146,7 +146,7 @@ def test_grey_images_have_no_hue_saturation_or_colour_to_lose():
 def test_blur_lowers_and_sharpening_raises_the_sharpness():
     image = drawings(12, 256)[0][0]
     assert all(edit.change.value <= -1 for edit in all_of("blur", image))
-    assert all(edit.change.value >= 0.3 for edit in all_of("sharpen", image))
+    assert all(edit.change.value >= 0.5 for edit in all_of("sharpen", image))
 
 
 def test_a_stronger_edit_changes_more():
@@ -225,10 +225,10 @@ def test_a_crop_is_a_part_of_the_source_and_named():
 
 def test_a_crop_leaves_no_empty_part():
     image = Image.new("RGB", (300, 300), "white")
-    image.paste(photo(100, 100), (0, 0))
-    parts = {edit.parameters["part"] for edit in all_of("crop", image, 40)}
-    assert "bottom right" not in parts
-    assert "right" not in parts
+    image.paste(photo(300, 140), (0, 0))
+    parts = {str(edit.parameters["part"]) for edit in all_of("crop", image, 40)}
+    assert len(parts) > 3
+    assert not any("bottom" in part for part in parts)
 
 
 def test_a_zoom_is_an_enlarged_part_and_its_words_name_the_factor():
@@ -368,6 +368,6 @@ def test_edges_are_where_the_luminance_changes():
     square = Image.new("RGB", (200, 200), (230, 230, 230))
     ImageDraw.Draw(square).rectangle((50, 50, 150, 150), fill=(20, 20, 120))
     for lines, inside in (("black on white", 255), ("white on black", 0)):
-        drawn = array(remake("edges", square, {"lines": lines}).target)
+        drawn = array(remake("edges", square, {"lines": lines, "colourful": True}).target)
         assert drawn[100, 100].tolist() == [inside] * 3
         assert abs(int(drawn[100, 50, 0]) - inside) > 150
