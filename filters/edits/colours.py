@@ -78,6 +78,8 @@ def name_of(colour: Colour) -> str:
         return "pink"
     if name == "yellow" and value < 0.65:
         return "olive green"
+    if name == "pink" and value < 0.7:
+        return "purple"
     if value < 0.45:
         return f"dark {name}"
     return f"light {name}" if saturation < 0.45 and value > 0.75 else name

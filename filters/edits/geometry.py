@@ -95,7 +95,7 @@ class Tilt(EditBase):
 
     name: ClassVar[str] = "tilt"
     inverse: ClassVar[Inverse] = "computed"
-    measure: ClassVar[Measure] = Measure(meaning=_SHAPE.meaning, least=3, of=unlike_percent)
+    measure: ClassVar[Measure] = Measure(meaning=_SHAPE.meaning, least=8, of=unlike_percent)
     degrees: int  # clockwise, -30..30
     background: list[int]  # RGB
 

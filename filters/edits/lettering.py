@@ -7,9 +7,9 @@ from typing import ClassVar, Final, Self
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from filters.edits.colours import COLOURS, Colour, distance
+from filters.edits.colours import COLOURS, Colour
 from filters.edits.edit_type import Draws, EditBase, Given, Made, NotFitting, Wording
-from filters.edits.measures import Measure, changed_percent
+from filters.edits.measures import Levels, Measure, changed_percent, largest
 from filters.edits.places import SPOTS, Place, box_at, by_detail
 from filters.edits.sentences import written_words
 
@@ -20,7 +20,8 @@ _LEAST_HEIGHT: Final = 12  # px; smaller letters cannot be read
 _MARGIN: Final = 0.05  # of the shorter side
 _QUIET: Final = 2  # places that may be drawn, those with the least detail
 _LINES: Final[tuple[Place, ...]] = ("top", "centre", "bottom")
-_APART: Final = 200  # of the colour of the letters from that behind them
+_APART: Final = 90  # levels, in a channel; of the letters from a pixel behind them
+_LEAST_SEEN: Final = 0.85  # of the pixels behind the letters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +46,11 @@ class Text(EditBase):
         quiet = [place for place in by_detail(given.flat, 0.33) if place in _LINES]
         place: Place = draws.pick("place", quiet[:_QUIET])
         box = box_at(place, (width, height), given.flat.size, _margin(given.flat))
-        mean = np.asarray(given.flat.crop(box), np.float32).reshape(-1, 3).mean(axis=0)
-        behind = (round(float(mean[0])), round(float(mean[1])), round(float(mean[2])))
-        seen = [name for name in _COLOURS if distance(COLOURS[name], behind) >= _APART]
-        return cls(text=text, colour=draws.pick("colour", seen or ["black"]), place=place)
+        behind = np.asarray(given.flat.crop(box), np.float32)
+        seen = {name: _seen_share(behind, COLOURS[name]) for name in _COLOURS}
+        clear = [name for name, share in seen.items() if share >= _LEAST_SEEN]
+        best = max(_COLOURS, key=seen.__getitem__)
+        return cls(text=text, colour=draws.pick("colour", clear or [best]), place=place)
 
     def make(self, given: Given) -> Made:
         """Draw the letters."""
@@ -101,6 +103,11 @@ def _stroke(size: float) -> int:
 def _outline(colour: Colour) -> Colour:
     light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     return (0, 0, 0) if light > 140 else (255, 255, 255)
+
+
+def _seen_share(behind: Levels, colour: Colour) -> float:
+    apart = largest(np.abs(behind - np.array(colour, np.float32)))
+    return round(float((apart >= _APART).mean()), 3)
 
 
 def _margin(image: Image.Image) -> int:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from filters.cleaning import clean
 from filters.phrase import as_phrase, quoted
 from schemas.markers import marker_in
 
@@ -55,9 +56,9 @@ again='the picture "AZ-lizard"'))
     Args:
         title: a title or a short caption.
     """
-    words = " ".join(title.split())
+    words = " ".join(clean(title).split()) if len(title) <= 4 * MOST_CHARS else ""
     usable = words and len(words) <= MOST_CHARS and words.count(" ") < MOST_WORDS
-    if not usable or marker_in(words) or not re.search(r"[^\W_]", words):
+    if not usable or marker_in(title) or not re.search(r"[^\W_]", words):
         return None
     phrase = as_phrase(words)
     if re.search(r"[^\w ',().&-]", phrase):
