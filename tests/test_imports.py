@@ -40,6 +40,7 @@ ROOMS = (
     "model.tokenizers",
     "model",
     "filters.captions",
+    "filters.edits",
     "filters.scores",
     "filters",
     "schemas",

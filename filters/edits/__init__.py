@@ -1,0 +1,1 @@
+"""Edits that are exact by construction: an image, its edited twin, and the words for both ways."""
