@@ -40,6 +40,23 @@ def to_srgb(image: Image.Image, background: str) -> Image.Image:
     return flat
 
 
+def to_srgb_with_alpha(image: Image.Image) -> Image.Image:
+    """Return a new sRGB image: RGBA if pixels may be transparent, else RGB.
+
+    Raises:
+        NotImplementedError: as `to_srgb`.
+    """
+    shallow = _eight_bit(image) if image.mode[0] in "IF" else image
+    if not shallow.has_transparency_data:
+        return to_srgb(image, "#ffffff")
+    straight = shallow.convert("RGBA")
+    mode, profile = _OPAQUE.get(shallow.mode, "RGB"), image.info.get("icc_profile")
+    found = _convert(straight.convert(mode), profile) if profile else straight.convert("RGB")
+    found.putalpha(straight.getchannel("A"))
+    found.info.clear()
+    return found
+
+
 def is_srgb(image: Image.Image) -> bool:
     """Whether `to_srgb` leaves the pixels of an open image as they are: RGB, opaque, no profile.
 

@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL import ExifTags, Image, ImageColor, UnidentifiedImageError, features
 
-from filters.colour import is_srgb, to_srgb
+from filters.colour import is_srgb, to_srgb, to_srgb_with_alpha
 from filters.decode_work import excess_in_bytes, excess_in_image
 from filters.formats import FileFormat, file_format
 from filters.jpeg_scans import ended_otherwise
@@ -97,6 +97,24 @@ def decode(data: bytes, *, max_pixels: int, background: str = "#ffffff") -> Imag
         ValueError: `background` is not a colour.
     """
     return decode_scaled(data, max_pixels=max_pixels, background=background).image
+
+
+def decode_with_alpha(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode the first frame of a file to an upright sRGB image: RGBA if it has alpha, else RGB.
+
+    Args:
+        data: as in `decode`.
+        max_pixels: as in `decode`.
+
+    Raises:
+        DecodeError: the file is no usable image.
+    """
+    if data.startswith(b"\xff\xd8\xff"):  # a JPEG has no alpha, and may lack its end
+        return decode(data, max_pixels=max_pixels)
+    with _opened(_checked(data), max_pixels) as image:
+        image.load()
+        turn = _turn(image)
+        return to_srgb_with_alpha(image if turn is None else image.transpose(turn))
 
 
 def decode_scaled(

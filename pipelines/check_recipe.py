@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from filters.captions.model_pin import pinned_engine
 from filters.captions.questions import questions_of
+from filters.edits.registry import EDITS
 from filters.entries import entry_index
 from filters.pdq import MISSING, has_pdq
 from filters.registry import SIGNALS, make_signal
@@ -37,6 +38,7 @@ from schemas.recipe_file import RecipeError
 from schemas.source_config import Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, absolute
+from schemas.subsets import DEFAULT_SUBSET, SUBSETS
 from schemas.tables import DUPLICATES, SCORES
 
 CHUNK_BYTES = 1 << 24
@@ -157,6 +159,12 @@ def _checkpoint_faults(recipe: TokenizerRecipe) -> Iterator[str]:
 def _source_faults(source: Source, recipe: Recipe) -> Iterator[str]:
     """Look for files of this machine only: others may need a network, and a user's leave."""
     where = f"sources.{source.name}"
+    if source.kind == "edits":
+        yield from (
+            fault.replace(f"sources.{source.of.name}", f"{where}.of", 1)
+            for fault in _source_faults(source.of, recipe)
+        )
+        return
     if source.kind == "huggingface":
         if os.path.isabs(source.path) and not os.path.isdir(source.path):
             try:
@@ -199,6 +207,23 @@ def _faults(recipe: Recipe) -> Iterator[str]:
     yield from _blur_faults(recipe)
     yield from _caption_faults(recipe)
     yield from semantic_faults(recipe)
+    yield from _subset_faults(recipe)
+
+
+def _subset_faults(recipe: Recipe) -> Iterator[str]:
+    """Find what a recipe asks of samples of several images that is not known of them."""
+    several = [source for source in recipe.sources if source.subset != DEFAULT_SUBSET]
+    for source in several:
+        if recipe.blur and SUBSETS[source.subset].further:
+            yield (
+                f"blur: source {source.name} is of subset {source.subset}, and faces are found on "
+                "the main image of a sample alone; build it without blur"
+            )
+        for name in source.types if source.kind == "edits" else ():
+            if name not in EDITS:
+                yield f"sources.{source.name}.types: {name}: unknown edit; {suggest(name, EDITS)}"
+    if several and recipe.dedup.balance:
+        yield f"dedup.balance: is of {DEFAULT_SUBSET} alone, source {several[0].name} is not"
 
 
 def _signal_faults(recipe: Recipe) -> Iterator[str]:

@@ -188,7 +188,8 @@ def _check_parents(store: Storage) -> None:
 
 def _check_sources(recipe: Recipe, store: Storage) -> None:
     out = _place(store.root)
-    for source in recipe.sources:
+    for each in recipe.sources:
+        source = each.of if each.kind == "edits" else each
         of_folder = source.kind in ("folder", "huggingface")
         if source.kind == "huggingface" and not os.path.isdir(source.path):
             continue  # a name on the Hub
@@ -198,7 +199,7 @@ def _check_sources(recipe: Recipe, store: Storage) -> None:
         for key, path in paths.items():
             if why := _overlap(path, out, is_folder=of_folder and key == "path"):
                 raise CorpusError(
-                    f"sources.{source.name}.{key}: {path}: {why} --out {store.root}; give --out a "
+                    f"sources.{each.name}.{key}: {path}: {why} --out {store.root}; give --out a "
                     "folder beside it"
                 )
 

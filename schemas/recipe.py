@@ -353,6 +353,7 @@ class Recipe(_Sections):
         for source in data["sources"]:
             for place in ("path", "base_url", "list"):
                 source.pop(place, None)
+                source.get("of", {}).pop(place, None)
         for name, section in self:
             for field in section.EFFORT_FIELDS if isinstance(section, Section) else ():
                 del data[name][field]

@@ -138,7 +138,8 @@ def dump_recipe(recipe: Recipe) -> str:
     """
     data = recipe.model_dump(mode="json")
     for source, fields in zip(recipe.sources, data["sources"], strict=True):
-        fields["columns"] = source.columns.model_dump(mode="json", exclude_unset=True)
+        named = source.columns.model_dump(mode="json", exclude_unset=True)
+        (fields["of"] if source.kind == "edits" else fields)["columns"] = named
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
@@ -256,16 +257,7 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
             return f"{protocol}://{posixpath.normpath(posixpath.join(place, path))}"
         return os.path.abspath(os.path.join(folder, path))
 
-    sources: list[Source] = []
-    for source in recipe.sources:
-        path = resolve(source.path)
-        if source.kind == "huggingface" and not _is_local(source.path, path):
-            path = source.path
-        update: dict[str, Any] = {"path": path}
-        if source.kind == "folder":
-            update["list"] = resolve(source.list)
-        update["select"] = _resolved_rules(source.select, resolve)
-        sources.append(source.model_copy(update=update))
+    sources = tuple(_resolved_source(source, resolve) for source in recipe.sources)
     tokenizers = tuple(
         tokenizer.model_copy(update={"checkpoint": resolve(tokenizer.checkpoint)})
         if tokenizer.checkpoint
@@ -281,7 +273,7 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         for known in recipe.crawl.known_hashes
     )
     changes = {
-        "sources": tuple(sources),
+        "sources": sources,
         "caption": _resolved_caption(recipe.caption, resolve),
         "crawl": recipe.crawl.model_copy(update={"known_hashes": lists}),
         "dedup": _resolved_dedup(recipe.dedup, resolve),
@@ -291,6 +283,20 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
         "pair": pair,
     }
     return recipe.model_copy(update=changes)
+
+
+def _resolved_source(source: Source, resolve: Callable[[str], str]) -> Source:
+    select = _resolved_rules(source.select, resolve)
+    if source.kind == "edits":
+        of = _resolved_source(source.of, resolve)
+        return source.model_copy(update={"of": of, "select": select})
+    path = resolve(source.path)
+    if source.kind == "huggingface" and not _is_local(source.path, path):
+        path = source.path
+    update: dict[str, Any] = {"path": path, "select": select}
+    if source.kind == "folder":
+        update["list"] = resolve(source.list)
+    return source.model_copy(update=update)
 
 
 def _resolved_caption(config: CaptionConfig, resolve: Callable[[str], str]) -> CaptionConfig:

@@ -194,7 +194,9 @@ class _Source(Model):
 
     @model_validator(mode="after")
     def _roles_fit_the_subset(self) -> "_Source":
-        columns: Columns = getattr(self, "columns")  # noqa: B009 - of every kind of source
+        if isinstance(self, EditsSource):
+            return self
+        columns: Columns = getattr(self, "columns")  # noqa: B009 - of every other kind of source
         every = {role for allowed, _ in _ROLES.values() for role in allowed}
         given = {role for role in every & columns.model_fields_set if getattr(columns, role)}
         allowed, needed = _ROLES[self.subset]
@@ -289,6 +291,41 @@ class HuggingFaceSource(_Source):
     columns: Columns = Columns()
 
 
+class EditsSource(_Source):
+    """Edits that are made of another source's images: exact, drawn by their keys, with words.
+
+    The images before and after are written into the corpus. See docs/concepts/edits.md for types.
+    """
+
+    kind: Literal["edits"]
+    # A source of images; tars may be those of a finished corpus.
+    of: Annotated[FolderSource | TarSource | HuggingFaceSource, Field(discriminator="kind")]
+    subset: Literal["edit"] = "edit"
+    share: float = Field(default=1.0, gt=0, le=1)  # of the images, drawn by their keys
+    types: tuple[str, ...] = ()  # of edits, drawn from evenly; () for all
+    inverse: bool = True  # whether the way back is a sample too, where somebody could ask for it
+    side: int = Field(default=512, ge=64)  # px, longer side of what edits are made of
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the images' source."""
+        return self.of.columns
+
+    @property
+    def path(self) -> str:
+        """The place of the images' source."""
+        return self.of.path
+
+    @model_validator(mode="after")
+    def _is_of_images(self) -> "EditsSource":
+        if self.of.subset != DEFAULT_SUBSET:
+            raise ValueError(f"of.subset is {self.of.subset}, edits are made of {DEFAULT_SUBSET}")
+        if self.of.kind == "huggingface" and not self.of.image:
+            raise ValueError("of.image is '': images that are crawled cannot be edited; build them")
+        return self
+
+
 Source = Annotated[
-    ListSource | FolderSource | TarSource | HuggingFaceSource, Field(discriminator="kind")
+    ListSource | FolderSource | TarSource | HuggingFaceSource | EditsSource,
+    Field(discriminator="kind"),
 ]

@@ -88,6 +88,8 @@ RAW = pa.schema(
         _field("content_type", pa.string(), "header as sent, '' if none"),
         _field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
         _field("images", pa.list_(STORED_IMAGE), "further images of the sample; none of t2i"),
+        _field("instruction", pa.string(), "of an edit that was made; '' of all other samples"),
+        _field("edit", pa.string(), "type, direction and parameters, a JSON object; '' for none"),
     ]
 )
 

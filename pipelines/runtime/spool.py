@@ -1,7 +1,7 @@
 """Bytes on local disk in the order they come, read back by name."""
 
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,11 @@ class Spool:
 
     def __contains__(self, name: Hashable) -> bool:
         return name in self._places
+
+    @property
+    def names(self) -> Collection[Hashable]:
+        """The names of what it keeps."""
+        return self._places.keys()
 
     def add(self, name: Hashable, body: bytes) -> None:
         """Keep bytes; the last ones of a name count."""

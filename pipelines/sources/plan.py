@@ -22,12 +22,13 @@ from pipelines.sources.listing import PassedOver, Reader, Unit
 from pipelines.sources.shrink import check_shrink
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import CrawlConfig, Recipe
+from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
 from schemas.source_config import Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
 PLAN = "sources/plan.json"
+DEFAULT_DECODE = DecodeConfig()
 _BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # files that readers write beside the plan
 PLAN_VERSION = 3  # increased when the code cuts sources differently
 
@@ -229,9 +230,18 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
     return {name: dict(sorted(count.items())) for name, count in found.items() if count}
 
 
-def make_reader(source: Source, crawl: CrawlConfig) -> Reader:
-    """Return the reader for a source's kind."""
+def make_reader(
+    source: Source, crawl: CrawlConfig, decode: DecodeConfig = DEFAULT_DECODE
+) -> Reader:
+    """Return the reader for a source's kind.
+
+    Args:
+        source: of the recipe.
+        crawl: how URLs are fetched.
+        decode: how images are decoded, of which edits are made.
+    """
     from pipelines.fetch.types import FetchLimits
+    from pipelines.sources.edits.reader import EditsReader
     from pipelines.sources.folders.reader import FolderReader
     from pipelines.sources.hub.reader import HubReader
     from pipelines.sources.lists.reader import ListReader
@@ -240,6 +250,8 @@ def make_reader(source: Source, crawl: CrawlConfig) -> Reader:
     limits = FetchLimits(**crawl.model_dump(exclude={"known_hashes"}))
     if source.kind == "list":
         return ListReader(source, limits)
+    if source.kind == "edits":
+        return EditsReader(source, make_reader(source.of, crawl), decode)
     if source.kind == "folder":
         return FolderReader(source, crawl.max_bytes)
     if source.kind == "webdataset":

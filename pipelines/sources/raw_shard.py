@@ -22,6 +22,7 @@ PLACE = ("file", "offset", "length", "sha256")  # columns of an image in `raw/`
 
 # Values of the HTTP columns in a row that was not fetched.
 NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
+NOT_MADE = {"instruction": "", "edit": ""}  # of a sample that is no edit made of an image
 
 
 class WantedImage(NamedTuple):
@@ -78,8 +79,8 @@ class RawShard:
         self._rows: dict[str, dict[str, Any]] = {}  # by id
         self._rejects: dict[str, Reject] = {}  # by key, the first of each sample
 
-    def store(self, id_: str, body: bytes, **http: str | int) -> None:
-        """Keep a copy of an image's bytes; `http` replaces values of NOT_FETCHED.
+    def store(self, id_: str, body: bytes, **about: str | int) -> None:
+        """Keep a copy of an image's bytes; `about` replaces values of NOT_FETCHED and NOT_MADE.
 
         Bytes on a list of known hashes are not written anywhere, and the sample is dropped.
         """
@@ -88,7 +89,7 @@ class RawShard:
             return
         self._stored[id_] = member_name(id_, body)
         self._spool.add(id_, body)
-        self._add(id_, "", -1, len(body), hashlib.sha256(body).hexdigest(), **http)
+        self._add(id_, "", -1, len(body), hashlib.sha256(body).hexdigest(), **about)
 
     def refer(self, id_: str, file: str, offset: int, length: int, sha256: str) -> None:
         """Add a reference to an image's bytes, offset and length in bytes; nothing is copied.
@@ -105,8 +106,8 @@ class RawShard:
                 return
             self.refer(*(image[name] for name in ("key", *PLACE)))
         else:
-            answer = {name: image.get(name, none) for name, none in NOT_FETCHED.items()}
-            self.store(image["key"], body, **answer)
+            known = {**NOT_FETCHED, **NOT_MADE}
+            self.store(image["key"], body, **{name: image.get(name, known[name]) for name in known})
 
     def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
         """Add an image that failed or was dropped, and with it its sample, with its reason."""
@@ -157,10 +158,10 @@ class RawShard:
                 self.reject(id_, *verdict, dropped=True)
 
     def _add(
-        self, id_: str, file: str, offset: int, length: int, sha256: str, **http: str | int
+        self, id_: str, file: str, offset: int, length: int, sha256: str, **about: str | int
     ) -> None:
         place = {"key": id_, "file": file, "offset": offset, "length": length, "sha256": sha256}
-        self._rows[id_] = place | NOT_FETCHED | http
+        self._rows[id_] = place | NOT_FETCHED | NOT_MADE | about
 
 
 def _key(id_: str) -> str:

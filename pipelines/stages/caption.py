@@ -76,8 +76,9 @@ class Caption(MapStage):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Name the folders that its output depends on: with models, also those of images."""
+        made = ("raw",) if self.subsets else ()
         if not self.config.engines:
-            return super().inputs
+            return (*super().inputs, *made)
         scores = ("scores",) if self.blur or self._clip else ()
         return (*super().inputs, "raw", "signals", *scores)
 
@@ -147,7 +148,12 @@ class Caption(MapStage):
     def _as_listed(self, shard: int, store: Storage) -> ShardResult:
         """Take instructions, prompts and conversations as they are listed."""
         rows = self.rows("sources", shard, store).select(["key", *LISTED]).to_pylist()
-        kept = [_listed_row(row["key"], primary_text(row["text"], row["title"])) for row in rows]
+        raw = self.rows("raw", shard, store).select(["key", "instruction"]).to_pylist()
+        made = {row["key"]: row["instruction"] for row in raw}
+        kept = [
+            _listed_row(row["key"], made[row["key"]] or primary_text(row["text"], row["title"]))
+            for row in rows
+        ]
         return ShardResult(table=pa.Table.from_pylist(kept, schema=CAPTIONS), rows_in=len(rows))
 
     def waiting(

@@ -11,6 +11,7 @@ from pipelines.runtime.images import batches, read_each, stored_images
 from pipelines.runtime.retry_failed import MARK, is_temporary
 from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
+from pipelines.sources.edits.reader import EDITS_VERSION
 from pipelines.sources.known_images import KNOWN_HASH, KnownImages
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import RawShard
@@ -51,7 +52,7 @@ class Crawl(MapStage):
     @property
     def is_isolated(self) -> bool:
         """Whether images are decoded."""
-        return bool(self.known.looks)
+        return bool(self.known.looks) or any(each.kind == "edits" for each in self.sources)
 
     @property
     def known(self) -> KnownImages:
@@ -69,7 +70,8 @@ class Crawl(MapStage):
             mode="json", exclude={*self.config.EFFORT_FIELDS, "known_hashes"}
         )
         version = read_plan(store)[shard].version if _holds_bytes(source) else ""
-        return [decides, how, version, *self._known_settings()]
+        made = [EDITS_VERSION, self.decode.decides()] if source.kind == "edits" else []
+        return [decides, how, version, *self._known_settings(), *made]
 
     def _known_settings(self) -> list[Any]:
         """Return what decides which images are known; [] without a list."""
@@ -81,7 +83,7 @@ class Crawl(MapStage):
         """Write `raw/NNNNN-HASH.tar` if bytes were fetched, and `raw/NNNNN.parquet`."""
         rows = self.rows("sources", shard, store)
         raw = RawShard(shard, scratch, self.known)
-        reader = make_reader(self._source(shard, store), self.config)
+        reader = make_reader(self._source(shard, store), self.config, self.decode)
         settled = pa.array(self._take_over(shard, store, raw), pa.string())
         todo = rows.filter(pc.invert(pc.is_in(rows["key"], settled)))
         if todo.num_rows:
@@ -138,6 +140,8 @@ def _holds_bytes(source: Source) -> bool:
 
     Not so where the files hold only rows, whose change the side-car of `sources` shows.
     """
+    if source.kind == "edits":
+        return True
     if source.kind == "folder":
         return not source.list
     return source.kind == "webdataset" or (source.kind == "huggingface" and bool(source.image))

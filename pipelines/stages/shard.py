@@ -8,6 +8,7 @@ for each bundle sends them to the output shards. Each reference is written and r
 are many times fewer slices than from groups directly to output shards.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ COLUMNS: Mapping[str, Sequence[str] | None] = {
         *("key", "text", "title", "source", "url", "licence", "author", "tags"),
         *("edit_type", "scores", "listed"),
     ),
-    "raw": OF_IMAGE,
+    "raw": (*OF_IMAGE, "edit"),
     "signals": None,
     "captions": None,
     "pairs": None,
@@ -320,7 +321,12 @@ class ReadSamples:
         }
         if self.subset == EDIT:
             [given] = rows["raw"]["images"]
-            made |= {"edit_type": source["edit_type"], "source_sha256": given["sha256"]}
+            told = rows["raw"]["edit"]  # of an edit that was made
+            made |= {
+                "edit_type": json.loads(told)["edit"] if told else source["edit_type"],
+                "source_sha256": given["sha256"],
+                "listed": told or source["listed"],
+            }
         return made
 
     def _pair(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:

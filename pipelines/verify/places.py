@@ -5,21 +5,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipelines.runtime.sidecar import dead_letters_path
+from pipelines.sources.edits.make import NO_INVERSE, NOT_FITTING
 from pipelines.sources.known_images import KnownImages, reason_of
 from pipelines.sources.listing import MALFORMED
 from pipelines.sources.plan import make_reader, read_plan
 from pipelines.sources.raw_shard import NOT_FETCHED
+from pipelines.sources.roles import SEVERAL_INPUTS
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook
 from schemas.store.retries import open_fs
 
 # Reasons that readers which fetch nothing reject a listed row for, by the kind of source.
 _SIZES = frozenset({"empty_file", "too_large"})
+_OF_IMAGES = {
+    *("not_an_image", "unsupported_image", "too_many_pixels", "truncated_image", "corrupt_image"),
+    *("out_of_memory", "decode_timeout"),
+}
 _OF_FILES = {"missing_file", "unreadable_file", "link_not_followed", "bad_path"}
+_OF_DATASETS = {MALFORMED, "missing_file"}
 REASONS = {
     "folder": _SIZES | _OF_FILES,
     "webdataset": _SIZES,
-    "huggingface": _SIZES | {MALFORMED, "missing_file"},
+    "huggingface": _SIZES | _OF_DATASETS,
+    "edits": _SIZES | _OF_FILES | _OF_DATASETS | _OF_IMAGES,
+}
+# Those that they drop a row for, by a rule.
+DROPPED = {
+    "huggingface": frozenset({SEVERAL_INPUTS}),
+    "edits": frozenset({NOT_FITTING, NO_INVERSE}),
 }
 
 Row = Mapping[str, Any]
@@ -100,7 +113,7 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
         return
     path = dead_letters_path("crawl", look.shard)
     lists = look.corpus.recipe.crawl.known_hashes
-    known = {reason_of(each) for each in lists}
+    known = {reason_of(each) for each in lists} | DROPPED.get(source.kind, frozenset())
     rows = [row for row in letters.to_pylist() if row["reason"] not in known]
     dropped = {row["id"]: row["reason"] for row in letters.to_pylist() if row["reason"] in known}
     for row in rows:
@@ -113,7 +126,9 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
         tried = failed | dropped.keys()
         chosen = table.filter([key in tried for key in look.column("sources", "key")])
         unit = read_plan(look.corpus.store)[look.shard]
-        make_reader(source, look.corpus.recipe.crawl).acquire(unit, chosen, readable)  # type: ignore[arg-type]
+        recipe = look.corpus.recipe
+        reader = make_reader(source, recipe.crawl, recipe.decode)
+        reader.acquire(unit, chosen, readable)  # type: ignore[arg-type]
         for key in failed.intersection(readable.found):
             yield Fault(path, f"{key}: failed, and its image can be read")
         for key, reason in dropped.items():

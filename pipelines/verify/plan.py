@@ -77,6 +77,7 @@ def _unit_fault(source: Source, unit: Any) -> str:
 
 def files_of_plan(source: Source, files: Iterable[Any]) -> list[str]:
     """Filter paths to the files that the reader of a source may write; drop repeats."""
+    source = source.of if source.kind == "edits" else source
     name = re.escape(source.name)
     pattern = rf"sources/unpacked-{name}-[0-9a-f]{{16}}\.\w+"
     if source.kind == "folder" and not source.list:
@@ -96,13 +97,16 @@ def written_for_plan(recipe: Recipe, parts: Mapping[str, Any]) -> set[str]:
 
 def folder_listings(recipe: Recipe, units: Iterable[Unit]) -> dict[str, list[Unit]]:
     """Map the path of each folder listing in the corpus to its units."""
-    folders = {source.name for source in recipe.sources if source.kind == "folder"}
-    found: dict[str, list[Unit]] = {}
+    kinds = {
+        each.name: each.of.kind if each.kind == "edits" else each.kind for each in recipe.sources
+    }
+    found: dict[str, dict[int, Unit]] = {}
     for unit in units:
         path = f"sources/{unit.name}"
-        if unit.source in folders and unit.path.endswith(f"/{path}"):
-            found.setdefault(path, []).append(unit)
-    return found
+        if kinds[unit.source] == "folder" and unit.path.endswith(f"/{path}"):
+            # A folder and the edits of its images may share a listing.
+            found.setdefault(path, {}).setdefault(unit.start, unit)
+    return {path: list(each.values()) for path, each in found.items()}
 
 
 def folder_listing_sound(store: Storage, path: str, units: Sequence[Unit]) -> Iterator[Fault]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from filters.edits.registry import MadeEdit, NotFitting, make_edit
 from PIL import Image
 
 from filters.decode import DecodeError, decode_with_alpha
+from filters.edits.edit_type import NotFitting
+from filters.edits.registry import EDITS, MadeEdit, make_edit
 from filters.text import primary_text
 from pipelines.runtime.images import in_time
 from pipelines.runtime.sidecar import Reject
@@ -62,7 +63,8 @@ class EditMaker:
             return image
         words = primary_text(row["text"], row["title"])
         whys: list[str] = []
-        order = sorted(self.source.types, key=lambda name: rank(key, f"edit {name}"))
+        types = self.source.types or tuple(EDITS)
+        order = sorted(types, key=lambda name: rank(key, f"edit {name}"))
         for name in order[:MOST_TRIES]:
             others = [*self._others(key, url)] if name in self._with_others else []
             try:
@@ -73,8 +75,6 @@ class EditMaker:
 
     @cached_property
     def _with_others(self) -> frozenset[str]:
-        from filters.edits.registry import EDITS
-
         return frozenset(name for name, kind in EDITS.items() if {*kind.needs} - {"alpha"})
 
     def _others(self, key: str, url: str) -> Iterator[tuple[Image.Image, str]]:

@@ -17,6 +17,7 @@ from schemas.source_config import EditsSource
 from schemas.store.storage import Storage
 
 FORWARD, INVERSE = "edit", "inverse"  # ends of the URL of a sample
+EDITS_VERSION = 1  # raised when the same image and key give other images or words
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class EditsReader:
                 yield replace(
                     row,
                     id=f"{row.id} {end}",
+                    licence=row.licence or self.source.of.licence,
                     url=f"{row.url}#{end}",
                     images=(ListedImage(role=SOURCE, url=row.url, place=row.place),),
                     origin=row.url,

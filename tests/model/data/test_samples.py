@@ -53,7 +53,10 @@ def changed(**fields) -> Callable[[bytes], bytes]:
     return lambda body: json.dumps(json.loads(body) | fields).encode()
 
 
-TWO_MARKS = [{"role": "user", "content": "<image_gen>"}, {"role": "user", "content": "<image_gen>"}]
+TWO_MARKS = [
+    {"role": "user", "content": "Draw."},
+    {"role": "assistant", "content": "<image_gen><image_gen>"},
+]
 
 
 @pytest.mark.parametrize(
