@@ -1,6 +1,7 @@
 """What holds for every type of edit."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from filters.edits.cutouts import on_colour
 from filters.edits.edit_type import NotFitting
 from filters.edits.registry import EDITS, MadeEdit, changed, make_edit, remake
 from schemas.markers import marker_in
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PAGE = (ROOT / "docs/concepts/edits.md").read_text()
 
 every_type = pytest.mark.parametrize("name", EDITS)
 
@@ -164,3 +168,11 @@ def test_any_pixels_give_an_edit_or_a_reason(
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST)
     edit = made(name, image, str(seed))
     assert edit is None or edit.source.tobytes() != edit.image.tobytes()
+
+
+@every_type
+def test_the_page_of_edits_has_what_a_type_does_its_measures_and_its_pictures(name: str):
+    assert PAGE.count(f"| `{name}` |") == 2
+    assert f"../assets/edits/{name}.webp" in PAGE
+    with Image.open(ROOT / f"docs/assets/edits/{name}.webp") as sheet:
+        assert sheet.width >= 1000
