@@ -17,6 +17,7 @@ from filters.edits.places import Box
 WHITE: Final = (255, 255, 255)
 _OPAQUE: Final = 128  # alpha, 0..255
 _LEAST_OBJECT: Final = 32  # px; shorter sides are too small to be recognised
+_LEAST_PICTURE: Final = 64  # px; of a side
 _LEAST_APART: Final = 40  # levels, in a channel; of a pixel that is seen on a colour
 _LEAST_SEEN: Final = 0.5  # of the opaque pixels that are seen
 _EVERY: Final = 4  # of so many opaque pixels one is compared with colours
@@ -135,6 +136,8 @@ def thing_of(other: Other) -> Thing | None:
 
 def _fills(image: Image.Image) -> bool:
     """Return whether an image has hardly a transparent pixel, and more than one colour."""
+    if min(image.size) < _LEAST_PICTURE:
+        return False
     if image.mode == "RGBA" and float(_opaque(image).mean()) < 0.99:
         return False
     return deviation(levels(image.convert("RGB"))[0]) > 20

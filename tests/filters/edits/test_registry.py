@@ -103,9 +103,29 @@ def test_an_image_of_one_colour_fits_no_type_that_needs_content(name: str):
 
 
 @every_type
-def test_a_small_image_does_not_fit(name: str):
+def test_a_small_or_very_narrow_image_does_not_fit(name: str):
     with pytest.raises(NotFitting, match="a side is under 64 px"):
         make_edit(name, photo(200, 63), "k", others=OTHERS)
+    with pytest.raises(NotFitting, match="one side is over 8 times the other"):
+        make_edit(name, photo(64, 513), "k", others=OTHERS)
+
+
+@every_type
+def test_other_images_of_any_shape_give_an_edit_or_a_reason(name: str):
+    shapes = [(1, 1), (1, 3000), (3000, 40), (33, 3000), (63, 64)]
+    thin = [(shape(200).resize(size), f"a strip {n}") for n, size in enumerate(shapes)]
+    flat = [(photo(*size), f"a wall {n}") for n, size in enumerate(shapes)]
+    for n in range(4):
+        edit = made(name, shape(300), str(n), others=thin + flat)
+        assert edit is None or edit.source.tobytes() != edit.image.tobytes()
+
+
+@every_type
+@pytest.mark.parametrize("size", [(64, 512), (512, 64)])
+def test_a_narrow_image_gives_an_edit_or_a_reason(name: str, size: tuple[int, int]):
+    for image in (photo(*size), shape(300).resize(size)):
+        edit = made(name, image)
+        assert edit is None or edit.change.is_enough()
 
 
 @every_type
