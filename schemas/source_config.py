@@ -197,7 +197,8 @@ class _Source(Model):
             return self
         columns: Columns = getattr(self, "columns")  # noqa: B009 - of every other kind of source
         every = {role for allowed, _ in _ROLES.values() for role in allowed}
-        given = {role for role in every & columns.model_fields_set if getattr(columns, role)}
+        blank = {role: Columns.model_fields[role].default for role in every}
+        given = {role for role in every if getattr(columns, role) != blank[role]}
         allowed, needed = _ROLES[self.subset]
         if extra := sorted(given - allowed):
             raise ValueError(
@@ -299,7 +300,7 @@ class EditsSource(_Source):
     kind: Literal["edits"]
     # A source of images; tars may be those of a finished corpus.
     of: Annotated[FolderSource | TarSource | HuggingFaceSource, Field(discriminator="kind")]
-    subset: Literal["edit"] = "edit"  # what its rows become
+    subset: SourceSubset = "edit"  # what its rows become
     share: float = Field(default=1.0, gt=0, le=1)  # of the images, drawn by their keys
     types: tuple[str, ...] = ()  # of edits, drawn from evenly; () for all
     inverse: bool = True  # whether the way back is a sample too, where somebody could ask for it
@@ -317,6 +318,8 @@ class EditsSource(_Source):
 
     @model_validator(mode="after")
     def _is_of_images(self) -> "EditsSource":
+        if self.subset != EDIT.name:
+            raise ValueError(f"subset is {self.subset}, edits are of subset {EDIT.name}")
         if self.of.subset != DEFAULT_SUBSET:
             raise ValueError(f"of.subset is {self.of.subset}, edits are made of {DEFAULT_SUBSET}")
         if self.of.kind == "huggingface" and not self.of.image:
