@@ -12,11 +12,14 @@ from PIL import Image, ImageChops, ImageStat
 from filters.decode import DecodeError
 from pipelines.runtime.crash_isolation import call_isolated
 from pipelines.runtime.face_boxes import read_boxes
-from pipelines.runtime.images import batches, read_checked, read_each
+from pipelines.runtime.images import batches, read_checked, read_each, stored_images
 from pipelines.runtime.retry_failed import is_temporary
-from pipelines.runtime.sidecar import Reject, dead_letters_path
+from pipelines.runtime.sidecar import Reject, dead_letters_path, rows_with
 from pipelines.shards.tar_reader import StrictTar
 from pipelines.shards.write_shard import WriteShard
+from pipelines.sources.known_images import KnownImages
+from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.raw_shard import NOT_MADE
 from pipelines.stages.vq_tokens import generated_images
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook
@@ -44,6 +47,46 @@ def measured_again(look: ShardLook) -> Iterator[Fault]:
     made = call_isolated(what, stage.measured, rows, look.shard, look.corpus.store)
     outcome = replace(made, rows_in=len(raw), rejects=[*made.rejects, *not_run.values()])
     yield from same_outcome(look, "signals", outcome)
+
+
+def edits_again(look: ShardLook) -> Iterator[Fault]:
+    """Make the edits of a shard again, and compare their images and words."""
+    if look.corpus.source(look.shard).kind == "edits" and look.corpus.same_pillow:
+        yield from call_isolated(f"crawl of shard {look.shard}", _edits_again, look)
+
+
+def _edits_again(look: ShardLook) -> list[Fault]:
+    corpus, made = look.corpus, _MadeImages()
+    rows = look.tables["raw"].to_pylist()
+    listed = rows_with(look.tables["sources"], look.tables["raw"]["key"].combine_chunks())
+    reader = make_reader(corpus.source(look.shard), corpus.recipe.crawl, corpus.recipe.decode)
+    reader.acquire(read_plan(corpus.store)[look.shard], listed, made)  # type: ignore[arg-type]
+    faults: list[Fault] = []
+    for row in rows:
+        for image in stored_images(row):
+            if made.hashes.get(image["key"]) != image["sha256"]:
+                faults.append(look.fault("raw", f"{image['key']}: made again, another image"))
+        told = {name: row[name] for name in NOT_MADE}
+        if made.about.get(row["key"]) != told:
+            faults.append(look.fault("raw", f"{row['key']}: made again, its words differ: {told}"))
+    return faults
+
+
+class _MadeImages:
+    """A stand-in for `RawShard` that keeps hashes and words of what is made."""
+
+    def __init__(self) -> None:
+        self.known = KnownImages()
+        self.hashes: dict[str, str] = {}  # by id
+        self.about: dict[str, dict[str, Any]] = {}
+
+    def store(self, id_: str, body: bytes, **about: Any) -> None:
+        """Keep the hash of an image."""
+        self.hashes[id_] = hashlib.sha256(body).hexdigest()
+        self.about[id_] = about
+
+    def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
+        """Forget an image that is not made."""
 
 
 def encoded_again(look: ShardLook) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ from pipelines.runtime.sidecar import (
 from pipelines.runtime.stage import MapStage, SidecarStage
 from pipelines.verify.bytes import arrays_sound, fetched_bytes_sound
 from pipelines.verify.counts import conserved, counted, made_by_recipe
-from pipelines.verify.deep import encoded_again, measured_again
+from pipelines.verify.deep import edits_again, encoded_again, measured_again
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.look import (
     Look,
@@ -70,6 +70,7 @@ CHECKS = (
     Check("tokens", ("tokens",), arrays_sound),
 )
 DEEP_CHECKS = (
+    Check("raw", ("sources", "raw"), edits_again),
     Check("signals", ("sources", "raw", "signals"), measured_again),
     Check("tokens", ("raw", "tokens"), encoded_again),
 )

@@ -81,6 +81,7 @@ def test_every_row_is_a_sample_or_has_a_reason(mixed: Tiny) -> None:
     }
 
 
+@pytest.mark.slow
 def test_verify_finds_no_fault_and_a_second_build_has_nothing_to_do(mixed: Tiny) -> None:
     assert verify(Storage(str(mixed.out)), deep=True) == []
     before = mixed.files()
