@@ -12,8 +12,14 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.shard_subsets import ShardSubsets
 from pipelines.templates.forms import Forms, fill
-from pipelines.templates.pair_files import PairFiles, field_of, file_sha256, load_pair_file
-from pipelines.templates.template_file import Conversation, converse
+from pipelines.templates.pair_files import (
+    PairFiles,
+    field_of,
+    file_sha256,
+    load_pair_file,
+    write_t2i,
+)
+from pipelines.templates.template_file import Conversation
 from schemas.conversation import MessageFault, message_faults
 from schemas.markers import IMAGE, marker_in
 from schemas.recipe import PairConfig, Recipe
@@ -125,13 +131,13 @@ class PairWriter:
         turns = facts["sources"]["turns"] if facts else []
         if turns:
             return _with_mark([dict(turn) for turn in turns]), ""
-        if isinstance(self.files, Forms):
+        if isinstance(self.files, Forms) and self.subset != T2I:
             made = fill(self.files, key, caption)
             if IMAGE in caption:  # the instruction says itself where the image stands
                 _, _, answer = made.template.rpartition("/")
                 made = replace(made, user=caption, template=f"{self.files.name}/{answer}")
         else:
-            made = converse(self.files, key, caption, faithful=self.faithful)
+            made = write_t2i(self.files, key, caption, faithful=self.faithful)
         return _messages(made), made.template
 
     def _image_fault(self, facts: Row) -> MessageFault | None:
