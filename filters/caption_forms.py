@@ -13,48 +13,59 @@ _QUOTES = re.compile('["\u201c-\u201f\u00ab\u00bb\u2039\u203a]')
 _PLAIN = re.compile(r"[A-Za-z0-9 ,'&-]+")
 _WORD_OR_COMMA = re.compile(r"[^ ,]+|,")
 
-_DEFINITE = frozenset("the his her its my our their your".split())
-_SINGULAR = frozenset("a an another each every one".split())
-_PLURAL = frozenset(
-    "both few many several some two three four five six seven eight nine ten".split()
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_DEFINITE = _words("the his her its my our their your")
+_SINGULAR = _words("a an another each every one")
+_PLURAL = _words("both few many several some two three four five six seven eight nine ten")
 _DETERMINERS = _DEFINITE | _SINGULAR | _PLURAL
 
 # Words that end a noun phrase, after which another may follow.
-_LINKS = frozenset(
-    """, & about above across after against along alongside amid among and around at before behind
+_LINKS = _words(
+    """
+    , & about above across after against along alongside amid among and around at before behind
     below beneath beside besides between beyond by down during for from in inside into like near of
     off on onto or out outside over past through to toward towards under underneath up upon with
     within without built carved covered decorated drawn dressed filled lit made painted seen
-    surrounded taken topped wearing wrapped""".split()
+    surrounded taken topped wearing wrapped
+    """
 )
 # Words that show a clause, or another language.
-_CLAUSES = frozenset(
-    """am are as be been because can could did do does had has have he how i if is it may might must
-    not she should that there they this these those was we were what when where which while who
-    whom whose why will would you
-    au con da das de del der des die do du el en et ein eine im la las le les los mit na no und un
-    una""".split()
+_CLAUSES = _words(
+    """
+    am are as be been because can could did do does had has have he how i if is it may might must
+    not she should that there they this these those was we were what when where which while who whom
+    whose why will would you
+    au con da das de del der des die do du el en et ein eine im la las le
+    les los mit na no und un una
+    """
 )
-_NOUNS_IN_ING = frozenset(
-    """being building ceiling clothing evening king lightning morning painting railing ring spring
-    string thing wedding wing""".split()
+_NOUNS_IN_ING = _words(
+    """
+    being building ceiling clothing evening king lightning morning painting railing ring spring
+    string thing wedding wing
+    """
 )
-_PLURALS_WITHOUT_S = frozenset(
-    "cattle children deer feet fish geese men mice people sheep teeth women".split()
+_PLURALS_WITHOUT_S = _words(
+    "cattle children deer feet fish geese men mice people sheep teeth women"
 )
 # Verbs of captions; also "runs", "jumped".
-_VERBS = frozenset(
-    """appear ate bark bear become began bite blew blow bloom break bring burn came carry catch
-    caught chase climb come cook cover crawl cross cry cut dance dig dive draw drank drink drive
-    drove eat enjoy enter explore face fall feed fell fight fill flew float fly fought gallop gather
-    gave get give glow go grab grew grow hang held hide hit hold hop hug hung hunt hurry jump keep
-    kept kick kiss lay lead lean leap leave left lick lie look loom lounge make march meet met move
-    open paint perch play point pose pour pull push race raise ran reach read ride rise roam rode
-    rose run rush sail sang sat saw say see sell shine shone show sing sit slept sleep slide smile
-    sniff soar sold speak spin spread stand stare stood stretch strike study swam swim swing take
-    talk taught teach tell think throw took touch travel try turn use wag wait wake walk watch wave
-    wear went wore work write wrote""".split()
+_VERBS = _words(
+    """
+    appear ate bark bear become began bite blew blow bloom break bring burn came carry catch caught
+    chase climb come cook cover crawl cross cry cut dance dig dive draw drank drink drive drove eat
+    enjoy enter explore face fall feed fell fight fill flew float fly fought gallop gather gave get
+    give glow go grab grew grow hang held hide hit hold hop hug hung hunt hurry jump keep kept kick
+    kiss lay lead lean leap leave left lick lie look loom lounge make march meet met move open paint
+    perch play point pose pour pull push race raise ran reach read ride rise roam rode rose run rush
+    sail sang sat saw say see sell shine shone show sing sit slept sleep slide smile sniff soar sold
+    speak spin spread stand stare stood stretch strike study swam swim swing take talk taught teach
+    tell think throw took touch travel try turn use wag wait wake walk watch wave wear went wore
+    work write wrote
+    """
 )
 
 

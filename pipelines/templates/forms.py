@@ -71,8 +71,8 @@ def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False
     repeats. The template's id has the numbers of the forms in the file, from 0.
 
     >>> forms = load_forms("t2i-v2", T2I, "templates")
-    >>> fill_caption(forms, "00ff", "Two dogs run.").user
-    ''
+    >>> fill_caption(forms, "1c", "Two dogs run.").user
+    'Create an image that matches this description: Two dogs run.'
 
     Args:
         forms: of the kind `T2I`.

@@ -106,7 +106,7 @@ def pair_faults(config: PairConfig) -> list[str]:
 
 
 def _is_grammar(data: bytes) -> bool:
-    """Return whether a file has lists of parts; what is neither is reported as a grammar's fault."""
+    """Return whether a file is a grammar; it is taken for one if it has no list of user forms."""
     try:
         parsed: Any = load_yaml(data)
     except (yaml.YAMLError, ValueError):
