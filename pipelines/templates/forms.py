@@ -72,7 +72,7 @@ def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False
 
     >>> forms = load_forms("t2i-v2", T2I, "templates")
     >>> fill_caption(forms, "1c", "Two dogs run.").user
-    'Create an image that matches this description: Two dogs run.'
+    'I wrote "Two dogs run" and need an image for it.'
 
     Args:
         forms: of the kind `T2I`.

@@ -171,14 +171,14 @@ def test_pairs_of_a_key_never_change():
     pairs = [fill_caption(GENERATE, "1c", caption) for caption in ("A red fox.", "Two dogs run.")]
     assert [(pair.user, pair.assistant, pair.template) for pair in pairs] == [
         (
-            "How would you imagine a red fox?",
-            "This is what I see: <image_gen>",
-            "t2i-v2/u104/a34",
+            "I would like a picture of a red fox.",
+            "Nice idea! Here is my version: <image_gen>",
+            "t2i-v2/u114/a39",
         ),
         (
-            "Create an image that matches this description: Two dogs run.",
+            'I wrote "Two dogs run" and need an image for it.',
             "Let me show you: <image_gen>",
-            "t2i-v2/u205/a31",
+            "t2i-v2/u215/a31",
         ),
     ]
 
