@@ -67,8 +67,9 @@ def fill(forms: Forms, key: str, text: str) -> Conversation:
 def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False) -> Conversation:
     """Write the turns that generate an image; the key draws among the forms that the caption fits.
 
-    An answer with `{medium}` is drawn only if the user's form holds a word of `media`, which it
-    repeats. The template's id has the numbers of the forms in the file, from 0.
+    If the user's form holds a word of `media`, the answer holds no other one; an answer with
+    `{medium}` repeats it, and is drawn only then. The template's id has the numbers of the forms
+    in the file, from 0.
 
     >>> forms = load_forms("t2i-v2", T2I, "templates")
     >>> fill_caption(forms, "1c", "Two dogs run.").user
@@ -81,9 +82,15 @@ def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False
         faithful: whether the caption is copied as it is.
     """
     places = places_for(caption, faithful=faithful)
-    user = _drawn(key, "user form", forms.user, places)
+    users = [n for n, form in enumerate(forms.user) if place_of(form) in places]
+    user = users[draw(key, "user form", len(users))]
     medium = medium_in(forms.user[user], forms.media)
-    answer = _drawn(key, "answer form", forms.answers, places, with_medium=bool(medium))
+    answers = [
+        n
+        for n, form in enumerate(forms.answers)
+        if place_of(form) in places and _agrees(form, medium, forms.media)
+    ]
+    answer = answers[draw(key, "answer form", len(answers))]
     said = with_articles(forms.answers[answer].replace(MEDIUM, medium))
     return Conversation(
         user=_filled(forms.user[user], caption),
@@ -98,7 +105,8 @@ def medium_in(text: str, media: Collection[str]) -> str:
     >>> medium_in("Paint a picture of {text}.", ["image", "picture"])
     'picture'
     """
-    return next((word for word in re.findall("[a-z]+", text.lower()) if word in media), "")
+    words = re.findall(r"(?<!<)\b[a-z]+\b", text.lower())  # not of <image> and <image_gen>
+    return next((word for word in words if word in media), "")
 
 
 def load_forms(name: str, kind: Kind, field: str = "edit_forms") -> Forms:
@@ -161,21 +169,22 @@ def _caption_faults(forms: Forms) -> list[str]:
             faults.append(f"{form!r}: {ARTICLE} must stand before a word")
     if Place.APART not in map(place_of, forms.user):
         faults.append(f"no form of user takes every caption: one must end with a colon and {TEXT}")
-    if not any(TEXT not in answer and MEDIUM not in answer for answer in forms.answers):
-        faults.append(f"no answer fits every request: one must hold neither {TEXT} nor {MEDIUM}")
+    if not any(
+        TEXT not in answer and MEDIUM not in answer and not medium_in(answer, forms.media)
+        for answer in forms.answers
+    ):
+        faults.append(
+            f"no answer fits every request: one must hold neither {TEXT} nor {MEDIUM} nor a word "
+            "of media"
+        )
     return faults
 
 
-def _drawn(
-    key: str, salt: str, forms: Sequence[str], places: Collection[Place], with_medium: bool = False
-) -> int:
-    """Draw the number of a form that takes a caption."""
-    numbers = [
-        number
-        for number, form in enumerate(forms)
-        if place_of(form) in places and (with_medium or MEDIUM not in form)
-    ]
-    return numbers[draw(key, salt, len(numbers))]
+def _agrees(answer: str, medium: str, media: Collection[str]) -> bool:
+    """Return whether an answer names the user's medium or none; `medium` is '' if not named."""
+    if MEDIUM in answer:
+        return bool(medium)
+    return not medium or medium_in(answer, media) in ("", medium)
 
 
 def _filled(form: str, caption: str) -> str:

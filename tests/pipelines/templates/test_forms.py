@@ -64,12 +64,12 @@ def only(forms: Forms, user: str, answer: str) -> Forms:
 def turns(caption: str) -> Iterator[Conversation]:
     """Yield a pair of each form of the bank that a caption fits, and of each medium."""
     places = places_for(caption)
-    anything = "Here is the image: <image_gen>"
+    anything = "Here it is: <image_gen>"
     for user in GENERATE.user:
         if place_of(user) in places:
             yield fill_caption(only(GENERATE, user, anything), "00ff", caption)
     for answer in GENERATE.answers:
-        for medium in GENERATE.media if "{medium}" in answer else ("image",):
+        for medium in GENERATE.media if "{medium}" in answer else ("wish",):
             if place_of(answer) in places:
                 forms = only(GENERATE, f"My {medium}: {{text}}", answer)
                 yield fill_caption(forms, "00ff", caption)
@@ -172,28 +172,26 @@ def test_pairs_of_a_key_never_change():
     assert [(pair.user, pair.assistant, pair.template) for pair in pairs] == [
         (
             "I would like a picture of a red fox.",
-            "Nice idea! Here is my version: <image_gen>",
-            "t2i-v2/u114/a39",
+            "Here is the picture you asked for: <image_gen>",
+            "t2i-v2/u114/a41",
         ),
         (
             'I wrote "Two dogs run" and need an image for it.',
-            "Let me show you: <image_gen>",
-            "t2i-v2/u215/a31",
+            "The generated image: <image_gen>",
+            "t2i-v2/u215/a36",
         ),
     ]
 
 
-def test_answers_name_the_medium_that_the_user_named():
+def test_answers_name_the_medium_that_the_user_named_or_none():
     for number in range(1000):
         pair = fill_caption(GENERATE, f"{number:032x}", "A red fox")
-        _, user, answer = pair.template.split("/")
-        asked = medium_in(GENERATE.user[int(user[1:])], GENERATE.media)
-        if "{medium}" in GENERATE.answers[int(answer[1:])]:
-            assert asked
-            assert medium_in(pair.assistant, GENERATE.media) == asked
+        asked, told = (medium_in(turn, GENERATE.media) for turn in (pair.user, pair.assistant))
+        if asked:
+            assert told in ("", asked)
         else:
-            told = medium_in(GENERATE.answers[int(answer[1:])], GENERATE.media)
             assert told in ("", "image", "picture")
+            assert "{medium}" not in GENERATE.answers[int(pair.template.rpartition("/a")[2])]
 
 
 @pytest.mark.parametrize(
@@ -275,6 +273,7 @@ def test_generation_takes_a_grammar_or_forms():
         ({"answers": ["{text}, {text}: <image_gen>"]}, r"must hold \{text\} at most once"),
         ({"answers": ["{article} {text}: <image_gen>"]}, r"\{article\} must stand before a word"),
         ({"answers": ["Of {text}: <image_gen>"]}, "no answer fits every request"),
+        ({"media": ["pen"], "answers": ["My pen: <image_gen>"]}, "no answer fits every request"),
         ({"answers": ["</s> <image_gen>"]}, "must not hold </s>"),
         ({"media": ["Image"]}, "media"),
         ({"answers": []}, "answers"),

@@ -35,15 +35,20 @@ def test_a_medium_is_a_whole_word_in_either_turn():
     assert medium_agreement(pairs, ["photo", "image"]) == Agreement(both=2, same=1)
 
 
-def test_the_bank_agrees_more_often_than_the_grammar_and_repeats_less():
+def test_marks_of_images_are_no_medium():
+    pairs = [("<image>\nDraw.", "An image: <image_gen>"), ("An image", "image: <image_gen>")]
+    assert medium_agreement([*pairs, ("An image", "<image_gen>")], ["image"]) == Agreement(1, 1)
+
+
+def test_turns_of_the_bank_agree_where_those_of_the_grammar_seldom_do():
     bank, grammar = load_forms("t2i-v2", T2I, "templates"), load_templates("t2i-v1")
     ours = [fill_caption(bank, key, "A red fox") for key in KEYS]
     papers = [converse(grammar, key, "A red fox") for key in KEYS]
-    media = {*bank.media, *grammar.nouns}
     counts = [
         medium_agreement([(pair.user, pair.assistant) for pair in pairs], media)
-        for pairs in (ours, papers)
+        for pairs, media in ((ours, bank.media), (papers, grammar.nouns))
     ]
     (ours_both, ours_same), (papers_both, papers_same) = counts
-    assert ours_same / ours_both > 0.5 > 0.2 > papers_same / papers_both
+    assert ours_same == ours_both > 0
+    assert papers_same / papers_both < 0.2
     assert entropy(pair.template.split("/")[1] for pair in ours) > 7.5
