@@ -30,8 +30,11 @@ demo: .venv/ready
 	$(BIN)/python tools/serve.py -- \
 		$(BIN)/vargpt-corpus build pipelines/recipes/demo.yaml --out $(OUT)
 	$(BIN)/vargpt-corpus verify $(OUT)
+	$(BIN)/vargpt-corpus build pipelines/recipes/demo_edits.yaml --out $(OUT)-edits
+	$(BIN)/vargpt-corpus verify $(OUT)-edits
 	rm -rf $(OUT)-training
-	$(BIN)/vargpt-corpus train demo --data $(OUT) --out $(OUT)-training --threads 1
+	$(BIN)/vargpt-corpus train demo --data $(OUT) --data $(OUT)-edits --out $(OUT)-training \
+		--threads 1
 
 test: .venv/ready
 	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not slow and not gpu and not engine'

@@ -95,7 +95,8 @@ class CaptionBatches:
                 answered += 1
                 for shard in shards_of[outcome.digest]:
                     if shard not in kept:
-                        kept[shard] = stage.answers(shard, self.store)
+                        # All shards are open at once, so none has a timer.
+                        kept[shard] = stage.answers(shard, self.store, flush_s=None)
                         kept[shard].find([])
                     kept[shard].add(storable(outcome))
         for answers in kept.values():

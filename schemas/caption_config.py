@@ -72,6 +72,7 @@ class VllmEngine(_Generation):
     engine: Literal["vllm"]
     model: str  # name on the hub, or the path of a folder
     revision: str = ""  # of a model on the hub
+    model_sha256: Sha256 = ""  # of a folder's files; checked if given, otherwise set by the build
     arguments: tuple[str, ...] = ()  # of `vllm serve` that may change answers: --quantization, ...
     # Those that change none: --gpu-memory-utilization, --tensor-parallel-size, ...
     effort_arguments: tuple[str, ...] = ()

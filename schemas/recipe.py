@@ -202,11 +202,12 @@ class PairConfig(StageConfig):
 
     templates: str = "t2i-v1"  # t2i-v1, also v1_1-faithful; t2i-v2; or the path of a YAML file
     templates_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
-    # Forms of edits, and of questions that a caption answers: a bundled name, or a YAML file.
-    edit_forms: str = "edit-v1"
-    edit_forms_sha256: Sha256 = ""  # checked if given, otherwise set by the build
-    understand_forms: str = "understand-v1"
-    understand_forms_sha256: Sha256 = ""  # checked if given, otherwise set by the build
+    edit_forms: str = "edit-v1"  # forms of edits: a bundled name, or the path of a YAML file
+    edit_forms_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
+    understand_forms: str = "understand-v1"  # of questions that a caption answers, the same
+    understand_forms_sha256: Sha256 = (
+        ""  # of the file; checked if given, otherwise set by the build
+    )
     # Least difference of the two images of an edit, and of a preference: of the cell of a 16 x 16
     # grid that differs most, in levels of 255. A sample below is dropped.
     min_change: float = Field(default=2.0, ge=0)

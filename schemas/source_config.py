@@ -50,21 +50,20 @@ class Columns(Model):
     input: Column = ""  # the image to edit
     inverse: Column = ""  # instruction that turns the edited image back: a sample of its own
     edit_type: Column = ""  # such as `add` or `style`, copied into the samples
-    # Of several edits in turn, each of the image before: a list of columns, or one that holds a
-    # list. They replace `text` and `url`.
-    instructions: ColumnList = ()
-    edited: ColumnList = ()
+    # Of several edits in turn, each of the image before; they replace `text` and `url`.
+    instructions: ColumnList = ()  # columns, or one that holds a list
+    edited: ColumnList = ()  # the same, of the images after each
 
-    # Of subset understand: a list of turns, as {from, value}, {role, content} or
-    # {user, assistant}; or a question in `text` with its answer here.
-    turns: Column = ""
-    answer: Column = ""
+    # Of subset understand.
+    turns: Column = ""  # a list of turns: {from, value}, {role, content} or {user, assistant}
+    answer: Column = ""  # to the question in `text`, where there are no turns
 
-    # Of subset preference: the worse image; or all images that answer a prompt, with a number each.
-    # Best and worst of them are a pair; a tie is dropped.
-    rejected: Column = ""
+    # Of subset preference.
+    rejected: Column = ""  # the worse image
+    # Or all images that answer a prompt, as columns or as one that holds a list. The best and the
+    # worst of them are a pair; a tie is dropped.
     candidates: ColumnList = ()
-    scores: ColumnList = ()
+    scores: ColumnList = ()  # a number of each candidate
     best: Literal["highest", "lowest"] = "highest"  # number; `lowest` for ranks
 
     keep: tuple[str, ...] = ()  # columns copied into the samples, as JSON in `listed`
@@ -184,7 +183,7 @@ class _Source(Model):
     OF_LATER_STAGES: ClassVar[frozenset[str]] = frozenset({"quota", "select"})
 
     name: Name  # in counts, in keys of rows, and for --set
-    subset: SourceSubset = DEFAULT_SUBSET
+    subset: SourceSubset = DEFAULT_SUBSET  # what its rows become
     licence: str = ""  # of rows without a licence in the list
     # Rows whose licence forbids commercial use or changes (NC, ND) are dropped otherwise.
     allow_non_commercial: bool = False
@@ -198,7 +197,8 @@ class _Source(Model):
             return self
         columns: Columns = getattr(self, "columns")  # noqa: B009 - of every other kind of source
         every = {role for allowed, _ in _ROLES.values() for role in allowed}
-        given = {role for role in every & columns.model_fields_set if getattr(columns, role)}
+        blank = {role: Columns.model_fields[role].default for role in every}
+        given = {role for role in every if getattr(columns, role) != blank[role]}
         allowed, needed = _ROLES[self.subset]
         if extra := sorted(given - allowed):
             raise ValueError(
@@ -300,7 +300,7 @@ class EditsSource(_Source):
     kind: Literal["edits"]
     # A source of images; tars may be those of a finished corpus.
     of: Annotated[FolderSource | TarSource | HuggingFaceSource, Field(discriminator="kind")]
-    subset: Literal["edit"] = "edit"
+    subset: SourceSubset = "edit"  # what its rows become
     share: float = Field(default=1.0, gt=0, le=1)  # of the images, drawn by their keys
     types: tuple[str, ...] = ()  # of edits, drawn from evenly; () for all
     inverse: bool = True  # whether the way back is a sample too, where somebody could ask for it
@@ -318,6 +318,8 @@ class EditsSource(_Source):
 
     @model_validator(mode="after")
     def _is_of_images(self) -> "EditsSource":
+        if self.subset != EDIT.name:
+            raise ValueError(f"subset is {self.subset}, edits are of subset {EDIT.name}")
         if self.of.subset != DEFAULT_SUBSET:
             raise ValueError(f"of.subset is {self.of.subset}, edits are made of {DEFAULT_SUBSET}")
         if self.of.kind == "huggingface" and not self.of.image:

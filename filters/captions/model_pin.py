@@ -3,10 +3,12 @@
 from filters.captioner import EngineError
 from filters.scorer import ScorerError
 from filters.scores.weights_hash import folder_sha256
-from schemas.caption_config import CaptionEngine, TransformersEngine
+from schemas.caption_config import CaptionEngine, TransformersEngine, VllmEngine
 
 # Of a folder of transformers: all that decides its answers.
 MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+# vLLM also reads weights and tokenizers in other formats and, if told to, code.
+VLLM_FILES = (*MODEL_FILES, "*.bin", "*.pt", "*.pth", "*.gguf", "*.tiktoken", "*.py")
 
 
 def is_folder(model: str) -> bool:
@@ -26,12 +28,12 @@ def pinned_engine(engine: CaptionEngine) -> CaptionEngine:
         EngineError: there is no such folder, it has another sha256 than the settings say, or the
             settings have a sha256 for a name on the hub.
     """
-    if not isinstance(engine, TransformersEngine):
+    if not isinstance(engine, TransformersEngine | VllmEngine):
         return engine
     return engine.model_copy(update={"model_sha256": model_sha256(engine)})
 
 
-def model_sha256(engine: TransformersEngine) -> str:
+def model_sha256(engine: TransformersEngine | VllmEngine) -> str:
     """Return the sha256 of a model's folder, or '' for a name on the hub.
 
     Raises:
@@ -46,7 +48,8 @@ def model_sha256(engine: TransformersEngine) -> str:
     if "://" in engine.model:
         raise EngineError(expected)
     try:
-        found = folder_sha256(engine.model, MODEL_FILES)
+        files = VLLM_FILES if isinstance(engine, VllmEngine) else MODEL_FILES
+        found = folder_sha256(engine.model, files)
     except ScorerError as error:
         raise EngineError(expected) from error
     if engine.model_sha256 and engine.model_sha256 != found:

@@ -21,7 +21,7 @@ from filters.edits.edit_type import (
     Wording,
 )
 from filters.edits.measures import Measure, changed_percent
-from filters.edits.naming import named
+from filters.edits.naming import label
 
 _BACKGROUND: Final = Measure(
     meaning="pixels that changed, percent", least=8, of=changed_percent, least_share=0.08
@@ -145,8 +145,7 @@ class BackgroundPicture(EditBase):
 
     def words(self) -> tuple[Wording, Wording]:
         """Name the picture; before, the background was white."""
-        name = named(self.title)
-        values = {"picture_behind": name.first, "the_picture_behind": name.again} if name else {}
+        values = {"picture_behind": label(self.title)}
         return Wording(group="edit", values=values), Wording(group="inverse", values=values)
 
 
@@ -188,7 +187,7 @@ def _dots(width: int, height: int) -> Share:
     down, across = (
         np.arange(side, dtype=np.float32) % period - period / 2 for side in (height, width)
     )
-    return (np.hypot(down[:, None], across[None, :]) < period / 4).astype(np.float32)
+    return (down[:, None] ** 2 + across[None, :] ** 2 < (period / 4) ** 2).astype(np.float32)
 
 
 _PATTERNS: Final[Mapping[str, Callable[[int, int], Share]]] = {

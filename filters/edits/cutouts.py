@@ -10,13 +10,14 @@ from PIL import Image
 
 from filters.edits.colours import Colour
 from filters.edits.edit_type import Given, NotFitting, Other
-from filters.edits.measures import Levels, largest, levels, small_size
-from filters.edits.naming import Named, named
+from filters.edits.measures import Levels, deviation, largest, levels, small_size
+from filters.edits.naming import label, named
 from filters.edits.places import Box
 
 WHITE: Final = (255, 255, 255)
 _OPAQUE: Final = 128  # alpha, 0..255
 _LEAST_OBJECT: Final = 32  # px; shorter sides are too small to be recognised
+_LEAST_PICTURE: Final = 64  # px; of a side
 _LEAST_APART: Final = 40  # levels, in a channel; of a pixel that is seen on a colour
 _LEAST_SEEN: Final = 0.5  # of the opaque pixels that are seen
 _EVERY: Final = 4  # of so many opaque pixels one is compared with colours
@@ -32,7 +33,6 @@ class Thing:
     index: int  # of the list that was given
     image: Image.Image  # RGBA
     title: str
-    name: Named
 
 
 def on_colour(image: Image.Image, colour: Colour) -> Image.Image:
@@ -84,13 +84,9 @@ def things(given: Given) -> list[Thing]:
     return [thing for other in given.others if (thing := thing_of(other))]
 
 
-def pictures(given: Given) -> list[Thing]:
+def pictures(given: Given) -> list[Other]:
     """Return the other images that fill their frame and can be named."""
-    return [
-        Thing(index=other.index, image=other.image, title=other.title, name=name)
-        for other in given.others
-        if (name := named(other.title)) and _fills(other.image)
-    ]
+    return [other for other in given.others if label(other.title) and _fills(other.image)]
 
 
 def scaled(thing: Image.Image, within: int) -> Image.Image:
@@ -126,8 +122,7 @@ def is_seen_at(base: Image.Image, thing: Image.Image, box: Box) -> bool:
 
 def thing_of(other: Other) -> Thing | None:
     """Cut the empty border off; None where no thing stands on a transparent background."""
-    name = named(other.title)
-    if name is None or other.image.mode != "RGBA":
+    if named(other.title) is None or other.image.mode != "RGBA":
         return None
     box = other.image.getchannel("A").point([0] * _OPAQUE + [255] * (256 - _OPAQUE)).getbbox()
     if box is None or min(box[2] - box[0], box[3] - box[1]) < _LEAST_OBJECT:
@@ -136,14 +131,16 @@ def thing_of(other: Other) -> Thing | None:
     clear = ~_opaque(image)
     if not 0.03 <= float(clear.mean()) <= 0.8 or _reaching_border(clear) < 0.5 * clear.sum():
         return None  # a rectangle, thin lines, or an outline that shows what lies behind it
-    return Thing(index=other.index, image=image, title=other.title, name=name)
+    return Thing(index=other.index, image=image, title=other.title)
 
 
 def _fills(image: Image.Image) -> bool:
     """Return whether an image has hardly a transparent pixel, and more than one colour."""
+    if min(image.size) < _LEAST_PICTURE:
+        return False
     if image.mode == "RGBA" and float(_opaque(image).mean()) < 0.99:
         return False
-    return float(levels(image.convert("RGB"))[0].std()) > 20
+    return deviation(levels(image.convert("RGB"))[0]) > 20
 
 
 def _opaque(image: Image.Image) -> NDArray[np.bool_]:

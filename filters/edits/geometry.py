@@ -19,7 +19,7 @@ from filters.edits.edit_type import (
     Strength,
     Wording,
 )
-from filters.edits.measures import Measure, area_percent, grey, levels, unlike_percent
+from filters.edits.measures import Measure, area_percent, deviation, grey, levels, unlike_percent
 from filters.edits.places import PLACES, SPOTS, Box, Place, box_at
 
 _FLIPS: Final = {
@@ -168,7 +168,7 @@ class Crop(EditBase):
             outside = np.ones((height, width), np.bool_)
             outside[top:bottom, left:right] = False
             parts = grey_levels[~outside], grey_levels[outside]
-            if min(float(each.std()) for each in parts) >= _LEAST_DEVIATION:
+            if min(deviation(each) for each in parts) >= _LEAST_DEVIATION:
                 return cls(part=part)
         raise NotFitting(
             f"no part of at least {_LEAST_SIDE} px shows something and leaves something away"
@@ -238,7 +238,7 @@ class Zoom(EditBase):
         shown: dict[Place, float] = {}
         for place in PLACES:
             left, top, right, bottom = box_at(place, size, (width, height))
-            shown[place] = round(float(grey_levels[top:bottom, left:right].std()), 3)
+            shown[place] = deviation(grey_levels[top:bottom, left:right])
         most = sorted(PLACES, key=shown.__getitem__)[-_MOST_SHOWN:]
         found = [place for place in PLACES if place in most and shown[place] >= _LEAST_DEVIATION]
         if found:

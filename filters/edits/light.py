@@ -35,7 +35,7 @@ _CONTRAST: Final[Mapping[Strength, tuple[float, float]]] = {
     "strong": (2.4, 0.32),
 }
 _BLUR: Final[Mapping[Strength, float]] = {"slight": 0.006, "plain": 0.012, "strong": 0.024}
-_SHARPEN: Final[Mapping[Strength, int]] = {"slight": 180, "plain": 320, "strong": 500}
+_SHARPEN: Final[Mapping[Strength, int]] = {"slight": 160, "plain": 260, "strong": 400}
 _SHARPEN_RADIUS: Final = 0.006  # of the longer side
 
 

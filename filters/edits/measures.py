@@ -1,7 +1,8 @@
 """How far two images differ: levels, share of the pixels, and a measure of each type of edit.
 
 All measures are taken at most `SIDE` px wide and high, so that they cost little and depend little
-on the resolution.
+on the resolution. Levels are whole numbers, whose sums as float64 are exact in any order: a verdict
+is the same on every processor.
 """
 
 import math
@@ -79,7 +80,7 @@ def change(measure: Measure, source: Image.Image, target: Image.Image) -> Change
         meaning=measure.meaning,
         value=round(measure.of(compared), 3),
         least=measure.least,
-        difference=round(float(differences[changed].mean()), 3) if changed.any() else 0.0,
+        difference=round(mean(differences[changed]), 3),
         share=round(float(changed.mean()), 5),
         least_share=measure.least_share,
         least_difference=measure.least_difference,
@@ -100,8 +101,19 @@ def small_size(image: Image.Image) -> tuple[int, int]:
 
 
 def grey(rgb: Levels) -> Levels:
-    """Return the luminance, 0..255."""
-    return rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    """Return the luminance, 0..255, in whole levels."""
+    return np.rint(0.299 * rgb[..., 0] + 0.587 * rgb[..., 1] + 0.114 * rgb[..., 2])
+
+
+def mean(values: Levels) -> float:
+    """Return the mean; 0 for no value."""
+    return float(values.sum(dtype=np.float64)) / max(1, values.size)
+
+
+def deviation(values: Levels) -> float:
+    """Return the standard deviation of whole numbers; 0 for no value."""
+    squares = mean(np.square(values))
+    return math.sqrt(max(0.0, squares - mean(values) ** 2))
 
 
 def largest(rgb: NDArray[Level]) -> NDArray[Level]:
@@ -123,7 +135,7 @@ def mean_difference(pair: Compared) -> float:
     """Return the mean absolute difference of the changed pixels, in levels."""
     differences = pair.differences
     changed = differences > VISIBLE
-    return float(differences[changed].mean()) if changed.any() else 0.0
+    return mean(differences[changed])
 
 
 def changed_percent(pair: Compared) -> float:
@@ -139,7 +151,7 @@ def hue_degrees(pair: Compared) -> float:
 
 def chroma_percent(pair: Compared) -> float:
     """Return the change of the mean chroma in percent of the source's."""
-    before, after = float(chroma(pair.before).mean()), float(chroma(pair.after).mean())
+    before, after = mean(chroma(pair.before)), mean(chroma(pair.after))
     return 100 * (after / before - 1) if before else 0.0
 
 
@@ -147,12 +159,12 @@ def brightness_levels(pair: Compared) -> float:
     """Return the mean change of the luminance of the changed pixels, in levels."""
     changed = pair.differences > VISIBLE
     change_of_grey = grey(pair.after) - grey(pair.before)
-    return float(change_of_grey[changed].mean()) if changed.any() else 0.0
+    return mean(change_of_grey[changed])
 
 
 def contrast_percent(pair: Compared) -> float:
     """Return the change of the luminance's standard deviation in percent of the source's."""
-    before, after = float(grey(pair.before).std()), float(grey(pair.after).std())
+    before, after = deviation(grey(pair.before)), deviation(grey(pair.after))
     return 100 * (after / before - 1) if before else 0.0
 
 
@@ -167,9 +179,9 @@ def unlike_percent(pair: Compared) -> float:
 
     A flip of a figure that is nearly symmetric has a few percent, though its pHash may be far.
     """
-    before, after = (rgb.ravel() - rgb.mean() for rgb in (pair.before, pair.after))
-    spread = math.sqrt(float(np.dot(before, before)) * float(np.dot(after, after)))
-    return 100 * (1 - float(np.dot(before, after)) / spread) if spread else 0.0
+    together = mean(pair.before * pair.after) - mean(pair.before) * mean(pair.after)
+    spread = deviation(pair.before) * deviation(pair.after)
+    return 100 * (1 - together / spread) if spread else 0.0
 
 
 def area_percent(pair: Compared) -> float:
@@ -186,7 +198,7 @@ def is_colourful(image: Image.Image) -> bool:
 def detail(rgb: Levels) -> Levels:
     """Return the size of the luminance's gradient, (height, width)."""
     down, across = np.gradient(grey(rgb))
-    return np.hypot(down, across)
+    return np.sqrt(down**2 + across**2)
 
 
 def _hue_vectors(rgb: Levels) -> NDArray[np.complex64]:
@@ -200,4 +212,4 @@ def _laplacian_variance(level: Levels) -> float:
     if min(level.shape) < 3:
         return 0.0
     beside = level[1:-1, :-2] + level[1:-1, 2:] + level[:-2, 1:-1] + level[2:, 1:-1]
-    return float((4 * level[1:-1, 1:-1] - beside).var())
+    return deviation((4 * level[1:-1, 1:-1] - beside).astype(np.float32)) ** 2

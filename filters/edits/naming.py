@@ -56,13 +56,12 @@ again='the picture "AZ-lizard"'))
     Args:
         title: a title or a short caption.
     """
-    words = " ".join(clean(title).split()) if len(title) <= 4 * MOST_CHARS else ""
-    usable = words and len(words) <= MOST_CHARS and words.count(" ") < MOST_WORDS
-    if not usable or marker_in(title) or not re.search(r"[^\W_]", words):
+    words = _usable(title)
+    if not words:
         return None
     phrase = as_phrase(words)
     if re.search(r"[^\w ',().&-]", phrase):
-        return _label(words)
+        return Named(first=_label(words), again=_label(words))
     if found := _ARTICLE.match(phrase):
         return Named(first=phrase, again=f"the {phrase[found.end() :]}")
     if _POINTING.match(phrase):
@@ -70,13 +69,30 @@ again='the picture "AZ-lizard"'))
     if _COUNTING.match(phrase):
         return Named(first=phrase, again=f"the {phrase}")
     if not _PLAIN.fullmatch(phrase):
-        return _label(words)
+        return Named(first=_label(words), again=_label(words))
     return Named(first=_with_article(phrase), again=f"the {phrase}")
 
 
-def _label(words: str) -> Named:
-    label = f"the picture {quoted(words)}"
-    return Named(first=label, again=label)
+def label(title: str) -> str:
+    """Return how a sentence names a picture by its title, or '' where it does not fit into one.
+
+    >>> label("tanzania")
+    'the picture "tanzania"'
+    """
+    words = _usable(title)
+    return _label(words) if words else ""
+
+
+def _usable(title: str) -> str:
+    """Return the words of a title, or '' where it does not fit into a sentence."""
+    words = " ".join(clean(title).split()) if len(title) <= 4 * MOST_CHARS else ""
+    if len(words) > MOST_CHARS or words.count(" ") >= MOST_WORDS or marker_in(title):
+        return ""
+    return words if re.search(r"[^\W_]", words) else ""
+
+
+def _label(words: str) -> str:
+    return f"the picture {quoted(words)}"
 
 
 def _with_article(phrase: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias
 
 from PIL import Image
 
-from filters.edits.measures import detail, levels
+from filters.edits.measures import detail, levels, mean
 
 Box: TypeAlias = tuple[int, int, int, int]  # left, top, right and bottom, px
 _Edge: TypeAlias = Literal["top", "left", "centre", "right", "bottom"]
@@ -70,5 +70,5 @@ def by_detail(image: Image.Image, share: float) -> list[Place]:
     found: dict[Place, float] = {}
     for place in PLACES:
         left, top, right, bottom = box_at(place, size, (width, height))
-        found[place] = round(float(gradient[top:bottom, left:right].mean()), 3)
+        found[place] = round(mean(gradient[top:bottom, left:right]), 3)
     return sorted(PLACES, key=found.__getitem__)

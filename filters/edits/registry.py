@@ -41,6 +41,7 @@ _TYPES: Final[tuple[EditType, ...]] = (
 EDITS: Final[Mapping[str, EditType]] = MappingProxyType({each.name: each for each in _TYPES})
 
 LEAST_SIDE: Final = 64  # px
+MOST_ASPECT: Final = 8  # longer side over shorter one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,10 @@ def _given(image: Image.Image, others: Sequence[tuple[Image.Image, str]]) -> Giv
             raise ValueError(f"mode {each.mode}: expected RGB or RGBA")
     if min(image.size) < LEAST_SIDE:
         raise NotFitting(f"{image.width} x {image.height} px: a side is under {LEAST_SIDE} px")
+    if max(image.size) > MOST_ASPECT * min(image.size):
+        raise NotFitting(
+            f"{image.width} x {image.height} px: one side is over {MOST_ASPECT} times the other"
+        )
     found = (Other(index=n, image=each, title=title) for n, (each, title) in enumerate(others))
     return Given(image=image, flat=on_colour(image, WHITE), others=tuple(found))
 

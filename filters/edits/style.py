@@ -91,7 +91,7 @@ def _gradient(grey: Image.Image, scale: float) -> Image.Image:
     """Draw black lines on white where the luminance changes."""
     smooth = np.asarray(grey.filter(ImageFilter.GaussianBlur(max(0.6, scale))), np.float32)
     down, across = np.gradient(smooth)
-    strength = np.hypot(down, across) * (10 * max(1.0, scale))
+    strength = np.sqrt(down**2 + across**2) * (10 * max(1.0, scale))
     return Image.fromarray((255 - np.minimum(strength, 255)).astype(np.uint8))
 
 

@@ -64,13 +64,13 @@ class Answers:
         store: the corpus.
         shard: number of the shard.
         shared: a folder that other corpora use too; None for none.
-        flush_s: how long an answer waits to be written, at most.
+        flush_s: how long an answer waits to be written, at most; None for until `flush`.
     """
 
     store: Storage
     shard: int
     shared: Storage | None = None
-    flush_s: float = FLUSH_S
+    flush_s: float | None = FLUSH_S
     _known: dict[str, Answer] | None = None
     _waiting: list[Answer] = field(default_factory=list)
     _to_share: set[str] = field(default_factory=set)  # digests, if they are not shared yet
@@ -100,7 +100,7 @@ class Answers:
             self._to_share.add(answer.digest)
             if len(self._waiting) >= FLUSH_ANSWERS or self._is_late:
                 self.flush()
-            elif self._timer is None:
+            elif self._timer is None and self.flush_s is not None:
                 self._timer = threading.Timer(self.flush_s, self._flush_by_timer)
                 self._timer.daemon = True
                 self._timer.start()

@@ -8,10 +8,12 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from filters.captioner import Answer, Asked, EngineError, Unanswered
+from filters.captions.model_pin import model_sha256
 from pipelines.captions.openai_client import open_client
 from pipelines.captions.shared_server import SharedServer, server_folder
 from schemas.caption_config import VllmEngine
@@ -37,11 +39,15 @@ class VllmCaptioner:
         self._opened: tuple[SharedServer, ChatClient] | None = None
 
     def identity(self) -> Mapping[str, Any]:
-        """Return what decides the answers beside the request; of a folder, only its name."""
+        """Return what decides the answers beside the request; of a folder, its sha256.
+
+        Raises:
+            EngineError: the folder is not there.
+        """
         settings = self._config.model_dump(
             mode="json", include={"engine", "revision", "arguments", "temperature", "top_p"}
         )
-        return {**settings, "model": _served_name(self._config.model)}
+        return {**settings, "model": self._pinned.model_sha256 or self._config.model}
 
     def answers(self, requests: Iterable[Asked]) -> Iterator[Answer | Unanswered]:
         """Yield one answer for each request, in any order, as they come.
@@ -64,6 +70,11 @@ class VllmCaptioner:
             client.close()
             self._forget(server)
 
+    @cached_property
+    def _pinned(self) -> VllmEngine:
+        """The settings with the sha256 of the folder, which is only read if they have none."""
+        return self._config if self._config.model_sha256 else _with_sha256(self._config)
+
     def _forget(self, server: SharedServer) -> None:
         with _opening:
             if self._opened is not None and self._opened[0] is server:
@@ -78,18 +89,18 @@ class VllmCaptioner:
             return self._opened
 
     def _server(self) -> SharedServer:
-        config, program = self._config, vllm_program()
+        config, program = self._pinned, vllm_program()
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         return SharedServer(
             server_folder(*vllm_command(program, config, 0), gpus),
-            lambda port: vllm_command(program, config, port),
+            lambda port: vllm_command(program, _with_sha256(config), port),
         )
 
     def _client_of(self, server: SharedServer) -> "ChatClient":
         return open_client(
             self._config,
             f"http://127.0.0.1:{server.port}/v1",
-            model=_served_name(self._config.model),
+            model=_served_name(self._pinned),
             check_alive=server.check_alive,
             **{"start_s": self._config.start_s, **self._effort},
         )
@@ -112,17 +123,18 @@ def vllm_program() -> str:
 
 def vllm_command(program: str, config: VllmEngine, port: int) -> list[str]:
     """Return the command that starts vLLM on a port of this machine, open to this machine alone."""
-    named = ("--served-model-name", _served_name(config.model))
+    named = ("--served-model-name", _served_name(config))
     address = ("--host", "127.0.0.1", "--port", str(port))
     revision = ("--revision", config.revision) if config.revision else ()
     given = (*revision, *config.arguments, *config.effort_arguments)
     return [program, "serve", config.model, *address, *named, *given]
 
 
-def _served_name(model: str) -> str:
-    """Return the name of a model in answers: of a folder the last part of its path.
+def _with_sha256(config: VllmEngine) -> VllmEngine:
+    """Return settings with the sha256 of the folder's files, after a check of one that is given."""
+    return config.model_copy(update={"model_sha256": model_sha256(config)})
 
-    >>> _served_name("Qwen/Qwen3-VL-8B-Instruct")
-    'Qwen/Qwen3-VL-8B-Instruct'
-    """
-    return Path(model).resolve().name if Path(model).is_dir() else model
+
+def _served_name(config: VllmEngine) -> str:
+    """Return the name of a model in answers: of a folder its sha256, wherever it lies."""
+    return f"sha256:{config.model_sha256[:16]}" if config.model_sha256 else config.model

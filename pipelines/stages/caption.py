@@ -10,7 +10,7 @@ import pyarrow as pa
 from filters.captioner import Unanswered
 from filters.captions.questions import Flags
 from filters.text import primary_text
-from pipelines.captions.answers import Answers
+from pipelines.captions.answers import FLUSH_S, Answers
 from pipelines.captions.ask import Asker, Outcome
 from pipelines.captions.choose import Ask, Captioned, Captioner, Request, Row, Written
 from pipelines.captions.cosines import Cosines, clip_of
@@ -218,10 +218,11 @@ class Caption(MapStage):
             for row in rows
         ]
 
-    def answers(self, shard: int, store: Storage) -> Answers:
+    def answers(self, shard: int, store: Storage, flush_s: float | None = FLUSH_S) -> Answers:
         """Return the answers that are kept of a shard; `verify` looks at the corpus alone."""
         cache = self.config.cache if self.asks else None
-        return Answers(store=store, shard=shard, shared=Storage(cache) if cache else None)
+        shared = Storage(cache) if cache else None
+        return Answers(store=store, shard=shard, shared=shared, flush_s=flush_s)
 
     def _captioned(self, rows: Sequence[Row], ask: Ask, judge: Judge) -> list[Captioned]:
         captioner = Captioner(config=self.config, ask=ask, judge=judge.judge, source=judge.source)

@@ -41,7 +41,7 @@ Ask = Callable[[str, list[Asked]], int]
 """(url, requests) -> how many were answered."""
 
 
-def pictures(count: int) -> list[Asked]:
+def pictures(count: int, max_new_tokens: int = 256) -> list[Asked]:
     """Return requests about smooth pictures, which JPEG packs about as well as photographs."""
     random = np.random.default_rng(0)
     return [
@@ -50,7 +50,7 @@ def pictures(count: int) -> list[Asked]:
             prompt="Describe the image.",
             image=picture(random),
             seed=number,
-            max_new_tokens=256,
+            max_new_tokens=max_new_tokens,
         )
         for number in range(count)
     ]

@@ -20,8 +20,10 @@ from pipelines.engines.engine import shard_numbers
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
 from pipelines.stage_table import make_stages
+from pipelines.stages.shard import SubsetOutputs
 from schemas.recipe_file import parse_recipe
 from schemas.store.storage import Storage
+from schemas.subsets import T2I
 
 SHARDS = 2
 IMAGES = 4  # a shard
@@ -45,7 +47,9 @@ GRAPHS: Mapping[str, Graph] = {
         *(STAGES[name] for name in ("ingest", "crawl", "measure", "score", "select"))
     ),
     "dedup": lambda shards, store: STAGES["dedup"].expand(shards, store, "f"),
-    "shard": lambda shards, store: STAGES["shard"].expand(shards, store, 2),
+    "shard": lambda shards, store: STAGES["shard"].expand_subset(
+        shards, store, SubsetOutputs(subset=T2I, shards=range(2), samples=0, outputs=2)
+    ),
     "report": lambda shards, store: STAGES["report"].expand(shards, store),
 }
 # Those that need no network: crawled rows are laid out by hand.

@@ -88,7 +88,7 @@ def test_a_folder_source_reads_the_list_with_the_columns_it_has_by_default(tree:
     listed = str(tree / "fluent-emoji.jsonl")
     source = FolderSource(name="emoji", kind="folder", path=str(tree), list=listed)
     (unit,) = plan_lists(source, listed, 100, Storage("memory://unused")).units
-    hand = list(read_list(unit, source.columns))[IMAGES.index("1f44b")]
+    hand = list(read_list(unit, source))[IMAGES.index("1f44b")]
     assert isinstance(hand, Listed)
     assert hand.url == "root/images/package/assets/1f44b.webp"
     assert (hand.title, tuple(hand.tags)) == ("waving hand", ("hand", "hello"))

@@ -41,8 +41,8 @@ class Bases:
         self._rejects: dict[str, Reject] = {}
         wanted = {
             image["url"]: {"key": image["url"], "url": image["url"], "place": image["place"]}
-            for images in rows["images"].to_pylist()
-            for image in images
+            for row in rows.select(["images"]).to_pylist()
+            for image in row["images"]
         }
         listed = [{**row, "images": []} for _, row in sorted(wanted.items())]
         schema = pa.schema([SOURCES.field(name) for name in ("key", "url", "place", "images")])

@@ -53,7 +53,7 @@ class EditsReader:
                 continue
             key = sample_key(self.source.name, row.url)
             if unit_draw(key) >= self.source.share:
-                yield PassedOver(what="image that was not drawn")
+                yield PassedOver(what="image not drawn")
                 continue
             for end in (FORWARD, INVERSE) if self.source.inverse else (FORWARD,):
                 yield replace(

@@ -1,6 +1,7 @@
 """Each edit does what its words say, and its way back undoes it."""
 
 import re
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from filters.edits.colour import turn_hues
 from filters.edits.colours import COLOURS
 from filters.edits.edit_type import NotFitting
 from filters.edits.light import Brightness
+from filters.edits.measures import deviation
 from filters.edits.places import SPOTS, box_at
 from filters.edits.registry import MadeEdit, make_edit, remake
 
@@ -371,3 +373,15 @@ def test_edges_are_where_the_luminance_changes():
         drawn = array(remake("edges", square, {"lines": lines, "colourful": True}).target)
         assert drawn[100, 100].tolist() == [inside] * 3
         assert abs(int(drawn[100, 50, 0]) - inside) > 150
+
+
+@given(
+    values=st.lists(st.integers(0, 255), min_size=2, max_size=50),
+    order=st.randoms(use_true_random=False),
+)
+def test_measures_are_the_same_in_any_order_of_pixels(values: list[int], order: Random):
+    shuffled = [*values]
+    order.shuffle(shuffled)
+    a, b = (np.array(each, np.float32) for each in (values, shuffled))
+    assert deviation(a) == deviation(b)
+    assert deviation(a) == pytest.approx(float(np.std(values)), abs=1e-6)

@@ -1,6 +1,7 @@
 """What holds for every type of edit."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from filters.edits.cutouts import on_colour
 from filters.edits.edit_type import NotFitting
 from filters.edits.registry import EDITS, MadeEdit, changed, make_edit, remake
 from schemas.markers import marker_in
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PAGE = (ROOT / "docs/concepts/edits.md").read_text()
 
 every_type = pytest.mark.parametrize("name", EDITS)
 
@@ -99,9 +103,29 @@ def test_an_image_of_one_colour_fits_no_type_that_needs_content(name: str):
 
 
 @every_type
-def test_a_small_image_does_not_fit(name: str):
+def test_a_small_or_very_narrow_image_does_not_fit(name: str):
     with pytest.raises(NotFitting, match="a side is under 64 px"):
         make_edit(name, photo(200, 63), "k", others=OTHERS)
+    with pytest.raises(NotFitting, match="one side is over 8 times the other"):
+        make_edit(name, photo(64, 513), "k", others=OTHERS)
+
+
+@every_type
+def test_other_images_of_any_shape_give_an_edit_or_a_reason(name: str):
+    shapes = [(1, 1), (1, 3000), (3000, 40), (33, 3000), (63, 64)]
+    thin = [(shape(200).resize(size), f"a strip {n}") for n, size in enumerate(shapes)]
+    flat = [(photo(*size), f"a wall {n}") for n, size in enumerate(shapes)]
+    for n in range(4):
+        edit = made(name, shape(300), str(n), others=thin + flat)
+        assert edit is None or edit.source.tobytes() != edit.image.tobytes()
+
+
+@every_type
+@pytest.mark.parametrize("size", [(64, 512), (512, 64)])
+def test_a_narrow_image_gives_an_edit_or_a_reason(name: str, size: tuple[int, int]):
+    for image in (photo(*size), shape(300).resize(size)):
+        edit = made(name, image)
+        assert edit is None or edit.change.is_enough()
 
 
 @every_type
@@ -164,3 +188,11 @@ def test_any_pixels_give_an_edit_or_a_reason(
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST)
     edit = made(name, image, str(seed))
     assert edit is None or edit.source.tobytes() != edit.image.tobytes()
+
+
+@every_type
+def test_the_page_of_edits_has_what_a_type_does_its_measures_and_its_pictures(name: str):
+    assert PAGE.count(f"| `{name}` |") == 2
+    assert f"../assets/edits/{name}.webp" in PAGE
+    with Image.open(ROOT / f"docs/assets/edits/{name}.webp") as sheet:
+        assert sheet.width >= 1000

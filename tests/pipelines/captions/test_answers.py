@@ -75,6 +75,15 @@ def test_an_answer_is_written_though_no_other_comes(store: Storage) -> None:
         eventually(lambda n=number: len(Answers(store=store, shard=3).find(EVERY)) == n + 1)
 
 
+def test_without_a_timer_answers_wait_until_they_are_flushed(store: Storage) -> None:
+    made = answers_of(store, flush_s=None)
+    made.add(answer(0))
+    assert made._timer is None
+    assert not store.listing("answers/00003")
+    made.flush()
+    assert len(Answers(store=store, shard=3).find(EVERY)) == 1
+
+
 def test_what_the_timer_could_not_write_is_written_with_the_next_answer(
     store: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,9 +56,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert until(lambda: not [*programs(tmp_path, KEEPER), *programs(tmp_path, SERVER)])
 
 
-def engine(model: str = "m", *arguments: str, start_s: float = 30.0) -> VllmCaptioner:
+def engine(
+    model: str = "m", *arguments: str, start_s: float = 30.0, model_sha256: str = ""
+) -> VllmCaptioner:
     config = VllmEngine(
-        engine="vllm", name="vlm", model=model, arguments=arguments, start_s=start_s, timeout_s=5
+        engine="vllm",
+        name="vlm",
+        model=model,
+        model_sha256=model_sha256,
+        arguments=arguments,
+        start_s=start_s,
+        timeout_s=5,
     )
     _engines.append(VllmCaptioner(config, **QUICK))
     return _engines[-1]
@@ -186,19 +194,36 @@ def test_without_vllm_the_error_says_what_to_install(
 
 
 def test_the_command_serves_this_machine_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "weights"
-    folder.mkdir()
     config = VllmEngine(
-        engine="vllm", name="vlm", model=str(folder), arguments=("--max-model-len", "4096")
+        engine="vllm", name="vlm", model="a/b", arguments=("--max-model-len", "4096")
     )
     assert vllm_command("vllm", config, 8123)[1:] == [
         "serve",
-        str(folder),
+        "a/b",
         *("--host", "127.0.0.1", "--port", "8123"),
-        *("--served-model-name", "weights"),
+        *("--served-model-name", "a/b"),
         *("--max-model-len", "4096"),
     ]
-    assert VllmCaptioner(config).identity()["model"] == "weights"
+    assert VllmCaptioner(config).identity()["model"] == "a/b"
+
+
+def test_a_folder_is_known_by_its_files_and_served_if_they_are_those(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.gguf").write_bytes(b"weights")
+    first = engine(str(folder))
+    sha256 = first.identity()["model"]
+    (answer,) = first.answers([ASKED])
+    assert isinstance(answer, Answer)
+    assert answer.model == f"sha256:{sha256[:16]}"
+    first.close()
+    moved = folder.rename(tmp_path / "moved")
+    assert engine(str(moved)).identity() == first.identity()
+    (moved / "model.gguf").write_bytes(b"other weights")
+    changed = engine(str(moved), model_sha256=sha256)
+    assert changed.identity() == first.identity()
+    with pytest.raises(EngineError, match=f"sha256 is .*, expected {sha256}"):
+        ask(changed)
 
 
 def test_a_folder_of_others_is_not_used(place: Path) -> None:
