@@ -1,6 +1,7 @@
 """Captions inside a sentence: as a phrase, or in quotation marks."""
 
 import re
+from typing import Final
 
 import regex
 
@@ -38,15 +39,13 @@ _ABBREVIATION = re.compile(
     r"|Aug|Sep|Sept|Oct|Nov|Dec|pp|spp?|var|subsp)\.$"
 )
 _STOPS = ".\u3002\uff0e\uff61\u0964\u06d4\u0589\u1362"  # full stops of several scripts
-_ENDS = _STOPS + "!?\u2026\uff01\uff1f\u061f"
+ENDS: Final = _STOPS + "!?\u2026\uff01\uff1f\u061f"
 _INNER_END = regex.compile(
     r"[.!?\u2026\u061f\u0964\u06d4\u0589\u1362](?:\s+(?=\S)|[\"')\]\u201d\u2019]+\s+(?=[^\p{Ll}\s]))"
     r"|[\u3002\uff01\uff1f\uff61]"
 )
 # A phrase that opens with a bracket, or whose last sentence ends within brackets or quotes.
-_ENCLOSED = regex.compile(
-    rf"^[\p{{Ps}}--\{{]|[{re.escape(_ENDS)}][\p{{Pe}}\p{{Pf}}\"']+$", regex.V1
-)
+_ENCLOSED = regex.compile(rf"^[\p{{Ps}}--\{{]|[{re.escape(ENDS)}][\p{{Pe}}\p{{Pf}}\"']+$", regex.V1)
 _QUOTES = (('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"))
 
 
@@ -67,8 +66,8 @@ def as_phrase(caption: str, *, starts: bool = False) -> str:
         caption: a cleaned caption.
         starts: whether the phrase starts a sentence and keeps its capital.
     """
-    phrase = _without_stop(caption)
-    if not phrase or phrase[-1] in _ENDS or _is_sentence(caption) or _is_several(phrase):
+    phrase = without_stop(caption)
+    if not phrase or phrase[-1] in ENDS or _is_sentence(caption) or is_several(phrase):
         return quoted(caption)
     if _ENCLOSED.search(phrase):
         return quoted(caption)
@@ -89,7 +88,7 @@ def quoted(caption: str) -> str:
     return f"{opening}{caption}{closing}"
 
 
-def _without_stop(caption: str) -> str:
+def without_stop(caption: str) -> str:
     """Remove a full stop at the end, unless it belongs to an abbreviation."""
     phrase = caption.rstrip(" ,;:")
     if phrase[-1:] not in _STOPS or _ABBREVIATION.search(phrase):
@@ -102,7 +101,7 @@ def _is_sentence(caption: str) -> bool:
     return bool(_SENTENCE.match(caption) or _STATES.search(caption))
 
 
-def _is_several(phrase: str) -> bool:
+def is_several(phrase: str) -> bool:
     """Return whether a sentence ends inside, other than after an initial or abbreviation."""
     return any(
         phrase[found.start()] != "." or not _ABBREVIATION.search(phrase[: found.start() + 1])

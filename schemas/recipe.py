@@ -7,11 +7,12 @@ the effort to get it, so that a moved list or a longer time-out rebuilds nothing
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from schemas.caption_config import CaptionConfig
 from schemas.fingerprint import fingerprint
 from schemas.list_config import BalanceConfig, Benchmark, KnownHashes
+from schemas.markers import marker_in
 from schemas.rule_config import Rule, Rules, decided
 from schemas.score_config import ScoreConfig
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
@@ -24,6 +25,18 @@ def _with_paths(given: Any) -> Any:
         return given
     items = cast(Sequence[Any], given)
     return tuple({"path": each} if isinstance(each, str) else each for each in items)
+
+
+def _checked_prompt(prompt: str) -> str:
+    """Refuse a system prompt without words, or with a token of chat templates."""
+    if not prompt.strip():
+        raise ValueError("a system prompt has words")
+    if marker := marker_in(prompt):
+        raise ValueError(f"{prompt!r} must not hold {marker}")
+    return prompt
+
+
+SystemPrompt = Annotated[str, AfterValidator(_checked_prompt)]
 
 
 class CrawlConfig(StageConfig):
@@ -187,7 +200,7 @@ class PairConfig(StageConfig):
     # into its sentence ("an image of a lion"), or quoted if it is a sentence itself.
     faithful: bool = False
 
-    templates: str = "t2i-v1"  # a bundled name, or the path of a YAML file
+    templates: str = "t2i-v1"  # t2i-v1, also v1_1-faithful; t2i-v2; or the path of a YAML file
     templates_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
     edit_forms: str = "edit-v1"  # forms of edits: a bundled name, or the path of a YAML file
     edit_forms_sha256: Sha256 = ""  # of the file; checked if given, otherwise set by the build
@@ -198,6 +211,16 @@ class PairConfig(StageConfig):
     # Least difference of the two images of an edit, and of a preference: of the cell of a 16 x 16
     # grid that differs most, in levels of 255. A sample below is dropped.
     min_change: float = Field(default=2.0, ge=0)
+    # System prompts: each conversation without one begins with one, drawn by the sample's key.
+    system: tuple[SystemPrompt, ...] = ()
+    # Longest conversation, in tokens of all its messages by the bundled text tokenizer; images and
+    # the chat template are not counted. A sample above is dropped as `too_long`. null: any length.
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    @field_validator("system", mode="before")
+    @classmethod
+    def _prompts(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
 
 class _Tokenizer(Model):

@@ -266,8 +266,9 @@ def _resolved(recipe: Recipe, folder: str) -> Recipe:
     )
     vq_tokens = recipe.vq_tokens.model_copy(update={"tokenizers": tokenizers})
     pair = recipe.pair
-    if pair.templates.endswith((".yaml", ".yml")):
-        pair = pair.model_copy(update={"templates": resolve(pair.templates)})
+    for field in ("templates", "edit_forms", "understand_forms"):
+        if (name := getattr(pair, field)).endswith((".yaml", ".yml")):
+            pair = pair.model_copy(update={field: resolve(name)})
     lists = tuple(
         known.model_copy(update={"path": resolve(known.path)})
         for known in recipe.crawl.known_hashes

@@ -20,7 +20,7 @@ from pipelines.runtime.sidecar import (
     write_dead_letters,
     write_sidecar,
 )
-from pipelines.templates.template_file import converse, load_templates
+from pipelines.templates.pair_files import load_t2i, write_t2i
 from schemas.fingerprint import fingerprint
 from schemas.markers import IMAGE, IMAGE_GEN, MARKS, marker_in
 from schemas.store.storage import CorpusError, Storage, absolute
@@ -64,7 +64,7 @@ def write_prompts(
         CorpusError: no prompt is usable, or some edit an image and some do not, which are two
             subsets.
     """
-    words = load_templates(templates)
+    words = load_t2i(templates)
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for each in found:
@@ -126,7 +126,7 @@ def _messages(prompt: PromptRow, words: Any) -> Iterator[Message]:
         yield Message("user", f"{IMAGE} {prompt.text}")
         yield Message("assistant", EDIT_ANSWER)
         return
-    pair = converse(words, prompt.key, prompt.text)
+    pair = write_t2i(words, prompt.key, prompt.text)
     yield Message("user", pair.user)
     yield Message("assistant", pair.assistant)
 

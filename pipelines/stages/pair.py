@@ -7,14 +7,22 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipelines.captions.judge import count_tokens
 from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.shard_subsets import ShardSubsets
 from pipelines.templates.forms import Forms, fill
-from pipelines.templates.pair_files import PairFiles, field_of, file_sha256, load_pair_file
-from pipelines.templates.template_file import Conversation, converse
+from pipelines.templates.pair_files import (
+    PairFiles,
+    field_of,
+    file_sha256,
+    load_pair_file,
+    write_t2i,
+)
+from pipelines.templates.template_file import Conversation
 from schemas.conversation import MessageFault, message_faults
+from schemas.keys import draw
 from schemas.markers import IMAGE, marker_in
 from schemas.recipe import PairConfig, Recipe
 from schemas.store.storage import Storage
@@ -63,6 +71,8 @@ class Pair(MapStage):
             file_sha256(config, field_of(subset)),
             config.faithful,
             *([config.min_change] if subset.further else []),
+            *([["system", *config.system]] if config.system else []),
+            *([["max_tokens", config.max_tokens]] if config.max_tokens else []),
         ]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
@@ -71,8 +81,7 @@ class Pair(MapStage):
         writer = PairWriter(
             subset=subset,
             files=load_pair_file(self.config, field_of(subset)),
-            faithful=self.config.faithful,
-            min_change=self.config.min_change,
+            config=self.config,
         )
         captions = self.rows("captions", shard, store).to_pylist()
         facts = {row["key"]: {} for row in captions}
@@ -100,8 +109,7 @@ class PairWriter:
 
     subset: Subset
     files: PairFiles
-    faithful: bool
-    min_change: float
+    config: PairConfig
 
     def pair(self, key: str, caption: str, facts: Row) -> dict[str, Any] | MessageFault:
         """Return messages and template of a sample, or why it has none.
@@ -117,22 +125,42 @@ class PairWriter:
         if fault := self._image_fault(facts):
             return fault
         messages, template = self._written(key, caption, facts)
+        messages = self._with_system(key, messages)
         if faults := message_faults(messages, self.subset):
             return faults[0]
+        if fault := self._length_fault(messages):
+            return fault
         return {"messages": messages, "template": template}
 
     def _written(self, key: str, caption: str, facts: Row) -> tuple[Messages, str]:
         turns = facts["sources"]["turns"] if facts else []
         if turns:
             return _with_mark([dict(turn) for turn in turns]), ""
-        if isinstance(self.files, Forms):
+        if isinstance(self.files, Forms) and self.subset != T2I:
             made = fill(self.files, key, caption)
             if IMAGE in caption:  # the instruction says itself where the image stands
                 _, _, answer = made.template.rpartition("/")
                 made = replace(made, user=caption, template=f"{self.files.name}/{answer}")
         else:
-            made = converse(self.files, key, caption, faithful=self.faithful)
+            made = write_t2i(self.files, key, caption, faithful=self.config.faithful)
         return _messages(made), made.template
+
+    def _with_system(self, key: str, messages: Messages) -> Messages:
+        prompts = self.config.system
+        if not prompts or (messages and messages[0]["role"] == "system"):
+            return messages
+        prompt = prompts[draw(key, "system prompt", len(prompts))]
+        return [{"role": "system", "content": prompt}, *messages]
+
+    def _length_fault(self, messages: Messages) -> MessageFault | None:
+        """Return why a conversation is too long for `pair.max_tokens`."""
+        if self.config.max_tokens is None:
+            return None
+        tokens = sum(count_tokens(message["content"]) for message in messages)
+        if tokens <= self.config.max_tokens:
+            return None
+        detail = f"{tokens:,} tokens, pair.max_tokens is {self.config.max_tokens:,}"
+        return MessageFault("too_long", detail, dropped=True)
 
     def _image_fault(self, facts: Row) -> MessageFault | None:
         """Return why the images of a sample are no pair."""
@@ -144,10 +172,10 @@ class PairWriter:
             if stored[role]["sha256"] == facts["raw"]["sha256"]:
                 return MessageFault("same_images", f"the {role} image has the same bytes", True)
             change = measured[role]["most_change"]
-            if change < self.min_change:
+            if change < self.config.min_change:
                 detail = (
                     f"the {role} image differs by {change:.2f} levels where it differs most, "
-                    f"pair.min_change is {self.min_change:g}"
+                    f"pair.min_change is {self.config.min_change:g}"
                 )
                 return MessageFault("unchanged", detail, True)
         return None

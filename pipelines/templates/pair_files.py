@@ -1,14 +1,24 @@
-"""The template file of each subset."""
+"""The template file of each subset, and the turns written with it."""
 
 import hashlib
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
+
+import yaml
 
 from pipelines.templates.forms import EDIT as EDIT_KIND
+from pipelines.templates.forms import T2I as T2I_KIND
 from pipelines.templates.forms import UNDERSTAND as UNDERSTAND_KIND
-from pipelines.templates.forms import Forms, load_forms
-from pipelines.templates.template_file import Templates, load_templates, read_template_file
+from pipelines.templates.forms import Forms, fill_caption, load_forms
+from pipelines.templates.template_file import (
+    Conversation,
+    Templates,
+    converse,
+    load_templates,
+    read_template_file,
+)
 from schemas.recipe import PairConfig
 from schemas.store.storage import CorpusError
+from schemas.strict_yaml import load_yaml
 from schemas.subsets import EDIT, UNDERSTAND, Subset
 
 PairFiles: TypeAlias = Templates | Forms
@@ -41,12 +51,34 @@ def load_pair_file(config: PairConfig, field: str) -> PairFiles:
         CorpusError: the file is missing, wrong, or has another sha256 than the recipe says.
     """
     name, sha256 = getattr(config, field), getattr(config, f"{field}_sha256")
-    if field == "templates":
-        return load_templates(name, sha256=sha256)
-    found = hashlib.sha256(read_template_file(name, field)).hexdigest()
+    data = read_template_file(name, field)
+    found = hashlib.sha256(data).hexdigest()
     if sha256 and found != sha256:
         raise CorpusError(f"pair.{field}: {name}: sha256 is {found}, the recipe says {sha256}")
+    if field == "templates":
+        return load_t2i(name)
     return load_forms(name, EDIT_KIND if field == "edit_forms" else UNDERSTAND_KIND, field)
+
+
+def load_t2i(name: str) -> PairFiles:
+    """Load a template file for generation: a list of whole forms, or a grammar with `openers`.
+
+    Raises:
+        CorpusError: the file is missing, or wrong.
+    """
+    if _is_grammar(read_template_file(name)):
+        return load_templates(name)
+    return load_forms(name, T2I_KIND, "templates")
+
+
+def write_t2i(words: PairFiles, key: str, caption: str, *, faithful: bool = False) -> Conversation:
+    """Write the turns that generate an image, with a file that `load_t2i` loaded.
+
+    The key draws the words. The caption is fitted into its sentence, or copied if `faithful`.
+    """
+    if isinstance(words, Forms):
+        return fill_caption(words, key, caption, faithful=faithful)
+    return converse(words, key, caption, faithful=faithful)
 
 
 def pinned_pair(config: PairConfig) -> PairConfig:
@@ -71,3 +103,15 @@ def pair_faults(config: PairConfig) -> list[str]:
         except CorpusError as error:
             faults.append(str(error))
     return faults
+
+
+def _is_grammar(data: bytes) -> bool:
+    """Return whether a file is a grammar; it is taken for one if it has no list of user forms."""
+    try:
+        parsed: Any = load_yaml(data)
+    except (yaml.YAMLError, ValueError):
+        return True
+    if not isinstance(parsed, dict):
+        return True
+    user = cast(dict[str, Any], parsed).get("user")
+    return not isinstance(user, list)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +33,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # An article must precede a word, because the word decides between `a` and `an`.
 _ARTICLE = re.compile(r"\{article\} (?=\w|\{(?:verb|participle|adjective|noun)\})")
 _CAPTION = re.compile(r"\{caption\}")
+OTHER_NAMES: Final = {"v1_1-faithful": "t2i-v1"}  # other names of bundled files
 _OPENING_QUOTES = ('"', "'", "\u201c", "\u2018", "\u00ab")
 
 
@@ -104,16 +105,30 @@ def read_template_file(name: str, field: str = "templates") -> bytes:
         CorpusError: the file is missing.
     """
     folder = files("pipelines.templates")
-    bundled = folder / f"{name}.yaml"
+    bundled = folder / f"{OTHER_NAMES.get(name, name)}.yaml"
     try:
         if bundled.is_file():
             return bundled.read_bytes()
         fs, path = open_fs(name)
         return fs.cat_file(path)
     except FileNotFoundError as error:
-        names = sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml"))
+        bundled_names = [f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")]
+        names = sorted([*bundled_names, *OTHER_NAMES])
         known = f"bundled are {', '.join(names)}; the path of a file ends in .yaml"
         raise CorpusError(f"pair.{field}: {name}: no such file; {known}") from error
+
+
+def with_articles(form: str) -> str:
+    """Insert `a` or `an` by the next word.
+
+    >>> with_articles("{article} image")
+    'an image'
+    """
+    return re.sub(
+        r"\{article\} (\w)",
+        lambda found: ("an " if found[1].lower() in "aeiou" else "a ") + found[1],
+        form,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -179,16 +194,7 @@ def _turn(templates: Templates, key: str, turn: str, forms: Sequence[str]) -> tu
     for name, (letter, part) in _PARTS.items():
         if f"{{{name}}}" in form:
             form = form.replace(f"{{{name}}}", pick(letter, getattr(templates, part)))
-    return _with_articles(form), "".join(drawn)
-
-
-def _with_articles(form: str) -> str:
-    """Collapse spaces, and insert `a` or `an` by the next word."""
-    return re.sub(
-        r"\{article\} (\w)",
-        lambda found: ("an " if found[1].lower() in "aeiou" else "a ") + found[1],
-        " ".join(form.split()),
-    )
+    return with_articles(" ".join(form.split())), "".join(drawn)
 
 
 def _filled(form: str, caption: str, faithful: bool) -> str:

@@ -140,13 +140,17 @@ def test_sources_must_differ_in_name():
 
 
 def test_relative_paths_are_taken_from_the_recipes_folder(path: str, tmp_path: Path):
-    recipe = load_recipe(path, ["pair.templates=mine.yaml", f"{TOKENS}.checkpoint=../vae.pth"])
+    forms = ["pair.edit_forms=edits.yaml", "pair.understand_forms=../questions.yaml"]
+    changes = ["pair.templates=mine.yaml", f"{TOKENS}.checkpoint=../vae.pth", *forms]
+    recipe = load_recipe(path, changes)
     web, drawn, hub = recipe.sources
     assert web.path == str(tmp_path / "lists/*.csv")
     assert drawn.path == str(tmp_path / "recipes/images")
     assert drawn.list == str(tmp_path / "recipes/images.jsonl")
     assert hub.path == "someone/set"
     assert recipe.pair.templates == str(tmp_path / "recipes/mine.yaml")
+    assert recipe.pair.edit_forms == str(tmp_path / "recipes/edits.yaml")
+    assert recipe.pair.understand_forms == str(tmp_path / "questions.yaml")
     assert recipe.vq_tokens.tokenizers[0].checkpoint == str(tmp_path / "vae.pth")
 
 

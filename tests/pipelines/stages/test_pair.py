@@ -2,11 +2,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from pipelines.captions.judge import count_tokens
 from pipelines.runtime.sidecar import dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.pair import Pair
+from pipelines.templates.pair_files import load_t2i, write_t2i
 from pipelines.templates.template_file import converse, load_templates, read_template_file
+from schemas.keys import draw
 from schemas.recipe import PairConfig
 from schemas.store.storage import CorpusError
 
@@ -79,6 +83,50 @@ def test_what_a_template_file_holds_counts_and_not_where_it_lies(desk, paired, t
         for path in (here, there, other)
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_forms_and_system_prompts_are_drawn_by_the_key(desk, paired):
+    prompts = ("You draw.", "You are a painter.")
+    config = PairConfig(templates="t2i-v2", system=prompts)
+    run_shard(Pair(config=config), 0, desk.store)
+    forms = load_t2i("t2i-v2")
+    for row in desk.rows("pairs", 0):
+        pair = write_t2i(forms, row["key"], CAPTIONS[row["key"]])
+        assert row["template"] == pair.template
+        assert row["messages"] == [
+            {"role": "system", "content": prompts[draw(row["key"], "system prompt", 2)]},
+            {"role": "user", "content": pair.user},
+            {"role": "assistant", "content": pair.assistant},
+        ]
+
+
+def test_one_system_prompt_needs_no_list_and_spells_no_marker():
+    assert PairConfig.model_validate({"system": "You draw."}).system == ("You draw.",)
+    for prompt in (" ", "<image>", "<|im_end|>"):
+        with pytest.raises(ValidationError, match="system"):
+            PairConfig.model_validate({"system": [prompt]})
+
+
+def test_a_longer_conversation_than_max_tokens_is_dropped(desk, paired):
+    lengths = {
+        row["key"]: sum(count_tokens(message["content"]) for message in row["messages"])
+        for row in desk.rows("pairs", 0)
+    }
+    assert lengths["a"] != lengths["b"]
+    longest = max(lengths, key=lengths.__getitem__)
+    for limit, dropped in ((lengths[longest], {}), (lengths[longest] - 1, {"too_long": 1})):
+        counts = run_shard(Pair(config=PairConfig(max_tokens=limit)), 0, desk.store)
+        assert counts.dropped == dropped
+    assert [row["key"] for row in desk.rows("pairs", 0)] == [min(lengths, key=lengths.__getitem__)]
+
+
+def test_system_prompts_and_length_decide_what_is_made_again(desk, paired):
+    configs = ({}, {"system": "You draw."}, {"system": "You paint."}, {"max_tokens": 9})
+    prints = {
+        wanted_fingerprint(Pair(config=PairConfig.model_validate(config)), 0, desk.store)
+        for config in configs
+    }
+    assert len(prints) == len(configs)
 
 
 def test_a_template_file_that_changed_since_it_was_pinned_is_refused(desk, paired):

@@ -229,8 +229,8 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path):
 
 
 def test_a_missing_file_is_named_with_those_there_are():
-    with pytest.raises(CorpusError, match=r"t2i-v2: no such file; bundled are .*t2i-v1.*; "):
-        load_templates("t2i-v2")
+    with pytest.raises(CorpusError, match=r"t2i-v9: no such file; bundled are .*t2i-v1.*; "):
+        load_templates("t2i-v9")
 
 
 def test_a_pinned_file_that_changed_is_refused(write):
