@@ -23,7 +23,7 @@ from schemas.store.errors import CorpusError
 from schemas.store.storage import Storage
 from schemas.subsets import Subset
 
-IMAGE: Final = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """How `datasets` stores an image."""
 CARD: Final = "README.md"
 

@@ -28,9 +28,9 @@ from schemas.subsets import Subset
 ImageValue = Callable[[str, bytes], Any]
 """Returns the value of an image, from its file name and bytes."""
 
-MESSAGES: Final = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
+MESSAGES: Final = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 CAPTIONS: Final = pa.list_(
-    pa.struct({"style": pa.string(), "origin": pa.string(), "caption": pa.string()})
+    pa.struct([("style", pa.string()), ("origin", pa.string()), ("caption", pa.string())])
 )
 _LISTS: Final = {"messages": MESSAGES, "captions": CAPTIONS}
 _TYPES: Final = {str: pa.string(), int: pa.int64(), float: pa.float64(), dict: pa.string()}
@@ -69,7 +69,7 @@ def sample_schema(shard: Shard, image: pa.DataType) -> pa.Schema:
         arrays[column] = pa.list_(pa.from_numpy_dtype(np.dtype(dtypes[member])))
         arrays[f"{column}_shape"] = pa.list_(pa.int32())
     images = dict.fromkeys(image_columns(shard.subset), image)
-    return pa.schema({**field_columns(shard.subset), **images, **arrays})
+    return pa.schema(list({**field_columns(shard.subset), **images, **arrays}.items()))
 
 
 def sample_members(shard: Shard) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ def write_parquet(
     Raises:
         DataError: a value is not of the type of its column.
     """
-    texts = [each.name for each in schema if pa.types.is_string(each.type)]
+    texts: Any = [each.name for each in schema if pa.types.is_string(each.type)]
     waiting = iter(rows)
     with to.scratch() as folder:
         local = folder / "rows.parquet"

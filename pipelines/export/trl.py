@@ -24,8 +24,8 @@ from schemas.markers import IMAGE as IMAGE_MARK
 from schemas.store.storage import Storage
 from schemas.subsets import Subset
 
-_BLOCKS: Final = pa.list_(pa.struct({"type": pa.string(), "text": pa.string()}))
-_TURNS: Final = pa.list_(pa.struct({"role": pa.string(), "content": _BLOCKS}))
+_BLOCKS: Final = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
+_TURNS: Final = pa.list_(pa.struct([("role", pa.string()), ("content", _BLOCKS)]))
 _ANSWERS: Final = ("chosen_image", "rejected_image")
 
 
@@ -49,9 +49,10 @@ class Trl:
 
     def write(self, shard: Shard, samples: Iterable[Sample], to: Storage) -> Mapping[str, int]:
         """Write the file of a shard."""
-        turns = dict.fromkeys(("prompt", "chosen", "rejected"), _TURNS)
-        images = {"images": pa.list_(IMAGE), **dict.fromkeys(_ANSWERS, IMAGE)}
-        schema = with_features(pa.schema({**turns, **images, **_fields(shard.subset)}), images)
+        turns = [(name, _TURNS) for name in ("prompt", "chosen", "rejected")]
+        images = [("images", pa.list_(IMAGE)), *((name, IMAGE) for name in _ANSWERS)]
+        columns = pa.schema([*turns, *images, *_fields(shard.subset).items()])
+        schema = with_features(columns, [name for name, _ in images])
         path = f"{shard.subset.name}/{shard.name}.parquet"
         return write_parquet(path, schema, _rows(shard.subset, samples), to)
 
