@@ -26,6 +26,7 @@ from schemas.subsets import Subset
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """How `datasets` stores an image."""
 CARD: Final = "README.md"
+SHOWN: Final = 50  # licences of a subset on the card
 
 
 class Datasets:
@@ -90,10 +91,11 @@ def card(title: str, exported: Mapping[str, Sequence[Exported]]) -> str:
         licences = Counter[str]()
         for each in shards:
             licences.update(each.licences)
-        lines += [
-            f"| {name} | {count:,} | {_cell(licence)} |"
-            for licence, count in sorted(licences.items())
-        ]
+        ordered = sorted(licences.items(), key=lambda item: (-item[1], item[0]))
+        lines += [f"| {name} | {count:,} | {_cell(which)} |" for which, count in ordered[:SHOWN]]
+        if further := ordered[SHOWN:]:
+            count = sum(count for _, count in further)
+            lines.append(f"| {name} | {count:,} | {len(further):,} further licences |")
     table = "\n".join(lines)
     return (
         f"---\n{head}---\n\n# {title}\n\n{table}\n\n"

@@ -15,12 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.data.manifest import DataError
 from pipelines.export.format import Exported
-from schemas.store.storage import Storage
+from schemas.store.storage import HARMLESS, Storage
 from schemas.store.whole_file import is_temporary
 
 FOLDER = ".export"
 FORMAT = f"{FOLDER}/format.json"
-HARMLESS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", ".lock"})
 
 _EXPORTED = TypeAdapter(Exported)
 
@@ -49,6 +48,15 @@ def check_folder(to: Storage, format_: str) -> None:
         )
 
 
+def _is_inside(path: str) -> bool:
+    """Return whether a path stays below the folder that it is relative to.
+
+    >>> [_is_inside(path) for path in ("t2i/a.json", "../a", "/a", "file:///a")]
+    [True, False, False, False]
+    """
+    return not path.startswith("/") and "://" not in path and ".." not in path.split("/")
+
+
 class Marks:
     """The marks of a folder.
 
@@ -72,9 +80,11 @@ class Marks:
 
     def _read(self, name: str) -> Exported | None:
         try:
-            return _EXPORTED.validate_json(self._to.read(f"{FOLDER}/{name}"))
+            found = _EXPORTED.validate_json(self._to.read(f"{FOLDER}/{name}"))
         except (FileNotFoundError, ValidationError):
             return None  # the shard is exported again
+        # The files of a mark may be removed, so they must lie in the folder.
+        return found if all(map(_is_inside, found.files)) else None
 
     def write(self, name: str, exported: Exported) -> None:
         """Mark a shard as exported."""

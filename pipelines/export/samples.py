@@ -1,6 +1,7 @@
 """The samples of one shard, checked, as all formats read them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -9,10 +10,12 @@ from typing import Any, Final, NamedTuple
 from model.data.manifest import DataError, ShardFile, Source, TokenMember
 from model.data.shards import ShardReader
 from schemas.conversation import message_faults
+from schemas.keys import KEY_HEX_DIGITS
 from schemas.store.retries import open_fs
 from schemas.subsets import Subset
 
 READ_SAMPLES: Final = 64  # at once
+_KEY: Final = re.compile(f"[0-9a-f]{{{KEY_HEX_DIGITS}}}")
 
 
 class Sample(NamedTuple):
@@ -53,6 +56,8 @@ class Shard:
         for start in range(0, self.file.samples, READ_SAMPLES):
             rows = range(start, min(start + READ_SAMPLES, self.file.samples))
             for key, found in reader.read(0, rows):
+                if not _KEY.fullmatch(key):  # it becomes a part of file names
+                    raise DataError(f"{self.file.path}: key {key!r:.80}; expected 32 hex digits")
                 yield Sample(key, self._fields(key, found.pop("json")), found)
 
     def _fields(self, key: str, data: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from exports import files_of, samples_of
 
@@ -118,6 +119,28 @@ def test_a_message_that_breaks_a_rule_is_refused(changing_corpus: Path, tmp_path
     tar.write_bytes(tar.read_bytes().replace(b"<image_gen>", b"<|im_end|>!"))
     with pytest.raises(DataError, match=r"edit-000000\.tar: [0-9a-f]{32}\.json: .*<\|im_end\|>"):
         export(str(changing_corpus), FORMATS["parquet"], str(tmp_path / "to"), ["edit"])
+
+
+def test_a_key_that_would_lead_out_of_the_folder_is_refused(
+    changing_corpus: Path, tmp_path: Path
+) -> None:
+    index = changing_corpus / "shards/edit-000000.parquet"
+    table = pq.read_table(index)
+    keys = [f"../../{key[6:]}" for key in table["key"].to_pylist()]
+    pq.write_table(table.set_column(0, table.schema.field("key"), [keys]), index)
+    with pytest.raises(DataError, match=r"edit-000000\.tar: key '\.\./\.\./"):
+        export(str(changing_corpus), FORMATS["llama-factory"], str(tmp_path / "to"), ["edit"])
+
+
+def test_a_mark_of_files_elsewhere_removes_nothing(changing_corpus: Path, tmp_path: Path) -> None:
+    to, mine = tmp_path / "to", tmp_path / "mine"
+    export(str(changing_corpus), FORMATS["parquet"], str(to), ["edit"])
+    mine.write_text("kept")
+    mark = to / ".export/edit-000000.json"
+    forged = json.loads(mark.read_text()) | {"fingerprint": "", "files": {"../mine": 4}}
+    mark.write_text(json.dumps(forged))
+    [count] = export(str(changing_corpus), FORMATS["parquet"], str(to), ["edit"])
+    assert (count.written, mine.read_text()) == (1, "kept")
 
 
 def test_folders_with_other_files_are_refused(small_corpus: Path, tmp_path: Path) -> None:
