@@ -21,12 +21,11 @@ from pipelines.sources.plan import PLAN, published_plan
 from schemas.recipe import Recipe
 from schemas.store.lock import LOCK_NAME
 from schemas.store.retries import open_fs
-from schemas.store.storage import CorpusError, Storage, absolute
+from schemas.store.storage import HARMLESS, CorpusError, Storage, absolute
 from schemas.store.whole_file import is_temporary
 
 RECIPE = "recipe.yaml"
 MARK = ".vargpt-training"  # in the folder of a training: of what kind it is
-HARMLESS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", ".lock"})
 WILDCARDS = "*?[{"
 SHOWN = 6  # names in a message
 ELSEWHERE = "nothing was written; give --out an empty folder, or one that is not there yet"

@@ -16,6 +16,7 @@ ROOMS = (
     "pipelines.thresholds",
     "pipelines.verify",
     "pipelines.preferences",
+    "pipelines.export",
     "pipelines.training",
     "pipelines",
     "pipelines.stages",

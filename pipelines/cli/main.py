@@ -20,7 +20,8 @@ from pipelines.cli.arguments import (
 from pipelines.cli.build import add_build
 from pipelines.cli.calibrate import add_calibrate
 from pipelines.cli.caption_batches import add_caption
-from pipelines.cli.preferences import add_compare, add_export, add_preferences
+from pipelines.cli.export import add_export
+from pipelines.cli.preferences import add_compare, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import add_train, add_train_clip, add_train_tokenizer
 from pipelines.cli.verify import add_verify
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_export(
         commands.add_parser(
-            "export", help="write samples or pairs in the format of the published training code"
+            "export", help="write a corpus in the format of another trainer or reader of tables"
         )
     )
     return parser
@@ -192,16 +193,6 @@ def _run_of_train(module: str) -> Callable[[argparse.Namespace], int]:
         return imported.run(options)
 
     return run
-
-
-def _export(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from model.preferences.export import export
-
-    for name, records in export(options.corpus, options.format, Path(options.to)).items():
-        print(f"{options.to}/{name}: {records:,} records")
-    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -233,7 +224,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train-clip": _run_of_train("pipelines.training.train_clip"),
     "preferences": _run_of_train("pipelines.preferences.commands"),
     "compare": _run_of_train("pipelines.preferences.compare"),
-    "export": _export,
+    "export": _run("pipelines.cli.export"),
     "train": _run_of_train("pipelines.training.train"),
 }
 

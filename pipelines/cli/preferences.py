@@ -97,13 +97,6 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     add_force_unlock(parser)
 
 
-def add_export(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `export`."""
-    parser.add_argument("corpus", type=place, metavar="OUT", help="folder of a corpus, or of pairs")
-    parser.add_argument("--format", required=True, choices=("llamafactory-sft", "llamafactory-dpo"))
-    parser.add_argument("--to", required=True, type=place, metavar="DIR", help="local folder")
-
-
 def _add_scorer(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument(
         "--scorer",

@@ -15,6 +15,9 @@ from schemas.store.errors import CorpusError as CorpusError
 from schemas.store.retries import open_fs
 from schemas.store.whole_file import TEMPORARY_PREFIX, is_temporary, published, temporary_name
 
+# Names in a folder that a command may write into: of operating systems, and a released lock.
+HARMLESS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", ".lock"})
+
 
 def absolute(url: str) -> str:
     """Return an absolute path or URL, for workers with another current folder.

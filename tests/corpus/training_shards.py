@@ -131,7 +131,8 @@ def _json(subset: str, key: str, aspect: float) -> bytes:
         "understand": (f"<image> What is this, {key[:4]}?", "A colour."),
     }[kind]
     messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
-    known = {"caption": key[:4], "source": "made up", "url": f"made-up/{key}", "licence": "CC0"}
+    words = "prompt" if SUBSETS[subset].is_pairs else "caption"
+    known = {words: key[:4], "source": "made up", "url": f"made-up/{key}", "licence": "CC0"}
     sample = {"key": key, "messages": messages, "crop_aspect": aspect, **known}
     return json.dumps(sample).encode()
 

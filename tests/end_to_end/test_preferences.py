@@ -48,10 +48,9 @@ def test_a_training_prefers_among_its_own_images(tmp_path: Path, pairs: str, cap
     ]
     assert margins[0] == pytest.approx(0.0, abs=1e-2)
     assert margins[-1] > margins[0]
-    assert (
-        main(["export", str(out), "--format", "llamafactory-dpo", "--to", str(tmp_path / "x")]) == 0
-    )
-    assert f"{kept} records" in capsys.readouterr().out
+    exported = ["export", str(out), "--format", "llama-factory", "--to", str(tmp_path / "x")]
+    assert main(exported) == 0
+    assert f"preference: {kept} sample" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def commands(url: str, tmp_path: Path) -> dict[str, list[str]]:
             *("--scorer", "aesthetic", "--clip-weights", "openai"),
             *("--aesthetic-head", f"{url}/head.pth"),
         ],
-        "export": ["export", url, "--format", "llamafactory-sft", "--to", str(tmp_path / "to")],
+        "export": ["export", url, "--format", "parquet", "--to", str(tmp_path / "to")],
     }
 
 

@@ -1,0 +1,1 @@
+"""Exports of a finished corpus in the formats of other trainers."""
