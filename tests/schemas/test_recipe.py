@@ -30,6 +30,10 @@ SOURCES = [
     {"kind": "webdataset", "name": "packed", "path": "b.tar"},
     {"kind": "huggingface", "name": "hub", "path": "someone/set"},
 ]
+SOURCES += [
+    {"kind": "edits", "name": f"{of['name']}-edited", "of": {**of, "select": RULES}}
+    for of in SOURCES[1:]
+]
 RECIPE = {
     "name": "small",
     "sources": SOURCES,
@@ -59,6 +63,7 @@ BSQ = {"tokenizer": "infinity_bsq"}
 IGNORED = {
     *(f"crawl.{knob}" for knob in CrawlConfig.EFFORT_FIELDS),
     *("sources.path", "sources.base_url", "sources.list", "decode.timeout_s"),
+    *("sources.of.path", "sources.of.list"),
     *("vq_tokens.batch_size", "vq_tokens.tokenizers.checkpoint", "pair.templates"),
     *(
         "score.scorers.head",
@@ -86,6 +91,7 @@ IGNORED = {
 # Fields that have one allowed value.
 FIXED = {
     *("caption.engines.engine", "vq_tokens.tokenizers.tokenizer", "sources.kind"),
+    "sources.of.kind",
     *("score.scorers.score", "score.scorers.voters.voter"),
 }
 
