@@ -15,8 +15,8 @@ from filters.scores.bundled_clip import WEIGHTS
 from model.clip_training.card import Facts, Made, card
 from model.clip_training.evaluate import Figures, evaluate
 from model.clip_training.network import ClipSizes, write_folder
-from model.clip_training.pairs import Pair
 from model.clip_training.parts import Trained
+from model.image_text.pairs import Pair
 from schemas.store.whole_file import publish
 
 FIGURES: Final = "training.json"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.clip_training.pairs import Pair
+from model.image_text.pairs import Pair
 from schemas.keys import unit
 
 SAME_COLOUR: Final = 8  # of 255: mean difference of two images that count as one
@@ -52,15 +52,29 @@ def shown(pairs: Sequence[Pair], held: Sequence[int]) -> list[int]:
 
 def groups(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[str]:
     """Return the name of each pair's group: the first of its members' last words."""
-    linked = _Linked(len(pairs))
-    for keys in ([pair.head for pair in pairs], [family(pair.name) for pair in pairs]):
-        linked.link_equal(keys)
+    heads = [pair.head for pair in pairs]
+    return _linked(heads, heads, [family(pair.name) for pair in pairs], images=images)
+
+
+def families(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[str]:
+    """Return the name of each pair's part of a group: one emoji, or images that look the same."""
+    names = [family(pair.name) for pair in pairs]
+    return _linked(names, names, images=images)
+
+
+def _linked(
+    names: Sequence[str], *keys: Sequence[str], images: Sequence[NDArray[np.uint8]]
+) -> list[str]:
+    """Link pairs with an equal key or image; return the first name among those linked to each."""
+    linked = _Linked(len(names))
+    for values in keys:
+        linked.link_equal(values)
     linked.link(same_images(images))
-    heads: dict[int, str] = {}
-    for number, pair in enumerate(pairs):
+    firsts: dict[int, str] = {}
+    for number, name in enumerate(names):
         root = linked.root(number)
-        heads[root] = min(heads.get(root, pair.head), pair.head)
-    return [heads[linked.root(number)] for number in range(len(pairs))]
+        firsts[root] = min(firsts.get(root, name), name)
+    return [firsts[linked.root(number)] for number in range(len(names))]
 
 
 def family(name: str) -> str:

@@ -4,8 +4,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.clip_training.pairs import Pair
-from model.clip_training.split import family, groups, shown, split
+from model.image_text.pairs import Pair
+from model.image_text.split import family, groups, shown, split
 
 
 def pair(name: str, title: str) -> Pair:
