@@ -14,7 +14,7 @@ from filters.scores.bundled_clip import WEIGHTS, bundled_clip
 from filters.scores.clip_encoder import ClipEncoder, encoder
 from schemas.score_config import BUNDLED, LOCAL_DIR, ClipModel
 
-AT_ONCE: Final = 128  # images
+AT_ONCE: Final = 128  # images or texts
 
 
 def identity(model: str) -> str:
@@ -43,17 +43,8 @@ def load(model: str) -> ClipEncoder:
     return encoder(ClipModel(model=model), Device())
 
 
-def embed_images(model: str, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Return a CLIP's embeddings of images, float32 [N, C], each of length 1.
-
-    Args:
-        model: open_clip's name with its prefix, or `bundled`.
-        images: uint8 [H, W, 3].
-
-    Raises:
-        ScorerError: as `load`.
-    """
-    clip = load(model)
+def embed_images(clip: ClipEncoder, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Return the embeddings of images, uint8 [H, W, 3]: float32 [N, C], each of length 1."""
     batches = (images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE))
     return np.concatenate(
         [
@@ -61,3 +52,12 @@ def embed_images(model: str, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.
             for batch in batches
         ]
     )
+
+
+def embed_texts(clip: ClipEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the embeddings of texts, float32 [N, C], each of length 1."""
+    different = [*dict.fromkeys(texts)]
+    batches = (different[start : start + AT_ONCE] for start in range(0, len(different), AT_ONCE))
+    found_TC = np.concatenate([clip.embed_texts(batch) for batch in batches])
+    place = {text: number for number, text in enumerate(different)}
+    return found_TC[[place[text] for text in texts]]

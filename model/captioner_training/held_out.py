@@ -1,14 +1,19 @@
 """Which pairs train the captioner, which choose its settings, and which test it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.image_text.pairs import Pair
-from model.image_text.split import families, groups, shown
+from model.image_text.split import families, groups, same_images, shown
 from schemas.keys import unit
+
+NEW_WORDS: Final = "new words"  # no title to train on ends with their last word
+KNOWN_WORDS: Final = "known words"  # titles may end as others, but no image is like another
+VALIDATION: Final = "validation"  # as new words, to choose settings by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,41 +21,34 @@ class Parts:
     """Numbers of pairs; an image is in one part only."""
 
     train: Sequence[int]  # with a title
-    new_words: Sequence[int]  # test: no title to train on ends with their last word
-    known_words: Sequence[int]  # test: titles may end as others, no image looks like another
-    validation: Sequence[int]  # as new_words, to choose settings by
+    held: Mapping[str, Sequence[int]]  # by the names above
+    groups: Sequence[str]  # of all pairs
 
-    def tests(self, pairs: Sequence[Pair]) -> dict[str, list[int]]:
-        """Return the pairs of each part to compare: of each list, the first with each title."""
-        parts = {"new words": self.new_words, "known words": self.known_words}
-        return {name: shown(pairs, part) for name, part in parts.items()}
+    def shown(self, pairs: Sequence[Pair], part: str) -> list[int]:
+        """Return the pairs of a part to compare: of each list, the first with each title."""
+        return shown(pairs, self.held[part])
 
 
 def parts(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]], share: float) -> Parts:
-    """Split pairs, the held-out ones of CLIP's training first.
+    """Split pairs, those first that the training of CLIP holds out.
 
     Args:
         pairs: all.
         images: of the pairs, uint8 [H, W, 3].
-        share: of the groups whose last word is new, as in the training of CLIP; the other two parts
-            have half as large a share, of the groups and of the families of like images that are
-            left.
+        share: of the groups, for the new words, as in the training of CLIP. The other parts have
+            half of it: of the groups that are left, and of the families of images in the rest.
     """
+    same = [*same_images(images)]
+    names = groups(pairs, same)
     train: list[int] = []
-    held: dict[str, list[int]] = {"new": [], "known": [], "validation": []}
-    names = zip(groups(pairs, images), families(pairs, images), strict=True)
-    for number, (group, family) in enumerate(names):
+    held: dict[str, list[int]] = {NEW_WORDS: [], KNOWN_WORDS: [], VALIDATION: []}
+    for number, (group, family) in enumerate(zip(names, families(pairs, same), strict=True)):
         if unit(group, "held out") < share:
-            held["new"].append(number)
-        elif unit(group, "validation") < share / 2:
-            held["validation"].append(number)
-        elif unit(family, "known words") < share / 2:
-            held["known"].append(number)
+            held[NEW_WORDS].append(number)
+        elif unit(group, VALIDATION) < share / 2:
+            held[VALIDATION].append(number)
+        elif unit(family, KNOWN_WORDS) < share / 2:
+            held[KNOWN_WORDS].append(number)
         elif pairs[number].title:
             train.append(number)
-    return Parts(
-        train=train,
-        new_words=held["new"],
-        known_words=held["known"],
-        validation=held["validation"],
-    )
+    return Parts(train=train, held=held, groups=names)

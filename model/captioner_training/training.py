@@ -13,8 +13,9 @@ from model.captioner_training.captions import caption_of
 from model.captioner_training.network import CaptionerSizes, make_captioner, write_parts
 from model.captioner_training.objective import CaptionerPlan, Captioning
 from model.image_text.batches import Batches
-from model.image_text.loop import PartTrainer, weights_of
+from model.image_text.loop import PartTrainer
 from model.image_text.pairs import Pair
+from model.image_text.weights import weights_of
 from model.tokenizer_training.state import STATE
 from schemas.fingerprint import fingerprint
 
@@ -36,7 +37,7 @@ class Training:
     plan: CaptionerPlan
     pairs: Sequence[Pair]
     images: Sequence[NDArray[np.uint8]]  # of the pairs, [S, S, 3]
-    clip_NC: Tensor  # CLIP's embeddings of the images, of length 1
+    clip_NC: NDArray[np.float32]  # CLIP's embeddings of the images, of length 1
     clip: str  # what decides these embeddings
     folder: Path  # local
 
@@ -51,9 +52,10 @@ class Training:
         tokens_N = [tokenizer(caption_of(pair)).input_ids for pair in self.pairs]
         torch.manual_seed(self.plan.seed)
         captioner = make_captioner(self.sizes, tokenizer.eos_token_id, len(tokenizer))
+        clip_NC = torch.from_numpy(self.clip_NC)
         batches = Batches(self.pairs, self.plan.batch, self.plan.seed)
         trainer = PartTrainer(
-            Captioning(captioner, self.plan, batches, self.images, tokens_N, self.clip_NC),
+            Captioning(captioner, self.plan, batches, self.images, tokens_N, clip_NC),
             self.plan,
             state=self.folder / STATE,
             fingerprint=self._fingerprint(),

@@ -14,8 +14,9 @@ from model.clip_training.network import ClipSizes, clip_config, make_clip, text_
 from model.clip_training.teacher import Lessons, lesson_texts, lessons
 from model.clip_training.text_tower import TextPlan, TextTower, embed_images, places
 from model.image_text.batches import Batches
-from model.image_text.loop import Objective, PartTrainer, Settings, weights_of
+from model.image_text.loop import Objective, PartTrainer, Settings
 from model.image_text.pairs import Pair
+from model.image_text.weights import weights_of
 from model.tokenizer_training.state import STATE
 from schemas.fingerprint import fingerprint
 

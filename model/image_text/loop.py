@@ -187,16 +187,6 @@ class PartTrainer:
         self._optimizer.load_state_dict(state.optimizer)
 
 
-def weights_of(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a network among those of its objective.
-
-    >>> weights_of("clip", {"clip.scale": torch.ones(1), "to_teacher.bias": torch.ones(1)})
-    {'scale': tensor([1.])}
-    """
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)}
-
-
 def _weight_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return groups of weights: matrices decay, biases, norms and the scale do not."""
     weights = [weight for weight in network.parameters() if weight.requires_grad]

@@ -34,7 +34,7 @@ def split(
         images: of the pairs, uint8 [H, W, 3].
         share: of the groups, by a hash, to hold out.
     """
-    names = groups(pairs, images)
+    names = groups(pairs, same_images(images))
     held = [number for number, name in enumerate(names) if unit(name, "held out") < share]
     kept = [number for number, name in enumerate(names) if unit(name, "held out") >= share]
     return kept, held
@@ -50,26 +50,31 @@ def shown(pairs: Sequence[Pair], held: Sequence[int]) -> list[int]:
     return sorted(firsts.values())
 
 
-def groups(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[str]:
-    """Return the name of each pair's group: the first of its members' last words."""
+def groups(pairs: Sequence[Pair], same: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the name of each pair's group: the first of its members' last words.
+
+    Args:
+        pairs: all.
+        same: numbers of those whose images look the same.
+    """
     heads = [pair.head for pair in pairs]
-    return _linked(heads, heads, [family(pair.name) for pair in pairs], images=images)
+    return _linked(heads, same, heads, [family(pair.name) for pair in pairs])
 
 
-def families(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[str]:
+def families(pairs: Sequence[Pair], same: Iterable[tuple[int, int]]) -> list[str]:
     """Return the name of each pair's part of a group: one emoji, or images that look the same."""
     names = [family(pair.name) for pair in pairs]
-    return _linked(names, names, images=images)
+    return _linked(names, same, names)
 
 
 def _linked(
-    names: Sequence[str], *keys: Sequence[str], images: Sequence[NDArray[np.uint8]]
+    names: Sequence[str], same: Iterable[tuple[int, int]], *keys: Sequence[str]
 ) -> list[str]:
-    """Link pairs with an equal key or image; return the first name among those linked to each."""
+    """Link the pairs of `same` and those with an equal key; return the first name of each set."""
     linked = _Linked(len(names))
     for values in keys:
         linked.link_equal(values)
-    linked.link(same_images(images))
+    linked.link(same)
     firsts: dict[int, str] = {}
     for number, name in enumerate(names):
         root = linked.root(number)

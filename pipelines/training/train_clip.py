@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from model.clip_training.both_towers import ClipPlan
-from model.clip_training.card import Facts
 from model.clip_training.export import export
 from model.clip_training.network import ClipSizes, write_folder
 from model.clip_training.parts import Training
 from model.clip_training.text_tower import TextPlan
+from model.image_text.facts import Facts
 from model.image_text.split import shown, split
 from model.tokenizer_training.machine import describe_machine
 from model.tokenizer_training.state import STATE
@@ -77,14 +77,21 @@ def _train(
         images=len(train),
         subjects=len({data.pairs[number].subject for number in train}),
         held_out=options.held_out,
-        held_out_images=[data.pairs[number].name for number in held],
         unreadable=data.unreadable,
         teacher=options.describe_teacher or options.teacher,
         plan=training.plan,
         machine=describe_machine("cpu"),
     )
     compared = shown(data.pairs, held)
-    found = export(trained, sizes, data.pairs_of(compared), data.images_of(compared), facts, out)
+    found = export(
+        trained,
+        sizes,
+        data.pairs_of(compared),
+        data.images_of(compared),
+        facts,
+        out,
+        held_out=[pair.name for pair in data.pairs_of(held)],
+    )
     for name, line in found.items():
         print(
             f"{name}: image to text R@10 {line.image_to_text.r10:.1%}, "

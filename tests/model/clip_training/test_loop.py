@@ -13,8 +13,9 @@ from model.clip_training.network import ClipSizes, make_clip, text_tokenizer
 from model.clip_training.teacher import Lessons
 from model.clip_training.text_tower import TextPlan, TextTower, embed_images, places
 from model.image_text.batches import Batches
-from model.image_text.loop import PartTrainer, weights_of
+from model.image_text.loop import PartTrainer
 from model.image_text.pairs import Pair
+from model.image_text.weights import weights_of
 from model.tokenizer_training.state import STATE, DivergedError, StateError, read_state
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown", "orange", "purple")
