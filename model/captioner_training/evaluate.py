@@ -95,7 +95,7 @@ def nearest(
         train_NC: of the training images.
         captions: of the training images.
     """
-    return [captions[number] for number in (held_NC @ train_NC.T).argmax(axis=1)]
+    return [captions[int(number)] for number in (held_NC @ train_NC.T).argmax(axis=1)]
 
 
 def estimate(values_N: NDArray[np.float64], groups_N: Sequence[str]) -> Estimate:

@@ -111,8 +111,7 @@ def export(
 
 def write_weights(trained: Trained, sizes: CaptionerSizes, out: Path) -> None:
     """Write weights in float16, configuration and settings of generation."""
-    tokenizer = _tokenizer(out)
-    model: Any = make_captioner(sizes, tokenizer.eos_token_id, len(tokenizer))
+    model: Any = make_captioner(sizes, _tokenizer(out))
     model.load_state_dict(halves(trained.weights))
     model.half().save_pretrained(out)
 

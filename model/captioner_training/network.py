@@ -31,21 +31,27 @@ class CaptionerSizes:
     dropout: float = 0.1
 
 
-def make_captioner(sizes: CaptionerSizes, end: int, tokens: int) -> "VisionEncoderDecoderModel":
+def make_captioner(
+    sizes: CaptionerSizes, tokenizer: "PreTrainedTokenizerFast"
+) -> "VisionEncoderDecoderModel":
     """Build the network, with random weights of torch's own seed.
 
     Args:
         sizes: of the network.
-        end: the token that starts and ends a caption.
-        tokens: of the vocabulary.
+        tokenizer: whose end starts a caption too.
     """
     import transformers as tf
 
-    marks: dict[str, Any] = {"eos_token_id": end, "pad_token_id": end}
+    end = tokenizer.eos_token_id
+    marks: dict[str, Any] = {
+        **{"eos_token_id": end, "pad_token_id": end, "bos_token_id": end},
+        "decoder_start_token_id": end,
+    }
+    reads_images: dict[str, Any] = {"is_decoder": True, "add_cross_attention": True}
     config = tf.VisionEncoderDecoderConfig(
         encoder=_encoder(sizes).to_dict(),
         decoder=tf.GPT2Config(
-            vocab_size=tokens,
+            vocab_size=len(tokenizer),
             n_embd=sizes.width,
             n_layer=sizes.decoder_layers,
             n_head=sizes.heads,
@@ -53,18 +59,13 @@ def make_captioner(sizes: CaptionerSizes, end: int, tokens: int) -> "VisionEncod
             resid_pdrop=sizes.dropout,
             embd_pdrop=sizes.dropout,
             attn_pdrop=sizes.dropout,
-            is_decoder=True,
-            add_cross_attention=True,
-            bos_token_id=end,
+            **reads_images,
             **marks,
         ).to_dict(),
-        decoder_start_token_id=end,
         **marks,
     )
     model = tf.VisionEncoderDecoderModel(config)
-    model.generation_config = tf.GenerationConfig(
-        decoder_start_token_id=end, bos_token_id=end, max_new_tokens=MAX_TOKENS, **marks
-    )
+    model.generation_config = tf.GenerationConfig(max_new_tokens=MAX_TOKENS, **marks)
     return model
 
 
@@ -72,6 +73,7 @@ def _encoder(sizes: CaptionerSizes) -> Any:
     import transformers as tf
 
     stages = [f"stage{number}" for number in range(1, len(sizes.stages) + 1)]
+    read: dict[str, Any] = {"out_features": stages}
     patch = 2 ** (len(stages) + 1)  # px of the image for a place of the last stage
     return tf.DPTConfig(
         is_hybrid=True,
@@ -80,7 +82,7 @@ def _encoder(sizes: CaptionerSizes) -> Any:
             hidden_sizes=[*sizes.stages],
             depths=[*sizes.blocks],
             layer_type="bottleneck",
-            out_features=stages,
+            **read,
         ),
         backbone_featmap_shape=[1, sizes.stages[-1], SIDE // patch, SIDE // patch],
         hidden_size=sizes.width,

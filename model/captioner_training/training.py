@@ -51,7 +51,7 @@ class Training:
         tokenizer = write_parts(self.folder)
         tokens_N = [tokenizer(caption_of(pair)).input_ids for pair in self.pairs]
         torch.manual_seed(self.plan.seed)
-        captioner = make_captioner(self.sizes, tokenizer.eos_token_id, len(tokenizer))
+        captioner = make_captioner(self.sizes, tokenizer)
         clip_NC = torch.from_numpy(self.clip_NC)
         batches = Batches(self.pairs, self.plan.batch, self.plan.seed)
         trainer = PartTrainer(

@@ -94,7 +94,7 @@ def add_train_captioner(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "After a kill, the same command resumes from the last state in DIR."
     _add_lists(parser)
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
-    parser.add_argument("--steps", type=positive, default=3300, metavar="N", help="(default: 3300)")
+    parser.add_argument("--steps", type=positive, default=2400, metavar="N", help="(default: 2400)")
     parser.add_argument("--batch", type=positive, default=64, help="images per step (default: 64)")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order (default: 0)")
