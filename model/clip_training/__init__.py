@@ -1,1 +1,1 @@
-"""Training of a small CLIP: texts, the held-out split, the loop, evaluation and the model card."""
+"""Training of a small CLIP: both towers, a teacher of words, evaluation and the model card."""

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.clip_training.batches import Batches
+from model.clip_training.network import bound_scale
 from model.clip_training.teacher import Lessons
+from model.image_text.batches import Batches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,3 +107,7 @@ class BothTowers(nn.Module):
         found_BE = to_teacher(self.clip.encode_text(self._tokenizer(texts)))
         wanted_BE = lessons.embeddings_TE[numbers]
         return 1 - nn.functional.cosine_similarity(found_BE, wanted_BE).mean()
+
+    def bound(self) -> None:
+        """Keep the scale of the logits within CLIP's bounds."""
+        bound_scale(self.clip)

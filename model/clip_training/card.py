@@ -1,31 +1,11 @@
 """The model card of a trained CLIP: its sizes, data, training and quality."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Final
 
 from model.clip_training.evaluate import Figures
 from model.clip_training.network import ClipSizes
-
-UNREADABLE_SHOWN: Final = 3  # images listed in the card; training.json lists all
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """The facts of a run in the card, without its figures."""
-
-    data: str  # description of the training images
-    licence: str  # of the data
-    command: str
-    images: int  # to train on
-    subjects: int  # different titles among them
-    held_out: float  # share of the groups
-    held_out_images: Sequence[str]  # names of all images in them
-    unreadable: Mapping[str, str]  # image -> reason
-    plan: str
-    teacher: str  # description of the sentence encoder; "" for none
-    machine: str
+from model.image_text.facts import Facts, unreadable_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +56,7 @@ def card(sizes: ClipSizes, facts: Facts, made: Made, *, weights: str, numbers: s
         "title and list is compared, without the skin tones. Figures are of the float16 file.",
         "",
         f"- Data: {facts.data}; {facts.images:,} images with {facts.subjects:,} titles to train "
-        f"on. {_unreadable(facts)}Licence of the data: {facts.licence}.",
+        f"on. {unreadable_line(facts)}Licence of the data: {facts.licence}.",
         f"- Training: {facts.plan}; {made.seconds / 60:.0f} minutes on {facts.machine}.",
         *_teacher(facts),
         f"- Command: `{facts.command}`",
@@ -122,14 +102,3 @@ def _teacher(facts: Facts) -> list[str]:
         "  belong that are in no title: the WordNet nouns of ImageNet-22k and the words of its own",
         "  vocabulary. Words of held-out titles are among them, without their images.",
     ]
-
-
-def _unreadable(facts: Facts) -> str:
-    if not facts.unreadable:
-        return ""
-    first = [
-        f"`{name}` ({why})" for name, why in islice(facts.unreadable.items(), UNREADABLE_SHOWN)
-    ]
-    more = len(facts.unreadable) - len(first)
-    listed = ", ".join(first) + (f" and {more} more" if more else "")
-    return f"{len(facts.unreadable)} could not be used: {listed}. "

@@ -9,18 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import Tensor
 
 from filters.scores.bundled_clip import WEIGHTS
-from model.clip_training.card import Facts, Made, card
+from model.clip_training.card import Made, card
 from model.clip_training.evaluate import Figures, evaluate
 from model.clip_training.network import ClipSizes, write_folder
-from model.clip_training.pairs import Pair
 from model.clip_training.parts import Trained
+from model.image_text.facts import CARD, FIGURES, Facts
+from model.image_text.pairs import Pair
+from model.image_text.weights import halves
 from schemas.store.whole_file import publish
 
-FIGURES: Final = "training.json"
-CARD: Final = "README.md"
 TAGS_SHOWN: Final = 4  # in a text of title and tags
 
 
@@ -31,6 +30,7 @@ def export(
     images: Sequence[NDArray[np.uint8]],
     facts: Facts,
     out: Path,
+    held_out: Sequence[str],
 ) -> Mapping[str, Figures]:
     """Write the weights, evaluate the written folder, and write figures and card.
 
@@ -43,6 +43,7 @@ def export(
         images: of them, uint8 [H, W, 3].
         facts: for the card.
         out: folder, local.
+        held_out: names of all images in the held-out groups.
     """
     write_folder(out, sizes)
     publish(out / WEIGHTS, save(halves(trained.weights)))
@@ -56,7 +57,7 @@ def export(
     numbers = {
         "evaluation": {name: asdict(line) for name, line in found.items()},
         "unreadable": dict(facts.unreadable),
-        "held_out": list(facts.held_out_images),
+        "held_out": list(held_out),
         "curves": dict(trained.curves),
     }
     publish(out / FIGURES, json.dumps(numbers, indent=1).encode() + b"\n")
@@ -80,11 +81,4 @@ def evaluate_folder(
     return {
         kind: evaluate(model.eval(), preprocess, tokenizer, images, texts)
         for kind, texts in (("title", titles), ("title and tags", tagged))
-    }
-
-
-def halves(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights in float16, without the layout in memory that training used."""
-    return {
-        key: (x.half() if x.is_floating_point() else x).contiguous() for key, x in weights.items()
     }

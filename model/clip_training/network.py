@@ -1,6 +1,7 @@
 """The CLIP to train: its configuration for open_clip, and its text tokenizer."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from open_clip.tokenizer import HFTokenizer
 
 END: Final = "<|endoftext|>"
+SCALE_MOST: Final = math.log(100)  # of the logits, as in CLIP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,3 +126,11 @@ def text_tokenizer(folder: Path) -> "HFTokenizer":
 
     made: Any = open_clip.get_tokenizer(f"local-dir:{folder}")
     return made
+
+
+def bound_scale(clip: Any) -> None:
+    """Keep the scale of the logits of open_clip's CLIP between 1 and 100, as in CLIP."""
+    import torch
+
+    with torch.no_grad():
+        clip.logit_scale.clamp_(0, SCALE_MOST)

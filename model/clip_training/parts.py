@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.clip_training.batches import Batches
 from model.clip_training.both_towers import BothTowers, ClipPlan
-from model.clip_training.loop import ClipTrainer, Objective, Settings, clip_weights
 from model.clip_training.network import ClipSizes, clip_config, make_clip, text_tokenizer
-from model.clip_training.pairs import Pair
 from model.clip_training.teacher import Lessons, lesson_texts, lessons
 from model.clip_training.text_tower import TextPlan, TextTower, embed_images, places
+from model.image_text.batches import Batches
+from model.image_text.loop import Objective, PartTrainer, Settings
+from model.image_text.pairs import Pair
+from model.image_text.weights import weights_of
 from model.tokenizer_training.state import STATE
 from schemas.fingerprint import fingerprint
 
@@ -87,14 +88,14 @@ class Training:
         return said
 
     def _part(self, name: str, objective: Objective, settings: Settings, report: Report) -> Trained:
-        trainer = ClipTrainer(
+        trainer = PartTrainer(
             objective,
             settings,
             state=self.folder / (STATE if settings is self.first else TEXT_STATE),
             fingerprint=self._fingerprint(settings),
             report=lambda losses, seconds: report(name, losses, seconds),
         )
-        weights = clip_weights(trainer.run())
+        weights = weights_of("clip", trainer.run())
         return Trained(weights=weights, curves={name: trainer.curve}, seconds=trainer.seconds)
 
     def _fingerprint(self, settings: Settings) -> str:

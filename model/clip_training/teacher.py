@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from model.clip_training.pairs import TEMPLATES, Pair, plain
+from model.image_text.pairs import TEMPLATES, Pair, plain
 from schemas.fingerprint import fingerprint
 from schemas.keys import draw, rank
 from schemas.store.errors import SettingsError

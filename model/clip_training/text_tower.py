@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.clip_training.batches import Batches
-from model.clip_training.pairs import Pair
+from model.clip_training.network import bound_scale
 from model.clip_training.teacher import Lessons
+from model.image_text.batches import Batches
+from model.image_text.pairs import Pair
 
 AT_ONCE: Final = 128  # images
 SHARPNESS: Final = 0.07  # of the weights of similar titles; 0.03 to 0.1 find about as much
@@ -86,6 +87,10 @@ class TextTower(nn.Module):
         matching = self._loss(self._image_NC[numbers], of_captions, self.clip.logit_scale.exp())
         cosine_B = (of_words * self._targets_TC[places]).sum(dim=1)
         return {"loss": matching, "words": self._plan.words_weight * (1 - cosine_B.mean())}
+
+    def bound(self) -> None:
+        """Keep the scale of the logits within CLIP's bounds."""
+        bound_scale(self.clip)
 
 
 @torch.no_grad()

@@ -23,7 +23,12 @@ from pipelines.cli.caption_batches import add_caption
 from pipelines.cli.export import add_export
 from pipelines.cli.preferences import add_compare, add_preferences
 from pipelines.cli.recipe import add_recipe
-from pipelines.cli.train import add_train, add_train_clip, add_train_tokenizer
+from pipelines.cli.train import (
+    add_train,
+    add_train_captioner,
+    add_train_clip,
+    add_train_tokenizer,
+)
 from pipelines.cli.verify import add_verify
 from pipelines.cli.what_if import add_what_if
 from pipelines.stage_table import STAGES, about
@@ -152,6 +157,11 @@ def _parser() -> argparse.ArgumentParser:
     add_train_clip(
         commands.add_parser("train-clip", help="train a small CLIP on lists of images with titles")
     )
+    add_train_captioner(
+        commands.add_parser(
+            "train-captioner", help="train a small captioner on lists of images with titles"
+        )
+    )
     add_train(commands.add_parser("train", help="train a VARGPT on built corpora, stage by stage"))
     add_preferences(
         commands.add_parser(
@@ -222,6 +232,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "engines": _engines,
     "train-tokenizer": _run_of_train("pipelines.training.train_tokenizer"),
     "train-clip": _run_of_train("pipelines.training.train_clip"),
+    "train-captioner": _run_of_train("pipelines.training.train_captioner"),
     "preferences": _run_of_train("pipelines.preferences.commands"),
     "compare": _run_of_train("pipelines.preferences.compare"),
     "export": _run("pipelines.cli.export"),

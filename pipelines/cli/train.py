@@ -53,15 +53,7 @@ def add_train_tokenizer(parser: argparse.ArgumentParser) -> None:
 def add_train_clip(parser: argparse.ArgumentParser) -> None:
     """Add the options of `train-clip`."""
     parser.epilog = "After a kill, the same command resumes from the last state in DIR."
-    parser.add_argument(
-        "--list",
-        action="append",
-        required=True,
-        dest="lists",
-        type=place,
-        metavar="FILE",
-        help="images with path, title, text, tags and author as JSON lines; may be repeated",
-    )
+    _add_lists(parser)
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     parser.add_argument(
         "--steps", type=positive, default=700, metavar="N", help="of both towers (default: 700)"
@@ -92,6 +84,34 @@ def add_train_clip(parser: argparse.ArgumentParser) -> None:
         help="of the text tower alone, with a teacher (default: 2400)",
     )
     parser.add_argument("--describe-teacher", default="", metavar="TEXT", help="for the card")
+    parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
+    add_force_unlock(parser)
+    _add_card(parser)
+
+
+def add_train_captioner(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `train-captioner`."""
+    parser.epilog = "After a kill, the same command resumes from the last state in DIR."
+    _add_lists(parser)
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
+    parser.add_argument("--steps", type=positive, default=2400, metavar="N", help="(default: 2400)")
+    parser.add_argument("--batch", type=positive, default=64, help="images per step (default: 64)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="highest (default: 0.001)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and order (default: 0)")
+    parser.add_argument(
+        "--held-out",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the groups of similar images, as in the training of the CLIP (default: 0.1)",
+    )
+    parser.add_argument(
+        "--clip",
+        default="bundled",
+        metavar="NAME",
+        help="local-dir:DIR or another of open_clip; it teaches the image encoder (default: "
+        "bundled)",
+    )
     parser.add_argument("--threads", type=positive, help="of torch (default: its own choice)")
     add_force_unlock(parser)
     _add_card(parser)
@@ -144,6 +164,18 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="training with the initial weights: the previous stage",
     )
     _add_machine(parser)
+
+
+def _add_lists(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--list",
+        action="append",
+        required=True,
+        dest="lists",
+        type=place,
+        metavar="FILE",
+        help="images with path, title, text, tags and author as JSON lines; may be repeated",
+    )
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,7 @@ def test_a_recipe_is_one_that_the_command_accepts_but_for_files_that_it_lacks(
     path = tmp_path / "recipe.yaml"
     path.write_text(code)
     faults = recipe_faults(load_recipe(str(path)))
-    lacking = r"sources\.\w+|.*(no such|cannot|missing|gs://|\.pth)"
+    lacking = r"sources\.\w+|.*(no such|cannot|missing|expected a local folder|gs://|\.pth)"
     assert [fault for fault in faults if not re.match(lacking, fault)] == []
 
 

@@ -16,7 +16,7 @@ from filters.scorer import Device
 from filters.scores.bundled_clip import WEIGHTS, bundled_clip
 from filters.scores.clip_encoder import encoder
 from model.clip_training.evaluate import Figures, evaluate
-from model.clip_training.pairs import title_of, without_skin_tone
+from model.image_text.pairs import title_of, without_skin_tone
 from schemas.score_config import BUNDLED, LOCAL_DIR, ClipModel
 
 CLIP = Path(bundled_clip().removeprefix(LOCAL_DIR))

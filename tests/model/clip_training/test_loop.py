@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.clip_training.batches import Batches
 from model.clip_training.both_towers import BothTowers, ClipPlan
-from model.clip_training.loop import ClipTrainer, clip_weights
 from model.clip_training.network import ClipSizes, make_clip, text_tokenizer
-from model.clip_training.pairs import Pair
 from model.clip_training.teacher import Lessons
 from model.clip_training.text_tower import TextPlan, TextTower, embed_images, places
+from model.image_text.batches import Batches
+from model.image_text.loop import PartTrainer
+from model.image_text.pairs import Pair
+from model.image_text.weights import weights_of
 from model.tokenizer_training.state import STATE, DivergedError, StateError, read_state
 
 COLOURS = ("red", "green", "blue", "black", "white", "grey", "pink", "brown", "orange", "purple")
@@ -37,7 +38,7 @@ def train(tiny: ClipSizes, tiny_folder: Path) -> Train:
         clip = make_clip(tiny, plan.seed)
         both = BothTowers(clip, tokenizer, plan, batches, IMAGES, lessons=LESSONS, **pixels)
         fixed = {"state": folder / STATE, "fingerprint": "a"}
-        return ClipTrainer(both, plan, **fixed | more).run()
+        return PartTrainer(both, plan, **fixed | more).run()
 
     return run
 
@@ -50,7 +51,7 @@ def test_a_killed_run_ends_with_the_same_weights(train: Train, tmp_path: Path) -
         (tmp_path / name).mkdir()
     whole = train(tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.clip_training.loop.REPORT_EVERY", 3)
+        patch.setattr("model.image_text.loop.REPORT_EVERY", 3)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "killed", report=dying)
     assert read_state(tmp_path / "killed" / STATE).step == 2
@@ -70,7 +71,7 @@ def test_losses_fall_and_the_teacher_s_layer_is_not_of_the_clip(
     weights = train(tmp_path, plan, report=lambda figures, seconds: found.append(figures))
     assert found[-1]["loss"] < found[0]["loss"] * 0.8
     assert found[-1]["lesson"] < 0.1  # of about 2 at the start
-    assert clip_weights(weights).keys() == make_clip(tiny, 0).state_dict().keys()
+    assert weights_of("clip", weights).keys() == make_clip(tiny, 0).state_dict().keys()
 
 
 def test_the_state_of_another_run_is_refused(train: Train, tmp_path: Path) -> None:
@@ -108,14 +109,15 @@ def test_the_text_tower_learns_the_places_of_words_and_the_image_tower_stays(
     tokenizer, batches = text_tokenizer(tiny_folder), Batches(PAIRS, plan.batch, plan.seed)
     part = TextTower(clip, tokenizer, plan, batches, image_NC, taught, targets_TC)
     found: list[dict[str, float]] = []
-    weights = clip_weights(
-        ClipTrainer(
+    weights = weights_of(
+        "clip",
+        PartTrainer(
             part,
             plan,
             state=tmp_path / STATE,
             fingerprint="a",
             report=lambda losses, seconds: found.append(losses),
-        ).run()
+        ).run(),
     )
     assert found[-1]["words"] < found[0]["words"]
     assert all(torch.equal(x, weights[f"visual.{key}"]) for key, x in before.items())

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.clip_training.pairs import Pair
 from model.clip_training.teacher import CACHE, Lessons, lesson_texts, lessons
+from model.image_text.pairs import Pair
 from schemas.store.errors import SettingsError
 
 TEXTS = ["a dog", "fox", "house"]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.clip_training.augment import augment
-from model.clip_training.pairs import Pair, caption
+from model.image_text.augment import augment
+from model.image_text.pairs import Pair, caption
 from schemas.keys import draw, rank
 
 # Images of these words are not mirrored: their mirror image is something else.

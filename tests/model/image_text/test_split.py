@@ -4,8 +4,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.clip_training.pairs import Pair
-from model.clip_training.split import family, groups, shown, split
+from model.image_text.pairs import Pair
+from model.image_text.split import families, family, groups, same_images, shown, split
 
 
 def pair(name: str, title: str) -> Pair:
@@ -30,14 +30,20 @@ IMAGES = [noise(seed) for seed in (0, 1, 2, 3, 4, 4, 5)]
 
 
 def test_words_families_and_looks_make_groups() -> None:
-    found = groups(PAIRS, IMAGES)
+    found = groups(PAIRS, same_images(IMAGES))
     same = {(a, b) for a, b in combinations(range(len(PAIRS)), 2) if found[a] == found[b]}
     assert same == {(0, 1), (2, 3), (4, 5)}
 
 
+def test_families_have_looks_and_emoji_in_common_but_not_words() -> None:
+    found = families(PAIRS, same_images(IMAGES))
+    same = {(a, b) for a, b in combinations(range(len(PAIRS)), 2) if found[a] == found[b]}
+    assert same == {(0, 1), (4, 5)}
+
+
 def test_images_of_one_hash_and_other_colours_are_two() -> None:
     red, blue = (np.full((32, 32, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
-    assert len({*groups([pair("a", "one"), pair("b", "two")], [red, blue])}) == 2
+    assert len({*groups([pair("a", "one"), pair("b", "two")], same_images([red, blue]))}) == 2
 
 
 def test_no_group_is_on_both_sides() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.clip_training.pairs import Pair
+from model.image_text.pairs import Pair
 from schemas.keys import unit
 
 SAME_COLOUR: Final = 8  # of 255: mean difference of two images that count as one
@@ -34,7 +34,7 @@ def split(
         images: of the pairs, uint8 [H, W, 3].
         share: of the groups, by a hash, to hold out.
     """
-    names = groups(pairs, images)
+    names = groups(pairs, same_images(images))
     held = [number for number, name in enumerate(names) if unit(name, "held out") < share]
     kept = [number for number, name in enumerate(names) if unit(name, "held out") >= share]
     return kept, held
@@ -50,17 +50,36 @@ def shown(pairs: Sequence[Pair], held: Sequence[int]) -> list[int]:
     return sorted(firsts.values())
 
 
-def groups(pairs: Sequence[Pair], images: Sequence[NDArray[np.uint8]]) -> list[str]:
-    """Return the name of each pair's group: the first of its members' last words."""
-    linked = _Linked(len(pairs))
-    for keys in ([pair.head for pair in pairs], [family(pair.name) for pair in pairs]):
-        linked.link_equal(keys)
-    linked.link(same_images(images))
-    heads: dict[int, str] = {}
-    for number, pair in enumerate(pairs):
+def groups(pairs: Sequence[Pair], same: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the name of each pair's group: the first of its members' last words.
+
+    Args:
+        pairs: all.
+        same: numbers of those whose images look the same.
+    """
+    heads = [pair.head for pair in pairs]
+    return _linked(heads, same, heads, [family(pair.name) for pair in pairs])
+
+
+def families(pairs: Sequence[Pair], same: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the name of each pair's part of a group: one emoji, or images that look the same."""
+    names = [family(pair.name) for pair in pairs]
+    return _linked(names, same, names)
+
+
+def _linked(
+    names: Sequence[str], same: Iterable[tuple[int, int]], *keys: Sequence[str]
+) -> list[str]:
+    """Link the pairs of `same` and those with an equal key; return the first name of each set."""
+    linked = _Linked(len(names))
+    for values in keys:
+        linked.link_equal(values)
+    linked.link(same)
+    firsts: dict[int, str] = {}
+    for number, name in enumerate(names):
         root = linked.root(number)
-        heads[root] = min(heads.get(root, pair.head), pair.head)
-    return [heads[linked.root(number)] for number in range(len(pairs))]
+        firsts[root] = min(firsts.get(root, name), name)
+    return [firsts[linked.root(number)] for number in range(len(names))]
 
 
 def family(name: str) -> str:

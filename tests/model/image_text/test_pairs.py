@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from model.clip_training.pairs import TITLE_REPEATS, Pair, caption, pairs_of, plain
+from model.image_text.pairs import TITLE_REPEATS, Pair, caption, pairs_of, plain
 
 
 def row(title: str = "", text: str = "", tags: tuple[str, ...] = (), author: str = "") -> Any:

@@ -1,10 +1,9 @@
-"""The training loop of CLIP: resumes after a kill, returns averaged weights.
+"""The loop of a training on images and texts: resumes after a kill, returns averaged weights.
 
 On a CPU a killed and resumed run ends with the same bytes as an uninterrupted one: losses and
 learning rate depend on the seed and the step alone.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ from model.tokenizer_training.state import (
 )
 
 REPORT_EVERY: Final = 20  # steps
-SCALE_MOST: Final = math.log(100)  # of the logits, as in CLIP
 
 
 class Settings(Protocol):
@@ -69,17 +67,16 @@ class Settings(Protocol):
 class Objective(Protocol):
     """What a part of the training makes small."""
 
-    @property
-    def clip(self) -> Any:
-        """open_clip's CLIP."""
-        ...
-
     def __call__(self, step: int) -> Mapping[str, Tensor]:
         """Return the losses of a step by name, scalars; their sum is made small."""
         ...
 
+    def bound(self) -> None:
+        """Keep weights within their bounds, after each step."""
+        ...
 
-class ClipTrainer:
+
+class PartTrainer:
     """Runs one part of the training, and resumes from a state.
 
     Args:
@@ -140,8 +137,7 @@ class ClipTrainer:
         loss.backward()
         self._check("gradient", nn.utils.clip_grad_norm_(self.network.parameters(), 1.0))
         self._optimizer.step()
-        with torch.no_grad():
-            self._objective.clip.logit_scale.clamp_(0, SCALE_MOST)
+        self._objective.bound()
         self.step += 1
         self._averaged.update(self.network, self.step)
         self.seconds += time.monotonic() - started
@@ -189,12 +185,6 @@ class ClipTrainer:
         self.network.load_state_dict(state.network)
         self._averaged.state = state.averaged
         self._optimizer.load_state_dict(state.optimizer)
-
-
-def clip_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the CLIP among those of an objective."""
-    prefix = "clip."
-    return {key.removeprefix(prefix): x for key, x in weights.items() if key.startswith(prefix)}
 
 
 def _weight_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 import torch
 
-from model.clip_training.augment import augment
+from model.image_text.augment import augment
 
 COUNT, SIDE = 64, 32
 
