@@ -28,6 +28,8 @@ NO_INSTRUCTION, TIE = "no_instruction", "tie"
 # and, as in X2I, `<img><|image_1|></img>`.
 _REFERENCE: Final = re.compile(r"<img>\s*<\|image_\d+\|>\s*</img>|<\|image_\d+\|>|<image(?:_\d+)?>")
 
+_ITEM: Final = re.compile(r"(.+)\[(\d+)\]")
+
 Row = Mapping[Any, Any]
 
 
@@ -246,5 +248,15 @@ def _number(value: Any, column: Column) -> float:
 
 
 def _value(row: Row, column: Column) -> Any:
+    """Return the value of a column, None if there is none.
+
+    An index at its end is of the list that the rest of the path gives: of `data.output[1]` the
+    second of the outputs of all parts.
+    """
+    item = _ITEM.fullmatch(column) if isinstance(column, str) else None
+    if item and column not in row:
+        whole, number = look_up(row, item[1]), int(item[2])
+        if isinstance(whole, list | tuple):
+            return whole[number] if number < len(whole) else None
     value = look_up(row, column) if column != "" else None
     return None if value is ABSENT else value
