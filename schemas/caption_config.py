@@ -234,7 +234,8 @@ class CaptionConfig(StageConfig):
             raise ValueError(f"per_row is {self.per_row}, there are {len(self.styles)} styles")
         generated = [style.style for style in self.styles if style.style != SOURCE]
         if (generated or self.questions) and not self.engines:
-            raise ValueError(f"{', '.join(generated) or 'questions'}: no engine writes it")
+            what = ", ".join(generated) or "questions"
+            raise ValueError(f"{what}: no engine writes it; name one in caption.engines")
         if self.fuse and self.fuse.engine not in [engine.name for engine in self.engines]:
             raise ValueError(f"fuse.engine: no engine is named {self.fuse.engine!r}")
         unknown = sorted({*self.forbid} - {*self.own_questions})

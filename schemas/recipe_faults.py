@@ -28,7 +28,7 @@ def explain(fault: dict[str, Any]) -> str:
 
 _COLUMN = ("str", "constrained-int")  # pydantic's names for the two types of a column
 _TAGGED = ("sources", "tokenizers", "scorers", "voters")  # lists whose items have a tag
-_TAGS = ("kind", "tokenizer", "score", "voter")  # keys that hold it
+_TAGS = ("kind", "tokenizer", "score", "voter", "engine")  # keys that hold it
 
 
 def _path(loc: tuple[int | str, ...]) -> list[int | str]:

@@ -39,10 +39,12 @@ class CustomCaptioner:
                 Image.open(io.BytesIO(asked.image)) if asked.image else None for asked in batch
             ]
             texts = self._texts(images, [asked.prompt for asked in batch])
-            if len(texts) != len(batch) or not all(isinstance(text, str) for text in texts):
-                raise EngineError(
-                    f"{self._config.callable} returned {texts!r:.200}, expected {len(batch)} texts"
-                )
+            if len(texts) != len(batch):
+                place, expected = self._config.callable, len(batch)
+                raise EngineError(f"{place} returned {len(texts)}, expected {expected} texts")
+            if other := next((text for text in texts if not isinstance(text, str)), None):
+                place = self._config.callable
+                raise EngineError(f"{place} returned {other!r:.100} among texts, expected a text")
             for asked, text in zip(batch, texts, strict=True):
                 yield Answer(
                     digest=asked.digest,
@@ -59,7 +61,11 @@ class CustomCaptioner:
         except ScorerError as error:
             raise EngineError(str(error)) from error
         try:
-            return list(called(images, prompts))
+            made = called(images, prompts)
+            if isinstance(made, str) or not isinstance(made, Iterable):
+                kind = type(made).__name__
+                raise TypeError(f"returned {kind}, expected {len(prompts)} texts")
+            return list(made)
         except (Exception, SystemExit) as error:
             raise EngineError(f"caption: {place}: {type(error).__name__}: {error}") from error
 

@@ -50,3 +50,7 @@ def leaves(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
 def wrong(images: Sequence[Image], prompts: Sequence[str]) -> list[str]:
     """Return too few texts."""
     return ["one"] * (len(images) - 1)
+
+
+def nothing(images: Sequence[Image], prompts: Sequence[str]) -> None:
+    """Return nothing."""

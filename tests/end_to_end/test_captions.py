@@ -121,6 +121,8 @@ def test_an_engine_that_cannot_answer_ends_the_build_and_pays_for_nothing_twice(
     caption = {"styles": [{"style": "sentence"}], "engines": [engine("wrong")]}
     with pytest.raises((EngineError, CorpusError), match="expected 2 texts"):
         tiny.build(tiny.recipe(caption=caption))
+    with pytest.raises((EngineError, CorpusError), match="returned NoneType, expected 2 texts"):
+        tiny.build(tiny.recipe(caption={**caption, "engines": [engine("nothing")]}))
     with pytest.raises((EngineError, CorpusError), match="simple_captioners:leaves: SystemExit"):
         tiny.build(tiny.recipe(caption={**caption, "engines": [engine("leaves")]}))
     missing = "caption engine simple_captioners:nobody: AttributeError"

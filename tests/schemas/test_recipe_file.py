@@ -412,3 +412,14 @@ def test_half_a_character_is_refused_where_it_stands() -> None:
 def test_a_language_that_no_detector_knows_is_refused() -> None:
     [said] = faults_of(caption={"gates": {"languages": ["en", "xx"]}})
     assert said.startswith("r.yaml: caption.gates.languages: xx: no language that is known: ace,")
+
+
+def test_an_unknown_key_of_an_engine_gets_the_keys_of_its_kind():
+    engine = {"engine": "openai", "name": "a", "url": "http://a.org/v1", "model": "m"}
+    caption = {
+        "styles": [{"style": "sentence"}],
+        "engines": [{**engine, "prompt_prise": 1}],
+    }
+    (fault,) = faults_of(caption=caption)
+    assert "prompt_prise: unknown key; did you mean prompt_price? " in fault
+    assert "callable" not in fault
