@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
@@ -65,7 +65,7 @@ class CustomCaptioner:
             if isinstance(made, str) or not isinstance(made, Iterable):
                 kind = type(made).__name__
                 raise TypeError(f"returned {kind}, expected {len(prompts)} texts")
-            return list(made)
+            return list(cast(Iterable[Any], made))
         except (Exception, SystemExit) as error:
             raise EngineError(f"caption: {place}: {type(error).__name__}: {error}") from error
 
