@@ -16,16 +16,16 @@ from pipelines.check_recipe import pin, warnings
 from pipelines.dedup.balance import PATH
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
-    BUILT,
     every_sidecar,
     lists_of,
     member_key,
     open_claims,
+    output_numbers,
     surplus_files,
     written_folders,
 )
 from pipelines.report.build_log import LOG, REPORT, log_warnings
-from pipelines.runtime.claims import Claims, output_keys
+from pipelines.runtime.claims import Claims
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.counting import counted
 from pipelines.runtime.ownership import old_outputs, stray_tars
@@ -282,10 +282,7 @@ class Ahead:
 
     def _old_outputs(self, stage: Shard, rows: int | None) -> None:
         """Note the output shards of the last build that so many samples would not fill."""
-        before = {
-            subset.name: range(self.claims.counts.get(output_keys(subset)[0], 0))
-            for subset in BUILT
-        }
+        before = output_numbers(self.claims)
         if rows is None:
             for name, numbers in before.items():
                 rest = [output_name(name, n) for n in numbers]

@@ -106,14 +106,18 @@ def old_cutoffs(claims: Claims) -> list[str]:
 
 def output_claims(claims: Claims) -> list[str]:
     """Return the claimed names of output shards, of their lists and of what belongs to them."""
-    names = {listing_path(subset.name): 1 for subset in BUILT}
-    names |= {key: 1 for subset in BUILT for key in output_keys(subset)}
+    names = {name for each in BUILT for name in (listing_path(each.name), *output_keys(each))}
     return [key for key in claims.counts if key in names]
+
+
+def output_numbers(claims: Claims) -> dict[str, range]:
+    """Map each subset to the claimed numbers of its output shards."""
+    return {each.name: range(claims.counts.get(output_keys(each)[0], 0)) for each in BUILT}
 
 
 def old_outputs_of(store: Storage, claims: Claims, manifest: Mapping[str, Any]) -> list[str]:
     """List what earlier builds wrote of output shards that the manifest does not name."""
-    numbers = {subset.name: range(claims.counts.get(output_keys(subset)[0], 0)) for subset in BUILT}
+    numbers = output_numbers(claims)
     lists = (listing_path(name) for name in numbers if name not in manifest["subsets"])
     claimed = [path for path in lists if claims.counts.get(path) and store.exists(path)]
     return [*old_shards(store, manifest, numbers), *claimed]

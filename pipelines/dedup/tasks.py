@@ -11,7 +11,7 @@ redirects earlier ones; `verdicts` to the task that writes the row's shard.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +67,10 @@ from pipelines.dedup.rows import (
 from pipelines.dedup.semantic import Points, find_centroids, nearest, representatives, sample_share
 from pipelines.runtime.exchange import Outputs, Tables, partition_of
 from pipelines.sources.plan import read_plan
+from pipelines.sources.shard_subsets import ShardSubsets
 from schemas.recipe import DedupConfig
 from schemas.store.storage import Storage
+from schemas.subsets import T2I
 
 # Columns of a verdict that describe the representative.
 KEPT = (*KEPT_KEY, "kept_phash", "kept_shard")
@@ -101,7 +103,7 @@ class DedupTasks:
     caps: Sequence[Cap] = ()  # in the order in which they work
     rows_of: str = "selection"  # folder of the stage whose rows are compared
     rows: int = 0  # of that stage, for the number of clusters
-    of_parts: frozenset[str] = frozenset()  # sources whose samples have several parts
+    subsets: ShardSubsets = field(default_factory=ShardSubsets)
 
     @property
     def hashed(self) -> bool:
@@ -298,9 +300,7 @@ class DedupTasks:
 
     def _is_of_parts(self, place: Place) -> bool:
         """Whether the samples of a shard of this corpus have several parts."""
-        if not self.of_parts or place.number < 0:
-            return False
-        return read_plan(place.store)[place.shard].source in self.of_parts
+        return place.number >= 0 and self.subsets.of(place.shard, place.store) != T2I
 
     def _rows(
         self, places: Sequence[Place], *, texts: bool = False

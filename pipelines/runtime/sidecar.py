@@ -364,6 +364,15 @@ def is_as_written(data: bytes, schema: pa.Schema) -> bool:
     return _parquet(rows) == data
 
 
+def blank_row(fields: Iterable["pa.Field[Any]"]) -> dict[str, Any]:
+    """Return a row of texts and numbers that says nothing: '' and 0.
+
+    >>> blank_row([pa.field("name", pa.string()), pa.field("bytes", pa.int64())])
+    {'name': '', 'bytes': 0}
+    """
+    return {each.name: "" if pa.types.is_string(each.type) else 0 for each in fields}
+
+
 def column(table: pa.Table, name: str) -> list[Any]:
     """Return one column's values."""
     return table[name].to_pylist()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.columns import ABSENT, as_text, look_up, mapped
 from pipelines.sources.conversations import Turn, turns_of
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import ImageStore
 from schemas.source_config import Columns, TextOf
 from schemas.store.storage import Storage
 
@@ -108,7 +108,7 @@ class Reader(Protocol):
         """Yield a unit's rows in the order of the file, and the things that are passed over."""
         ...
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Store, reference or reject the bytes of each listed row (schema SOURCES)."""
         ...
 

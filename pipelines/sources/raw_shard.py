@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -61,6 +61,24 @@ def member_name(id_: str, body: bytes) -> str:
     """Return the name of an image's member in a raw tar."""
     found = file_format(body)
     return f"{id_}.{found.suffix if found else 'bin'}"
+
+
+class ImageStore(Protocol):
+    """What a reader brings images to: `RawShard`, or what stands in for it."""
+
+    known: KnownImages
+
+    def store(self, id_: str, body: bytes, **about: str | int) -> None:
+        """Take a copy of an image's bytes."""
+        ...
+
+    def refer(self, id_: str, file: str, offset: int, length: int, sha256: str) -> None:
+        """Take the place of an image's bytes."""
+        ...
+
+    def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
+        """Take the reason why an image is not there."""
+        ...
 
 
 class RawShard:

@@ -23,7 +23,7 @@ from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import named
-from pipelines.runtime.sidecar import Reject
+from pipelines.runtime.sidecar import Reject, blank_row
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.shard_subsets import ShardSubsets
 from schemas.caption_config import SOURCE, CaptionConfig
@@ -260,7 +260,6 @@ class Caption(MapStage):
 
 
 def _listed_row(key: str, text: str) -> dict[str, Any]:
-    blank = {field.name: 0 if pa.types.is_integer(field.type) else "" for field in WRITTEN}
     said = {"caption": text, "text": text, "style": SOURCE, "origin": "text"}
     return {
         "key": key,
@@ -268,7 +267,7 @@ def _listed_row(key: str, text: str) -> dict[str, Any]:
         "caption_origin": "text",
         "caption_style": SOURCE,
         "flags": [],
-        "written": [blank | said],
+        "written": [blank_row(WRITTEN) | said],
     }
 
 

@@ -25,7 +25,7 @@ redirected to the representative's own, so `kept_key` never names a duplicate. A
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -77,11 +77,11 @@ from pipelines.runtime.sidecar import (
     write_sidecar,
 )
 from pipelines.runtime.stage import SidecarStage
+from pipelines.sources.shard_subsets import ShardSubsets
 from schemas.fingerprint import fingerprint
 from schemas.list_config import BalanceConfig
 from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
-from schemas.subsets import DEFAULT_SUBSET
 from schemas.tables import DUPLICATES
 
 ROWS_A_PARTITION = 250_000  # at about 150 bytes each
@@ -105,7 +105,7 @@ class Dedup(SidecarStage):
     config: DedupConfig
     caps: tuple[Cap, ...] = ()
     benchmarks: tuple[str, ...] = ()  # fingerprints of their files
-    of_parts: tuple[str, ...] = ()  # sources whose samples have several images or turns
+    subsets: ShardSubsets = field(default_factory=ShardSubsets)
     rows_of: str = "selection"
 
     @classmethod
@@ -113,14 +113,11 @@ class Dedup(SidecarStage):
         """Return the stage as a recipe has it."""
         config, decode = recipe.dedup, recipe.decode
         benchmarks = (benchmark_fingerprint(each, config, decode) for each in config.benchmarks)
-        of_parts = tuple(
-            source.name for source in recipe.sources if source.subset != DEFAULT_SUBSET
-        )
         return cls(
             config=config,
             caps=caps_of(recipe),
             benchmarks=tuple(benchmarks),
-            of_parts=of_parts,
+            subsets=ShardSubsets.from_recipe(recipe),
             rows_of=rows_of,
         )
 
@@ -137,7 +134,8 @@ class Dedup(SidecarStage):
     def fingerprint(self, inputs: Mapping[str, Sequence[Origin]]) -> str:
         """Return the fingerprint of a fresh side-car: of the inputs of all shards."""
         caps = [asdict(cap) for cap in self.caps]
-        decides = [self.config.decides(), caps, self.benchmarks, self.of_parts]
+        of_parts = [source for source, _ in self.subsets.by_source]
+        decides = [self.config.decides(), caps, self.benchmarks, of_parts]
         return fingerprint(self.name, self.version, *decides, self.contents(inputs))
 
     @property
@@ -170,7 +168,7 @@ class Dedup(SidecarStage):
             partitions=partitions,
             rows_of=self.rows_of,
             rows=rows,
-            of_parts=frozenset(self.of_parts),
+            subsets=self.subsets,
         )
 
     def writer(self, store: Storage, fingerprint: str) -> "WriteDuplicates":

@@ -14,7 +14,7 @@ from pipelines.runtime.device import DeviceClock
 from pipelines.runtime.face_boxes import face_blur, read_boxes
 from pipelines.runtime.gpu import require_gpu
 from pipelines.runtime.images import UNREADABLE_BYTES, batches, named, read_each
-from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
+from pipelines.runtime.sidecar import Reject, blank_row, read_table, sidecar_path
 from pipelines.runtime.spool import Spool
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.shard_subsets import ShardSubsets
@@ -297,11 +297,8 @@ def generated_images(
 
 def without_arrays(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of TOKENS of a sample whose image is only talked about."""
-    blank: dict[str, Any] = {
-        column.name: "" if pa.types.is_string(column.type) else 0 for column in TOKENS
-    }
     known = {"key": row["key"], "image_sha256": row["sha256"], "shape": [], "aspect": 1.0}
-    return {**blank, **known, "psnr": None, "ssim": None}
+    return {**blank_row(TOKENS), **known, "psnr": None, "ssim": None}
 
 
 def blurred(method: str, blur: FaceBlur) -> str:

@@ -60,7 +60,7 @@ def _edits_again(look: ShardLook) -> list[Fault]:
     rows = look.tables["raw"].to_pylist()
     listed = rows_with(look.tables["sources"], look.tables["raw"]["key"].combine_chunks())
     reader = make_reader(corpus.source(look.shard), corpus.recipe.crawl, corpus.recipe.decode)
-    reader.acquire(read_plan(corpus.store)[look.shard], listed, made)  # type: ignore[arg-type]
+    reader.acquire(read_plan(corpus.store)[look.shard], listed, made)
     faults: list[Fault] = []
     for row in rows:
         for image in stored_images(row):
@@ -80,10 +80,14 @@ class _MadeImages:
         self.hashes: dict[str, str] = {}  # by id
         self.about: dict[str, dict[str, Any]] = {}
 
-    def store(self, id_: str, body: bytes, **about: Any) -> None:
+    def store(self, id_: str, body: bytes, **about: str | int) -> None:
         """Keep the hash of an image."""
         self.hashes[id_] = hashlib.sha256(body).hexdigest()
         self.about[id_] = about
+
+    def refer(self, id_: str, file: str, offset: int, length: int, sha256: str) -> None:
+        """Keep the hash of an image that lies elsewhere."""
+        self.hashes[id_] = sha256
 
     def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
         """Forget an image that is not made."""

@@ -58,6 +58,10 @@ class Look(Folder):
         """Return the subset of a shard."""
         return SUBSETS[self.source(shard).subset]
 
+    def output_count(self, subset: Subset) -> int:
+        """Return the number of output shards of a subset."""
+        return next(of.outputs for of in self.outputs if of.subset == subset)
+
     def source(self, shard: int) -> Source:
         """Return the source of a shard."""
         return next(s for s in self.recipe.sources if s.name == self.sources[shard])

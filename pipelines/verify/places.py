@@ -128,7 +128,7 @@ def _letters_sound(look: ShardLook) -> Iterator[Fault]:
         unit = read_plan(look.corpus.store)[look.shard]
         recipe = look.corpus.recipe
         reader = make_reader(source, recipe.crawl, recipe.decode)
-        reader.acquire(unit, chosen, readable)  # type: ignore[arg-type]
+        reader.acquire(unit, chosen, readable)
         for key in failed.intersection(readable.found):
             yield Fault(path, f"{key}: failed, and its image can be read")
         for key, reason in dropped.items():
@@ -144,15 +144,15 @@ class _ReadableImages:
         self.found: list[str] = []
         self.rejected: dict[str, str] = {}  # key -> reason
 
-    def store(self, key: str, body: bytes, **http: str | int) -> None:
-        if verdict := self.known.find(key, body):
-            self.reject(key, *verdict, dropped=True)
+    def store(self, id_: str, body: bytes, **about: str | int) -> None:
+        if verdict := self.known.find(id_, body):
+            self.reject(id_, *verdict, dropped=True)
         else:
-            self.found.append(key)
+            self.found.append(id_)
 
-    def refer(self, key: str, file: str, offset: int, length: int, sha256: str) -> None:
-        self.found.append(key)
+    def refer(self, id_: str, file: str, offset: int, length: int, sha256: str) -> None:
+        self.found.append(id_)
 
-    def reject(self, key: str, reason: str, detail: str, *, dropped: bool = False) -> None:
+    def reject(self, id_: str, reason: str, detail: str, *, dropped: bool = False) -> None:
         """Keep the reason."""
-        self.rejected[key] = reason
+        self.rejected[id_] = reason

@@ -24,7 +24,7 @@ def write_samples(look: ShardLook) -> Iterator[Fault]:
     """Write the reference of every sample of a shard's side-cars into the exchange folder."""
     corpus = look.corpus
     subset = corpus.subset(look.shard)
-    outputs = next(of.outputs for of in corpus.outputs if of.subset == subset)
+    outputs = corpus.output_count(subset)
     reader = ReadSamples(
         corpus.store,
         corpus.recipe.fingerprint(),

@@ -64,7 +64,7 @@ class CheckShard:
         samples, twice = read_samples(self.corpus, self.subset, number)
         shard = _Shard(
             number=number,
-            outputs=next(o.outputs for o in self.corpus.outputs if o.subset == self.subset),
+            outputs=self.corpus.output_count(self.subset),
             tar=f"{name}.tar",
             index=f"{name}.parquet",
             letters=dead_letters_path(self.subset.shard_stage, number),

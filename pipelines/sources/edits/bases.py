@@ -12,7 +12,7 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.spool import Spool
 from pipelines.sources.known_images import KnownImages
 from pipelines.sources.listing import Reader, Unit
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import ImageStore
 from schemas.store.retries import open_fs
 from schemas.tables import SOURCES
 
@@ -32,7 +32,7 @@ class Bases:
     It stands in for a `RawShard`, which another source's reader fills.
     """
 
-    def __init__(self, reader: Reader, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def __init__(self, reader: Reader, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Bring in the images that rows are edits of; `raw` knows the images that are not kept."""
         self.known: KnownImages = raw.known
         self._folder = tempfile.TemporaryDirectory(prefix="bases-")
@@ -46,7 +46,7 @@ class Bases:
         }
         listed = [{**row, "images": []} for _, row in sorted(wanted.items())]
         schema = pa.schema([SOURCES.field(name) for name in ("key", "url", "place", "images")])
-        reader.acquire(unit, pa.Table.from_pylist(listed, schema=schema), self)  # type: ignore[arg-type]
+        reader.acquire(unit, pa.Table.from_pylist(listed, schema=schema), self)
 
     def body(self, url: str) -> bytes | Reject:
         """Return the bytes of an image by its URL in its source, or why there are none."""
@@ -63,7 +63,7 @@ class Bases:
         """The URLs of the images that there are, sorted."""
         return sorted({*self._places, *self._spool.names} - self._rejects.keys())
 
-    def store(self, id_: str, body: bytes, **http: str | int) -> None:
+    def store(self, id_: str, body: bytes, **about: str | int) -> None:
         """Keep a copy of an image's bytes, as `RawShard.store`."""
         if verdict := self.known.find(id_, body):
             self.reject(id_, *verdict, dropped=True)

@@ -16,11 +16,12 @@ from filters.text import primary_text
 from pipelines.runtime.images import in_time
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.edits.bases import Bases
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import ImageStore
 from schemas.keys import draw, rank, sample_key
 from schemas.recipe import DecodeConfig
 from schemas.source_config import EditsSource
 
+FORWARD, INVERSE = "edit", "inverse"  # ends of the URL of a sample
 NOT_FITTING, NO_INVERSE = "edit_not_fitting", "no_inverse"  # reasons of dropped samples
 MOST_TRIES: Final = 4  # types of an image
 OTHERS: Final = 3  # images that an edit may put in or behind
@@ -35,7 +36,7 @@ class EditMaker:
     bases: Bases
     titles: Mapping[str, str]  # of the images, by URL
 
-    def store(self, url: str, rows: Sequence[Mapping[str, Any]], raw: RawShard) -> None:
+    def store(self, url: str, rows: Sequence[Mapping[str, Any]], raw: ImageStore) -> None:
         """Make the edit of an image, and store it in both directions, as rows ask for them."""
         made = self._made(url, rows[0])
         for row in rows:
@@ -43,7 +44,7 @@ class EditMaker:
             if isinstance(made, Reject):
                 raw.reject(key, made.reason, made.detail, dropped=made.dropped)
                 continue
-            is_inverse = row["url"].endswith("#inverse")
+            is_inverse = row["url"].endswith(f"#{INVERSE}")
             words = made.inverse if is_inverse else made.instruction
             if not words:
                 detail = f"nobody could ask for the way back of {made.edit}"
@@ -62,13 +63,16 @@ class EditMaker:
         if isinstance(image, Reject):
             return image
         words = primary_text(row["text"], row["title"])
+        others: list[tuple[Image.Image, str]] | None = None  # decoded once, if a type needs any
         whys: list[str] = []
         types = self.source.types or tuple(EDITS)
         order = sorted(types, key=lambda name: rank(key, f"edit {name}"))
         for name in order[:MOST_TRIES]:
-            others = [*self._others(key, url)] if name in self._with_others else []
+            if others is None and name in self._with_others:
+                others = list(self._others(key, url))
+            given = others if others and name in self._with_others else ()
             try:
-                return make_edit(name, image, key, others=others, source_words=words)
+                return make_edit(name, image, key, others=given, source_words=words)
             except NotFitting as error:
                 whys.append(f"{name}: {error}")
         return Reject(id=key, reason=NOT_FITTING, detail="; ".join(whys), dropped=True)
@@ -77,9 +81,14 @@ class EditMaker:
     def _with_others(self) -> frozenset[str]:
         return frozenset(name for name, kind in EDITS.items() if {*kind.needs} - {"alpha"})
 
+    @cached_property
+    def _titled(self) -> list[str]:
+        """The URLs of the images that have a title, sorted."""
+        return [url for url in self.bases.urls if self.titles.get(url)]
+
     def _others(self, key: str, url: str) -> Iterator[tuple[Image.Image, str]]:
         """Yield other images of the unit with their titles, drawn by the key."""
-        urls = [each for each in self.bases.urls if each != url and self.titles.get(each)]
+        urls = [each for each in self._titled if each != url]
         for number in range(min(OTHERS, len(urls))):
             other = urls.pop(draw(key, f"other image {number}", len(urls)))
             image = self._image(other)

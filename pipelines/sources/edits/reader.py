@@ -7,16 +7,15 @@ import pyarrow as pa
 
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.edits.bases import Bases, urls_of
-from pipelines.sources.edits.make import EditMaker
+from pipelines.sources.edits.make import FORWARD, INVERSE, EditMaker
 from pipelines.sources.listing import Listed, ListedImage, PassedOver, Reader, SourcePlan, Unit
-from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.raw_shard import ImageStore
 from pipelines.sources.roles import SOURCE
 from schemas.keys import sample_key, unit
 from schemas.recipe import DecodeConfig
 from schemas.source_config import EditsSource
 from schemas.store.storage import Storage
 
-FORWARD, INVERSE = "edit", "inverse"  # ends of the URL of a sample
 EDITS_VERSION = 1  # raised when the same image and key give other images or words
 
 
@@ -65,7 +64,7 @@ class EditsReader:
                     origin=row.url,
                 )
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Make the images of each sample, and store them with their words."""
         listed = rows.to_pylist()
         titles = {row["origin"]: row["title"] for row in listed}

@@ -29,7 +29,7 @@ from pipelines.sources.listing import (
     with_texts,
 )
 from pipelines.sources.lists.files import plan_lists, read_list, read_rows
-from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
+from pipelines.sources.raw_shard import ImageStore, wanted_images, wrong_size
 from schemas.source_config import FolderSource
 from schemas.store.retries import open_fs
 from schemas.store.storage import Storage
@@ -86,7 +86,7 @@ class FolderReader:
         for row in read_list(unit, self.source):
             yield row if isinstance(row, Reject) else self._checked(row)
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Hash each image in its place."""
         fs, root = self._folder
         wanted = wanted_images(rows)

@@ -39,7 +39,7 @@ from pipelines.sources.listing import (
 from pipelines.sources.lists.parquet import found_in_schema
 from pipelines.sources.lists.reader import checked, fetch
 from pipelines.sources.names import IMAGE, what_it_is
-from pipelines.sources.raw_shard import RawShard, wanted_images, wrong_size
+from pipelines.sources.raw_shard import ImageStore, wanted_images, wrong_size
 from pipelines.sources.roles import SEVERAL_INPUTS, Roles
 from schemas.source_config import IMAGE_ROLES, Columns, HuggingFaceSource
 from schemas.store.storage import CorpusError, Storage
@@ -122,7 +122,7 @@ class HubReader:
         for listed in Roles(source=source, main=source.columns.url).samples(id_, row):
             yield listed if isinstance(listed, Reject) else checked(listed)
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Copy the images of the rows, or fetch their URLs."""
         wanted = wanted_images(rows)
         if not self.source.image:
@@ -136,7 +136,7 @@ class HubReader:
             for id_, path in by_row.get(str(number), ()):
                 self._store(id_, number, row, path, raw)
 
-    def _store(self, key: str, number: int, row: Row, column: str, raw: RawShard) -> None:
+    def _store(self, key: str, number: int, row: Row, column: str, raw: ImageStore) -> None:
         try:
             value = row if isinstance(row, str) else look_up(row, column)
             if isinstance(value, list | tuple) and len(value) > 1:
@@ -176,9 +176,10 @@ class HubReader:
         """Yield the paths of the images that the rows name."""
         if not self.source.image:
             return
+        columns = self._image_columns
         for table in tables(self._open(images=True), self.source.path, IMAGE_ROWS):
             for row in python_rows(table):
-                for column in self._image_columns:
+                for column in columns:
                     try:
                         image = image_of(row if isinstance(row, str) else look_up(row, column))
                     except ValueError:  # reported later as a dead letter

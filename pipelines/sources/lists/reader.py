@@ -12,7 +12,7 @@ from pipelines.runtime.sidecar import Reject
 from pipelines.sources.files import versions
 from pipelines.sources.listing import Listed, SourcePlan, Unit
 from pipelines.sources.lists.files import plan_lists, read_list
-from pipelines.sources.raw_shard import RawShard, wanted_images
+from pipelines.sources.raw_shard import ImageStore, wanted_images
 from schemas.source_config import ListSource
 from schemas.store.storage import Storage
 
@@ -41,7 +41,7 @@ class ListReader:
             else:
                 yield _first_refused(row, self._join) or row
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Fetch the URLs in parallel."""
         wanted = wanted_images(rows)
         fetch(
@@ -70,7 +70,7 @@ def _first_refused(row: Listed, joined: Callable[[str], str]) -> Reject | None:
     return None
 
 
-def fetch(ids: Sequence[str], urls: Sequence[str], limits: FetchLimits, raw: RawShard) -> None:
+def fetch(ids: Sequence[str], urls: Sequence[str], limits: FetchLimits, raw: ImageStore) -> None:
     """Fetch a URL for each image into `raw`; each gets exactly one outcome."""
     from pipelines.fetch.fetcher import HttpFetcher  # here, because it imports aiohttp
 

@@ -14,7 +14,7 @@ from pipelines.sources.files import SourceFile, find_files, versions
 from pipelines.sources.keys import SeenKeys
 from pipelines.sources.listing import Listed, PassedOver, SourcePlan, Unit, storable, with_texts
 from pipelines.sources.names import as_other, is_tar, shown
-from pipelines.sources.raw_shard import RawShard, wrong_size
+from pipelines.sources.raw_shard import ImageStore, wrong_size
 from pipelines.sources.tars.img2dataset import failures_beside
 from pipelines.sources.tars.join import joined
 from pipelines.sources.tars.members import members
@@ -97,7 +97,7 @@ class TarReader:
             if not seen:
                 yield PassedOver(what="tar without a file")
 
-    def acquire(self, unit: Unit, rows: pa.Table, raw: RawShard) -> None:
+    def acquire(self, unit: Unit, rows: pa.Table, raw: ImageStore) -> None:
         """Hash each image in place, in the tar's order; copy the images of a compressed tar.
 
         Raises:
@@ -126,7 +126,7 @@ class TarReader:
                 break  # if there are no texts, only the first tar is examined
         keys.require()
 
-    def _acquire(self, unit: Unit, rows: pa.Table, stream: TarStream, raw: RawShard) -> None:
+    def _acquire(self, unit: Unit, rows: pa.Table, stream: TarStream, raw: ImageStore) -> None:
         places = (tuple(map(int, place.split("+"))) for place in column(rows, "place"))
         offset, body = -1, b""
         for (start, length), key in sorted(zip(places, column(rows, "key"), strict=True)):
