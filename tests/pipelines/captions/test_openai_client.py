@@ -224,7 +224,7 @@ def test_a_server_that_fails_all_stops_the_shard_after_a_bounded_time(
     came = []
     with pytest.raises(EngineError, match=r"answers nothing for 0\.3 s, not even a short question"):
         came.extend(engine_.answers(rows(200)))
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20  # not the 200 rows' time-outs
     assert not any(isinstance(each, Unanswered) for each in came)
 
 
@@ -303,7 +303,7 @@ def test_a_pause_of_hours_is_cut_short(server: ChatServer) -> None:
     server.faults = {"row 0": ["429 7200", ""]}
     begun = time.monotonic()
     check_answered(engine(server).answers(rows(2)), rows(2))
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 60  # of 7,200 s
 
 
 def test_requests_are_taken_as_slots_get_free(server: ChatServer) -> None:

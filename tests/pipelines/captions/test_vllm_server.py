@@ -136,7 +136,7 @@ def test_a_server_that_does_not_start_is_an_error_at_once() -> None:
     begun = time.monotonic()
     with pytest.raises(EngineError, match=r"has ended(.|\n)*CUDA out of memory"):
         ask(engine("too-large", start_s=60))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 50  # not start_s
 
 
 def test_a_keeper_that_is_killed_takes_its_server_along(place: Path) -> None:

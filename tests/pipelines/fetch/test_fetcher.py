@@ -100,7 +100,7 @@ def test_retry_after_is_waited_for(server: Server) -> None:
 def test_retry_after_is_capped(server: Server) -> None:
     start = time.monotonic()
     succeeds(f"{server.url}/busy-for-hours", max_retry_after_s=0.1)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # of hours
 
 
 def test_a_reset_connection_is_retried_and_then_a_connection_error(server: Server) -> None:
@@ -129,7 +129,7 @@ def test_a_name_that_does_not_resolve_is_a_dns_error() -> None:
 def test_a_server_that_drips_is_left_in_time_and_not_asked_again(server: Server) -> None:
     start = time.monotonic()
     assert fails(f"{server.url}/drips", timeout_s=0.4).error == "timeout"
-    assert 0.4 <= time.monotonic() - start < 5
+    assert 0.4 <= time.monotonic() - start < 30
     assert server.tries("/drips") == 1
 
 

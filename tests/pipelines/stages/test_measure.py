@@ -61,7 +61,7 @@ def test_an_image_of_scans_without_end_is_dead_at_once(desk, picture: Callable[.
     desk.put_images(0, {url: of_empty_scans(2_500, 9_000, 9_000), "fine": picture(0)})
     started = time.process_time()
     report = run_shard(Measure(config=MeasureConfig(), decode=DecodeConfig()), 0, desk.store)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 60
     assert (report.kept, report.failed) == (1, {"decode_timeout": 1})
     (letter,) = read_table(desk.store, dead_letters_path("measure", 0)).to_pylist()
     assert letter["detail"] == f"{url}: 2,501 scans of 81,000,000 pixels, at most 61 are decoded"

