@@ -51,10 +51,13 @@ from pipelines.runtime.sidecar import (
     sidecar_path,
 )
 from pipelines.runtime.stage import MapStage
+from pipelines.shards.held_out import PATH as HELD_OUT
+from pipelines.shards.held_out import held_out_counts, is_drawn, write_if_none
 from pipelines.shards.manifest import (
     ANSWERS,
     MANIFEST,
     funnel_line,
+    further_lines,
     has_shards,
     inputs_fingerprint,
     make_manifest,
@@ -64,6 +67,9 @@ from pipelines.shards.manifest import (
 )
 from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
+from pipelines.splits.graph import Split
+from pipelines.splits.links import LinkReader
+from pipelines.splits.tasks import SplitTasks
 from pipelines.stage_table import JOBS, make_stages, retried_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup, partitions_for
@@ -294,12 +300,8 @@ class Build:
         if not samples:  # the shards of an earlier build stay
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
-        sources = [unit.source for unit in read_plan(self.store)]
-        kept = [origin.counts.kept for origin in origins[stage.rows_of]]
-        outputs = outputs_of(self.recipe, sources, kept)
-        listings = [listing_path(of.subset.name) for of in outputs]
-        singles = dict.fromkeys((MANIFEST, *listings), 1)
-        self.claims.check(singles)
+        share = self.recipe.shard.held_out
+        self.claims.check(dict.fromkeys((MANIFEST, *[HELD_OUT] * bool(share)), 1))
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
         answers = bill(self.recipe.caption, origins["captions"])
@@ -307,6 +309,13 @@ class Build:
         self.changed = self.changed or stale or other_bill
         with self.log.timed(stage.name, self.shards * stale, samples * stale):
             if stale:
+                if share:
+                    self.hold_out(stage, made_of, samples)
+                sources = [unit.source for unit in read_plan(self.store)]
+                kept = [origin.counts.kept for origin in origins[stage.rows_of]]
+                outputs = outputs_of(self.recipe, sources, kept, held_out_counts(self.store, share))
+                listings = [listing_path(of.subset.name) for of in outputs]
+                singles = dict.fromkeys((MANIFEST, *[HELD_OUT] * bool(share), *listings), 1)
                 claimed = {key: of.outputs for of in outputs for key in output_keys(of.subset)}
                 self.claims.take({**claimed, **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
@@ -330,7 +339,7 @@ class Build:
                     self.shards,
                     passed,
                     [of.subset for of in outputs],
-                    answers,
+                    further_lines(self.recipe, self.store, answers),
                 )
                 for subset in BUILT:
                     forget_attempts(self.store, subset.shard_stage)
@@ -343,6 +352,19 @@ class Build:
                 manifest = {**manifest, ANSWERS: answers}
                 self.store.commit_bytes(MANIFEST, manifest_bytes(manifest))
         return manifest
+
+    def hold_out(self, stage: Shard, made_of: str, samples: int) -> None:
+        """Draw the held-out samples, unless that was done with the same side-cars."""
+        self.claims.take({HELD_OUT: 1})
+        if is_drawn(self.store, made_of):
+            return
+        reader = LinkReader(recipe=self.recipe, rows_of=stage.rows_of)
+        partitions = partitions_for(samples, self.shards)
+        tasks = SplitTasks(reader=reader, partitions=partitions, samples=samples)
+        split = Split(store=self.store, tasks=tasks)
+        with exchange_folder(self.store):
+            self.engine.run(lambda root: split.expand(self._all(root), made_of), name="shard")
+        write_if_none(self.store, made_of)
 
     def report(self, stage: Report) -> None:
         """Write `report.html`, unless nothing has changed since it was written."""

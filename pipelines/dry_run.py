@@ -32,6 +32,7 @@ from pipelines.runtime.ownership import old_outputs, stray_tars
 from pipelines.runtime.retry_failed import MARK, temporarily_failed
 from pipelines.runtime.sidecar import Origin, each_shard, read_origin, sidecar_path
 from pipelines.runtime.stage import MapStage, Stage, is_whole, wanted_fingerprint
+from pipelines.shards.held_out import PATH as HELD_OUT
 from pipelines.shards.manifest import (
     MANIFEST,
     has_shards,
@@ -82,6 +83,8 @@ def dry_run(
         draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
         reached = STAGES.index(until or STAGES[-1])
         listings = [listing_path(subset.name) for subset in subsets_of(recipe)]
+        if recipe.shard.held_out:
+            listings += [HELD_OUT, *(listing_path(s.held_out.name) for s in subsets_of(recipe))]
         singles = [
             *((MANIFEST, *listings) if reached >= STAGES.index("shard") else ()),
             *((REPORT,) if reached >= STAGES.index("report") else ()),
@@ -283,7 +286,7 @@ class Ahead:
     def _old_outputs(self, stage: Shard, rows: int | None) -> None:
         """Note the output shards of the last build that so many samples would not fill."""
         before = output_numbers(self.claims)
-        if rows is None:
+        if rows is None or self.recipe.shard.held_out:  # how many are held out is not known
             for name, numbers in before.items():
                 rest = [output_name(name, n) for n in numbers]
                 self.unknown += [f"output shards {rest[0]} to {rest[-1]}"] if rest else []

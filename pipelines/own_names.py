@@ -16,6 +16,7 @@ from pipelines.runtime.ownership import (
     surplus,
     surplus_letters,
 )
+from pipelines.shards.held_out import PATH as HELD_OUT
 from pipelines.shards.manifest import MANIFEST, old_shards
 from pipelines.shards.write_shard import listing_path, output_number
 from pipelines.sources.plan import PLAN, Draft, files_beside, files_of, published_plan
@@ -27,7 +28,7 @@ from schemas.store.storage import Storage
 from schemas.subsets import T2I, Subset, made_by
 
 BUILT = made_by("build")  # subsets
-SINGLE = (RECIPE, LOG, MANIFEST, REPORT, *(listing_path(subset.name) for subset in BUILT))
+SINGLE = (RECIPE, LOG, MANIFEST, REPORT, HELD_OUT, *(listing_path(each.name) for each in BUILT))
 _LIST = re.compile(r"(benchmark-[A-Za-z0-9_-]+|balance)\.parquet")
 
 
@@ -107,7 +108,7 @@ def old_cutoffs(claims: Claims) -> list[str]:
 def output_claims(claims: Claims) -> list[str]:
     """Return the claimed names of output shards, of their lists and of what belongs to them."""
     names = {name for each in BUILT for name in (listing_path(each.name), *output_keys(each))}
-    return [key for key in claims.counts if key in names]
+    return [key for key in claims.counts if key in {*names, HELD_OUT}]
 
 
 def output_numbers(claims: Claims) -> dict[str, range]:
@@ -118,7 +119,8 @@ def output_numbers(claims: Claims) -> dict[str, range]:
 def old_outputs_of(store: Storage, claims: Claims, manifest: Mapping[str, Any]) -> list[str]:
     """List what earlier builds wrote of output shards that the manifest does not name."""
     numbers = output_numbers(claims)
-    lists = (listing_path(name) for name in numbers if name not in manifest["subsets"])
+    lists = [listing_path(name) for name in numbers if name not in manifest["subsets"]]
+    lists += [HELD_OUT] if "held_out" not in manifest else []
     claimed = [path for path in lists if claims.counts.get(path) and store.exists(path)]
     return [*old_shards(store, manifest, numbers), *claimed]
 

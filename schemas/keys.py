@@ -40,9 +40,9 @@ def draw(key: str, salt: str, n: int) -> int:
     return int(unit(key, salt) * n)
 
 
-def output_shard(key: str, shards: int) -> int:
-    """Return the number of a sample's output shard, of `shards`."""
-    return draw(key, "output shard", shards)
+def output_shard(key: str, shards: int, shuffle: str = "") -> int:
+    """Return the number of a sample's output shard, of `shards`; `shuffle` names another draw."""
+    return draw(key, f"output shard {shuffle}" if shuffle else "output shard", shards)
 
 
 def shard_name(number: int) -> str:

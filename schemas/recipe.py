@@ -310,6 +310,11 @@ class ShardConfig(StageConfig):
     # needed: a JPEG that is upright, sRGB and within `short_side` keeps its coded pixels, without
     # EXIF, comments and profiles; always: every image is encoded, at `jpeg_quality`.
     reencode: Literal["needed", "always"] = "needed"
+    # Share of the samples that are written to shards of their own, such as t2i_held_out-000000.tar.
+    # Samples of one image, of near images or of one prompt are held out together.
+    held_out: float = Field(default=0.0, ge=0, le=0.5)
+    # A word that draws anew which samples share an output shard, and which are held out.
+    shuffle: str = Field(default="", pattern=r"^[\w.-]*$")
 
 
 class _Sections(Model):

@@ -1,13 +1,23 @@
 """Subsets: the kinds of samples there are, what each consists of, and which command makes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, cast
 
 from schemas.markers import IMAGE, IMAGE_GEN
 
-SubsetName = Literal["t2i", "edit", "understand", "preference", "preference_edit"]
+SubsetName = Literal[
+    "t2i",
+    "edit",
+    "understand",
+    "preference",
+    "preference_edit",
+    "t2i_held_out",
+    "edit_held_out",
+    "understand_held_out",
+    "preference_held_out",
+]
 # What the rows of a source become: an image to generate, an edit, a conversation about an image, or
 # two images of which one is preferred.
 SourceSubset = Literal["t2i", "edit", "understand", "preference"]
@@ -81,6 +91,26 @@ class Subset:
     # Roles of its images beside the main one, which is generated, chosen, or talked about.
     further: tuple[str, ...] = ()
     producers: tuple[Producer, ...] = ("build",)  # commands that make it
+    # Subset whose held-out samples it has: members and fields are the same; '' for no such subset.
+    held_out_of: SubsetName | Literal[""] = ""
+
+    @property
+    def kind(self) -> "Subset":
+        """The subset that says what its samples are: of held-out samples, that of the others.
+
+        >>> SUBSETS["edit_held_out"].kind.name, SUBSETS["edit"].kind.name
+        ('edit', 'edit')
+        """
+        return SUBSETS[self.held_out_of] if self.held_out_of else self
+
+    @property
+    def held_out(self) -> "Subset":
+        """The subset of its held-out samples.
+
+        >>> SUBSETS["t2i"].held_out.name
+        't2i_held_out'
+        """
+        return SUBSETS[f"{self.kind.name}_held_out"]
 
     @property
     def is_pairs(self) -> bool:
@@ -182,10 +212,22 @@ PREFERENCE_EDIT = Subset(
     producers=("preferences",),
 )
 
+
+def _held_out(subset: Subset) -> Subset:
+    name = cast(SubsetName, f"{subset.name}_held_out")
+    return replace(subset, name=name, held_out_of=subset.name, producers=("build",))
+
+
 SUBSETS: Mapping[str, Subset] = MappingProxyType(
-    {each.name: each for each in (T2I, EDIT, UNDERSTAND, PREFERENCE, PREFERENCE_EDIT)}
+    {
+        each.name: each
+        for each in (
+            *(T2I, EDIT, UNDERSTAND, PREFERENCE, PREFERENCE_EDIT),
+            *map(_held_out, (T2I, EDIT, UNDERSTAND, PREFERENCE)),
+        )
+    }
 )
-"""All subsets by name."""
+"""All subsets by name; those of held-out samples last."""
 
 
 def made_by(producer: Producer) -> tuple[Subset, ...]:

@@ -276,6 +276,14 @@ SHARD_INDEX = pa.schema(
     ]
 )
 
+HELD_OUT = pa.schema(
+    [
+        KEY,
+        _field("subset", pa.string(), "of the sample: t2i, edit, ..."),
+        _field("group", pa.string(), "start of the smallest key of the samples held out with it"),
+    ]
+)
+
 DEAD_LETTERS = pa.schema(
     [
         _field(

@@ -22,6 +22,7 @@ ROOMS = (
     "pipelines.stages",
     "pipelines.templates",
     "pipelines.report",
+    "pipelines.splits",
     "pipelines.dedup",
     "pipelines.sources",
     "pipelines.shards",

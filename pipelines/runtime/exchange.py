@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -129,6 +129,31 @@ def run_tasks(received: Sequence[Any], task: Task) -> Any:
         | f"Group_{task.name}" >> beam.GroupByKey()
         | task.name >> beam.ParDo(Concurrently(task)).with_output_types(Slices)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """Runs the tasks of a graph that consists of exchanges alone, by Beam.
+
+    `verify` runs the same graphs without Beam; see `pipelines.verify.local_exchange`.
+    """
+
+    store: Storage
+    prefix: ClassVar[str]  # of the names of its tasks
+
+    def select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
+        """Select an output of each of some tasks, for the task of a name."""
+        return tuple(
+            select_outputs(slices, f"{name}_{number}_{output}", output)
+            for number, (slices, output) in enumerate(received)
+        )
+
+    def run_task(
+        self, name: str, function: Callable[[Tables], Outputs], *received: tuple[Any, str]
+    ) -> Any:
+        """Run a function on the partitions of some outputs."""
+        task = Task(name=f"{self.prefix}-{name}", store=self.store, function=function)
+        return run_tasks(self.select(name, *received), task)
 
 
 def _write(

@@ -55,6 +55,29 @@ def read_images(
         yield list(zip(batch, read_checked(batch, store, FETCHED), strict=True))
 
 
+def read_samples(
+    rows: Sequence[dict[str, Any]], store: Storage, batch_rows: int
+) -> Iterator[list[tuple[dict[str, Any], list[bytes]]]]:
+    """Yield (row, all its encoded images, the main one first) in lists of up to `batch_rows`.
+
+    The images of a list are read together: on an object store a request takes longer than an image.
+
+    Args:
+        rows: rows of schema RAW, or more than its file, offset, length, sha256, images and key.
+        store: the corpus that relative files lie in.
+        batch_rows: most samples in a batch.
+
+    Raises:
+        CorpusError: if a file is gone, cut short, or not what it was when it was made.
+    """
+    for batch in batches(rows, batch_rows):
+        images = list(map(stored_images, batch))
+        bodies = iter(read_checked([each for of_row in images for each in of_row], store, FETCHED))
+        yield [
+            (row, [next(bodies) for _ in of_row]) for row, of_row in zip(batch, images, strict=True)
+        ]
+
+
 def read_checked(rows: Sequence[dict[str, Any]], store: Storage, fault: str) -> list[bytes]:
     """Read the bytes of each row's file, offset and length; `fault` is said of changed ones.
 
@@ -155,10 +178,11 @@ def batches(rows: Sequence[dict[str, Any]], batch_rows: int) -> Iterator[list[di
     batch: list[dict[str, Any]] = []
     size = 0
     for row in rows:
-        if batch and (len(batch) == batch_rows or size + row["length"] > BATCH_BYTES):
+        length = row["length"] + sum(image["length"] for image in row.get("images", ()))
+        if batch and (len(batch) == batch_rows or size + length > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(row)
-        size += row["length"]
+        size += length
     if batch:
         yield batch

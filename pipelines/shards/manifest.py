@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.runtime.ownership import old_outputs, surplus_letters
 from pipelines.runtime.sidecar import Counts, Origin, dead_letters_path
+from pipelines.shards.held_out import PATH, held_out_line
 from pipelines.shards.write_shard import (
     FOLDER,
     STAGE,
@@ -50,7 +51,7 @@ def make_manifest(
     shard_count: int,
     passed_over: Mapping[str, Mapping[str, int]],
     subsets: Sequence[Subset],
-    answers: Sequence[Mapping[str, Any]],
+    further: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the manifest of the shards in a corpus.
 
@@ -62,14 +63,22 @@ def make_manifest(
         shard_count: number of shards of side-cars.
         passed_over: counts of entries that are not rows, by source and kind.
         subsets: that the build made.
-        answers: `bill` of the captions.
+        further: see `further_lines`.
     """
     files = {
         subset: [ShardFile(*file) for file in json.loads(store.read(listing_path(subset.name)))]
         for subset in subsets
     }
     tokens = tokens_of(recipe, store, shard_count)
-    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over, answers)
+    return describe(recipe, files, funnel, inputs, tokens, versions(), passed_over, further)
+
+
+def further_lines(
+    recipe: Recipe, store: Storage, answers: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what the manifest says of held-out samples, and of `answers`: `bill` of captions."""
+    line = {ANSWERS: [dict(each) for each in answers]} if answers else {}
+    return held_out_line(store, recipe.shard.held_out) | line
 
 
 def versions() -> dict[str, str]:
@@ -93,7 +102,7 @@ def describe(
     tokens: Sequence[Mapping[str, Any]],
     made_with: Mapping[str, str],
     passed_over: Mapping[str, Mapping[str, int]],
-    answers: Sequence[Mapping[str, Any]],
+    further: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the manifest of a corpus; `funnel` has the stages before the shards."""
     every = (file for of_subset in files.values() for file in of_subset)
@@ -112,7 +121,7 @@ def describe(
             # Rows that stages after dedup dropped or failed.
             "selected_but_not_written": dict(funnel)["dedup"].kept - written.kept,
             "passed_over": {name: dict(counts) for name, counts in passed_over.items()},
-            **({ANSWERS: [dict(line) for line in answers]} if answers else {}),
+            **further,
         },
         funnel=[*funnel, (STAGE, written)],
     )
@@ -240,7 +249,7 @@ def has_shards(store: Storage, manifest: Mapping[str, Any]) -> bool:
         indexes = [f"{os.path.splitext(path)[0]}.parquet" for path in listed]
         if not there.issuperset([*listed, *indexes]):
             return False
-    return True
+    return "held_out" not in manifest or PATH in there
 
 
 def written(manifest: Mapping[str, Any]) -> Counts:

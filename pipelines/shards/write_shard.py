@@ -18,12 +18,10 @@ from pipelines.runtime.crash_isolation import attempt
 from pipelines.runtime.exchange import Slice, receive
 from pipelines.runtime.face_boxes import BOXES, face_blur
 from pipelines.runtime.images import (
-    FETCHED,
     WRITTEN,
     read_checked,
-    read_images,
+    read_samples,
     refused,
-    stored_images,
 )
 from pipelines.runtime.sidecar import (
     Counts,
@@ -185,12 +183,12 @@ class WriteShard:
         index: list[dict[str, Any]] = []
         rejects: list[Reject] = []
         with TarWriter(local) as tar:
-            for batch in read_images(refs, self.store, BATCH_ROWS):
+            for batch in read_samples(refs, self.store, BATCH_ROWS):
                 arrays = self._read_arrays([ref for ref, _ in batch])
-                for ref, body in batch:
+                for ref, bodies in batch:
                     found = {array["member"]: next(arrays) for array in ref["arrays"]}
                     try:
-                        found |= self.jpegs(ref, body)
+                        found |= self.jpegs(ref, bodies)
                     # It could be decoded before: by another library version, or with more memory.
                     except DecodeError as error:
                         rejects.append(refused(ref["key"], json.loads(ref["json"]), error))
@@ -206,19 +204,21 @@ class WriteShard:
         for row, body in zip(rows, read_checked(rows, self.store, WRITTEN), strict=True):
             yield npy(np.frombuffer(body, row["dtype"]).reshape(row["shape"]))
 
-    def jpegs(self, ref: Reference, body: bytes) -> dict[str, bytes]:
+    def jpegs(self, ref: Reference, bodies: Sequence[bytes]) -> dict[str, bytes]:
         """Return the members that are images; faces are known of main images alone.
+
+        Args:
+            ref: the sample.
+            bodies: its encoded images, the main one first, then those of `ref["images"]`.
 
         Raises:
             DecodeError: an image cannot be used.
         """
         with active_images(ref["key"]):
             blur = face_blur(ref["faces"], self.blur)
-            found = {self.subset.main_image: sample_jpeg(body, self.decode, self.image, blur)}
-            images = stored_images(ref)[1:]
-            for image, other in zip(
-                images, read_checked(images, self.store, FETCHED) if images else (), strict=True
-            ):
+            main, *others = bodies
+            found = {self.subset.main_image: sample_jpeg(main, self.decode, self.image, blur)}
+            for image, other in zip(ref["images"], others, strict=True):
                 member = self.subset.further_image(image["role"])
                 found[member] = sample_jpeg(other, self.decode, self.image)
             return found

@@ -59,13 +59,11 @@ from pipelines.dedup.rows import (
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.dedup.words import hexed
 from pipelines.runtime.exchange import (
+    Exchange,
     Slices,
     Tables,
-    Task,
     assign_groups,
     receive,
-    run_tasks,
-    select_outputs,
     send,
 )
 from pipelines.runtime.sidecar import (
@@ -243,11 +241,11 @@ class EmbedRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class Steps(Exchange):
     """Build the graph of exchanges, from rows to verdicts."""
 
     tasks: DedupTasks
-    store: Storage
+    prefix: ClassVar[str] = "dedup"
 
     def expand(self, read: Any, groups: Any) -> Any:
         """Return (group of shards, Slice): verdicts on removed rows, and repeats of texts.
@@ -290,7 +288,7 @@ class Steps:
         capped = self._caps(balanced)
         removed = (read, *resolved, *drawn, *capped)
         written = [(verdicts, "verdicts") for verdicts in removed]
-        return self._select("write", *written, (texts, "repeats"), *totals)
+        return self.select("write", *written, (texts, "repeats"), *totals)
 
     def _balance(
         self, left: Sequence[tuple[Any, str]]
@@ -313,7 +311,7 @@ class Steps:
         from pipelines.runtime.map_shards import Concurrently
 
         task = EmbedRows(tasks=self.tasks, store=self.store)
-        slices = self._select("embed", *received) | "EmbedSlices" >> beam.Flatten()
+        slices = self.select("embed", *received) | "EmbedSlices" >> beam.Flatten()
         return (
             {"shards": groups, "slices": slices}
             | "EmbedTogether" >> beam.CoGroupByKey()
@@ -340,19 +338,10 @@ class Steps:
 
     def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
         """Run a task on outputs of earlier tasks: the one of its name, or a function."""
-        return run_tasks(self._select(name, *received), self._task(name, function))
-
-    def _task(self, name: str, function: Any = None) -> Task:
         _, _, step = name.partition("resolve_")
         if function is None:
             function = self.tasks.resolve(step) if step else getattr(self.tasks, name)
-        return Task(name=f"dedup-{name}", store=self.store, function=function)
-
-    def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
-        return tuple(
-            select_outputs(slices, f"{name}_{number}_{output}", output)
-            for number, (slices, output) in enumerate(received)
-        )
+        return self.run_task(name, function, *received)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """measure: decode every image once and store its signals; values, not verdicts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,9 @@ from filters.registry import columns, make_signal
 from filters.signal import Record, Signal, least_side, suffices
 from pipelines.runtime.active_images import active_images, most_at_once
 from pipelines.runtime.images import (
-    FETCHED,
     decode_image_scaled,
-    read_checked,
-    read_images,
+    read_samples,
     refused,
-    stored_images,
 )
 from pipelines.runtime.sidecar import Reject, read_table, sidecar_path
 from pipelines.runtime.stage import MapStage, ShardResult
@@ -84,7 +81,7 @@ class Measure(MapStage):
         signals = [make_signal(name, settings.get(name)) for name in self.config.signals]
         large_enough = partial(suffices, side=least_side(signals))
         rejects: list[Reject] = []
-        further = FurtherImages(store=store, decode=self.decode, suffices=large_enough)
+        further = FurtherImages(decode=self.decode, suffices=large_enough)
         tables = [
             _measure(batch, signals, schema, further)
             for batch in self._decoded(raw, sources, store, rejects, further)
@@ -103,14 +100,14 @@ class Measure(MapStage):
         """Yield lists of (key, record), none of them empty."""
         records: list[tuple[str, Record]] = []
         pixels = 0
-        for batch in read_images(raw, store, self.batch_rows):
-            for row, body in batch:
+        for batch in read_samples(raw, store, self.batch_rows):
+            for row, (body, *others) in batch:
                 source = sources[row["key"]]
                 try:
                     with active_images(row["key"]):
                         scaled = decode_image_scaled(body, self.decode, further.suffices)
                         record = _record(scaled, len(body), source)
-                        further.measure(row, record, source)
+                        further.measure(row, others, record, source)
                 except DecodeError as error:
                     rejects.append(refused(row["key"], source, error))
                     continue
@@ -127,24 +124,21 @@ class Measure(MapStage):
 class FurtherImages:
     """Decodes the further images of samples, and compares each with the main image."""
 
-    store: Storage
     decode: DecodeConfig
     suffices: Callable[[int, int], bool]  # whether an image of this size is large enough
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # rows by key
 
-    def measure(self, row: dict[str, Any], main: Record, source: dict[str, Any]) -> None:
-        """Measure the further images of a row of `raw/`.
+    def measure(
+        self, row: dict[str, Any], bodies: Sequence[bytes], main: Record, source: dict[str, Any]
+    ) -> None:
+        """Measure the further images of a row of `raw/`; `bodies` are their encoded bytes.
 
         Raises:
             DecodeError: one cannot be used.
         """
-        images = stored_images(row)[1:]
-        if not images:
-            return
-        bodies = read_checked(images, self.store, FETCHED)
         self.found[row["key"]] = [
             self._measured(image["role"], body, main, source)
-            for image, body in zip(images, bodies, strict=True)
+            for image, body in zip(row["images"], bodies, strict=True)
         ]
 
     def _measured(

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.scores.registry import columns_of
 from pipelines.runtime.exchange import (
@@ -33,6 +35,7 @@ from pipelines.runtime.exchange import (
 from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import column, kept_keys, read_table, sidecar_path
 from pipelines.runtime.stage import Stage
+from pipelines.shards.held_out import held_out_keys
 from pipelines.shards.sample_image import fitted_size
 from pipelines.shards.write_shard import (
     OF_ARRAY,
@@ -110,7 +113,9 @@ class Shard(Stage):
             blur=self.recipe.blur,
         )
         by_output = ByOutputShard(
-            of.outputs, max(1, self.samples_a_task // self.recipe.shard.samples)
+            of.outputs,
+            max(1, self.samples_a_task // self.recipe.shard.samples),
+            self.recipe.shard.shuffle,
         )
         read = ReadSamples(
             store,
@@ -122,6 +127,7 @@ class Shard(Stage):
             stored_scores(self.recipe),
             self.recipe.blur,
             self.recipe.caption.all,
+            is_split=self.recipe.shard.held_out > 0,
         )
         samples = (
             assign_groups(shards, of.groups)
@@ -146,48 +152,58 @@ class SubsetOutputs:
 
     subset: Subset
     shards: Sequence[int]  # numbers of side-cars
-    samples: int  # that `tokens` kept
+    samples: int  # of those that `tokens` kept
     outputs: int  # output shards
     groups: int = 1  # tasks that read, which changes no byte
 
     @classmethod
-    def of(cls, subset: Subset, kept: Mapping[int, int], per_shard: int) -> "SubsetOutputs":
-        """Return those of a subset.
+    def of(
+        cls, subset: Subset, kept: Mapping[int, int], held_out: int, per_shard: int
+    ) -> "tuple[SubsetOutputs, SubsetOutputs | None]":
+        """Return those of a subset, and those of its held-out samples if it has any.
 
         Args:
             subset: the subset.
             kept: samples of each of its shards of side-cars, by number.
+            held_out: the samples that are held out.
             per_shard: samples of an output shard, on average.
         """
-        samples = sum(kept.values())
-        return cls(
-            subset=subset,
-            shards=sorted(kept),
-            samples=samples,
-            outputs=output_shard_count(samples, per_shard),
-            groups=math.ceil(samples / SAMPLES_A_TASK) or 1,
-        )
+        shards, samples = sorted(kept), sum(kept.values()) - held_out
+        groups = math.ceil(sum(kept.values()) / SAMPLES_A_TASK) or 1
+
+        def outputs(subset: Subset, samples: int) -> SubsetOutputs:
+            count = output_shard_count(samples, per_shard)
+            return cls(subset=subset, shards=shards, samples=samples, outputs=count, groups=groups)
+
+        others = outputs(subset, samples)
+        return others, outputs(subset.held_out, held_out) if held_out else None
 
 
 def outputs_of(
-    recipe: Recipe, sources: Sequence[str], kept: Sequence[int]
+    recipe: Recipe,
+    sources: Sequence[str],
+    kept: Sequence[int],
+    held_out: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[SubsetOutputs, ...]:
-    """Return the output shards of each subset of a recipe.
+    """Return the output shards of each subset of a recipe, those of held-out samples last.
 
     Args:
         recipe: the recipe.
         sources: the source of each shard of side-cars.
         kept: the samples of each shard of side-cars.
+        held_out: how many of them are held out, by subset.
     """
     subset_of = {source.name: source.subset for source in recipe.sources}
-    return tuple(
+    outputs = [
         SubsetOutputs.of(
             subset,
             {n: kept[n] for n, name in enumerate(sources) if subset_of[name] == subset.name},
+            held_out.get(subset.name, 0),
             recipe.shard.samples,
         )
         for subset in subsets_of(recipe)
-    )
+    ]
+    return tuple(of for both in zip(*outputs, strict=True) for of in both if of)
 
 
 def stored_scores(recipe: Recipe) -> tuple[str, ...]:
@@ -211,11 +227,13 @@ class ByOutputShard:
 
     output_shards: int
     bundle: int  # output shards in a bundle
+    shuffle: str = ""
 
     def shards_of(self, samples: pa.Table) -> np.ndarray:
         """Return the output shard of each sample."""
         return np.array(
-            [output_shard(key, self.output_shards) for key in column(samples, "key")], np.int64
+            [output_shard(key, self.output_shards, self.shuffle) for key in column(samples, "key")],
+            np.int64,
         )
 
     def bundles_of(self, samples: pa.Table) -> np.ndarray:
@@ -240,6 +258,7 @@ class ReadSamples:
     scores: Sequence[str] = ()  # columns that samples hold
     blur: BlurConfig | None = None
     all_captions: bool = False  # whether samples hold all captions of their row
+    is_split: bool = False  # whether some samples are held out
 
     def __call__(self, group: tuple[int, Iterable[int]]) -> Slices:
         """Write the group's exchange file, sorted by bundle."""
@@ -253,23 +272,30 @@ class ReadSamples:
         return send(self.store, f"{self.subset.shard_stage}-read-{number:05d}", outputs)
 
     def references(self, shard: int) -> Iterator[dict[str, Any]]:
-        """Yield a reference for each row that the stage before kept, in key order."""
+        """Yield a reference for each row that the stage before kept, in key order.
+
+        Where samples are held out, it is their subset or that of the others that gets the row.
+        """
+        wanted = kept_keys(self.store, self.rows_of, shard)
+        if self.is_split:
+            held = pc.is_in(wanted, held_out_keys(self.store))
+            wanted = wanted.filter(held if self.subset.held_out_of else pc.invert(held))
         tables = {
-            folder: {row["key"]: row for row in self._rows(folder, shard, columns)}
+            folder: {row["key"]: row for row in self._rows(folder, shard, columns, wanted)}
             for folder, columns in {**COLUMNS, "scores": ("key", *self.scores)}.items()
         }
         faces = read_boxes(self.store, shard, self.blur)
-        tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY))
-        if self.rows_of != "tokens":
-            kept = {*kept_keys(self.store, self.rows_of, shard).to_pylist()}
-            tokens = [row for row in tokens if row["key"] in kept]
+        tokens = self._rows("tokens", shard, ("key", "aspect", *OF_ARRAY), wanted)
         # The side-car is sorted by key, then by member; a row without a member has no array.
         for key, arrays in groupby(tokens, key=itemgetter("key")):
             rows = {folder: table[key] for folder, table in tables.items()}
             yield self._reference(rows, list(arrays), faces.get(key, []))
 
-    def _rows(self, folder: str, shard: int, columns: Sequence[str] | None) -> list[dict[str, Any]]:
-        return json_rows(read_table(self.store, sidecar_path(folder, shard), columns))
+    def _rows(
+        self, folder: str, shard: int, columns: Sequence[str] | None, wanted: pa.Array
+    ) -> list[dict[str, Any]]:
+        table = read_table(self.store, sidecar_path(folder, shard), columns)
+        return json_rows(table.filter(pc.is_in(table["key"], wanted)))
 
     def _reference(
         self,
@@ -319,7 +345,7 @@ class ReadSamples:
             "signals": {n: v for n, v in values.items() if n not in ("key", "images")},
             "recipe": self.recipe_fingerprint,
         }
-        if self.subset == EDIT:
+        if self.subset.kind == EDIT:
             [given] = rows["raw"]["images"]
             told = rows["raw"]["edit"]  # of an edit that was made
             made |= {

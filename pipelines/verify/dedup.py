@@ -4,14 +4,14 @@ The steps are those of `pipelines.stages.dedup`, without Beam and with exchange 
 folder. Memory holds one partition.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from pipelines.dedup.balance import PATH, balance_table
-from pipelines.runtime.exchange import Slice, Slices, Tables, receive, send
+from pipelines.runtime.exchange import Slices, Tables, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     Dedup,
@@ -22,6 +22,7 @@ from pipelines.stages.dedup import (
     verdicts,
 )
 from pipelines.verify.faults import Fault
+from pipelines.verify.local_exchange import LocalExchange, grouped
 from pipelines.verify.look import Look
 from schemas.store.storage import Storage
 
@@ -61,7 +62,7 @@ def _differing_verdicts(look: Look, shard: int, expected: list[dict[str, Any]]) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalSteps(Steps):
+class LocalSteps(LocalExchange, Steps):
     """The steps of dedup, each run at once in this process instead of by Beam."""
 
     corpus: Storage
@@ -79,34 +80,14 @@ class LocalSteps(Steps):
         for number, group in enumerate(groups):
             outputs = self.tasks.read(number, group, self.corpus)
             read += send(self.store, f"dedup-read-{number:05d}", outputs)
-        found = _grouped(part for some in self.results(read, groups) for part in some)
+        found = grouped(part for some in self.results(read, groups) for part in some)
         for number, group in enumerate(groups):
             yield group, receive(self.store, found.get(number, []))
 
     def _embedded(self, groups: Any, *received: tuple[Any, str]) -> Any:
         task = EmbedRows(tasks=self.tasks, store=self.store, corpus=self.corpus)
-        found = _grouped(part for parts in self._select("embed", *received) for part in parts)
+        found = grouped(part for parts in self.select("embed", *received) for part in parts)
         made: Slices = []
         for number, group in enumerate(groups):
             made += task((number, {"shards": group, "slices": found.get(number, [])}))
         return made
-
-    def _run(self, name: str, *received: tuple[Any, str], function: Any = None) -> Any:
-        task, results = self._task(name, function), []
-        selected = (part for parts in self._select(name, *received) for part in parts)
-        for partition, slices in sorted(_grouped(selected).items()):
-            results += task((partition, slices))
-        return results
-
-    def _select(self, name: str, *received: tuple[Any, str]) -> tuple[Any, ...]:
-        return tuple(
-            [(partition, part) for partition, part in slices if part.output == output]
-            for slices, output in received
-        )
-
-
-def _grouped(slices: Iterator[tuple[int, Slice]]) -> Mapping[int, list[Slice]]:
-    found: dict[int, list[Slice]] = {}
-    for partition, part in slices:
-        found.setdefault(partition, []).append(part)
-    return found

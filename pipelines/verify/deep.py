@@ -260,7 +260,8 @@ def _image_again(
 
 
 def _encoded(corpus: Look, subset: Subset, reference: dict[str, Any]) -> dict[str, bytes]:
-    [body] = read_checked([reference], corpus.store, "{key}: its fetched image has changed")
+    images = stored_images(reference)
+    bodies = read_checked(images, corpus.store, "{key}: its fetched image has changed")
     recipe = corpus.recipe
     writer = WriteShard(
         store=corpus.store,
@@ -269,4 +270,4 @@ def _encoded(corpus: Look, subset: Subset, reference: dict[str, Any]) -> dict[st
         decode=recipe.decode,
         blur=recipe.blur,
     )
-    return writer.jpegs(reference, body)
+    return writer.jpegs(reference, bodies)

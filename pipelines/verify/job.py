@@ -9,6 +9,7 @@ URLs) and the fetched bytes are the inputs of all this: they are taken as given.
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from pipelines.report.summary import Summary, merge
 from pipelines.runtime.claims import CLAIMS
 from pipelines.runtime.sidecar import Origin
 from pipelines.runtime.stage import SidecarStage
+from pipelines.shards.held_out import PATH as HELD_OUT
+from pipelines.shards.held_out import held_out_counts
 from pipelines.shards.manifest import MANIFEST, check_contract
 from pipelines.shards.write_shard import FOLDER, ShardFile, listing_path, output_name
 from pipelines.sources.plan import PLAN, published_plan, read_plan
@@ -36,6 +39,7 @@ from pipelines.tokens.tokenizers import describe_tokens
 from pipelines.verify.dedup import duplicates_found_again
 from pipelines.verify.faults import Fault, capped, guarded
 from pipelines.verify.files import ALWAYS, Files, expect_outputs, find_files, read_footers
+from pipelines.verify.held_out import held_out_sound
 from pipelines.verify.lists import balance_sound, benchmark_sound
 from pipelines.verify.look import Look
 from pipelines.verify.manifest import (
@@ -199,7 +203,12 @@ class _Verify:
                 PLAN, rows_sound, self._store, self._sources, complete["sources"]
             )
         kept = [o.counts.kept if o else 0 for o in origins[[*sidecar_stages()][-1]]]
-        outputs = outputs_of(recipe, self._sources, kept)
+        share = recipe.shard.held_out
+        self._files.required |= {HELD_OUT} if share else set()
+        held_out: Counter[str] = Counter()
+        if share:
+            faults += self._check_file(HELD_OUT, self._count_held_out, held_out)
+        outputs = outputs_of(recipe, self._sources, kept, held_out)
         for of in outputs:
             faults += expect_outputs(self._store, of.subset, of.outputs, self._files)
         self._files.required |= {*lists_of(recipe)}
@@ -210,6 +219,8 @@ class _Verify:
             faults += self._check_file(path, benchmark_sound, look, benchmark)
         if recipe.dedup.balance:
             faults += self._check_file(PATH, balance_sound, look)
+        if share and all_read:
+            faults += self._check_file(HELD_OUT, held_out_sound, look, complete)
         found: list[Findings] = []
         summary = Summary()
         for one in run_each(CheckSidecars(corpus=look), range(len(self._sources))):
@@ -299,6 +310,10 @@ class _Verify:
             same_pillow=isinstance(made_with, dict)
             and made_with.get("pillow") == version("pillow"),
         )
+
+    def _count_held_out(self, counts: "Counter[str]") -> list[Fault]:
+        counts.update(held_out_counts(self._store, 1.0))
+        return []
 
     def _check_file(self, path: str, check: Any, *given: Any) -> list[Fault]:
         """Run a check of a file if it is there as a regular file; otherwise `Files` reports it."""

@@ -18,6 +18,7 @@ from pipelines.shards.manifest import (
     MADE_WITH,
     MANIFEST,
     describe,
+    further_lines,
     inputs_fingerprint,
     manifest_bytes,
     tokens_of,
@@ -54,7 +55,7 @@ def manifest_again(
         tokens_of(look.recipe, look.store, len(look.sources)),
         made_with(manifest),
         passed_over(look.store, origins["sources"]),
-        bill(look.recipe.caption, origins["captions"]),
+        further_lines(look.recipe, look.store, bill(look.recipe.caption, origins["captions"])),
     )
 
 

@@ -22,29 +22,35 @@ from schemas.subsets import Subset
 
 def write_samples(look: ShardLook) -> Iterator[Fault]:
     """Write the reference of every sample of a shard's side-cars into the exchange folder."""
+    subset = look.corpus.subset(look.shard)
+    for of in look.corpus.outputs:
+        if of.subset.kind == subset:
+            _write_samples(look, of.subset, of.outputs)
+    yield from ()
+
+
+def _write_samples(look: ShardLook, subset: Subset, outputs: int) -> None:
     corpus = look.corpus
-    subset = corpus.subset(look.shard)
-    outputs = corpus.output_count(subset)
     reader = ReadSamples(
         corpus.store,
         corpus.recipe.fingerprint(),
         corpus.recipe.shard.short_side,
-        ByOutputShard(outputs, 1),
+        ByOutputShard(outputs, 1),  # `references` sends nothing
         subset=subset,
         scores=stored_scores(corpus.recipe),
         blur=corpus.recipe.blur,
         all_captions=corpus.recipe.caption.all,
+        is_split=corpus.recipe.shard.held_out > 0,
     )
     by_output: dict[int, list[str]] = {}
     for reference in reader.references(look.shard):
-        number = output_shard(reference["key"], outputs)
+        number = output_shard(reference["key"], outputs, corpus.recipe.shard.shuffle)
         by_output.setdefault(number, []).append(f"{json.dumps([look.shard, reference])}\n")
     for number, lines in by_output.items():
         # One file a process: lines that two processes append at once could mix.
         name = output_name(subset.name, number)
         with open(f"{corpus.exchange}/{name}-{os.getpid()}", "ab") as file:
             file.write(gzip.compress("".join(lines).encode("ascii"), compresslevel=1))
-    yield from ()
 
 
 def read_samples(

@@ -125,7 +125,8 @@ class CheckShard:
         for key, members, messages in in_order(samples):
             where = f"{shard.tar}: {key}"
             ref = waiting.pop(key, None)
-            if output_shard(key, shard.outputs) != shard.number:
+            shuffle = self.corpus.recipe.shard.shuffle
+            if output_shard(key, shard.outputs, shuffle) != shard.number:
                 messages.append(f"{key}: belongs to another shard")
             elif key not in shard.samples and self.complete:
                 messages.append(f"{key}: the side-cars have no such sample")

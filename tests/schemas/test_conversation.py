@@ -96,7 +96,7 @@ MUTATIONS: dict[str, tuple[Subset, Callable[[Messages], Any], str]] = {
 
 @pytest.mark.parametrize("name", SUBSETS)
 def test_sound_messages_of_each_subset_have_no_fault(name: str) -> None:
-    assert message_faults(SOUND[name], SUBSETS[name]) == []
+    assert message_faults(SOUND[SUBSETS[name].kind.name], SUBSETS[name]) == []
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

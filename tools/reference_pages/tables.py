@@ -139,7 +139,7 @@ def _columns(field: Any, within: str = "") -> Iterator[list[str]]:
 def sample() -> str:
     """Write the page of the sample contract."""
     from schemas.sample import CONTRACT_VERSION
-    from schemas.subsets import PAIR_FIELDS, SAMPLE_FIELDS, SUBSETS
+    from schemas.subsets import EDIT_FIELDS, PAIR_FIELDS, SAMPLE_FIELDS, SUBSETS
 
     parts = [
         "# Sample\n\n"
@@ -151,7 +151,11 @@ def sample() -> str:
         "A subset holds samples of one kind, in shards of its own.\n\n"
         + table(["subset", "images", "`<image_gen>`", "`<image>`", "made by"], _subsets())
     ]
-    headings = {"KEY.json": SAMPLE_FIELDS, "KEY.json of a preference pair": PAIR_FIELDS}
+    headings = {
+        "KEY.json": SAMPLE_FIELDS,
+        "KEY.json of an edit": EDIT_FIELDS,
+        "KEY.json of a preference pair": PAIR_FIELDS,
+    }
     for heading, entries in headings.items():
         of = [code(name) for name, subset in SUBSETS.items() if subset.fields is entries]
         meanings = _column_meanings() | _entry_comments(entries)

@@ -1,8 +1,8 @@
 """Duplicates against a brute-force oracle that compares every row with every other."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +32,7 @@ from pipelines.dedup.rows import (
 )
 from pipelines.dedup.tasks import DedupTasks
 from pipelines.engines.engine import Engine, shard_numbers
-from pipelines.runtime.exchange import Outputs, Tables, Task
+from pipelines.runtime.exchange import Outputs, Tables
 from pipelines.runtime.sidecar import read_origin
 from pipelines.stages.dedup import Dedup, verdict_table
 from pipelines.verify.dedup import LocalSteps
@@ -375,15 +375,15 @@ class CountedSteps(LocalSteps):
 
     largest: Counter[str] = field(default_factory=Counter)
 
-    def _task(self, name: str, function: Any = None) -> Task:
-        task = super()._task(name, function)
-
+    def run_task(
+        self, name: str, function: Callable[[Tables], Outputs], *received: tuple[Any, str]
+    ) -> Any:
         def counted(tables: Tables) -> Outputs:
             rows = sum(table.num_rows for table in tables.values())
             self.largest[name] = max(self.largest[name], rows)
-            return task.function(tables)
+            return function(tables)
 
-        return replace(task, function=counted)
+        return super().run_task(name, counted, *received)
 
 
 @pytest.mark.parametrize("equal", ["sha256", "phash"])
