@@ -136,7 +136,7 @@ def test_a_changed_list_of_held_out_samples_is_a_fault(split: Tiny) -> None:
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
     try:
-        faults = [fault for fault in verify(Storage(str(split.out))) if "held_out" in fault.path]
+        faults = [fault for fault in verify(Storage(str(split.out))) if "held_out" in fault.file]
         missing = table["key"][0].as_py()
         assert any(missing in fault.what for fault in faults)
     finally:

@@ -19,6 +19,9 @@ from PIL import Image
 from pipelines.engines.engine import shard_numbers
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
+from pipelines.splits.graph import Split
+from pipelines.splits.links import LinkReader
+from pipelines.splits.tasks import SplitTasks
 from pipelines.stage_table import make_stages
 from pipelines.stages.shard import SubsetOutputs
 from schemas.recipe_file import parse_recipe
@@ -40,6 +43,12 @@ def graph_of(*stages: MapStage) -> Graph:
     return lambda shards, store: shards | MapShards(stages, store)
 
 
+def split_of(store: Storage) -> Split:
+    """Return what draws held-out samples."""
+    reader = LinkReader(recipe=RECIPE, rows_of="tokens")
+    return Split(store=store, tasks=SplitTasks(reader=reader, partitions=2, samples=10))
+
+
 STAGES: Mapping[str, Any] = {stage.name: stage for stage in make_stages(RECIPE)}
 GRAPHS: Mapping[str, Graph] = {
     **{name: graph_of(stage) for name, stage in STAGES.items() if isinstance(stage, MapStage)},
@@ -50,6 +59,7 @@ GRAPHS: Mapping[str, Graph] = {
     "shard": lambda shards, store: STAGES["shard"].expand_subset(
         shards, store, SubsetOutputs(subset=T2I, shards=range(2), samples=0, outputs=2)
     ),
+    "split": lambda shards, store: split_of(store).expand(shards, "f"),
     "report": lambda shards, store: STAGES["report"].expand(shards, store),
 }
 # Those that need no network: crawled rows are laid out by hand.

@@ -16,10 +16,15 @@ from pipelines.engines.profile import load_profile
 from pipelines.runtime.chain import chain_name, in_jobs
 from pipelines.runtime.map_shards import MapShards
 from pipelines.runtime.stage import MapStage
+from pipelines.splits.graph import Split
+from pipelines.splits.links import LinkReader
+from pipelines.splits.tasks import SplitTasks
 from pipelines.stage_table import STAGES, make_stages
+from pipelines.stages.shard import SubsetOutputs
 from schemas.recipe import Recipe
 from schemas.recipe_file import load_recipe
 from schemas.store.storage import Storage
+from schemas.subsets import T2I
 
 RECIPE = "pipelines/recipes/vargpt-v1.1.yaml"
 IMAGE = "us-docker.pkg.dev/my-project/corpus/cpu:1"
@@ -55,15 +60,24 @@ def graphs(recipe: Recipe, store: Storage) -> Mapping[str, Callable[[Any], Any]]
     stages = {stage.name: stage for stage in made}
     chains = [[each for each in job if isinstance(each, MapStage)] for job in in_jobs(made)]
 
+    outputs = SubsetOutputs(subset=T2I, shards=range(9), samples=100, outputs=2)
+
     def chained(chain: list[MapStage]) -> Callable[[Any], Any]:
         return lambda shards: shards | MapShards(chain, store)
 
     return {
         **{chain_name(chain): chained(chain) for chain in chains if chain},
         "dedup": lambda shards: stages["dedup"].expand(shards, store, "f"),
-        "shard": lambda shards: stages["shard"].expand(shards, store, 100),
+        "split": lambda shards: split_of(recipe, store).expand(shards, "f"),
+        "shard": lambda shards: stages["shard"].expand_subset(shards, store, outputs),
         "report": lambda shards: stages["report"].expand(shards, store),
     }
+
+
+def split_of(recipe: Recipe, store: Storage) -> Split:
+    """Return what draws the held-out samples of nine shards."""
+    reader = LinkReader(recipe=recipe, rows_of="tokens")
+    return Split(store=store, tasks=SplitTasks(reader=reader, partitions=3, samples=100))
 
 
 def submit(

@@ -89,7 +89,15 @@ def ours(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["ingest-to-measure", "score-to-select", "dedup", "caption-to-vq_tokens", "shard", "report"],
+    [
+        "ingest-to-measure",
+        "score-to-select",
+        "dedup",
+        "caption-to-vq_tokens",
+        "split",
+        "shard",
+        "report",
+    ],
 )
 def test_a_job_names_our_code_and_does_not_carry_it(
     name: str, dataflow_job: Callable[..., Any]
