@@ -20,7 +20,8 @@ def make_scored(make_corpus: MakeCorpus) -> Iterator[MakeCorpus]:
     """Lay out the demo rows with scores, embeddings, and captions that a server writes."""
     with chat_server(says="Waves in the colours of sample {image}.") as server:
         engines = f"caption.engines=[{ENGINE.format(url=server.url)}]"
-        yield partial(make_corpus, engines, f"caption.styles={STYLES}", scored=True)
+        styles = f"caption.styles={STYLES}"
+        yield partial(make_corpus, engines, styles, "shard.held_out=0.2", scored=True)
 
 
 @pytest.fixture(scope="module")
