@@ -154,7 +154,7 @@ def test_a_build_killed_while_it_shrinks_or_writes_goes_on(
     for place, recipe in (
         ("pipelines.build.surplus_files", tiny.recipe(rows_per_shard=6)),
         ("pipelines.build.make_manifest", tiny.recipe(shard={"samples": 1})),
-        ("pipelines.build.old_shards", tiny.recipe(shard={"samples": 3})),
+        ("pipelines.build.old_outputs_of", tiny.recipe(shard={"samples": 3})),
         (
             "pipelines.runtime.stage.write_sidecar",
             tiny.recipe(vq_tokens=TWO_SIZES, rows_per_shard=3),

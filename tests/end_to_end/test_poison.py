@@ -22,7 +22,7 @@ POISON = sample_key("openclipart", FILE)
 NAME = f"openclipart: {FILE}"
 SIZE, HALF = (746, 669), (373, 335)  # px, which no other image of the corpus has
 # Functions of ours that have images in hand.
-MEASURING, CUTTING, WRITING, DRAWING = "_measure", "_prepare", "_jpeg", "make_thumbnail"
+MEASURING, CUTTING, WRITING, DRAWING = "_measure", "_prepare", "jpegs", "make_thumbnail"
 
 
 @pytest.fixture
