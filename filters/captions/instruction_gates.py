@@ -14,18 +14,22 @@ from filters.captions.named_words import (
     opposite_words,
     quotations,
 )
+from filters.captions.phrases import capitalised
+from filters.captions.unwrapping import unwrapped
 from filters.content_words import content_words
 from filters.text import normalised_text
 from filters.words import split_words
 from schemas.subsets import EDIT, UNDERSTAND, Subset
 
 REASONS: Final[Mapping[str, str]] = {
-    "talk": "speaks about the task, or answers: 'Here is', 'the caption', 'User:'",
+    "empty": "no letter and no digit, but for a label as 'User:'",
+    "talk": "speaks about the task, or answers: 'Here is', 'the caption'",
     "copy": "the caption, or the edit, word for word",
     "missing": "has fewer of the main words than `keeps`",
     "changed": "a number, colour or medium that was not given; of an edit also a number, colour, "
     "direction or quotation that is lost, and an opposite",
-    "no_question": "of a question: neither a question mark nor a verb of asking at the beginning",
+    "no_request": "a statement: begins with an article or a pronoun, and neither asks nor says "
+    "'please'; of a question: neither a question mark nor a verb of asking at the beginning",
     "gives_away": "of a question: most main words of the caption that answers it",
     "asks": "of a lead-in: a question",
     "medium": "of a lead-in: another noun for the image than the instruction has",
@@ -36,11 +40,13 @@ MAIN_WORDS: Final = 10  # of a caption: what it names first
 MOST_GIVEN: Final = 0.6  # share of the main words of an answer that a question may hold
 
 _LABEL: Final = re.compile(
-    r"(?:user|assistant|request|instruction|question|answer|q|a|output|response|edit|prompt)\s*:",
+    r"(?:the )?(?:user|assistant|request|instruction|question|answer|output|response|edit|change"
+    r"|image|prompt)(?: says| asks)?\s*:\s*",
     re.I,
 )
 _TALK: Final = re.compile(
     r"\b(?:here(?:'s| is| are)|in other words|the (?:request|instruction|text|sentence)"
+    r"|(?:the|this) (?:answer|question|change)|described as"
     r"|paraphras\w*|rephras\w*|rewrit\w*|reword\w*|prompt|user|assistant|caption|description)\b"
     r"|^(?:i have|i've|i will|i'll|let me|okay|ok|sure|certainly|of course|yes|no)\b",
     re.I,
@@ -57,6 +63,9 @@ _ASKING: Final = frozenset(
         "picture place please produce put remove replace set show turn want "
         + " ".join(sorted(MEDIA | GENERAL_MEDIA | DIRECTIONS))
     )
+)
+_STATES: Final = re.compile(
+    r"(?:the|an?|this|that|these|those|there|it|its|he|his|she|her|they|their|in the)\b", re.I
 )
 _ASKS: Final = re.compile(
     r"(?:please |can you |could you )?(?:describe|tell|explain|say|name|list|summari[sz]e|write"
@@ -101,6 +110,16 @@ def lead_in_fault(text: str, instruction: str) -> Found | None:
     return next(_lead_in_faults(text, instruction), None)
 
 
+def without_label(text: str) -> str:
+    """Return a text without a label before its words, and without quotation marks around these.
+
+    >>> without_label('The user: "Draw a fox."')
+    'Draw a fox.'
+    """
+    found = _LABEL.match(text)
+    return capitalised(unwrapped(text[found.end() :])) if found else text
+
+
 def main_words(text: str) -> Sequence[str]:
     """Return the first content words of a text, without those of asking, direction and media.
 
@@ -112,6 +131,8 @@ def main_words(text: str) -> Sequence[str]:
 
 
 def _instruction_faults(text: str, given: str, subset: Subset, keeps: float) -> Iterator[Found]:
+    if not split_words(text):
+        yield Found("empty", "")
     if said := _talk(text, given, _ALLOWED_TALK.get(subset.name, ())):
         yield Found("talk", said)
     if _plain(text) == _plain(given):
@@ -120,12 +141,16 @@ def _instruction_faults(text: str, given: str, subset: Subset, keeps: float) -> 
         yield from _question_faults(text, given)
     else:
         yield from _missing(text, given, keeps)
+        if _STATES.match(text) and "?" not in text and "please" not in text.lower():
+            yield Found("no_request", text)
     yield from _changes(text, given)
     if subset == EDIT:
         yield from _lost(text, given)
 
 
 def _lead_in_faults(text: str, instruction: str) -> Iterator[Found]:
+    if not split_words(text):
+        yield Found("empty", "")
     if said := _talk(text, instruction, _ALLOWED_TALK[LEAD_IN]):
         yield Found("talk", said)
     yield from _changes(text, instruction)
@@ -139,8 +164,6 @@ def _lead_in_faults(text: str, instruction: str) -> Iterator[Found]:
 def _talk(text: str, given: str, allowed: Collection[str]) -> str:
     """Return words about the task that were not given, or ''."""
     straight = text.translate(_APOSTROPHES)
-    if found := _LABEL.match(straight):
-        return found[0]
     known = given.lower().translate(_APOSTROPHES)
     said = (found[0].lower() for found in _TALK.finditer(straight))
     return next((each for each in said if each not in allowed and each not in known), "")
@@ -160,7 +183,7 @@ def _question_faults(text: str, given: str) -> Iterator[Found]:
     if not shared and not held & _OF_IMAGES:
         yield Found("missing", "no word of the caption, and none about an image")
     if "?" not in text and not _ASKS.match(text):
-        yield Found("no_question", text)
+        yield Found("no_request", text)
     if len(shared) > 1 and len(shared) > MOST_GIVEN * len(main):
         yield Found("gives_away", ", ".join(shared))
 

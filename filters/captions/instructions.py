@@ -12,27 +12,30 @@ LEAD_IN: Final = "lead_in"  # style of the answer's words before the image
 
 PROMPTS: Final[Mapping[str, str]] = {
     T2I.name: (
-        "A caption of an image: {caption}\nWrite what a user says to ask for this image, in one or "
-        "two sentences. Keep each thing, number and colour that the caption names, and add none. "
-        "Do not say what the image is made with, unless the caption does. Write only what the user "
-        "says."
+        "Write what a user says to ask an assistant for an image, in one or two sentences, as "
+        "'Could you draw ...?', 'I need a picture of ...' or 'Show me ...'. Keep each thing, "
+        "number and colour that the image has, and add none. Write only what the user says.\n"
+        "The image: {caption}"
     ),
     EDIT.name: (
-        "A change of an image: {caption}\nAsk for this change in other words, in one sentence, as "
-        "a user does. Keep each thing, number, colour, direction and quoted word, and add none. "
-        "Write only this sentence."
+        "Ask for a change of an image in other words, in one sentence, as 'Please ...' or 'Can you "
+        "...?'. Keep each thing, number, colour, direction and quoted word, and add none. Write "
+        "only the sentence.\n"
+        "The change: {caption}"
     ),
     UNDERSTAND.name: (
-        "A description of an image: {caption}\nWrite one question about the image that this "
-        "description answers. The user who asks it sees the image, and does not know the "
-        "description. Write only the question."
+        "Write one question about an image that a user asks who sees it, as 'What ...?', 'Where "
+        "...?' or 'What is ... doing?'. What the image shows answers the question, which does not "
+        "give it away. Write only the question.\n"
+        "The image shows: {caption}"
     ),
 }
 """The bundled prompt of each subset whose user's turn a model may write."""
 
 LEAD_IN_PROMPT: Final = (
-    "A user asks: {caption}\nThe image is ready. Write the one short sentence with which an "
-    "assistant hands it over, in at most 15 words. Ask nothing. Write only this sentence."
+    "Write the one short sentence with which an assistant hands over the image that a user asked "
+    "for, in at most 15 words. Ask nothing. Write only the sentence.\n"
+    "The user: {caption}"
 )
 _MOST_LEAD_IN_TOKENS: Final = 48
 

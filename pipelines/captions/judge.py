@@ -1,14 +1,14 @@
 """What is asked for a row, and whether the answer is a caption."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from filters.caption import source_caption, why_no_caption
 from filters.captioner import Answer
 from filters.captions.gates import Gated, agreeing, gated
-from filters.captions.instruction_gates import instruction_fault, lead_in_fault
+from filters.captions.instruction_gates import instruction_fault, lead_in_fault, without_label
 from filters.captions.instructions import (
     INSTRUCTION,
     LEAD_IN,
@@ -136,13 +136,17 @@ class Judge:
         """Apply the gates of instructions to a text that passed those of captions."""
         if found.reason:
             return found
-        given = request.row["caption"]
+        given, text = request.row["caption"], without_label(found.text)
         if request.style is LEAD_INS:
-            fault = lead_in_fault(found.text, given)
+            fault = lead_in_fault(text, given)
         else:
             assert self.instruction
-            fault = instruction_fault(found.text, given, self.subset, self.instruction.keeps)
-        return replace(found, reason=fault.reason, detail=fault.detail) if fault else found
+            fault = instruction_fault(text, given, self.subset, self.instruction.keeps)
+        return (
+            Gated(text=text, reason=fault.reason, detail=fault.detail)
+            if fault
+            else Gated(text=text)
+        )
 
     def flags(self, answer: Answer) -> Flags:
         """Read what an answer says to the recipe's questions."""

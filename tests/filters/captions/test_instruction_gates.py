@@ -9,7 +9,9 @@ from filters.captions.instruction_gates import (
     instruction_fault,
     lead_in_fault,
     main_words,
+    without_label,
 )
+from filters.captions.unwrapping import unwrapped
 from filters.content_words import content_words
 from schemas.subsets import EDIT, T2I, UNDERSTAND, Subset
 
@@ -21,6 +23,7 @@ GOOD = [
     (T2I, FOX, "Could you show me a red fox standing in snow, looking at two birds?"),
     (T2I, FOX, "I want to see two birds in the snow and a red fox that looks at them"),
     (T2I, "A fox, painted in watercolour", "Please paint a watercolor fox"),
+    (T2I, FOX, "A red fox in the snow, looking at two birds, please"),
     (T2I, "A user with a prompt", "Draw a user with a prompt"),
     (EDIT, HAT, "Please put a red hat on the fox."),
     (EDIT, "Rotate the photo clockwise", "Please rotate the picture clockwise"),
@@ -31,7 +34,8 @@ GOOD = [
     (UNDERSTAND, FOX, "Write a caption for this image"),
 ]
 BAD = [
-    (T2I, FOX, "User: show me a red fox in snow with two birds", "talk"),
+    (T2I, FOX, "...", "empty"),
+    (T2I, FOX, "A user: show me a red fox in snow with two birds", "talk"),
     (T2I, FOX, "Here is a red fox in the snow that looks at two birds", "talk"),
     (T2I, FOX, "Show the caption: a red fox in snow looks at two birds", "talk"),
     (T2I, FOX, "Okay, a red fox in the snow looks at two birds", "talk"),
@@ -39,8 +43,11 @@ BAD = [
     (T2I, FOX, "Draw an animal outside in winter", "missing"),
     (T2I, FOX, "Show a red fox in the snow looking at three birds", "changed"),
     (T2I, FOX, "Show a red fox in the blue snow looking at birds", "changed"),
-    (T2I, FOX, "An oil painting of a red fox in the snow looking at birds", "changed"),
+    (T2I, FOX, "Show an oil painting of a red fox in the snow looking at birds", "changed"),
+    (T2I, FOX, "The red fox is standing in snow, and looks at birds", "no_request"),
     (EDIT, HAT, "Add a red hat to the fox.", "copy"),
+    (EDIT, HAT, "The fox is a red hat.", "no_request"),
+    (UNDERSTAND, FOX, "What is the answer to this question? Is it a fox?", "talk"),
     (EDIT, HAT, "Put a hat on the fox", "changed"),
     (EDIT, HAT, "Remove the red hat from the fox", "changed"),
     (EDIT, "Rotate the photo clockwise", "Rotate the photo", "changed"),
@@ -48,7 +55,7 @@ BAD = [
     (EDIT, SALE, "Put 'SALE' over the door", "changed"),
     (EDIT, SALE, "Put 'Sale 50' above the door", "changed"),
     (UNDERSTAND, FOX, "Is Paris a city?", "missing"),
-    (UNDERSTAND, FOX, "The fox is happy.", "no_question"),
+    (UNDERSTAND, FOX, "The fox is happy.", "no_request"),
     (UNDERSTAND, FOX, "Is it a red fox that stands in the snow and looks at birds?", "gives_away"),
     (UNDERSTAND, FOX, "Why are there three birds?", "changed"),
 ]
@@ -59,8 +66,24 @@ LEAD_INS = [
     ("Show a fox", "Here is your image of a fox.", ""),
     ("Show a fox", "Here is a blue fox.", "changed"),
     ("Show a fox", "Here is your fox! Do you like it?", "asks"),
-    ("Show a fox", "Assistant: here is your fox", "talk"),
+    ("Show a fox", "", "empty"),
+    ("Show a fox", "The assistant says: here is your fox", "talk"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('The user: "I need a fox."', "I need a fox."),
+        ("User says: show me a fox", "Show me a fox"),
+        ("**Question:** What is it?", "What is it?"),
+        ("Draw this: a fox", "Draw this: a fox"),
+        ("User", "User"),
+        ("Answer:", ""),
+    ],
+)
+def test_a_label_before_the_words_is_removed(text: str, words: str) -> None:
+    assert without_label(unwrapped(text)) == words
 
 
 @pytest.mark.parametrize(("subset", "given", "text"), GOOD)
