@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from schemas.languages import LANGUAGES
 from schemas.sections import Fraction, Gpu, Model, Name, Section, Sha256, StageConfig
+from schemas.subsets import InstructedSubset
 
 Boilerplate = Literal["hash", "eps", "filename", "credit", "placeholder", "punctuation"]
 """Rules of `filters.caption_boilerplate`."""
@@ -106,7 +107,7 @@ Form = Literal["text", "tags", "regions", "json"]
 """What an answer must be: sentences; a list; a caption with boxes; JSON by a schema of yours."""
 
 
-RESERVED = ("fused", "questions")
+RESERVED = ("fused", "questions", "instruction", "lead_in")
 
 
 class Style(Model):
@@ -183,6 +184,25 @@ class Fusion(Model):
     max_tokens: int = Field(default=512, ge=1)  # of the caption
 
 
+class Instruction(Model):
+    """Instructions of a subset that an engine writes, from texts alone.
+
+    Rows that are not drawn, and those whose text a gate refuses, get a form of a template file.
+    """
+
+    engine: Name  # of `caption.engines`
+    share: float = Field(default=1.0, gt=0, le=1)  # of the rows, drawn by a hash of the key
+    prompt: str = ""  # with {caption}, the caption or the edit; '' for the bundled one
+    # Whether the engine also writes the answer's words before the image, of rows whose instruction
+    # it wrote; not of answers that are captions.
+    lead_in: bool = False
+    # Least share of the main words of the caption, or of the edit, that the instruction holds.
+    keeps: Fraction = 0.5
+    max_new_tokens: int = Field(default=160, ge=1)  # that the model may write
+    min_tokens: int = Field(default=3, ge=0)  # of the instruction, by the text tokenizer
+    max_tokens: int = Field(default=160, ge=1)  # of the instruction
+
+
 class CaptionConfig(StageConfig):
     """The captions of every kept row: styles drawn by a hash of its key, written by engines.
 
@@ -210,6 +230,8 @@ class CaptionConfig(StageConfig):
     # flags in `captions/` and in the signals of a sample.
     questions: Literal["default"] | tuple[Question, ...] = ()
     forbid: tuple[Name, ...] = ()  # names of questions: a row whose answer is yes is dropped
+    # By subset: which rows a model writes the user's turn of, instead of a form of `pair`.
+    instructions: dict[InstructedSubset, Instruction] = Field(default={})
     cache: str | None = None  # folder of answers that several corpora share, any fsspec URL
     gpu: Gpu | None = None  # requested from the runner for this stage only
     max_chars: int = Field(default=512, ge=16)  # of the source's words; longer texts are cut
@@ -238,6 +260,13 @@ class CaptionConfig(StageConfig):
             raise ValueError(f"{what}: no engine writes it; name one in caption.engines")
         if self.fuse and self.fuse.engine not in [engine.name for engine in self.engines]:
             raise ValueError(f"fuse.engine: no engine is named {self.fuse.engine!r}")
+        for subset, instruction in self.instructions.items():
+            if instruction.engine not in [engine.name for engine in self.engines]:
+                where = f"instructions.{subset}.engine"
+                raise ValueError(f"{where}: no engine is named {instruction.engine!r}")
+            if instruction.prompt and "{caption}" not in instruction.prompt:
+                where = f"instructions.{subset}.prompt"
+                raise ValueError(f"{where}: {instruction.prompt!r} must hold {{caption}}")
         unknown = sorted({*self.forbid} - {*self.own_questions})
         if unknown and self.questions != "default":
             raise ValueError(f"forbid: {', '.join(unknown)} is no question of this recipe")

@@ -21,6 +21,8 @@ SubsetName = Literal[
 # What the rows of a source become: an image to generate, an edit, a conversation about an image, or
 # two images of which one is preferred.
 SourceSubset = Literal["t2i", "edit", "understand", "preference"]
+# Subsets of which a model may write the user's turn.
+InstructedSubset = Literal["t2i", "edit", "understand"]
 DEFAULT_SUBSET: SourceSubset = "t2i"
 Producer = Literal["build", "preferences"]
 

@@ -189,6 +189,12 @@ CAPTIONS = pa.schema(
             "flags", pa.list_(FLAG), "answers to the recipe's questions, without those not answered"
         ),
         _field("written", pa.list_(WRITTEN), "all that was written, also what gates refused"),
+        _field(
+            "instructions",
+            pa.list_(WRITTEN),
+            "the user's turn (style instruction) and the answer's words before the image (lead_in) "
+            "that a model wrote, also what gates refused; none where templates write them",
+        ),
     ]
 )
 

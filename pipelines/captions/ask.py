@@ -66,7 +66,7 @@ class Asker:
     def __call__(
         self, number: int, requests: Sequence[Request]
     ) -> Iterator[tuple[Request, Outcome]]:
-        """Yield each request with what came of it; rows of `requests` have `blur`.
+        """Yield each request with what came of it; rows whose images are read have `blur`.
 
         Raises:
             EngineError: the engine cannot answer. Answers that came before are kept.
@@ -127,9 +127,9 @@ class Asker:
         config, engine = self.engines[number]
         prompt, row = self.prompt_of(request), request.row
         sampled = [seed_of(request)] if config.temperature else []
-        blur: FaceBlur = row["blur"]
         picture: list[Any] = []
         if prompt.reads_image:
+            blur: FaceBlur = row["blur"]
             picture += [row["sha256"], config.image_side, JPEG_QUALITY, self.decode.decides()]
             picture += [blur.margin, blur.boxes] if blur else []
         asked = [prompt.text, prompt.schema, self.max_new_tokens(request.style), *sampled]

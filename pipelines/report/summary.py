@@ -37,6 +37,7 @@ from pipelines.report.page.records import (
     Summary,
     Tally,
 )
+from pipelines.report.page.worded import WordCounts, word_counts
 from pipelines.runtime.face_boxes import read_boxes
 from pipelines.runtime.sidecar import (
     Used,
@@ -52,11 +53,12 @@ from schemas.recipe import MaxFailedFraction, Recipe
 from schemas.rule_config import Rule
 from schemas.score_config import LanguageScore
 from schemas.store.storage import Storage
+from schemas.subsets import DEFAULT_SUBSET
 
 # Maximum number of entries of each kind; together they bound the size of the report.
 MOST = {
     "kept": 24,
-    "pair": 8,
+    "pair": 6,  # of each subset
     "dropped": 8,
     "duplicate": 6,
     "just_kept": 6,
@@ -95,6 +97,8 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
     captions = read("captions").to_pylist()
     kept = frozenset(_keys(read("tokens", "key")))
     source = sources[0]["source"] if sources else ""
+    subset = {each.name: each.subset for each in recipe.sources}.get(source, DEFAULT_SUBSET)
+    said = {row["key"]: row["caption"] for row in captions if row["key"] in kept}
     histograms = _histograms(shard, store, kept, recipe, source)
     scored = [column.name for column in columns_of(recipe.score.scorers)]
     scores = read("scores")
@@ -116,12 +120,13 @@ def summarise_shard(shard: int, store: Storage, recipe: Recipe) -> Summary:
         blurred=_blurred(shard, store, kept, recipe),
         caption_origins=Counter(c["caption_origin"] for c in captions if c["key"] in kept),
         captions=captioned.counts_of(captions, kept, _used(shard, store), _language_of(recipe)),
+        words={subset: word_counts(read("pairs").to_pylist(), said)},
         histograms=histograms,
         scores_of_sources={(source, n): histograms[n] for n in scored if n in histograms},
         score_values={(source, n): _values(scores, n) for n in scored if n in histograms},
         moments=_moments(shard, store, recipe) if scored else {},
         examples={
-            **_examples(shard, kept, selection, verdicts),
+            **_examples(shard, subset, kept, selection, verdicts),
             **_at_thresholds(shard, selection, scores, recipe, source),
         },
         in_earlier=Counter((row["reason"], row["kept_in"]) for row in verdicts if row["kept_in"]),
@@ -139,6 +144,7 @@ def merge(a: Summary, b: Summary) -> Summary:
         blurred=Blurred(*map(add, a.blurred, b.blurred)),
         caption_origins=joined(a.caption_origins, b.caption_origins, add),
         captions=captioned.merged(a.captions, b.captions),
+        words=joined(a.words, b.words, WordCounts.plus),
         histograms=joined(a.histograms, b.histograms, add),
         scores_of_sources=joined(a.scores_of_sources, b.scores_of_sources, add),
         score_values=joined(a.score_values, b.score_values, add),
@@ -249,6 +255,7 @@ def _histograms(
 
 def _examples(
     shard: int,
+    subset: str,
     kept: frozenset[str],
     selection: list[dict[str, Any]],
     duplicates: list[dict[str, Any]],
@@ -256,7 +263,8 @@ def _examples(
     found: dict[Group, list[Choice]] = {}
     for key in kept:
         found.setdefault(Group("kept"), []).append(Choice(rank(key, "report"), key, shard))
-        found.setdefault(Group("pair"), []).append(Choice(rank(key, "report pair"), key, shard))
+        choice = Choice(rank(key, "report pair"), key, shard)
+        found.setdefault(Group("pair", subset), []).append(choice)
     for row in selection:
         if not row["kept"]:
             choice = Choice(rank(row["key"], "report"), row["key"], shard)

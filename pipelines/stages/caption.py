@@ -17,6 +17,7 @@ from pipelines.captions.cosines import Cosines, clip_of
 from pipelines.captions.engines import make_engine
 from pipelines.captions.flags import flags_of, forbidden
 from pipelines.captions.fuse import fused
+from pipelines.captions.instruct import instructed
 from pipelines.captions.judge import Judge
 from pipelines.captions.usage import CountingAsk
 from pipelines.runtime.device import DeviceClock
@@ -34,7 +35,7 @@ from schemas.store.storage import Storage
 from schemas.subsets import T2I
 from schemas.tables import CAPTIONS, WRITTEN
 
-LISTED = ("text", "title", "tags")
+LISTED = ("text", "title", "tags", "turns")
 LOCATED = ("file", "offset", "length", "sha256")
 
 
@@ -47,7 +48,7 @@ class Caption(MapStage):
 
     folder: ClassVar[str] = "captions"
     reads: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 4  # 4: of t2i alone
+    version: ClassVar[int] = 5  # 5: instructions
     decides: ClassVar[tuple[str, ...]] = ("caption", "decode", "blur")
     decodes: ClassVar[bool] = True
     retries: ClassVar[bool] = True
@@ -101,31 +102,53 @@ class Caption(MapStage):
         return CAPTIONS
 
     def settings(self, shard: int, store: Storage) -> Any:
-        """Return what is asked, of whom, and what is refused; of t2i alone."""
-        if self.subsets.of(shard, store) != T2I:
-            return []
+        """Return what is asked, of whom, and what is refused, of the subset of the shard."""
+        judge = self._judge(shard, store)
+        decided = dict(self.config.decides())
+        instruction = judge.instruction and judge.instruction.model_dump(mode="json")
+        if judge.subset != T2I:
+            if not instruction:
+                return []
+            return [decided["engines"][judge.writer], decided["gates"], instruction]
         blur = self.blur.model_dump(mode="json") if self.blur and self.config.engines else None
         clip = self._clip and self._clip.model_dump(mode="json")
-        return [dict(self.config.decides()), self.decode.decides(), blur, clip]
+        decided["instructions"] = instruction
+        return [decided, self.decode.decides(), blur, clip]
 
     def process(self, shard: int, store: Storage, scratch: Path) -> ShardResult:
         """Write `captions/NNNNN.parquet`."""
-        if self.subsets.of(shard, store) != T2I:
-            return self._as_listed(shard, store)
-        rows = self._rows(shard, store)
         clock = DeviceClock()
-        judge = Judge(config=self.config, cosine=self._cosine(shard, store))
+        judge = self._judge(shard, store)
         asker = self._asker(shard, store, judge, clock)
         ask = CountingAsk(ask=asker if self.asks else asker.kept, config=self.config)
         try:
-            result = self._result(rows, ask, judge, shard, store)
+            made = self._made(ask, judge, shard, store)
         finally:
             asker.answers.flush()
-        return replace(result, used=ask.used, waited=clock.share)
+        return ShardResult(
+            table=pa.Table.from_pylist(made.kept, schema=CAPTIONS),
+            rows_in=made.rows_in,
+            rejects=named(made.rejects, shard, store),
+            used=ask.used,
+            waited=clock.share,
+        )
 
-    def _result(
-        self, rows: Sequence[Row], ask: Ask, judge: Judge, shard: int, store: Storage
-    ) -> ShardResult:
+    def _made(self, ask: Ask, judge: Judge, shard: int, store: Storage) -> "_Made":
+        """Caption the rows of a shard, and ask for the instructions of those that are kept."""
+        if judge.subset == T2I:
+            made = self._chosen(self._rows(shard, store), ask, judge)
+        else:
+            made = self._as_listed(shard, store)
+        found = instructed(made.kept, ask, judge)
+        kept = [
+            {**row, "instructions": [asdict(each) for each in found.written.get(row["key"], ())]}
+            for row in made.kept
+            if row["key"] not in found.rejects
+        ]
+        return replace(made, kept=kept, rejects=[*made.rejects, *found.rejects.values()])
+
+    def _chosen(self, rows: Sequence[Row], ask: Ask, judge: Judge) -> "_Made":
+        """Choose the captions of rows that images are generated for."""
         made = self._captioned(rows, ask, judge)
         rejects = [each.reject for each in made if each.reject]
         captioned = [(row, each) for row, each in zip(rows, made, strict=True) if each.passed]
@@ -139,22 +162,18 @@ class Caption(MapStage):
                     flags[key] = found
             captioned = [(row, each) for row, each in captioned if row["key"] in flags]
         kept = [_row(row["key"], each, flags.get(row["key"])) for row, each in captioned]
-        return ShardResult(
-            table=pa.Table.from_pylist(kept, schema=CAPTIONS),
-            rows_in=len(rows),
-            rejects=named(rejects, shard, store),
-        )
+        return _Made(rows_in=len(rows), kept=kept, rejects=rejects)
 
-    def _as_listed(self, shard: int, store: Storage) -> ShardResult:
+    def _as_listed(self, shard: int, store: Storage) -> "_Made":
         """Take instructions, prompts and conversations as they are listed."""
         rows = self.rows("sources", shard, store).select(["key", *LISTED]).to_pylist()
         raw = self.rows("raw", shard, store).select(["key", "instruction"]).to_pylist()
         made = {row["key"]: row["instruction"] for row in raw}
         kept = [
-            _listed_row(row["key"], made[row["key"]] or primary_text(row["text"], row["title"]))
+            _listed_row(row, made[row["key"]] or primary_text(row["text"], row["title"]))
             for row in rows
         ]
-        return ShardResult(table=pa.Table.from_pylist(kept, schema=CAPTIONS), rows_in=len(rows))
+        return _Made(rows_in=len(rows), kept=kept)
 
     def waiting(
         self, shard: int, store: Storage, engine: int
@@ -170,10 +189,8 @@ class Caption(MapStage):
             store: the corpus.
             engine: its number in the recipe.
         """
-        judge = Judge(config=self.config, cosine=self._cosine(shard, store))
+        judge = self._judge(shard, store)
         asker = self._asker(shard, store, judge, DeviceClock())
-        if self.subsets.of(shard, store) != T2I:
-            return asker, {}
         found: dict[str, Request] = {}
 
         def ask(number: int, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
@@ -182,12 +199,14 @@ class Caption(MapStage):
                     found[digest] = request
                 yield request, answer or Unanswered(digest=digest, detail="not asked yet")
 
-        rows = self._rows(shard, store)
-        made = self._captioned(rows, ask, judge)
-        if self.config.questions:
-            passed = [row for row, each in zip(rows, made, strict=True) if each.passed]
-            flags_of(passed, ask, judge)
+        self._made(ask, judge, shard, store)
         return asker, found
+
+    def _judge(self, shard: int, store: Storage) -> Judge:
+        """Return what asks and judges for the subset of a shard."""
+        subset = self.subsets.of(shard, store)
+        cosine = self._cosine(shard, store) if subset == T2I else None
+        return Judge(config=self.config, subset=subset, cosine=cosine)
 
     @property
     def _clip(self) -> ClipModel | None:
@@ -259,10 +278,20 @@ class Caption(MapStage):
             require_gpu(self.name, f"caption.gpu ({gpu.type})", "--set caption.gpu=null")
 
 
-def _listed_row(key: str, text: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What came of the rows of a shard."""
+
+    rows_in: int
+    kept: Sequence[dict[str, Any]]  # of schema CAPTIONS, and `turns` of listed conversations
+    rejects: Sequence[Reject] = ()
+
+
+def _listed_row(row: Row, text: str) -> dict[str, Any]:
     said = {"caption": text, "text": text, "style": SOURCE, "origin": "text"}
     return {
-        "key": key,
+        "key": row["key"],
+        "turns": row["turns"],
         "caption": text,
         "caption_origin": "text",
         "caption_style": SOURCE,

@@ -1,7 +1,7 @@
 """pair: turn every caption, instruction or conversation into the messages of a sample."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,15 +12,9 @@ from pipelines.runtime.images import named
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult
 from pipelines.sources.shard_subsets import ShardSubsets
-from pipelines.templates.forms import Forms, fill
-from pipelines.templates.pair_files import (
-    PairFiles,
-    field_of,
-    file_sha256,
-    load_pair_file,
-    write_t2i,
-)
+from pipelines.templates.pair_files import PairFiles, field_of, file_sha256, load_pair_file
 from pipelines.templates.template_file import Conversation
+from pipelines.templates.written import WrittenTurn, written_pair
 from schemas.conversation import MessageFault, message_faults
 from schemas.keys import draw
 from schemas.markers import IMAGE, marker_in
@@ -92,7 +86,7 @@ class Pair(MapStage):
         rejects: list[Reject] = []
         for row in captions:
             key = row["key"]
-            pair = writer.pair(key, row["caption"], facts[key])
+            pair = writer.pair(key, row["caption"], facts[key], row["instructions"])
             if isinstance(pair, MessageFault):
                 rejects.append(
                     Reject(id=key, reason=pair.reason, detail=pair.detail, dropped=pair.dropped)
@@ -111,20 +105,23 @@ class PairWriter:
     files: PairFiles
     config: PairConfig
 
-    def pair(self, key: str, caption: str, facts: Row) -> dict[str, Any] | MessageFault:
+    def pair(
+        self, key: str, caption: str, facts: Row, instructions: Sequence[Row] = ()
+    ) -> dict[str, Any] | MessageFault:
         """Return messages and template of a sample, or why it has none.
 
         Args:
             key: of the sample.
             caption: caption, instruction or prompt.
             facts: the sample's rows of `sources/`, `raw/` and `signals/`, by folder; none of t2i.
+            instructions: what a model wrote of its turns, as in `captions/`.
         """
         if marker := marker_in(caption, allowed=(IMAGE,) if self.subset == EDIT else ()):
             detail = f"caption {caption!r:.200} spells {marker!r}, a token of chat templates"
             return MessageFault("marker_in_caption", detail)
         if fault := self._image_fault(facts):
             return fault
-        messages, template = self._written(key, caption, facts)
+        messages, template = self._written(key, caption, facts, instructions)
         messages = self._with_system(key, messages)
         if faults := message_faults(messages, self.subset):
             return faults[0]
@@ -132,17 +129,20 @@ class PairWriter:
             return fault
         return {"messages": messages, "template": template}
 
-    def _written(self, key: str, caption: str, facts: Row) -> tuple[Messages, str]:
+    def _written(
+        self, key: str, caption: str, facts: Row, instructions: Sequence[Row]
+    ) -> tuple[Messages, str]:
         turns = facts["sources"]["turns"] if facts else []
         if turns:
             return _with_mark([dict(turn) for turn in turns]), ""
-        if isinstance(self.files, Forms) and self.subset != T2I:
-            made = fill(self.files, key, caption)
-            if IMAGE in caption:  # the instruction says itself where the image stands
-                _, _, answer = made.template.rpartition("/")
-                made = replace(made, user=caption, template=f"{self.files.name}/{answer}")
-        else:
-            made = write_t2i(self.files, key, caption, faithful=self.config.faithful)
+        made = written_pair(
+            self.files,
+            key,
+            caption,
+            subset=self.subset,
+            faithful=self.config.faithful,
+            turns={row["style"]: _turn(row) for row in instructions if row["caption"]},
+        )
         return _messages(made), made.template
 
     def _with_system(self, key: str, messages: Messages) -> Messages:
@@ -179,6 +179,10 @@ class PairWriter:
                 )
                 return MessageFault("unchanged", detail, True)
         return None
+
+
+def _turn(row: Row) -> WrittenTurn:
+    return WrittenTurn(text=row["caption"], engine=row["engine"], prompt=row["prompt"])
 
 
 def _messages(made: Conversation) -> Messages:

@@ -64,7 +64,9 @@ def fill(forms: Forms, key: str, text: str) -> Conversation:
     )
 
 
-def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False) -> Conversation:
+def fill_caption(
+    forms: Forms, key: str, caption: str, *, faithful: bool = False, user: str = ""
+) -> Conversation:
     """Write the turns that generate an image; the key draws among the forms that the caption fits.
 
     If the user's form holds a word of `media`, the answer holds no other one; an answer with
@@ -80,11 +82,12 @@ def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False
         key: of the sample.
         caption: a cleaned caption.
         faithful: whether the caption is copied as it is.
+        user: a turn that no form wrote; the answer's form is drawn by its words then.
     """
     places = places_for(caption, faithful=faithful)
     users = [n for n, form in enumerate(forms.user) if place_of(form) in places]
-    user = users[draw(key, "user form", len(users))]
-    medium = medium_in(forms.user[user], forms.media)
+    number = users[draw(key, "user form", len(users))]
+    medium = medium_in(user or forms.user[number], forms.media)
     answers = [
         n
         for n, form in enumerate(forms.answers)
@@ -93,9 +96,9 @@ def fill_caption(forms: Forms, key: str, caption: str, *, faithful: bool = False
     answer = answers[draw(key, "answer form", len(answers))]
     said = with_articles(forms.answers[answer].replace(MEDIUM, medium))
     return Conversation(
-        user=_filled(forms.user[user], caption),
+        user=_filled(forms.user[number], caption),
         assistant=_filled(said, caption),
-        template=f"{forms.name}/u{user}/a{answer}",
+        template=f"{forms.name}/u{number}/a{answer}",
     )
 
 

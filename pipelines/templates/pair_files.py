@@ -71,13 +71,16 @@ def load_t2i(name: str) -> PairFiles:
     return load_forms(name, T2I_KIND, "templates")
 
 
-def write_t2i(words: PairFiles, key: str, caption: str, *, faithful: bool = False) -> Conversation:
+def write_t2i(
+    words: PairFiles, key: str, caption: str, *, faithful: bool = False, user: str = ""
+) -> Conversation:
     """Write the turns that generate an image, with a file that `load_t2i` loaded.
 
-    The key draws the words. The caption is fitted into its sentence, or copied if `faithful`.
+    The key draws the words. The caption is fitted into its sentence, or copied if `faithful`. An
+    answer of a list of forms agrees with `user`, a turn that no form wrote, if that is not ''.
     """
     if isinstance(words, Forms):
-        return fill_caption(words, key, caption, faithful=faithful)
+        return fill_caption(words, key, caption, faithful=faithful, user=user)
     return converse(words, key, caption, faithful=faithful)
 
 

@@ -1,6 +1,7 @@
 """Template files: the grammar that turns a caption into an instruction and its answer."""
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,21 @@ def converse(
         user=_filled(user, caption, faithful),
         assistant=_filled(assistant, caption, faithful),
         template=f"{templates.name}/u{user_id}/a{answer_id}",
+    )
+
+
+def user_turns(templates: Templates) -> int:
+    """Return how many user's turns a grammar can draw, but for the caption.
+
+    >>> user_turns(load_templates("t2i-v1"))
+    1792
+    """
+    has_opener = "{opener}" in templates.user
+    forms = [templates.user.replace("{opener}", one) for one in templates.openers if has_opener]
+    parts = [(f"{{{name}}}", len(getattr(templates, part))) for name, (_, part) in _PARTS.items()]
+    return sum(
+        math.prod(count for name, count in parts if name in form)
+        for form in forms or [templates.user]
     )
 
 

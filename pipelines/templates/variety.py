@@ -2,10 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from pipelines.templates.forms import medium_in
+from pipelines.templates.forms import Forms, medium_in
+from pipelines.templates.pair_files import PairFiles
+from pipelines.templates.template_file import user_turns
 
 
 class Agreement(NamedTuple):
@@ -23,10 +25,32 @@ def entropy(items: Iterable[str]) -> float:
     >>> entropy("aabb"), entropy("aaaa")
     (1.0, 0.0)
     """
-    counts = Counter(items)
+    return entropy_of(Counter(items))
+
+
+def entropy_of(counts: Mapping[str, int]) -> float:
+    """Return the entropy of items that are counted, in bits.
+
+    >>> entropy_of({"a": 2, "b": 2})
+    1.0
+    """
     total = sum(counts.values())
     # Sorted: a sum of floats depends on its order.
     return sum(n / total * math.log2(total / n) for n in sorted(counts.values()))
+
+
+def most_entropy(files: PairFiles, samples: int) -> float:
+    """Return the entropy of the user's forms that so many samples have at most, in bits.
+
+    All forms of a file as often, or each sample another one. A form that no caption of the corpus
+    fits counts too.
+    """
+    return math.log2(min(user_forms(files), samples)) if samples else 0.0
+
+
+def user_forms(files: PairFiles) -> int:
+    """Return how many forms of the user's turn a template file can draw."""
+    return len(files.user) if isinstance(files, Forms) else user_turns(files)
 
 
 def repeats(instructions: Iterable[str]) -> int:
@@ -35,8 +59,13 @@ def repeats(instructions: Iterable[str]) -> int:
     >>> repeats(["Draw a fox.", "draw a  fox.", "Draw a hen."])
     1
     """
-    plain = [" ".join(text.lower().split()) for text in instructions]
+    plain = [plain_text(text) for text in instructions]
     return len(plain) - len({*plain})
+
+
+def plain_text(text: str) -> str:
+    """Return an instruction as repeats are compared: without case and amounts of white space."""
+    return " ".join(text.lower().split())
 
 
 def medium_agreement(pairs: Iterable[tuple[str, str]], media: Collection[str]) -> Agreement:

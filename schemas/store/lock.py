@@ -115,8 +115,8 @@ def _kernel_lock(store: Storage, force_unlock: bool) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CorpusError(
-            f"{store.root}: this folder cannot be made ({error.strerror}); give --out one on a "
-            "disk that can be written"
+            f"{store.root}: this folder cannot be made ({error.strerror}); name a folder on a disk "
+            "that can be written"
         ) from error
     holder = holder_of(store)
     lock = filelock.FileLock(path)

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +54,7 @@ class ChatServer:
     most: int = 10**6  # in flight; the answer to more is 429
     retry_after_s: str = ""  # of that answer
     says: str = SAYS
+    writes: Callable[[str], str] | None = None  # a text of the prompt, instead of `says`
     limit_key: str = "max_tokens"  # the name of the bound of an answer
     echoes: bool = True  # the request's id
     url: str = ""
@@ -133,8 +134,9 @@ class ChatServer:
     def _reply(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
         prompt, image = asked(body)
         sent = headers.get("X-Request-ID", "") if self.echoes else "unknown"
+        own = self.writes and self.writes(prompt)
         choice = {
-            "message": {"content": caption(prompt, image, body["seed"], self.says)},
+            "message": {"content": own or caption(prompt, image, body["seed"], self.says)},
             "finish_reason": "length" if body[self.limit_key] < 5 else "stop",
         }
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": 7}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from tiny import Tiny, draw_images
 
+from pipelines.report.summary import MOST
 from pipelines.verify.job import verify
 from schemas.recipe_file import RecipeError
 from schemas.store.storage import Storage
@@ -128,6 +130,22 @@ def test_each_of_several_edits_starts_from_the_image_before(mixed: Tiny) -> None
     steps = [by_text[f"Do step {turn} with thing 0"] for turn in (1, 2, 3)]
     assert steps[0]["jpg"] == steps[1]["source.jpg"]
     assert steps[1]["jpg"] == steps[2]["source.jpg"]
+
+
+def test_the_report_shows_pairs_of_images_and_how_varied_the_words_are(mixed: Tiny) -> None:
+    page = (mixed.out / "report.html").read_text()
+    pairs = page[page.index('<section id="pairs">') : page.index('<section id="failed">')]
+    notes = Counter(re.findall(r'<figcaption class="small">([^<]*)<', pairs))
+    assert notes == {
+        "source": MOST["pair"],
+        "edited": MOST["pair"],
+        "chosen, score 1": 2,
+        "rejected, score 0": 2,
+    }
+    assert pairs.count("data:image/webp;base64,") == sum(notes.values()) + 3 + 3
+    assert "no picture" not in pairs
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th><td class="number">(\d+)</td>', pairs)
+    assert rows == [("t2i", "3"), ("edit", "12"), ("understand", "3"), ("preference", "2")]
 
 
 def test_a_conversation_keeps_its_turns_and_has_no_codes(mixed: Tiny) -> None:

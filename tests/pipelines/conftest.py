@@ -35,8 +35,6 @@ SCHEMAS = {
 BLANK: Mapping[Any, Any] = {
     pa.string(): "",
     pa.bool_(): False,
-    pa.list_(pa.string()): [],
-    pa.list_(pa.int32()): [],
     **{kind: 0 for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64())},
     pa.float64(): 0.0,
 }
@@ -51,7 +49,10 @@ class Desk:
     def put(self, folder: str, shard: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a side-car of rows in key order; columns left out are blank, others ignored."""
         schema = SCHEMAS[folder]
-        blank = {field.name: BLANK.get(field.type) for field in schema}
+        blank = {
+            field.name: [] if pa.types.is_list(field.type) else BLANK.get(field.type)
+            for field in schema
+        }
         whole = sorted((blank | dict(row) for row in rows), key=lambda row: row["key"])
         self.put_table(folder, shard, pa.Table.from_pylist(whole, schema=schema))
 

@@ -16,6 +16,7 @@ from schemas.caption_config import (
 from schemas.recipe import CrawlConfig, Recipe, members_of
 from schemas.recipe_file import RecipeError, parse_recipe
 from schemas.rule_config import Rule
+from schemas.subsets import T2I
 
 RULES = {
     "short_side": {"min": 64},
@@ -105,6 +106,7 @@ def pinned() -> Recipe:
             "styles": [{"style": "sentence"}],
             "engines": ENGINES,
             "fuse": {"engine": "served"},
+            "instructions": {T2I.name: {"engine": "served"}},
             "questions": [{"name": "logo", "question": "Is there a logo?"}],
             "gpu": {"type": "nvidia-l4"},
         },

@@ -6,6 +6,8 @@ from reference_pages.markdown import code, table
 def captions() -> str:
     """Write the page."""
     from filters.captions.gates import REASONS
+    from filters.captions.instruction_gates import REASONS as OF_INSTRUCTIONS
+    from filters.captions.instructions import INSTRUCTION, LEAD_IN, LEAD_IN_PROMPT, PROMPTS
     from filters.captions.questions import DEFAULT_QUESTIONS
     from filters.captions.styles import BUNDLED
 
@@ -21,6 +23,11 @@ def captions() -> str:
         for each in BUNDLED.values()
     ]
     reasons = [[code(reason), meaning] for reason, meaning in REASONS.items()]
+    prompts = [
+        *([code(INSTRUCTION), code(subset), prompt] for subset, prompt in PROMPTS.items()),
+        [code(LEAD_IN), "with an image", LEAD_IN_PROMPT],
+    ]
+    of_instructions = [[code(reason), meaning] for reason, meaning in OF_INSTRUCTIONS.items()]
     questions = [[code(each.name), each.question] for each in DEFAULT_QUESTIONS]
     return (
         "# Captions: styles, gates, questions\n\n"
@@ -33,4 +40,8 @@ def captions() -> str:
         + table(["reason", "meaning"], reasons)
         + "\n## Questions\n\nAsked if the recipe has none of its own.\n\n"
         + table(["flag", "question"], questions)
+        + "\n## Instructions\n\n"
+        + table(["style", "subset", "prompt"], prompts)
+        + "\nGates of instructions, after those of captions:\n\n"
+        + table(["reason", "meaning"], of_instructions)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Any, NamedTuple
 
+from filters.captions.instructions import INSTRUCTION, LEAD_IN
 from filters.captions.languages import MIN_LETTERS, SURE, LanguageOf
 from filters.cleaning import without_controls
 from filters.words import count_words
@@ -34,7 +35,7 @@ class Flagged(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A caption that a gate refused, chosen as an example."""
+    """A text that a gate refused, chosen as an example."""
 
     rank: str
     text: str
@@ -50,7 +51,8 @@ class CaptionCounts:
     # Of the chosen captions of samples: ISO 639 codes, UNSURE and TOO_SHORT; empty if not counted.
     languages: Mapping[str, int] = field(default_factory=dict)
     used: Mapping[str, Used] = field(default_factory=dict)  # by engine
-    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)  # engine, reason
+    # By engine and reason; of an instruction the reason begins with "instruction: ".
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     examples: Mapping[tuple[str, str], tuple[Refused, ...]] = field(default_factory=dict)
     flags: Mapping[str, Flagged] = field(default_factory=dict)  # by question
 
@@ -80,9 +82,9 @@ def counts_of(
             lengths[row["caption_style"], _bin(row["caption"])] += 1
             if language_of:
                 languages[_language(*language_of(row["caption"]))] += 1
-        for each in row["written"]:
+        for each in (*row["written"], *row["instructions"]):
             if each["engine"] and each["reason"]:
-                found = examples.setdefault((each["engine"], each["reason"]), [])
+                found = examples.setdefault((each["engine"], _reason(each)), [])
                 said = (without_controls(each[name]) for name in ("text", "detail"))
                 text, detail = (words[:REFUSED_CHARS] for words in said)
                 found.append(Refused(rank(row["key"], "report refused"), text, detail))
@@ -119,7 +121,7 @@ class EngineLine(NamedTuple):
     name: str
     used: Used
     money: float | None  # None where the recipe has no prices
-    refused: tuple[tuple[str, int, tuple[Refused, ...]], ...]  # reason, captions, examples
+    refused: tuple[tuple[str, int, tuple[Refused, ...]], ...]  # reason, texts, examples
 
 
 def engine_lines(counts: CaptionCounts, config: CaptionConfig) -> list[EngineLine]:
@@ -164,6 +166,12 @@ def bin_names() -> list[str]:
     starts = (1, *(most + 1 for most in WORD_BINS))
     names = [f"{first} to {most}" for first, most in zip(starts, WORD_BINS, strict=False)]
     return [*names, f"over {WORD_BINS[-1]}"]
+
+
+def _reason(written: Mapping[str, Any]) -> str:
+    """Return why a text was refused, with the kind of text if it is no caption."""
+    is_caption = written["style"] not in (INSTRUCTION, LEAD_IN)
+    return written["reason"] if is_caption else f"{written['style']}: {written['reason']}"
 
 
 def _bin(caption: str) -> int:

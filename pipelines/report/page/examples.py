@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.records import Summary
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.face_boxes import face_blur
-from pipelines.runtime.images import decode_image, read_images
+from pipelines.runtime.images import decode_image, read_images, stored_images
 from pipelines.runtime.sidecar import read_table, sidecar_path
 from schemas.recipe import BlurConfig, DecodeConfig
 from schemas.store.storage import CorpusError, Storage
@@ -67,6 +67,13 @@ class Example:
     caption_style: str
     blur: FaceBlur = NO_BLUR  # of its faces, as far as it was scored
     matched: str = ""  # the prompt or image of a benchmark that it has
+    further: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)  # images by role
+    edit_type: str = ""  # of an edit, as listed
+    scores: tuple[float, ...] = ()  # as listed, of the chosen and the rejected image
+
+    def of_image(self, role: str) -> "Example":
+        """Return the same row with a further image as its main one; faces are not known in it."""
+        return replace(self, raw=self.further.get(role), blur=NO_BLUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +164,7 @@ def _example(
     blur: BlurConfig | None,
 ) -> Example:
     source = tables["sources"][key]
+    raw = tables["raw"].get(key)
     verdict = tables["duplicates"].get(key, {})
     caption = tables["captions"].get(key, {})
     pair = tables["pairs"].get(key, {})
@@ -170,7 +178,7 @@ def _example(
         licence=source["licence"][:TEXT_CHARS],
         text=(caption.get("caption") or primary_text(source["text"], source["title"]))[:TEXT_CHARS],
         stands=bool(verdict) and verdict["reason"] not in OF_DUPLICATES,
-        raw=tables["raw"].get(key),
+        raw=raw,
         values={name: value for name, value in values.items() if isinstance(value, int | float)},
         messages=_clipped(pair.get("messages", ())),
         template=pair.get("template", ""),
@@ -178,6 +186,9 @@ def _example(
         caption_style=caption.get("caption_style", ""),
         blur=face_blur(stored.get(f"{blur.scorer}_boxes") or (), blur) if blur else NO_BLUR,
         matched=verdict.get("matched", "")[:TEXT_CHARS],
+        further={image["role"]: image for image in (stored_images(raw)[1:] if raw else ())},
+        edit_type=source["edit_type"][:TEXT_CHARS],
+        scores=tuple(source["scores"]),
     )
 
 

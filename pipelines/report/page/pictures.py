@@ -8,6 +8,7 @@ from pipelines.report.page.examples import Example, Found, Thumbnail
 from pipelines.report.page.formats import value
 from pipelines.report.page.records import Choice, Group, Summary
 from schemas.rule_config import Rule
+from schemas.subsets import PREFERENCE, Subset
 
 MOST_DROPPED = 96  # thumbnails of dropped rows, of all reasons together
 REASONS = {
@@ -46,6 +47,13 @@ class Duplicate(NamedTuple):
     is_direct: bool  # as far as the distance shows; else a later step removed what it was found for
 
 
+class Pair(NamedTuple):
+    """A sample with all its images, each with what it is of the sample: source, chosen, ..."""
+
+    example: Example
+    images: tuple[Picture, ...]  # in the order in which the messages mark them
+
+
 class Gallery(NamedTuple):
     """Pictures of rows with the same reason."""
 
@@ -76,6 +84,25 @@ class Pictures:
         choices = self._summary.examples.get(group, ())[:most]
         drawn = (self._picture(self._found.at(c.shard, c.key), signal) for c in choices)
         return tuple(picture for picture in drawn if picture)
+
+    def pairs(self, subset: Subset) -> tuple[Pair, ...]:
+        """Return samples of a subset."""
+        choices = self._summary.examples.get(Group("pair", subset.name), ())
+        found = (self._found.at(choice.shard, choice.key) for choice in choices)
+        return tuple(self._pair(example, subset) for example in found if example)
+
+    def _pair(self, example: Example, subset: Subset) -> Pair:
+        scores = dict(zip(PREFERENCE.images, example.scores, strict=False))
+        images: list[Picture] = []
+        for member in subset.images:
+            role = member.removesuffix("jpg").removesuffix(".")
+            is_main = member == subset.main_image
+            shown = example if is_main else example.of_image(role)
+            note = role or ("edited" if subset.further else "")
+            if subset.is_pairs and member in scores:
+                note = f"{note}, score {value(scores[member])}"
+            images.append(Picture(example, self._draw(shown), note))
+        return Pair(example, tuple(images))
 
     def duplicate(self, choice: Choice, reason: str) -> Duplicate | None:
         """Return the pictures of a duplicate and its representative."""

@@ -8,6 +8,7 @@ from pipelines.report.page.captioned import CaptionCounts
 from pipelines.report.page.correlations import Moments
 from pipelines.report.page.histograms import Histogram
 from pipelines.report.page.medians import Counts
+from pipelines.report.page.worded import WordCounts
 
 
 class Tally(NamedTuple):
@@ -48,7 +49,7 @@ class Group(NamedTuple):
     """A group of rows that examples are chosen from."""
 
     kind: str  # kept, pair, dropped, duplicate, or just_kept and just_dropped by a rule
-    reason: str = ""
+    reason: str = ""  # of a pair: its subset
 
 
 class RejectKind(NamedTuple):
@@ -95,6 +96,7 @@ class Summary:
     blurred: Blurred = field(default_factory=Blurred)
     caption_origins: Mapping[str, int] = field(default_factory=dict)  # of kept rows
     captions: CaptionCounts = field(default_factory=CaptionCounts)
+    words: Mapping[str, WordCounts] = field(default_factory=dict)  # of samples, by subset
     histograms: Mapping[str, Histogram] = field(default_factory=dict)  # by column
     scores_of_sources: Mapping[tuple[str, str], Histogram] = field(default_factory=dict)
     score_values: Mapping[tuple[str, str], Counts] = field(default_factory=dict)  # the same keys

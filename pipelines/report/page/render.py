@@ -30,9 +30,11 @@ from pipelines.report.page.pictures import (
     threshold_galleries,
 )
 from pipelines.report.page.records import Group, Summary
+from pipelines.report.page.worded import word_lines
 from pipelines.report.summary import MOST_SHARDS, shown_columns, shown_rules
 from pipelines.runtime.counting import counted
 from schemas.recipe import Recipe
+from schemas.subsets import SUBSETS
 
 MOST_SOURCES = 100
 MOST_LICENCE_LINES = 100
@@ -129,7 +131,8 @@ def render_page(
             duplicates=duplicate_galleries(
                 summary, {r: rows for r, rows in by_dedup.items() if r in OF_DUPLICATES}, pictures
             ),
-            pairs=pictures.of(Group("pair")),
+            pairs={name: pictures.pairs(SUBSETS[name]) for name in _subsets(summary)},
+            words=word_lines(summary.words, recipe.pair),
             engines=engine_lines(summary.captions, recipe.caption),
             lengths=length_lines(summary.captions),
             length_bins=bin_names(),
@@ -182,6 +185,11 @@ def _stages(funnel: Sequence[Mapping[str, Any]], times: Mapping[str, StageTime])
         )
         for line in funnel
     ]
+
+
+def _subsets(summary: Summary) -> list[str]:
+    """Return the subsets with samples, in the order of SUBSETS."""
+    return [name for name in SUBSETS if Group("pair", name) in summary.examples]
 
 
 def _most_rows_first(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

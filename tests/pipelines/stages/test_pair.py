@@ -1,18 +1,24 @@
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from pipelines.captions.judge import count_tokens
-from pipelines.runtime.sidecar import dead_letters_path, read_table
+from pipelines.runtime.sidecar import blank_row, dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.pair import Pair
+from pipelines.templates.forms import medium_in
 from pipelines.templates.pair_files import load_t2i, write_t2i
 from pipelines.templates.template_file import converse, load_templates, read_template_file
+from pipelines.templates.written import written_pair
 from schemas.keys import draw
 from schemas.recipe import PairConfig
 from schemas.store.storage import CorpusError
+from schemas.subsets import PREFERENCE
+from schemas.tables import WRITTEN
 
 CAPTIONS = {
     "a": "A red fox",
@@ -27,9 +33,18 @@ CAPTIONS = {
 FITTED = {"a": "a red fox", "b": CAPTIONS["b"]}
 
 
+def captioned(key: str, caption: str, instructions: Sequence[dict[str, Any]] = ()):
+    return {
+        "key": key,
+        "caption": caption,
+        "caption_origin": "text",
+        "instructions": [blank_row(WRITTEN) | each for each in instructions],
+    }
+
+
 @pytest.fixture
 def paired(desk):
-    rows = [{"key": k, "caption": c, "caption_origin": "text"} for k, c in CAPTIONS.items()]
+    rows = [captioned(key, caption) for key, caption in CAPTIONS.items()]
     desk.put("captions", 0, rows)
     desk.put("sources", 0, [{"key": k, "source": "s", "url": f"{k}.jpg"} for k in CAPTIONS])
     return run_shard(Pair(config=PairConfig()), 0, desk.store)
@@ -66,7 +81,7 @@ def test_a_caption_that_holds_a_marker_is_dead(desk, paired):
 def test_a_token_that_the_template_completes_is_found(desk, tmp_path: Path):
     words = read_template_file("t2i-v1").decode().replace("noun} of {caption}", "noun} <{caption}>")
     (tmp_path / "mine.yaml").write_text(words)
-    desk.put("captions", 0, [{"key": "a", "caption": "s", "caption_origin": "text"}])
+    desk.put("captions", 0, [captioned("a", "s")])
     desk.put("sources", 0, [{"key": "a", "source": "s", "url": "a.jpg"}])
     stage = Pair(config=PairConfig(templates=str(tmp_path / "mine.yaml")))
     assert run_shard(stage, 0, desk.store).failed == {"marker_in_text": 1}
@@ -127,6 +142,45 @@ def test_system_prompts_and_length_decide_what_is_made_again(desk, paired):
         for config in configs
     }
     assert len(prints) == len(configs)
+
+
+def test_what_a_model_wrote_stands_before_forms_and_the_template_says_so(desk):
+    wrote = {"engine": "writer", "prompt": "0123456789"}
+    said = {**wrote, "style": "instruction", "caption": "Show me a photo of a fox"}
+    lead_in = {**wrote, "style": "lead_in", "caption": "Here it is:"}
+    refused = {**said, "caption": "", "reason": "talk"}
+    turns = {"a": [said], "b": [said, lead_in], "c": [refused], "d": []}
+    rows = [captioned(key, "A photo of a fox", of) for key, of in turns.items()]
+    desk.put("captions", 0, rows)
+    desk.put("sources", 0, [{"key": key, "source": "s", "url": f"{key}.jpg"} for key in turns])
+    for templates in ("t2i-v1", "t2i-v2"):
+        run_shard(Pair(config=PairConfig(templates=templates)), 0, desk.store)
+        found = {row["key"]: row for row in desk.rows("pairs", 0)}
+        forms = {key: write_t2i(load_t2i(templates), key, "A photo of a fox") for key in turns}
+        for key in "ab":
+            assert found[key]["messages"][0]["content"] == said["caption"]
+            name, user, answer = found[key]["template"].split("/")
+            assert (name, user) == (templates, "m-writer-0123456789")
+            assert answer == "m-writer-0123456789" or key == "a"
+        assert found["b"]["messages"][1]["content"] == "Here it is: <image_gen>"
+        for key in "cd":
+            assert found[key]["template"] == forms[key].template
+            assert found[key]["messages"][0]["content"] == forms[key].user
+
+
+def test_an_answer_s_form_names_the_medium_of_the_model_s_instruction():
+    forms = load_t2i("t2i-v2")
+    for number in range(200):
+        made = write_t2i(forms, str(number), "A fox", user="Show me a photo of a fox")
+        assert medium_in(made.assistant, forms.media) in ("", "photo")
+
+
+def test_a_preference_is_written_by_the_forms_of_generation():
+    forms = load_t2i("t2i-v2")
+    for number in range(300):
+        made = written_pair(forms, str(number), "A red fox.", subset=PREFERENCE, turns={})
+        assert made == write_t2i(forms, str(number), "A red fox.")
+        assert "{" not in made.user + made.assistant
 
 
 def test_a_template_file_that_changed_since_it_was_pinned_is_refused(desk, paired):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from pipelines.templates.forms import T2I, fill_caption, load_forms
 from pipelines.templates.template_file import converse, load_templates
-from pipelines.templates.variety import Agreement, entropy, medium_agreement, repeats
+from pipelines.templates.variety import (
+    Agreement,
+    entropy,
+    medium_agreement,
+    most_entropy,
+    repeats,
+    user_forms,
+)
 
 KEYS = [f"{n:032x}" for n in range(2000)]
 
@@ -18,6 +25,15 @@ def test_entropy_is_the_mean_surprise(items: list[str]):
     surprise = [-math.log2(counts[item] / len(items)) for item in items]
     assert entropy(items) == pytest.approx(sum(surprise) / len(items))
     assert entropy(items) == entropy(sorted(items))
+
+
+def test_a_grammar_has_as_many_user_s_turns_as_its_ids_say():
+    grammar = load_templates("t2i-v1")
+    drawn = {converse(grammar, f"{n}", "A fox").template.split("/")[1] for n in range(50_000)}
+    assert len(drawn) == user_forms(grammar) == 1792
+    assert most_entropy(grammar, 4) == 2
+    assert most_entropy(grammar, 10**6) == math.log2(1792)
+    assert most_entropy(grammar, 0) == 0
 
 
 def test_nothing_has_no_entropy_and_no_repeats():
