@@ -54,7 +54,22 @@ build/llama/ready: .venv/ready
 	$(BIN)/uv pip install --quiet --no-deps --target build/llama $(LLAMA)
 	touch $@
 
-test-slow: .venv/ready build/llama/ready
+# Readers of exports: Energon's loader and MosaicML's streaming. Without what they depend on, but
+# for what the tests reach, because they demand other releases than .venv has.
+ENERGON = megatron-energon==7.4.1 bracex==3.2.3 deprecation==2.1.0 filetype==1.2.0 \
+	jmespath==1.1.0 lark==1.3.1 mfusepy==3.1.1 multi-storage-client==1.3.1 rapidyaml==0.15.2 \
+	wcmatch==10.2.1 xattr==1.3.1
+MDS = mosaicml-streaming==0.13.0 brotli==1.2.1 catalogue==2.0.10 cramjam==2.14.0 \
+	python-snappy==0.7.3 zstd==1.5.7.2
+build/energon/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --no-deps --target build/energon $(ENERGON)
+	touch $@
+
+build/mds/ready: .venv/ready
+	$(BIN)/uv pip install --quiet --no-deps --target build/mds $(MDS)
+	touch $@
+
+test-slow: .venv/ready build/llama/ready build/energon/ready build/mds/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and not gpu and not engine and not chaos'
 
 # The same bytes on Spark, embedded and as a cluster, on Flink and on Prism.

@@ -5,7 +5,7 @@ import argparse
 from pipelines.cli.build import add_force_unlock
 from pipelines.cli.option_types import place
 
-FORMATS = ("llama-factory", "trl", "datasets", "parquet")
+FORMATS = ("llama-factory", "trl", "datasets", "parquet", "energon", "mds")
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:

@@ -91,7 +91,7 @@ def sample_rows(
         for column, member in images.items():
             row[column] = image(f"{sample.key}.{member}", sample.members[member])
         for column, member in arrays.items():
-            array = _array(f"{shard.file.path}: {sample.key}.{member}", sample.members[member])
+            array = load_array(f"{shard.file.path}: {sample.key}.{member}", sample.members[member])
             row[column], row[f"{column}_shape"] = array.ravel(), array.shape
         yield row
 
@@ -137,7 +137,12 @@ def _table(path: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.T
         raise DataError(f"{path}: a field of the samples {keys}: {error}") from error
 
 
-def _array(where: str, data: bytes) -> NDArray[Any]:
+def load_array(where: str, data: bytes) -> NDArray[Any]:
+    """Return the array of a member; `where` names it in the error.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as error:
