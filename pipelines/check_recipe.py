@@ -28,7 +28,7 @@ from pipelines.runtime.values import LISTED
 from pipelines.sources.columns import without_captions
 from pipelines.sources.files import expand
 from pipelines.sources.known_images import known_faults, pinned_lists
-from pipelines.sources.plan import make_reader
+from pipelines.sources.readers import make_reader
 from pipelines.templates.pair_files import pair_faults, pinned_pair
 from pipelines.tokens.tokenizers import TokenizerRecipe
 from schemas.list_config import BalanceConfig
@@ -103,16 +103,32 @@ def _check(recipe: Recipe) -> None:
 
 def recipe_faults(recipe: Recipe) -> list[str]:
     """Find what a build would refuse, a line a fault, without reading any data."""
-    faults = [*_faults(recipe)]
-    faults += pair_faults(recipe.pair)
-    faults += [*benchmark_faults(recipe.dedup), *known_faults(recipe.crawl.known_hashes)]
+    faults = [*_faults(recipe), *_file_faults(recipe)]
+    for source in recipe.sources:
+        faults += _source_faults(source, recipe)
+    return faults
+
+
+def missing_files(recipe: Recipe) -> list[str]:
+    """Find files beside the sources that are missing or cannot be used, a line a file.
+
+    Raises:
+        RecipeError: if a signal or a rule is not one that there is, or one that is needed is not
+            measured.
+    """
+    _check(recipe)
+    return _file_faults(recipe)
+
+
+def _file_faults(recipe: Recipe) -> list[str]:
+    """Look for templates, lists and weights on this machine."""
+    faults = [*pair_faults(recipe.pair), *benchmark_faults(recipe.dedup)]
+    faults += known_faults(recipe.crawl.known_hashes)
     faults += _balance_faults(recipe.dedup.balance)
     for scorer in recipe.score.scorers:
         faults += _weights_faults(scorer, f"score.scorers.{scorer.name}")
     for tokenizer in recipe.vq_tokens.tokenizers:
         faults += _checkpoint_faults(tokenizer)
-    for source in recipe.sources:
-        faults += _source_faults(source, recipe)
     return faults
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.calibration import calibration_warnings
-from pipelines.check_recipe import pin, warnings
+from pipelines.check_recipe import missing_files, pin, warnings
 from pipelines.dedup.balance import PATH
+from pipelines.missing_inputs import print_missing, rows_text
 from pipelines.out_folder import RECIPE, corpus_folder
 from pipelines.own_names import (
     every_sidecar,
@@ -43,6 +44,7 @@ from pipelines.shards.write_shard import listing_path, output_name
 from pipelines.sources.plan import PLAN, Draft, draft_plan, plan_bytes
 from pipelines.sources.shard_subsets import subsets_of
 from pipelines.sources.shrink import losses
+from pipelines.sources.unreadable import UnreadableSourcesError
 from pipelines.stage_table import STAGES, make_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
 from pipelines.stages.dedup import Dedup
@@ -69,9 +71,15 @@ def dry_run(
 ) -> int:
     """Print what a build would do; return the exit code that it would have.
 
+    Where files or sources are missing, print all of them instead; the code is 1.
+
     Raises:
-        CorpusError: for what a build would refuse, but for sources that lost rows.
+        CorpusError: for what else a build would refuse, but for sources that lost rows.
     """
+    if files := missing_files(recipe):
+        print(f"{corpus_folder(recipe, out).root}: nothing is touched")
+        print_missing(recipe, files, {})
+        return 1
     recipe = pin(recipe)
     for line in warnings(recipe):
         CONSOLE.warning(line)
@@ -80,7 +88,12 @@ def dry_run(
         CONSOLE.warning(line)
     with tempfile.TemporaryDirectory() as folder:
         claims = open_claims(store)
-        draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
+        try:
+            draft = draft_plan(recipe, store, Path(folder), partial(fresh_rows, recipe, store))
+        except UnreadableSourcesError as error:
+            print(f"{store.root}: nothing is touched")
+            print_missing(recipe, (), error.why)
+            return 1
         reached = STAGES.index(until or STAGES[-1])
         listings = [listing_path(subset.name) for subset in subsets_of(recipe)]
         if recipe.shard.held_out:
@@ -107,7 +120,7 @@ def dry_run(
         )
         print(f"{store.root}: nothing is touched")
         for source, rows in draft.rows().items():
-            print(f"source {source}: {_rows(rows)}{_before(draft, source)}")
+            print(f"source {source}: {rows_text(rows)}{_before(draft, source)}")
         said = losses(draft.rows_before, draft.rows())
         for line in said:
             print(f"{'allowed' if allow_shrink else 'would refuse'}: {line}")
@@ -374,10 +387,6 @@ def _numbered(items: list[Any]) -> dict[str, Any]:
         str(item["name"]) if isinstance(item, dict) and "name" in item else str(number): item
         for number, item in enumerate(items)
     }
-
-
-def _rows(rows: int | None) -> str:
-    return "rows are counted when it is read" if rows is None else counted(rows, "row")
 
 
 def _before(draft: Draft, source: str) -> str:

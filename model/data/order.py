@@ -13,6 +13,7 @@ With several sources, the shares of the mixture hold at every moment, not only o
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -147,6 +148,25 @@ def mixture(
         chosen = min(left, key=lambda number: (drawn[number] + 0.5) / weights[number])
         drawn[chosen] += 1
         yield chosen
+
+
+def drawn(weights: Sequence[float], total: int) -> list[int]:
+    """Return how many of the first `total` samples `mixture` draws from each source.
+
+    No count is further from its share than the number of sources. So most samples are given to each
+    by its share at once, and `mixture` gives the few others; the order of a total has no influence.
+
+    Args:
+        weights: positive, in any unit.
+        total: samples.
+
+    >>> drawn([3, 1], 8), drawn([1173, 50], 793_600)
+    ([6, 2], [761155, 32445])
+    """
+    taken = [max(0, int(total * weight / sum(weights)) - len(weights)) for weight in weights]
+    for source in islice(mixture(taken, weights, [None] * len(weights)), total - sum(taken)):
+        taken[source] += 1
+    return taken
 
 
 class Waiting(BaseModel):

@@ -1,5 +1,6 @@
 """The sources of a plan, with manifests checked against tokenizer and plan."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -67,14 +68,23 @@ def open_sources(
             processor.
     """
     opened = [_open(source, plan, tokenizer) for source in plan.sources]
-    if len({each.subset.is_pairs for each in opened}) > 1:
-        listed = ", ".join(map(str, plan.sources))
-        raise DataError(f"pairs cannot be mixed with other samples: {listed}")
+    check_kinds(plan.sources)
     for each in opened:
         if each.subset.input_image and image_processor is None:
             raise DataError(f"{each.source}: its images need the backbone's image processor")
     kind = _self_correction(plan, opened)
     return opened if kind == "exact" else [replace(each, features=None) for each in opened], kind
+
+
+def check_kinds(sources: Sequence[Source]) -> None:
+    """Check that samples of these sources can be in one batch.
+
+    Raises:
+        DataError: some are pairs of images, and others are not.
+    """
+    if len({SUBSETS[each.subset].is_pairs for each in sources}) > 1:
+        listed = ", ".join(map(str, sources))
+        raise DataError(f"pairs cannot be mixed with other samples: {listed}")
 
 
 def _self_correction(plan: LoadPlan, opened: list[OpenSource]) -> SelfCorrection:

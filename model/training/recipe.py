@@ -1,5 +1,6 @@
 """The recipe of a training stage: one YAML file per stage, checked key by key."""
 
+import math
 import os.path
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import (
 )
 
 from model.data.plan import SelfCorrection
+from model.training.published import Published
 from model.vargpt.loss import ScaleWeights
 from model.vargpt.trainable import Stage
 from schemas.plain_words import explained
@@ -50,6 +52,7 @@ class Recipe(BaseModel):
     trainable: Stage  # the stage whose weights are trained; see model/vargpt/trainable.py
     size: Size  # of the model, a preset of model/vargpt/config.py
     mix: dict[SubsetName, float] = Field(min_length=1)  # shares of the samples, by subset
+    published: Published = Published()  # what the paper trained on; for the command `mix` alone
     resolution: Literal[128, 256, 512]  # px; of the codes trained on
     tokens: str = "tokens"  # name of these codes in the corpus
     batch: int = Field(ge=1)  # samples per step, of all processes
@@ -120,7 +123,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         for subset, share in self.mix.items():
-            if share <= 0:
+            if not 0 < share < math.inf:
                 raise ValueError(f"mix.{subset}: expected a positive share, got {share}")
         for prompt in self.prompts:
             if IMAGE in prompt or IMAGE_GEN in prompt:
@@ -149,7 +152,7 @@ class Recipe(BaseModel):
 
 PASSING: Final = frozenset(
     {"checkpointing", "compile", "workers", "peak_tflops", "log_every", "save_every", "keep"}
-    | {"max_bad_share"}
+    | {"max_bad_share", "published"}
     | {"sample_every", "prompts", "remark", "guidance", "temperature"}
 )
 """Keys that may change when a training resumes; the losses do not depend on them."""

@@ -1,5 +1,6 @@
 """The input of a training: corpora with their shares, and the tokenizer of their codes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ def split_weight(text: str) -> tuple[str, float]:
         return text, 1.0
     if not colon:
         return text, 1.0
-    if not weight > 0:
+    if not 0 < weight < math.inf:
         raise DataError(f"--data {text}: expected a positive weight, not {last}")
     return url, weight
 

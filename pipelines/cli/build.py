@@ -48,7 +48,8 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print what a build would do and why, and what it would remove; change nothing",
+        help="print what a build would do and why, and what it would remove; change nothing. Where "
+        "sources or files are missing, print all of them and exit with 1",
     )
     add_force_unlock(parser)
     add_loudness(parser)

@@ -21,6 +21,7 @@ from pipelines.cli.build import add_build
 from pipelines.cli.calibrate import add_calibrate
 from pipelines.cli.caption_batches import add_caption
 from pipelines.cli.export import add_export
+from pipelines.cli.mix import add_mix
 from pipelines.cli.preferences import add_compare, add_preferences
 from pipelines.cli.recipe import add_recipe
 from pipelines.cli.train import (
@@ -163,6 +164,11 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     add_train(commands.add_parser("train", help="train a VARGPT on built corpora, stage by stage"))
+    add_mix(
+        commands.add_parser(
+            "mix", help="say what stages of training draw from corpora: shares, epochs, codes"
+        )
+    )
     add_preferences(
         commands.add_parser(
             "preferences",
@@ -237,6 +243,7 @@ _RUNS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "compare": _run_of_train("pipelines.preferences.compare"),
     "export": _run("pipelines.cli.export"),
     "train": _run_of_train("pipelines.training.train"),
+    "mix": _run_of_train("pipelines.cli.mix"),
 }
 
 

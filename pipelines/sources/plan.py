@@ -19,16 +19,17 @@ from pipelines.runtime.ownership import own_sidecar
 from pipelines.runtime.sidecar import Origin
 from pipelines.sources.files import file_version
 from pipelines.sources.listing import PassedOver, Reader, Unit
+from pipelines.sources.readers import make_reader
 from pipelines.sources.shrink import check_shrink
+from pipelines.sources.unreadable import of_each
 from schemas.fingerprint import fingerprint
 from schemas.keys import shard_name
-from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
+from schemas.recipe import Recipe
 from schemas.source_config import Source
 from schemas.store.retries import open_fs
 from schemas.store.storage import CorpusError, Storage
 
 PLAN = "sources/plan.json"
-DEFAULT_DECODE = DecodeConfig()
 _BESIDE = re.compile(r"sources/[a-z]+-[\w.-]+")  # files that readers write beside the plan
 PLAN_VERSION = 3  # increased when the code cuts sources differently
 
@@ -98,7 +99,8 @@ def make_plan(
         check: called before anything is published; may raise an error.
 
     Raises:
-        CorpusError: a source is missing, the sources have no rows, or lost too many rows.
+        UnreadableSourcesError: sources are missing or cannot be read; names all of them.
+        CorpusError: the sources have no rows, or lost too many rows.
     """
     with store.scratch() as aside:
         draft = draft_plan(recipe, store, aside, fresh_rows)
@@ -130,14 +132,25 @@ def draft_plan(
         fresh_rows: returns the rows that ingest read for a shard, None if it must read them again.
 
     Raises:
-        CorpusError: a source is missing, or the sources have no rows.
+        UnreadableSourcesError: sources are missing or cannot be read; names all of them.
+        CorpusError: the sources have no rows.
     """
     before = published_plan(store)
     accepted = {name: _accepted_rows(store, before, name) for name in before}
     rows_before = {name: rows for name, rows in accepted.items() if rows is not None}
-    parts = {
-        source.name: _plan_source(source, recipe, store, before, aside) for source in recipe.sources
-    }
+    readers = {source.name: make_reader(source, recipe.crawl) for source in recipe.sources}
+    # The versions of all first: they are cheap, and find what is missing before rows are counted.
+    versions = of_each(recipe.sources, lambda source: readers[source.name].version())
+
+    def plan(source: Source) -> dict[str, Any]:
+        known = before.get(source.name, {})
+        made_of = _made_of(source, versions[source.name], recipe.rows_per_shard)
+        if known.get("made_of") == made_of and all(map(store.exists, known.get("files", ()))):
+            return {"passed_over": {}, "files": [], **known}
+        part = _cut(readers[source.name], recipe.rows_per_shard, store, aside)
+        return {"made_of": made_of, **part, "files": list(part["files"])}
+
+    parts = of_each(recipe.sources, plan)
     for name, part in parts.items():
         known = _known_rows(part)
         part["rows"] = rows_before.get(name) if known is None else known
@@ -230,49 +243,19 @@ def passed_over(store: Storage, ingested: Sequence[Origin]) -> dict[str, dict[st
     return {name: dict(sorted(count.items())) for name, count in found.items() if count}
 
 
-def make_reader(
-    source: Source, crawl: CrawlConfig, decode: DecodeConfig = DEFAULT_DECODE
-) -> Reader:
-    """Return the reader for a source's kind.
-
-    Args:
-        source: of the recipe.
-        crawl: how URLs are fetched.
-        decode: how images are decoded, of which edits are made.
-    """
-    from pipelines.fetch.types import FetchLimits
-    from pipelines.sources.edits.reader import EditsReader
-    from pipelines.sources.folders.reader import FolderReader
-    from pipelines.sources.hub.reader import HubReader
-    from pipelines.sources.lists.reader import ListReader
-    from pipelines.sources.tars.reader import TarReader
-
-    limits = FetchLimits(**crawl.model_dump(exclude={"known_hashes"}))
-    if source.kind == "list":
-        return ListReader(source, limits)
-    if source.kind == "edits":
-        return EditsReader(source, make_reader(source.of, crawl), decode)
-    if source.kind == "folder":
-        return FolderReader(source, crawl.max_bytes)
-    if source.kind == "webdataset":
-        return TarReader(source, crawl.max_bytes)
-    return HubReader(source, limits)
-
-
-def _plan_source(
-    source: Source, recipe: Recipe, store: Storage, before: Mapping[str, Any], aside: Path
-) -> dict[str, Any]:
-    reader = make_reader(source, recipe.crawl)
+def _made_of(source: Source, version: str, rows_per_shard: int) -> str:
+    """Hash what decides how a source is cut."""
     described = source.model_dump(mode="json", exclude={*source.OF_LATER_STAGES})
-    made_of = fingerprint(PLAN_VERSION, described, recipe.rows_per_shard, reader.version())
-    known = before.get(source.name, {})
-    if known.get("made_of") == made_of and all(map(store.exists, known.get("files", ()))):
-        return {"passed_over": {}, "files": [], **known}
+    return fingerprint(PLAN_VERSION, described, rows_per_shard, version)
+
+
+def _cut(reader: Reader, rows_per_shard: int, store: Storage, aside: Path) -> dict[str, Any]:
+    """Cut a source into units; files that its reader writes lie aside."""
     beside = Storage(str(aside))
-    part = asdict(reader.plan(recipe.rows_per_shard, beside))
+    part = asdict(reader.plan(rows_per_shard, beside))
     for unit in part["units"]:  # files written aside are read from their final place
         unit["path"] = unit["path"].replace(_url(beside), _url(store), 1)
-    return {"made_of": made_of, **part, "files": list(part["files"])}
+    return part
 
 
 def _counted(

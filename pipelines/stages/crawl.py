@@ -13,8 +13,9 @@ from pipelines.runtime.sidecar import read_origin, read_rejects, read_table, sid
 from pipelines.runtime.stage import MapStage, ShardResult, wanted_fingerprint
 from pipelines.sources.edits.reader import EDITS_VERSION
 from pipelines.sources.known_images import KNOWN_HASH, KnownImages
-from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.plan import read_plan
 from pipelines.sources.raw_shard import RawShard
+from pipelines.sources.readers import make_reader
 from schemas.recipe import CrawlConfig, DecodeConfig, Recipe
 from schemas.source_config import Source
 from schemas.store.storage import Storage

@@ -11,7 +11,8 @@ from pipelines.runtime.ownership import own_sidecar
 from pipelines.runtime.sidecar import Reject
 from pipelines.runtime.stage import MapStage, ShardResult, is_fresh
 from pipelines.sources.listing import Listed, PassedOver
-from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.plan import read_plan
+from pipelines.sources.readers import make_reader
 from pipelines.sources.roles import key_of
 from schemas.keys import shard_name
 from schemas.licences import is_restricted

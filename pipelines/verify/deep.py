@@ -18,8 +18,9 @@ from pipelines.runtime.sidecar import Reject, dead_letters_path, rows_with
 from pipelines.shards.tar_reader import StrictTar
 from pipelines.shards.write_shard import WriteShard
 from pipelines.sources.known_images import KnownImages
-from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.plan import read_plan
 from pipelines.sources.raw_shard import NOT_MADE
+from pipelines.sources.readers import make_reader
 from pipelines.stages.vq_tokens import generated_images
 from pipelines.verify.faults import Fault, guarded
 from pipelines.verify.look import Look, ShardLook

@@ -8,8 +8,9 @@ from pipelines.runtime.sidecar import dead_letters_path
 from pipelines.sources.edits.make import NO_INVERSE, NOT_FITTING
 from pipelines.sources.known_images import KnownImages, reason_of
 from pipelines.sources.listing import MALFORMED
-from pipelines.sources.plan import make_reader, read_plan
+from pipelines.sources.plan import read_plan
 from pipelines.sources.raw_shard import NOT_FETCHED
+from pipelines.sources.readers import make_reader
 from pipelines.sources.roles import SEVERAL_INPUTS
 from pipelines.verify.faults import Fault
 from pipelines.verify.look import ShardLook

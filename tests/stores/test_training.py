@@ -74,6 +74,7 @@ def commands(url: str, tmp_path: Path) -> dict[str, list[str]]:
     scorer = ["--scorer", "filters.none:none"]
     return {
         "train": ["train", "sft256", "--data", url, *out],
+        "mix": ["mix", "sft256", "--data", url],
         "train-tokenizer": ["train-tokenizer", "infinity_bsq", "--data", url, *out],
         "preferences": ["preferences", "--model", url, "--prompts", prompts(tmp_path), *out],
         "compare": ["compare", url, url, "--prompts", prompts(tmp_path), *out, *scorer],
@@ -90,6 +91,7 @@ def commands(url: str, tmp_path: Path) -> dict[str, list[str]]:
     ("place", "command"),
     [
         *((place, "train") for place in ("no bucket", "nothing there", "denied")),
+        ("nothing there", "mix"),
         ("denied", "train-tokenizer"),
         ("no bucket", "preferences"),
         ("nothing there", "compare"),

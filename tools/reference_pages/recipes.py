@@ -32,7 +32,8 @@ def training() -> str:
         "Each stage of training is a YAML file in `model/training/recipes/`; "
         "`vargpt-corpus train STAGE --set KEY=VALUE` changes one value. See "
         "[Train a VARGPT](../how-to/train.md). This page is written from "
-        f"`model/training/recipe.py`.\n\n{_keys(Recipe)}"
+        "`model/training/recipe.py` and `published.py`.\n\n"
+        f"## The file\n\n{_keys(Recipe)}\n{''.join(_sections(Recipe))}"
     )
 
 

@@ -65,9 +65,7 @@ def list_folder(path: str, links: Links) -> Listing:
     Raises:
         CorpusError: there is no such folder, it cannot be listed, or has no image.
     """
-    fs, root = open_path(path)
-    if not fs.isdir(root):
-        raise _no_folder(fs, path, root)
+    fs, root = require_folder(path)
     passed_over: Counter[str] = Counter()
     is_local = isinstance(fs, LocalFileSystem)
     found = _local(root, links, passed_over) if is_local else _distant(fs, root, passed_over)
@@ -89,6 +87,18 @@ def list_folder(path: str, links: Links) -> Listing:
     if not lines:
         raise _no_image(path, passed_over)
     return Listing(lines=lines, passed_over={k: n for k, n in sorted(passed_over.items()) if n})
+
+
+def require_folder(path: str) -> tuple[Any, str]:
+    """Return the file system and the full path of a folder.
+
+    Raises:
+        CorpusError: there is no such folder.
+    """
+    fs, root = open_path(path)
+    if not fs.isdir(root):
+        raise _no_folder(fs, path, root)
+    return fs, root
 
 
 def listing_units(source: str, url: str, lines: list[bytes], rows_per_shard: int) -> Iterator[Unit]:

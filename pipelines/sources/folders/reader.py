@@ -15,7 +15,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.runtime.sidecar import Reject
 from pipelines.sources.files import info_of, versions
-from pipelines.sources.folders.listing import Listing, list_folder, listing_units
+from pipelines.sources.folders.listing import (
+    Listing,
+    list_folder,
+    listing_units,
+    require_folder,
+)
 from pipelines.sources.keys import SeenKeys
 from pipelines.sources.known_images import KnownImages
 from pipelines.sources.links import Fault, link_fault, pointer_fault, read_file
@@ -61,6 +66,7 @@ class FolderReader:
         """Return the versions of the lists, or of every image and text of the folder."""
         if self.source.list:
             source = self.source
+            require_folder(source.path)  # else every row would fail, one by one
             return f"{versions(source.list, source.links)}\n{sorted(source.columns.explicit())}"
         return f"{self._listing.digest()}\n{sorted(self.source.columns.explicit())}"
 

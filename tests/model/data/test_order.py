@@ -16,6 +16,7 @@ from model.data.order import (
     ReadTask,
     ReadTasks,
     Waiting,
+    drawn,
     mixture,
     permutation,
     random_words,
@@ -122,6 +123,16 @@ def test_shares_are_kept_at_every_moment(weights: list[float], draws: int) -> No
     for number, weight in enumerate(weights):
         share = draws * weight / sum(weights)
         assert abs(drawn.count(number) - share) <= len(weights) / 2 + 0.5
+
+
+@settings(max_examples=200)
+@given(WEIGHTS, st.integers(0, 500))
+def test_numbers_drawn_of_a_total_are_those_of_drawing_one_by_one(
+    weights: list[float], total: int
+) -> None:
+    one_by_one = islice(mixture([0] * len(weights), weights, [None] * len(weights)), total)
+    counts = Counter(one_by_one)
+    assert drawn(weights, total) == [counts[number] for number in range(len(weights))]
 
 
 @given(WEIGHTS, st.integers(0, 100), st.integers(0, 50))

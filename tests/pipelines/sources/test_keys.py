@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.sources import keys
 from pipelines.sources.listing import Listed
-from pipelines.sources.plan import make_reader
+from pipelines.sources.readers import make_reader
 from schemas.recipe import CrawlConfig, Recipe
 from schemas.store.storage import CorpusError, Storage
 
