@@ -1,6 +1,7 @@
 """Data sets of Hugging Face: Parquet with embedded images, and a card that lists the subsets.
 
-`datasets.load_dataset(DIR, "edit")` reads a subset, from a folder or, once pushed, from the Hub.
+`datasets.load_dataset(DIR, "edit")` reads a subset, from a folder or, once pushed, from the Hub; its
+held-out samples are the split `held_out`.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ from pipelines.export.tables import (
 )
 from schemas.store.errors import CorpusError
 from schemas.store.storage import Storage
-from schemas.subsets import Subset
+from schemas.subsets import SUBSETS, Subset
 
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """How `datasets` stores an image."""
@@ -81,10 +82,13 @@ def with_features(schema: pa.Schema, images: Iterable[str]) -> pa.Schema:
 
 def card(title: str, exported: Mapping[str, Sequence[Exported]]) -> str:
     """Return the card: the configurations, and the samples and licences of each subset."""
-    configs = [
-        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/*.parquet"}]}
-        for name in exported
-    ]
+    splits: dict[str, list[dict[str, str]]] = {}
+    for name in exported:
+        subset = SUBSETS[name]
+        split = "held_out" if subset.held_out_of else "train"
+        files = {"split": split, "path": f"{name}/*.parquet"}
+        splits.setdefault(subset.kind.name, []).append(files)
+    configs = [{"config_name": name, "data_files": files} for name, files in splits.items()]
     head = yaml.safe_dump({"configs": configs}, sort_keys=False)
     lines = ["| subset | samples | licence |", "|---|---:|---|"]
     for name, shards in exported.items():

@@ -100,7 +100,7 @@ class SplitTasks:
         labels = tables.get("labels", LABELS.empty_table())
         rows = tables["rows"].join(labels, "row", use_threads=False).sort_by("row")
         group = pc.coalesce(rows["group"], rows["row"])
-        size = pc.coalesce(rows["size"], pa.scalar(1, pa.int64())).to_numpy()
+        size = rows["size"].fill_null(pa.scalar(1, pa.int64())).to_numpy()
         shuffle = self.reader.recipe.shard.shuffle
         drawn = np.array(
             [unit(f"{each:016x}", f"{DRAW} {shuffle}") < self.share for each in group.to_pylist()]

@@ -124,7 +124,8 @@ def keys_of(folder: Path, subset: str) -> list[str]:
 
 
 def _json(subset: str, key: str, aspect: float) -> bytes:
-    kind = {"preference": "t2i", "preference_edit": "edit"}.get(subset, subset)
+    name = SUBSETS[subset].kind.name
+    kind = {"preference": "t2i", "preference_edit": "edit"}.get(name, name)
     user, answer = {
         "t2i": (f"Please draw {key[:4]}", f"Here is {key[:4]}<image_gen>"),
         "edit": (f"Make <image> look like {key[:4]}", "The output image is: <image_gen>"),

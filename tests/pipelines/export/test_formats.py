@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Image, List, load_dataset
 from exports import samples_of
+from tiny_pairs import NETWORK
+from training_shards import SQUARE, ShardMaker
 
+from model.tokenizers.load import make_infinity_bsq
 from pipelines.export.formats import FORMATS
 from pipelines.export.job import export
 from schemas.subsets import SUBSETS
@@ -158,3 +161,15 @@ def test_the_card_counts_the_samples_of_each_licence(small_corpus: Path, tmp_pat
     card = (tmp_path / "README.md").read_text()
     assert "| preference_edit | 2 | `CC0` |" in card
     assert "config_name: edit" in card
+
+
+def test_held_out_samples_are_a_split_of_their_kind(tmp_path: Path) -> None:
+    tokenizer = make_infinity_bsq(NETWORK, None).with_schedule(SQUARE[1.0])
+    sizes = {"t2i": [2], "t2i_held_out": [1], "edit": [1]}
+    corpus = ShardMaker(tokenizer=tokenizer).write(tmp_path / "corpus", sizes)
+    to = tmp_path / "to"
+    export(str(corpus), FORMATS["datasets"], str(to))
+    found = load_dataset(str(to), "t2i", cache_dir=str(tmp_path / "cache"))
+    assert {name: split.num_rows for name, split in found.items()} == {"train": 2, "held_out": 1}
+    assert found["held_out"]["key"] == [*samples_of(corpus, "t2i_held_out")]
+    assert [*load_dataset(str(to), "edit", cache_dir=str(tmp_path / "cache"))] == ["train"]

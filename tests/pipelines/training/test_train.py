@@ -19,7 +19,14 @@ from model.training.journal import read_steps
 from pipelines.cli.main import main
 
 ROOT = Path(__file__).parents[3]
-SETS = ("mix={t2i: 1}", "batch=2", "micro_batch=2", "save_every=2", "log_every=1", "prompts=[a cat]")
+SETS = (
+    "mix={t2i: 1}",
+    "batch=2",
+    "micro_batch=2",
+    "save_every=2",
+    "log_every=1",
+    "prompts=[a cat]",
+)
 
 
 @pytest.mark.parametrize(
