@@ -25,14 +25,15 @@ def of_each(sources: Iterable[Source], look: Callable[[Source], T]) -> dict[str,
     """Call a function on every source, also after one that cannot be read; results by name.
 
     Raises:
-        UnreadableSourcesError: the function raised an error of the user or of the system.
+        UnreadableSourcesError: the function raised an error that the user can fix.
+        OSError: for another reason, such as a full disk.
     """
     found: dict[str, T] = {}
     why: dict[str, str] = {}
     for source in sources:
         try:
             found[source.name] = look(source)
-        except (UserError, OSError) as error:
+        except (UserError, FileNotFoundError, PermissionError) as error:
             why[source.name] = _told(source, error)
     if why:
         raise UnreadableSourcesError(why)
