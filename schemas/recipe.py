@@ -314,7 +314,7 @@ class ShardConfig(StageConfig):
     # Samples of one image, of near images or of one prompt are held out together.
     held_out: float = Field(default=0.0, ge=0, le=0.5)
     # A word that draws anew which samples share an output shard, and which are held out.
-    shuffle: str = Field(default="", pattern=r"^[\w.-]*$")
+    shuffle: str = Field(default="", pattern=r"^[A-Za-z0-9_-]*$")
 
 
 class _Sections(Model):
