@@ -54,7 +54,11 @@ SAMPLE_FIELDS: Mapping[str, type] = {
 }
 
 # KEY.json of an edit: `sha256`, `width`, `height` and `signals` are of the edited image.
-EDIT_FIELDS: Mapping[str, type] = {**SAMPLE_FIELDS, "edit_type": str, "source_sha256": str}
+EDIT_FIELDS: Mapping[str, type] = {
+    **SAMPLE_FIELDS,
+    "edit_type": str,  # as listed, or of the edit that was made; '' if unknown
+    "source_sha256": str,  # of the image to edit, as it was fetched
+}
 
 # KEY.json of a pair of images, one chosen over the other as the answer to a prompt.
 PAIR_FIELDS: Mapping[str, type] = {

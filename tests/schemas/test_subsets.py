@@ -23,17 +23,22 @@ MEMBERS = {
 
 @pytest.mark.parametrize("subset", SUBSETS.values(), ids=SUBSETS)
 def test_a_subset_says_its_members_in_order_and_as_many_marks_as_they_need(subset: Subset) -> None:
-    assert subset.members(ARRAYS) == MEMBERS[subset.name]
-    edits = subset.name in ("edit", "understand", "preference_edit")
-    assert subset.marks == {"<image_gen>": int(subset.name != "understand"), "<image>": int(edits)}
-    assert subset.is_pairs == subset.name.startswith("preference")
-    assert subset.gives_prompts == (subset.name in ("t2i", "edit"))
+    name = subset.name.removesuffix("_held_out")
+    assert subset.members(ARRAYS) == MEMBERS[name]
+    edits = name in ("edit", "understand", "preference_edit")
+    assert subset.marks == {"<image_gen>": int(name != "understand"), "<image>": int(edits)}
+    assert subset.is_pairs == name.startswith("preference")
+    assert subset.gives_prompts == (name in ("t2i", "edit"))
     assert {"key", "messages", "crop_aspect"} <= subset.fields.keys()
 
 
 def test_every_name_has_a_subset_that_is_known_by_its_producer() -> None:
     assert tuple(SUBSETS) == get_args(SubsetName)
-    assert [each.name for each in made_by("build")] == [*get_args(SourceSubset)]
+    built = [*get_args(SourceSubset)]
+    held_out = [f"{name}_held_out" for name in built]
+    assert [each.name for each in made_by("build")] == [*built, *held_out]
+    assert [SUBSETS[name].kind.name for name in held_out] == built
+    assert [SUBSETS[name].held_out.name for name in built] == held_out
     assert [each.name for each in made_by("preferences")] == ["preference", "preference_edit"]
 
 

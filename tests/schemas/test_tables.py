@@ -26,7 +26,7 @@ def test_every_side_car_has_a_schema():
     assert set(SCHEMAS) == {
         *("SOURCES", "RAW", "SCORES", "SELECTION", "DUPLICATES", "CAPTIONS", "PAIRS", "TOKENS"),
         *LISTS,
-        *("PROMPTS", "PREFERENCES", "SHARD_INDEX", "DEAD_LETTERS", "signals"),
+        *("PROMPTS", "PREFERENCES", "SHARD_INDEX", "HELD_OUT", "DEAD_LETTERS", "signals"),
     }
 
 

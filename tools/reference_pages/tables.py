@@ -158,7 +158,8 @@ def sample() -> str:
     }
     for heading, entries in headings.items():
         of = [code(name) for name, subset in SUBSETS.items() if subset.fields is entries]
-        meanings = _column_meanings() | _entry_comments(entries)
+        inherited = _entry_comments(SAMPLE_FIELDS) if {*SAMPLE_FIELDS} <= {*entries} else {}
+        meanings = _column_meanings() | inherited | _entry_comments(entries)
         rows = [[code(key), kind.__name__, meanings.get(key, "")] for key, kind in entries.items()]
         fields = table(["field", "type", "meaning"], rows)
         parts.append(f"\n## {heading}\n\nOf {', '.join(of)}.\n\n{fields}")

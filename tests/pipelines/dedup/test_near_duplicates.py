@@ -1,7 +1,7 @@
 """Near pHashes of 20,000 rows, found through exchanges, against a comparison of all pairs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from filters.registry import SIGNALS, columns
 from pipelines.dedup.near_duplicates import near_hashes
 from pipelines.dedup.rows import numbers
 from pipelines.dedup.tasks import DedupTasks
-from pipelines.runtime.exchange import Outputs, Tables, Task
+from pipelines.runtime.exchange import Outputs, Tables
 from pipelines.stages.dedup import verdict_table
 from pipelines.verify.dedup import LocalSteps
 from schemas.recipe import DedupConfig
@@ -98,15 +98,15 @@ class PairedSteps(LocalSteps):
 
     found: list[np.ndarray] = field(default_factory=list)
 
-    def _task(self, name: str, function: Any = None) -> Task:
-        task = super()._task(name, function)
-
+    def run_task(
+        self, name: str, function: Callable[[Tables], Outputs], *received: tuple[Any, str]
+    ) -> Any:
         def paired(tables: Tables) -> Outputs:
             hashes, bands = numbers(tables["by_band"], ["phash", "band"])
             self.found.append(near_hashes(hashes, bands, self.tasks.distance))
-            return task.function(tables)
+            return function(tables)
 
-        return replace(task, function=paired) if name == "bands" else task
+        return super().run_task(name, paired if name == "bands" else function, *received)
 
 
 def kept_first(pairs: np.ndarray) -> np.ndarray:
