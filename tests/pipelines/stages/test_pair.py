@@ -10,7 +10,7 @@ from pipelines.captions.judge import count_tokens
 from pipelines.runtime.sidecar import blank_row, dead_letters_path, read_table
 from pipelines.runtime.stage import run_shard, wanted_fingerprint
 from pipelines.stages.pair import Pair
-from pipelines.templates.forms import medium_in
+from pipelines.templates.forms import Forms, medium_in
 from pipelines.templates.pair_files import load_t2i, write_t2i
 from pipelines.templates.template_file import converse, load_templates, read_template_file
 from pipelines.templates.written import written_pair
@@ -170,6 +170,7 @@ def test_what_a_model_wrote_stands_before_forms_and_the_template_says_so(desk):
 
 def test_an_answer_s_form_names_the_medium_of_the_model_s_instruction():
     forms = load_t2i("t2i-v2")
+    assert isinstance(forms, Forms)
     for number in range(200):
         made = write_t2i(forms, str(number), "A fox", user="Show me a photo of a fox")
         assert medium_in(made.assistant, forms.media) in ("", "photo")
