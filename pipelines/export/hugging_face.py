@@ -1,7 +1,7 @@
 """Data sets of Hugging Face: Parquet with embedded images, and a card that lists the subsets.
 
-`datasets.load_dataset(DIR, "edit")` reads a subset, from a folder or, once pushed, from the Hub; its
-held-out samples are the split `held_out`.
+`datasets.load_dataset(DIR, "edit")` reads a subset, from a folder or, once pushed, from the Hub.
+Its held-out samples are the split `held_out`.
 """
 
 from collections import Counter
