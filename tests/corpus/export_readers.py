@@ -26,12 +26,13 @@ def needs(*packages: Path) -> pytest.MarkDecorator:
     return pytest.mark.skipif(skipped, reason=f"make {targets}")
 
 
-def python(packages: Path, *words: str) -> None:
-    """Run Python with further packages."""
+def python(packages: Path, *words: str) -> str:
+    """Run Python with further packages; return what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = [sys.executable, *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 _READ = """

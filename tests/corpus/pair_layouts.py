@@ -199,7 +199,8 @@ def write_layout(name: str, folder: Path, number: int) -> dict[str, Any]:
     source = {"name": f"layout-{number}", "subset": subset, "columns": columns}
     pictures = (drawing(100 + 5 * number + at) for at in range(5))
     if further:
-        embedding = {each: embedded(next(pictures)) for each in _image_columns(further, columns)}
+        names = _image_columns(further, columns)
+        embedding: Row = {each: embedded(next(pictures)) for each in names}
         if "images" in embedding:  # a list of one
             embedding["images"] = [embedding["images"]]
         path = write_parquet(folder / str(number), [{**row, **embedding}])

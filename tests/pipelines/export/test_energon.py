@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from corpus import ROOT
 from export_readers import ENERGON, needs, python, read_by_energon
 from exports import samples_of
 from PIL import Image
@@ -43,6 +44,18 @@ def test_its_loader_reads_every_member_of_every_sample(small_corpus: Path, tmp_p
         for key, members in samples.items():
             decoded = {name: as_energon_decodes(name, data) for name, data in members.items()}
             assert rows[key] == {**decoded, "by key": decoded["json"]}
+
+
+def test_the_program_of_the_page_reads_edits(small_corpus: Path, tmp_path: Path) -> None:
+    export(str(small_corpus), FORMATS["energon"], str(tmp_path), ["edit"])
+    page = (ROOT / "docs/how-to/export.md").read_text()
+    (program,) = (code for code in page.split("```") if code.startswith("python\nfrom megatron"))
+    program = program.removeprefix("python\n").replace("DIR/edit", str(tmp_path / "edit"))
+    read = python(ENERGON, "-c", f"{program}    break\n")  # or it would not end
+    told = [json.loads(members["json"]) for members in samples_of(small_corpus, "edit").values()]
+    contents = [each["messages"][0]["content"] for each in told]
+    assert [content for content in contents if content in read]
+    assert "torch.Size([3, 56, 64])" in read
 
 
 def test_the_files_are_those_of_its_prepare(small_corpus: Path, tmp_path: Path) -> None:

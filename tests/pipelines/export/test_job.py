@@ -121,6 +121,16 @@ def test_a_message_that_breaks_a_rule_is_refused(changing_corpus: Path, tmp_path
         export(str(changing_corpus), FORMATS["parquet"], str(tmp_path / "to"), ["edit"])
 
 
+def test_a_tar_that_differs_from_the_manifest_is_not_copied(
+    changing_corpus: Path, tmp_path: Path
+) -> None:
+    tar, to = changing_corpus / "shards/edit-000000.tar", tmp_path / "to"
+    tar.write_bytes(tar.read_bytes().replace(b"JFIF", b"JFIX", 1))
+    with pytest.raises(DataError, match=r"edit-000000\.tar: sha256 [0-9a-f]{64}, the manifest"):
+        export(str(changing_corpus), FORMATS["energon"], str(to), ["edit"])
+    assert not [path for path in files_of(to) if path.endswith(".tar")]
+
+
 def test_a_key_that_would_lead_out_of_the_folder_is_refused(
     changing_corpus: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from pipelines.sources.lists.reader import ListReader
 from schemas.recipe_file import RecipeError, dump_recipe, load_recipe, parse_recipe
 from schemas.source_config import Columns, HuggingFaceSource, ListSource
 from schemas.store.storage import CorpusError, Storage
+from schemas.subsets import DEFAULT_SUBSET, SourceSubset
 
 URL = "http://a.org/1"
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "hub")
@@ -43,17 +44,16 @@ def write(folder: Path, rows: list[dict[str, Any]], kind: str, name: str = "l") 
     return path
 
 
-def listed(path: Path | str, kind: str = "", **columns: Any) -> list[Listed | Reject]:
+def listed(
+    path: Path | str, kind: str = "", subset: SourceSubset = DEFAULT_SUBSET, **columns: Any
+) -> list[Listed | Reject]:
     mapped = Columns(**columns)
+    of: Any = {"name": "s", "path": str(path), "subset": subset, "columns": mapped}
     if kind == "hub":
         pytest.importorskip("datasets")
-        hub = HuggingFaceSource(
-            name="s", kind="huggingface", path=str(path), image="", columns=mapped
-        )
-        read: Any = HubReader(hub, FetchLimits())
+        read: Any = HubReader(HuggingFaceSource(kind="huggingface", image="", **of), FetchLimits())
     else:
-        source = ListSource(name="s", kind="list", path=str(path), columns=mapped)
-        read = ListReader(source, FetchLimits())
+        read = ListReader(ListSource(kind="list", **of), FetchLimits())
     return [row for unit in read.plan(2, STORE).units for row in read.rows(unit)]
 
 
@@ -223,6 +223,15 @@ def test_a_struct_is_refused_with_its_keys(kind: str, many: bool, tmp_path: Path
     path = write(tmp_path, [{"url": URL, "text": [struct] if many else struct}], kind)
     with pytest.raises(CorpusError, match=r"is a struct of en, de.*columns: \{text: text\.en\}"):
         listed(path, kind)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "hub"])
+def test_turns_may_be_structs(kind: str, tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A dog."}]
+    path = write(tmp_path, [{"url": URL, "said": turns}], kind)
+    (row,) = listed(path, kind, subset="understand", turns="said")
+    assert isinstance(row, Listed)
+    assert [turn.content for turn in row.turns] == ["What is it?", "A dog."]
 
 
 def test_a_mapping_of_json_is_malformed_with_its_keys(tmp_path: Path) -> None:
