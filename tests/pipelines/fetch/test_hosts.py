@@ -1,6 +1,7 @@
 """Turns of hosts, in a simulated time."""
 
 import heapq
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def test_each_url_has_one_turn_within_the_limits_of_its_host(
     assert sorted(host[0] for _, _, host in found) == sorted(host for host, _ in urls)
     for name in "abc":
         mine = [(begin, end) for begin, end, host in found if host.startswith(name)]
-        assert all(b[0] - a[0] >= delay - 1e-9 for a, b in zip(mine, mine[1:], strict=False))
+        assert all(b[0] - a[0] >= delay - 1e-9 for a, b in pairwise(mine))
         at_once = [sum(a <= begin < b for a, b in mine) for begin, _ in mine]
         assert max(at_once, default=0) <= (most or concurrency)
     at_once = [sum(a <= begin < b for a, b, _ in found) for begin, _, _ in found]
