@@ -45,12 +45,21 @@ class CrawlConfig(StageConfig):
     MAX_FAILED = 0.8
     EFFORT_FIELDS = frozenset(
         {"concurrency", "timeout_s", "retries", "max_retry_after_s", "user_agent"}
+        | {"max_per_host", "min_delay_s", "host_failures"}
     )
 
     concurrency: int = Field(default=64, ge=1, le=4096)  # parallel requests per shard
     timeout_s: float = Field(default=20.0, gt=0)  # per attempt: connect, redirects and body
     retries: int = Field(default=2, ge=0, le=20)  # after 429, 5xx and broken connections
-    max_retry_after_s: float = Field(default=30.0, ge=0)  # longest Retry-After to wait for
+    # Longest Retry-After to wait for; a host that asks for more gets no further request, and its
+    # rows fail for now.
+    max_retry_after_s: float = Field(default=30.0, ge=0)
+    # Requests at once to one host, of each shard; 0 for no limit.
+    max_per_host: int = Field(default=16, ge=0)
+    min_delay_s: float = Field(default=0.0, ge=0)  # between two requests to one host, of each shard
+    # Requests in a row without a connection, or without an answer in time, after which the other
+    # rows of a host fail for now; 0 for never.
+    host_failures: int = Field(default=10, ge=0)
     user_agent: str = "vargpt-corpus/0.1"  # as sent
     max_bytes: int = Field(default=20_000_000, gt=0)  # of a body
     max_redirects: int = Field(default=5, ge=0, le=50)  # per URL; a row with more fails

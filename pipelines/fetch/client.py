@@ -1,4 +1,4 @@
-"""Fetching of one URL over HTTP: redirects, limits, retries, and a name for every error.
+"""One request over HTTP: its limits, and a name for every error.
 
 `addresses` checks addresses, and `responses` reads headers. A URL is requested byte for byte as
 listed (`urls`).
@@ -7,11 +7,10 @@ listed (`urls`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
@@ -25,6 +24,7 @@ from pipelines.fetch.addresses import (
     refuse_literal,
 )
 from pipelines.fetch.content_encoding import TooLargeError, named_encodings, undone
+from pipelines.fetch.hosts import Visit
 from pipelines.fetch.resolver import CheckedResolver
 from pipelines.fetch.responses import forbidding_directive, retry_after_s, storable
 from pipelines.fetch.types import Fetched, FetchFailure, FetchLimits
@@ -60,7 +60,7 @@ def open_session(limits: FetchLimits) -> aiohttp.ClientSession:
     )
 
 
-class _AttemptFailed(Exception):
+class AttemptFailedError(Exception):
     """The failure of one attempt, and whether and when to retry."""
 
     def __init__(
@@ -72,14 +72,22 @@ class _AttemptFailed(Exception):
         dropped: bool = False,
         retry: bool = False,
         retry_after_s: float = 0.0,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(detail)
         self.error, self.detail, self.status, self.dropped = error, detail, status, dropped
         self.retry = retry
         self.retry_after_s = retry_after_s
+        self.unreachable = unreachable  # the host: no connection, or no answer in time
 
-    def failure(self, url: str, requested: list[URL]) -> FetchFailure:
+    @property
+    def asks_for_patience(self) -> bool:
+        """Whether the server has too many requests, which is true of the whole host."""
+        return self.status in (429, 503)
+
+    def failure(self, visit: Visit) -> FetchFailure:
         """Return the failure with the URL as listed, and the target of redirects."""
+        url, requested = visit.listed, visit.requested
         listed = url if url.isprintable() else repr(url)
         led = f"redirected to {requested[-1]}: " if len(requested) > 1 else ""
         return FetchFailure(
@@ -92,70 +100,41 @@ class _AttemptFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClient:
-    """Fetches single URLs through the open session of one shard."""
+    """Makes single requests through the open session of one shard."""
 
     session: aiohttp.ClientSession
     limits: FetchLimits
-    gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)  # by host
 
-    async def fetch(self, url: str, attempt: int = 0) -> Fetched | FetchFailure:
-        """Fetch one URL, with retries from the given attempt on.
+    async def request(self, visit: Visit) -> Fetched | URL:
+        """Make the next request of a URL; return the image, or the target of a redirect.
 
-        Without tenacity, because the server decides the pause and the last failure is a result.
+        It takes the time of the request from `visit.left_s`.
+
+        Raises:
+            AttemptFailedError: there is no image; errors of the network too.
         """
-        requested: list[URL] = []
+        clock = asyncio.get_running_loop()
+        started = clock.time()
         try:
-            return await self.attempt(url, requested)
-        except _AttemptFailed as failed:
-            if not failed.retry or attempt == self.limits.retries:
-                return failed.failure(url, requested)
-            pause_s = _pause_s(url, attempt, failed.retry_after_s, self.limits)
-        await asyncio.sleep(pause_s)
-        return await self.fetch(url, attempt + 1)
+            async with asyncio.timeout(visit.left_s):
+                return await self._request(visit.requested[-1])
+        except TimeoutError:
+            detail = f"not complete after {self.limits.timeout_s} s"
+            raise AttemptFailedError("timeout", detail, unreachable=True) from None
+        except PrivateAddressError as error:
+            raise AttemptFailedError("private_address", str(error)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _connection_failure(error) from error
+        finally:
+            visit.left_s -= clock.time() - started
 
-    async def attempt(self, url: str, requested: list[URL]) -> Fetched:
-        """Try once; errors of the network become `_AttemptFailed`.
-
-        Each requested URL is appended to `requested`.
-        """
-        if (reason := check_url(url)) is not None:
-            raise _AttemptFailed("bad_url", reason)
-        first = wire_url(parse_url(url), url)
-        # The time limit does not include the wait for other requests to the same host.
-        async with self.gate(first):
-            try:
-                async with asyncio.timeout(self.limits.timeout_s):
-                    return await self.follow(first, requested)
-            except TimeoutError:
-                detail = f"not complete after {self.limits.timeout_s} s"
-                raise _AttemptFailed("timeout", detail) from None
-            except PrivateAddressError as error:
-                raise _AttemptFailed("private_address", str(error)) from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise _connection_failure(error) from error
-
-    def gate(self, url: URL) -> contextlib.AbstractAsyncContextManager[None]:
-        """Return the context that limits parallel requests to the host of `url`."""
-        if not self.limits.max_per_host:
-            return contextlib.nullcontext()
-        return self.gates.setdefault(
-            url.raw_host or "", asyncio.Semaphore(self.limits.max_per_host)
-        )
-
-    async def follow(self, url: URL, requested: list[URL]) -> Fetched:
-        """Follow redirects; each target passes the same checks as the first URL."""
-        for _ in range(self.limits.max_redirects + 1):
-            requested.append(url)
-            try:
-                refuse_literal(url, allow_private=self.limits.allow_private_addresses)
-            except ValueError as error:
-                raise _AttemptFailed("bad_url", str(error)) from error
-            async with self.session.get(url, allow_redirects=False) as response:
-                target = _redirect_target(response)
-                if target is None:
-                    return await self.receive(response)
-            url = target
-        raise _AttemptFailed("too_many_redirects", f"over {self.limits.max_redirects} redirects")
+    async def _request(self, url: URL) -> Fetched | URL:
+        try:  # each target of a redirect passes the same checks as the first URL
+            refuse_literal(url, allow_private=self.limits.allow_private_addresses)
+        except ValueError as error:
+            raise AttemptFailedError("bad_url", str(error)) from error
+        async with self.session.get(url, allow_redirects=False) as response:
+            return _redirect_target(response) or await self.receive(response)
 
     async def receive(self, response: aiohttp.ClientResponse) -> Fetched:
         """Check the headers, read the body, check the body."""
@@ -184,18 +163,18 @@ class HttpClient:
             try:
                 plain = undone(body, encodings, self.limits.max_bytes)
             except TooLargeError as error:
-                raise _AttemptFailed("too_large", str(error), status=200) from error
+                raise AttemptFailedError("too_large", str(error), status=200) from error
             except ValueError as error:
                 why = f", {error}"
             else:
                 body, found = plain, file_format(plain)
         if not body:
-            raise _AttemptFailed("empty_body", "no body", status=200)
+            raise AttemptFailedError("empty_body", "no body", status=200)
         if found is None or not found.read:
             error = not_read(found, body)
             declared = f", declared as {content_type!r}" if content_type else ""
             detail = error.detail + declared + why
-            raise _AttemptFailed(error.reason, detail, status=200)
+            raise AttemptFailedError(error.reason, detail, status=200)
         return body
 
     def refuse_by_robots(self, tags: list[str]) -> None:
@@ -204,14 +183,14 @@ class HttpClient:
         directive = forbidding_directive(tags, respected, self.limits.user_agent)
         if directive is not None:
             detail = f"sent with X-Robots-Tag {', '.join(tags)!r}"
-            raise _AttemptFailed(f"robots_{directive}", detail, status=200, dropped=True)
+            raise AttemptFailedError(f"robots_{directive}", detail, status=200, dropped=True)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read a body of up to `max_bytes` bytes, and stop after the first block above it."""
         limit = self.limits.max_bytes
         if (response.content_length or 0) > limit:
             detail = f"Content-Length {response.content_length:,}, over {limit:,} bytes"
-            raise _AttemptFailed("too_large", detail, status=200)
+            raise AttemptFailedError("too_large", detail, status=200)
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_any():
@@ -219,7 +198,7 @@ class HttpClient:
             size += len(chunk)
             if size > limit:
                 detail = f"the body is over {limit:,} bytes"
-                raise _AttemptFailed("too_large", detail, status=200)
+                raise AttemptFailedError("too_large", detail, status=200)
         return b"".join(chunks)
 
 
@@ -233,12 +212,12 @@ def _redirect_target(response: aiohttp.ClientResponse) -> URL | None:
     target = join_url(str(response.url), str(sendable))
     if (reason := check_url(target)) is not None:
         detail = f"redirects to {location!r}: {reason}"
-        raise _AttemptFailed("bad_url", detail, status=response.status)
+        raise AttemptFailedError("bad_url", detail, status=response.status)
     return wire_url(parse_url(target), target)
 
 
-def _status_failure(response: aiohttp.ClientResponse) -> _AttemptFailed:
-    return _AttemptFailed(
+def _status_failure(response: aiohttp.ClientResponse) -> AttemptFailedError:
+    return AttemptFailedError(
         f"http_{response.status}",
         f"answered {response.status}",
         status=response.status,
@@ -247,24 +226,27 @@ def _status_failure(response: aiohttp.ClientResponse) -> _AttemptFailed:
     )
 
 
-def _pause_s(url: str, attempt: int, retry_after_s: float, limits: FetchLimits) -> float:
-    """Return the back-off, with +-50 % jitter from a hash of the URL, or a longer Retry-After."""
-    digest = hashlib.blake2b(f"{attempt} {url}".encode(), digest_size=4).digest()
+def backoff_s(visit: Visit, limits: FetchLimits) -> float:
+    """Return the pause before the next attempt, with +-50 % jitter from a hash of the URL."""
+    digest = hashlib.blake2b(f"{visit.attempt} {visit.listed}".encode(), digest_size=4).digest()
     jitter = 0.5 + int.from_bytes(digest, "big") / 2**32
-    backoff_s = limits.backoff_s * 2**attempt * jitter
-    return max(backoff_s, min(retry_after_s, limits.max_retry_after_s))
+    return limits.backoff_s * 2**visit.attempt * jitter
 
 
-def _connection_failure(error: aiohttp.ClientError | OSError) -> _AttemptFailed:
+def _connection_failure(error: aiohttp.ClientError | OSError) -> AttemptFailedError:
     """Return the failure of a connection; raise `error` itself if this machine is at fault."""
     if isinstance(error, OSError) and error.errno in _OUR_SHORTAGE:
         raise error
     message = error.message if isinstance(error, aiohttp.ClientResponseError) else error
     detail = f"{type(error).__name__}: {message}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return _AttemptFailed("dns_error", detail, retry=error.errno == socket.EAI_AGAIN)
+        no_server = error.errno == socket.EAI_AGAIN
+        return AttemptFailedError("dns_error", detail, retry=no_server, unreachable=no_server)
     if isinstance(error, aiohttp.ClientSSLError):
-        return _AttemptFailed("tls_error", detail)
+        return AttemptFailedError("tls_error", detail)
     if isinstance(error, aiohttp.InvalidURL):
-        return _AttemptFailed("bad_url", detail)
-    return _AttemptFailed("connection_error", detail, retry=True)
+        return AttemptFailedError("bad_url", detail)
+    if isinstance(error, aiohttp.ClientResponseError):  # no HTTP: it would be none again
+        return AttemptFailedError("connection_error", detail)
+    no_connection = isinstance(error, aiohttp.ClientConnectorError)
+    return AttemptFailedError("connection_error", detail, retry=True, unreachable=no_connection)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+_MOST_DIGITS = 300  # of a number that a float can hold
 _AGENT = re.compile(r"[a-z0-9_.*-]+")
 # Directives with a value after a colon; otherwise a colon follows the name of an agent.
 _WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
@@ -56,8 +57,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
     harm.
     """
     text = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return float(text)
+    if re.fullmatch(r"[0-9]+", text):
+        return float(text[:_MOST_DIGITS])
     until_s = _moment_s(text)
     if until_s is None:
         return 0.0

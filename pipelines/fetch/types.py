@@ -23,9 +23,14 @@ class FetchLimits:
     max_bytes: int = 20_000_000  # of a body
     retries: int = 2  # further attempts, see `fetch_all`
     backoff_s: float = 0.5  # pause before the first retry, doubled for each later one
-    max_retry_after_s: float = 30.0  # longest Retry-After to wait for
+    # Longest Retry-After to wait for; a host that asks for more gets no further request.
+    max_retry_after_s: float = 30.0
     max_redirects: int = 5
-    max_per_host: int = 16  # parallel requests to one host of the list, 0 for no limit
+    max_per_host: int = 16  # parallel requests to one host, 0 for no limit
+    min_delay_s: float = 0.0  # between the starts of two requests to one host
+    # Requests in a row without a connection, or without an answer in time, after which a host is
+    # given up; 0 for never.
+    host_failures: int = 10
     allow_private_addresses: bool = False
     user_agent: str = "vargpt-corpus/0.1"
     robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")
@@ -56,9 +61,10 @@ class FetchFailure:
 
     `error` is one of `http_<status>`, `timeout`, `too_large`, `too_many_redirects`,
     `private_address`, `bad_url`, `dns_error`, `connection_error` (also a response that is cut
-    short or is no HTTP), `tls_error`, `not_an_image`, `unsupported_image`, `empty_body`, or
-    `robots_<directive>`. The last is an opt-out of the owner, so the row is dropped; all others are
-    failures.
+    short or is no HTTP), `tls_error`, `not_an_image`, `unsupported_image`, `empty_body`,
+    `host_down` (not requested: its host gave no answer to others), `host_busy` (not requested: its
+    host asked for a longer wait than is allowed), or `robots_<directive>`. The last is an opt-out
+    of the owner, so the row is dropped; all others are failures.
     """
 
     error: str

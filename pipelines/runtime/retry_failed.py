@@ -22,6 +22,7 @@ MARK = "retry "  # stands before the fingerprint of a marked side-car
 
 _TEMPORARY = re.compile(
     r"timeout|connection_error|dns_error|tls_error|http_(408|425|429|5\d\d)"  # crawl
+    r"|host_down|host_busy"
     r"|killed_worker|out_of_memory|unreadable_bytes|decode_timeout"
     r"|scorer_failed"  # an error of a scorer's code, which may be mended
     r"|unanswered"  # caption

@@ -102,6 +102,7 @@ by_visit("busy", reply("Retry-After: 1", status="429 Too Many", body=b""), reply
 by_visit("busy-for-hours", reply("Retry-After: 7200", status="503 Later", body=b""), reply())
 plain("hop1", moved("../hop2/x", "301 Moved"))
 plain("hop2", moved("/image/end", "308 Moved"))
+plain("to-holds", moved("/holds/end"))
 plain("loop", moved("/loop/again"))
 plain("to-file", moved("file:///etc/passwd"))
 plain("to-private", moved("http://169.254.169.254/latest/meta-data"))
@@ -167,6 +168,11 @@ async def holds(server: Server, writer: asyncio.StreamWriter, visit: int) -> Non
     await asyncio.sleep(0.1)
     server.in_flight -= 1
     writer.write(reply())
+
+
+@door
+async def hangs(server: Server, writer: asyncio.StreamWriter, visit: int) -> None:
+    await asyncio.sleep(3600)
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def measured(model: Vargpt, batch: Batch) -> Mapping[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_edits_are_learnt_by_heart_and_only_from_their_own_images(tmp_path: Path) -> None:
     corpus = build_edits(tmp_path)
     out = tmp_path / "training"

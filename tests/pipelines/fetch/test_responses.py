@@ -117,7 +117,7 @@ def test_a_directive_the_user_does_not_respect_is_not_found() -> None:
         ("", "", 0.0),
         ("-3", "", 0.0),
         ("soon", "", 0.0),
-        ("9" * 5000, "", 0.0),
+        ("9" * 5000, "", 1e300),
         ("Wed, 21 Oct 2015 07:28:30 GMT", "Wed, 21 Oct 2015 07:28:00 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:28:30 -0000", "Wed, 21 Oct 2015 07:28:00 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:30 GMT", 0.0),
