@@ -18,13 +18,13 @@ from pydantic import (
 from model.data.plan import SelfCorrection
 from model.training.published import Published
 from model.vargpt.loss import ScaleWeights
-from model.vargpt.trainable import Stage
+from model.vargpt.trainable import Stage, trains_language
 from schemas.plain_words import explained
 from schemas.recipe_faults import meant, suggest
 from schemas.recipe_file import RecipeError, override
 from schemas.sample import IMAGE, IMAGE_GEN
 from schemas.strict_yaml import load_yaml
-from schemas.subsets import SubsetName
+from schemas.subsets import SUBSETS, SubsetName
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 
@@ -125,6 +125,12 @@ class Recipe(BaseModel):
         for subset, share in self.mix.items():
             if not 0 < share < math.inf:
                 raise ValueError(f"mix.{subset}: expected a positive share, got {share}")
+        silent = [subset for subset in self.mix if not SUBSETS[subset].generated]
+        if silent and not trains_language(self.trainable):
+            raise ValueError(
+                f"mix.{silent[0]}: its samples have no image to generate, and trainable "
+                f"{self.trainable} trains only weights that draw images"
+            )
         for prompt in self.prompts:
             if IMAGE in prompt or IMAGE_GEN in prompt:
                 raise ValueError(f"prompts: {prompt!r} contains an image mark")

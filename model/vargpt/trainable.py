@@ -32,6 +32,11 @@ STAGES: Final[dict[Stage, tuple[str, ...]]] = {
 """Name prefixes of the trained weights, by stage."""
 
 
+def trains_language(stage: Stage) -> bool:
+    """Return whether a stage trains weights that words without images reach."""
+    return bool({*STAGES[stage]} & {*LANGUAGE, *ALL})
+
+
 def set_trainable(model: Vargpt, stage: Stage) -> list[nn.Parameter]:
     """Enable gradients for the weights that a stage trains and for no others; return them.
 

@@ -44,6 +44,7 @@ def test_values_are_set() -> None:
         ("size=huge", "size: expected 'tiny', 'mini', 'small' or 'v1_1', got 'huge'"),
         ("mix.t2i=0", "mix.t2i: expected a positive share, got 0"),
         ("mix.video=1", "mix.video"),
+        ("mix.understand=1", "mix.understand: its samples have no image to generate"),
         ("micro_batch=3", "batch 1024: expected a multiple of micro_batch 3"),
         ("batch", "expected dotted.path=value"),
     ],
