@@ -74,6 +74,8 @@ def export(
     if not shards:
         raise DataError(f"{url}: {'; '.join(f'{n}: {why}' for n, why in refusals.items())}")
     store = Storage(absolute(to))
+    if store.root.startswith(f"{absolute(url).rstrip('/')}/"):
+        raise DataError(f"{to}: lies in the corpus {url}, which holds no other files")
     check_folder(store, format_.name)
     with build_lock(store, force_unlock=force_unlock):
         every = [shard for listed in shards.values() for shard in listed]

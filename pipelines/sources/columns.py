@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, cast
 
 from pipelines.sources.compressed import without_suffix
@@ -13,6 +14,7 @@ from schemas.source_config import Column, Columns
 from schemas.store.storage import CorpusError
 
 SHOWN_COLUMNS = 40
+MOST_NESTED = 32  # lists or objects of a row, inside each other
 SHOWN_CHARS = 80  # of a column's name
 MAX_NAMES = 1000  # of keys of JSON texts, for a message
 # Caption columns of well-known lists, for a suggestion.
@@ -118,6 +120,25 @@ def _parsed(text: str, rest: str, path: str) -> Any:
     if isinstance(value, list | dict):
         return value
     raise ValueError(f"{path!r} asks for {rest!r} of a text: {text!r:.80}")
+
+
+def check_depth(row: Mapping[Any, Any]) -> None:
+    """Refuse a row with lists or objects inside each other without end; no text is so deep.
+
+    Raises:
+        ValueError: they are over `MOST_NESTED` deep.
+    """
+    level: list[Any] = [*row.values()]
+    for _ in range(MOST_NESTED):
+        inner = (
+            each.values() if isinstance(each, Mapping) else each
+            for each in level
+            if isinstance(each, list | tuple | Mapping)
+        )
+        level = [*chain.from_iterable(inner)]
+        if not level:
+            return
+    raise ValueError(f"lists or objects inside each other, over {MOST_NESTED} deep")
 
 
 def as_text(value: Any, columns: Columns = Columns(), field: str = "text") -> str:  # noqa: B008

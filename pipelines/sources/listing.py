@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 
 from pipelines.runtime.sidecar import Reject
-from pipelines.sources.columns import ABSENT, as_text, look_up, mapped
+from pipelines.sources.columns import ABSENT, as_text, check_depth, look_up, mapped
 from pipelines.sources.conversations import Turn, turns_of
 from pipelines.sources.raw_shard import ImageStore
 from schemas.source_config import Columns, TextOf
@@ -118,6 +118,7 @@ def listed_from(
 ) -> Listed | Reject:
     """Convert a row of any list to `Listed`; missing and null values become ''."""
     try:
+        check_depth(row)
         found = {field: look_up(row, path) for field, path in mapped(columns).items()}
         return Listed(
             id=id_,
@@ -126,7 +127,7 @@ def listed_from(
             text=as_text(found.get("text"), columns, "text"),
             title=as_text(found.get("title"), columns, "title"),
             tags=_tags(found.get("tags"), columns),
-            licence=as_text(found.get("licence"), columns, "licence"),
+            licence=_licence(found.get("licence"), columns),
             author=as_text(found.get("author"), columns, "author"),
             turns=_turns(found, columns),
             listed=_kept(row, columns.keep),
@@ -219,6 +220,12 @@ def storable(text: str) -> str:
 def is_storable(text: str) -> bool:
     """Return whether UTF-8 can encode a text; it cannot if there are lone surrogates."""
     return storable(text) == text
+
+
+def _licence(value: Any, columns: Columns) -> str:
+    """Return a licence; of a list all of them, because each may restrict."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return ", ".join(filter(None, (as_text(item, columns, "licence") for item in items)))
 
 
 def _url(value: Any, columns: Columns) -> str:

@@ -212,6 +212,8 @@ def _best_and_worst(row: Row, columns: Columns) -> tuple[Column, Column, tuple[f
     sign = -1 if columns.best == "lowest" else 1
     order = sorted(range(len(scores)), key=lambda at: (-sign * scores[at], at))
     best, worst = order[0], order[-1]
+    if not math.isfinite(scores[best] - scores[worst]):
+        raise ValueError(f"scores {scores[best]:g} and {scores[worst]:g} are too far apart")
     if scores[best] == scores[worst]:
         raise _Refused(TIE, f"all images have score {scores[best]:g}")
     return images[best], images[worst], (scores[best], scores[worst])
@@ -240,7 +242,7 @@ def _each(row: Row, columns: ColumnList) -> Iterator[tuple[Any, Column]]:
 def _number(value: Any, column: Column) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"column {column!r} is {value!r:.80}, expected a number")

@@ -12,8 +12,6 @@ from heapq import nsmallest
 from operator import add
 from typing import Any, NamedTuple
 
-import regex
-
 from filters.captions.named_words import GENERAL_MEDIA, MEDIA
 from filters.content_words import content_words
 from filters.phrase import without_stop
@@ -183,9 +181,12 @@ def _telling(text: str) -> set[str]:
 
 
 def _without(caption: str, turn: str) -> str:
-    """Return a turn without its caption, which a form may have fitted by case and stop."""
-    words = without_stop(caption)
-    return regex.sub(regex.escape(words), " ", turn, flags=regex.I) if words else turn
+    """Return a turn in lower case without its caption, which a form may have fitted.
+
+    Texts are strangers': a search that ignores case by itself takes the cube of a repeated word.
+    """
+    words = without_stop(caption).lower()
+    return turn.lower().replace(words, " ") if words else turn.lower()
 
 
 def _few(texts: Mapping[str, int]) -> Mapping[str, int]:

@@ -164,8 +164,8 @@ class FolderReader:
             if fault := self._fault(url):
                 detail = f"{url!r}: {storable(fault.what)}"
                 return Reject(id=row.id, reason=fault.reason, detail=detail)
-        images = tuple(replace(image, place=image.url) for image in row.images)
-        return replace(row, place=row.url, images=images)
+        images = tuple(replace(image, place=_place(image.url)) for image in row.images)
+        return replace(row, place=_place(row.url), images=images)
 
     def _fault(self, path: str) -> Fault | None:
         """Return the reason why a listed path must not be read, or None."""
@@ -174,7 +174,7 @@ class FolderReader:
         if posixpath.isabs(path) or posixpath.normpath(path).split("/")[0] == "..":
             return Fault("bad_path", "leaves the folder; expected a path below it")
         if isinstance(self._folder[0], LocalFileSystem):
-            return link_fault(self._real_root, path, self.source.links)
+            return link_fault(self._real_root, _place(path), self.source.links)
         return None
 
     def _with_texts_beside(self, row: dict[str, Any]) -> Listed | Reject:
@@ -192,6 +192,11 @@ class FolderReader:
         if fault:
             return Reject(id=listed.id, reason=fault.reason, detail=storable(fault.what))
         return with_texts(listed, texts, self.source.columns, text=self.source.text)
+
+
+def _place(path: str) -> str:
+    """Return a listed path without `..`: the folder before it need not be there."""
+    return posixpath.normpath(path) if ".." in path.split("/") else path
 
 
 def _name_fault(path: str) -> Fault | None:

@@ -112,3 +112,9 @@ def test_lines_have_entropy_beside_the_most_possible_and_words_of_forms() -> Non
     )
     assert (grammar.forms, grammar.frequent[0][1]) == (1792, "")
     assert not word_lines({EDIT.name: WordCounts()}, PairConfig())
+
+
+def test_a_word_repeated_without_end_takes_no_cube_of_time() -> None:
+    text = "word " * 40_000
+    pairs = [pair("a", f"Make it: {text}", f"{text}<image_gen>", "edit-v1/u0/a0")]
+    assert word_counts(pairs, {"a": text}).samples == 1

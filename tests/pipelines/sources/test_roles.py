@@ -99,7 +99,15 @@ def test_columns_to_keep_are_json_in_the_sample() -> None:
 
 
 # Layout, what is changed in its row, and the reason that it is then refused for.
+DEEP: Any = "x"
+for _ in range(900):
+    DEEP = [DEEP]
+
 BROKEN: list[tuple[str, Row, str]] = [
+    ("ImgEdit", {"prompt": DEEP}, "malformed_row"),
+    ("UltraEdit", {"ssim": DEEP}, "malformed_row"),
+    ("Pick-a-Pic", {"label_0": 10**400}, "malformed_row"),
+    ("Pick-a-Pic", {"label_0": "1e308", "label_1": "-1e308"}, "malformed_row"),
     ("ShareGPT-4o-Image", {"input_image": ["0.png", "2.png"]}, "several_inputs"),
     ("ShareGPT-4o-Image", {"input_image": []}, "no_input"),
     ("ShareGPT-4o-Image", {"output_image": None}, "no_image"),
