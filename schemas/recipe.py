@@ -5,7 +5,7 @@ the effort to get it, so that a moved list or a longer time-out rebuilds nothing
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
@@ -39,6 +39,9 @@ def _checked_prompt(prompt: str) -> str:
 SystemPrompt = Annotated[str, AfterValidator(_checked_prompt)]
 
 
+OptOutHeader = Literal["x-robots-tag", "tdm-reservation", "content-usage", "content-signal"]
+
+
 class CrawlConfig(StageConfig):
     """The settings for fetching URLs."""
 
@@ -65,7 +68,10 @@ class CrawlConfig(StageConfig):
     max_redirects: int = Field(default=5, ge=0, le=50)  # per URL; a row with more fails
     # Loopback and private networks, but never link-local and metadata addresses.
     allow_private_addresses: bool = False
-    robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")  # X-Robots-Tag
+    # Headers whose opt-outs drop a row; each hop of a redirect is checked.
+    opt_out_headers: tuple[OptOutHeader, ...] = get_args(OptOutHeader)
+    # Directives of X-Robots-Tag that are opt-outs; `none` includes `noindex`.
+    robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
     # Lists of hashes: an image that is on one is dropped, and its bytes are never stored.
     known_hashes: tuple[KnownHashes, ...] = ()
 

@@ -86,7 +86,12 @@ RAW = pa.schema(
         _field("final_url", pa.string(), "after redirects; '' where nothing was fetched"),
         _field("status", pa.int16(), "HTTP status; 0 where nothing was fetched"),
         _field("content_type", pa.string(), "header as sent, '' if none"),
-        _field("robots", pa.string(), "X-Robots-Tag as sent, '' if none"),
+        _field(
+            "opt_outs",
+            pa.string(),
+            "headers of all hops that may state one, as sent, lines of `URL name: value`; "
+            "'' for none",
+        ),
         _field("images", pa.list_(STORED_IMAGE), "further images of the sample; none of t2i"),
         _field("instruction", pa.string(), "of an edit that was made; '' of all other samples"),
         _field("edit", pa.string(), "type, direction and parameters, a JSON object; '' for none"),

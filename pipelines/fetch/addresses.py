@@ -19,6 +19,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # controls, lone surrogates
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 _ENDS_IN_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
+_MAX_URL = 8192  # bytes of UTF-8; RFC 9110 section 4.1 asks servers for 8,000 or more
 _MAX_NAME = 253  # characters of a host name, RFC 1035 section 2.3.4
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
@@ -51,11 +52,13 @@ def check_url(url: str) -> str | None:
     """Return the reason why `url` cannot be fetched, or None if it is well formed; uses no network.
 
     Well formed: http or https, a host that is a name or an IP literal, a port of 1 to 65535, no
-    user or password, no control characters or lone surrogates. Spaces and non-ASCII letters are
-    allowed; they are quoted in the request (`pipelines.fetch.urls`).
+    user or password, no control characters or lone surrogates, at most 8,192 bytes. Spaces and
+    non-ASCII letters are allowed; they are quoted in the request (`pipelines.fetch.urls`).
     """
     if found := _UNUSABLE.search(url):
         return f"unusable character {found[0]!r} at position {found.start()}"
+    if (size := len(url.encode())) > _MAX_URL:
+        return f"{size:,} bytes, over {_MAX_URL:,}"
     try:
         return _why_not(parse_url(url))
     except ValueError as error:

@@ -23,10 +23,11 @@ from pipelines.fetch.addresses import (
     parse_url,
     refuse_literal,
 )
+from pipelines.fetch.consent import as_lines, binding_opt_out, opt_out_headers
 from pipelines.fetch.content_encoding import TooLargeError, named_encodings, undone
 from pipelines.fetch.hosts import Visit
 from pipelines.fetch.resolver import CheckedResolver
-from pipelines.fetch.responses import forbidding_directive, retry_after_s, storable
+from pipelines.fetch.responses import retry_after_s, storable
 from pipelines.fetch.types import Fetched, FetchFailure, FetchLimits
 from pipelines.fetch.urls import join_url, quoted, split_url, wire_url
 
@@ -117,7 +118,7 @@ class HttpClient:
         started = clock.time()
         try:
             async with asyncio.timeout(visit.left_s):
-                return await self._request(visit.requested[-1])
+                return await self._request(visit)
         except TimeoutError:
             detail = f"not complete after {self.limits.timeout_s} s"
             raise AttemptFailedError("timeout", detail, unreachable=True) from None
@@ -128,27 +129,31 @@ class HttpClient:
         finally:
             visit.left_s -= clock.time() - started
 
-    async def _request(self, url: URL) -> Fetched | URL:
+    async def _request(self, visit: Visit) -> Fetched | URL:
+        url = visit.requested[-1]
         try:  # each target of a redirect passes the same checks as the first URL
             refuse_literal(url, allow_private=self.limits.allow_private_addresses)
         except ValueError as error:
             raise AttemptFailedError("bad_url", str(error)) from error
         async with self.session.get(url, allow_redirects=False) as response:
-            return _redirect_target(response) or await self.receive(response)
+            if response.status != 200 and not _is_redirect(response):
+                raise _status_failure(response)
+            if sent := opt_out_headers(response.headers.items()):
+                self.refuse_opted_out(sent, response.status)
+                visit.opt_outs.append(as_lines(str(url), sent))
+            if _is_redirect(response):
+                return _redirect_target(response)
+            return await self.receive(response, visit.opt_outs)
 
-    async def receive(self, response: aiohttp.ClientResponse) -> Fetched:
-        """Check the headers, read the body, check the body."""
-        if response.status != 200:
-            raise _status_failure(response)
-        tags = response.headers.getall("X-Robots-Tag", [])
-        self.refuse_by_robots(tags)
+    async def receive(self, response: aiohttp.ClientResponse, opt_outs: list[str]) -> Fetched:
+        """Read the body, check the body."""
         body = self.image(response, await self.read(response))
         return Fetched(
             body=body,
             final_url=str(response.url),
             status=response.status,
             content_type=storable(response.headers.get("Content-Type", "")),
-            robots=storable(", ".join(tags)),
+            opt_outs=storable("\n".join(opt_outs)),
         )
 
     def image(self, response: aiohttp.ClientResponse, body: bytes) -> bytes:
@@ -177,13 +182,20 @@ class HttpClient:
             raise AttemptFailedError(error.reason, detail, status=200)
         return body
 
-    def refuse_by_robots(self, tags: list[str]) -> None:
-        """Refuse an image whose owner opted out, before the body is read."""
-        respected = self.limits.robots_directives
-        directive = forbidding_directive(tags, respected, self.limits.user_agent)
-        if directive is not None:
-            detail = f"sent with X-Robots-Tag {', '.join(tags)!r}"
-            raise AttemptFailedError(f"robots_{directive}", detail, status=200, dropped=True)
+    def refuse_opted_out(self, sent: list[tuple[str, str]], status: int) -> None:
+        """Refuse an image whose owner opted out, before a body is read or a redirect followed.
+
+        Answers with other statuses say nothing of the image, so they are not asked.
+        """
+        found = binding_opt_out(
+            sent,
+            respected=self.limits.opt_out_headers,
+            directives=self.limits.robots_directives,
+            user_agent=self.limits.user_agent,
+        )
+        if found is not None:
+            detail = f"sent with {found}"
+            raise AttemptFailedError(found.reason, detail, status=status, dropped=True)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
         """Read a body of up to `max_bytes` bytes, and stop after the first block above it."""
@@ -202,11 +214,13 @@ class HttpClient:
         return b"".join(chunks)
 
 
-def _redirect_target(response: aiohttp.ClientResponse) -> URL | None:
+def _is_redirect(response: aiohttp.ClientResponse) -> bool:
+    return response.status in _REDIRECTS and "Location" in response.headers
+
+
+def _redirect_target(response: aiohttp.ClientResponse) -> URL:
     """Return the target of a redirect, byte for byte as sent, even if it is not UTF-8."""
-    location = response.headers.get("Location")
-    if response.status not in _REDIRECTS or location is None:
-        return None
+    location = response.headers["Location"]
     parts = split_url(location.strip())
     sendable = parts._replace(path=quoted(parts.path), query=quoted(parts.query))
     target = join_url(str(response.url), str(sendable))

@@ -159,6 +159,7 @@ class _Crawl:
             return
         visit.attempt += 1
         visit.requested, visit.left_s = [visit.first], self.limits.timeout_s
+        visit.opt_outs.clear()
         self._wait(visit, at=again)
 
     def _wait(self, visit: Visit, at: float = 0.0) -> None:

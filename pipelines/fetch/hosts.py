@@ -24,6 +24,7 @@ class Visit:
     left_s: float  # of the time for this attempt, over all its redirects
     attempt: int = 0
     requested: list[URL] = field(default_factory=list)  # of this attempt; the last one is next
+    opt_outs: list[str] = field(default_factory=list)  # headers of this attempt, see `consent`
 
     @property
     def host(self) -> str:

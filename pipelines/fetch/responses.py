@@ -1,53 +1,13 @@
-"""Headers of HTTP answers: opt-outs and waits."""
+"""Headers of HTTP answers: waits, and text that can be stored."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _MOST_DIGITS = 300  # of a number that a float can hold
-_AGENT = re.compile(r"[a-z0-9_.*-]+")
-# Directives with a value after a colon; otherwise a colon follows the name of an agent.
-_WITH_VALUE = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
-
-
-def forbidding_directive(
-    headers: Iterable[str], respected: Iterable[str], user_agent: str
-) -> str | None:
-    """Return the first of `respected` in X-Robots-Tag `headers` that applies to us, or None.
-
-    Format (developers.google.com/search/docs/crawling-indexing/robots-meta-tag): directives
-    separated by commas, for all crawlers; or after `name:` for the crawler with that name, up to
-    the next name or the end of the header. Any word of `user_agent` is our name. `none` includes
-    `noindex`. Case is ignored; semicolons and spaces count as commas, because a badly written
-    opt-out is still an opt-out.
-
-    >>> forbidding_directive(["otherbot: noai", "NoIndex, nofollow"], ["noai", "noindex"], "us/1")
-    'noindex'
-    >>> forbidding_directive(["otherbot: noai, noindex"], ["noai", "noindex"], "us/1") is None
-    True
-    """
-    us = {"*", *_AGENT.findall(user_agent.lower())}
-    found = {each for header in headers for each in _directives(header.lower(), us)}
-    if "none" in found:
-        found.add("noindex")
-    return next((each for each in respected if each.lower() in found), None)
-
-
-def _directives(header: str, us: set[str]) -> list[str]:
-    """Return the directives of one lower-case header for `us` or for all."""
-    found: list[str] = []
-    for_us = True
-    for part in re.split("[,;]", header):
-        name, colon, rest = (piece.strip() for piece in part.partition(":"))
-        named = colon and name not in _WITH_VALUE and _AGENT.fullmatch(name)
-        if named:
-            for_us = name in us
-        if for_us:
-            found.extend((rest if named else part).split())
-    return found
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, get_args
+
+from schemas.recipe import OptOutHeader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,8 @@ class FetchLimits:
     host_failures: int = 10
     allow_private_addresses: bool = False
     user_agent: str = "vargpt-corpus/0.1"
-    robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex")
+    opt_out_headers: tuple[str, ...] = get_args(OptOutHeader)  # those that bind
+    robots_directives: tuple[str, ...] = ("noai", "noimageai", "noindex", "noimageindex")
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -52,7 +55,7 @@ class Fetched:
     final_url: str  # after redirects
     status: int  # of HTTP
     content_type: str  # as sent, "" if none
-    robots: str  # X-Robots-Tag as sent, several joined by ", ", "" if none
+    opt_outs: str  # headers of all hops that may state one, lines of `URL name: value`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +66,8 @@ class FetchFailure:
     `private_address`, `bad_url`, `dns_error`, `connection_error` (also a response that is cut
     short or is no HTTP), `tls_error`, `not_an_image`, `unsupported_image`, `empty_body`,
     `host_down` (not requested: its host gave no answer to others), `host_busy` (not requested: its
-    host asked for a longer wait than is allowed), or `robots_<directive>`. The last is an opt-out
-    of the owner, so the row is dropped; all others are failures.
+    host asked for a longer wait than is allowed); or an opt-out of the owner, by which the row is
+    dropped: `robots_<directive>`, `tdm_reservation`, `content_usage`, `content_signal`.
     """
 
     error: str

@@ -21,7 +21,7 @@ HASH_DIGITS = 12  # of a tar's sha256, in its name
 PLACE = ("file", "offset", "length", "sha256")  # columns of an image in `raw/`
 
 # Values of the HTTP columns in a row that was not fetched.
-NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "robots": ""}
+NOT_FETCHED = {"final_url": "", "status": 0, "content_type": "", "opt_outs": ""}
 NOT_MADE = {"instruction": "", "edit": ""}  # of a sample that is no edit made of an image
 
 

@@ -30,7 +30,7 @@ class Crawl(MapStage):
 
     folder: ClassVar[str] = "raw"
     reads: ClassVar[tuple[str, ...]] = ("sources",)
-    version: ClassVar[int] = 4  # 4: further images of a sample
+    version: ClassVar[int] = 5  # 5: headers of opt-outs
     decides: ClassVar[tuple[str, ...]] = ("sources", "crawl")
     retries: ClassVar[bool] = True
 

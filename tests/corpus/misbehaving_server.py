@@ -135,6 +135,16 @@ plain("bad-length", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")
 plain("cookie", moved("/image/cookie").replace(b"\r\n\r\n", b"\r\nSet-Cookie: id=7\r\n\r\n"))
 plain("noai", reply("X-Robots-Tag: noindex-ish", "X-Robots-Tag: all, NoAI", body=b"secret"))
 plain("other-bot", reply("X-Robots-Tag: otherbot: noai, noindex"))
+plain("reserved", reply("tdm-reservation: 1", "TDM-Policy: https://a.example/p", body=b"secret"))
+plain("granted", reply("TDM-Reservation: 0", "Content-Usage: train-ai=y"))
+plain("no-training", reply("Content-Usage: search=y", "Content-Usage: train-ai=n", body=b"secret"))
+plain("signalled", reply("Content-Signal: search=yes, ai-train=no", body=b"secret"))
+plain("not-found-noai", reply("X-Robots-Tag: noai", status="404 Not Found", body=b"no"))
+plain(
+    "to-other-bot", moved("/other-bot/end").replace(b"Location", b"TDM-Reservation: 0\r\nLocation")
+)
+plain("to-reserved", moved("/reserved/end"))
+plain("noai-hop", moved("/image/end").replace(b"Location", b"X-Robots-Tag: noai\r\nLocation"))
 
 
 @door

@@ -42,8 +42,8 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed():
     assert faults_of(crawl={"timeout": 3}) == [
         "r.yaml: crawl.timeout: unknown key; did you mean timeout_s? Allowed: concurrency, "
         "timeout_s, retries, max_retry_after_s, max_per_host, min_delay_s, host_failures, "
-        "user_agent, max_bytes, max_redirects, allow_private_addresses, robots_directives, "
-        "known_hashes"
+        "user_agent, max_bytes, max_redirects, allow_private_addresses, opt_out_headers, "
+        "robots_directives, known_hashes"
     ]
 
 

@@ -83,7 +83,7 @@ def fetch(ids: Sequence[str], urls: Sequence[str], limits: FetchLimits, raw: Ima
                 final_url=result.final_url,
                 status=result.status,
                 content_type=result.content_type,
-                robots=result.robots,
+                opt_outs=result.opt_outs,
             )
         else:
             raw.reject(key, result.error, result.detail, dropped=result.dropped)

@@ -271,3 +271,10 @@ def test_a_malformed_url_is_told_why(url: str, reason: str) -> None:
 )
 def test_a_well_formed_url_has_no_reason(url: str) -> None:
     assert check_url(url) is None
+
+
+@pytest.mark.parametrize(("size", "reason"), [(8192, None), (8193, "8,193 bytes, over 8,192")])
+def test_a_url_has_no_more_bytes_than_servers_take(size: int, reason: str | None) -> None:
+    start = "http://a.example/\u00e9"  # of 2 bytes
+    url = start + "a" * (size - len(start.encode()))
+    assert check_url(url) == reason

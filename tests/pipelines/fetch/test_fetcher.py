@@ -42,7 +42,7 @@ def test_an_image_arrives_byte_for_byte_with_its_headers(server: Server) -> None
         final_url=f"{server.url}/image/a",
         status=200,
         content_type="image/jpeg",
-        robots="",
+        opt_outs="",
     )
     assert fetch(f"{server.url}/image/a") == expected
 

@@ -1,4 +1,4 @@
-"""What an answer says and holds: sizes, formats, encodings, opt-outs and waits."""
+"""What an answer says and holds: sizes, formats, encodings and waits."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from fetching import fails, fetch, succeeds
 from misbehaving_server import JPEG, Server, misbehaving_server
 
 from pipelines.fetch.fetcher import Fetched, FetchFailure
-from pipelines.fetch.responses import forbidding_directive, retry_after_s
+from pipelines.fetch.responses import retry_after_s
 
 
 @pytest.fixture
@@ -61,53 +61,6 @@ def test_a_body_without_end_is_cut_off(server: Server) -> None:
 def test_a_body_may_have_max_bytes_and_no_more(server: Server, spare: int, kind: type) -> None:
     for door in ("image", "until-close"):
         assert isinstance(fetch(f"{server.url}/{door}", max_bytes=len(JPEG) + spare), kind)
-
-
-def test_an_opt_out_is_a_decision_and_not_an_error(server: Server) -> None:
-    failure = fails(f"{server.url}/noai")
-    assert (failure.error, failure.dropped, failure.status) == ("robots_noai", True, 200)
-    assert "noindex-ish, all, NoAI" in failure.detail
-
-
-def test_an_opt_out_not_respected_is_kept_beside_the_image(server: Server) -> None:
-    assert succeeds(f"{server.url}/other-bot").robots == "otherbot: noai, noindex"
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ([], None),
-        (["all"], None),
-        (["noai"], "noai"),
-        (["NOINDEX , nofollow"], "noindex"),
-        (["nofollow", "noimageai"], "noimageai"),
-        (["none"], "noindex"),
-        (["noindex; noai"], "noai"),
-        (["vargpt-corpus: noai"], "noai"),
-        (["VarGPT-Corpus: nofollow, noai"], "noai"),
-        (["*: noai"], "noai"),
-        (["otherbot: noai"], None),
-        (["otherbot: noai, noindex"], None),
-        (["otherbot: noai, vargpt-corpus: noindex"], "noindex"),
-        (["noai, otherbot: nofollow"], "noai"),
-        (["otherbot: nofollow", "noai"], "noai"),
-        (["max-snippet: 5, noai"], "noai"),
-        (["unavailable_after: Friday, 25 Jun 2010 15:00:00 PST, noai"], "noai"),
-        (["noarchive, nosnippet"], None),
-    ],
-)
-def test_robots_headers_are_read_as_written(headers: list[str], expected: str | None) -> None:
-    respected = ("noai", "noimageai", "noindex")
-    assert forbidding_directive(headers, respected, "vargpt-corpus/0.1") == expected
-
-
-def test_our_name_is_found_inside_a_longer_user_agent() -> None:
-    user_agent = "Mozilla/5.0 (compatible; our-bot/1; +https://bot.example)"
-    assert forbidding_directive(["our-bot: noai"], ["noai"], user_agent) == "noai"
-
-
-def test_a_directive_the_user_does_not_respect_is_not_found() -> None:
-    assert forbidding_directive(["noindex, none"], ("noai",), "us") is None
 
 
 @pytest.mark.parametrize(
