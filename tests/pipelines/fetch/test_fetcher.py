@@ -201,7 +201,7 @@ def test_a_host_that_hangs_is_given_up_and_delays_no_other(server: Server) -> No
         asked = sum(map(len, dead.hits.values()))
     errors = Counter(each.error for each in results if isinstance(each, FetchFailure))
     assert errors == {"timeout": asked, "host_down": 10_000 - asked}
-    assert 3 <= asked <= 16
+    assert 3 <= asked <= 16 + 2  # a request may start between two failures
     assert all(isinstance(each, Fetched) for each in results[10_000:])
     assert is_temporary("host_down")
 
