@@ -79,6 +79,7 @@ test-engines: engines
 # Builds that are killed, starved and cut off, and what comes out in the end.
 test-chaos: engines
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/chaos tests/end_to_end/test_poison.py
+	$(BIN)/pytest -q -n 2 --dist loadfile -m 'slow and chaos' tests/stores
 
 lint: .venv/ready
 	! git grep -nE "^(<{7}|>{7}) "

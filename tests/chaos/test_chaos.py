@@ -161,7 +161,7 @@ def test_a_worker_of_beams_own_is_killed(seed: int, corpus: Corpus, undisturbed:
     assert_as_undisturbed(corpus, undisturbed)
 
 
-@pytest.mark.parametrize("seed", seeds(3, quick=1))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_the_disk_is_full(
     seed: int,
     lay_out: Callable[[Path | str], Corpus],
@@ -181,7 +181,7 @@ def test_the_disk_is_full(
     assert_as_undisturbed(corpus, undisturbed)
 
 
-@pytest.mark.parametrize("seed", seeds(4, quick=1))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_the_images_server_goes_away_and_comes_back(
     seed: int, corpus: Corpus, undisturbed: Corpus, server_is_there: ChaosServer
 ) -> None:

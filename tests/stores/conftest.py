@@ -13,7 +13,11 @@ from object_stores import STORES, ObjectStore
 from schemas.store.storage import Storage
 
 
-@pytest.fixture(scope="session", params=STORES)
+# Slow tests are run with one kind; `make test-chaos` has those of the others.
+KINDS = [pytest.param(kind, marks=[pytest.mark.chaos] * (kind != "gs")) for kind in STORES]
+
+
+@pytest.fixture(scope="session", params=KINDS)
 def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
     """A running store that this process and those it starts find."""
     with STORES[request.param]() as store, found_by_fsspec(store):
