@@ -37,6 +37,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return poison
 
 
+FIRST_HANG, *OTHER_HANGS = HANGS
+QUICK_HANGS = [FIRST_HANG, *(pytest.param(how, marks=pytest.mark.chaos) for how in OTHER_HANGS)]
 # Of a whole second are the decodings that hang, or each test would take minutes of waiting.
 LIMIT_S = 2
 LATE = f"not decoded in {LIMIT_S} s, which decode.timeout_s allows"
@@ -82,7 +84,7 @@ def make_again(corpus: Corpus, folder: str) -> Corpus:
     return corpus
 
 
-@pytest.mark.parametrize("way", ["SIGKILL", "SIGSEGV"])
+@pytest.mark.parametrize("way", ["SIGKILL", pytest.param("SIGSEGV", marks=pytest.mark.chaos)])
 def test_an_image_that_kills_its_decoder_costs_itself_alone(
     way: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
@@ -91,7 +93,7 @@ def test_an_image_that_kills_its_decoder_costs_itself_alone(
     assert_lost_in("measure", way, copied, built)
 
 
-@pytest.mark.parametrize("way", HANGS)
+@pytest.mark.parametrize("way", QUICK_HANGS)
 def test_an_image_that_hangs_its_decoder_costs_itself_alone(
     way: str, copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
@@ -100,6 +102,7 @@ def test_an_image_that_hangs_its_decoder_costs_itself_alone(
     assert_lost_in("measure", way, copied, built)
 
 
+@pytest.mark.chaos
 def test_one_that_hangs_where_codes_are_made_is_lost_there(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
@@ -116,6 +119,7 @@ def test_a_driver_that_decodes_itself_gets_past_one_that_hangs(
     assert_lost_in("measure", "hangs", copied, built)
 
 
+@pytest.mark.chaos
 def test_one_that_kills_a_signal_is_found_in_its_batch(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:
@@ -145,6 +149,7 @@ def test_one_that_kills_the_writer_of_a_shard_is_left_out_of_it(
     assert copied.faults() == []
 
 
+@pytest.mark.chaos
 def test_where_there_is_no_other_process_building_again_gets_past_it(
     copied: Corpus, built: Corpus, poison: Callable[..., None]
 ) -> None:

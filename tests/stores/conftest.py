@@ -12,7 +12,6 @@ from object_stores import STORES, ObjectStore
 
 from schemas.store.storage import Storage
 
-
 # Slow tests are run with one kind; `make test-chaos` has those of the others.
 KINDS = [pytest.param(kind, marks=[pytest.mark.chaos] * (kind != "gs")) for kind in STORES]
 
