@@ -9,6 +9,8 @@ from chat_server import chat_server
 from corpus import Corpus
 from engines import EMBEDDED
 
+pytestmark = pytest.mark.timeout(900)  # a build each, with workers that start anew
+
 ENGINE = '{{engine: openai, name: vlm, url: "{url}", model: m, concurrency: 4}}'
 STYLES = '[{style: mine, prompt: "What is drawn here?", share: 3}, {style: source}]'
 
