@@ -36,7 +36,7 @@ from pipelines.runtime.chain import chain_name, in_jobs, run_empty, shards_to_do
 from pipelines.runtime.claims import Claims, output_keys, sidecar_keys
 from pipelines.runtime.console import CONSOLE
 from pipelines.runtime.crash_isolation import forget_attempts
-from pipelines.runtime.exchange import exchange_folder
+from pipelines.runtime.exchange import exchange_folder, partitions_for
 from pipelines.runtime.failed_example import first_failed
 from pipelines.runtime.ownership import stray_tars
 from pipelines.runtime.progress import Work, progress
@@ -68,11 +68,10 @@ from pipelines.shards.manifest import (
 from pipelines.shards.write_shard import FOLDER, listing_path, output_name
 from pipelines.sources.plan import accept_rows, claim, make_plan, passed_over, read_plan
 from pipelines.splits.graph import Split
-from pipelines.splits.links import LinkReader
 from pipelines.splits.tasks import SplitTasks
 from pipelines.stage_table import JOBS, make_stages, retried_stages, sidecar_stages
 from pipelines.stages.crawl import Crawl
-from pipelines.stages.dedup import Dedup, partitions_for
+from pipelines.stages.dedup import Dedup
 from pipelines.stages.ingest import Ingest, fresh_rows
 from pipelines.stages.report import Report
 from pipelines.stages.shard import Shard, outputs_of
@@ -301,7 +300,8 @@ class Build:
             raise CorpusError(in_words(self.funnel))
         made_of = inputs_fingerprint(self.recipe, origins)
         share = self.recipe.shard.held_out
-        self.claims.check(dict.fromkeys((MANIFEST, *[HELD_OUT] * bool(share)), 1))
+        singles = dict.fromkeys((MANIFEST, *[HELD_OUT] * bool(share)), 1)
+        self.claims.check(singles)
         manifest = read_manifest(self.store)
         stale = manifest.get("inputs") != made_of or not has_shards(self.store, manifest)
         answers = bill(self.recipe.caption, origins["captions"])
@@ -314,8 +314,7 @@ class Build:
                 sources = [unit.source for unit in read_plan(self.store)]
                 kept = [origin.counts.kept for origin in origins[stage.rows_of]]
                 outputs = outputs_of(self.recipe, sources, kept, held_out_counts(self.store, share))
-                listings = [listing_path(of.subset.name) for of in outputs]
-                singles = dict.fromkeys((MANIFEST, *[HELD_OUT] * bool(share), *listings), 1)
+                singles |= {listing_path(of.subset.name): 1 for of in outputs}
                 claimed = {key: of.outputs for of in outputs for key in output_keys(of.subset)}
                 self.claims.take({**claimed, **singles})
                 # Shards and manifest would disagree from here on, until the new one is written.
@@ -358,9 +357,7 @@ class Build:
         self.claims.take({HELD_OUT: 1})
         if is_drawn(self.store, made_of):
             return
-        reader = LinkReader(recipe=self.recipe, rows_of=stage.rows_of)
-        partitions = partitions_for(samples, self.shards)
-        tasks = SplitTasks(reader=reader, partitions=partitions, samples=samples)
+        tasks = SplitTasks.of(self.recipe, stage.rows_of, samples, self.shards)
         split = Split(store=self.store, tasks=tasks)
         with exchange_folder(self.store):
             self.engine.run(lambda root: split.expand(self._all(root), made_of), name="shard")

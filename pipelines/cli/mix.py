@@ -7,8 +7,7 @@ from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.option_types import place
-from pipelines.cli.train import STAGES
+from pipelines.cli.train import STAGES, add_corpora, add_settings
 
 if TYPE_CHECKING:
     from model.training.mix import Mix, Part
@@ -38,22 +37,8 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help=f"of `train`; may be repeated (default: {ALL} of VARGPT's)",
     )
-    parser.add_argument(
-        "--data",
-        action="append",
-        default=[],
-        type=place,
-        metavar="URL[:WEIGHT]",
-        help="OUT of a build, as for `train`; may be repeated",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a value of the recipe of each stage, e.g. steps=500",
-    )
+    add_corpora(parser, required=False, help="OUT of a build, as for `train`; may be repeated")
+    add_settings(parser, help="change a value of the recipe of each stage, e.g. steps=500")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -117,6 +117,26 @@ def add_train_captioner(parser: argparse.ArgumentParser) -> None:
     _add_card(parser)
 
 
+def add_corpora(parser: argparse.ArgumentParser, *, required: bool, help: str) -> None:
+    """Add the option for the corpora of a training."""
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=required,
+        default=[],
+        type=place,
+        metavar="URL[:WEIGHT]",
+        help=help,
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser, *, help: str) -> None:
+    """Add the option for values of a training recipe."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=help
+    )
+
+
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the options of `train`."""
     parser.epilog = (
@@ -130,27 +150,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="pretrain, understand, sft256, dpo256, sft512, dpo512 or edit; or demo, emoji, "
         "emoji_dpo",
     )
-    parser.add_argument(
-        "--data",
-        action="append",
-        required=True,
-        type=place,
-        metavar="URL[:WEIGHT]",
-        help="OUT of a build; may be repeated",
-    )
+    add_corpora(parser, required=True, help="OUT of a build; may be repeated")
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="local folder")
     parser.add_argument(
         "--size", help="of the model: tiny, mini, small or v1_1 (default: that of --init)"
     )
     parser.add_argument("--steps", type=positive, metavar="N", help="instead of the recipe's")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change a value of the recipe, e.g. batch=8",
-    )
+    add_settings(parser, help="change a value of the recipe, e.g. batch=8")
     parser.add_argument(
         "--prompts",
         type=place,

@@ -24,6 +24,7 @@ from pipelines.runtime.ownership import exchange_name, exchanged
 from schemas.store.storage import Storage
 
 FOLDER = "exchange"
+ROWS_A_PARTITION = 250_000  # at about 150 bytes each
 REMOVED_AT_ONCE = 32  # files: a request each, far away on an object store
 
 
@@ -49,6 +50,11 @@ def exchange_folder(store: Storage) -> Iterator[None]:
         yield
     finally:
         _clear(store)
+
+
+def partitions_for(rows: int, shards: int) -> int:
+    """Return the number of tasks of each step: none of them has no shard to read."""
+    return min(shards, -(-rows // ROWS_A_PARTITION)) or 1
 
 
 def partition_of(identity: Sequence[np.ndarray], partitions: int) -> np.ndarray:

@@ -38,23 +38,6 @@ def stored_images(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(row), *further]
 
 
-def read_images(
-    rows: Sequence[dict[str, Any]], store: Storage, batch_rows: int
-) -> Iterator[list[tuple[dict[str, Any], bytes]]]:
-    """Yield (row, encoded image) in lists of up to `batch_rows`, in the order given.
-
-    Args:
-        rows: rows of schema RAW, or more than its file, offset, length, sha256 and key.
-        store: the corpus that relative files lie in.
-        batch_rows: most images in a batch.
-
-    Raises:
-        CorpusError: if a file is gone, cut short, or not what it was when it was made.
-    """
-    for batch in batches(rows, batch_rows):
-        yield list(zip(batch, read_checked(batch, store, FETCHED), strict=True))
-
-
 def read_samples(
     rows: Sequence[dict[str, Any]], store: Storage, batch_rows: int
 ) -> Iterator[list[tuple[dict[str, Any], list[bytes]]]]:

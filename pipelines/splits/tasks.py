@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 
 from pipelines.dedup.near_duplicates import band_masks, clusters, near_hashes, run_starts
 from pipelines.dedup.words import hexed
-from pipelines.runtime.exchange import Outputs, Tables, partition_of
+from pipelines.runtime.exchange import Outputs, Tables, partition_of, partitions_for
 from pipelines.splits.links import LinkReader
 from schemas.keys import unit
+from schemas.recipe import Recipe
 from schemas.store.storage import Storage
 from schemas.tables import HELD_OUT
 
@@ -32,6 +33,12 @@ class SplitTasks:
     reader: LinkReader
     partitions: int  # of each exchange
     samples: int  # of the corpus
+
+    @classmethod
+    def of(cls, recipe: Recipe, rows_of: str, samples: int, shards: int) -> "SplitTasks":
+        """Return those of the rows that a stage kept, by the folder of its side-cars."""
+        reader = LinkReader(recipe=recipe, rows_of=rows_of)
+        return cls(reader=reader, partitions=partitions_for(samples, shards), samples=samples)
 
     @property
     def share(self) -> float:

@@ -82,13 +82,6 @@ from schemas.recipe import DedupConfig, Recipe
 from schemas.store.storage import Storage
 from schemas.tables import DUPLICATES
 
-ROWS_A_PARTITION = 250_000  # at about 150 bytes each
-
-
-def partitions_for(rows: int, shards: int) -> int:
-    """Return the number of tasks of each step: none of them has no shard to read."""
-    return min(shards, -(-rows // ROWS_A_PARTITION)) or 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Dedup(SidecarStage):

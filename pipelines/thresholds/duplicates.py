@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from pipelines.benchmarks import write_benchmarks
 from pipelines.dedup.benchmark_files import LISTS
+from pipelines.runtime.exchange import partitions_for
 from pipelines.runtime.sidecar import each_shard, read_columns, sidecar_path
 from pipelines.stage_table import make_stages
-from pipelines.stages.dedup import Dedup, partitions_for, verdict_table
+from pipelines.stages.dedup import Dedup, verdict_table
 from pipelines.stages.select import Select
 from pipelines.thresholds.selection import Masks
 from pipelines.thresholds.stored import Stored

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipelines.runtime.exchange import ROWS_A_PARTITION
 from pipelines.runtime.sidecar import Counts
-from pipelines.stages.dedup import ROWS_A_PARTITION
 from pipelines.thresholds.changes import finished
 from pipelines.thresholds.duplicates import Deduplicated, as_before, run_dedup, stored_dedup
 from pipelines.thresholds.hours import StageRate, stage_rates

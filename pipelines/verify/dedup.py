@@ -11,13 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.dedup.balance import PATH, balance_table
-from pipelines.runtime.exchange import Slices, Tables, receive, send
+from pipelines.runtime.exchange import Slices, Tables, partitions_for, receive, send
 from pipelines.runtime.sidecar import read_origin, read_table, sidecar_path
 from pipelines.stages.dedup import (
     Dedup,
     EmbedRows,
     Steps,
-    partitions_for,
     verdict_table,
     verdicts,
 )

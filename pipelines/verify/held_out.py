@@ -10,9 +10,7 @@ from pipelines.runtime.sidecar import Origin, read_table
 from pipelines.shards.held_out import PATH, STAGE
 from pipelines.shards.manifest import inputs_fingerprint
 from pipelines.splits.graph import ReadLinks, Split
-from pipelines.splits.links import LinkReader
 from pipelines.splits.tasks import SplitTasks
-from pipelines.stages.dedup import partitions_for
 from pipelines.verify.faults import Fault
 from pipelines.verify.local_exchange import LocalExchange
 from pipelines.verify.look import Look, as_written, checked_origin, schema_faults
@@ -44,15 +42,13 @@ def drawn_again(look: Look, origins: Mapping[str, Sequence[Origin]]) -> pa.Table
     *_, rows_of = look.stages
     samples = sum(origin.counts.kept for origin in origins[rows_of])
     shards = range(len(look.sources))
-    partitions = partitions_for(samples, len(shards))
-    reader = LinkReader(recipe=look.recipe, rows_of=rows_of)
-    tasks = SplitTasks(reader=reader, partitions=partitions, samples=samples)
+    tasks = SplitTasks.of(look.recipe, rows_of, samples, len(shards))
     split = LocalSplit(store=Storage(look.exchange), tasks=tasks)
     read_links = ReadLinks(tasks=tasks, store=split.store, corpus=look.store)
     read = [
         part
-        for group in range(partitions)
-        for part in read_links((group, [n for n in shards if n % partitions == group]))
+        for group in range(tasks.partitions)
+        for part in read_links((group, [n for n in shards if n % tasks.partitions == group]))
     ]
     [held] = split.held(read)
     tables = receive(split.store, [part for _, part in held])

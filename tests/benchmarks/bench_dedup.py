@@ -37,9 +37,9 @@ from synthetic_embeddings import SyntheticEmbeddings
 
 from pipelines.engines.engine import Engine, shard_numbers
 from pipelines.engines.local_pool import run_each
-from pipelines.runtime.exchange import exchange_folder
+from pipelines.runtime.exchange import exchange_folder, partitions_for
 from pipelines.runtime.sidecar import column, read_table, sidecar_path
-from pipelines.stages.dedup import Dedup, partitions_for
+from pipelines.stages.dedup import Dedup
 from schemas.recipe import DedupConfig, SemanticConfig
 from schemas.store.storage import Storage
 

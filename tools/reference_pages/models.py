@@ -34,7 +34,6 @@ PATTERNS = {
     r"^[a-z0-9-]*$": "of small letters, digits and `-`",
     r"^[0-9.]+ ?[KMGT]i?B$": "as `16GB`",
     r"^[\w.]+:[\w.]+$": "as `module:name`",
-    r"^[\w.-]*$": "of letters, digits, `_`, `-` and `.`",
     r"^[A-Z_][A-Z0-9_]*$": "of capital letters, digits and `_`",
     r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$": "as `http://host:8000/v1`",
 }

@@ -17,7 +17,7 @@ from pipelines.dedup.rows import OF_DUPLICATES
 from pipelines.report.page.records import Summary
 from pipelines.runtime.active_images import active_images
 from pipelines.runtime.face_boxes import face_blur
-from pipelines.runtime.images import decode_image, read_images, stored_images
+from pipelines.runtime.images import FETCHED, decode_image, read_checked, stored_images
 from pipelines.runtime.sidecar import read_table, sidecar_path
 from schemas.recipe import BlurConfig, DecodeConfig
 from schemas.store.storage import CorpusError, Storage
@@ -129,7 +129,7 @@ def make_thumbnail(example: Example, store: Storage, settings: DecodeConfig) -> 
     if example.raw is None:
         return Thumbnail(uri="", missing="never fetched")
     try:
-        [[(_, body)]] = read_images([dict(example.raw)], store, batch_rows=1)
+        [body] = read_checked([dict(example.raw)], store, FETCHED)
         with active_images(example.key):
             image = example.blur(decode_image(body, settings))
             image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.runtime.images import BATCH_BYTES, read_images
+from pipelines.runtime.images import BATCH_BYTES, read_samples
 from pipelines.runtime.stage import ShardResult
 from pipelines.sources.raw_shard import RawShard, wrong_size
 from schemas.store.storage import CorpusError, Storage
@@ -92,15 +92,16 @@ def test_only_sizes_from_one_byte_to_the_limit_are_taken(length: int, reason: st
 def row_of(file: Path, key: str, offset: int, length: int) -> dict:
     body = file.read_bytes()[offset : offset + length]
     digest = hashlib.sha256(body).hexdigest()
-    return {"key": key, "file": str(file), "offset": offset, "length": length, "sha256": digest}
+    place = {"file": str(file), "offset": offset, "length": length}
+    return {"key": key, **place, "sha256": digest, "images": []}
 
 
 def test_images_are_read_back_in_the_order_given_and_in_bounded_batches(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(range(250)))
     rows = [row_of(tmp_path / "f", str(at), at, 10) for at in (200, 0, 50, 10, 240)]
-    batches = list(read_images(rows, Storage(str(tmp_path)), 2))
+    batches = list(read_samples(rows, Storage(str(tmp_path)), 2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
-    assert [(row["key"], body[0]) for batch in batches for row, body in batch] == [
+    assert [(row["key"], body[0]) for batch in batches for row, [body] in batch] == [
         (row["key"], row["offset"]) for row in rows
     ]
 
@@ -110,7 +111,7 @@ def test_a_batch_holds_no_more_bytes_than_the_bound_unless_one_image_does(tmp_pa
         file.truncate(BATCH_BYTES + 1)
     large = row_of(tmp_path / "f", "large", 0, BATCH_BYTES + 1)
     small = [row_of(tmp_path / "f", str(n), n, 1) for n in range(2)]
-    batches = read_images([small[0], large, small[1]], Storage(str(tmp_path)), 10)
+    batches = read_samples([small[0], large, small[1]], Storage(str(tmp_path)), 10)
     assert [[row["key"] for row, _ in batch] for batch in batches] == [["0"], ["large"], ["1"]]
 
 
@@ -119,10 +120,10 @@ def test_bytes_that_changed_or_went_stop_the_build(tmp_path: Path) -> None:
     row, store = row_of(tmp_path / "f", "k", 2, 5), Storage(str(tmp_path))
     (tmp_path / "f").write_bytes(b"0123x56789")
     with pytest.raises(CorpusError, match=r"bytes of k .* are not what was fetched"):
-        list(read_images([row], store, 1))
+        list(read_samples([row], store, 1))
     (tmp_path / "f").write_bytes(b"0123")
     with pytest.raises(CorpusError, match="ends before byte 7"):
-        list(read_images([row], store, 1))
+        list(read_samples([row], store, 1))
     (tmp_path / "f").unlink()
     with pytest.raises(CorpusError, match="is gone"):
-        list(read_images([row], store, 1))
+        list(read_samples([row], store, 1))
